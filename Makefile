@@ -1,0 +1,66 @@
+# make run    set up what is missing, then open the app on http://127.0.0.1:7860
+# make test   set up what is missing, then check format, types and behaviour
+# make sweep  the tests that take long        make bench  every measurement, as tables and JSON
+#
+# PYTHON=python3.12   which Python makes .venv          LLAMA=0     leave llama.cpp out
+# TORCH=cuda          PyTorch with CUDA (several GB) instead of the CPU build
+
+PYTHON ?= python3
+LLAMA ?= 1
+TORCH ?= cpu
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: run test sweep bench lock clean
+
+run: $(VENV)/installed $(VENV)/llama
+	$(BIN)/python app.py
+
+test: $(VENV)/installed $(VENV)/test $(VENV)/llama
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow"
+
+sweep: $(VENV)/test
+	$(BIN)/python -m pytest -m slow
+
+bench: $(VENV)/test $(VENV)/llama
+	$(PIP) -c requirements.lock -e '.[bench]'
+	$(BIN)/python -m bench
+
+# The CPU build has its own version suffix; where the configured indexes lack it, uv knows where PyTorch keeps it.
+$(VENV)/installed: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Chatlab needs Python 3.11 or newer; $(PYTHON) is older. Try: make run PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing (once; a minute or two) ..."
+ifeq ($(TORCH),cpu)
+	@$(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) 'torch==2.13.0+cpu' 2>/dev/null || \
+	  { $(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend cpu 'torch==2.13.0'; }
+endif
+	@$(PIP) -c requirements.lock -e .
+	@touch $@
+
+$(VENV)/test: $(VENV)/installed
+	@$(PIP) -c requirements.lock -e '.[test]'
+	@$(BIN)/python tools/browser.py
+	@touch $@
+
+# llama.cpp is built from source where no wheel fits. Without it everything but GGUF works, so a failure is said, not fatal.
+$(VENV)/llama: $(VENV)/installed
+ifeq ($(LLAMA),1)
+	@echo "Installing llama.cpp (built from source where no wheel fits: 5-8 minutes, once; LLAMA=0 leaves it out) ..."
+	@$(PIP) -c requirements.lock -e '.[llama]' 2>$(VENV)/llama.log || \
+	  { echo "llama.cpp could not be built; the app runs without it. A C++ compiler and cmake are needed:"; \
+	    echo "install them, then: rm $(VENV)/llama && make run. The build's last words:"; tail -n 5 $(VENV)/llama.log; }
+endif
+	@touch $@
+
+lock: $(VENV)/test $(VENV)/llama
+	$(PIP) -e '.[bench,pretrain]'
+	$(BIN)/python -m pip freeze --exclude-editable | grep -v -E '^(torch|uv|setuptools|pip)==' > requirements.lock
+
+clean:
+	rm -rf $(VENV) .cache build *.egg-info

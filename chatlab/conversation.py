@@ -1,0 +1,84 @@
+"""A conversation as a tree of turns: retries and edits are siblings, so nothing that was said is ever lost.
+
+Turns are appended and never removed. What the screen shows, and what the model is asked, is the path from the
+first turn to `head`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from chatlab.records import Message, Rating, Role, Speaker, StopReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One thing said. `id` is its place in `Conversation.turns`."""
+
+    id: int
+    parent: int | None
+    role: Role
+    content: str
+    speaker: Speaker | None = None
+    """Who said it, for an answer of a model; None for a person's words, edited answers included."""
+    stopped: StopReason | None = None
+    rating: Rating | None = None
+    edited_from: int | None = None
+    """The turn that a person rewrote into this one."""
+    demonstration: int | None = None
+    """The demonstration that keeps this answer."""
+    created: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """Turns, the one that is shown last, and the system message they are held under."""
+
+    title: str = ""
+    system: str = ""
+    turns: tuple[Turn, ...] = ()
+    head: int | None = None
+    created: str = ""
+    updated: str = ""
+
+    def path(self) -> tuple[Turn, ...]:
+        """The shown turns, oldest first."""
+        return tuple(reversed(list(self._up_from(self.head))))
+
+    def siblings(self, turn: int) -> tuple[Turn, ...]:
+        """All versions of a turn, oldest first, itself included."""
+        own = self.turns[turn]
+        return tuple(t for t in self.turns if t.parent == own.parent and t.role == own.role)
+
+    def messages(self, until: int | None = None) -> tuple[Message, ...]:
+        """What a model is asked: the system message and the path up to and including turn `until`."""
+        system = (Message(role="system", content=self.system),) if self.system else ()
+        shown = reversed(list(self._up_from(self.head if until is None else until)))
+        return system + tuple(Message(role=t.role, content=t.content) for t in shown)
+
+    def grown(self, **said: object) -> Conversation:
+        """With one more turn, which becomes the head. `said` holds Turn's fields but `id`.
+
+        `parent` is the present head unless given.
+        """
+        said.setdefault("parent", self.head)
+        turn = Turn(id=len(self.turns), **said)  # type: ignore[arg-type]
+        return replace(self, turns=(*self.turns, turn), head=turn.id)
+
+    def changed(self, turn: int, **fields: object) -> Conversation:
+        """With some fields of one turn replaced: its rating, or the demonstration that keeps it."""
+        new = replace(self.turns[turn], **fields)  # type: ignore[arg-type]
+        return replace(self, turns=(*self.turns[:turn], new, *self.turns[turn + 1 :]))
+
+    def showing(self, turn: int) -> Conversation:
+        """With this version of a turn shown, and below it whatever was said last."""
+        head = turn
+        while children := [t.id for t in self.turns if t.parent == head]:
+            head = children[-1]
+        return replace(self, head=head)
+
+    def _up_from(self, turn: int | None) -> Iterator[Turn]:
+        while turn is not None:
+            yield self.turns[turn]
+            turn = self.turns[turn].parent

@@ -1,0 +1,124 @@
+"""The one exception tree: what a person can understand and act on.
+
+    ChatlabError
+    ├── InputError            what was typed or asked for cannot be used as it is
+    │   ├── NameRefused       a name that could leave its folder or confuse a file system
+    │   └── EmptyAnswer       a demonstration without an answer to learn
+    ├── StoreError            the store cannot keep or give something
+    │   ├── StoreBusy         another process has it open
+    │   ├── StoreCorrupt      the files cannot be read
+    │   └── NotFound          no record under that id
+    ├── BaseError             the base model
+    │   ├── BaseMissing       not where it should be
+    │   └── BaseRefused       found, but unsafe or unusable
+    ├── TemplateRefused       a chat template that cannot be trained as it is served
+    ├── AdapterError          an adapter folder
+    │   ├── AdapterMissing    no adapter of that name
+    │   ├── AdapterDamaged    its bytes are not what its manifest says
+    │   └── WrongBase         made for another base
+    ├── TrainingError         a run
+    │   ├── NothingToLearn    no usable demonstration
+    │   ├── RunBusy           a run is already under way
+    │   └── TrainerDied       the trainer process ended before the run did
+    ├── EngineError           the engine cannot answer
+    │   └── PromptTooLong     more tokens than the context has room for
+    └── DiskFull              a write did not fit; nothing was half-written
+
+Anything raised outside this tree is a bug and keeps its traceback.
+"""
+
+
+class ChatlabError(Exception):
+    """Something a person can act on: `str(error)` says what happened, `hint` what to do next."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class InputError(ChatlabError):
+    """What was typed or asked for cannot be used as it is."""
+
+
+class NameRefused(InputError):
+    """A name that could leave its folder or confuse a file system."""
+
+
+class EmptyAnswer(InputError):
+    """A demonstration without an answer to learn."""
+
+
+class StoreError(ChatlabError):
+    """The store cannot keep or give something."""
+
+
+class StoreBusy(StoreError):
+    """Another process has the store open."""
+
+
+class StoreCorrupt(StoreError):
+    """The store's files cannot be read."""
+
+
+class NotFound(StoreError):
+    """No record is kept under that id."""
+
+
+class BaseError(ChatlabError):
+    """Something is wrong with the base model."""
+
+
+class BaseMissing(BaseError):
+    """The base model is not where it should be."""
+
+
+class BaseRefused(BaseError):
+    """The base model was found, but is unsafe or unusable."""
+
+
+class TemplateRefused(ChatlabError):
+    """A chat template that cannot be trained exactly as it is served."""
+
+
+class AdapterError(ChatlabError):
+    """Something is wrong with an adapter folder."""
+
+
+class AdapterMissing(AdapterError):
+    """There is no adapter of that name."""
+
+
+class AdapterDamaged(AdapterError):
+    """The adapter's bytes are not what its manifest says."""
+
+
+class WrongBase(AdapterError):
+    """The adapter was made for another base model."""
+
+
+class TrainingError(ChatlabError):
+    """A run cannot start or go on."""
+
+
+class NothingToLearn(TrainingError):
+    """There is no usable demonstration."""
+
+
+class RunBusy(TrainingError):
+    """A run is already under way."""
+
+
+class TrainerDied(TrainingError):
+    """The trainer process ended before the run did."""
+
+
+class EngineError(ChatlabError):
+    """The engine cannot answer."""
+
+
+class PromptTooLong(EngineError):
+    """The conversation has more tokens than the context has room for."""
+
+
+class DiskFull(ChatlabError):
+    """A write did not fit on the disk; nothing was half-written."""

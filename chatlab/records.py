@@ -1,0 +1,175 @@
+"""What Chatlab keeps: pure values, frozen. Identity (ids, files) is the business of `store` and `adapters`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Role = Literal["system", "user", "assistant", "tool"]
+Source = Literal["liked", "edited", "written", "imported", "synthetic"]
+Status = Literal["approved", "waiting", "discarded"]
+StopReason = Literal["end", "length", "person", "error"]
+Reason = Literal["not correct", "ignored my instruction", "wrong voice", "too long", "should have refused",
+                 "should not have refused"]
+
+BASE = "base"
+"""The name under which the base model itself speaks, wherever an adapter could be named."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a conversation as a chat template sees it."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speaker:
+    """Who gave a reply, as the engine itself reported it."""
+
+    adapter: str = BASE
+    """The adapter's name, or `base`."""
+    sha256: str = ""
+    """Of the adapter weights that the engine had loaded; empty for the base alone."""
+    base: str = ""
+    """Fingerprint of the base model."""
+    strength: float = 1.0
+    tokens: int = 0
+    seconds: float = 0.0
+    """From the request to the last token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rating:
+    """A thumb and why."""
+
+    liked: bool
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demonstration:
+    """A conversation whose last message is an answer worth learning."""
+
+    messages: tuple[Message, ...]
+    source: Source = "written"
+    status: Status = "approved"
+    tags: tuple[str, ...] = ()
+    origin: str = ""
+    """Where it came from, as `conversation/turn`; empty when written from scratch."""
+    created: str = ""
+    """ISO 8601, UTC."""
+
+    @property
+    def prompt(self) -> tuple[Message, ...]:
+        return self.messages[:-1]
+
+    @property
+    def answer(self) -> str:
+        return self.messages[-1].content
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preference:
+    """One answer was better than another to the same prompt, in somebody's eyes."""
+
+    prompt: tuple[Message, ...]
+    chosen: str
+    rejected: str
+    source: Literal["edit", "compare", "imported"]
+    chosen_by: Speaker | None = None
+    """None when a person wrote it."""
+    rejected_by: Speaker | None = None
+    created: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSettings:
+    """Everything that decides what a run computes. Two runs with equal settings, base and snapshot are equal."""
+
+    rank: int = 16
+    """Width of the low-rank update."""
+    alpha: float = 32.0
+    """The update is scaled by alpha / rank."""
+    dropout: float = 0.0
+    learning_rate: float = 1e-3
+    """Peak; warmed up over 5 % of the steps, then down a cosine."""
+    passes: int = 6
+    """Times that every demonstration is read."""
+    batch: int = 4
+    """Demonstrations per optimizer step."""
+    accumulate: int = 1
+    """Pieces that a batch is cut into, to save memory; the result is the same."""
+    max_tokens: int = 512
+    """Longer demonstrations are left out, and counted."""
+    leash: float = 5.0
+    """Weight of the KL divergence from the base on text that the base wrote; 0 lets go."""
+    leash_texts: int = 2
+    """Base-written texts read with every step."""
+    held_out: float = 0.1
+    """Share of the demonstrations kept aside to measure on."""
+    seed: int = 0
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    weight_decay: float = 0.0
+    mask: bool = True
+    """Grade only the assistant's tokens. Off is for the comparison that shows why it is on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What a run says of itself after an optimizer step."""
+
+    step: int
+    """From 1. Step 0 carries the measurements made before training."""
+    steps: int
+    loss: float
+    """Mean over the supervised tokens of the step, nats."""
+    leash: float = 0.0
+    """KL from the base, nats a token, before its weight."""
+    learning_rate: float = 0.0
+    tokens: int = 0
+    """Demonstration tokens read in this step, padding not counted."""
+    seconds: float = 0.0
+    """Since the run's first step began, pauses not counted."""
+    held_out_loss: float | None = None
+    """On demonstrations kept aside, where it was measured at this step."""
+    forgetting: float | None = None
+    """Per cent by which perplexity on held-out general text rose, where it was measured at this step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterCard:
+    """An adapter's papers: what it is, on what it stands, what it learned from, how it did."""
+
+    name: str
+    base: str
+    """Fingerprint of the base it was trained on, and the only one it may speak through."""
+    base_name: str = ""
+    template: str = ""
+    """sha256 of the chat template it was trained with."""
+    sha256: str = ""
+    """Of adapter_model.safetensors."""
+    created: str = ""
+    run: str = ""
+    parent: str = ""
+    """The adapter that was live when it was trained."""
+    settings: TrainSettings = field(default_factory=TrainSettings)
+    demonstrations: tuple[int, ...] = ()
+    """Ids in the store at the time of the snapshot."""
+    snapshot: str = ""
+    """sha256 of the snapshot file."""
+    parameters: int = 0
+    """Trained numbers in the adapter."""
+    base_parameters: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    loss: float | None = None
+    held_out_before: float | None = None
+    held_out_after: float | None = None
+    forgetting: float | None = None
+    """Per cent, on held-out general text."""
+    forgetting_interval: tuple[float, float] | None = None
+    """95 % bootstrap interval over documents, per cent."""
+    stopped_early: bool = False

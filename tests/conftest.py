@@ -1,0 +1,33 @@
+"""What tests share: a home of their own, the base model, the real data where it is at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from chatlab.settings import PACKAGE, Settings
+
+SHARED = PACKAGE.parent.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def base_folder() -> Path:
+    """The embedded base model."""
+    folder = PACKAGE / "models" / "embedded"
+    return folder if (folder / "config.json").exists() else SHARED / "data" / "models" / "pilot"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, base_folder: Path) -> Settings:
+    """Settings with an empty home."""
+    return Settings(home=tmp_path / "home", base=base_folder)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real templates, tokenizers and data sets, which are not part of the project."""
+    folder = SHARED / "data"
+    if not folder.exists():
+        pytest.skip("the real data sets are not beside this checkout")
+    return folder
