@@ -1,0 +1,108 @@
+"""What every tab shares: the row of tabs, the clock, the header's refresh, and how an error is told.
+
+A tab is a class `XTab(lab)` with `build(shell)`, called inside its own `gr.Tab`. It wires its events with
+`shell.on(button.click, do=handlers.something, inputs=[...], outputs=[...])`, so that each handler is private, shows
+no spinner over the page, and turns a ChatlabError into a sentence on the screen.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import gradio as gr
+
+from chatlab.errors import ChatlabError
+
+log = logging.getLogger("chatlab.ui")
+
+TabName = Literal["chat", "demonstrations", "train", "compare"]
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Built once per page, before the tabs."""
+
+    tabs: gr.Tabs
+    beat: gr.Timer
+    """Ticks every second; a tab that shows something that moves reads a snapshot on it."""
+    header: gr.HTML
+    draw_header: Callable[[], Any]
+    """What `header` should show now."""
+    items: dict[TabName, gr.Tab] = field(default_factory=dict)
+    """Each tab, so that it can refresh itself when it is opened: `shell.on(shell.items["train"].select, ...)`."""
+    loads: list[Callable[[], Any]] = field(default_factory=list)
+
+    def on(self, trigger: Callable[..., Any], *, do: Callable[..., Any], **wiring: Any) -> Any:
+        """Wire `do` to an event (`button.click`, `earlier.then`); returns the dependency, for `.then` and `cancels`.
+
+        `wiring` is passed on: inputs, outputs, concurrency_limit, cancels, js, trigger_mode ...
+        """
+        wiring = {"api_visibility": "private", "show_progress": "hidden"} | wiring
+        return trigger(guarded(do), **wiring)
+
+    def refresh(self, done: Any) -> Any:
+        """Draw the header again after an event that changed what it says: `shell.refresh(shell.on(...))`."""
+        return self.on(done.then, do=self.draw_header, outputs=[self.header])
+
+    def go(self, tab: TabName) -> Any:
+        """The value that opens a tab, for an event with `outputs=[shell.tabs]`."""
+        return gr.Tabs(selected=tab)
+
+
+def notify(error: ChatlabError) -> None:
+    """Say in a corner of the page what happened and what to do."""
+    gr.Warning(told(error), title="")
+
+
+def told(error: ChatlabError) -> str:
+    """What happened and what to do next, in one line."""
+    return f"{error} {error.hint}".strip()
+
+
+def guarded(do: Callable[..., Any]) -> Callable[..., Any]:
+    """`do`, with errors told on the page and its outputs left as they were. A bug also keeps its traceback, in the log."""
+    return _guarded_stream(do) if inspect.isgeneratorfunction(do) else _guarded_call(do)
+
+
+def _guarded_call(do: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(do)
+    def call(*given: Any, **named: Any) -> Any:
+        try:
+            return do(*given, **named)
+        except Exception as error:
+            _tell(error)
+            return gr.skip()
+
+    return call
+
+
+def _guarded_stream(do: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(do)
+    def call(*given: Any, **named: Any) -> Iterator[Any]:
+        try:
+            yield from do(*given, **named)
+        except Exception as error:
+            _tell(error)
+            yield gr.skip()
+
+    return call
+
+
+def _tell(error: Exception) -> None:
+    if isinstance(error, gr.Error):
+        raise error
+    if isinstance(error, ChatlabError):
+        notify(error)
+        return
+    log.error("A handler failed", exc_info=error)
+    gr.Warning("Something inside Chatlab went wrong. Nothing is lost; the log says what it was.", title="")
+
+
+def items(values: Sequence[tuple[TabName, str]]) -> dict[TabName, str]:
+    """Tab names and their labels, in order."""
+    return dict(values)
