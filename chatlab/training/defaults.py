@@ -1,0 +1,124 @@
+"""Settings that fit the number of demonstrations and the size of the base, and what a run with them will cost."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from chatlab.records import TrainSettings
+from chatlab.training.runs import write_json
+
+FEW = 20
+"""With fewer demonstrations none is held out: each is needed more for learning than for measuring."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run will do, in numbers for the sentence above the button."""
+
+    settings: TrainSettings
+    demonstrations: int
+    learned: int
+    held_out: int
+    steps: int
+    seconds: float
+    """Estimate, evaluation and saving included."""
+    memory_mb: int
+    """Of the trainer process, estimate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast this machine trains one base, measured by the trainer and kept in the cache."""
+
+    per_step: float
+    """Seconds that a step costs however few its tokens."""
+    per_token: float
+    """Seconds for each token read, the leash's included."""
+    evaluate: float
+    """Seconds spent on measurements in a run."""
+    save: float = 0.1
+    threads: int = 1
+    bf16: bool = False
+
+
+def settings_for(demonstrations: int, parameters: int, **overrides: Any) -> TrainSettings:
+    """For so many demonstrations on a base of so many parameters. Overrides are TrainSettings' fields; None is ignored."""
+    chosen = TrainSettings(
+        rank=8 if demonstrations < 20 else 16 if demonstrations < 2000 else 32,
+        learning_rate=_learning_rate(parameters),
+        passes=_passes(demonstrations),
+        batch=4 if demonstrations < 200 else 8 if demonstrations < 1000 else 16,
+        leash_texts=2 if demonstrations < 200 else 4,
+        held_out=0.1 if demonstrations < 2000 else 0.05,
+    )
+    return replace(chosen, **{k: v for k, v in overrides.items() if v is not None})
+
+
+def plan(
+    settings: TrainSettings, demonstrations: int, parameters: int, *, tokens: int = 0, pace: Pace | None = None
+) -> Plan:
+    """`tokens` is what all demonstrations hold together; 0 where nobody has counted."""
+    aside = held_out_count(demonstrations, settings.held_out)
+    learned = demonstrations - aside
+    steps = math.ceil(learned / settings.batch) * settings.passes
+    read = (tokens or 25 * demonstrations) * learned / max(1, demonstrations) * settings.passes
+    read += steps * settings.leash_texts * LEASH_TOKENS if settings.leash else 0
+    pace = pace or guessed_pace(parameters)
+    return Plan(
+        settings=settings, demonstrations=demonstrations, learned=learned, held_out=aside, steps=steps,
+        seconds=steps * pace.per_step + read * pace.per_token + pace.evaluate + pace.save,
+        memory_mb=500 + parameters * 6 // 2**20,
+    )  # fmt: skip
+
+
+def held_out_count(demonstrations: int, share: float) -> int:
+    """How many of the demonstrations are kept aside: none of fewer than FEW, else the share, but at least 4."""
+    if share <= 0 or demonstrations < FEW:
+        return 0
+    return min(demonstrations // 2, max(4, round(demonstrations * share)), 200)
+
+
+LEASH_TOKENS = 96
+"""Length of a text that the base wrote for its leash."""
+
+
+def guessed_pace(parameters: int) -> Pace:
+    """Before anything was measured: a core computes about 1e11 operations a second, 4 a parameter and token."""
+    return Pace(per_step=0.03, per_token=parameters * 4 / 1e11, evaluate=1 + parameters * 3e4 / 1e11)
+
+
+def read_pace(cache: Path, fingerprint: str) -> Pace | None:
+    """What the trainer measured for this base on this machine; None before its first warm-up."""
+    try:
+        return Pace(**json.loads(pace_file(cache, fingerprint).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_pace(cache: Path, fingerprint: str, pace: Pace) -> None:
+    """Keep a measurement for the next estimate."""
+    write_json(pace_file(cache, fingerprint), {name: getattr(pace, name) for name in Pace.__slots__})
+
+
+def pace_file(cache: Path, fingerprint: str) -> Path:
+    return cache / "training" / fingerprint[:16] / "pace.json"
+
+
+def _learning_rate(parameters: int) -> float:
+    """LoRA's peak rate falls with the size of the base."""
+    for limit, rate in ((5e7, 1e-3), (5e8, 3e-4), (4e9, 2e-4)):
+        if parameters < limit:
+            return rate
+    return 1e-4
+
+
+def _passes(demonstrations: int) -> int:
+    """At least some fifty steps for a handful, fewer passes the more there is to read."""
+    for limit, passes in ((10, 20), (20, 12), (200, 6), (1000, 4)):
+        if demonstrations < limit:
+            return passes
+    return 3

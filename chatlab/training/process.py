@@ -1,0 +1,232 @@
+"""The app's side of the trainer process: start it, feed it runs, say how it is doing. Never imports torch.
+
+A pipe each way carries JSON lines: commands down (`start`, `stop`; end of file means the app is gone), events up
+(`alive`, `ready`, `phase`, `step`, `ended`, `fatal`). What matters is on disk in the run's folder; the events only
+save the app from reading it again and again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from chatlab.errors import RunBusy, TrainingError
+from chatlab.records import Step
+from chatlab.training.runs import read_run, read_steps
+
+TrainerState = Literal["cold", "warming", "ready", "training", "dead"]
+SILENCE = 10.0
+"""Seconds without a sign of life after which the status says so; the worker gives one every second."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainerStatus:
+    """How the trainer process is doing."""
+
+    state: TrainerState
+    run: Path | None = None
+    """The run under way, or the last one."""
+    steps: tuple[Step, ...] = ()
+    """Of that run, so far."""
+    phase: str = ""
+    """While training: waiting, tokenise, steps, evaluate or save."""
+    message: str = ""
+    """What a person should know: why it died, why the last run failed, that it does not answer."""
+    eta: float | None = None
+    """Seconds until the run is over, as far as can be told."""
+
+
+class Trainer:
+    """One worker process for one base: spawned once, kept warm, replaced when it dies. Safe to call from threads."""
+
+    def __init__(self, base_folder: Path, cache: Path, threads: int | None = None) -> None:
+        self._base, self._cache, self._threads = base_folder, cache, threads
+        self._changed = threading.Condition()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ready = self._closing = False
+        self._run: Path | None = None
+        self._busy = False
+        self._steps: list[Step] = []
+        self._phase = self._message = ""
+        self._heard = 0.0
+
+    def warm(self) -> None:
+        """Spawn the worker, unless there is one, and return at once while it imports torch and loads the base."""
+        with self._changed:
+            if not self._is_alive():
+                self._spawn()
+
+    def start(self, run: Path) -> None:
+        """Begin `run`, or go on with it where it was interrupted or stopped.
+
+        Raises RunBusy while any run is under way, here or in another process, and TrainingError for a finished one.
+        """
+        with self._changed:
+            self._refuse_if_busy(run)
+            if not self._is_alive():
+                self._spawn()
+            self._run, self._busy = run, True
+            self._steps = list(read_steps(run))
+            self._phase, self._message = "waiting", ""
+            self._send({"do": "start", "run": str(run), "asked": time.time()})
+
+    def stop(self, keep: bool) -> None:
+        """End the run under way after its present step: `keep` saves the adapter as it is, else it can be resumed."""
+        with self._changed:
+            if self._busy and self._is_alive():
+                self._send({"do": "stop", "keep": keep})
+
+    def status(self) -> TrainerStatus:
+        """Returns at once, whatever the worker is doing."""
+        with self._changed:
+            silent = time.monotonic() - self._heard
+            message = self._message
+            if self._is_alive() and silent > SILENCE:
+                message = f"The trainer has not answered for {silent:.0f} s; it is paused, or the machine is overloaded."
+            return TrainerStatus(
+                state=self._state(), run=self._run, steps=tuple(self._steps), message=message,
+                phase=self._phase if self._busy else "", eta=self._eta(),
+            )  # fmt: skip
+
+    def wait(self, timeout: float) -> TrainerStatus:
+        """Status once no run is under way and no warming up either, or after `timeout` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._state() not in ("warming", "training"), timeout)
+            return self.status()
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Let the worker keep its place in the run under way, and end it."""
+        with self._changed:
+            self._closing = True
+            process = self._process
+        if process is None:
+            return
+        _hang_up(process)
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _refuse_if_busy(self, run: Path) -> None:
+        if self._busy and self._is_alive():
+            raise RunBusy("A training run is already under way.", "Wait for it, or stop it first.")
+        state = read_run(run).state
+        if state == "running":
+            raise RunBusy(
+                "Another trainer process is still at work on this run.",
+                "It ends by itself soon after its app has closed; if it does not, end process "
+                f"{_pid_at(run)} and resume the run.",
+            )
+        if state == "finished":
+            raise TrainingError("This run is finished.", "Start a new one.")
+
+    def _spawn(self) -> None:
+        self._cache.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "chatlab.training.worker", str(self._base), str(self._cache)]
+        if self._threads:
+            command += ["--threads", str(self._threads)]
+        # Waiting threads that spin would bring chat beside the trainer to a standstill.
+        environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
+        environment["PYTHONPATH"] = os.pathsep.join(p for p in (str(_root()), os.environ.get("PYTHONPATH", "")) if p)
+        with (self._cache / "trainer.log").open("ab") as log:
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment,
+                creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0),
+                start_new_session=os.name == "posix",
+            )  # fmt: skip
+        self._process, self._ready, self._closing = process, False, False
+        self._busy, self._message, self._heard = False, "", time.monotonic()
+        threading.Thread(target=self._listen, args=(process,), name="trainer events", daemon=True).start()
+
+    def _send(self, command: dict[str, Any]) -> None:
+        assert self._process is not None and self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(command).encode() + b"\n")
+            self._process.stdin.flush()
+        except OSError:
+            pass  # It has just died; the thread that listens will say so.
+
+    def _listen(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            with self._changed:
+                if process is self._process:
+                    self._hear(json.loads(line))
+                    self._changed.notify_all()
+        code = process.wait()
+        with self._changed:
+            if process is self._process:
+                self._mourn(code)
+            self._changed.notify_all()
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        self._heard = time.monotonic()
+        kind = event.pop("event")
+        if kind == "ready":
+            self._ready = True
+        elif kind == "phase":
+            self._phase = event["phase"]
+        elif kind == "step":
+            step = Step(**{f.name: event[f.name] for f in fields(Step)})
+            while self._steps and self._steps[-1].step >= step.step:  # A resumed run takes some steps again.
+                self._steps.pop()
+            self._steps.append(step)
+        elif kind in ("ended", "fatal"):
+            self._busy, self._message = False, event.get("message", "")
+
+    def _mourn(self, code: int) -> None:
+        if self._closing or (code == 0 and not self._busy):
+            self._process = None
+            return
+        if not self._message:
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+            self._message = f"The trainer process {how}."
+            if self._busy:
+                self._message += " The run can be resumed; nothing is lost."
+        self._busy = False
+
+    def _state(self) -> TrainerState:
+        if self._process is None:
+            return "cold"
+        if not self._is_alive():
+            return "dead"
+        return "training" if self._busy else "ready" if self._ready else "warming"
+
+    def _is_alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def _eta(self) -> float | None:
+        made = [s for s in self._steps if s.step > 0]
+        if not self._busy or len(made) < 2:
+            return None
+        first, last = made[0], made[-1]
+        pace = (last.seconds - first.seconds) / (last.step - first.step)
+        return (last.steps - last.step) * pace if pace >= 0 else None
+
+
+def _hang_up(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    try:
+        process.stdin.close()
+    except OSError:
+        pass
+
+
+def _root() -> Path:
+    """Where the package lies, so that the worker finds the same one."""
+    return Path(__file__).resolve().parents[2]
+
+
+def _pid_at(run: Path) -> str:
+    try:
+        return (run / "worker.pid").read_text(encoding="ascii")
+    except OSError:
+        return "(unknown)"

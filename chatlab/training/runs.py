@@ -1,0 +1,201 @@
+"""A run is a folder: what was asked for, what has happened so far, what came of it. Read here without torch.
+
+    run.json        Request, written once by whoever asks for the run
+    snapshot.jsonl  the demonstrations as they were then, a line each: {"id": ..., "messages": [...]}
+    steps.jsonl     one Step a line, appended as they are made
+    checkpoint/     from which an interrupted run goes on
+    adapter/        PEFT folder, once finished
+    result.json     Result, the last thing written
+    stopped, error.json   how a run ended without a result; removed when it goes on
+    worker.lock     locked by the process that works on it, freed by the system when that process ends
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from chatlab.records import Step, TrainSettings
+
+RunState = Literal["waiting", "running", "stopped", "interrupted", "finished", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a run is to compute, and for whom."""
+
+    base: str
+    """Fingerprint of the base."""
+    base_folder: str
+    snapshot: str
+    """sha256 of snapshot.jsonl."""
+    settings: TrainSettings = field(default_factory=TrainSettings)
+    demonstrations: tuple[int, ...] = ()
+    name: str = ""
+    """What the adapter should be called."""
+    parent: str = ""
+    """The adapter that was live when this was asked."""
+    created: str = ""
+    """ISO 8601, UTC."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """A demonstration that was left out of a run, and why."""
+
+    id: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What came of a finished run."""
+
+    adapter: str
+    """sha256 of adapter_model.safetensors."""
+    template: str
+    """sha256 of the chat template."""
+    steps: int
+    stopped_early: bool = False
+    demonstrations: tuple[int, ...] = ()
+    """Learned from; neither dropped nor held out."""
+    held_out: tuple[int, ...] = ()
+    """Kept aside to measure on."""
+    dropped: tuple[Dropped, ...] = ()
+    loss: float | None = None
+    """Mean over the last pass, nats a token."""
+    held_out_before: float | None = None
+    held_out_after: float | None = None
+    forgetting: float | None = None
+    """Per cent by which perplexity on held-out general text rose."""
+    forgetting_interval: tuple[float, float] | None = None
+    parameters: int = 0
+    base_parameters: int = 0
+    tokens: int = 0
+    """Demonstration tokens read, all passes, padding not counted."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """By phase: queue, tokenise, steps, evaluate, save."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """A run's folder as it stands."""
+
+    id: str
+    folder: Path
+    request: Request
+    steps: tuple[Step, ...]
+    state: RunState
+    result: Result | None = None
+    error: str = ""
+    hint: str = ""
+
+    @property
+    def adapter(self) -> Path:
+        """The finished PEFT folder."""
+        return self.folder / "adapter"
+
+
+def write_request(run: Path, request: Request) -> None:
+    """Make `run` a run that a Trainer can start; its snapshot.jsonl is written beside it by the store."""
+    run.mkdir(parents=True, exist_ok=True)
+    write_json(run / "run.json", asdict(request))
+
+
+def read_request(run: Path) -> Request:
+    """Raises FileNotFoundError where `run` is no run."""
+    raw = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    raw["settings"] = TrainSettings(**_known(TrainSettings, raw["settings"]))
+    raw["demonstrations"] = tuple(raw["demonstrations"])
+    return Request(**_known(Request, raw))
+
+
+def read_run(run: Path) -> RunView:
+    """What has become of `run` so far. Raises FileNotFoundError where it is no run."""
+    error = _json_or_empty(run / "error.json")
+    result = _json_or_empty(run / "result.json")
+    return RunView(
+        id=run.name, folder=run, request=read_request(run), steps=tuple(read_steps(run)),
+        state=_state(run, bool(result), bool(error)), result=_result(result) if result else None,
+        error=error.get("message", ""), hint=error.get("hint", ""),
+    )  # fmt: skip
+
+
+def read_steps(run: Path) -> Iterator[Step]:
+    """Steps in order. A last line torn by a kill is left out."""
+    try:
+        lines = (run / "steps.jsonl").read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return
+    for line in lines:
+        yield Step(**_known(Step, json.loads(line)))
+
+
+def list_runs(runs: Path) -> list[RunView]:
+    """All runs in a folder, newest first."""
+    folders = [f.parent for f in runs.glob("*/run.json")] if runs.is_dir() else []
+    return sorted((read_run(f) for f in folders), key=lambda r: (r.request.created, r.id), reverse=True)
+
+
+def lock_of(run: Path) -> FileLock:
+    """Held by the process that works on `run`."""
+    return FileLock(run / "worker.lock")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Whole or not at all, and on disk when this returns."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def _state(run: Path, finished: bool, failed: bool) -> RunState:
+    if finished:
+        return "finished"
+    if _is_worked_on(run):
+        return "running"
+    if failed:
+        return "failed"
+    if (run / "stopped").exists():
+        return "stopped"
+    return "interrupted" if (run / "worker.lock").exists() else "waiting"
+
+
+def _is_worked_on(run: Path) -> bool:
+    if not (run / "worker.lock").exists():
+        return False
+    try:
+        with lock_of(run).acquire(blocking=False):
+            return False
+    except Timeout:
+        return True
+
+
+def _json_or_empty(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+
+
+def _result(raw: dict[str, Any]) -> Result:
+    interval = raw.get("forgetting_interval")
+    raw["forgetting_interval"] = tuple(interval) if interval else None
+    raw["dropped"] = tuple(Dropped(**d) for d in raw["dropped"])
+    raw["demonstrations"], raw["held_out"] = tuple(raw["demonstrations"]), tuple(raw["held_out"])
+    return Result(**_known(Result, raw))
+
+
+def _known(kind: type, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that `kind` has, so that a folder written by a later version can still be read."""
+    names = {f.name for f in fields(kind)}
+    return {k: v for k, v in raw.items() if k in names}
