@@ -1,0 +1,57 @@
+"""All of a run's state in one safetensors file, replaced in one move so that a kill leaves a whole one."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from tools.pretrain.mix import Mix, Position
+from tools.pretrain.model import Llama
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far the run is. `branched` is the step at which the cool-down began, `started` its clock time."""
+
+    step: int = 0
+    tokens: int = 0
+    branched: int | None = None
+    started: float | None = None
+
+
+def save(path: Path, model: Llama, optimizers: list[torch.optim.Optimizer], mix: Mix, progress: Progress) -> None:
+    """Write weights, what the optimizers remember, data position and progress."""
+    tensors = {f"weight/{name}": weight.detach() for name, weight in model.named_parameters()}
+    for name, weight in model.named_parameters():
+        for optimizer in optimizers:
+            for key, value in optimizer.state.get(weight, {}).items():
+                tensors[f"{key}/{name}"] = value
+    about = {
+        "progress": asdict(progress),
+        "positions": {name: asdict(position) for name, position in mix.positions.items()},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_suffix(".half")
+    save_file({key: value.contiguous() for key, value in tensors.items()}, half, {"about": json.dumps(about)})
+    half.replace(path)
+
+
+def load(path: Path, model: Llama, optimizers: list[torch.optim.Optimizer], mix: Mix) -> Progress:
+    """Put the state at `path` into model, optimizers and mix; what the file lacks starts afresh."""
+    weights = dict(model.named_parameters())
+    with safe_open(path, "pt") as file, torch.no_grad():
+        about: dict[str, Any] = json.loads(file.metadata()["about"])
+        for label in sorted(file.keys()):
+            kind, name = label.split("/")
+            value = file.get_tensor(label)
+            if kind == "weight":
+                weights[name].copy_(value)
+                continue
+            owner = next(o for o in optimizers if any(weights[name] is p for p in o.param_groups[0]["params"]))
+            owner.state[weights[name]][kind] = value.float()
+    mix.positions.update({name: Position(**position) for name, position in about["positions"].items()})
+    return Progress(**about["progress"])
