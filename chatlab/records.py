@@ -9,8 +9,11 @@ Role = Literal["system", "user", "assistant", "tool"]
 Source = Literal["liked", "edited", "written", "imported", "synthetic"]
 Status = Literal["approved", "waiting", "discarded"]
 StopReason = Literal["end", "length", "person", "error"]
-Reason = Literal["not correct", "ignored my instruction", "wrong voice", "too long", "should have refused",
-                 "should not have refused"]
+Reason = Literal[
+    "not correct", "ignored my instruction", "wrong voice", "too long", "should have refused", "should not have refused"
+]
+
+Verdict = Literal["best", "tie", "both bad"]
 
 BASE = "base"
 """The name under which the base model itself speaks, wherever an adapter could be named."""
@@ -81,6 +84,20 @@ class Preference:
     chosen_by: Speaker | None = None
     """None when a person wrote it."""
     rejected_by: Speaker | None = None
+    created: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vote:
+    """What somebody said of several answers to one prompt, seen side by side."""
+
+    prompt: tuple[Message, ...]
+    answers: tuple[str, ...]
+    speakers: tuple[Speaker, ...]
+    """Of each answer, in the order in which they were shown."""
+    verdict: Verdict
+    winner: int | None = None
+    """Index of the best answer, for the verdict `best`."""
     created: str = ""
 
 

@@ -43,6 +43,8 @@ class Request:
     """The adapter that was live when this was asked."""
     created: str = ""
     """ISO 8601, UTC."""
+    live: bool = True
+    """Whether the adapter is to go live when it is done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

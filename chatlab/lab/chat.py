@@ -1,0 +1,234 @@
+"""Talking: conversations, and replies as they grow."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+from chatlab.clock import now
+from chatlab.conversation import Conversation
+from chatlab.engines.base import Piece, Sampling, Voice
+from chatlab.errors import InputError, NotFound
+from chatlab.lab.machine import Machine
+from chatlab.lab.voices import Voices
+from chatlab.records import Rating, Reason, Speaker, StopReason
+from chatlab.store import Store
+
+TITLE = 48
+"""Characters of the first message that name a conversation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A reply as far as it has come."""
+
+    conversation: Conversation
+    """Without the reply while it grows, its head the turn that is being answered; with it once `done`."""
+    text: str
+    tokens: int
+    seconds: float
+    speaker: Speaker | None
+    """None before the first token."""
+    done: bool = False
+
+
+class Chat:
+    """Conversations and what is said in them. What a person says is kept before the model is asked.
+
+    Incognito conversations have negative ids, live in memory alone and end with the process.
+    """
+
+    def __init__(self, store: Store, machine: Machine, voices: Voices) -> None:
+        self._store = store
+        self._machine = machine
+        self._voices = voices
+        self._incognito: dict[int, Conversation] = {}
+        self._deleted: list[dict[int, Conversation]] = []
+        self._lock = threading.RLock()
+
+    def conversations(self, query: str = "", limit: int = 100) -> list[tuple[int, Conversation]]:
+        """Stored ones that contain `query`, the last used first."""
+        rows, _ = self._store.conversations.find(query, limit=10_000)
+        return sorted(rows, key=lambda row: row[1].updated, reverse=True)[:limit]
+
+    def new(self, system: str = "", incognito: bool = False) -> int:
+        """An empty conversation's id."""
+        conversation = Conversation(system=system, created=now(), updated=now())
+        if not incognito:
+            return self._store.conversations.add(conversation)
+        with self._lock:
+            conversation_id = min(self._incognito, default=0) - 1
+            self._incognito[conversation_id] = conversation
+        return conversation_id
+
+    def get(self, conversation_id: int) -> Conversation:
+        """Raises NotFound."""
+        if conversation_id >= 0:
+            return self._store.conversations.get(conversation_id)
+        if conversation_id not in self._incognito:
+            raise NotFound("That incognito conversation has ended.", "Start a new one.")
+        return self._incognito[conversation_id]
+
+    def rename(self, conversation_id: int, title: str) -> Conversation:
+        return self._change(conversation_id, lambda c: replace(c, title=title.strip()[:200]))
+
+    def set_system(self, conversation_id: int, system: str) -> Conversation:
+        return self._change(conversation_id, lambda c: replace(c, system=system.strip()))
+
+    def delete(self, conversation_id: int) -> None:
+        """Take a conversation out of the list; `undo_delete` brings it back, incognito ones excepted."""
+        if conversation_id < 0:
+            self._incognito.pop(conversation_id, None)
+        else:
+            self._deleted.append(self._store.conversations.remove([conversation_id]))
+
+    def undo_delete(self) -> int | None:
+        """Bring the conversation back that was deleted last; its id, or None when there is none."""
+        if not self._deleted:
+            return None
+        self._store.conversations.put_many(self._deleted[-1])
+        return next(iter(self._deleted.pop()), None)
+
+    def reply(
+        self, conversation_id: int, text: str, sampling: Sampling, voice: str | None = None, strength: float = 1.0
+    ) -> Iterator[Draft]:
+        """Say `text` and stream the answer. Closing the iterator keeps what has been said so far."""
+        if not text.strip():
+            raise InputError("There is nothing to send.", "Write a message first.")
+        said = self._change(conversation_id, lambda c: _titled(c, text).grown(role="user", content=text, created=now()))
+        return self._answer(conversation_id, said.turns[-1].id, sampling, voice, strength)
+
+    def retry(
+        self, conversation_id: int, turn: int, sampling: Sampling, voice: str | None = None, strength: float = 1.0
+    ) -> Iterator[Draft]:
+        """Another version of an answer; or an answer to a person's turn that has none."""
+        asked = self.get(conversation_id).turns[turn]
+        prompt = asked.id if asked.role == "user" else asked.parent
+        if prompt is None:
+            raise InputError("There is no question above this answer to ask again.")
+        return self._answer(conversation_id, prompt, sampling, voice, strength)
+
+    def edit_prompt(
+        self,
+        conversation_id: int,
+        turn: int,
+        text: str,
+        sampling: Sampling,
+        voice: str | None = None,
+        strength: float = 1.0,
+    ) -> Iterator[Draft]:
+        """Another version of what a person said, and the answer to it. What followed the old one stays beside it."""
+        if not text.strip():
+            raise InputError("An empty message cannot be sent.", "Write something, or leave the message as it was.")
+        said = self._change(
+            conversation_id,
+            lambda c: c.grown(role="user", content=text, parent=c.turns[turn].parent, created=now()),
+        )
+        return self._answer(conversation_id, said.turns[-1].id, sampling, voice, strength)
+
+    def show(self, conversation_id: int, turn: int) -> Conversation:
+        """Show this version of a turn, and what followed it."""
+        return self._change(conversation_id, lambda c: c.showing(turn))
+
+    def rate(self, conversation_id: int, turn: int, liked: bool | None, reasons: Sequence[Reason] = ()) -> Conversation:
+        """A thumb for an answer; None takes it back."""
+        rating = None if liked is None else Rating(liked=liked, reasons=tuple(reasons))
+        return self._change(conversation_id, lambda c: c.changed(turn, rating=rating))
+
+    def change(self, conversation_id: int, alter: Callable[[Conversation], Conversation]) -> Conversation:
+        """Read, alter and keep a conversation in one go, whoever else is at it."""
+        return self._change(conversation_id, alter)
+
+    def _change(self, conversation_id: int, alter: Callable[[Conversation], Conversation]) -> Conversation:
+        with self._lock:
+            changed = replace(alter(self.get(conversation_id)), updated=now())
+            if conversation_id < 0:
+                self._incognito[conversation_id] = changed
+            else:
+                self._store.conversations.put(conversation_id, changed)
+            return changed
+
+    def _answer(
+        self, conversation_id: int, prompt: int, sampling: Sampling, name: str | None, strength: float
+    ) -> Iterator[Draft]:
+        """Stream an answer to turn `prompt` by the voice that is live now, and keep it, whole or cut short."""
+        asked = replace(self.get(conversation_id), head=prompt)
+        base = self._machine.base
+        reply = _Growing(self._voices.voice(name, strength), base.fingerprint)
+        ids = base.template.prompt(asked.messages())
+        pieces = self._machine.engine.stream(ids, sampling, reply.voice, base.template.stop_ids)
+        kept: Conversation | None = None
+        stop: StopReason = "error"
+        try:
+            yield reply.draft(asked)
+            for piece in pieces:
+                reply.add(piece)
+                yield reply.draft(asked)
+                stop = piece.stop or stop
+        except GeneratorExit:
+            stop = "person"
+            raise
+        finally:
+            _close(pieces)
+            if reply.speaker is not None and (reply.text or stop == "end"):
+                kept = self._keep_answer(conversation_id, prompt, reply, stop)
+        if kept is not None:
+            yield reply.draft(kept, done=True)
+
+    def _keep_answer(self, conversation_id: int, prompt: int, reply: _Growing, stop: StopReason) -> Conversation:
+        return self._change(
+            conversation_id,
+            lambda c: c.grown(
+                role="assistant",
+                content=reply.text,
+                parent=prompt,
+                speaker=reply.speaker,
+                stopped=stop,
+                created=now(),
+            ),
+        )
+
+
+class _Growing:
+    """A reply under way: its text so far and who speaks."""
+
+    def __init__(self, voice: Voice, base: str) -> None:
+        self.voice = voice
+        self.text = ""
+        self.speaker: Speaker | None = None
+        self._base = base
+        self._began = perf_counter()
+
+    def add(self, piece: Piece) -> None:
+        self.text += piece.text
+        self.speaker = Speaker(
+            adapter=self.voice.name,
+            sha256=piece.sha256,
+            base=self._base,
+            strength=self.voice.strength,
+            tokens=piece.tokens,
+            seconds=perf_counter() - self._began,
+        )
+
+    def draft(self, conversation: Conversation, done: bool = False) -> Draft:
+        tokens, seconds = (self.speaker.tokens, self.speaker.seconds) if self.speaker else (0, 0.0)
+        return Draft(
+            conversation=conversation, text=self.text, tokens=tokens, seconds=seconds, speaker=self.speaker, done=done
+        )
+
+
+def _titled(conversation: Conversation, text: str) -> Conversation:
+    """With a title from the first message, if it has none yet."""
+    if conversation.title:
+        return conversation
+    line = " ".join(text.split())
+    return replace(conversation, title=line if len(line) <= TITLE else line[: TITLE - 1].rstrip() + "…")
+
+
+def _close(pieces: Iterator[Piece]) -> None:
+    """Stop the engine's work now rather than when the iterator is collected."""
+    close = getattr(pieces, "close", None)
+    if close:
+        close()

@@ -1,0 +1,236 @@
+"""Teaching: answers kept as demonstrations, written, found, changed and taken back."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from chatlab.clock import now
+from chatlab.conversation import Conversation
+from chatlab.errors import EmptyAnswer, InputError
+from chatlab.lab.chat import Chat
+from chatlab.lab.machine import Machine
+from chatlab.records import Demonstration, Message, Preference, Source, Status
+from chatlab.settings import PACKAGE
+from chatlab.store import Store
+from chatlab.template import Span
+
+PACKS = PACKAGE / "data" / "packs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What keeping an answer led to."""
+
+    demonstration: int
+    preference: int | None
+    """The pair original and edit, where the answer was edited."""
+    conversation: Conversation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pack:
+    """Demonstrations that come with the app."""
+
+    name: str
+    title: str
+    about: str
+    size: int
+    loaded: int
+    """How many of them are in the store."""
+
+
+class Demonstrations:
+    """The collection that the model learns from. Every change is on disk before it is reported."""
+
+    def __init__(self, store: Store, chat: Chat, machine: Machine, packs: Path = PACKS) -> None:
+        self._store = store
+        self._chat = chat
+        self._machine = machine
+        self._packs = packs
+        self._deleted: list[dict[int, Demonstration]] = []
+
+    def keep(self, conversation_id: int, turn: int, text: str | None = None) -> Kept:
+        """Keep an answer as a demonstration: as it stands, or as `text` says it should have been.
+
+        An edit becomes a version of its own in the conversation, and the pair a preference. An answer that is
+        kept already is kept once. Raises EmptyAnswer, and InputError in an incognito conversation.
+        """
+        if conversation_id < 0:
+            raise InputError("Nothing is kept from an incognito conversation.", "Start an ordinary one to teach.")
+        conversation = self._chat.get(conversation_id)
+        original = conversation.turns[turn]
+        if original.role != "assistant":
+            raise InputError("Only an answer can be kept as a demonstration.")
+        if text is None or text == original.content:
+            return self._keep_as_is(conversation_id, turn)
+        return self._keep_edited(conversation_id, turn, text)
+
+    def write(self, prompt: str, answer: str, system: str = "", tags: Sequence[str] = ()) -> int:
+        """A demonstration from scratch; its id. Raises InputError, EmptyAnswer."""
+        heading = (Message(role="system", content=system.strip()),) if system.strip() else ()
+        messages = (*heading, Message(role="user", content=prompt), Message(role="assistant", content=answer))
+        return self.add([Demonstration(messages=messages, source="written", tags=tuple(tags))])[0]
+
+    def add(self, demonstrations: Sequence[Demonstration]) -> list[int]:
+        """Keep many at once, all or none; their ids."""
+        for demonstration in demonstrations:
+            check(demonstration.messages)
+        return self._store.demonstrations.add_many([replace(d, created=d.created or now()) for d in demonstrations])
+
+    def get(self, demonstration_id: int) -> Demonstration:
+        return self._store.demonstrations.get(demonstration_id)
+
+    def update(
+        self,
+        demonstration_id: int,
+        messages: Sequence[Message] | None = None,
+        status: Status | None = None,
+        tags: Sequence[str] | None = None,
+    ) -> Demonstration:
+        """Change what is given, leave the rest. Raises InputError, EmptyAnswer."""
+        old = self.get(demonstration_id)
+        new = replace(
+            old,
+            messages=old.messages if messages is None else tuple(messages),
+            status=status or old.status,
+            tags=old.tags if tags is None else tuple(tags),
+        )
+        check(new.messages)
+        self._store.demonstrations.put(demonstration_id, new)
+        return new
+
+    def delete(self, ids: Sequence[int]) -> int:
+        """Take demonstrations out; `undo` brings them back. How many went."""
+        removed = self._store.demonstrations.remove(list(ids))
+        if removed:
+            self._deleted.append(removed)
+        return len(removed)
+
+    def undo(self) -> int:
+        """Bring back what the last `delete` took, under the same ids; how many came back."""
+        if not self._deleted:
+            return 0
+        self._store.demonstrations.put_many(self._deleted[-1])
+        return len(self._deleted.pop())
+
+    def find(
+        self, text: str = "", tag: str = "", status: str = "", offset: int = 0, limit: int = 50
+    ) -> tuple[list[tuple[int, Demonstration]], int]:
+        """One page of what matches, newest first, and how many match in all."""
+
+        def matches(d: Demonstration) -> bool:
+            return (not tag or tag in d.tags) and (not status or d.status == status)
+
+        where = matches if tag or status else None
+        return self._store.demonstrations.find(text, where=where, offset=offset, limit=limit)
+
+    def approved(self) -> list[int]:
+        """Ids of what the next run will learn from."""
+        return [i for i, d in self._store.demonstrations.rows() if d.status == "approved"]
+
+    def tags(self) -> list[str]:
+        return sorted({tag for _, d in self._store.demonstrations.rows() for tag in d.tags})
+
+    def counts(self) -> dict[str, int]:
+        """How many there are of each status."""
+        return dict(Counter(d.status for _, d in self._store.demonstrations.rows()))
+
+    def picture(self, messages: Sequence[Message], max_tokens: int) -> list[Span]:
+        """What of a demonstration is read, learned and would be cut off. Raises TemplateRefused, EmptyAnswer."""
+        return self._machine.base.template.picture(messages, max_tokens)
+
+    def packs(self) -> list[Pack]:
+        present = {_key(d) for _, d in self._store.demonstrations.rows()}
+        packs = []
+        for entry in json.loads((self._packs / "index.json").read_text(encoding="utf-8")):
+            rows = self._read(entry["file"])
+            loaded = sum(_key(d) in present for d in rows)
+            packs.append(
+                Pack(name=entry["name"], title=entry["title"], about=entry["about"], size=len(rows), loaded=loaded)
+            )
+        return packs
+
+    def load_pack(self, name: str) -> list[int]:
+        """Add a pack's demonstrations, but those already there; the ids of what was added."""
+        entries = json.loads((self._packs / "index.json").read_text(encoding="utf-8"))
+        entry = next((e for e in entries if e["name"] == name), None)
+        if entry is None:
+            raise InputError(
+                f"There is no pack called {name!r}.", "Choose one of: " + ", ".join(e["name"] for e in entries)
+            )
+        present = {_key(d) for _, d in self._store.demonstrations.rows()}
+        return self.add([d for d in self._read(entry["file"]) if _key(d) not in present])
+
+    def _keep_as_is(self, conversation_id: int, turn: int) -> Kept:
+        conversation = self._chat.get(conversation_id)
+        kept = conversation.turns[turn].demonstration
+        if kept is None or kept not in self._store.demonstrations:
+            source: Source = "liked" if conversation.turns[turn].edited_from is None else "edited"
+            kept = self._store_turn(conversation_id, conversation, turn, source)
+            conversation = self._chat.change(conversation_id, lambda c: c.changed(turn, demonstration=kept))
+        return Kept(demonstration=kept, preference=None, conversation=conversation)
+
+    def _keep_edited(self, conversation_id: int, turn: int, text: str) -> Kept:
+        conversation = self._chat.get(conversation_id)
+        original = conversation.turns[turn]
+        check((*conversation.messages(original.parent), Message(role="assistant", content=text)))
+        conversation = self._chat.change(
+            conversation_id,
+            lambda c: c.grown(role="assistant", content=text, parent=original.parent, edited_from=turn, created=now()),
+        )
+        edited = conversation.turns[-1].id
+        demonstration = self._store_turn(conversation_id, conversation, edited, "edited")
+        preference = self._prefer(conversation, edited, turn)
+        conversation = self._chat.change(conversation_id, lambda c: c.changed(edited, demonstration=demonstration))
+        return Kept(demonstration=demonstration, preference=preference, conversation=conversation)
+
+    def _store_turn(self, conversation_id: int, conversation: Conversation, turn: int, source: Source) -> int:
+        demonstration = Demonstration(
+            messages=conversation.messages(turn), source=source, origin=f"{conversation_id}/{turn}", created=now()
+        )
+        check(demonstration.messages)
+        return self._store.demonstrations.add(demonstration)
+
+    def _prefer(self, conversation: Conversation, chosen: int, rejected: int) -> int | None:
+        """The pair edit over original, unless the original said nothing."""
+        good, bad = conversation.turns[chosen], conversation.turns[rejected]
+        if not bad.content.strip() or bad.parent is None:
+            return None
+        return self._store.preferences.add(
+            Preference(
+                prompt=conversation.messages(bad.parent),
+                chosen=good.content,
+                rejected=bad.content,
+                source="edit",
+                rejected_by=bad.speaker,
+                created=now(),
+            )
+        )
+
+    def _read(self, file: str) -> list[Demonstration]:
+        lines = (self._packs / file).read_text(encoding="utf-8").splitlines()
+        return [_from_json(json.loads(line)) for line in lines if line.strip()]
+
+
+def check(messages: Sequence[Message]) -> None:
+    """Raises EmptyAnswer or InputError unless `messages` ask something and end in an answer."""
+    if not messages or messages[-1].role != "assistant":
+        raise InputError("A demonstration ends with the assistant's answer.", "Add the answer it should give.")
+    if not messages[-1].content.strip():
+        raise EmptyAnswer("The answer is empty, so there is nothing to learn.", "Write the answer, then save again.")
+    if not any(m.role == "user" and m.content.strip() for m in messages):
+        raise InputError("A demonstration needs something that the user says.", "Write the prompt, then save again.")
+
+
+def _from_json(row: dict) -> Demonstration:
+    messages = tuple(Message(role=m["role"], content=m["content"]) for m in row["messages"])
+    return Demonstration(messages=messages, source="written", tags=tuple(row.get("tags", ())))
+
+
+def _key(demonstration: Demonstration) -> tuple[tuple[str, str], ...]:
+    """Equal for demonstrations that say the same."""
+    return tuple((m.role, m.content) for m in demonstration.messages)

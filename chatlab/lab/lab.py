@@ -1,0 +1,124 @@
+"""One Lab per process: everything that can be done, by whoever asks, page, API or terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import threading
+from dataclasses import dataclass
+
+import psutil
+
+from chatlab.adapters import Adapters
+from chatlab.engines.base import Engine
+from chatlab.errors import ChatlabError
+from chatlab.lab.chat import Chat
+from chatlab.lab.compare import Compare
+from chatlab.lab.demonstrations import Demonstrations
+from chatlab.lab.machine import Machine, OpenEngine
+from chatlab.lab.training import Training
+from chatlab.lab.voices import Voices
+from chatlab.models.base import Base
+from chatlab.settings import Settings
+from chatlab.store import Store
+from chatlab.training.process import Trainer
+
+log = logging.getLogger("chatlab.lab")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How the house is doing, for the header and for whoever asks."""
+
+    engine: str
+    """Name of the open engine; empty while it is not open."""
+    base: str
+    llama_cpp: bool
+    """Whether llama-cpp-python is installed."""
+    memory_mb: int
+    """Of the app and the trainer together."""
+    warnings: tuple[str, ...]
+    """What a person should know: a salvaged store, damaged adapters, a missing base."""
+
+
+class Lab:
+    """The use cases, by what they are about: `chat`, `demonstrations`, `training`, `voices`, `compare`."""
+
+    def __init__(self, settings: Settings, open_engine: OpenEngine | None = None) -> None:
+        """Opens the store (StoreBusy, StoreCorrupt); the base, the engine and the trainer wait until they are needed.
+
+        `open_engine` makes the engine for a base; transformers with peft unless given.
+        """
+        self.settings = settings
+        self.store = Store.open(settings.store, address=f"http://{settings.host}:{settings.port}")
+        self._adapters = Adapters(settings.adapters)
+        self.machine = Machine(settings.base, settings.cache, open_engine or _local_engine(settings.threads))
+        self._trainer = Trainer(settings.base, settings.cache)
+        self.voices = Voices(self.store, self._adapters, self.machine)
+        self.chat = Chat(self.store, self.machine, self.voices)
+        self.demonstrations = Demonstrations(self.store, self.chat, self.machine)
+        self.training = Training(
+            settings.runs,
+            settings.cache,
+            self.store,
+            self.demonstrations,
+            self.machine,
+            self.voices,
+            self._adapters,
+            self._trainer,
+        )
+        self.compare = Compare(self.store, self.machine, self.voices)
+        self._base_problem = ""
+
+    def warm(self) -> None:
+        """Open what the first reply and the first run would wait for, in the background."""
+        threading.Thread(target=self._warm, name="warm-up", daemon=True).start()
+
+    def health(self) -> Health:
+        warnings = [*self.store.warnings, *(f"{name}: {why}" for name, why in self.voices.problems.items())]
+        base = ""
+        try:
+            base = self.machine.base.name
+        except ChatlabError as error:
+            warnings.append(f"{error} {error.hint}".strip())
+        return Health(
+            engine=self.machine.engine.name if self.machine.started else "",
+            base=base,
+            llama_cpp=importlib.util.find_spec("llama_cpp") is not None,
+            memory_mb=_memory_mb(),
+            warnings=tuple(warnings),
+        )
+
+    def close(self) -> None:
+        """End the trainer (its run can be resumed), the engine and the store. Nothing that was said is lost."""
+        self.training.close()
+        self.machine.close()
+        self.store.close()
+
+    def _warm(self) -> None:
+        try:
+            self.training.warm()
+            self.machine.engine.prepare(self.voices.voice())
+            self.training.adopt()
+        except ChatlabError as error:
+            log.warning("%s %s", error, error.hint)
+
+
+def _local_engine(threads: int | None) -> OpenEngine:
+    def open_engine(base: Base) -> Engine:
+        from chatlab.engines.local import LocalEngine  # brings torch
+
+        return LocalEngine.open(base, threads)
+
+    return open_engine
+
+
+def _memory_mb() -> int:
+    """Resident memory of this process and its children; a child that ends meanwhile is left out."""
+    process = psutil.Process()
+    total = process.memory_info().rss
+    for child in process.children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            total += child.memory_info().rss
+    return total // 2**20

@@ -1,0 +1,65 @@
+"""The base model and the engine that runs it, opened when they are first needed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from chatlab.engines.base import Engine
+from chatlab.models.base import Base
+
+OpenEngine = Callable[[Base], Engine]
+
+
+class Machine:
+    """Opens the base and its engine once, whoever asks first, and hands out the same ones ever after.
+
+    The base is cheap to open; the engine imports torch and reads the weights. A failure is raised to everyone who
+    asks, and tried again at the next call.
+    """
+
+    def __init__(self, folder: Path, cache: Path, open_engine: OpenEngine) -> None:
+        self._folder = folder
+        self._cache = cache
+        self._open_engine = open_engine
+        self._lock = threading.RLock()
+        self._base: Base | None = None
+        self._engine: Engine | None = None
+
+    @property
+    def base(self) -> Base:
+        """Raises BaseMissing, BaseRefused or TemplateRefused."""
+        with self._lock:
+            if self._base is None:
+                self._base = Base.open(self._folder, self._cache)
+            return self._base
+
+    @property
+    def engine(self) -> Engine:
+        """Raises what `base` raises, and EngineError."""
+        with self._lock:
+            if self._engine is None:
+                self._engine = self._open_engine(self.base)
+            return self._engine
+
+    @property
+    def started(self) -> bool:
+        """Whether the engine is open already, so that asking for it costs nothing."""
+        return self._engine is not None
+
+    def drop(self, folder: Path) -> None:
+        """Let the engine, if there is one, forget an adapter."""
+        if self._engine is not None:
+            self._engine.forget(folder)
+
+    def ease(self, on: bool) -> None:
+        """Leave a core to training, if the engine is open."""
+        if self._engine is not None:
+            self._engine.ease(on)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._engine is not None:
+                self._engine.close()
+                self._engine = None

@@ -1,0 +1,264 @@
+"""Retraining: from the approved demonstrations to an adapter that is live."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import shutil
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from chatlab.adapters import Adapters, check_name
+from chatlab.clock import now
+from chatlab.errors import ChatlabError, InputError, NothingToLearn, RunBusy, TrainingError
+from chatlab.lab.demonstrations import Demonstrations
+from chatlab.lab.machine import Machine
+from chatlab.lab.voices import Voices
+from chatlab.records import AdapterCard
+from chatlab.store import Store
+from chatlab.training.defaults import Plan, plan, read_pace, settings_for
+from chatlab.training.process import Trainer, TrainerStatus
+from chatlab.training.runs import Request, RunView, list_runs, read_run, write_json, write_request
+
+log = logging.getLogger("chatlab.training")
+
+TOO_MUCH = 10.0
+"""Per cent of forgetting above which an adapter does not go live by itself."""
+
+
+class Training:
+    """Runs: planned, started, followed, stopped, resumed; and their adapters published and put live.
+
+    A run belongs to the trainer process. What is here starts it, watches for its end from a thread, and can
+    be thrown away with the app: the run's folder holds all that is needed to go on.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        cache: Path,
+        store: Store,
+        demonstrations: Demonstrations,
+        machine: Machine,
+        voices: Voices,
+        adapters: Adapters,
+        trainer: Trainer,
+    ) -> None:
+        self._folder = folder
+        self._cache = cache
+        self._store = store
+        self._demonstrations = demonstrations
+        self._machine = machine
+        self._voices = voices
+        self._adapters = adapters
+        self._trainer = trainer
+        self._lock = threading.Lock()
+        self._watcher: threading.Thread | None = None
+        self._closing = threading.Event()
+        self.news: str = ""
+        """What became of the last run, when it needs saying: why it was not published, or did not go live."""
+
+    def plan(self, **overrides: Any) -> Plan:
+        """What `retrain` with these settings would do. Overrides are fields of TrainSettings."""
+        base = self._machine.base
+        count = len(self._demonstrations.approved())
+        settings = settings_for(count, base.parameters, **overrides)
+        return plan(settings, count, base.parameters, pace=read_pace(self._cache, base.fingerprint))
+
+    def retrain(self, name: str = "", live: bool = True, **overrides: Any) -> str:
+        """Freeze the approved demonstrations and start a run on them; its id.
+
+        The adapter is called `name`, or after the day and a number; it goes live when it is done, if `live`. Raises
+        NothingToLearn, RunBusy, NameRefused, and what opening the base raises.
+        """
+        began = now()
+        wish = check_name(name) if name else ""
+        with self._lock:
+            self._check_idle()
+            ids = self._demonstrations.approved()
+            if not ids:
+                raise NothingToLearn(
+                    "There are no approved demonstrations to learn from.",
+                    "Keep an answer in the chat, write one, or load the starter pack.",
+                )
+            run = self._freeze(ids, wish, began, live, overrides)
+            self._start(run)
+        return run.name
+
+    def resume(self, run_id: str) -> None:
+        """Go on with a run that was stopped or interrupted, from its last checkpoint. Raises TrainingError."""
+        with self._lock:
+            self._check_idle()
+            run = self.run(run_id)
+            if run.state == "finished":
+                raise TrainingError("That run is finished already.", "Its adapter is in the list.")
+            self._check_same_base(run)
+            self._start(run.folder)
+
+    def stop(self, keep: bool = False) -> None:
+        """End the run under way: `keep` publishes what it has learned so far, otherwise it can be resumed."""
+        self._trainer.stop(keep)
+
+    def discard(self, run_id: str) -> None:
+        """Throw a run away, its checkpoint included. Its adapter, if one was published, stays."""
+        run = self.run(run_id)
+        if run.state == "running":
+            raise RunBusy("That run is under way.", "Stop it first.")
+        shutil.rmtree(run.folder)
+
+    def status(self) -> TrainerStatus:
+        """The trainer process as it is now: state, steps so far, time left."""
+        return self._trainer.status()
+
+    def current(self) -> RunView | None:
+        """The run under way, else the newest one; None before the first."""
+        run = self._trainer.status().run
+        if run is not None and (run / "run.json").exists():
+            return read_run(run)
+        return next(iter(self.runs()), None)
+
+    def run(self, run_id: str) -> RunView:
+        """Raises TrainingError for an id that is no run."""
+        folder = self._folder / run_id
+        if folder.parent != self._folder or not (folder / "run.json").exists():
+            raise TrainingError(f"There is no run {run_id!r}.", "Choose one from the list.")
+        return read_run(folder)
+
+    def runs(self) -> list[RunView]:
+        """All runs, newest first."""
+        return list_runs(self._folder)
+
+    def adapter_of(self, run_id: str) -> str | None:
+        """Name of the adapter that a run became."""
+        return next((card.name for card in self._adapters.cards() if card.run == run_id), None)
+
+    def warm(self) -> None:
+        """Start the trainer process, so that the first run does not wait for it."""
+        self._trainer.warm()
+
+    def adopt(self) -> None:
+        """Publish what a run finished while nobody was there to take it."""
+        for run in self.runs():
+            if run.state == "finished" and not (run.folder / "published.json").exists():
+                self._take(run.folder)
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Until the run under way has ended and been published."""
+        if self._watcher is not None:
+            self._watcher.join(timeout)
+
+    def close(self) -> None:
+        """Stop following; the trainer checkpoints its run and ends, and the run can be resumed."""
+        self._closing.set()
+        self._trainer.close()
+        self.wait(timeout=10)
+
+    def _check_idle(self) -> None:
+        if self._trainer.status().state == "training" or (self._watcher is not None and self._watcher.is_alive()):
+            raise RunBusy("A run is under way already.", "Wait for it, or stop it first.")
+
+    def _check_same_base(self, run: RunView) -> None:
+        if run.request.base != self._machine.base.fingerprint:
+            raise TrainingError(
+                "That run was begun on another base model.", "Choose that base again, or start a new run."
+            )
+
+    def _freeze(self, ids: list[int], name: str, created: str, live: bool, overrides: dict[str, Any]) -> Path:
+        """The run's folder, with everything it will ever read."""
+        base = self._machine.base
+        settings = settings_for(len(ids), base.parameters, **overrides)
+        if settings.passes < 1 or settings.batch < 1 or settings.rank < 1 or settings.learning_rate <= 0:
+            raise InputError("Passes, batch, rank and learning rate have to be above zero.", "Correct the settings.")
+        run = self._folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        run.mkdir(parents=True)
+        request = Request(
+            base=base.fingerprint,
+            base_folder=str(base.folder),
+            snapshot=self._store.snapshot(run / "snapshot.jsonl", ids),
+            settings=settings,
+            demonstrations=tuple(ids),
+            name=name,
+            parent=self._voices.live,
+            created=created,
+            live=live,
+        )
+        write_request(run, request)
+        return run
+
+    def _start(self, run: Path) -> None:
+        self.news = ""
+        self._trainer.start(run)
+        self._machine.ease(True)
+        self._watcher = threading.Thread(target=self._watch, args=(run,), name="run watcher", daemon=True)
+        self._watcher.start()
+
+    def _watch(self, run: Path) -> None:
+        """Wait for the run's end, then publish it. Runs in a thread of its own."""
+        try:
+            while self._trainer.status().state == "training" and not self._closing.is_set():
+                self._closing.wait(0.02)
+        finally:
+            self._machine.ease(False)
+        if not self._closing.is_set() and read_run(run).state == "finished":
+            self._take(run)
+
+    def _take(self, run: Path) -> None:
+        """Publish a finished run, and put it live if that was asked for. What goes wrong is told in `news`."""
+        try:
+            self._publish(read_run(run))
+        except ChatlabError as error:
+            self.news = f"{error} {error.hint}".strip()
+        except Exception:
+            log.exception("The run %s could not be published", run.name)
+            self.news = "The finished run could not be published; the log says why. Start Chatlab again to retry."
+
+    def _publish(self, run: RunView) -> None:
+        began = perf_counter()
+        card = self._adapters.publish(run.adapter, self._card(run))
+        published = perf_counter()
+        if run.request.live and (card.forgetting or 0.0) <= TOO_MUCH:
+            self._voices.go_live(card.name)
+        elif run.request.live:
+            self.news = (
+                f"{card.name} was not put live: it forgot {card.forgetting:.1f} % of its English. "
+                "Compare it first, or train more gently."
+            )
+        seconds = {"publish": published - began, "swap": perf_counter() - published}
+        write_json(run.folder / "published.json", {"adapter": card.name, "seconds": seconds})
+
+    def _card(self, run: RunView) -> AdapterCard:
+        """The papers of what a finished run made."""
+        result, request, base = run.result, run.request, self._machine.base
+        if result is None:
+            raise TrainingError("That run has no result yet.")
+        return AdapterCard(
+            name=self._adapters.free_name(request.name or _name_for(request, len(result.demonstrations))),
+            base=request.base,
+            base_name=base.name,
+            template=result.template,
+            sha256=result.adapter,
+            created=now(),
+            run=run.id,
+            parent=request.parent,
+            settings=request.settings,
+            demonstrations=result.demonstrations,
+            snapshot=request.snapshot,
+            parameters=result.parameters,
+            base_parameters=result.base_parameters,
+            steps=result.steps,
+            seconds=sum(result.seconds.values()),
+            loss=result.loss,
+            held_out_before=result.held_out_before,
+            held_out_after=result.held_out_after,
+            forgetting=result.forgetting,
+            forgetting_interval=result.forgetting_interval,
+            stopped_early=result.stopped_early,
+        )
+
+
+def _name_for(request: Request, learned: int) -> str:
+    """A name for an adapter that nobody named: the day and time it was asked for, and how much it learned from."""
+    return f"{request.created[:16].replace(':', '').replace('T', '-')}-{learned}d"
