@@ -3,6 +3,11 @@
 A tab is a class `XTab(lab)` with `build(shell)`, called inside its own `gr.Tab`. It wires its events with
 `shell.on(button.click, do=handlers.something, inputs=[...], outputs=[...])`, so that each handler is private, shows
 no spinner over the page, and turns a ChatlabError into a sentence on the screen.
+
+The page forbids `eval`, so nothing here uses gr.HTML or gr.LinePlot: what is drawn is `drawing(html)`, one line of
+HTML without blank lines. Style sheets lie in `assets/*.css` and are all loaded. In a drawing, a click on an element with
+`data-act="train" data-to="page"` opens a tab; `data-press="some-id"` presses the Gradio button of that id. A Gradio
+button with the class `key-a` is pressed by the key A while its tab is shown and nobody is typing.
 """
 
 from __future__ import annotations
@@ -10,7 +15,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -30,12 +35,11 @@ class Shell:
     tabs: gr.Tabs
     beat: gr.Timer
     """Ticks every second; a tab that shows something that moves reads a snapshot on it."""
-    header: gr.HTML
+    header: gr.Markdown
     draw_header: Callable[[], Any]
     """What `header` should show now."""
     items: dict[TabName, gr.Tab] = field(default_factory=dict)
     """Each tab, so that it can refresh itself when it is opened: `shell.on(shell.items["train"].select, ...)`."""
-    loads: list[Callable[[], Any]] = field(default_factory=list)
 
     def on(self, trigger: Callable[..., Any], *, do: Callable[..., Any], **wiring: Any) -> Any:
         """Wire `do` to an event (`button.click`, `earlier.then`); returns the dependency, for `.then` and `cancels`.
@@ -52,6 +56,11 @@ class Shell:
     def go(self, tab: TabName) -> Any:
         """The value that opens a tab, for an event with `outputs=[shell.tabs]`."""
         return gr.Tabs(selected=tab)
+
+
+def drawing(value: str = "", **look: Any) -> gr.Markdown:
+    """A place for our own HTML. Whatever a person, a model or a file said must be escaped in it already."""
+    return gr.Markdown(value, sanitize_html=False, latex_delimiters=[], **look)
 
 
 def notify(error: ChatlabError) -> None:
@@ -101,8 +110,3 @@ def _tell(error: Exception) -> None:
         return
     log.error("A handler failed", exc_info=error)
     gr.Warning("Something inside Chatlab went wrong. Nothing is lost; the log says what it was.", title="")
-
-
-def items(values: Sequence[tuple[TabName, str]]) -> dict[TabName, str]:
-    """Tab names and their labels, in order."""
-    return dict(values)
