@@ -1,0 +1,234 @@
+"""The use cases, on the real base with real training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from chatlab.engines.base import Sampling
+from chatlab.errors import EmptyAnswer, InputError, NameRefused, NotFound, NothingToLearn, RunBusy
+from chatlab.lab import Lab
+from chatlab.records import BASE
+from chatlab.settings import Settings
+
+GREEDY = Sampling(temperature=0.0, max_tokens=24)
+
+
+@pytest.fixture
+def lab(settings: Settings) -> Iterator[Lab]:
+    lab = Lab(settings)
+    yield lab
+    lab.close()
+
+
+def said(lab: Lab, conversation: int, text: str) -> str:
+    """The answer to `text`, whole."""
+    return list(lab.chat.reply(conversation, text, GREEDY))[-1].text
+
+
+def test_what_a_person_says_is_kept_before_the_model_answers(lab: Lab) -> None:
+    chat = lab.chat.new()
+    lab.chat.reply(chat, "Good morning.", GREEDY)
+    assert [t.content for t in lab.chat.get(chat).path()] == ["Good morning."]
+
+
+def test_a_reply_says_who_spoke_and_is_kept(lab: Lab) -> None:
+    chat = lab.chat.new()
+    *_, last = lab.chat.reply(chat, "Tell me about the sea.", GREEDY)
+    kept = lab.chat.get(chat).path()[-1]
+    assert last.done and kept.content == last.text and kept.role == "assistant"
+    assert kept.speaker is not None
+    assert (kept.speaker.adapter, kept.speaker.sha256) == (BASE, "")
+    assert kept.speaker.base == lab.machine.base.fingerprint
+    assert kept.speaker.tokens == last.tokens > 0
+
+
+def test_a_stopped_reply_keeps_what_was_said(lab: Lab) -> None:
+    chat = lab.chat.new()
+    drafts = lab.chat.reply(chat, "Tell me a long story.", GREEDY)
+    seen = ""
+    for draft in drafts:
+        seen = draft.text
+        if draft.tokens >= 5:
+            break
+    drafts.close()
+    kept = lab.chat.get(chat).path()[-1]
+    assert (kept.content, kept.stopped) == (seen, "person")
+
+
+def test_a_retry_is_another_version_and_the_first_can_be_shown_again(lab: Lab) -> None:
+    chat = lab.chat.new()
+    first = said(lab, chat, "Hello.")
+    answer = lab.chat.get(chat).path()[-1].id
+    list(lab.chat.retry(chat, answer, Sampling(temperature=1.0, seed=5, max_tokens=24)))
+    versions = lab.chat.get(chat).siblings(answer)
+    assert len(versions) == 2
+    assert lab.chat.get(chat).path()[-1] == versions[1]
+    assert lab.chat.show(chat, answer).path()[-1].content == first
+
+
+def test_an_edited_question_starts_a_branch_and_loses_nothing(lab: Lab) -> None:
+    chat = lab.chat.new()
+    said(lab, chat, "Speak of love.")
+    question = lab.chat.get(chat).path()[0].id
+    list(lab.chat.edit_prompt(chat, question, "Speak of war.", GREEDY))
+    conversation = lab.chat.get(chat)
+    assert [t.content for t in conversation.siblings(question)] == ["Speak of love.", "Speak of war."]
+    assert len(conversation.path()) == 2
+    assert conversation.showing(question).path()[0].content == "Speak of love."
+
+
+def test_an_incognito_conversation_is_never_stored_nor_taught(lab: Lab, settings: Settings) -> None:
+    chat = lab.chat.new(incognito=True)
+    said(lab, chat, "A secret word: xylophonist.")
+    with pytest.raises(InputError):
+        lab.demonstrations.keep(chat, lab.chat.get(chat).path()[-1].id)
+    assert lab.chat.conversations() == []
+    files = b"".join(f.read_bytes() for f in settings.store.rglob("*") if f.is_file())
+    assert b"xylophonist" not in files
+
+
+def test_a_deleted_conversation_comes_back(lab: Lab) -> None:
+    chat = lab.chat.new()
+    said(lab, chat, "Hello.")
+    before = lab.chat.get(chat)
+    lab.chat.delete(chat)
+    with pytest.raises(NotFound):
+        lab.chat.get(chat)
+    assert lab.chat.undo_delete() == chat
+    assert lab.chat.get(chat) == before
+
+
+def test_an_edit_is_a_demonstration_and_a_preference(lab: Lab) -> None:
+    chat = lab.chat.new(system="Be brief.")
+    original = said(lab, chat, "Who are you?")
+    kept = lab.demonstrations.keep(chat, lab.chat.get(chat).path()[-1].id, "A humble player, good friend.")
+    demonstration = lab.demonstrations.get(kept.demonstration)
+    assert [m.role for m in demonstration.messages] == ["system", "user", "assistant"]
+    assert (demonstration.answer, demonstration.source) == ("A humble player, good friend.", "edited")
+    preference = lab.store.preferences.get(kept.preference)
+    assert (preference.chosen, preference.rejected) == ("A humble player, good friend.", original)
+    assert preference.rejected_by is not None and preference.rejected_by.adapter == BASE
+    assert kept.conversation.path()[-1].demonstration == kept.demonstration
+
+
+def test_keeping_an_answer_twice_keeps_it_once(lab: Lab) -> None:
+    chat = lab.chat.new()
+    said(lab, chat, "Hello.")
+    turn = lab.chat.get(chat).path()[-1].id
+    first, second = lab.demonstrations.keep(chat, turn), lab.demonstrations.keep(chat, turn)
+    assert first.demonstration == second.demonstration
+    assert lab.demonstrations.find()[1] == 1
+
+
+def test_an_empty_answer_is_refused_and_nothing_is_kept(lab: Lab) -> None:
+    chat = lab.chat.new()
+    said(lab, chat, "Hello.")
+    with pytest.raises(EmptyAnswer):
+        lab.demonstrations.keep(chat, lab.chat.get(chat).path()[-1].id, "   ")
+    with pytest.raises(EmptyAnswer):
+        lab.demonstrations.write("Hello.", " \n")
+    assert lab.demonstrations.find()[1] == 0
+    assert len(lab.chat.get(chat).path()) == 2
+
+
+def test_the_starter_pack_loads_once_and_deletion_is_undone(lab: Lab) -> None:
+    assert len(lab.demonstrations.load_pack("stage")) == 40
+    assert lab.demonstrations.load_pack("stage") == []
+    (pack,) = [p for p in lab.demonstrations.packs() if p.name == "stage"]
+    assert (pack.size, pack.loaded) == (40, 40)
+    ids = lab.demonstrations.approved()
+    lab.demonstrations.delete(ids[:3])
+    assert lab.demonstrations.find()[1] == 37
+    assert lab.demonstrations.undo() == 3
+    assert lab.demonstrations.approved() == ids
+
+
+def test_nothing_approved_is_nothing_to_learn(lab: Lab) -> None:
+    waiting = lab.demonstrations.write("Hello.", "Good morrow.")
+    lab.demonstrations.update(waiting, status="waiting")
+    with pytest.raises(NothingToLearn):
+        lab.training.retrain()
+    assert lab.training.runs() == []
+
+
+def test_a_name_that_leaves_the_folder_is_refused(lab: Lab) -> None:
+    lab.demonstrations.write("Hello.", "Good morrow.")
+    for name in ("../../x", "a/b", "base", "CON", "a;touch x", ""):
+        if name:
+            with pytest.raises(NameRefused):
+                lab.training.retrain(name)
+    assert lab.training.runs() == []
+
+
+def test_retraining_changes_the_next_reply_and_undo_brings_the_old_one_back(lab: Lab) -> None:
+    chat = lab.chat.new()
+    before = said(lab, chat, "Write a greeting")
+    lab.demonstrations.load_pack("stage")
+    run = lab.training.retrain("player", passes=3)
+    with pytest.raises(RunBusy):
+        lab.training.retrain()
+    lab.training.wait(timeout=240)
+    assert lab.voices.live == "player", lab.training.news
+    assert lab.training.adapter_of(run) == "player"
+
+    fresh = lab.chat.new()
+    after = said(lab, fresh, "Write a greeting")
+    speaker = lab.chat.get(fresh).path()[-1].speaker
+    card = lab.voices.who("player")
+    assert card is not None and speaker is not None
+    assert after != before
+    assert (speaker.adapter, speaker.sha256) == ("player", card.sha256)
+    assert set(card.demonstrations) <= set(lab.demonstrations.approved())
+    assert card.base == lab.machine.base.fingerprint
+
+    assert lab.voices.undo() == BASE
+    assert said(lab, lab.chat.new(), "Write a greeting") == before
+
+    panes = list(lab.compare.ask("Write a greeting", [BASE, "player"], GREEDY))[-1]
+    assert [p.text for p in panes] == [before, after]
+    assert [p.speaker.sha256 for p in panes if p.speaker] == ["", card.sha256]
+    lab.compare.vote("Write a greeting", panes, "best", winner=1)
+    assert lab.compare.tally()["player"].wins == 1
+    (pair,) = [p for _, p in lab.store.preferences.rows() if p.source == "compare"]
+    assert (pair.chosen, pair.rejected) == (after, before)
+
+
+def test_a_reply_under_way_keeps_the_adapter_it_began_with(lab: Lab) -> None:
+    lab.demonstrations.load_pack("stage")
+    lab.training.retrain("player", live=False, passes=1)
+    lab.training.wait(timeout=240)
+    chat = lab.chat.new()
+    expected = said(lab, lab.chat.new(), "Tell me of the sea.")
+    drafts = lab.chat.reply(chat, "Tell me of the sea.", GREEDY)
+    for draft in drafts:
+        if draft.tokens >= 3:
+            break
+    lab.voices.go_live("player")
+    assert list(drafts)[-1].text == expected
+    speaker = lab.chat.get(chat).path()[-1].speaker
+    assert speaker is not None and speaker.adapter == BASE
+
+
+def test_a_restarted_lab_has_everything_and_resumes_the_run(settings: Settings) -> None:
+    lab = Lab(settings)
+    chat = lab.chat.new()
+    answer = said(lab, chat, "Hello.")
+    lab.demonstrations.load_pack("stage")
+    run = lab.training.retrain("player", passes=4)
+    while len(lab.training.status().steps) < 4 and lab.training.status().state == "training":
+        pass
+    lab.close()
+
+    again = Lab(settings)
+    try:
+        assert again.chat.get(chat).path()[-1].content == answer
+        assert again.demonstrations.find()[1] == 40
+        assert again.training.run(run).state in ("stopped", "interrupted")
+        again.training.resume(run)
+        again.training.wait(timeout=240)
+        assert again.training.run(run).state == "finished"
+        assert again.voices.live == "player"
+    finally:
+        again.close()
