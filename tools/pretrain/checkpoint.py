@@ -15,12 +15,17 @@ from tools.pretrain.model import Llama
 
 @dataclass(slots=True)
 class Progress:
-    """How far the run is. `branched` is the step at which the cool-down began, `started` its clock time."""
+    """How far the run is.
+
+    `branched` is the step at which the cool-down began, `started` its clock time, `warmed` the step at which
+    the rate last began to grow from nothing.
+    """
 
     step: int = 0
     tokens: int = 0
     branched: int | None = None
     started: float | None = None
+    warmed: int = 0
 
 
 def save(path: Path, model: Llama, optimizers: list[torch.optim.Optimizer], mix: Mix, progress: Progress) -> None:

@@ -30,8 +30,11 @@ def first(documents: list[corpus.Document], characters: int) -> Iterator[str]:
         yield document.text
 
 
-def prepare(folder: Path, cache: Path, size: int) -> None:
-    """Write the tokenizer, and for each file its training ids (`.bin`, uint16) and held-out text (`.txt`)."""
+def prepare(folder: Path, cache: Path, size: int, known: Path | None = None) -> None:
+    """Write the tokenizer, and for each file its training ids (`.bin`, uint16) and held-out text (`.held.json`).
+
+    `known` is a tokenizer to keep, so that an earlier base can be trained on.
+    """
     cache.mkdir(parents=True, exist_ok=True)
     training: dict[str, list[corpus.Document]] = {}
     for path in sorted(folder.glob("*.jsonl*")):
@@ -41,7 +44,8 @@ def prepare(folder: Path, cache: Path, size: int) -> None:
         texts = list(first(corpus.shuffled(held), HELD_OUT))
         (cache / f"{name}.held.json").write_text(json.dumps(texts), encoding="utf-8")
         print(name, len(train), "documents,", len(texts), "held out", flush=True)
-    tokenizer = vocabulary.train((t for docs in training.values() for t in first(docs, SAMPLE)), size)
+    sample = (text for documents in training.values() for text in first(documents, SAMPLE))
+    tokenizer = Tokenizer.from_file(str(known)) if known else vocabulary.train(sample, size)
     tokenizer.save(str(cache / "tokenizer.json"))
     for name, documents in training.items():
         tokens = write(tokenizer, documents, cache / f"{name}.bin")
@@ -64,5 +68,6 @@ if __name__ == "__main__":
     parser.add_argument("--corpus", type=Path, default=Path("../shared/corpus"))
     parser.add_argument("--cache", type=Path, default=Path(".cache/pretrain"))
     parser.add_argument("--vocabulary", type=int, default=8192)
+    parser.add_argument("--tokenizer", type=Path, help="keep this tokenizer.json instead of training one")
     given = parser.parse_args()
-    prepare(given.corpus, given.cache, given.vocabulary)
+    prepare(given.corpus, given.cache, given.vocabulary, given.tokenizer)

@@ -48,7 +48,7 @@ class Stretch:
 
     def rate(self, progress: checkpoint.Progress) -> float:
         """Factor of the learning rates: warm-up, then one, then (in a cool-down) a line to nothing."""
-        warm = min(1.0, (progress.step + 1) / WARM_UP)
+        warm = min(1.0, (progress.step - progress.warmed + 1) / WARM_UP)
         return warm * max(0.0, 1 - self.done(progress)) if self.cool_down else warm
 
 
