@@ -5,8 +5,8 @@ A tab is a class `XTab(lab)` with `build(shell)`, called inside its own `gr.Tab`
 no spinner over the page, and turns a ChatlabError into a sentence on the screen.
 
 The page forbids `eval`, so nothing here uses gr.HTML or gr.LinePlot: what is drawn is `drawing(html)`, one line of
-HTML without blank lines. Style sheets lie in `assets/*.css` and are all loaded. In a drawing, a click on an element with
-`data-act="train" data-to="page"` opens a tab; `data-press="some-id"` presses the Gradio button of that id. A Gradio
+HTML without blank lines. Style sheets lie in `assets/*.css` and are all loaded. In a drawing, a click on an element
+with `data-act="train" data-to="page"` opens a tab; `data-press="some-id"` presses the Gradio button of that id. A Gradio
 button with the class `key-a` is pressed by the key A while its tab is shown and nobody is typing.
 """
 
@@ -74,7 +74,7 @@ def told(error: ChatlabError) -> str:
 
 
 def guarded(do: Callable[..., Any]) -> Callable[..., Any]:
-    """`do`, with errors told on the page and its outputs left as they were. A bug also keeps its traceback, in the log."""
+    """`do`, with errors told on the page and its outputs left as they were. A bug keeps its traceback, in the log."""
     return _guarded_stream(do) if inspect.isgeneratorfunction(do) else _guarded_call(do)
 
 

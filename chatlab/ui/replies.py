@@ -1,0 +1,120 @@
+"""Replies under way. Each is written by a thread of its own, so a page that closes or reloads stops nothing."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+
+from chatlab.errors import ChatlabError
+from chatlab.lab.chat import Draft
+
+log = logging.getLogger("chatlab.ui")
+
+BEAT = 0.1
+"""Seconds between two looks at a growing reply. A browser that redraws for every token falls behind."""
+
+
+class Reply:
+    """One answer as it grows. Any number of pages may watch it; any of them may stop it."""
+
+    def __init__(self, prompt: int, drafts: Iterator[Draft]) -> None:
+        """`prompt` is the turn that is answered. Writing begins with `start`."""
+        self.prompt = prompt
+        self.draft: Draft | None = None
+        self.error: ChatlabError | None = None
+        self.done = False
+        self._drafts = drafts
+        self._stop = threading.Event()
+        self._changed = threading.Condition()
+
+    def start(self) -> Reply:
+        threading.Thread(target=self._write, name="reply", daemon=True).start()
+        return self
+
+    def stop(self) -> None:
+        """End it at the next token; what has been said is kept."""
+        self._stop.set()
+
+    def watch(self) -> Iterator[Draft]:
+        """The draft at once when there is text, then as it grows, at most ten times a second."""
+        seen: Draft | None = None
+        while not self.done:
+            with self._changed:
+                self._changed.wait_for(lambda last=seen: self.done or self.draft is not last)
+                seen = self.draft
+            if seen is not None and not self.done:
+                yield seen
+            if seen is not None and seen.text:
+                with self._changed:
+                    self._changed.wait_for(lambda: self.done, BEAT)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Until it is done; whether it is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.done, timeout)
+
+    def _write(self) -> None:
+        try:
+            for draft in self._drafts:
+                self._tell(draft)
+                if self._stop.is_set():
+                    break
+        except ChatlabError as error:
+            self.error = error
+        except Exception:
+            log.exception("A reply failed")
+            self.error = ChatlabError("Something inside Chatlab went wrong.", "The log says what. Ask again.")
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        """Close the stream, which keeps what was said, before anybody is told that it is over."""
+        try:
+            close = getattr(self._drafts, "close", None)
+            if close:
+                close()
+        except ChatlabError as error:
+            self.error = error
+        finally:
+            with self._changed:
+                self.done = True
+                self._changed.notify_all()
+
+    def _tell(self, draft: Draft) -> None:
+        with self._changed:
+            self.draft = draft
+            self._changed.notify_all()
+
+
+class Replies:
+    """The replies under way, one for each conversation at most."""
+
+    def __init__(self) -> None:
+        self._running: dict[int, Reply] = {}
+        self._lock = threading.Lock()
+
+    def start(self, conversation: int, prompt: int, drafts: Iterator[Draft]) -> Reply:
+        with self._lock:
+            self._running = {id: reply for id, reply in self._running.items() if not reply.done}
+            self._running[conversation] = Reply(prompt, drafts).start()
+            return self._running[conversation]
+
+    def running(self, conversation: int | None) -> Reply | None:
+        """The reply being written in a conversation."""
+        reply = self._running.get(conversation) if conversation is not None else None
+        return None if reply is None or reply.done else reply
+
+    def last(self, conversation: int | None) -> Reply | None:
+        """The last one, running or done."""
+        return self._running.get(conversation) if conversation is not None else None
+
+    def ids(self) -> frozenset[int]:
+        """Conversations in which an answer is being written."""
+        return frozenset(id for id, reply in self._running.items() if not reply.done)
+
+    def close(self) -> None:
+        """Stop all and wait until what they said is kept."""
+        for reply in list(self._running.values()):
+            reply.stop()
+            reply.wait(2)

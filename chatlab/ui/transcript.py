@@ -1,0 +1,139 @@
+"""A conversation as the page shows it: one line of HTML. Its buttons say what they do in `data-act` and `data-turn`."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from chatlab.conversation import Conversation, Turn
+from chatlab.lab.chat import Draft
+from chatlab.records import BASE, Reason, Speaker
+from chatlab.ui.icons import icon
+from chatlab.ui.markup import div, escaped, span
+from chatlab.ui.prose import plain, prose
+from chatlab.ui.rows import Row, earlier, rows
+
+REASONS: tuple[Reason, ...] = get_args(Reason)
+ENDINGS = {"length": "cut off at its token budget", "person": "stopped by you", "error": "broken off by an error"}
+
+
+def transcript(conversation: Conversation, shown: int, *, incognito: bool = False, waiting: bool = False) -> str:
+    """The shown rows; `waiting` while the last turn is being answered."""
+    above = earlier(conversation, shown)
+    more = button("earlier", f"Show earlier messages ({above})", "quiet") if above else ""
+    drawn = rows(conversation, shown)
+    unanswered = "" if waiting or not drawn or drawn[-1].turn.role != "user" else _unanswered(drawn[-1].turn)
+    return div("turns", more, *(_row(row, incognito) for row in drawn), unanswered)
+
+
+def growing(draft: Draft) -> str:
+    """The reply under way, as far as it has come."""
+    text = prose(draft.text) if draft.text else '<p class="dots"><i></i><i></i><i></i></p>'
+    return div("turn answer growing", div("body prose", text), div("foot", *_speaker(draft.speaker)))
+
+
+def button(act: str, label: str, kind: str = "", turn: int | None = None, **data: object) -> str:
+    """A button that the page's script reports to Python. `label` is plain text."""
+    return f'<button type="button" class="{kind}"{_data(act, turn, data)}>{escaped(label)}</button>'
+
+
+def tool(act: str, picture: str, label: str, turn: int, kind: str = "", **data: object) -> str:
+    """A button with a picture for a face; `label` is what it is called."""
+    named = f'title="{escaped(label)}" aria-label="{escaped(label)}"'
+    return f'<button type="button" class="tool {kind}" {named}{_data(act, turn, data)}>{icon(picture)}</button>'
+
+
+def _data(act: str, turn: int | None, data: dict[str, object]) -> str:
+    given = {"act": act} | ({} if turn is None else {"turn": turn}) | data
+    return "".join(f' data-{name}="{escaped(str(value))}"' for name, value in given.items())
+
+
+def _row(row: Row, incognito: bool) -> str:
+    return _question(row) if row.turn.role == "user" else _answer(row, incognito)
+
+
+def _question(row: Row) -> str:
+    turn = row.turn
+    tools = (*_arrows(row), tool("edit", "pencil", "Edit and ask again", turn.id), tool("copy", "copy", "Copy", turn.id))
+    return _turn(turn, "question", div("body plain", plain(turn.content)), div("foot", *tools))
+
+
+def _answer(row: Row, incognito: bool) -> str:
+    turn = row.turn
+    body = div("body prose", prose(turn.content) or "<p><em>(nothing)</em></p>")
+    tools = (*_arrows(row), *_thumbs(turn), *_teach(turn, incognito), tool("copy", "copy", "Copy", turn.id))
+    retry = tool("retry", "retry", "Another answer", turn.id)
+    foot = div("foot", *tools, retry, '<span class="gap"></span>', *_origin(turn))
+    return _turn(turn, "answer", body, foot, _reasons(turn))
+
+
+def _turn(turn: Turn, kind: str, *inner: str) -> str:
+    return f'<div class="turn {kind}" data-turn="{turn.id}" data-raw="{plain(turn.content)}">{"".join(inner)}</div>'
+
+
+def _arrows(row: Row) -> tuple[str, ...]:
+    """`‹ 2/3 ›`, where there is more than one version."""
+    if len(row.versions) < 2:
+        return ()
+    return (
+        _arrow(row.previous, "left", "Earlier version"),
+        span("version", f"{row.version}/{len(row.versions)}"),
+        _arrow(row.next, "right", "Later version"),
+    )
+
+
+def _arrow(to: int | None, picture: str, label: str) -> str:
+    if to is None:
+        return f'<button type="button" class="tool" disabled aria-label="{label}">{icon(picture)}</button>'
+    return tool("show", picture, label, to)
+
+
+def _thumbs(turn: Turn) -> tuple[str, str]:
+    liked = turn.rating.liked if turn.rating else None
+    up = tool("like", "up", "Good answer", turn.id, "on" if liked is True else "")
+    return up, tool("dislike", "down", "Bad answer", turn.id, "on" if liked is False else "")
+
+
+def _teach(turn: Turn, incognito: bool) -> tuple[str, ...]:
+    edit = tool("edit", "pencil", "Edit" if incognito else "Rewrite it as it should be", turn.id)
+    if incognito:
+        return ()
+    if turn.demonstration is not None:
+        return edit, span("kept", "kept", title=f"This answer is demonstration {turn.demonstration}")
+    return edit, tool("keep", "keep", "Keep as demonstration", turn.id)
+
+
+def _reasons(turn: Turn) -> str:
+    """Chips that say what was wrong, once a thumb is down."""
+    if turn.rating is None or turn.rating.liked:
+        return ""
+    given = turn.rating.reasons
+    chips = (button("reason", r, "chip on" if r in given else "chip", turn.id, reason=r) for r in REASONS)
+    return div("reasons", span("ask", "What was wrong?"), *chips)
+
+
+def _origin(turn: Turn) -> tuple[str, ...]:
+    """Who spoke, how much, how fast, and how it ended if not of itself."""
+    if turn.speaker is None:
+        return (span("who person", "rewritten by you" if turn.edited_from is not None else "yours"),)
+    ending = (span("ending", ENDINGS[turn.stopped]),) if turn.stopped in ENDINGS else ()
+    return (*ending, *_speaker(turn.speaker))
+
+
+def _speaker(speaker: Speaker | None) -> tuple[str, ...]:
+    if speaker is None:
+        return ()
+    strength = "" if speaker.adapter == BASE or speaker.strength == 1.0 else f" × {speaker.strength:g}"
+    proof = f"Adapter weights sha256 {speaker.sha256}" if speaker.sha256 else "The base model, no adapter"
+    short = f" {speaker.sha256[:7]}" if speaker.sha256 else ""
+    who = f'<span class="who" title="{escaped(proof)}">{escaped(speaker.adapter + strength)}<code>{short}</code></span>'
+    return who, span("pace", pace(speaker))
+
+
+def pace(speaker: Speaker) -> str:
+    """`42 tokens · 31 tok/s`"""
+    tokens = f"{speaker.tokens} token{'' if speaker.tokens == 1 else 's'}"
+    return f"{tokens} · {speaker.tokens / speaker.seconds:.0f} tok/s" if speaker.seconds > 0 else tokens
+
+
+def _unanswered(turn: Turn) -> str:
+    return div("unanswered", span("", "There is no answer to this yet."), button("retry", "Ask again", "small", turn.id))
