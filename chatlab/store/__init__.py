@@ -1,0 +1,6 @@
+"""Records on the disk: TinyDB's tables over a snapshot and a journal."""
+
+from chatlab.store.shelf import Shelf
+from chatlab.store.store import Store
+
+__all__ = ["Shelf", "Store"]

@@ -1,0 +1,176 @@
+"""Frozen dataclasses to plain documents and back, from their annotations alone.
+
+A field left at None, "" or () is not written: such a default never changes its meaning. What a newer version wrote
+is read as far as this one knows it: unknown fields are passed over, unknown words of a Literal kept.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import cache
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from chatlab.errors import InputError
+from chatlab.store.journal import Document
+
+T = TypeVar("T")
+Way = Callable[[Any], Any]
+"""Turns one value, to or from its plain form. Raises ValueError or TypeError."""
+
+EMPTY: tuple[object, ...] = (None, "", ())
+
+
+def to_document(value: Any) -> Document:
+    """Raises InputError for what the value's own annotations do not allow, NaN and infinity included."""
+    kind: Any = type(value)
+    try:
+        document: Document = _writer(kind)(value)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"This {kind.__name__} cannot be kept: {error}.") from error
+    return document
+
+
+def from_document(kind: type[T], document: Document) -> T:
+    """Raises ValueError if `document` lacks something that `kind` must have."""
+    own: Any = kind
+    try:
+        value: T = _reader(own)(document)
+    except (TypeError, AttributeError, KeyError) as error:
+        raise ValueError(f"not a {kind.__name__}: {error}") from error
+    return value
+
+
+def known_fields(kind: type[Any]) -> frozenset[str]:
+    """What `to_document` may write for a value of this kind."""
+    return frozenset(field.name for field in fields(kind))
+
+
+def well_formed(value: Any) -> Any:
+    """Plain data with each half of a broken character replaced by U+FFFD, which JSON and disks can hold."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {well_formed(key): well_formed(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [well_formed(item) for item in value]
+    return value
+
+
+@cache
+def _writer(kind: Any) -> Way:
+    """How a value annotated as `kind` is written."""
+    if is_dataclass(kind):
+        return _dataclass_writer(kind)
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return _optional(_writer(_not_none(inner)))
+    if origin is Literal:
+        return _checked(lambda value: value in inner, f"one of {', '.join(map(repr, inner))}")
+    if origin is tuple:
+        return _tuple_writer(inner)
+    if kind is float:
+        return _checked(_is_finite, "a finite number")
+    return _checked(lambda value: type(value) is kind, f"a value of type {kind.__name__}")
+
+
+@cache
+def _reader(kind: Any) -> Way:
+    """How what was written for `kind` is read."""
+    if is_dataclass(kind):
+        return _dataclass_reader(kind)
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return _optional(_reader(_not_none(inner)))
+    if origin is Literal:
+        return _checked(lambda value: isinstance(value, str | int), "a word")
+    if origin is tuple:
+        return _tuple_reader(inner)
+    if kind is float:
+        return float
+    return _checked(lambda value: type(value) is kind, f"a value of type {kind.__name__}")
+
+
+def _dataclass_writer(kind: Any) -> Way:
+    hints = get_type_hints(kind)
+    ways = [(field.name, _writer(hints[field.name]), _left_out(field)) for field in fields(kind)]
+
+    def write(value: Any) -> Document:
+        if type(value) is not kind:
+            raise TypeError(f"{value!r} is not a {kind.__name__}")
+        document: Document = {}
+        for name, way, left_out in ways:
+            item = getattr(value, name)
+            if not (left_out and item in EMPTY):
+                document[name] = _named(name, way, item)
+        return document
+
+    return write
+
+
+def _dataclass_reader(kind: Any) -> Way:
+    hints = get_type_hints(kind)
+    ways = {field.name: _reader(hints[field.name]) for field in fields(kind)}
+
+    def read(document: Document) -> Any:
+        return kind(**{name: ways[name](item) for name, item in document.items() if name in ways})
+
+    return read
+
+
+def _left_out(field: Field[Any]) -> bool:
+    return field.default is not MISSING and field.default in EMPTY
+
+
+def _named(name: str, way: Way, item: Any) -> Any:
+    try:
+        return way(item)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _not_none(inner: tuple[Any, ...]) -> Any:
+    """`X` of `X | None`, the only union that records use."""
+    (kind,) = (one for one in inner if one is not type(None))
+    return kind
+
+
+def _optional(way: Way) -> Way:
+    return lambda value: None if value is None else way(value)
+
+
+def _checked(holds: Callable[[Any], bool], wanted: str) -> Way:
+    def check(value: Any) -> Any:
+        if not holds(value):
+            raise ValueError(f"{value!r} is not {wanted}")
+        return value
+
+    return check
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _tuple_writer(inner: tuple[Any, ...]) -> Way:
+    if inner[1:] == (...,):
+        way = _writer(inner[0])
+        return lambda value: [way(item) for item in _a_tuple(value)]
+    ways = [_writer(kind) for kind in inner]
+    return lambda value: [way(item) for way, item in zip(ways, _a_tuple(value), strict=True)]
+
+
+def _tuple_reader(inner: tuple[Any, ...]) -> Way:
+    if inner[1:] == (...,):
+        way = _reader(inner[0])
+        return lambda value: tuple([way(item) for item in value])
+    ways = [_reader(kind) for kind in inner]
+    return lambda value: tuple([way(item) for way, item in zip(ways, value, strict=True)])
+
+
+def _a_tuple(value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, tuple | list):
+        raise TypeError(f"{value!r} is not a tuple")
+    return tuple(value)

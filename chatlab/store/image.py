@@ -1,0 +1,94 @@
+"""The snapshot file: all tables as TinyDB would write them, sealed with a checksum.
+
+    {"_meta":{"1":{"format":1,"seq":N,"next":{table: id},"crc":"xxxxxxxx"}}
+    ,"demonstrations":{"1":{...},...},...}
+
+Plain `TinyDB(path)` reads it. The line break is what tells a file of ours, whose checksum must fit, from one that
+TinyDB or a person wrote since, which is taken as it is.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from chatlab.store.journal import Changes, Document
+
+META = "_meta"
+Tables = dict[str, dict[str, Document]]
+
+_OURS = re.compile(rb"[^\n]*\n[,}]")
+_SEAL = re.compile(rb'\{"_meta":\{"1":(\{[^\n]*),"crc":"([0-9a-f]{8})"\}\}\n')
+
+
+class Damaged(ValueError):
+    """The bytes are not a snapshot."""
+
+
+@dataclass(slots=True)
+class Image:
+    """The store's state after change number `seq`."""
+
+    tables: Tables = field(default_factory=dict)
+    seq: int = 0
+    format: int = 1
+    next: dict[str, int] = field(default_factory=dict)
+    """The id that each table gives out next: above all that were ever used, removed ones included."""
+    foreign: bool = False
+    """Written by another program than Chatlab."""
+
+    def apply(self, changes: Changes) -> None:
+        """Documents are replaced, never altered, so whoever holds an old one keeps it as it was."""
+        for name, documents in changes.items():
+            if documents is None:
+                self.tables.pop(name, None)
+                continue
+            table = self.tables.setdefault(name, {})
+            for key, document in documents.items():
+                if document is None:
+                    table.pop(key, None)
+                else:
+                    table[key] = document
+            self.claim(name, max(map(int, documents), default=0))
+
+    def claim(self, name: str, id: int) -> None:
+        """Never give out `id` again."""
+        self.next[name] = max(self.next.get(name, 1), id + 1)
+
+
+def seal(image: Image) -> bytes:
+    """The snapshot file's bytes."""
+    tables = orjson.dumps(image.tables)
+    rest = b"}" if tables == b"{}" else b"," + tables[1:]
+    meta = orjson.dumps({"format": image.format, "seq": image.seq, "next": image.next})
+    crc = zlib.crc32(rest, zlib.crc32(meta))
+    return b'{"_meta":{"1":%s,"crc":"%08x"}}\n%s' % (meta[:-1], crc, rest)
+
+
+def unseal(data: bytes) -> Image:
+    """Raises Damaged."""
+    if ours := _OURS.match(data):
+        _check(data, ours.end() - 1)
+    try:
+        content: Any = orjson.loads(data)
+        meta = content.pop(META, {}).get("1", {})
+        image = Image(content, int(meta.get("seq", 0)), int(meta.get("format", 1)), dict(meta.get("next", {})))
+        image.foreign = not ours
+        for name, table in content.items():
+            image.claim(name, max(map(int, table), default=0))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise Damaged(str(error)) from error
+    return image
+
+
+def _check(data: bytes, start: int) -> None:
+    sealed = _SEAL.match(data)
+    if not sealed or sealed.end() != start:
+        raise Damaged("the first line is not as it was written")
+    crc = zlib.crc32(memoryview(data)[start:], zlib.crc32(sealed[1] + b"}"))
+    if b"%08x" % crc != sealed[2]:
+        raise Damaged("the checksum does not fit")

@@ -1,0 +1,160 @@
+"""TinyDB's storage over a snapshot and a journal: nothing acknowledged is lost, nothing is half-written."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Collection, Mapping
+
+import orjson
+from tinydb import Storage
+
+from chatlab.errors import ChatlabError
+from chatlab.store.disk import Disk, Files, as_chatlab_error
+from chatlab.store.image import Tables, seal
+from chatlab.store.journal import Changes, Contents, Journal, packed
+from chatlab.store.recovery import Migration, Recovery
+
+FORMAT = 1
+MEBIBYTE = 1 << 20
+
+Watcher = Callable[[Collection[str] | None], None]
+"""Told the ids that changed in a table; None for all of them."""
+
+
+class JournalStorage(Storage):
+    """Holds every table in memory. Changes go to the journal first, under one lock, and only then to memory.
+
+    Whoever opens it must hold the store's lock file: two writers would destroy each other's journal.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        disk: Disk | None = None,
+        *,
+        format: int = FORMAT,
+        migrations: Mapping[int, Migration] | None = None,
+        journal_limit: int = 8 * MEBIBYTE,
+    ) -> None:
+        self.lock = threading.RLock()
+        self._files = files
+        self.disk = disk or Disk()
+        self._limit = journal_limit
+        self._watchers: dict[str, Watcher] = {}
+        found = Recovery(files, self.disk, format, migrations or {}).run()
+        self._image = found.image
+        self.warnings = found.warnings
+        self._snapshot_size = files.snapshot.stat().st_size if files.snapshot.exists() else 0
+        self._journal = self._opened(found.journal)
+        self._unsaved = found.replayed
+        self._compact_at = max(self._limit, self._snapshot_size // 2)
+        if found.repair:
+            self.compact()
+
+    def read(self) -> Tables:
+        """The tables themselves, not copies: JournalTable hands out copies."""
+        return dict(self._image.tables)
+
+    def write(self, data: Mapping[str, Mapping[str, Mapping[str, object]]]) -> None:
+        """Make the store equal to `data`. Used by TinyDB to drop tables; tables write through `commit`."""
+        with self.lock:
+            changes: Changes = {name: None for name in self._image.tables if name not in data}
+            for name, table in data.items():
+                own = self._image.tables.get(name, {})
+                changed = {key: dict(document) for key, document in table.items() if own.get(key) != document}
+                removed = {key: None for key in own if key not in table}
+                if changed or removed or name not in self._image.tables:
+                    changes[name] = {**changed, **removed}
+            if changes:
+                self.commit(changes)
+
+    def commit(self, changes: Changes) -> None:
+        """Keep these changes, all or none; on the disk when this returns.
+
+        Raises InputError for what JSON cannot hold, DiskFull, or StoreError; then nothing has changed.
+        """
+        with self.lock:
+            line = packed(self._image.seq + 1, changes)
+            self._journal.append(line)
+            kept: Changes = orjson.loads(line[9:])[1]  # equal to the disk's, and shared with nobody
+            self._image.apply(kept)
+            self._image.seq += 1
+            self._unsaved = True
+            for name, documents in kept.items():
+                if name in self._watchers:
+                    self._watchers[name](documents)
+            if self._journal.size >= self._compact_at:
+                self.compact()
+
+    def watch(self, table: str, watcher: Watcher) -> None:
+        """Have `watcher` called after each change to `table`, under the lock."""
+        self._watchers[table] = watcher
+
+    def next_id(self, table: str) -> int:
+        """An id that was never used in this table."""
+        with self.lock:
+            id = self._image.next.get(table, 1)
+            self._image.claim(table, id)
+            return id
+
+    def compact(self) -> None:
+        """Write a new snapshot and begin a new journal.
+
+        A failure is a warning, not an error: the old snapshot and the journal still hold everything.
+        """
+        with self.lock:
+            try:
+                data = seal(self._image)
+                self.disk.write_whole(self._files.draft, data)
+                self._swap()
+            except OSError as error:
+                self._warn(str(as_chatlab_error(error, "write a new snapshot of the store")))
+            else:
+                self._unsaved = False
+                self._snapshot_size = len(data)
+            self._compact_at = self._journal.size + max(self._limit, self._snapshot_size // 2)
+
+    def _warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def _swap(self) -> None:
+        """Draft to snapshot, snapshot to backup, journal to old journal; whole again after a kill at any point.
+
+        Before the draft's rename the backup and the journal hold everything, after it the snapshot does.
+        """
+        files, replace = self._files, self.disk.replace
+        if files.snapshot.exists():
+            replace(files.snapshot, files.backup)
+        replace(files.draft, files.snapshot)
+        self._journal.close()
+        try:
+            if files.journal.exists():
+                replace(files.journal, files.old_journal)
+            self._journal = self._opened(Contents())
+            self.disk.sync_folder(files.folder)
+        except OSError as error:
+            self._journal.refusal = f"its files could not be renamed ({error.strerror})"
+            raise
+
+    def _opened(self, contents: Contents) -> Journal:
+        journal = Journal(self._files.journal, self.disk, contents)
+        if not journal.size:
+            # Without a first line (no room) a gap in the numbers would go unnoticed, and nothing else would.
+            with contextlib.suppress(ChatlabError):
+                journal.append(packed(self._image.seq, {}, self._image.format))
+        return journal
+
+    @property
+    def refusal(self) -> str:
+        """Why changes are refused until the store is opened again; empty while all is well."""
+        return self._journal.refusal
+
+    def close(self) -> None:
+        """Compact and let go. Without it nothing is lost either; the next opening only reads more."""
+        with self.lock:
+            if self._unsaved and not self._journal.refusal:
+                self.compact()
+            self._journal.refusal = "it was closed"
+            self._journal.close()

@@ -1,0 +1,195 @@
+"""The store: conversations, demonstrations, preferences, votes and a little state; one folder, one process."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import orjson
+from filelock import FileLock, Timeout
+
+from chatlab.clock import now
+from chatlab.conversation import Conversation
+from chatlab.errors import InputError, StoreBusy, StoreError
+from chatlab.records import Demonstration, Preference, Vote
+from chatlab.store.codec import to_document
+from chatlab.store.disk import Disk, Files, as_chatlab_error
+from chatlab.store.journal import Document
+from chatlab.store.recovery import Migration
+from chatlab.store.shelf import Shelf
+from chatlab.store.storage import FORMAT, JournalStorage
+from chatlab.store.table import JournalDB, JournalTable
+
+MIGRATIONS: Mapping[int, Migration] = {}
+"""Format -> how its tables become those of the next. None yet."""
+
+
+class State:
+    """Small values by name: the live adapter, the app's choices."""
+
+    def __init__(self, table: JournalTable) -> None:
+        self._table = table
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return (self._table.get(doc_id=1) or {}).get(key, default)
+
+    def set(self, key: str, value: Any) -> None:
+        """On the disk when this returns. Raises InputError for what JSON does not hold as it is."""
+        _as_it_is(value)
+        with self._table.journal.lock:
+            self._table.commit({1: {**(self._table.get(doc_id=1) or {}), key: value}})
+
+
+class Store:
+    """An open store. Nobody else has it open; everything in it may be used from any thread."""
+
+    def __init__(self, files: Files, storage: JournalStorage, lock: FileLock) -> None:
+        """Use `Store.open`."""
+        self._files = files
+        self._storage = storage
+        self._lock = lock
+        self.db = JournalDB(storage)
+        self.conversations: Shelf[Conversation] = self._shelf("conversations", Conversation, _conversation_words)
+        self.demonstrations: Shelf[Demonstration] = self._shelf("demonstrations", Demonstration, _demonstration_words)
+        self.preferences: Shelf[Preference] = self._shelf("preferences", Preference, _preference_words)
+        self.votes: Shelf[Vote] = self._shelf("votes", Vote, _vote_words)
+        self.state = State(self._table("state"))
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        *,
+        address: str = "",
+        disk: Disk | None = None,
+        format: int = FORMAT,
+        migrations: Mapping[int, Migration] = MIGRATIONS,
+    ) -> Store:
+        """Raises StoreBusy, StoreCorrupt, or StoreError. `address` is where this process will be reached."""
+        files = Files(folder)
+        with _plainly("open the store"):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = _locked(files, address)
+            try:
+                storage = JournalStorage(files, disk, format=format, migrations=migrations)
+            except BaseException:
+                lock.release()
+                raise
+        return cls(files, storage, lock)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know about the files, worst first known."""
+        shelves = (self.conversations, self.demonstrations, self.preferences, self.votes)
+        bad = sum(len(shelf.unreadable) for shelf in shelves)
+        refusal = self._storage.refusal
+        return [
+            *self._storage.warnings,
+            *([f"{bad} record(s) cannot be read and are left out."] if bad else []),
+            *([f"The store takes no changes until Chatlab is restarted: {refusal}."] if refusal else []),
+        ]
+
+    def announce(self, address: str) -> None:
+        """Tell whoever finds the store busy where this process is reached."""
+        with contextlib.suppress(OSError):
+            self._files.owner.write_bytes(orjson.dumps({"pid": os.getpid(), "address": address, "since": now()}))
+
+    def snapshot(self, path: Path, ids: Iterable[int]) -> str:
+        """Freeze demonstrations for a trainer, one JSON line each, in the order of `ids`; the file's sha256.
+
+        Raises NotFound, DiskFull or StoreError, and then `path` is as it was.
+        """
+        rows = [(id, to_document(self.demonstrations.get(id))["messages"]) for id in ids]
+        data = b"".join(orjson.dumps({"id": id, "messages": messages}) + b"\n" for id, messages in rows)
+        with _plainly(f"write {path.name}"):
+            self._storage.disk.publish(path, data)
+        return hashlib.sha256(data).hexdigest()
+
+    def close(self) -> None:
+        """Leave a snapshot that plain TinyDB opens, and let others in. May be called again."""
+        self._storage.close()
+        if self._lock.is_locked:
+            self._files.owner.unlink(missing_ok=True)
+            self._lock.release()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _table(self, name: str) -> JournalTable:
+        table = self.db.table(name)
+        assert isinstance(table, JournalTable)
+        return table
+
+    def _shelf(self, name: str, kind: type[Any], words: Callable[[Document], Iterable[str]]) -> Shelf[Any]:
+        return Shelf(self._table(name), kind, words)
+
+
+@contextlib.contextmanager
+def _plainly(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise as_chatlab_error(error, what) from error
+
+
+def _locked(files: Files, address: str) -> FileLock:
+    lock = FileLock(files.lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise _busy(files) from error
+    except NotImplementedError as error:
+        raise StoreError(
+            f"The file system of {files.folder} has no locks.", "Put the store on a local disk."
+        ) from error
+    with contextlib.suppress(OSError):
+        files.owner.write_bytes(orjson.dumps({"pid": os.getpid(), "address": address, "since": now()}))
+    return lock
+
+
+def _busy(files: Files) -> StoreBusy:
+    try:
+        owner = orjson.loads(files.owner.read_bytes())
+        where, who = owner["address"], f" by process {owner['pid']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        where, who = "", ""
+    at = f" at {where}" if where else ""
+    hint = f"Use that window: {where}" if where else "Close the other Chatlab first."
+    return StoreBusy(f"The store in {files.folder} is already open{at}{who}.", hint)
+
+
+def _as_it_is(value: Any) -> None:
+    try:
+        same = orjson.loads(orjson.dumps(value)) == deepcopy(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"This cannot be kept: {error}.", "Only text, numbers, lists and named values can.") from error
+    if not same:
+        raise InputError(
+            f"{value!r} cannot be kept as it is.", "Only text, finite numbers, lists and named values can."
+        )
+
+
+def _demonstration_words(document: Document) -> list[str]:
+    return [*(message["content"] for message in document["messages"]), *document.get("tags", ())]
+
+
+def _conversation_words(document: Document) -> list[str]:
+    said = (turn["content"] for turn in document.get("turns", ()))
+    return [document.get("title", ""), document.get("system", ""), *said]
+
+
+def _preference_words(document: Document) -> list[str]:
+    asked = (message["content"] for message in document["prompt"])
+    return [*asked, document["chosen"], document["rejected"]]
+
+
+def _vote_words(document: Document) -> list[str]:
+    return [*(message["content"] for message in document["prompt"]), *document["answers"]]
