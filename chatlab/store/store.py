@@ -110,6 +110,10 @@ class Store:
             self._storage.disk.publish(path, data)
         return hashlib.sha256(data).hexdigest()
 
+    def compact(self) -> None:
+        """Write a new snapshot of everything now; also done by itself when the journal has grown long."""
+        self._storage.compact()
+
     def close(self) -> None:
         """Leave a snapshot that plain TinyDB opens, and let others in. May be called again."""
         self._storage.close()
