@@ -1,0 +1,95 @@
+"""A PEFT folder copied, with papers, to a hidden folder: every byte on the disk before anybody can see it."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from chatlab.adapters.readme import readme
+from chatlab.errors import AdapterDamaged, AdapterError, DiskFull
+from chatlab.papers import CARD, CONFIG, MANIFEST, WEIGHTS, card_as_json
+from chatlab.records import AdapterCard
+
+HIDDEN = ".publish-"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_PIECE = 1 << 20
+
+
+def hidden_copy(source: Path, shelf: Path, card: AdapterCard) -> tuple[Path, AdapterCard]:
+    """The hidden folder on `shelf`, and the card with the sha256 of the weights as they were written.
+
+    The manifest covers what decides how the adapter speaks; README.md is for people, who may edit it.
+    """
+    for name in (CONFIG, WEIGHTS):
+        if not (source / name).is_file():
+            raise AdapterDamaged(f"{source.name!r} cannot be published: it has no {name}.", "Run the training again.")
+    hidden = shelf / f"{HIDDEN}{uuid.uuid4().hex}"
+    try:
+        with space_or_error(f"Adapter {card.name!r} cannot be published"):
+            return hidden, _write_all(source, hidden, card)
+    except BaseException:
+        shutil.rmtree(hidden, ignore_errors=True)
+        raise
+
+
+def _write_all(source: Path, hidden: Path, card: AdapterCard) -> AdapterCard:
+    hidden.mkdir()
+    files = {name: _write(hidden / name, _pieces(source / name)) for name in (CONFIG, WEIGHTS)}
+    card = replace(card, sha256=files[WEIGHTS])
+    files[CARD] = _write_json(hidden / CARD, card_as_json(card))
+    _write(hidden / "README.md", [readme(card).encode()])
+    _write_json(hidden / MANIFEST, {"format": 1, "files": files})
+    fsync_folder(hidden)
+    return card
+
+
+@contextmanager
+def space_or_error(what: str) -> Iterator[None]:
+    """DiskFull or AdapterError in place of the system's own error."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise DiskFull(f"{what}: the disk is full.", "Make room and try again. Nothing is lost.") from error
+        raise AdapterError(f"{what}: {error.strerror}.", "Check who may write to the adapters folder.") from error
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make a rename or a new name in it outlive a power cut."""
+    if os.name == "nt":  # folders cannot be opened there, and need not be
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _pieces(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as stream:
+        while piece := stream.read(_PIECE):
+            yield piece
+
+
+def _write_json(file: Path, data: object) -> str:
+    return _write(file, [json.dumps(data, ensure_ascii=False, indent=1).encode()])
+
+
+def _write(file: Path, pieces: Iterator[bytes] | list[bytes]) -> str:
+    """The sha256 of what was written."""
+    sha256 = hashlib.sha256()
+    with file.open("xb") as stream:
+        for piece in pieces:
+            stream.write(piece)
+            sha256.update(piece)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return sha256.hexdigest()

@@ -1,0 +1,128 @@
+"""adapters/<name>/ <-> AdapterCard."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+from chatlab.adapters.names import check_name, unlike
+from chatlab.adapters.publish import HIDDEN, fsync_folder, hidden_copy, space_or_error
+from chatlab.errors import AdapterError, AdapterMissing, NameRefused
+from chatlab.papers import CARD, CONFIG, check_base, check_bytes, read_card
+from chatlab.records import AdapterCard
+
+TRASH = ".trash"
+
+
+class Adapters:
+    """The published adapters. An adapter's name is its folder's name, whatever its papers call it.
+
+    What a killed process left half-written is cleared away when this is built; only one process may publish.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.RLock()
+        with space_or_error("The adapters folder cannot be made"):
+            folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob(f"{HIDDEN}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def names(self) -> list[str]:
+        """Of the adapters that can be read, the newest first."""
+        return [card.name for card in self.cards()]
+
+    def cards(self) -> list[AdapterCard]:
+        """The newest first. Reads papers, not weights."""
+        return sorted(self._read()[0], key=lambda card: (card.created, card.name), reverse=True)
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """What is wrong with the folders that are not in `cards`."""
+        return self._read()[1]
+
+    def publish(self, source: Path, card: AdapterCard) -> AdapterCard:
+        """Copy a PEFT folder in, with papers, under `card.name` or one like it that is free.
+
+        Until all of it is on the disk nobody sees any of it. Raises NameRefused, AdapterDamaged when `source` lacks a
+        file, DiskFull; `source` is left as it was.
+        """
+        with self._lock:
+            card = replace(card, name=self.free_name(card.name))
+            hidden, card = hidden_copy(source, self._folder, card)
+            self._reveal(hidden, card.name)
+            return card
+
+    def open(self, name: str, base_fingerprint: str) -> tuple[AdapterCard, Path]:
+        """Its card and folder, every byte checked. Raises AdapterMissing, AdapterDamaged, WrongBase."""
+        folder = self._existing(name)
+        card = replace(read_card(folder), name=name)
+        check_bytes(folder)
+        check_base(card, base_fingerprint)
+        return card, folder
+
+    def remove(self, name: str) -> None:
+        """Out of sight, into the trash. Raises AdapterMissing."""
+        with self._lock, space_or_error(f"Adapter {name!r} cannot be removed"):
+            folder = self._existing(name)
+            trash = self._folder / TRASH
+            trash.mkdir(exist_ok=True)
+            folder.rename(trash / f"{name}~{len(list(trash.glob(f'{name}~*'))) + 1}")
+            fsync_folder(self._folder)
+
+    def restore(self, name: str) -> AdapterCard:
+        """Back from the trash the one of that name that was removed last, under a free name. Raises AdapterMissing."""
+        check_name(name)
+        with self._lock, space_or_error(f"Adapter {name!r} cannot be restored"):
+            removed = sorted((self._folder / TRASH).glob(f"{name}~*"), key=lambda path: int(path.name.split("~")[1]))
+            if not removed:
+                raise AdapterMissing(f"There is no removed adapter {name!r}.")
+            back = self.free_name(name)
+            removed[-1].rename(self._folder / back)
+            fsync_folder(self._folder)
+            return replace(read_card(self._folder / back), name=back)
+
+    def free_name(self, wish: str) -> str:
+        """`wish`, or `wish-2` and so on if it is taken. Raises NameRefused."""
+        return unlike(check_name(wish), {path.name.casefold() for path in self._folder.iterdir()})
+
+    def _existing(self, name: str) -> Path:
+        try:
+            folder = self._folder / check_name(name)
+        except NameRefused as refused:
+            raise AdapterMissing(f"There is no adapter {name[:80]!r}.", refused.hint) from refused
+        if folder.is_symlink() or not folder.is_dir():
+            raise AdapterMissing(f"There is no adapter {name!r}.", "Choose one from the list.")
+        return folder
+
+    def _reveal(self, hidden: Path, name: str) -> None:
+        """What is said to have failed is not there."""
+        try:
+            with space_or_error(f"Adapter {name!r} cannot be published"):
+                os.rename(hidden, self._folder / name)
+                hidden = self._folder / name
+                fsync_folder(self._folder)
+        except BaseException:
+            shutil.rmtree(hidden, ignore_errors=True)
+            raise
+
+    def _read(self) -> tuple[list[AdapterCard], dict[str, str]]:
+        cards, problems = [], {}
+        for folder in self._folder.iterdir():
+            if folder.name.startswith(".") or not _looks_like_an_adapter(folder):
+                continue
+            try:
+                check_name(folder.name)
+                self._existing(folder.name)
+                cards.append(replace(read_card(folder), name=folder.name))
+            except (AdapterError, NameRefused) as error:
+                problems[folder.name] = str(error)
+        return cards, problems
+
+
+def _looks_like_an_adapter(folder: Path) -> bool:
+    """Anything else that lies about, a note or a picture, is none of our business."""
+    return folder.is_dir() and any((folder / name).exists() for name in (CARD, CONFIG))

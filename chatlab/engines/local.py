@@ -1,0 +1,131 @@
+"""transformers and peft: any base that Chatlab can train, with its adapters, on this machine's processor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chatlab.engines.base import Piece, Sampling, Voice
+from chatlab.engines.speech import Speech
+from chatlab.engines.threads import Threads, available_cores
+from chatlab.errors import EngineError, PromptTooLong
+from chatlab.records import StopReason
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from chatlab.engines.network import Reading
+    from chatlab.engines.residents import Resident, Residents
+    from chatlab.models.base import Base
+
+END: StopReason = "end"
+LENGTH: StopReason = "length"
+
+SMALL = 64_000_000
+"""Parameters up to which a token costs more in calls than in arithmetic, so that a second core only adds waiting."""
+
+BLOCK = 128
+"""Prompt tokens that are read at a time: closing a reply has to wait for no more than that."""
+
+
+class LocalEngine:
+    """Streams replies of one base and any number of adapters, several at once, each on its own keys and values.
+
+    Every voice is a network of its own that shares with the base what its adapter leaves alone. So there is nothing to
+    switch, nothing that two replies could mix up, and the base's numbers never change.
+    """
+
+    def __init__(self, base: Base, residents: Residents, threads: Threads) -> None:
+        self._base = base
+        self._residents: Residents | None = residents
+        self._threads = threads
+
+    @classmethod
+    def open(cls, base: Base, threads: int | None = None) -> LocalEngine:
+        """Imports torch and loads the weights. Raises BaseRefused.
+
+        `threads` None takes one core for a small base, which gains nothing from more, and otherwise all.
+        """
+        from chatlab.engines.network import open_network
+        from chatlab.engines.residents import Residents
+
+        cores = Threads(threads or (1 if base.parameters <= SMALL else available_cores()))
+        cores.claim()
+        return cls(base, Residents(open_network(base.folder, base.parameters), base.fingerprint), cores)
+
+    @property
+    def name(self) -> str:
+        return "transformers"
+
+    @property
+    def context(self) -> int:
+        return self._base.context
+
+    def stream(
+        self, prompt: Sequence[int], sampling: Sampling, voice: Voice, stop_ids: frozenset[int]
+    ) -> Iterator[Piece]:
+        """The voice is settled by this call, the rest is done as the iterator is asked."""
+        if not prompt:
+            raise EngineError("There is nothing to go on from.", "Write a message first.")
+        if len(prompt) >= self.context:
+            raise PromptTooLong(f"The conversation has {len(prompt)} tokens; {self.context} fit.",
+                                "Start a new conversation, or shorten this one.")
+        return self._reply(list(prompt), sampling, self._resident(voice), stop_ids)
+
+    def prepare(self, voice: Voice) -> None:
+        self._resident(voice)
+
+    def forget(self, folder: Path) -> None:
+        self._open_residents().forget(folder)
+
+    def ease(self, on: bool) -> None:
+        self._threads.ease(on)
+
+    def close(self) -> None:
+        """Lets the weights go. Replies under way end with EngineError at their next token."""
+        self._residents = None
+
+    def _resident(self, voice: Voice) -> Resident:
+        self._threads.claim()
+        return self._open_residents().get(voice)
+
+    def _open_residents(self) -> Residents:
+        if self._residents is None:
+            raise EngineError("The engine is closed.", "Start Chatlab again.")
+        return self._residents
+
+    def _reply(
+        self, prompt: Sequence[int], sampling: Sampling, resident: Resident, stop_ids: frozenset[int]
+    ) -> Iterator[Piece]:
+        speech, tokens, stop = Speech(self._base.tokenizer), 0, LENGTH
+        room = min(sampling.max_tokens, self.context - len(prompt))
+        with closing(self._draw(prompt, sampling, resident)) as drawn:
+            for token in islice(drawn, max(0, room)):
+                if token in stop_ids:
+                    stop = END
+                    break
+                tokens += 1
+                if text := speech.add(token):
+                    yield Piece(text=text, tokens=tokens, sha256=resident.sha256)
+        yield Piece(text="", tokens=tokens, sha256=resident.sha256, stop=stop)
+
+    def _draw(self, prompt: Sequence[int], sampling: Sampling, resident: Resident) -> Iterator[int]:
+        """Token after token, without end."""
+        from chatlab.engines.draw import Dice
+        from chatlab.engines.network import Reading
+
+        reading, dice = Reading(resident.model), Dice(sampling)
+        with self._threads.reply():
+            for start in range(0, len(prompt), BLOCK):
+                scores = self._read(reading, prompt[start : start + BLOCK])
+            while True:
+                yield (token := dice.draw(scores))
+                scores = self._read(reading, [token])
+
+    def _read(self, reading: Reading, ids: Sequence[int]) -> Tensor:
+        self._open_residents()
+        self._threads.claim()
+        return reading.read(ids)

@@ -1,0 +1,63 @@
+"""A base model opened for reading: token ids in, scores of the next token out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
+from transformers.utils import logging
+
+from chatlab.errors import BaseRefused
+
+EXACT = 64_000_000
+"""Parameters up to which weights are computed with in 32 bits: nothing is rounded, and the speed is the same."""
+
+
+def open_network(folder: Path, parameters: int) -> PreTrainedModel:
+    """The base model, for reading only. Nothing is fetched, and no code but transformers' own runs."""
+    logging.disable_progress_bar()
+    dtype = torch.bfloat16 if parameters > EXACT and has_bfloat16() else torch.float32
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, attn_implementation="sdpa", local_files_only=True, use_safetensors=True,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise BaseRefused(f"The base model in {folder.name!r} cannot be opened: {error}.",
+                          "Choose another base model.") from error
+    return model.eval().requires_grad_(False)
+
+
+def has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 itself; in software it is slower than 32 bits."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def twin(model: PreTrainedModel) -> PreTrainedModel:
+    """Another model on the very same numbers: whatever is done to the twin's structure leaves the first one alone."""
+    tensors = {id(p): nn.Parameter(p.data, requires_grad=False) for p in model.parameters()}
+    tensors |= {id(b): b for b in model.buffers()}
+    copied = copy.deepcopy(model, dict(tensors))
+    head = copied.get_output_embeddings()
+    if head is not None and head.weight is copied.get_input_embeddings().weight:
+        head.weight = nn.Parameter(head.weight.data, requires_grad=False)  # an adapter on the one must not change both
+    return copied
+
+
+class Reading:
+    """What a network has read so far of one reply: its keys and values, which belong to that network alone."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model
+        self._cache = DynamicCache(config=model.config)
+
+    def read(self, ids: Sequence[int]) -> Tensor:
+        """Read on, and give the scores (V,) of the token after the last."""
+        with torch.inference_mode():  # never held across a yield: the mode would leak into the caller's thread
+            out = self._model(input_ids=torch.tensor([ids]), past_key_values=self._cache, use_cache=True,
+                              logits_to_keep=1)
+            return out.logits[0, -1]

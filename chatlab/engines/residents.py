@@ -1,0 +1,128 @@
+"""The voices in memory: for each a network with its adapter built in, on weights shared with the base."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from chatlab.engines.base import Voice
+from chatlab.engines.folder import AdapterFiles, Stamp, read_adapter, stamp
+from chatlab.engines.network import twin
+from chatlab.errors import AdapterDamaged, EngineError
+from chatlab.papers import AGAIN
+
+MERGED = 1 << 30
+"""Bytes of a base up to which an adapter is added into copies of the matrices that it changes; such a voice speaks as
+fast as the base. A larger base is shared whole, and the adapter computed beside it."""
+
+MEMORY = 1 << 30
+"""Bytes that resident voices may take together, the base not counted. The last used one always stays."""
+
+Key = tuple[Path, Stamp, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resident:
+    """A voice ready to speak."""
+
+    model: PreTrainedModel
+    sha256: str = ""
+    """Of the adapter weights in it."""
+    bytes: int = 0
+    """What it takes beyond the base."""
+
+
+class Residents:
+    """Voices by adapter and strength, the least used dropped first. A reply holds on to its own, dropped or not."""
+
+    def __init__(self, base: PreTrainedModel, fingerprint: str, memory: int = MEMORY) -> None:
+        self._base = Resident(model=base)
+        self._fingerprint = fingerprint
+        self._memory = memory
+        self._voices: OrderedDict[Key, Resident] = OrderedDict()
+        self._lock = threading.Lock()
+        self._loading = threading.Lock()
+
+    def get(self, voice: Voice) -> Resident:
+        """Raises AdapterMissing, AdapterDamaged, WrongBase."""
+        if voice.folder is None:
+            return self._base
+        if not math.isfinite(voice.strength):
+            raise EngineError(f"An adapter cannot speak at strength {voice.strength}.", "Choose a number.")
+        key = (voice.folder, stamp(voice.folder), voice.strength)
+        if found := self._find(key):
+            return found
+        with self._loading:  # one at a time, and once: who waited here finds it made
+            return self._find(key) or self._keep(key, self._make(voice.folder, voice.strength))
+
+    def forget(self, folder: Path) -> None:
+        with self._lock:
+            for key in [key for key in self._voices if key[0] == folder]:
+                del self._voices[key]
+
+    def _find(self, key: Key) -> Resident | None:
+        with self._lock:
+            if found := self._voices.get(key):
+                self._voices.move_to_end(key)
+            return found
+
+    def _keep(self, key: Key, made: Resident) -> Resident:
+        with self._lock:
+            for old in [old for old in self._voices if old[0] == key[0] and old[1] != key[1]]:
+                del self._voices[old]  # its files have changed
+            self._voices[key] = made
+            while len(self._voices) > 1 and sum(voice.bytes for voice in self._voices.values()) > self._memory:
+                self._voices.popitem(last=False)
+        return made
+
+    def _make(self, folder: Path, strength: float) -> Resident:
+        files = read_adapter(folder, self._fingerprint)
+        model = with_adapter(self._base.model, files, strength)
+        return Resident(model=model, sha256=files.sha256, bytes=own_bytes(model, self._base.model))
+
+
+def with_adapter(base: PreTrainedModel, files: AdapterFiles, strength: float) -> PreTrainedModel:
+    """A network that speaks as the base with the adapter does. The base stays as it is, to the bit."""
+    try:
+        tensors = load(files.weights)
+        config = LoraConfig(**files.config, task_type="CAUSAL_LM", inference_mode=True, lora_dropout=0.0)
+        model = get_peft_model(twin(base), config, low_cpu_mem_usage=True)
+        found = set_peft_model_state_dict(model, tensors, low_cpu_mem_usage=True)
+    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
+        raise AdapterDamaged(f"Adapter {files.folder.name!r} does not fit the base: {error}.", AGAIN) from error
+    _check_complete(files, tensors, found.unexpected_keys, model)
+    for layer in model.modules():
+        if isinstance(layer, LoraLayer):
+            layer.scale_layer(strength)
+    if bytes_of(base) > MERGED:
+        return model.eval().requires_grad_(False)
+    # "safe" makes new matrices; the other way would add the adapter into the base's own
+    return model.merge_and_unload(safe_merge=True).eval().requires_grad_(False)
+
+
+def bytes_of(model: nn.Module) -> int:
+    return sum(p.nbytes for p in model.parameters())
+
+
+def own_bytes(model: nn.Module, base: nn.Module) -> int:
+    """Bytes of the parameters that are not the base's own."""
+    shared = {p.data_ptr() for p in base.parameters()}
+    return sum(p.nbytes for p in model.parameters() if p.data_ptr() not in shared)
+
+
+def _check_complete(files: AdapterFiles, tensors: dict[str, Tensor], unexpected: list[str], model: nn.Module) -> None:
+    missing = [name for name, p in model.named_parameters() if p.is_meta]
+    if unexpected or missing:
+        raise AdapterDamaged(f"Adapter {files.folder.name!r} does not fit the base: {(unexpected + missing)[0]}.", AGAIN)
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+        raise AdapterDamaged(f"Adapter {files.folder.name!r} holds numbers that are not finite.", AGAIN)

@@ -1,0 +1,51 @@
+"""How many processor cores a reply computes with."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Threads:
+    """Shares the cores out: among replies under way, and with training while it runs.
+
+    Threads that wait in vain for a core which somebody else uses slow each other down tenfold to a hundredfold, so
+    there are never more of them than cores.
+    """
+
+    def __init__(self, cores: int) -> None:
+        self._cores = cores
+        self._eased = False
+        self._replies = 0
+        self._lock = threading.Lock()
+
+    def ease(self, on: bool) -> None:
+        self._eased = on
+
+    @contextmanager
+    def reply(self) -> Iterator[None]:
+        """Counted as under way within."""
+        with self._lock:
+            self._replies += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._replies -= 1
+
+    def share(self) -> int:
+        return 1 if self._eased else max(1, self._cores // max(1, self._replies))
+
+    def claim(self) -> None:
+        """Set the calling thread's share. To be called before each step: torch keeps the number for each thread."""
+        import torch
+
+        if torch.get_num_threads() != (share := self.share()):
+            torch.set_num_threads(share)
+
+
+def available_cores() -> int:
+    """Those that this process may use, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

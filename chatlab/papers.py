@@ -1,0 +1,125 @@
+"""An adapter's papers: `card.json` says what it is, `manifest.json` which bytes it is made of.
+
+Whoever opens an adapter's folder, the shelf or an engine, believes nothing in it before these agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar
+
+from chatlab.errors import AdapterDamaged, AdapterMissing, WrongBase
+from chatlab.records import AdapterCard, TrainSettings
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+CARD = "card.json"
+MANIFEST = "manifest.json"
+
+R = TypeVar("R", AdapterCard, TrainSettings)
+
+AGAIN = "Train it again, or copy its folder from a backup."
+
+
+def card_as_json(card: AdapterCard) -> dict[str, Any]:
+    return asdict(card)
+
+
+def card_from_json(data: Mapping[str, Any]) -> AdapterCard:
+    """Keys that this version does not know are left out, so that a newer version's adapters can be read.
+
+    Raises ValueError or TypeError for a card that makes no sense.
+    """
+    known = _known(AdapterCard, data)
+    known["settings"] = _checked(TrainSettings(**_known(TrainSettings, known.get("settings", {}))))
+    known["demonstrations"] = tuple(int(number) for number in known.get("demonstrations", ()))
+    if (interval := known.get("forgetting_interval")) is not None:
+        low, high = interval
+        known["forgetting_interval"] = (float(low), float(high))
+    return _checked(AdapterCard(**known))
+
+
+def read_card(folder: Path) -> AdapterCard:
+    """Raises AdapterDamaged if it is missing or makes no sense."""
+    try:
+        return card_from_json(_read(folder, CARD))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise AdapterDamaged(f"The card of adapter {folder.name!r} makes no sense: {error}.", AGAIN) from error
+
+
+def read_manifest(folder: Path) -> dict[str, str]:
+    """File name -> sha256, in hexadecimal."""
+    files = _read(folder, MANIFEST).get("files")
+    if not isinstance(files, dict) or WEIGHTS not in files or CONFIG not in files:
+        raise AdapterDamaged(f"The manifest of adapter {folder.name!r} names no weights.", AGAIN)
+    return {str(name): str(sha256) for name, sha256 in files.items()}
+
+
+def check_bytes(folder: Path) -> None:
+    """Every file in the manifest has the bytes it had when it was published, or AdapterDamaged."""
+    for name, sha256 in read_manifest(folder).items():
+        file = folder / name
+        if Path(name).name != name or file.is_symlink() or not file.is_file():
+            raise AdapterDamaged(f"Adapter {folder.name!r} has lost its file {name!r}.", AGAIN)
+        if digest(file) != sha256:
+            raise damaged(folder, name)
+
+
+def check_base(card: AdapterCard, fingerprint: str) -> None:
+    if card.base != fingerprint:
+        made_for = card.base_name or card.base[:12]
+        raise WrongBase(
+            f"Adapter {card.name!r} was made for another base model ({made_for}).",
+            "Choose that base, or train the adapter again on this one.",
+        )
+
+
+def damaged(folder: Path, name: str) -> AdapterDamaged:
+    return AdapterDamaged(f"Adapter {folder.name!r} is damaged: {name} is not the file that was published.", AGAIN)
+
+
+def digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _known(record: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in fields(record)}
+    return {name: value for name, value in data.items() if name in names}
+
+
+_KINDS: dict[str, type | UnionType] = {
+    "str": str,
+    "int": int,
+    "float": int | float,
+    "bool": bool,
+    "float | None": int | float | None,
+}
+
+
+def _checked(record: R) -> R:
+    """Plain fields hold what they are declared to hold; JSON from elsewhere might not."""
+    for field in fields(record):
+        kind, value = _KINDS.get(str(field.type)), getattr(record, field.name)
+        if kind is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
+            raise ValueError(f"{field.name} cannot be {value!r}")
+    return record
+
+
+def _read(folder: Path, name: str) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise AdapterMissing(f"There is no adapter {folder.name!r}.", "Choose one from the list.")
+    if not (folder / name).is_file():
+        raise AdapterDamaged(f"Adapter {folder.name!r} has no {name}.", AGAIN)
+    try:
+        data = json.loads((folder / name).read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise AdapterDamaged(f"{name} of adapter {folder.name!r} cannot be read: {error}.", AGAIN) from error
+    if not isinstance(data, dict):
+        raise AdapterDamaged(f"{name} of adapter {folder.name!r} makes no sense.", AGAIN)
+    return data

@@ -1,0 +1,319 @@
+"""The adapters folder: published whole or not at all, and nothing in it believed unchecked."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatlab.adapters import Adapters, check_name
+from chatlab.errors import (
+    AdapterDamaged,
+    AdapterError,
+    AdapterMissing,
+    ChatlabError,
+    DiskFull,
+    NameRefused,
+    WrongBase,
+)
+from chatlab.papers import CARD, CONFIG, MANIFEST, WEIGHTS, card_as_json, card_from_json, digest
+from chatlab.records import AdapterCard, TrainSettings
+
+CARD_OF_STAGE = AdapterCard(
+    name="stage", base="f" * 64, base_name="small base", created="2026-11-23T09:00:00.000+00:00",
+    demonstrations=(1, 2, 3, 7), parameters=600_000, base_parameters=8_000_000, steps=60, seconds=9.5, forgetting=1.2,
+    forgetting_interval=(0.4, 2.0), held_out_before=3.1, held_out_after=2.2, settings=TrainSettings(rank=8),
+)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """What a run leaves: a PEFT folder."""
+    folder = tmp_path / "run" / "adapter"
+    folder.mkdir(parents=True)
+    (folder / CONFIG).write_text(json.dumps({"peft_type": "LORA", "r": 8, "target_modules": ["q_proj"]}))
+    (folder / WEIGHTS).write_bytes(bytes(range(256)) * 8000)
+    return folder
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Adapters:
+    return Adapters(tmp_path / "adapters")
+
+
+def visible(shelf: Adapters, tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "adapters").iterdir())
+
+
+def test_a_published_adapter_is_listed_and_opens_with_its_card_and_every_byte(shelf, source, tmp_path):
+    card = shelf.publish(source, CARD_OF_STAGE)
+    opened, folder = shelf.open("stage", "f" * 64)
+    assert shelf.cards() == [card] == [opened]
+    assert folder == tmp_path / "adapters" / "stage"
+    assert (folder / WEIGHTS).read_bytes() == (source / WEIGHTS).read_bytes()
+    assert card.sha256 == digest(source / WEIGHTS)
+    assert replace(card, sha256="") == CARD_OF_STAGE
+
+
+def test_the_model_card_names_the_base_and_what_was_learned(shelf, source, tmp_path):
+    shelf.publish(source, replace(CARD_OF_STAGE, base_name='my "base" | `x`\n---'))
+    text = (tmp_path / "adapters" / "stage" / "README.md").read_text()
+    front = text.split("---\n")[1]
+    assert 'base_model: "my \\"base\\" | `x`\\n---"' in front
+    assert "library_name: peft" in front
+    assert "1-3, 7" in text and "+1.2 % (95 %: +0.4 to +2.0)" in text and "7.50 % of the base" in text
+
+
+def test_a_second_adapter_of_the_same_name_gets_a_name_of_its_own(shelf, source):
+    names = [shelf.publish(source, replace(CARD_OF_STAGE, name=name)).name for name in ("stage", "stage", "STAGE")]
+    assert names == ["stage", "stage-2", "STAGE-3"]
+    assert shelf.free_name("stage") == "stage-4"
+
+
+def test_the_longest_name_leaves_room_for_its_number(shelf, source):
+    longest = "a" * 64
+    assert shelf.publish(source, replace(CARD_OF_STAGE, name=longest)).name == longest
+    second = shelf.publish(source, replace(CARD_OF_STAGE, name=longest)).name
+    assert second == "a" * 62 + "-2"
+    assert set(shelf.names()) == {longest, second}
+
+
+def test_the_newest_adapter_comes_first(shelf, source):
+    for name, created in (("old", "2026-01-01"), ("new", "2026-03-01"), ("middle", "2026-02-01")):
+        shelf.publish(source, replace(CARD_OF_STAGE, name=name, created=created))
+    assert shelf.names() == ["new", "middle", "old"]
+
+
+@pytest.mark.parametrize("name", [
+    "../../x", "..", ".", "", "/etc/passwd", "a/b", "a\\b", "C:\\x", "nul", "NUL.txt", "CON", "com1", "lpt9.x", "base",
+    "Base", "a\0b", "a\n", "-rf", ".hidden", "~", "a b", "a;touch x", "é", "٣", "a" * 65, "dot.", "$(x)",
+])
+def test_a_name_that_could_leave_the_folder_is_refused_with_a_hint(name, shelf, source):
+    with pytest.raises(NameRefused) as refused:
+        shelf.publish(source, replace(CARD_OF_STAGE, name=name))
+    assert refused.value.hint
+    with pytest.raises(AdapterMissing):
+        shelf.open(name, "f" * 64)
+    assert shelf.names() == []
+
+
+@given(st.text(max_size=70) | st.from_regex(r"[./\\~A-Za-z0-9_-]{1,8}", fullmatch=True))
+def test_whatever_name_is_accepted_is_one_plain_folder_inside(name):
+    try:
+        check_name(name)
+    except NameRefused:
+        return
+    root = Path("/adapters")
+    assert (root / name).resolve().parent == root and name.isascii() and not name.startswith(".")
+    assert os.path.basename(name) == name and name.lower() not in ("base", "con", "nul")
+
+
+def test_one_changed_byte_is_noticed_and_nothing_is_opened(shelf, source, tmp_path):
+    shelf.publish(source, CARD_OF_STAGE)
+    for name in (WEIGHTS, CONFIG, CARD):
+        file = tmp_path / "adapters" / "stage" / name
+        kept = file.read_bytes()
+        file.write_bytes(kept[:-2] + b" " + kept[-1:])
+        with pytest.raises(AdapterDamaged):
+            shelf.open("stage", "f" * 64)
+        file.write_bytes(kept)
+    assert shelf.open("stage", "f" * 64)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, CONFIG, CARD, MANIFEST])
+def test_a_lost_file_is_noticed(name, shelf, source, tmp_path):
+    shelf.publish(source, CARD_OF_STAGE)
+    (tmp_path / "adapters" / "stage" / name).unlink()
+    with pytest.raises(AdapterDamaged, match="stage"):
+        shelf.open("stage", "f" * 64)
+
+
+def test_a_person_may_edit_the_model_card(shelf, source, tmp_path):
+    shelf.publish(source, CARD_OF_STAGE)
+    (tmp_path / "adapters" / "stage" / "README.md").write_text("mine")
+    assert shelf.open("stage", "f" * 64)
+
+
+def test_an_adapter_of_another_base_is_refused_by_the_name_of_its_base(shelf, source):
+    shelf.publish(source, CARD_OF_STAGE)
+    with pytest.raises(WrongBase, match="small base"):
+        shelf.open("stage", "0" * 64)
+
+
+def test_a_source_without_weights_publishes_nothing(shelf, source, tmp_path):
+    (source / WEIGHTS).unlink()
+    with pytest.raises(AdapterDamaged, match=WEIGHTS):
+        shelf.publish(source, CARD_OF_STAGE)
+    assert visible(shelf, tmp_path) == []
+
+
+def test_removing_hides_an_adapter_and_restoring_brings_the_last_one_back(shelf, source):
+    first = shelf.publish(source, CARD_OF_STAGE)
+    shelf.remove("stage")
+    assert shelf.names() == [] and shelf.free_name("stage") == "stage"
+    second = shelf.publish(source, replace(CARD_OF_STAGE, steps=61))
+    shelf.remove("stage")
+    assert shelf.restore("stage") == second
+    assert replace(shelf.restore("stage"), name="stage") == first
+    assert sorted(shelf.names()) == ["stage", "stage-2"]
+    assert shelf.open("stage-2", "f" * 64)[0].steps == 60
+    with pytest.raises(AdapterMissing):
+        shelf.restore("stage")
+    with pytest.raises(AdapterMissing):
+        shelf.remove("never")
+
+
+def test_foreign_things_in_the_folder_do_not_break_the_list(shelf, source, tmp_path):
+    shelf.publish(source, CARD_OF_STAGE)
+    root = tmp_path / "adapters"
+    (root / "README.md").write_text("a note")
+    (root / "picture").mkdir()
+    (root / "bare").mkdir()
+    (root / "bare" / CONFIG).write_text("{}")
+    for name, card in {"torn": b'{"name": "to', "list": b"[]", "deep": b"[" * 100_000, "binary": b"\xff\xfe\0",
+                       "types": b'{"name": "types", "base": "f", "loss": "much"}',
+                       "nan": b'{"name": 3, "base": null}', "empty": b"",
+                       "bad name": json.dumps(asdict(CARD_OF_STAGE)).encode()}.items():
+        (root / name).mkdir()
+        (root / name / CARD).write_bytes(card)
+    (root / "folder-card" / CARD).mkdir(parents=True)
+    (root / "pipe").mkdir()
+    os.mkfifo(root / "pipe" / CARD)
+    (root / "link").symlink_to(root / "stage")
+    (root / "nowhere").symlink_to(root / "gone")
+    assert shelf.names() == ["stage"]
+    assert set(shelf.problems) == {"bare", "torn", "list", "deep", "binary", "types", "nan", "empty", "bad name",
+                                   "folder-card", "pipe", "link"}
+    assert all(shelf.problems.values())
+    for name in shelf.problems:
+        with pytest.raises(AdapterError):
+            shelf.open(name, "f" * 64)
+
+
+def test_a_manifest_that_points_outside_the_folder_is_damage(shelf, source, tmp_path):
+    shelf.publish(source, CARD_OF_STAGE)
+    manifest = tmp_path / "adapters" / "stage" / MANIFEST
+    files = json.loads(manifest.read_text())["files"]
+    (tmp_path / "secret").write_text("x")
+    manifest.write_text(json.dumps({"files": files | {"../../secret": digest(tmp_path / "secret")}}))
+    with pytest.raises(AdapterDamaged):
+        shelf.open("stage", "f" * 64)
+
+
+def test_a_card_survives_the_way_through_json_and_keys_of_later_versions_are_ignored():
+    data = json.loads(json.dumps(card_as_json(CARD_OF_STAGE)))
+    data["mood"] = "merry"
+    data["settings"]["galore"] = True
+    assert card_from_json(data) == CARD_OF_STAGE
+    assert card_from_json({"name": "bare", "base": "f"}) == AdapterCard(name="bare", base="f")
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+                        st.sampled_from([*asdict(CARD_OF_STAGE), "rank", "seed"]), inner, max_size=6), max_leaves=20))
+def test_any_json_at_all_is_a_card_or_an_adapter_error(tmp_path_factory, data):
+    root = tmp_path_factory.mktemp("fuzz")
+    (root / "odd").mkdir()
+    (root / "odd" / CARD).write_text(json.dumps(data))
+    shelf = Adapters(root)
+    assert len(shelf.cards()) + len(shelf.problems) == 1
+
+
+# ---- a disk that fills up, a process that dies ----
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """No file can grow beyond a million bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_leaves_nothing_half_published_and_the_run_as_it_was(shelf, source, tmp_path, small_disk):
+    before = {path.name: digest(path) for path in source.iterdir()}
+    with pytest.raises(DiskFull) as full:
+        shelf.publish(source, CARD_OF_STAGE)
+    assert full.value.hint
+    assert visible(shelf, tmp_path) == []
+    assert {path.name: digest(path) for path in source.iterdir()} == before
+
+
+DIES = """
+import os, signal, sys
+from pathlib import Path
+step = int(sys.argv[3])
+def trace(event, args):
+    global step
+    if event in ("open", "os.rename", "os.mkdir") and str(args[0]).startswith(sys.argv[2]):
+        step -= 1
+        if step == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+from chatlab.adapters import Adapters
+from chatlab.records import AdapterCard
+shelf = Adapters(Path(sys.argv[2]))
+sys.addaudithook(trace)
+print(shelf.publish(Path(sys.argv[1]), AdapterCard(name="stage", base="f")).name)
+"""
+
+
+@pytest.mark.parametrize("step", range(1, 12))
+def test_a_process_killed_while_publishing_leaves_the_whole_adapter_or_none(step, source, tmp_path):
+    folder = tmp_path / "adapters"
+    run = subprocess.run([sys.executable, "-c", DIES, str(source), str(folder), str(step)], capture_output=True)
+    shelf = Adapters(folder)
+    assert shelf.problems == {}
+    assert [path for path in folder.iterdir() if path.name.startswith(".publish")] == []
+    if run.returncode == 0 or shelf.names():
+        assert shelf.open("stage", "f")
+    assert shelf.publish(source, AdapterCard(name="stage", base="f")).name in ("stage", "stage-2")
+
+
+class Stumbling:
+    """Lets `steps` calls pass and fails the next with a full disk."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def __call__(self, real):
+        def call(*args, **kwargs):
+            self.left -= 1
+            if self.left < 0:
+                raise OSError(28, "No space left on device")
+            return real(*args, **kwargs)
+        return call
+
+
+@pytest.mark.parametrize("step", range(16))
+def test_wherever_the_disk_fills_up_nothing_is_half_published(step, shelf, source, tmp_path, monkeypatch):
+    stumbling = Stumbling(step)
+    for name in ("fsync", "rename"):
+        monkeypatch.setattr(os, name, stumbling(getattr(os, name)))
+    monkeypatch.setattr(Path, "mkdir", stumbling(Path.mkdir))
+    try:
+        shelf.publish(source, CARD_OF_STAGE)
+    except DiskFull:
+        monkeypatch.undo()
+        assert [name for name in visible(shelf, tmp_path) if name.startswith(".")] == []
+        assert shelf.problems == {}
+        assert shelf.names() == []
+    else:
+        assert step >= 8
+
+
+def test_a_folder_that_may_not_be_written_is_named_and_not_a_bug(shelf, source, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(ChatlabError, match="Permission denied"):
+        shelf.publish(source, CARD_OF_STAGE)
