@@ -53,9 +53,14 @@ class Mix:
         return row
 
 
+def shares(recipe: Path, phase: str) -> dict[str, float]:
+    """What `recipe` (TOML) gives each stream in `phase`, summing to one."""
+    given: dict[str, float] = tomllib.loads(recipe.read_text(encoding="utf-8"))[phase]
+    return {name: share / sum(given.values()) for name, share in given.items()}
+
+
 def load(cache: Path, phase: str, recipe: Path) -> Mix:
-    """The streams in `cache` with the shares that `recipe` (TOML) gives for `phase`; shares sum to one."""
-    shares: dict[str, float] = tomllib.loads(recipe.read_text())[phase]
-    total = sum(shares.values())
-    streams = {name: np.memmap(cache / f"{name}.bin", dtype="<u2", mode="r") for name in shares}
-    return Mix(streams, {name: share / total for name, share in shares.items()})
+    """The streams in `cache`, in the shares of `recipe`."""
+    wanted = shares(recipe, phase)
+    streams = {name: np.memmap(cache / f"{name}.bin", dtype="<u2", mode="r") for name in wanted}
+    return Mix(streams, wanted)
