@@ -1,0 +1,6 @@
+"""Messages to ids and labels, one walk, for any chat template: what was trained is what is asked."""
+
+from chatlab.template.picture import Span
+from chatlab.template.template import IGNORED, Encoded, Template
+
+__all__ = ["IGNORED", "Encoded", "Span", "Template"]

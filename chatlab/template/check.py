@@ -1,0 +1,67 @@
+"""A chat template tried on hard conversations before anything is trained with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from chatlab.records import Message
+
+if TYPE_CHECKING:
+    from chatlab.template.template import Encoded, Template
+
+PLAIN = "A plain answer, of two lines.\nHere is the second."
+HARD = (
+    "\n\n  Two empty lines and two spaces first.",
+    "Thanks 🙂!",
+    "def f(x):\n\treturn x  # code\n",
+    "()",
+    "... 1,000",
+)
+
+
+def problems(template: Template) -> Iterator[str]:
+    """What would go wrong, in plain words."""
+    for answer in (PLAIN, *HARD, _look_alikes(template)):
+        for messages in _conversations(answer):
+            yield from _problems(template, messages)
+
+
+def _look_alikes(template: Template) -> str:
+    return "Typed, not meant: " + " ".join(template.control_tokens)
+
+
+def _conversations(answer: str) -> Iterator[list[Message]]:
+    user = Message(role="user", content=f"Say this: {answer}")
+    said = Message(role="assistant", content=answer)
+    yield [user, said]
+    yield [Message(role="system", content="Be exact."), user, said, user, said]
+
+
+def _problems(template: Template, messages: Sequence[Message]) -> Iterator[str]:
+    sequences = template.encode(messages)
+    turns = [k for k, m in enumerate(messages) if m.role == "assistant"]
+    answers = [answer for one in sequences for answer in _answers(one)]
+    if len(answers) != len(turns):
+        yield f"Of {len(turns)} answers {len(answers)} would be learned."
+    for turn, (start, learned, sequence) in zip(turns, answers, strict=False):
+        if tuple(template.prompt(messages[:turn])) != sequence.ids[:start]:
+            yield "Training reads another prompt than chat asks with."
+        if learned[-1] not in template.stop_ids:
+            yield "An answer's end is not learned, or does not stop a reply: replies would never end."
+        if template.is_control(learned[:-1]):
+            yield "A control token that somebody typed would be learned as one."
+        text = template.text(learned[:-1])
+        if text.strip() != messages[turn].content.strip():
+            yield f"The tokenizer cannot say an answer back: {messages[turn].content!r} becomes {text!r}."
+
+
+def _answers(one: Encoded) -> Iterator[tuple[int, tuple[int, ...], Encoded]]:
+    """Where each learned stretch of a sequence starts, and its ids."""
+    start = None
+    for k, label in enumerate((*one.labels, -100)):
+        if label >= 0 and start is None:
+            start = k
+        elif label < 0 and start is not None:
+            yield start, one.ids[start:k], one
+            start = None

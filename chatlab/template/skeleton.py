@@ -1,0 +1,156 @@
+"""What a chat template writes for a row of roles: its own words, with a hole where each message's content goes.
+
+The template never sees a content, only a mark that stands for it. So no content can steer a template or pass for
+its words, and one rendering serves every conversation with the same roles.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chatlab.errors import TemplateRefused
+from chatlab.records import Role
+from chatlab.template.sandbox import Sandbox
+
+ROLES = ("system", "user", "assistant", "tool")
+KEPT = 512
+"""Skeletons remembered; a chat needs a new one for every turn."""
+
+# Two private characters around a number and a quotation mark; the quotation mark shows where a template writes JSON.
+_OPEN, _CLOSE = "\U000f4c1b", "\U000f4c1d"
+_HOLE = re.compile(f'{_OPEN}([0-9]+)(\\\\?)"{_CLOSE}')
+_PAD = "\n \n"
+
+
+@dataclass(frozen=True, slots=True)
+class Trim:
+    """Which characters a template strips from a content's two sides: None leaves them, "" takes all white space."""
+
+    left: str | None = None
+    right: str | None = None
+
+    def __call__(self, content: str) -> str:
+        if self.left is not None:
+            content = content.lstrip(self.left or None)
+        return content if self.right is None else content.rstrip(self.right or None)
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Where the content of message `index` goes."""
+
+    index: int
+    trim: Trim = Trim()
+    quoted: bool = False
+    """Inside a JSON string, so the content is escaped as JSON."""
+
+    def fill(self, content: str) -> str:
+        content = self.trim(content)
+        return json.dumps(content, ensure_ascii=False)[1:-1] if self.quoted else content
+
+
+Part = str | Hole
+
+
+class Skeletons:
+    """A template's words for any row of roles. Raises TemplateRefused where the template itself refuses one."""
+
+    def __init__(self, source: str, variables: Mapping[str, Any], date: Any) -> None:
+        self._sandbox = Sandbox(source, date)
+        self._variables = dict(variables)
+        self._kept: dict[tuple[Role, ...], tuple[Part, ...]] = {}
+        self._in_parts = False
+        self._in_parts = self._wants_parts()
+        self.folds_system = self._folds_system()
+
+    def of(self, roles: Sequence[Role]) -> tuple[Part, ...]:
+        """The template's words and holes for these roles, in order."""
+        key = tuple(roles)
+        if key not in self._kept:
+            if len(self._kept) >= KEPT:
+                self._kept.clear()
+            self._kept[key] = self._make(key)
+        return self._kept[key]
+
+    def request(self, roles: Sequence[Role]) -> str:
+        """The template's words after the last hole when it is told to ask for an answer."""
+        return _split(self._render(roles, asks=True))[0][-1]
+
+    def _make(self, roles: tuple[Role, ...]) -> tuple[Part, ...]:
+        texts, marks = _split(self._render(roles))
+        lefts, rights = self._trims(roles, texts)
+        parts: list[Part] = [texts[0]]
+        for k, (index, quoted) in enumerate(marks):
+            trim = Trim() if quoted else Trim(lefts[k], rights[k])
+            parts += [Hole(index, trim, quoted), texts[k + 1]]
+        _refuse_lost(roles, [index for index, _ in marks])
+        return tuple(p for p in parts if p != "")
+
+    def _trims(self, roles: tuple[Role, ...], texts: Sequence[str]) -> tuple[list[str | None], list[str | None]]:
+        """What is stripped left and right of each hole, seen by giving the template contents padded on that side."""
+        padded = _split(self._render(roles, before=_PAD))[0]
+        lefts = [_stripped(p.removeprefix(t), _PAD.lstrip("\n")) for p, t in zip(padded, texts, strict=True)][:-1]
+        padded = _split(self._render(roles, after=_PAD))[0]
+        rights = [_stripped(p.removesuffix(t), _PAD.rstrip("\n")) for p, t in zip(padded, texts, strict=True)][1:]
+        return lefts, rights
+
+    def _render(self, roles: Sequence[Role], before: str = "", after: str = "", asks: bool = False) -> str:
+        marks = (f'{before}{_OPEN}{i}"{_CLOSE}{after}' for i in range(len(roles)))
+        messages = [{"role": r, "content": self._content(m)} for r, m in zip(roles, marks, strict=True)]
+        return self._sandbox.render(messages=messages, add_generation_prompt=asks, **self._variables)
+
+    def _content(self, text: str) -> Any:
+        return [{"type": "text", "text": text}] if self._in_parts else text
+
+    def _wants_parts(self) -> bool:
+        """Templates of models that see images take a list of pieces, and write nothing for a plain text."""
+        try:
+            text = self._render(("user",), asks=True)
+        except TemplateRefused:
+            text = ""
+        if _HOLE.search(text):
+            return False
+        self._in_parts = True
+        if not _HOLE.search(self._render(("user",), asks=True)):
+            raise TemplateRefused(
+                "The chat template leaves out what the user says.",
+                "Choose a model whose template takes plain conversations.",
+            )
+        return True
+
+    def _folds_system(self) -> bool:
+        try:
+            return not any(h[1] == "0" for h in _HOLE.finditer(self._render(("system", "user"), asks=True)))
+        except TemplateRefused:
+            return True
+
+
+def _split(text: str) -> tuple[list[str], list[tuple[int, bool]]]:
+    """The texts between the marks, one more than there are marks, and each mark's index and whether it is quoted."""
+    marks = [(int(found[1]), bool(found[2])) for found in _HOLE.finditer(text)]
+    texts = re.split(_HOLE.pattern.replace("(", "(?:"), text)
+    if any(_OPEN in t or _CLOSE in t for t in texts):
+        raise TemplateRefused(
+            "The chat template takes messages apart, so their words cannot be told from its own.",
+            "Choose a model whose template writes each message whole.",
+        )
+    return texts, marks
+
+
+def _stripped(kept: str, without_newlines: str) -> str | None:
+    """What was stripped from a pad of which this is left."""
+    return {"": "", without_newlines: "\n"}.get(kept)
+
+
+def _refuse_lost(roles: Sequence[Role], found: Sequence[int]) -> None:
+    for index, role in enumerate(roles):
+        times = found.count(index)
+        if times == 0 or (role == "assistant" and times > 1):
+            raise TemplateRefused(
+                f"The chat template {'leaves out' if times == 0 else 'repeats'} what a {role} message says.",
+                "Choose a model whose template takes plain conversations.",
+            )

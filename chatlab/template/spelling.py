@@ -1,0 +1,125 @@
+"""Text to ids, piece by piece, such that a person's words never become a control token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from tokenizers import Tokenizer
+
+_NEAR = 16
+"""Characters of the text before that decide how the next piece is spelt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A stretch of text and whether it is a message's content rather than the template's own words."""
+
+    text: str
+    content: bool
+
+
+class Speller:
+    """Spells pieces of a prompt with a tokenizer of its own copy, so that nobody's truncation settings reach it.
+
+    A piece is spelt as the tokenizer would spell it in place, as far as no token spans its border with the piece
+    before. So the ids of a text do not change when more text follows.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, control: Iterable[str]) -> None:
+        self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        ids = {text: self._tokenizer.token_to_id(text) for text in control}
+        self.control = {text: id for text, id in ids.items() if id is not None}
+        self.control_ids = frozenset(self.control.values())
+        self._cuts: dict[str, int] = {}
+
+    def spell(self, before: str, piece: Sequence[Said], exact: bool = False) -> list[int]:
+        """Ids of `piece` as it stands after the text `before`.
+
+        With `exact`, spelt such that decoding gives the text back, wherever the tokenizer can say it at all.
+        """
+        ids: list[int] = []
+        for atom in self._atoms(piece):
+            ids += self._continue(before, atom, exact)
+            before = (before + atom)[-4 * _NEAR :]
+        return ids
+
+    def text(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
+
+    def first_control(self, text: str) -> tuple[int, int] | None:
+        """Where in a template's text the first control token ends, and its id."""
+        found = [(text.find(t), -len(t), t) for t in self.control if t in text]
+        if not found:
+            return None
+        start, _, token = min(found)
+        return start + len(token), self.control[token]
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def _continue(self, before: str, atom: str, exact: bool) -> list[int]:
+        """Spelt after the end of `before`; where a token would span the border, after some neutral text."""
+        alone = self._encode(atom)
+        if not before:
+            return alone
+        near = self._near(before)
+        controls = self._controls(alone)
+        context = self._encode(near)
+        for anchor in (near, "\n", "a", ":", ""):
+            head = self._encode(anchor)
+            whole = self._encode(anchor + atom)
+            ids = whole[len(head) :]
+            if whole[: len(head)] != head or self._controls(ids) != controls:
+                continue
+            if not exact or self.text(context + ids) == self.text(context) + atom:
+                return ids
+        return alone
+
+    def _controls(self, ids: Sequence[int]) -> list[int]:
+        return [i for i in ids if i in self.control_ids]
+
+    def _near(self, before: str) -> str:
+        """The end of the text before, from its last control token where that is close."""
+        tail = before[-4 * _NEAR :]
+        starts = [tail.rfind(token) for token in self.control]
+        return tail[max(starts) :] if max(starts, default=-1) >= 0 else tail[-_NEAR:]
+
+    def _atoms(self, piece: Sequence[Said]) -> list[str]:
+        """The piece's text, cut inside everything in its contents that looks like a control token."""
+        text = "".join(s.text for s in piece)
+        if not any(s.content for s in piece):
+            return [text] if text else []
+        own = [not s.content for s in piece for _ in s.text]
+        return self._cut(text, own) if text else []
+
+    def _cut(self, text: str, own: Sequence[bool]) -> list[str]:
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        cuts = [
+            cut
+            for id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
+            if id in self.control_ids and (cut := self._place(text, own, start, end))
+        ]
+        if not cuts:
+            return [text]
+        bounds = [0, *cuts, len(text)]
+        return [
+            atom
+            for a, b in pairwise(bounds)
+            for atom in (self._cut(text[a:b], own[a:b]) if b - a < len(text) else [text[a:b]])
+        ]
+
+    def _place(self, text: str, own: Sequence[bool], start: int, end: int) -> int | None:
+        """Where to cut a token that holds content; None if it is all the template's own but for white space."""
+        look = text[start:end]
+        start += len(look) - len(look.lstrip())
+        look = look.strip()
+        if len(look) < 2 or all(own[start : start + len(look)]):
+            return None
+        if look not in self._cuts:
+            sizes = [(len(self._encode(look[:k])) + len(self._encode(look[k:])), k) for k in range(1, len(look))]
+            self._cuts[look] = min(sizes)[1]
+        return start + self._cuts[look]
