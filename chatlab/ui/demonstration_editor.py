@@ -1,0 +1,184 @@
+"""The boxes in which a demonstration is written or changed. What is typed outlives a change of mind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import gradio as gr
+
+from chatlab.errors import InputError, NotFound
+from chatlab.lab.demonstrations import Demonstrations
+from chatlab.records import Demonstration, Message, Role
+from chatlab.ui.shell import Shell, drawing
+
+BOXES = 12
+"""Most turns shown; of longer ones the last are shown, and the earlier stay as they are."""
+
+NEW = 0
+"""Stands for the id of the one that is being written."""
+
+LABELS: dict[str, str] = {"user": "Prompt", "assistant": "Answer", "system": "System message", "tool": "Tool"}
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the boxes hold."""
+
+    system: str
+    tags: str
+    roles: tuple[Role, ...]
+    texts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, demonstration: Demonstration) -> Words:
+        messages = list(demonstration.messages)
+        system = messages.pop(0).content if messages and messages[0].role == "system" else ""
+        shown = messages[-BOXES:]
+        return cls(system, ", ".join(demonstration.tags), tuple(m.role for m in shown), tuple(m.content for m in shown))
+
+    @classmethod
+    def typed(cls, system: str, tags: str, roles: str, texts: Sequence[str]) -> Words:
+        known = cast(tuple[Role, ...], tuple(roles.split()))
+        return cls(system or "", tags or "", known, tuple(t or "" for t in texts[: len(known)]))
+
+    def messages(self, earlier: Sequence[Message] = ()) -> tuple[Message, ...]:
+        """As they would be kept, after turns that were too early to be shown. Empty pairs at the end are left out."""
+        said = list(zip(self.roles, self.texts, strict=True))
+        while len(said) > 2 and not said[-1][1].strip() and not said[-2][1].strip():
+            del said[-2:]
+        system = [Message(role="system", content=self.system)] if self.system.strip() else []
+        return (*system, *earlier, *(Message(role=role, content=text) for role, text in said))
+
+    def label_list(self) -> tuple[str, ...]:
+        return tuple(tag.strip() for tag in self.tags.split(",") if tag.strip())
+
+
+BLANK = Words("", "", ("user", "assistant"), ("", ""))
+
+
+class DemonstrationEditor:
+    """A system box, twelve turns of which the needed ones are shown, and tags.
+
+    Drafts live as long as the app does, so that neither another selection nor a reload of the page loses them.
+    """
+
+    def __init__(self, demonstrations: Demonstrations) -> None:
+        self._demonstrations = demonstrations
+        self._drafts: dict[int, Words] = {}
+
+    def build(self) -> None:
+        # Both travel with the texts from the browser, so that a draft can never land under another's id.
+        self.selected = gr.Number(value=None, precision=0, visible="hidden", elem_id="demonstration-selected")
+        self.roles = gr.Textbox(visible="hidden")
+        self.hint = drawing(_HINT, elem_classes="flat")
+        self.system = gr.Textbox(label="System message (optional)", lines=1, max_lines=6, visible=False)
+        self.boxes = [gr.Textbox(lines=2, max_lines=14, visible=False) for _ in range(BOXES)]
+        self.tags = gr.Textbox(label="Tags, with commas between", max_lines=1, visible=False)
+        with gr.Row(elem_classes="tight"):
+            self.save = gr.Button("Save", variant="primary", size="sm", visible=False, min_width=80)
+            self.more = gr.Button("Add a turn", size="sm", visible=False, min_width=80)
+            self.revert = gr.Button("Throw changes away", size="sm", visible=False, min_width=80)
+
+    @property
+    def typed(self) -> list[Any]:
+        return [self.selected, self.system, self.tags, self.roles, *self.boxes]
+
+    @property
+    def shown(self) -> set[Any]:
+        return {*self.typed, self.hint, self.save, self.more, self.revert}
+
+    def wire(self, shell: Shell) -> None:
+        for box in (self.system, self.tags, *self.boxes):
+            shell.on(box.input, do=self.remember, inputs=self.typed, outputs=[self.revert], trigger_mode="always_last")
+        outputs = {*self.boxes, self.roles, self.more, self.revert}
+        shell.on(self.more.click, do=self.add_turn, inputs=self.typed, outputs=outputs)
+
+    def remember(self, selected: int | None, system: str, tags: str, roles: str, *texts: str) -> Any:
+        """Keep what is being typed until it is saved or thrown away."""
+        if selected is not None:
+            self._drafts[int(selected)] = Words.typed(system, tags, roles, texts)
+        return gr.Button(visible=selected is not None)
+
+    def add_turn(self, selected: int | None, system: str, tags: str, roles: str, *texts: str) -> dict[Any, Any]:
+        """Room for one more prompt and answer."""
+        longer = f"{roles} user assistant".strip()
+        if len(longer.split()) > BOXES:
+            raise InputError(f"There is room for {BOXES} turns here.", "Import a file to bring in longer ones.")
+        revert = self.remember(selected, system, tags, longer, *texts)
+        return self._boxes(Words.typed(system, tags, longer, texts)) | {self.roles: longer, self.revert: revert}
+
+    def open(self, selected: int, demonstration: Demonstration) -> dict[Any, Any]:
+        stored = Words.of(demonstration)
+        draft = self._drafts.get(selected, stored)
+        if draft == stored:
+            self._drafts.pop(selected, None)
+        return self._fill(selected, draft, changed=draft != stored)
+
+    def write(self) -> dict[Any, Any]:
+        """Boxes for a new one, with what was begun earlier."""
+        draft = self._drafts.get(NEW, BLANK)
+        return self._fill(NEW, draft, changed=draft != BLANK)
+
+    def clear(self) -> dict[Any, Any]:
+        hidden = {box: gr.Textbox(value="", visible=False) for box in (self.system, self.tags, *self.boxes)}
+        buttons = {button: gr.Button(visible=False) for button in (self.save, self.more, self.revert)}
+        return hidden | buttons | {self.selected: None, self.roles: "", self.hint: gr.Markdown(visible=True)}
+
+    def keep(self, selected: int | None, system: str, tags: str, roles: str, texts: Sequence[str]) -> int:
+        """Store what the boxes hold; the id it has now. Raises InputError, and then changes nothing."""
+        if selected is None:
+            raise InputError("There is nothing to save.", "Pick a demonstration, or write one.")
+        words = Words.typed(system, tags, roles, texts)
+        kept = self._keep_new(words) if selected == NEW else self._keep_changed(int(selected), words)
+        self.forget(selected)
+        return kept
+
+    def forget(self, selected: int | None) -> None:
+        """Throw a draft away."""
+        if selected is not None:
+            self._drafts.pop(int(selected), None)
+
+    def holds(self, selected: int | None) -> bool:
+        """Whether what is on the desk still exists."""
+        if not selected:
+            return True
+        try:
+            self._demonstrations.get(int(selected))
+        except NotFound:
+            return False
+        return True
+
+    def _keep_new(self, words: Words) -> int:
+        written = Demonstration(messages=words.messages(), source="written", tags=words.label_list())
+        return self._demonstrations.add([written])[0]
+
+    def _keep_changed(self, selected: int, words: Words) -> int:
+        stored = [m for i, m in enumerate(self._demonstrations.get(selected).messages) if i or m.role != "system"]
+        earlier = stored[: max(0, len(stored) - BOXES)]
+        self._demonstrations.update(selected, messages=words.messages(earlier), tags=words.label_list())
+        return selected
+
+    def _fill(self, selected: int, words: Words, changed: bool) -> dict[Any, Any]:
+        return self._boxes(words) | {
+            self.selected: selected,
+            self.roles: " ".join(words.roles),
+            self.system: gr.Textbox(value=words.system, visible=True),
+            self.tags: gr.Textbox(value=words.tags, visible=True),
+            self.hint: gr.Markdown(visible=False),
+            self.save: gr.Button("Save" if selected else "Keep this demonstration", visible=True),
+            self.revert: gr.Button(visible=changed),
+        }
+
+    def _boxes(self, words: Words) -> dict[Any, Any]:
+        said = list(zip(words.roles, words.texts, strict=True))
+        shown = {
+            box: gr.Textbox(value=text, label=LABELS[role], visible=True)
+            for box, (role, text) in zip(self.boxes, said, strict=False)
+        }
+        hidden = {box: gr.Textbox(value="", visible=False) for box in self.boxes[len(said) :]}
+        return shown | hidden | {self.more: gr.Button(visible=len(said) + 2 <= BOXES)}
+
+
+_HINT = "Pick a demonstration to read what it teaches, word by word."

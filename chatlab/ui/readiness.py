@@ -1,0 +1,66 @@
+"""How far a set of demonstrations reaches, by the guide's sizes: format, persona or domain, production."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from chatlab.ui.markup import counted, div, span
+
+MOST = 50_000
+
+
+@dataclass(frozen=True)
+class Size:
+    """What so many demonstrations can teach."""
+
+    at_least: int
+    name: str
+    range: str
+
+
+SIZES = (
+    Size(100, "a format", "100-500"),
+    Size(1_000, "a persona or a domain", "1K-5K"),
+    Size(5_000, "production quality", "5K-50K"),
+)
+
+
+def readiness(approved: int) -> str:
+    """A meter on a logarithmic scale, with the sentence that goes with it."""
+    marks = "".join(f'<b style="left:{100 * _share(size.at_least):.1f}%"></b>' for size in SIZES)
+    scale = div("ready-scale", f'<i style="width:{100 * _share(approved):.1f}%"></i>', marks)
+    sizes = "".join(_size(size, approved) for size in SIZES)
+    return div("ready", div("ready-said", _said(approved)), scale, div("ready-sizes", sizes))
+
+
+def _said(approved: int) -> str:
+    return span("ready-count", counted(approved, "approved demonstration")) + span("ready-advice", advice(approved))
+
+
+def advice(approved: int) -> str:
+    """What that many are good for, and what comes next."""
+    if approved == 0:
+        return "Load a starter pack, or write one."
+    nearest = next((size for size in SIZES if approved < size.at_least), None)
+    if nearest is None:
+        return "Enough for anything here. From now on, prune: fewer and harder ones teach more."
+    reached = [size for size in SIZES if approved >= size.at_least]
+    start = f"Enough to teach {reached[-1].name}." if reached else _beginning(approved)
+    return f"{start} {nearest.at_least - approved:,} more for {nearest.name}."
+
+
+def _beginning(approved: int) -> str:
+    return "A start: enough to hear a change." if approved >= 40 else "A beginning."
+
+
+def _size(size: Size, approved: int) -> str:
+    done = "ready-size ready-reached" if approved >= size.at_least else "ready-size"
+    mark = "✓ " if approved >= size.at_least else ""
+    place = f'style="left:{100 * _share(size.at_least):.1f}%"'
+    return f'<span class="{done}" {place} title="{size.range}: {size.name}">{mark}{size.range}</span>'
+
+
+def _share(approved: int) -> float:
+    """Where on the bar: each tenfold takes the same room."""
+    return min(1.0, math.log10(approved + 1) / math.log10(MOST))

@@ -1,0 +1,166 @@
+"""A run in words and pictures: each function makes one piece of HTML, or a plain line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from itertools import islice
+
+from chatlab.records import TrainSettings
+from chatlab.training.process import TrainerStatus
+from chatlab.training.runs import RunView
+from chatlab.ui.markup import counted, div, element, one_line, span, spoken
+from chatlab.ui.plots import sparkline
+from chatlab.ui.verdict import verdict
+
+PHASES = {
+    "waiting": "Waiting for the trainer to start",
+    "tokenise": "Reading the demonstrations",
+    "steps": "Learning",
+    "evaluate": "Measuring what it learned and what it forgot",
+    "save": "Saving the adapter",
+}
+STATES = {
+    "waiting": "has not begun",
+    "running": "under way",
+    "stopped": "stopped; it can go on from where it was",
+    "interrupted": "was interrupted; it can go on from where it was",
+    "finished": "finished",
+    "failed": "failed",
+}
+LINEAGE = 200
+"""Demonstrations listed by name; the rest are counted."""
+
+
+def name_of(run: RunView, adapter: str | None = None) -> str:
+    """What a person calls it: its adapter, the name they wished for, or when it was asked for."""
+    return adapter or run.request.name or run.request.created[:16].replace("T", " ") or run.id
+
+
+def heading(run: RunView, adapter: str | None, live: bool) -> str:
+    chips = span(f"chip state-{run.state}", run.state) + (span("chip good", "live") if live else "")
+    return div("run-head", span("run-name", name_of(run, adapter)), chips)
+
+
+def progress(run: RunView, status: TrainerStatus) -> str:
+    """The bar and what is being done; only for a run under way."""
+    made = run.steps[-1].step if run.steps else 0
+    length = run.steps[-1].steps if run.steps else 0
+    left = f"{spoken(status.eta)} left" if status.eta is not None and status.phase == "steps" else ""
+    count = f"step {made} of {length}" if length else ""
+    words = " · ".join(part for part in (PHASES.get(status.phase, "Starting"), count, left) if part)
+    bar = f'<progress class="run-bar" value="{made}" max="{max(1, length)}"></progress>'
+    return div("run-progress", bar, span("run-phase", words), _warning(status.message))
+
+
+def ended(run: RunView, adapter: str | None, news: str = "") -> str:
+    """How a run came out: the verdict, or why there is none."""
+    if run.result is None:
+        return div(
+            "run-ended",
+            span("", f"This run {STATES[run.state]}."),
+            _warning(f"{run.error} {run.hint}".strip()),
+            _warning(news),
+        )
+    result = run.result
+    found = verdict(result.forgetting, result.forgetting_interval)
+    figures = div("figures", _figure("Forgetting", found.figure, found.colour), _learned(run), _took(run))
+    facts = [f"{counted(len(result.demonstrations), 'demonstration')} learned", f"{result.steps} steps"]
+    if result.base_parameters:
+        facts.append(f"{result.parameters / result.base_parameters:.1%} of the base's size")
+    if adapter is None:
+        facts.append("its adapter is not in the list")
+    if result.stopped_early:
+        facts.append("stopped early")
+    return div("run-ended", div(f"verdict {found.colour}", span("", found.words)), figures,
+               div("faint", span("", " · ".join(facts))), _dropped(run), _warning(news))  # fmt: skip
+
+
+def lineage(run: RunView) -> str:
+    """The exact demonstrations, as they were when the run was asked for."""
+    aside = set(run.result.held_out) if run.result else set()
+    dropped = {d.id for d in run.result.dropped} if run.result else set()
+    rows = []
+    try:
+        with (run.folder / "snapshot.jsonl").open(encoding="utf-8") as file:
+            rows = [json.loads(line) for line in islice(file, LINEAGE)]
+    except (OSError, ValueError):
+        return div("faint", "The snapshot of this run cannot be read.")
+    lines = [_lineage_row(row, row["id"] in aside, row["id"] in dropped) for row in rows]
+    more = len(run.request.demonstrations) - len(rows)
+    rest = div("faint", f"and {more:,} more") if more > 0 else ""
+    sha = div(
+        "faint", span("", f"snapshot sha256 {run.request.snapshot[:16]} · live before: {run.request.parent or 'base'}")
+    )
+    return div("lineage", element("table", "".join(lines)), rest, sha)
+
+
+def settings_table(settings: TrainSettings) -> str:
+    rows = (
+        element("tr", element("td", span("", name.replace("_", " "))) + element("td", span("", _plain(value))))
+        for name, value in asdict(settings).items()
+    )
+    return element("table", "".join(rows), "settings")
+
+
+def row(run: RunView, adapter: str | None) -> str:
+    """Two plain lines for the list of runs."""
+    facts = [counted(len(run.request.demonstrations), "demo")]
+    if run.result is not None:
+        if run.result.held_out_after is not None:
+            facts.append(f"loss {run.result.held_out_after:.2f}")
+        if run.result.forgetting is not None:
+            facts.append(f"forgot {run.result.forgetting:+.1f} %")
+        facts.append(spoken(sum(run.result.seconds.values())))
+    line = sparkline([s.loss for s in run.steps if s.step > 0])
+    return f"{one_line(name_of(run, adapter), 40)} · {run.state}\n{' · '.join(facts)}  {line}".rstrip()
+
+
+def _lineage_row(row: dict, aside: bool, dropped: bool) -> str:
+    asked = next((m["content"] for m in reversed(row["messages"][:-1]) if m["role"] == "user"), "")
+    note = "kept aside" if aside else "left out" if dropped else ""
+    answer = row["messages"][-1]["content"]
+    texts = (("faint", str(row["id"])), ("", one_line(asked, 60)), ("", one_line(answer, 90)), ("faint", note))
+    cells = [span(kind, text) for kind, text in texts]
+    return element("tr", "".join(element("td", cell) for cell in cells))
+
+
+def _learned(run: RunView) -> str:
+    result = run.result
+    if result is None or result.held_out_before is None or result.held_out_after is None:
+        return _figure("Loss on demonstrations kept aside", "too few to keep any aside", "unknown")
+    better = "good" if result.held_out_after < result.held_out_before else "bad"
+    words = f"{result.held_out_before:.2f} → {result.held_out_after:.2f}"
+    return _figure("Loss on demonstrations kept aside", words, better)
+
+
+def _took(run: RunView) -> str:
+    seconds = run.result.seconds if run.result else {}
+    parts = ", ".join(f"{phase} {value:.1f} s" for phase, value in seconds.items())
+    return _figure("Time", spoken(sum(seconds.values())), "unknown", parts)
+
+
+def _figure(label: str, value: str, colour: str, title: str = "") -> str:
+    return element("div", span("figure-label", label) + span(f"figure-value {colour}", value), "figure", title)
+
+
+def _dropped(run: RunView) -> str:
+    dropped = run.result.dropped if run.result else ()
+    if not dropped:
+        return ""
+    reasons = "; ".join(f"{d.id}: {d.reason}" for d in dropped[:10])
+    return _warning(f"{counted(len(dropped), 'demonstration')} left out. {reasons}")
+
+
+def _warning(text: str) -> str:
+    return div("warning", span("", text)) if text else ""
+
+
+def _plain(value: object) -> str:
+    return (
+        ("yes" if value else "no")
+        if isinstance(value, bool)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )

@@ -1,0 +1,123 @@
+"""The Train tab: what a run would do, the run under way or on show, and what there has been."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from chatlab.lab import Lab
+from chatlab.ui.shell import Shell
+from chatlab.ui.train_history import TrainHistory
+from chatlab.ui.train_plan import TrainPlan
+from chatlab.ui.train_run import Pulse, TrainRun
+
+Updates = dict[Any, Any]
+
+
+class TrainTab:
+    """Three parts; what one changes, the others draw again."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self.plan = TrainPlan(lab)
+        self.run = TrainRun(lab)
+        self.history = TrainHistory(lab)
+
+    def build(self, shell: Shell) -> None:
+        with gr.Row(equal_height=False, elem_classes="train"):
+            with gr.Column(scale=4, min_width=320):
+                self.plan.build()
+            with gr.Column(scale=7, min_width=320):
+                self.run.build()
+        self.history.build()
+        self._wire(shell)
+
+    @property
+    def shown(self) -> set[Any]:
+        return self.plan.shown | self.run.shown | self.history.shown
+
+    def _wire(self, shell: Shell) -> None:
+        plan, run = self.plan, self.run
+        plan.wire(shell)
+        settings = plan.form.inputs
+        at_hand = [run.chosen, *settings]
+        shell.on(shell.items["train"].select, do=self.refresh, inputs=at_hand, outputs=self.shown)
+        shell.on(
+            shell.beat.tick,
+            do=self.beat,
+            inputs=[run.chosen, run.heard, *settings],
+            outputs=self.shown,
+            trigger_mode="once",
+        )
+        shell.refresh(shell.on(plan.button.click, do=self.start, inputs=plan.inputs, outputs=self.shown))
+        self._wire_run(shell, at_hand)
+        self._wire_history(shell, at_hand)
+
+    def _wire_run(self, shell: Shell, at_hand: list[Any]) -> None:
+        run = self.run
+        shell.on(run.stop.click, do=run.ask_stop, outputs={run.dialog, run.running})
+        shell.on(run.go_on.click, do=run.keep_going, outputs={run.dialog, run.running})
+        shell.on(run.stop_only.click, do=run.stop_for_now, outputs={run.dialog})
+        shell.on(run.stop_keep.click, do=run.stop_and_keep, outputs={run.dialog})
+        shell.on(run.spare.click, do=run.spared, outputs={run.sure})
+        for button, do in (
+            (run.resume, run.resumed),
+            (run.live, run.gone_live),
+            (run.undo, run.taken_back),
+            (run.discard, run.discarded),
+            (run.really, run.thrown_away),
+        ):
+            done = shell.on(button.click, do=do, inputs=[run.chosen], outputs=run.shown)
+            shell.refresh(shell.on(done.then, do=self.refresh, inputs=at_hand, outputs=self.shown))
+        for trigger in (run.hear.click, run.fresh.change):
+            shell.on(trigger, do=run.heard_on_unseen, inputs=[run.chosen], outputs={run.samples}, trigger_mode="once")
+        shell.on(
+            run.copy.click, do=self.copy, inputs=[run.chosen], outputs={*self.plan.form.inputs, self.plan.form.fold}
+        )
+
+    def _wire_history(self, shell: Shell, at_hand: list[Any]) -> None:
+        run, history = self.run, self.history
+        shell.on(history.runs.input, do=self.open, inputs=[history.runs], outputs=run.shown)
+        shell.on(
+            history.voices.input, do=history.picked, inputs=[history.voices], outputs={history.live, history.remove}
+        )
+        voice = [history.voices]
+        for button, do, inputs in (
+            (history.live, history.gone_live, voice),
+            (history.back, history.taken_back, voice),
+            (history.remove, history.set_aside, voice),
+            (history.restore, history.brought_back, []),
+        ):
+            done = shell.on(button.click, do=do, inputs=inputs, outputs=history.shown)
+            shell.refresh(shell.on(done.then, do=run.draw, inputs=[run.chosen], outputs=run.shown))
+
+    def refresh(self, chosen: str | None, *settings: Any) -> Updates:
+        """Everything as it is now."""
+        return (
+            self.plan.draw(*settings) | self.run.draw(chosen) | self.history.draw() | {self.run.heard: self.run.pulse()}
+        )
+
+    def beat(self, chosen: str | None, heard: Pulse | None, *settings: Any) -> Any:
+        """Once a second. Draws the rest again only when a run begins, ends or is published."""
+        drawn = self.run.beat(chosen, heard)
+        if not drawn:
+            return gr.skip()
+        now: Pulse = drawn[self.run.heard]
+        if heard is not None and (heard.run, heard.state, heard.published) == (now.run, now.state, now.published):
+            return drawn
+        return drawn | self.plan.draw(*settings) | self.history.draw()
+
+    def start(self, name: str, live: bool, *settings: Any) -> Updates:
+        """The big button."""
+        self.plan.start(name, live, *settings)
+        return self.refresh(None, *settings) | {self.run.chosen: None, self.run.fresh: ""}
+
+    def open(self, chosen: str | None) -> Updates:
+        """Show a run from the list."""
+        return self.run.draw(chosen) | {self.run.chosen: chosen}
+
+    def copy(self, chosen: str | None) -> Updates:
+        """The settings of the run on show, into the form."""
+        run = self.run.run(chosen)
+        return self.plan.form.copy(run.request.settings) if run else {}

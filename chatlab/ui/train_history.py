@@ -1,0 +1,106 @@
+"""The runs there have been, and the adapters that came of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from chatlab.lab import Lab
+from chatlab.records import BASE, AdapterCard
+from chatlab.ui import run_report as report
+from chatlab.ui.markup import counted, div, span
+from chatlab.ui.shell import drawing
+from chatlab.ui.verdict import verdict
+
+MOST = 50
+"""Runs listed; older ones stay on the disk."""
+
+Updates = dict[Any, Any]
+
+
+class TrainHistory:
+    """Two lists. Picking a run shows it above; picking an adapter says what can be done with it."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+
+    def build(self) -> None:
+        with gr.Row(equal_height=False, elem_classes="history"):
+            with gr.Column(min_width=300):
+                gr.Markdown("#### Runs")
+                self.no_runs = drawing(div("empty", span("", "None yet.")))
+                self.runs = gr.Radio([], show_label=False, container=False, elem_classes="rows", elem_id="runs")
+            with gr.Column(min_width=300):
+                gr.Markdown("#### Who can speak")
+                self.voices = gr.Radio([], show_label=False, container=False, elem_classes="rows", elem_id="voices")
+                with gr.Row(elem_classes="tight"):
+                    self.live = gr.Button("Go live", size="sm", min_width=80, interactive=False)
+                    self.back = gr.Button("Undo", size="sm", min_width=80, visible=False)
+                    self.remove = gr.Button("Remove", size="sm", min_width=80, interactive=False)
+                    self.restore = gr.Button("Bring back", size="sm", min_width=80, visible=False)
+                self.problems = drawing()
+
+    @property
+    def shown(self) -> set[Any]:
+        buttons = {self.live, self.back, self.remove, self.restore}
+        return {self.no_runs, self.runs, self.voices, self.problems, *buttons}
+
+    def draw(self, voice: str | None = None) -> Updates:
+        """Both lists as they are now."""
+        cards = self._lab.voices.cards()
+        adapters = {card.run: card.name for card in cards}
+        runs = [(report.row(run, adapters.get(run.id)), run.id) for run in self._lab.training.runs()[:MOST]]
+        live, previous = self._lab.voices.live, self._lab.voices.previous
+        voices = [(_base_row(live), BASE), *((_row(card, live), card.name) for card in cards)]
+        picked = voice if voice in {name for _, name in voices} else None
+        return {
+            self.runs: gr.Radio(choices=runs, visible=bool(runs)),
+            self.no_runs: gr.Markdown(visible=not runs),
+            self.voices: gr.Radio(choices=voices, value=picked),
+            self.back: gr.Button(f"Undo: back to {previous}", visible=previous is not None),
+            self.problems: _problems(self._lab.voices.problems),
+        } | self.picked(picked)
+
+    def picked(self, voice: str | None) -> Updates:
+        return {
+            self.live: gr.Button(interactive=voice is not None and voice != self._lab.voices.live),
+            self.remove: gr.Button(interactive=voice is not None and voice != BASE),
+        }
+
+    def gone_live(self, voice: str | None) -> Updates:
+        if voice:
+            self._lab.voices.go_live(voice)
+        return self.draw(voice)
+
+    def taken_back(self, voice: str | None) -> Updates:
+        self._lab.voices.undo()
+        return self.draw(voice)
+
+    def set_aside(self, voice: str | None) -> Updates:
+        """Remove an adapter, so that it can be brought back."""
+        if not voice or voice == BASE:
+            return {}
+        self._lab.voices.remove(voice)
+        return self.draw() | self.offer_back(voice)
+
+    def brought_back(self) -> Updates:
+        return self.draw(self._lab.voices.restore()) | self.offer_back(None)
+
+    def offer_back(self, name: str | None) -> Updates:
+        return {self.restore: gr.Button(f"Bring back {name}", visible=name is not None)}
+
+
+def _base_row(live: str) -> str:
+    return f"{'● ' if live == BASE else ''}base\nthe model as it was trained, without an adapter"
+
+
+def _row(card: AdapterCard, live: str) -> str:
+    facts = [counted(len(card.demonstrations), "demonstration"), f"forgot {verdict(card.forgetting).figure}"]
+    if card.held_out_before is not None and card.held_out_after is not None:
+        facts.append(f"loss {card.held_out_before:.2f} → {card.held_out_after:.2f}")
+    return f"{'● ' if card.name == live else ''}{card.name}\n{' · '.join(facts)}"
+
+
+def _problems(problems: dict[str, str]) -> str:
+    return div("problems", *(div("warning", span("", f"{name}: {why}")) for name, why in problems.items()))

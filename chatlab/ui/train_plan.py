@@ -1,0 +1,88 @@
+"""The upper part of the Train tab: what a run would do, whether anything stands in its way, and the button."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from chatlab.errors import ChatlabError
+from chatlab.lab import Lab
+from chatlab.training.defaults import Plan
+from chatlab.ui.markup import counted, div, element, escaped, span, spoken
+from chatlab.ui.preflight import drawn, preflight
+from chatlab.ui.shell import Shell, drawing, told
+from chatlab.ui.train_settings import TrainSettingsForm
+
+
+class TrainPlan:
+    """Nothing is started that has not been said in a sentence before."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self.form = TrainSettingsForm()
+
+    def build(self) -> None:
+        self.sentence = drawing(elem_id="train-sentence")
+        self.button = gr.Button("Retrain", variant="primary", size="lg", elem_id="retrain")
+        with gr.Row(elem_classes="tight"):
+            self.name = gr.Textbox(
+                placeholder="Name of the adapter (optional)", show_label=False, container=False, max_lines=1, scale=2
+            )
+            self.live = gr.Checkbox(True, label="Go live when done", container=False, scale=1, min_width=150)
+        self.ticks = drawing(elem_id="preflight")
+        self.form.build()
+
+    def wire(self, shell: Shell) -> None:
+        for box in self.form.inputs:
+            shell.on(box.change, do=self.draw, inputs=self.form.inputs, outputs=self.shown, trigger_mode="always_last")
+        shell.on(self.form.clear.click, do=self.form.automatic, outputs=set(self.form.inputs))
+
+    @property
+    def shown(self) -> set[Any]:
+        return {self.sentence, self.button, self.ticks, *self.form.boxes.values()}
+
+    @property
+    def inputs(self) -> list[Any]:
+        return [self.name, self.live, *self.form.inputs]
+
+    def draw(self, *settings: Any) -> dict[Any, Any]:
+        """The sentence and the ticks for the settings as they stand in the form."""
+        busy = self._lab.training.status().state == "training"
+        try:
+            plan = self._lab.training.plan(**self.form.overrides(*settings))
+            automatic = self._lab.training.plan()
+        except ChatlabError as error:
+            return {
+                self.sentence: div("sentence", span("warning", told(error))),
+                self.ticks: "",
+                self.button: gr.Button(interactive=False),
+            }
+        ticks = preflight(self._lab, plan)
+        return {
+            self.sentence: sentence(plan),
+            self.ticks: drawn(ticks),
+            self.button: gr.Button(
+                "A run is under way" if busy else "Retrain",
+                interactive=not busy and all(tick.state != "bad" for tick in ticks),
+            ),
+        } | self.form.show_automatic(automatic.settings)
+
+    def start(self, name: str, live: bool, *settings: Any) -> str:
+        """Begin a run; its id. Raises what `retrain` raises, and then nothing has begun."""
+        return self._lab.training.retrain(name=name.strip(), live=live, **self.form.overrides(*settings))
+
+
+def sentence(plan: Plan) -> str:
+    """What the button will do, in one breath."""
+    if not plan.demonstrations:
+        return div("sentence", span("", "There is nothing to learn yet."))
+    aside = f", keep {plan.held_out} aside to measure on" if plan.held_out else ""
+    what = element("b", escaped(counted(plan.learned, "demonstration")))
+    how = f"{counted(plan.settings.passes, 'time')} over ({counted(plan.steps, 'step')})"
+    return div(
+        "sentence",
+        span("", "Learn from "), what, span("", f", {how}{aside}. About "),
+        element("b", escaped(spoken(max(1, plan.seconds)))),
+        span("", f", and {plan.memory_mb:,} MB of memory while it lasts."),
+    )  # fmt: skip

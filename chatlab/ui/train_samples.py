@@ -1,0 +1,70 @@
+"""Before and after, read rather than measured: the base and the new adapter answer prompts that neither has seen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from chatlab.engines.base import Sampling
+from chatlab.lab import Lab
+from chatlab.lab.compare import Pane
+from chatlab.records import BASE
+from chatlab.training.runs import RunView
+from chatlab.ui.markup import div, element, escaped, span
+from chatlab.ui.unseen import kind_for, unseen_prompts
+
+PROMPTS = 3
+PACE = 0.12
+"""Seconds between two drawings; more often costs the browser more than it shows."""
+SAMPLING = Sampling(temperature=0.7, max_tokens=64, seed=0)
+
+Answers = list[tuple[str, list[Pane]]]
+"""A prompt, and who answered it how."""
+
+
+class TrainSamples:
+    """Answers are kept while the app runs, by adapter, so that a reload shows them again without asking."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._known: dict[str, Answers] = {}
+
+    def known(self, adapter: str | None) -> str:
+        """What has been heard of this adapter, drawn; empty if nothing."""
+        return drawn(self._known[adapter]) if adapter in self._known else ""
+
+    def hear(self, run: RunView, adapter: str) -> Iterator[str]:
+        """Ask, and draw the answers as they grow."""
+        answers: Answers = []
+        shown = 0.0
+        for prompt in unseen_prompts(kind_for(self._tags(run)))[:PROMPTS]:
+            answers.append((prompt, []))
+            for panes in self._lab.compare.ask(prompt, [BASE, adapter], SAMPLING):
+                answers[-1] = (prompt, panes)
+                if time.monotonic() - shown > PACE:
+                    shown = time.monotonic()
+                    yield drawn(answers)
+        self._known[adapter] = answers
+        yield drawn(answers)
+
+    def _tags(self, run: RunView) -> list[str]:
+        wanted = set(run.request.demonstrations)
+        rows, _ = self._lab.demonstrations.find(limit=500)
+        return [tag for demonstration_id, d in rows if demonstration_id in wanted for tag in d.tags[:1]]
+
+
+def drawn(answers: Answers) -> str:
+    """A table: the prompt, the base's answer, the adapter's."""
+    head = element("tr", "".join(element("th", escaped(name)) for name in ("Asked", "Before", "After")))
+    rows = "".join(
+        element("tr", element("td", escaped(prompt)) + "".join(element("td", _said(pane)) for pane in panes))
+        for prompt, panes in answers
+    )
+    return div("samples", element("table", head + rows))
+
+
+def _said(pane: Pane) -> str:
+    if pane.error:
+        return span("warning", pane.error)
+    proof = f"{pane.speaker.adapter} {pane.speaker.sha256[:8]}".strip() if pane.speaker else ""
+    return span("sample-text", pane.text) + div("proof", span("", proof))

@@ -1,0 +1,32 @@
+"""What a run did to the model, in one word and one colour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+GOOD, BEARABLE = 2.0, 5.0
+"""Per cent of forgetting; the guide's own marks: well done 1-3 %, too much from 5 %."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`colour` is a CSS class."""
+
+    colour: Literal["good", "doubtful", "bad", "unknown"]
+    figure: str
+    words: str
+
+
+def verdict(forgetting: float | None, interval: tuple[float, float] | None = None) -> Verdict:
+    """From the per cent by which perplexity on held-out general text rose."""
+    if forgetting is None:
+        return Verdict("unknown", "not measured", "Forgetting was not measured in this run.")
+    figure = f"{forgetting:+.1f} %" + (f" ({interval[0]:+.1f} to {interval[1]:+.1f})" if interval else "")
+    if forgetting <= GOOD:
+        return Verdict("good", figure, "It has kept what it knew.")
+    if forgetting <= BEARABLE:
+        return Verdict("doubtful", figure, "It has forgotten a little. Compare it before you rely on it.")
+    return Verdict(
+        "bad", figure, "It has forgotten too much. Train more gently: fewer passes, a lower rate, or a shorter leash."
+    )
