@@ -38,6 +38,8 @@ class Shell:
     header: gr.Markdown
     draw_header: Callable[[], Any]
     """What `header` should show now."""
+    load: Callable[..., Any]
+    """The event of a page that opens."""
     items: dict[TabName, gr.Tab] = field(default_factory=dict)
     """Each tab, so that it can refresh itself when it is opened: `shell.on(shell.items["train"].select, ...)`."""
 

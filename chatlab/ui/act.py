@@ -1,0 +1,49 @@
+"""What a button on the page asks for: read from the one line of JSON that the page's script sends."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import cast
+
+from chatlab.conversation import Turn
+from chatlab.errors import InputError
+from chatlab.records import Reason
+from chatlab.ui.transcript import REASONS
+
+LONGEST = 1_000_000
+"""Characters of one message from the page."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """One press."""
+
+    do: str
+    turn: int = -1
+    conversation: int = 0
+    text: str = ""
+    reason: str = ""
+
+    @classmethod
+    def read(cls, payload: str) -> Act:
+        """Raises InputError for anything but what the page's own buttons send."""
+        try:
+            given = json.loads(payload[:LONGEST])
+            return cls(
+                do=str(given["act"]),
+                turn=int(given.get("turn", -1)),
+                conversation=int(given.get("conversation", 0)),
+                text=str(given.get("text", "")),
+                reason=str(given.get("reason", "")),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError("The page sent something that cannot be read.", "Reload it.") from error
+
+    def toggled(self, turn: Turn) -> tuple[Reason, ...]:
+        """The turn's reasons with this one added, or taken back."""
+        if self.reason not in REASONS:
+            raise InputError(f"{self.reason!r} is not one of the reasons.", "Choose one that is shown.")
+        given = turn.rating.reasons if turn.rating else ()
+        wanted = set(given) ^ {cast(Reason, self.reason)}
+        return tuple(r for r in REASONS if r in wanted)

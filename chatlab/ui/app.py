@@ -1,0 +1,187 @@
+"""The web app: the page built from its tabs, behind its doors, served on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import webbrowser
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import Response
+
+from chatlab.errors import ChatlabError, InputError
+from chatlab.lab import Lab
+from chatlab.settings import Settings
+from chatlab.ui.act import Act
+from chatlab.ui.bridge import Bridge
+from chatlab.ui.chat import ChatTab
+from chatlab.ui.compare import CompareTab
+from chatlab.ui.demonstrations import DemonstrationsTab
+from chatlab.ui.doors import UPLOAD_LIMIT, Doors
+from chatlab.ui.dials import Dials
+from chatlab.ui.header import Header
+from chatlab.ui.replies import Replies
+from chatlab.ui.shell import Shell, TabName, drawing, told
+from chatlab.ui.theme import script, style_sheets, theme
+from chatlab.ui.train import TrainTab
+
+TABS: tuple[tuple[TabName, str], ...] = (
+    ("chat", "Chat"),
+    ("demonstrations", "Demonstrations"),
+    ("train", "Train"),
+    ("compare", "Compare"),
+)
+PORTS = 20
+"""How many ports are tried, from the wished one upwards."""
+
+
+def build(lab: Lab, replies: Replies | None = None) -> gr.Blocks:
+    """The page. `replies` are the answers under way, which outlive any page."""
+    header = Header(lab)
+    replies = replies or Replies()
+    with gr.Blocks(title="Chatlab", analytics_enabled=False, fill_width=True, fill_height=True) as page:
+        bar = drawing(elem_id="bar")
+        bridge = Bridge("page")
+        beat = gr.Timer(1.0)
+        with gr.Tabs(selected="chat", elem_id="tabs") as tabs:
+            shell = Shell(tabs=tabs, beat=beat, header=bar, draw_header=header.draw, load=page.load)
+            shell.items.update({name: gr.Tab(label, id=name, elem_id=f"tab-{name}") for name, label in TABS})
+        _fill(shell, lab, replies)
+        shell.on(page.load, do=header.draw, outputs=[bar])
+        shell.on(beat.tick, do=header.draw, outputs=[bar], queue=False)
+        shell.on(bridge.pressed, do=_open_tab, inputs=[bridge.said], outputs=[tabs])
+        _endpoints(lab)
+    return page
+
+
+def _fill(shell: Shell, lab: Lab, replies: Replies) -> None:
+    built = {
+        "chat": ChatTab(lab, replies),
+        "demonstrations": DemonstrationsTab(lab),
+        "train": TrainTab(lab),
+        "compare": CompareTab(lab),
+    }
+    for name, _ in TABS:
+        with shell.items[name]:
+            built[name].build(shell)
+
+
+def _open_tab(payload: str) -> Any:
+    name = Act.read(payload).do
+    if name not in dict(TABS):
+        raise InputError(f"There is no tab {name!r}.")
+    return gr.Tabs(selected=name)
+
+
+def _endpoints(lab: Lab) -> None:
+    """The few calls that other programs may make."""
+
+    def say(text: str, voice: str = "", conversation: int = 0) -> Iterator[str]:
+        """The answer as far as it has come. `conversation` 0 says it to nobody's record."""
+        try:
+            chat_id = conversation or lab.chat.new(incognito=True)
+            for draft in lab.chat.reply(chat_id, text, Dials.of().sampling, voice or None):
+                yield draft.text
+        except ChatlabError as error:
+            raise gr.Error(told(error)) from error
+
+    def voices() -> list[str]:
+        """Who can speak; the base first."""
+        return lab.voices.names()
+
+    gr.api(say, api_name="say", concurrency_limit=4)
+    gr.api(voices, api_name="voices")
+
+
+def web(lab: Lab, settings: Settings, replies: Replies) -> FastAPI:
+    """The ASGI app: the page, its script, and the doors around both."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/chatlab/page.js", include_in_schema=False)
+    def page_script() -> Response:
+        return Response(script(), media_type="text/javascript", headers={"cache-control": "no-cache"})
+
+    gr.mount_gradio_app(
+        app,
+        build(lab, replies),
+        path="/",
+        server_name=settings.host,
+        server_port=settings.port,
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        max_file_size=UPLOAD_LIMIT,
+        enable_monitoring=False,
+        ssr_mode=False,
+        theme=theme(),
+        css_paths=list(style_sheets()),
+        head='<script src="/chatlab/page.js" defer></script>',
+    )
+    app.add_middleware(Doors, host=settings.host)
+    return app
+
+
+def serve(lab: Lab, settings: Settings, open_browser: bool = True, ready: Callable[[str], None] = print) -> None:
+    """Serve until interrupted. The model is opened once the page can be had; `ready` is told the address.
+
+    Raises InputError when no port is free.
+    """
+    replies = Replies()
+    with _listening(settings) as sock:
+        address = f"http://{_shown(settings.host)}:{sock.getsockname()[1]}"
+
+        def answered() -> None:
+            ready(address)
+            lab.warm()
+            if open_browser:
+                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+
+        app = web(lab, settings, replies)
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, access_log=False)
+        server = _Server(config, answered)
+        try:
+            server.run(sockets=[sock])
+        finally:
+            replies.close()
+
+
+class _Server(uvicorn.Server):
+    """Says when it has begun to answer."""
+
+    def __init__(self, config: uvicorn.Config, answered: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._answered = answered
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._answered()
+
+
+@contextlib.contextmanager
+def _listening(settings: Settings) -> Iterator[socket.socket]:
+    """A socket on the wished port or the next free one."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    for port in range(settings.port, settings.port + PORTS):
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((settings.host, port if settings.port else 0))
+        except OSError:
+            sock.close()
+            continue
+        with sock:
+            yield sock
+        return
+    last = settings.port + PORTS - 1
+    raise InputError(f"No port from {settings.port} to {last} is free.", "Set CHATLAB_PORT to one that is.")
+
+
+def _shown(host: str) -> str:
+    """A host that a browser on this machine can open."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)

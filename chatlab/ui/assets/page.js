@@ -1,0 +1,203 @@
+// What runs in the page: presses reported to Python, editors opened in place, the list folded, the view kept at the end.
+(() => {
+  "use strict";
+  const $ = (selector, root = document) => root.querySelector(selector);
+  const remembered = (key) => { try { return localStorage.getItem(key); } catch { return null; } };
+  const remember = (key, value) => { try { localStorage.setItem(key, value); } catch { /* private window */ } };
+
+  // --- to Python -----------------------------------------------------------------------------------------------------
+  function report(to, said) {
+    const box = $(`#bridge-${to} textarea, #bridge-${to} input`), go = $(`#bridge-${to}-go`);
+    if (!box || !go) return;
+    box.value = JSON.stringify({ ...said, at: Date.now() });
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+    setTimeout(() => go.click(), 0);
+  }
+
+  const local = { edit: openEditor, copy: copyText, rename: openRename };
+
+  function press(button) {
+    const { to, ...said } = button.dataset;
+    if (local[said.act]) return local[said.act](button);
+    if (said.act === "like" || said.act === "dislike") button.classList.toggle("on");
+    if (said.act === "open" && innerWidth < 900) fold("side", false);
+    report(to || "chat", said);
+  }
+
+  document.addEventListener("click", (event) => {
+    const target = event.target.closest("[data-act], [data-press], [data-fold], [data-theme-switch]");
+    if (!target || target.disabled) {
+      if (innerWidth < 900 && !event.target.closest("#side, #panel")) { fold("side", false); fold("panel", false); }
+      return;
+    }
+    if (target.dataset.act) press(target);
+    else if (target.dataset.press) $(`#${CSS.escape(target.dataset.press)}`)?.click();
+    else if (target.dataset.fold) fold(target.dataset.fold);
+    else switchTheme();
+  });
+
+  // --- keys ----------------------------------------------------------------------------------------------------------
+  const typing = (element) => element.closest("input:not([type=checkbox],[type=range],[type=radio]), textarea, [contenteditable]");
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && !event.target.closest(".editor, .renaming")) $("#composer .stop-button")?.click();
+    if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
+    if (event.key === "/") { event.preventDefault(); $("#composer textarea")?.focus(); return; }
+    if (!/^[a-z0-9]$/i.test(event.key)) return;
+    const shown = [...document.querySelectorAll(`.key-${event.key.toLowerCase()}`)].find((b) => b.offsetParent);
+    if (shown) { event.preventDefault(); (shown.matches("button") ? shown : $("button", shown))?.click(); }
+  });
+
+  // --- editing in place ----------------------------------------------------------------------------------------------
+  let editing = null; // {turn, text}: survives a redraw of the page around it
+
+  function openEditor(button) {
+    const turn = button.closest(".turn");
+    showEditor(turn, turn.dataset.raw);
+  }
+
+  function showEditor(turn, text) {
+    const body = $(".body", turn), answer = turn.classList.contains("answer");
+    if ($(".editor", turn)) return;
+    editing = { turn: turn.dataset.turn, text };
+    const editor = document.createElement("div");
+    editor.className = "editor";
+    const area = document.createElement("textarea");
+    area.value = text;
+    area.setAttribute("aria-label", answer ? "The answer as it should be" : "Your message");
+    const save = made("button", answer ? "Save and keep as demonstration" : "Ask again", "small primary");
+    const cancel = made("button", "Cancel", "small");
+    const row = made("div", "", "row");
+    row.append(save, cancel);
+    editor.append(area, row);
+    body.after(editor);
+    turn.classList.add("edited");
+    const grow = () => { area.style.height = "auto"; area.style.height = `${area.scrollHeight + 2}px`; editing.text = area.value; };
+    const close = () => { editing = null; editor.remove(); turn.classList.remove("edited"); };
+    const done = () => {
+      const said = area.value.trim();
+      if (!said) return area.focus();
+      report("chat", { act: answer ? "rewrite" : "ask", turn: turn.dataset.turn, text: area.value });
+      close();
+    };
+    area.addEventListener("input", grow);
+    area.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") { event.stopPropagation(); close(); }
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey || (!answer && !event.shiftKey))) { event.preventDefault(); done(); }
+    });
+    save.addEventListener("click", done);
+    cancel.addEventListener("click", close);
+    grow();
+    area.focus();
+  }
+
+  function made(name, text, kind) {
+    const element = document.createElement(name);
+    element.textContent = text;
+    element.className = kind;
+    if (name === "button") element.type = "button";
+    return element;
+  }
+
+  async function copyText(button) {
+    await navigator.clipboard?.writeText(button.closest(".turn").dataset.raw);
+    button.classList.add("done");
+    setTimeout(() => button.classList.remove("done"), 900);
+  }
+
+  function openRename(button) {
+    const entry = button.closest(".entry"), title = $(".title", entry);
+    const box = made("input", "", "renaming");
+    box.value = title.textContent;
+    title.replaceWith(box);
+    const finish = (keep) => {
+      if (!box.isConnected) return;
+      box.replaceWith(title);
+      if (keep && box.value.trim() && box.value !== title.textContent) {
+        report("chat", { act: "rename", conversation: entry.dataset.conversation, text: box.value });
+      }
+    };
+    box.addEventListener("blur", () => finish(true));
+    box.addEventListener("keydown", (event) => {
+      if (event.key === "Enter") finish(true);
+      if (event.key === "Escape") finish(false);
+    });
+    box.focus();
+    box.select();
+  }
+
+  // --- folding, colours ----------------------------------------------------------------------------------------------
+  function fold(part, open = !document.body.classList.contains(`${part}-open`)) {
+    if (document.body.classList.contains(`${part}-open`) === open) return;
+    document.body.classList.toggle(`${part}-open`, open);
+    if (innerWidth >= 900) remember(`chatlab-${part}`, open ? "open" : "closed");
+  }
+
+  function switchTheme() {
+    const dark = document.body.classList.toggle("dark");
+    remember("chatlab-theme", dark ? "dark" : "light");
+  }
+
+  function settle() {
+    const wide = innerWidth >= 900;
+    fold("side", wide && remembered("chatlab-side") !== "closed");
+    fold("panel", wide && remembered("chatlab-panel") === "open");
+    const theme = remembered("chatlab-theme");
+    if (theme) document.body.classList.toggle("dark", theme === "dark");
+  }
+
+  // --- the view: at the end unless somebody reads above; the conversation in the address -------------------------------
+  let atEnd = true;
+
+  function follow() {
+    const scroll = $("#scroll");
+    if (!scroll) return;
+    if (!scroll.dataset.followed) {
+      scroll.dataset.followed = "yes";
+      scroll.addEventListener("scroll", () => { atEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 60; }, { passive: true });
+    }
+    if (atEnd) scroll.scrollTop = scroll.scrollHeight;
+  }
+
+  let shown = null;
+
+  function address() {
+    const place = $("#conversation");
+    if (!place || place.dataset.shown === shown) return;
+    const url = new URL(location.href), before = shown;
+    shown = place.dataset.shown;
+    if (shown) url.searchParams.set("c", shown); else url.searchParams.delete("c");
+    if (url.href !== location.href) history.replaceState(history.state, "", url);
+    if (before !== null) { atEnd = true; editing = null; }
+  }
+
+  function reopen() {
+    if (!editing) return;
+    const turn = $(`#transcript .turn[data-turn="${CSS.escape(editing.turn)}"]`);
+    if (turn && !$(".editor", turn)) showEditor(turn, editing.text);
+  }
+
+  // --- what is typed and not yet sent outlives a reload ----------------------------------------------------------------
+  function draft() {
+    const box = $("#composer textarea");
+    if (!box || box.dataset.kept) return;
+    box.dataset.kept = "yes";
+    const key = "chatlab-draft";
+    const write = (value) => { try { sessionStorage.setItem(key, value); } catch { /* private window */ } };
+    box.addEventListener("input", () => { if (!$(".top .badge")) write(box.value); });
+    let old = "";
+    try { old = sessionStorage.getItem(key) || ""; } catch { /* private window */ }
+    if (old && !box.value) { box.value = old; box.dispatchEvent(new Event("input", { bubbles: true })); }
+    setInterval(() => { if (!box.value && !$(".top .badge")) write(""); }, 1000);
+  }
+
+  let due = false;
+  new MutationObserver(() => {
+    if (due) return;
+    due = true;
+    requestAnimationFrame(() => { due = false; address(); reopen(); follow(); draft(); });
+  }).observe(document.documentElement, { childList: true, subtree: true, characterData: true });
+
+  if (document.body) settle(); else document.addEventListener("DOMContentLoaded", settle);
+  addEventListener("load", settle);
+})();

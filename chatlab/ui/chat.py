@@ -1,0 +1,152 @@
+"""The chat tab: conversations on the left, the talk in the middle, voice and settings on the right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from chatlab.lab import Lab
+from chatlab.ui import dials
+from chatlab.ui.bridge import Bridge
+from chatlab.ui.chat_handlers import ChatHandlers
+from chatlab.ui.markup import div
+from chatlab.ui.replies import Replies
+from chatlab.ui.session import Session
+from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.systems import PRESETS, preset
+from chatlab.ui.transcript import button
+
+SIDE = div(
+    "side-head",
+    button("new", "New conversation", "primary wide"),
+    button("incognito", "Incognito", "quiet"),
+)
+
+
+class ChatTab:
+    """Lays the tab out and ties its events to `ChatHandlers`."""
+
+    def __init__(self, lab: Lab, replies: Replies) -> None:
+        self.lab = lab
+        self.handlers = ChatHandlers(lab, replies)
+
+    def build(self, shell: Shell) -> None:
+        self.session = gr.State(Session())
+        with gr.Row(elem_id="chat", equal_height=True):
+            with gr.Column(elem_id="side", scale=0, min_width=0):
+                self._side()
+            with gr.Column(elem_id="talk", scale=1, min_width=0):
+                self._talk()
+            with gr.Column(elem_id="panel", scale=0, min_width=0):
+                self._panel()
+        self.bridge = Bridge("chat")
+        self._wire(shell)
+
+    def _side(self) -> None:
+        drawing(SIDE)
+        self.search = gr.Textbox(
+            placeholder="Search conversations", show_label=False, container=False, elem_id="search", max_lines=1
+        )
+        self.listing = drawing(elem_id="listing")
+
+    def _talk(self) -> None:
+        self.top = drawing(elem_id="top")
+        with gr.Column(elem_id="scroll"):
+            self.transcript = drawing(elem_id="transcript")
+            self.live = drawing(elem_id="live")
+        self.notice = drawing(elem_id="notice")
+        self.composer = gr.Textbox(
+            placeholder="Say something",
+            show_label=False,
+            container=False,
+            lines=1,
+            max_lines=8,
+            elem_id="composer",
+            submit_btn=True,
+            autofocus=True,
+        )
+
+    def _panel(self) -> None:
+        self.dials = dials.build(self.lab)
+        self.system = gr.Textbox(
+            label="System message",
+            info="What the model is told before the first word.",
+            lines=3,
+            max_lines=10,
+            elem_id="system",
+        )
+        self.presets = gr.Dropdown(
+            [name for name, _ in PRESETS], value=None, label="Begin from", elem_id="presets", filterable=False
+        )
+
+    def _wire(self, shell: Shell) -> None:
+        heard = [self.session, self.system, *self.dials]
+        self.view = [
+            self.session,
+            self.top,
+            self.listing,
+            self.transcript,
+            self.live,
+            self.notice,
+            self.system,
+            self.composer,
+            shell.tabs,
+        ]
+        free = {"concurrency_limit": None, "trigger_mode": "multiple"}
+        watched: list[Any] = []
+
+        def then_watch(event: Any) -> None:
+            watched.append(
+                shell.on(event.then, do=self.handlers.watch, inputs=[self.session], outputs=self.view, **free)
+            )
+
+        said = shell.on(
+            self.composer.submit,
+            do=self.handlers.say,
+            inputs=[self.composer, *heard],
+            outputs=self.view,
+            concurrency_limit=None,
+        )
+        then_watch(said)
+        acted = shell.on(
+            self.bridge.pressed, do=self.handlers.act, inputs=[self.bridge.said, *heard], outputs=self.view,
+            cancels=watched, **free,
+        )  # fmt: skip
+        then_watch(acted)
+        shell.on(
+            self.composer.stop, do=self.handlers.stop, inputs=[self.session], queue=False, trigger_mode="multiple"
+        )
+        loaded = shell.on(shell.load, do=self.load, outputs=self.view, **free)
+        then_watch(loaded)
+        self._wire_panel(shell)
+
+    def _wire_panel(self, shell: Shell) -> None:
+        shell.on(
+            self.search.input,
+            do=self.handlers.search,
+            inputs=[self.search, self.session],
+            outputs=[self.session, self.listing],
+            trigger_mode="always_last",
+        )
+        chosen = shell.on(self.presets.input, do=preset, inputs=[self.presets], outputs=[self.system])
+        shell.on(chosen.then, do=self.handlers.set_system, inputs=[self.system, self.session])
+        shell.on(self.system.blur, do=self.handlers.set_system, inputs=[self.system, self.session])
+        voice = self.dials[0]
+        shell.on(shell.load, do=self.voices, outputs=[voice])
+        shell.on(shell.items["chat"].select, do=self.voices, outputs=[voice])
+        shell.on(
+            shell.beat.tick,
+            do=self.handlers.tick,
+            inputs=[self.session],
+            outputs=[self.session, self.notice],
+            queue=False,
+        )
+
+    def load(self, request: gr.Request) -> Any:
+        """The page's address holds the conversation: `?c=12`."""
+        return self.handlers.load(request.query_params.get("c"))
+
+    def voices(self) -> Any:
+        """Who can be chosen to speak, as it is now."""
+        return gr.Dropdown(choices=dials.choices(self.lab))

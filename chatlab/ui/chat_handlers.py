@@ -1,0 +1,280 @@
+"""What the events of the chat tab do. Plain methods, so that a test calls them without a browser."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from chatlab.conversation import Conversation
+from chatlab.errors import InputError, NotFound
+from chatlab.lab import Lab
+from chatlab.ui import notices
+from chatlab.ui.act import Act
+from chatlab.ui.dials import Dials
+from chatlab.ui.listing import UNTITLED, listing
+from chatlab.ui.notices import Notice
+from chatlab.ui.replies import Replies
+from chatlab.ui.rows import SHOWN
+from chatlab.ui.session import Session, View
+from chatlab.ui.top import top
+from chatlab.ui.transcript import growing, transcript
+from chatlab.ui.welcome import welcome
+
+STARTER = "stage"
+
+
+class ChatHandlers:
+    """Every event gives a whole `View`: what the store says, not what the page believed."""
+
+    def __init__(self, lab: Lab, replies: Replies) -> None:
+        self.lab = lab
+        self.replies = replies
+
+    def load(self, wanted: str | None = None) -> View:
+        """A page that opens, or opens again: back to its conversation, its reply under way and the run under way."""
+        session = Session()
+        with contextlib.suppress(ValueError, NotFound):
+            conversation_id = int(wanted or "")
+            self.lab.chat.get(conversation_id)
+            session = Session(conversation=conversation_id, incognito=conversation_id < 0)
+        status = self.lab.training.status()
+        if status.state == "training" and status.run is not None:
+            session = replace(session, run=status.run.name, notice=notices.training(status))
+        return self.view(session)
+
+    def say(self, text: str, session: Session, system: str, *dials: Any) -> View:
+        """A message and the start of its answer. If it cannot be kept, the text stays in the box."""
+        self._check_quiet(session)
+        if not text.strip():
+            raise InputError("There is nothing to send.", "Write a message first.")
+        conversation_id = self._conversation(session, system)
+        chosen = Dials.of(*dials)
+        drafts = self.lab.chat.reply(conversation_id, text, chosen.sampling, chosen.voice, chosen.strength)
+        self._begin(conversation_id, drafts)
+        return self.view(replace(session, conversation=conversation_id, notice=None), text="")
+
+    def act(self, payload: str, session: Session, system: str, *dials: Any) -> View:
+        """A button of the page. Raises InputError for what no button says."""
+        act = Act.read(payload)
+        chosen = Dials.of(*dials)
+        match act.do:
+            case "say":
+                return self.say(act.text, session, system, *dials)
+            case "retry" | "again":
+                return self._retry(act, session, chosen)
+            case "ask":
+                return self._ask(act, session, chosen)
+            case "pack":
+                return self._load_pack(session)
+            case "retrain":
+                return self._retrain(session)
+            case "open" | "new" | "incognito" | "rename" | "delete" | "undo-delete":
+                return self._list(act, session)
+            case "train":
+                return self.view(session)._replace(tabs=gr.Tabs(selected="train"))
+            case "earlier" | "dismiss":
+                return self._look(act, session)
+            case "like" | "dislike" | "reason" | "show" | "keep" | "rewrite":
+                return self._teach(act, session)
+        raise InputError(f"The page asked for {act.do!r}, which nothing here does.", "Reload the page.")
+
+    def watch(self, session: Session) -> Iterator[View]:
+        """The answer under way as it grows, and the whole conversation once it is there."""
+        if not session.waiting:
+            return
+        reply = self.replies.last(session.conversation)
+        if reply is not None:
+            for draft in reply.watch():
+                yield _only_live(growing(draft))
+        failed = None if reply is None or reply.error is None else notices.failed(reply.error)
+        yield self.view(replace(session, waiting=False, notice=failed or session.notice))
+
+    def stop(self, session: Session) -> None:
+        """End the answer under way. What was said is kept, and `watch` shows it."""
+        reply = self.replies.running(session.conversation)
+        if reply is not None:
+            reply.stop()
+
+    def search(self, query: str, session: Session) -> tuple[Session, str]:
+        session = replace(session, query=query.strip())
+        return session, self._listing(session)
+
+    def set_system(self, text: str, session: Session) -> None:
+        """Keep the system message with the conversation, if there is one yet."""
+        if session.conversation is not None and text.strip() != self.lab.chat.get(session.conversation).system:
+            self.lab.chat.set_system(session.conversation, text)
+
+    def tick(self, session: Session) -> tuple[Any, Any]:
+        """What a run is doing, for the line above the composer: (session, notice)."""
+        if session.run is None:
+            return gr.skip(), gr.skip()
+        status = self.lab.training.status()
+        if status.state == "training" and status.run is not None and status.run.name == session.run:
+            return gr.skip(), notices.drawn(notices.training(status))
+        run = self.lab.training.run(session.run)
+        if run.state == "finished" and self.lab.training.adapter_of(run.id) is None and not self.lab.training.news:
+            return gr.skip(), gr.skip()
+        session = replace(session, run=None, notice=notices.ended(self.lab, run))
+        return session, notices.drawn(session.notice)
+
+    def view(self, session: Session, text: str | None = None) -> View:
+        """The page as it should be now. `text` replaces what is in the composer; None leaves it alone."""
+        reply = self.replies.running(session.conversation)
+        conversation = self._shown(session)
+        session = replace(session, waiting=reply is not None)
+        box = {"submit_btn": reply is None, "stop_btn": reply is not None}
+        draft = None if reply is None else reply.draft
+        return View(
+            session=session,
+            top=top(conversation, session),
+            listing=self._listing(session),
+            transcript=self._transcript(conversation, session),
+            live="" if draft is None else growing(draft),
+            notice=notices.drawn(session.notice),
+            system=gr.skip() if conversation is None else conversation.system,
+            composer=gr.Textbox(**box) if text is None else gr.Textbox(value=text, **box),
+            tabs=gr.skip(),
+        )
+
+    def _shown(self, session: Session) -> Conversation | None:
+        """The conversation, its head the turn that is being answered while an answer is under way."""
+        if session.conversation is None:
+            return None
+        conversation = self.lab.chat.get(session.conversation)
+        reply = self.replies.running(session.conversation)
+        return conversation if reply is None else replace(conversation, head=reply.prompt)
+
+    def _transcript(self, conversation: Conversation | None, session: Session) -> str:
+        if conversation is None or conversation.head is None:
+            return welcome(self.lab, session.incognito)
+        return transcript(conversation, session.shown, incognito=session.incognito, waiting=session.waiting)
+
+    def _listing(self, session: Session) -> str:
+        found = self.lab.chat.conversations(session.query)
+        return listing(found, session.conversation, self.replies.ids(), session.query)
+
+    def _conversation(self, session: Session, system: str) -> int:
+        if session.conversation is not None:
+            return session.conversation
+        return self.lab.chat.new(system, session.incognito)
+
+    def _begin(self, conversation_id: int, drafts: Any, prompt: int | None = None) -> None:
+        head = self.lab.chat.get(conversation_id).head if prompt is None else prompt
+        self.replies.start(conversation_id, 0 if head is None else head, drafts)
+
+    def _check_quiet(self, session: Session) -> None:
+        if self.replies.running(session.conversation) is not None:
+            raise InputError("An answer is still being written.", "Stop it, or wait for its end.")
+
+    def _retry(self, act: Act, session: Session, dials: Dials) -> View:
+        """Another answer: to a turn's question, or with `again` to the last one."""
+        self._check_quiet(session)
+        conversation = self._open(session)
+        path = conversation.path()
+        if not path and act.do == "again":
+            return self.view(replace(session, notice=None))
+        turn = path[-1].id if act.do == "again" else act.turn
+        prompt = conversation.turns[turn].parent if conversation.turns[turn].role != "user" else turn
+        drafts = self.lab.chat.retry(_id(session), turn, dials.sampling, dials.voice, dials.strength)
+        self._begin(_id(session), drafts, prompt)
+        return self.view(replace(session, notice=None))
+
+    def _ask(self, act: Act, session: Session, dials: Dials) -> View:
+        """A question put differently, and the answer to it."""
+        self._check_quiet(session)
+        drafts = self.lab.chat.edit_prompt(
+            _id(session), act.turn, act.text, dials.sampling, dials.voice, dials.strength
+        )
+        self._begin(_id(session), drafts)
+        return self.view(replace(session, notice=None))
+
+    def _load_pack(self, session: Session) -> View:
+        count = len(self.lab.demonstrations.load_pack(STARTER))
+        return self.view(replace(session, notice=notices.offer(self.lab, notices.added(count))))
+
+    def _retrain(self, session: Session) -> View:
+        run = self.lab.training.retrain()
+        notice = notices.training(self.lab.training.status())
+        return self.view(replace(session, run=run, notice=notice))
+
+    def _list(self, act: Act, session: Session) -> View:
+        """What the list of conversations can do."""
+        chat = self.lab.chat
+        fresh = replace(session, shown=SHOWN, notice=session.notice if session.run else None)
+        match act.do:
+            case "open":
+                chat.get(act.conversation)
+                return self.view(replace(fresh, conversation=act.conversation, incognito=act.conversation < 0))
+            case "new" | "incognito":
+                session = replace(fresh, conversation=None, incognito=act.do == "incognito")
+                return self.view(session)._replace(system="")
+            case "rename":
+                chat.rename(act.conversation, act.text)
+                return self.view(session)
+            case "delete":
+                return self._delete(act.conversation, session)
+        back = chat.undo_delete()
+        return self.view(replace(fresh, notice=None, conversation=back, incognito=False))
+
+    def _delete(self, conversation_id: int, session: Session) -> View:
+        reply = self.replies.running(conversation_id)
+        if reply is not None:
+            reply.stop()
+            reply.wait(2)
+        title = self.lab.chat.get(conversation_id).title or UNTITLED
+        self.lab.chat.delete(conversation_id)
+        undo = () if conversation_id < 0 else (("undo-delete", "Undo"),)
+        here = None if session.conversation == conversation_id else session.conversation
+        notice = Notice(text=f"“{title}” is deleted.", actions=undo)
+        return self.view(replace(session, conversation=here, notice=notice, run=None))
+
+    def _look(self, act: Act, session: Session) -> View:
+        if act.do == "earlier":
+            return self.view(replace(session, shown=session.shown + SHOWN))
+        return self.view(replace(session, notice=None, run=None))
+
+    def _teach(self, act: Act, session: Session) -> View:
+        """Ratings, versions, and answers kept as demonstrations."""
+        chat, conversation_id = self.lab.chat, _id(session)
+        turn = self._open(session).turns[act.turn]
+        match act.do:
+            case "like" | "dislike":
+                liked = act.do == "like"
+                taken_back = turn.rating is not None and turn.rating.liked == liked
+                chat.rate(conversation_id, turn.id, None if taken_back else liked)
+            case "reason":
+                chat.rate(conversation_id, turn.id, False, act.toggled(turn))
+            case "show":
+                self._check_quiet(session)
+                chat.show(conversation_id, turn.id)
+            case _:
+                return self._keep(act, session)
+        return self.view(session)
+
+    def _keep(self, act: Act, session: Session) -> View:
+        """An answer as it stands, or as the person rewrote it, becomes a demonstration."""
+        self._check_quiet(session)
+        text = act.text if act.do == "rewrite" else None
+        kept = self.lab.demonstrations.keep(_id(session), act.turn, text)
+        notice = notices.offer(self.lab, f"Kept as demonstration {kept.demonstration}.")
+        return self.view(replace(session, notice=notice, run=None))
+
+    def _open(self, session: Session) -> Conversation:
+        return self.lab.chat.get(_id(session))
+
+
+def _id(session: Session) -> int:
+    if session.conversation is None:
+        raise InputError("There is no conversation yet.", "Say something first.")
+    return session.conversation
+
+
+def _only_live(value: str) -> View:
+    same = gr.skip()
+    return View(same, same, same, same, value, same, same, same, same)
+
+

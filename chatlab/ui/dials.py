@@ -1,0 +1,70 @@
+"""The panel beside the chat: who speaks, how strongly, and how the next token is drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from chatlab.engines.base import Sampling
+from chatlab.lab import Lab
+
+LIVE = ""
+"""The choice that follows whoever is live."""
+
+DEFAULTS = Sampling()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dials:
+    """What the panel says."""
+
+    voice: str | None
+    """None for whoever is live."""
+    strength: float
+    sampling: Sampling
+
+    @classmethod
+    def of(
+        cls,
+        voice: str | None = LIVE,
+        strength: float = 1.0,
+        temperature: float = DEFAULTS.temperature,
+        top_p: float = DEFAULTS.top_p,
+        repetition_penalty: float = DEFAULTS.repetition_penalty,
+        max_tokens: float = DEFAULTS.max_tokens,
+        seed: float | None = None,
+    ) -> Dials:
+        """From the components' values, in their order."""
+        sampling = Sampling(
+            temperature=float(temperature),
+            top_p=float(top_p),
+            repetition_penalty=float(repetition_penalty),
+            max_tokens=int(max_tokens),
+            seed=None if seed is None else int(seed),
+        )
+        return cls(voice=voice or None, strength=float(strength), sampling=sampling)
+
+
+def choices(lab: Lab) -> list[tuple[str, str]]:
+    """Whoever is live, then the base and every adapter by name."""
+    return [(f"Whoever is live ({lab.voices.live})", LIVE), *((name, name) for name in lab.voices.names())]
+
+
+def build(lab: Lab) -> list[gr.components.Component]:
+    """The components, in the order of `Dials.of`."""
+    voice = gr.Dropdown(choices(lab), value=LIVE, label="Who speaks", elem_id="voice", filterable=False)
+    strength = gr.Slider(
+        0, 1.5, 1.0, step=0.05, label="Strength", info="0 is the base alone, 1 the adapter as it was trained."
+    )
+    with gr.Accordion("How it draws its words", open=False):
+        temperature = gr.Slider(
+            0, 1.5, DEFAULTS.temperature, step=0.05, label="Temperature", info="0 always takes the likeliest word."
+        )
+        top_p = gr.Slider(0.05, 1, DEFAULTS.top_p, step=0.05, label="Top p", info="Leaves out the unlikely tail.")
+        penalty = gr.Slider(
+            1, 2, DEFAULTS.repetition_penalty, step=0.05, label="Repetition penalty", info="1 lets it repeat itself."
+        )
+        seed = gr.Number(None, label="Seed", precision=0, info="Empty draws anew each time.")
+    budget = gr.Slider(16, 1024, DEFAULTS.max_tokens, step=16, label="Most tokens in an answer")
+    return [voice, strength, temperature, top_p, penalty, budget, seed]

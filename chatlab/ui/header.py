@@ -1,0 +1,84 @@
+"""The line on every page: who is live and how much it forgot, the run under way, the memory in use."""
+
+from __future__ import annotations
+
+import threading
+
+from chatlab.lab import Health, Lab
+from chatlab.records import BASE, AdapterCard
+from chatlab.training.process import TrainerStatus
+from chatlab.ui.icons import icon
+from chatlab.ui.markup import div, element, escaped, span, spoken
+from chatlab.ui.notices import share
+from chatlab.ui.verdict import verdict
+
+LOGO = '<span class="logo">Chatlab</span>'
+THEME = (
+    '<button type="button" class="tool" data-theme-switch title="Light or dark" aria-label="Light or dark">'
+    f"{icon('moon')}</button>"
+)
+
+
+class Header:
+    """Draws what it knows and never waits: the machine may be busy opening the model."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self._health: Health | None = None
+        self._asking = threading.Lock()
+
+    def draw(self) -> str:
+        """One line of HTML."""
+        self._ask()
+        status = self.lab.training.status()
+        return div("bar-inner", LOGO, self._live(), '<span class="gap"></span>', _run(status), self._machine(), THEME)
+
+    def _ask(self) -> None:
+        """Have somebody look at the machine, unless somebody is at it."""
+        if self._asking.acquire(blocking=False):
+            threading.Thread(target=self._look, name="health", daemon=True).start()
+
+    def _look(self) -> None:
+        try:
+            self._health = self.lab.health()
+        finally:
+            self._asking.release()
+
+    def _live(self) -> str:
+        name = self.lab.voices.live
+        card = None if name == BASE else self.lab.voices.who(name)
+        base = self._health.base if self._health else ""
+        return live_chip(name, card, base)
+
+    def _machine(self) -> str:
+        health = self._health
+        if health is None:
+            return ""
+        warned = "" if not health.warnings else span("chip bad", "!", " · ".join(health.warnings))
+        waking = "" if health.engine or not health.base else span("chip waking", "opening the model")
+        return warned + waking + span("memory", f"{health.memory_mb / 1024:.1f} GB", "Memory in use by Chatlab")
+
+
+def live_chip(name: str, card: AdapterCard | None, base: str) -> str:
+    """Who answers, on which base, and what it forgot: green, amber or red."""
+    on = span("on", base) if base and base != name else ""
+    if card is None:
+        return element("span", element("b", escaped(name)) + on, "chip live unknown", "The base model answers, no adapter.")
+    found = verdict(card.forgetting, card.forgetting_interval)
+    about = f"{found.words} Perplexity on held-out general text: {found.figure}. Adapter weights sha256 {card.sha256}"
+    lost = "" if card.forgetting is None else span("lost", f"forgot {max(0.0, card.forgetting):.1f} %")
+    return element("span", element("b", escaped(name)) + on + lost, f"chip live {found.colour}", about)
+
+
+def _run(status: TrainerStatus) -> str:
+    """The training chip; pressing it opens Train."""
+    if status.state != "training":
+        return ""
+    left = status.phase or "training" if status.eta is None else f"{spoken(status.eta)} left"
+    done = 100 * share(status)
+    return (
+        '<button type="button" class="chip run" data-act="train" data-to="page" title="Open Train">'
+        f'<i class="bar" style="width:{done:.0f}%"></i><span>Training {done:.0f} %</span><span class="on">{escaped(left)}</span></button>'
+    )
+
+

@@ -1,0 +1,87 @@
+"""The line above the composer: what just happened, and what can be done about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from chatlab.errors import ChatlabError
+from chatlab.lab import Lab
+from chatlab.training.process import TrainerStatus
+from chatlab.training.runs import RunView
+from chatlab.ui.markup import counted, div, escaped, spoken
+from chatlab.ui.shell import told
+from chatlab.ui.transcript import button
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Plain text, and the buttons beside it as (what they do, what they are called)."""
+
+    text: str
+    kind: Literal["plain", "good", "bad"] = "plain"
+    actions: tuple[tuple[str, str], ...] = ()
+    progress: float | None = None
+    """0 to 1, of a run."""
+
+
+def drawn(notice: Notice | None) -> str:
+    if notice is None:
+        return ""
+    bar = "" if notice.progress is None else f'<i class="bar" style="width:{100 * notice.progress:.0f}%"></i>'
+    first, rest = notice.actions[:1], notice.actions[1:]
+    buttons = [button(act, label, "small primary") for act, label in first]
+    buttons += [button(act, label, "small") for act, label in rest]
+    close = '<button type="button" class="tool" data-act="dismiss" aria-label="Dismiss">×</button>'
+    words = f'<span class="words" role="status">{escaped(notice.text)}</span>'
+    return div(f"notice {notice.kind}", bar, words, *buttons, close)
+
+
+def offer(lab: Lab, text: str) -> Notice:
+    """What was kept, and the button that teaches it."""
+    return Notice(text=text, kind="good", actions=(("retrain", f"Retrain now{_about(lab)}"),))
+
+
+def failed(error: ChatlabError) -> Notice:
+    return Notice(text=told(error), kind="bad")
+
+
+def training(status: TrainerStatus) -> Notice:
+    """A run under way."""
+    left = "" if status.eta is None else f", {spoken(status.eta)} left"
+    return Notice(text=f"Training{left}. You can go on talking.", progress=share(status), actions=(("train", "Watch"),))
+
+
+def ended(lab: Lab, run: RunView) -> Notice:
+    """What came of a run."""
+    name = lab.training.adapter_of(run.id)
+    if lab.training.news:
+        return Notice(text=lab.training.news, kind="bad", actions=(("train", "Open Train"),))
+    if run.state == "finished" and name and name == lab.voices.live:
+        verdict = "" if run.result is None else _forgot(run.result.forgetting)
+        return Notice(text=f"{name} is live.{verdict}", kind="good", actions=(("again", "Hear the new answer"),))
+    if run.state == "finished":
+        return Notice(text=f"{name or 'The adapter'} is ready.", kind="good", actions=(("train", "Open Train"),))
+    reason = f"{run.error} {run.hint}".strip() or f"The run is {run.state}."
+    return Notice(text=reason, kind="bad" if run.state == "failed" else "plain", actions=(("train", "Open Train"),))
+
+
+def share(status: TrainerStatus) -> float:
+    """How much of a run is done, 0 to 1."""
+    last = status.steps[-1] if status.steps else None
+    return min(1.0, last.step / last.steps) if last and last.steps else 0.0
+
+
+def added(count: int) -> str:
+    return f"{counted(count, 'demonstration')} added." if count else "They were all there already."
+
+
+def _about(lab: Lab) -> str:
+    try:
+        return f" (about {spoken(lab.training.plan().seconds)})"
+    except ChatlabError:
+        return ""
+
+
+def _forgot(per_cent: float | None) -> str:
+    return "" if per_cent is None else f" It forgot {max(0.0, per_cent):.1f} % of its general English."

@@ -1,0 +1,41 @@
+"""What the server remembers of one open page, and what an event may change on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from chatlab.ui.notices import Notice
+from chatlab.ui.rows import SHOWN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One open page. Never sent to the browser."""
+
+    conversation: int | None = None
+    """None until the first message of a new one."""
+    incognito: bool = False
+    shown: int = SHOWN
+    """Turns drawn."""
+    query: str = ""
+    """What the list is searched for."""
+    notice: Notice | None = None
+    run: str | None = None
+    """The run whose progress stands above the composer."""
+    waiting: bool = False
+    """The page was drawn while an answer was being written, so somebody has to watch it."""
+
+
+class View(NamedTuple):
+    """Values for the parts of the chat tab, in the order of its components."""
+
+    session: Session
+    top: Any
+    listing: Any
+    transcript: Any
+    live: Any
+    notice: Any
+    system: Any
+    composer: Any
+    tabs: Any
