@@ -192,7 +192,7 @@ class Template:
         return Piece((*said, Said(tail[: end[0]], content=False)), answer=True)
 
     def _arranged(self, messages: Sequence[Message]) -> list[Message]:
-        """With the default system message; system words go before the user's where the template has no place for them."""
+        """With the default system message, and system words said by the user where the template has no place for them."""
         for message in messages:
             if message.role not in ROLES:
                 raise TemplateRefused(f"There is no role {message.role!r}.", f"Roles are {', '.join(ROLES)}.")

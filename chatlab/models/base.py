@@ -1,0 +1,92 @@
+"""A base model's folder, opened: everything about it that can be known without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chatlab.errors import BaseRefused
+from chatlab.models.checks import check_config, check_shapes
+from chatlab.models.fingerprint import fingerprint
+from chatlab.models.layout import Layout, find, read_json
+from chatlab.models.weights import Tensor, parameters, read_header
+from chatlab.template import Template
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
+
+
+class Base:
+    """A base model that was found whole and harmless. Make one with `Base.open`."""
+
+    def __init__(
+        self, layout: Layout, config: Mapping[str, Any], tensors: Mapping[str, Tensor], cache: Path | None
+    ) -> None:
+        self.folder = layout.folder
+        self.name = layout.name
+        self.config = config
+        self.weights = layout.weights
+        self.parameters = parameters(tensors, tied=bool(config.get("tie_word_embeddings", True)))
+        self._cache = cache
+        self._rows = int(config.get("vocab_size", 0))
+
+    @classmethod
+    def open(cls, folder: Path, cache: Path | None = None) -> Base:
+        """Reads config and headers only. `cache` keeps the fingerprint between starts.
+
+        Raises BaseMissing, or BaseRefused for what could run a program, is damaged, or does not fit together.
+        """
+        layout = find(folder)
+        config = read_json(layout.folder / "config.json")
+        check_config(config, layout.name)
+        tensors = {name: t for file in layout.weights for name, t in read_header(file).items()}
+        check_shapes(config, tensors)
+        return cls(layout, config, tensors, cache)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over config, tokenizer, chat template and weights; adapters name it as the base they are made for."""
+        files = [self.folder / "config.json", self.folder / "tokenizer.json", *self.weights]
+        return fingerprint(files, self.template.source, self._cache)
+
+    @property
+    def context(self) -> int:
+        """Tokens that the model was built for."""
+        known = (self.config.get(key) for key in CONTEXT_KEYS)
+        return next((int(n) for n in known if n), 2048)
+
+    @property
+    def template_sha256(self) -> str:
+        return self.template.sha256
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """Raises BaseRefused if it cannot be read or has more tokens than the model."""
+        from transformers import PreTrainedTokenizerFast
+
+        try:
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(str(self.folder), local_files_only=True)
+        except Exception as error:  # the tokenizers library raises bare Exception for a damaged file
+            raise BaseRefused(f"The tokenizer of {self.name} cannot be read: {error}", "Fetch it again.") from error
+        largest = max(tokenizer.get_vocab().values(), default=-1)
+        if largest >= self._rows:
+            raise BaseRefused(
+                f"The tokenizer of {self.name} has a token {largest}, but the model only {self._rows} tokens.",
+                "The files come from different models; fetch it again.",
+            )
+        return tokenizer
+
+    @cached_property
+    def template(self) -> Template:
+        """Raises TemplateRefused if the model has no chat template or one that cannot be used."""
+        return Template(self.tokenizer, stop_ids=self._end_ids())
+
+    def _end_ids(self) -> frozenset[int]:
+        """What the model's own papers say ends a text."""
+        file = self.folder / "generation_config.json"
+        said = [self.config.get("eos_token_id"), read_json(file).get("eos_token_id") if file.is_file() else None]
+        return frozenset(int(i) for ids in said if ids is not None for i in (ids if isinstance(ids, list) else [ids]))

@@ -1,0 +1,98 @@
+"""Whether a config can be trusted, and whether the weights are the ones it describes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from chatlab.errors import BaseRefused
+from chatlab.models.weights import Tensor
+
+# Only text can name code: a module, a kernel, a repository. So a config may say anything in numbers, but text only
+# under these keys. This holds for keys of versions to come as well.
+TEXT_KEYS = frozenset(
+    [
+        "_name_or_path",
+        "activation",
+        "activation_function",
+        "architectures",
+        "attention_layers",
+        "attention_types",
+        "dtype",
+        "hidden_act",
+        "hidden_activation",
+        "id2label",
+        "init_device",
+        "label2id",
+        "layer_types",
+        "layers_block_type",
+        "model_type",
+        "norm_type",
+        "problem_type",
+        "rope_parameters",
+        "rope_scaling",
+        "scoring_func",
+        "summary_activation",
+        "summary_type",
+        "time_step_init_scheme",
+        "topk_method",
+        "torch_dtype",
+        "transformers_version",
+        "unsloth_version",
+    ]
+)
+REASONS = {
+    "auto_map": "its config.json brings a program of its own (auto_map)",
+    "quantization_config": "its weights are quantised, and LoRA is trained here on full precision only",
+}
+_PLAIN = re.compile(r"[\w.+:, ()-]{0,100}")
+_CAUSAL = ("ForCausalLM", "LMHeadModel")
+_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
+_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
+
+
+def check_config(config: Mapping[str, Any], name: str) -> None:
+    """Raises BaseRefused if the config could make a loader run somebody's program, or is not of a language model."""
+    for key, value in config.items():
+        if key in REASONS and value:
+            raise BaseRefused(f"{name} is refused: {REASONS[key]}.", "Choose a model without it.")
+        texts = list(_texts(value))
+        if key != "_name_or_path" and texts and not (key in TEXT_KEYS and all(map(_PLAIN.fullmatch, texts))):
+            raise BaseRefused(
+                f"{name} is refused: config.json says {texts[0][:60]!r} under {key!r}, which could name a program.",
+                "If you trust the model, take that line out of its config.json.",
+            )
+    kinds = config.get("architectures") or ["ForCausalLM"]
+    if not all(str(kind).endswith(_CAUSAL) for kind in kinds):
+        raise BaseRefused(f"{name} is a {kinds[0]}, not a language model that continues text.", "Choose another.")
+
+
+def check_shapes(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Raises BaseRefused if the weights are not the ones that the config describes."""
+    rows, width = config.get("vocab_size"), config.get("hidden_size", config.get("n_embd"))
+    for name, tensor in tensors.items():
+        if name.endswith(_EMBEDDINGS) and (rows, width) != tensor.shape:
+            raise BaseRefused(
+                f"config.json promises {rows} tokens of width {width}, but {name} is {tensor.shape}.",
+                "The files come from different models; fetch it again.",
+            )
+    layers = {int(found[1]) for name in tensors if (found := _LAYER.search(name))}
+    wanted = config.get("num_hidden_layers", config.get("n_layer"))
+    if layers and wanted is not None and layers != set(range(wanted)):
+        raise BaseRefused(
+            f"config.json promises {wanted} layers, but the weights have {len(layers)}.",
+            "The files come from different models, or one is missing; fetch it again.",
+        )
+
+
+def _texts(value: Any) -> Iterable[str]:
+    """Every text in a value, keys aside."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)

@@ -1,0 +1,54 @@
+"""A base model's identity: a hash of all that decides what it says."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def fingerprint(files: Sequence[Path], chat_template: str, cache: Path | None = None) -> str:
+    """sha256 over names and bytes of the files and the chat template.
+
+    Hashing gigabytes takes a while, so with `cache` the result is kept there and believed while the files' paths,
+    sizes and times stay the same.
+    """
+    if cache is None:
+        return _compute(files, chat_template)
+    stamp = [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
+    key = hashlib.sha256(json.dumps([stamp, chat_template]).encode()).hexdigest()
+    kept = cache / "fingerprints.json"
+    known = _read(kept)
+    if key not in known:
+        known[key] = _compute(files, chat_template)
+        _write(kept, known)
+    return str(known[key])
+
+
+def _compute(files: Sequence[Path], chat_template: str) -> str:
+    whole = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            whole.update(f"{file.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    whole.update(hashlib.sha256(chat_template.encode()).hexdigest().encode())
+    return whole.hexdigest()
+
+
+def _read(kept: Path) -> dict[str, Any]:
+    try:
+        known = json.loads(kept.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _write(kept: Path, known: dict[str, Any]) -> None:
+    """A cache that cannot be written only costs time."""
+    with contextlib.suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        fresh = kept.with_suffix(".tmp")
+        fresh.write_text(json.dumps(known))
+        fresh.replace(kept)

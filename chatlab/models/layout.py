@@ -1,0 +1,103 @@
+"""Which files of a folder make a base model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chatlab.errors import BaseMissing, BaseRefused
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
+LARGEST_JSON = 256 * 2**20
+
+NEEDED = "A base model is a Hugging Face folder: config.json, tokenizer.json and model.safetensors."
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The files of one base model."""
+
+    folder: Path
+    name: str
+    weights: tuple[Path, ...]
+    """One file, or the shards of an index."""
+
+
+def find(folder: Path) -> Layout:
+    """Raises BaseMissing or BaseRefused. Also takes a hub cache folder, `models--org--name`."""
+    if not folder.is_dir():
+        raise BaseMissing(f"There is no base model at {folder}.", "Choose another folder. " + NEEDED)
+    name, folder = _name(folder), _snapshot(folder)
+    if not (folder / "config.json").is_file():
+        hint = "GGUF files serve for chat only. " if any(folder.glob("*.gguf")) else ""
+        raise BaseMissing(f"{folder} holds no config.json.", hint + NEEDED)
+    if not (folder / "tokenizer.json").is_file():
+        raise BaseRefused(
+            f"{name} has no tokenizer.json.", "Only fast tokenizers are read; transformers converts others to one."
+        )
+    return Layout(folder, name, _weights(folder, name))
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON object from a file that anybody may have written."""
+    try:
+        if file.stat().st_size > LARGEST_JSON:
+            raise ValueError("it is too large")
+        data = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise BaseRefused(
+            f"{file.name} of the base model cannot be read: {error}.", "Fetch the model again."
+        ) from error
+    if not isinstance(data, dict):
+        raise BaseRefused(f"{file.name} of the base model holds no JSON object.", "Fetch the model again.")
+    return data
+
+
+def _name(folder: Path) -> str:
+    for part in (folder, *folder.parents):
+        if part.name.startswith("models--"):
+            return part.name.removeprefix("models--").replace("--", "/")
+    return folder.name
+
+
+def _snapshot(folder: Path) -> Path:
+    """In a hub cache, the revision that `refs/main` names, or else the newest."""
+    if (folder / "config.json").exists() or not (folder / "snapshots").is_dir():
+        return folder
+    found = sorted((p for p in (folder / "snapshots").iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime)
+    main = folder / "refs" / "main"
+    wanted = main.read_text().strip() if main.is_file() else ""
+    named = [p for p in found if p.name == wanted]
+    if not found:
+        raise BaseMissing(f"{folder} is a hub cache without a snapshot.", "Fetch the model again.")
+    return (named or found)[-1]
+
+
+def _weights(folder: Path, name: str) -> tuple[Path, ...]:
+    if (folder / WEIGHTS).is_file():
+        return (folder / WEIGHTS,)
+    if (folder / INDEX).is_file():
+        return _shards(folder)
+    if pickles := sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES):
+        raise BaseRefused(
+            f"{name} keeps its weights in {pickles[0]}, a pickle, which can run any program when it is opened.",
+            "Use a model with model.safetensors, or convert it where it cannot do harm.",
+        )
+    raise BaseMissing(f"{folder} holds no {WEIGHTS}.", NEEDED)
+
+
+def _shards(folder: Path) -> tuple[Path, ...]:
+    shards = read_json(folder / INDEX).get("weight_map")
+    if not isinstance(shards, dict) or not shards:
+        raise BaseRefused(f"{INDEX} names no shards.", "Fetch the model again.")
+    names = sorted({str(s) for s in shards.values()})
+    for shard in names:
+        if Path(shard).name != shard or not shard.endswith(".safetensors"):
+            raise BaseRefused(f"{INDEX} names {shard!r}, which is no safetensors file of this folder.")
+        if not (folder / shard).is_file():
+            raise BaseMissing(f"Of the base model's {len(names)} files {shard} is missing.", "Fetch the model again.")
+    return tuple(folder / s for s in names)
