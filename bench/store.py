@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import resource
 import tempfile
 import time
@@ -24,7 +25,9 @@ from chatlab.records import Demonstration, Message
 from chatlab.store import Store
 
 COUNT = 50_000
-WORDS = "the of and to in that it is was for on with as his they at be this have from or one had by word".split()
+WORDS = re.findall(
+    r"\w+", "the of and to in that it is was for on with as his they at be this have from or one had by word"
+)
 TARGETS = {
     "insert": "p50 < 2, p99 < 20",
     "update": "p50 < 2, p99 < 20",

@@ -73,7 +73,7 @@ def _writer(kind: Any) -> Way:
         return _tuple_writer(inner)
     if kind is float:
         return _checked(_is_finite, "a finite number")
-    return _checked(lambda value: type(value) is kind, f"a value of type {kind.__name__}")
+    return _exactly(kind)
 
 
 @cache
@@ -85,12 +85,10 @@ def _reader(kind: Any) -> Way:
     if origin in (Union, types.UnionType):
         return _optional(_reader(_not_none(inner)))
     if origin is Literal:
-        return _checked(lambda value: isinstance(value, str | int), "a word")
+        return _exactly(str)
     if origin is tuple:
         return _tuple_reader(inner)
-    if kind is float:
-        return float
-    return _checked(lambda value: type(value) is kind, f"a value of type {kind.__name__}")
+    return float if kind is float else _exactly(kind)
 
 
 def _dataclass_writer(kind: Any) -> Way:
@@ -146,6 +144,15 @@ def _checked(holds: Callable[[Any], bool], wanted: str) -> Way:
         if not holds(value):
             raise ValueError(f"{value!r} is not {wanted}")
         return value
+
+    return check
+
+
+def _exactly(kind: Any) -> Way:
+    def check(value: Any) -> Any:
+        if type(value) is kind:
+            return value
+        raise ValueError(f"{value!r} is not a value of type {kind.__name__}")
 
     return check
 

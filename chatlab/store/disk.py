@@ -46,10 +46,6 @@ class Files:
         return self.folder / f"{self.name}.journal.bak"
 
     @property
-    def next_journal(self) -> Path:
-        return self.folder / f"{self.name}.journal.tmp"
-
-    @property
     def lock(self) -> Path:
         return self.folder / f"{self.name}.lock"
 

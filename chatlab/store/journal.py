@@ -142,6 +142,7 @@ class Journal:
 
     def close(self) -> None:
         """May be called again."""
+        self.refusal = self.refusal or "it is closed"
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1

@@ -10,6 +10,7 @@ import orjson
 
 from chatlab.errors import NotFound, StoreCorrupt
 from chatlab.store.codec import from_document, known_fields, to_document, well_formed
+from chatlab.store.collector import uncollected
 from chatlab.store.journal import Document
 from chatlab.store.table import JournalTable
 
@@ -51,9 +52,10 @@ class Shelf(Generic[T]):
     def get(self, id: int) -> T:
         """Raises NotFound, or StoreCorrupt if what is there is no such record."""
         with self._lock:
-            if id not in self._values:
-                self._values[id] = self._decoded(id)
-            return self._values[id]
+            value = self._values.get(id)
+            if value is None:
+                value = self._values[id] = self._decoded(id)
+            return value
 
     def put(self, id: int, value: T) -> None:
         """Replace, or put back what was removed."""
@@ -74,11 +76,9 @@ class Shelf(Generic[T]):
         return removed
 
     def rows(self, *, reverse: bool = False) -> Iterator[tuple[int, T]]:
-        """By id, as the shelf is now; a record removed meanwhile is left out. Unreadable ones are too."""
+        """By id, as the shelf is now; unreadable ones are left out."""
         ids = self._all_ids()
-        for id in reversed(ids) if reverse else ids:
-            if (value := self._readable(id)) is not None:
-                yield id, value
+        return iter(self._present(reversed(ids) if reverse else ids))
 
     def find(
         self,
@@ -95,10 +95,10 @@ class Shelf(Generic[T]):
         """
         ids = self._holding(text) if text else self._all_ids()
         if where:
-            ids = [id for id in ids if (value := self._readable(id)) is not None and where(value)]
+            ids = [id for id, value in self._present(ids) if where(value)]
         ordered = ids[::-1] if reverse else ids
         page = ordered[offset : offset + limit]
-        return [(id, value) for id in page if (value := self._readable(id)) is not None], len(ids)
+        return self._present(page), len(ids)
 
     def __len__(self) -> int:
         return len(self._raw())
@@ -140,7 +140,14 @@ class Shelf(Generic[T]):
             self._unreadable[id] = str(error)
             raise StoreCorrupt(f"{self._kind.__name__} {id} cannot be read: {error}.", "Delete it.") from error
 
+    def _present(self, ids: Iterable[int]) -> list[tuple[int, T]]:
+        """Those that are still there and can be read. Locks each alone, so that a long list holds nobody up."""
+        with uncollected():
+            return [(id, value) for id in ids if (value := self._readable(id)) is not None]
+
     def _readable(self, id: int) -> T | None:
+        if (value := self._values.get(id)) is not None:
+            return value
         try:
             return self.get(id)
         except (NotFound, StoreCorrupt):
@@ -157,7 +164,8 @@ class Shelf(Generic[T]):
         wanted = text.casefold()
         with self._lock:
             if self._texts is None:
-                self._texts = {id: self._text(self._raw()[str(id)]) for id in self._all_ids()}
+                raw = self._raw()
+                self._texts = {id: self._text(raw[str(id)]) for id in self._all_ids()}
             return sorted([id for id, words in self._texts.items() if wanted in words])
 
     def _text(self, document: Document) -> str:

@@ -10,6 +10,7 @@ import orjson
 from tinydb import Storage
 
 from chatlab.errors import ChatlabError
+from chatlab.store.collector import uncollected
 from chatlab.store.disk import Disk, Files, as_chatlab_error
 from chatlab.store.image import Tables, seal
 from chatlab.store.journal import Changes, Contents, Journal, packed
@@ -42,15 +43,20 @@ class JournalStorage(Storage):
         self.disk = disk or Disk()
         self._limit = journal_limit
         self._watchers: dict[str, Watcher] = {}
-        found = Recovery(files, self.disk, format, migrations or {}).run()
+        with uncollected():
+            found = Recovery(files, self.disk, format, migrations or {}).run()
         self._image = found.image
         self.warnings = found.warnings
         self._snapshot_size = files.snapshot.stat().st_size if files.snapshot.exists() else 0
+        new = not files.journal.exists()
         self._journal = self._opened(found.journal)
+        if new:
+            self._sync_folder()
         self._unsaved = found.replayed
         self._compact_at = max(self._limit, self._snapshot_size // 2)
         if found.repair:
             self.compact()
+            self.compact()  # so that the backup, too, is from after the damage, and the old journal follows on it
 
     def read(self) -> Tables:
         """The tables themselves, not copies: JournalTable hands out copies."""
@@ -104,6 +110,8 @@ class JournalStorage(Storage):
         A failure is a warning, not an error: the old snapshot and the journal still hold everything.
         """
         with self.lock:
+            if self._journal.refusal:
+                return
             try:
                 data = seal(self._image)
                 self.disk.write_whole(self._files.draft, data)
@@ -125,17 +133,35 @@ class JournalStorage(Storage):
         Before the draft's rename the backup and the journal hold everything, after it the snapshot does.
         """
         files, replace = self._files, self.disk.replace
-        if files.snapshot.exists():
+        kept_backup = files.snapshot.exists()
+        if kept_backup:
             replace(files.snapshot, files.backup)
-        replace(files.draft, files.snapshot)
+        try:
+            replace(files.draft, files.snapshot)
+        except OSError:
+            if kept_backup:
+                replace(files.backup, files.snapshot)
+            raise
+        self._turn_journal()
+        self._sync_folder()
+
+    def _turn_journal(self) -> None:
+        """Keep the journal beside the backup and begin an empty one; or go on with the same one."""
+        files, size = self._files, self._journal.size
         self._journal.close()
         try:
             if files.journal.exists():
-                replace(files.journal, files.old_journal)
-            self._journal = self._opened(Contents())
-            self.disk.sync_folder(files.folder)
+                self.disk.replace(files.journal, files.old_journal)
+        except OSError:
+            self._journal = Journal(files.journal, self.disk, Contents(size=size))
+            raise
+        self._journal = self._opened(Contents())
+
+    def _sync_folder(self) -> None:
+        try:
+            self.disk.sync_folder(self._files.folder)
         except OSError as error:
-            self._journal.refusal = f"its files could not be renamed ({error.strerror})"
+            self._journal.refusal = f"the disk did not confirm a new file ({error.strerror})"
             raise
 
     def _opened(self, contents: Contents) -> Journal:
@@ -154,7 +180,6 @@ class JournalStorage(Storage):
     def close(self) -> None:
         """Compact and let go. Without it nothing is lost either; the next opening only reads more."""
         with self.lock:
-            if self._unsaved and not self._journal.refusal:
+            if self._unsaved:
                 self.compact()
-            self._journal.refusal = "it was closed"
             self._journal.close()

@@ -78,7 +78,7 @@ class Store:
             try:
                 storage = JournalStorage(files, disk, format=format, migrations=migrations)
             except BaseException:
-                lock.release()
+                _let_go(files, lock)
                 raise
         return cls(files, storage, lock)
 
@@ -87,7 +87,7 @@ class Store:
         """What a person should know about the files, worst first known."""
         shelves = (self.conversations, self.demonstrations, self.preferences, self.votes)
         bad = sum(len(shelf.unreadable) for shelf in shelves)
-        refusal = self._storage.refusal
+        refusal = self._storage.refusal if self._lock.is_locked else ""
         return [
             *self._storage.warnings,
             *([f"{bad} record(s) cannot be read and are left out."] if bad else []),
@@ -117,9 +117,7 @@ class Store:
     def close(self) -> None:
         """Leave a snapshot that plain TinyDB opens, and let others in. May be called again."""
         self._storage.close()
-        if self._lock.is_locked:
-            self._files.owner.unlink(missing_ok=True)
-            self._lock.release()
+        _let_go(self._files, self._lock)
 
     def __enter__(self) -> Store:
         return self
@@ -157,6 +155,13 @@ def _locked(files: Files, address: str) -> FileLock:
     with contextlib.suppress(OSError):
         files.owner.write_bytes(orjson.dumps({"pid": os.getpid(), "address": address, "since": now()}))
     return lock
+
+
+def _let_go(files: Files, lock: FileLock) -> None:
+    if lock.is_locked:
+        with contextlib.suppress(OSError):
+            files.owner.unlink(missing_ok=True)
+        lock.release()
 
 
 def _busy(files: Files) -> StoreBusy:

@@ -1,0 +1,244 @@
+"""The store on disks that fail, and with files that somebody or something damaged."""
+
+from __future__ import annotations
+
+import errno
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from store_attack import FailingDisk, LosingDisk, PowerCut, SwiftDisk, Told, copied, kept, kept_in, said, scratch
+
+from chatlab.errors import ChatlabError, DiskFull, StoreCorrupt, StoreError
+from chatlab.store import Store
+from chatlab.store.disk import Files
+
+NEVER = 1_000_000
+
+
+@pytest.mark.parametrize("for_good", [False, True], ids=["once", "for good"])
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO], ids=["full", "broken"])
+def test_a_disk_failing_at_any_call_loses_nothing_acknowledged(memory: Path, error: int, for_good: bool) -> None:
+    for nth in range(1, 1000):
+        folder = memory / str(nth)
+        disk = FailingDisk(nth, error, for_good=for_good)
+        told = Told(folder, disk)
+        told.run()
+        found = kept_in(folder)
+        assert found == told.sure or (for_good and found in told.doubted), f"call {nth}"
+        if not disk.failed:
+            break
+    print(f"{nth - 1} failing calls, nothing lost")
+    assert nth > 30, "the run makes many calls"
+
+
+@pytest.mark.parametrize("names_now", [False, True], ids=["old names", "new names"])
+@pytest.mark.parametrize("bytes_now", [False, True], ids=["synced bytes", "all bytes"])
+def test_a_power_cut_at_any_call_loses_nothing_acknowledged(memory: Path, names_now: bool, bytes_now: bool) -> None:
+    for nth in range(1, 1000):
+        folder = memory / str(nth)
+        disk = LosingDisk(folder, nth)
+        told = None
+        try:
+            told = Told(folder, disk)
+            told.run()
+            break
+        except PowerCut:
+            sure, doubted = (told.sure, told.doubted) if told else ({}, [])
+        left = disk.leave(memory / f"{nth} after", names_now=names_now, bytes_now=bytes_now)
+        with Store.open(left) as store:
+            assert kept(store) in [sure, *doubted], f"call {nth}"
+            assert not store.warnings
+    print(f"{nth - 1} power cuts, nothing lost")
+    assert nth > 30
+
+
+def test_a_full_disk_is_said_plainly_and_what_is_there_can_still_be_read(tmp_path: Path) -> None:
+    disk = FailingDisk(NEVER, errno.ENOSPC, for_good=True, only="write")
+    with Store.open(tmp_path, disk=disk) as store:
+        store.demonstrations.add(said("before"))
+        disk.left = 1
+        with pytest.raises(DiskFull, match="no room left on the disk") as caught:
+            store.demonstrations.add(said("too much"))
+        assert "Free some space" in caught.value.hint
+        assert kept(store) == {1: "before"}
+        assert store.demonstrations.find("before")[1] == 1
+        disk.left = NEVER
+        assert store.demonstrations.add(said("after space was made")) > 1
+    assert sorted(kept_in(tmp_path).values()) == ["after space was made", "before"]
+
+
+def test_after_a_failed_sync_no_change_is_taken_until_the_store_is_opened_again(tmp_path: Path) -> None:
+    disk = FailingDisk(NEVER, errno.EIO, only="sync")
+    with Store.open(tmp_path, disk=disk) as store:
+        store.demonstrations.add(said("before"))
+        disk.left = 1
+        with pytest.raises(StoreError):
+            store.demonstrations.add(said("unsure"))
+        with pytest.raises(StoreError, match="takes no changes") as caught:
+            store.demonstrations.add(said("later"))
+        assert "Restart" in caught.value.hint
+        assert any("until Chatlab is restarted" in warning for warning in store.warnings)
+        assert kept(store) == {1: "before"}
+    with Store.open(tmp_path) as store:
+        assert kept(store) == {1: "before"}
+        store.demonstrations.add(said("again"))
+
+
+def test_a_store_on_a_full_disk_opens_for_reading(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        store.demonstrations.add(said("here"))
+    with Store.open(tmp_path, disk=FailingDisk(1, errno.ENOSPC, for_good=True, only="write")) as store:
+        assert kept(store) == {1: "here"}
+        with pytest.raises(DiskFull):
+            store.demonstrations.add(said("more"))
+
+
+def test_a_full_disk_leaves_no_half_snapshot_for_the_trainer(tmp_path: Path) -> None:
+    disk = FailingDisk(NEVER, errno.ENOSPC, only="write")
+    with Store.open(tmp_path / "store", disk=disk) as store:
+        store.demonstrations.add(said("one"))
+        disk.left = 1
+        with pytest.raises(DiskFull):
+            store.snapshot(tmp_path / "snapshot.jsonl", [1])
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    with scratch() as folder:
+        yield folder
+
+
+@pytest.fixture
+def lived_in(memory: Path) -> tuple[Path, list[dict[int, str]]]:
+    """A store that was killed with a snapshot, a backup and a journal, and every state that it went through."""
+    folder, states = memory / "lived in", [{}]
+    live = Store.open(folder)
+    shelf = live.demonstrations
+    changes = [
+        lambda: shelf.add(said("a")),
+        lambda: shelf.add_many([said("b"), said("ß \u2028")]),
+        live.compact,
+        lambda: shelf.put(2, said("b2")),
+        lambda: shelf.add(said("d")),
+        live.compact,
+        lambda: shelf.remove([1]),
+        lambda: shelf.add(said("e")),
+        lambda: shelf.put(3, said("c3")),
+        lambda: shelf.remove([2, 3]),
+    ]
+    for change in changes:
+        change()
+        if kept(live) != states[-1]:
+            states.append(kept(live))
+    dead = copied(folder, memory / "dead")
+    Files(dead).owner.unlink()
+    live.close()
+    return dead, states
+
+
+def test_a_journal_cut_at_any_byte_opens_with_every_whole_change_before_the_cut(lived_in, memory: Path) -> None:
+    dead, states = lived_in
+    data = Files(dead).journal.read_bytes()
+    for size in range(len(data)):
+        folder = copied(dead, memory / "cut")
+        Files(folder).journal.write_bytes(data[:size])
+        whole = (data[:size] + b"\n").count(b"\n", 0, size + 1) - 1
+        whole += data[size : size + 1] == b"\n"
+        with Store.open(folder, disk=SwiftDisk()) as store:
+            assert kept(store) == states[-5 + max(0, whole - 1)], f"{size} bytes"
+            assert not store.warnings
+            number = store.demonstrations.add(said("goes on"))
+        assert kept_in(folder)[number] == "goes on"
+    print(f"{len(data)} cuts of the journal")
+
+
+def test_a_journal_with_any_byte_damaged_loses_at_most_one_change_and_says_so(lived_in, memory: Path) -> None:
+    dead, states = lived_in
+    data, chance = Files(dead).journal.read_bytes(), random.Random(0)
+    texts = {id: {state.get(id) for state in states} for id in states[-1]}
+    for place in range(len(data)):
+        folder = copied(dead, memory / "flipped")
+        flipped = bytes([data[place] ^ 1 << chance.randrange(8)])
+        Files(folder).journal.write_bytes(data[:place] + flipped + data[place + 1 :])
+        with Store.open(folder, disk=SwiftDisk()) as store:
+            found = kept(store)
+            assert found == states[-1] or store.warnings, f"byte {place}: a loss is said"
+            missed = {id for id in states[-1] if found.get(id) != states[-1][id]}
+            assert len(missed) <= 1, f"byte {place}"
+            assert all(text in texts.get(id, {text}) for id, text in found.items()), f"byte {place}: nothing made up"
+            assert store.demonstrations.add(said("new")) > 5, "an id is not used again, even after a loss"
+        assert not (store.warnings and not list(folder.glob("*.corrupt*"))), "what was damaged is kept"
+        with Store.open(folder, disk=SwiftDisk()) as store:
+            assert not store.warnings, "said once"
+    print(f"{len(data)} flipped bits in the journal")
+
+
+def test_a_snapshot_with_any_byte_damaged_loses_nothing(lived_in, memory: Path) -> None:
+    dead, states = lived_in
+    data, chance = Files(dead).snapshot.read_bytes(), random.Random(1)
+    for place in range(len(data)):
+        folder = copied(dead, memory / "flipped")
+        flipped = bytes([data[place] ^ 1 << chance.randrange(8)])
+        Files(folder).snapshot.write_bytes(data[:place] + flipped + data[place + 1 :])
+        with Store.open(folder, disk=SwiftDisk()) as store:
+            assert kept(store) == states[-1], f"byte {place}"
+            assert "chatlab.json was damaged" in store.warnings[0]
+        aside = folder / "chatlab.json.corrupt1"
+        assert aside.read_bytes() != data
+        Files(folder).snapshot.write_bytes(b"damaged again")
+        assert kept_in(folder) == states[-1], "the backup is good for the next time"
+    print(f"{len(data)} flipped bits in the snapshot")
+
+
+@pytest.mark.parametrize("size", [0, 1, 20, 100, -1])
+def test_a_cut_snapshot_loses_nothing(lived_in, size: int) -> None:
+    dead, states = lived_in
+    data = Files(dead).snapshot.read_bytes()
+    Files(dead).snapshot.write_bytes(data[:size])
+    with Store.open(dead) as store:
+        assert kept(store) == states[-1]
+        assert store.warnings
+
+
+def test_a_deleted_snapshot_is_found_again_in_the_backup(lived_in) -> None:
+    dead, states = lived_in
+    Files(dead).snapshot.unlink()
+    with Store.open(dead) as store:
+        assert kept(store) == states[-1]
+        assert "was missing" in store.warnings[0]
+
+
+def test_a_first_snapshot_that_breaks_is_made_again_from_the_journals(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        store.demonstrations.add(said("first"))
+    Files(tmp_path).snapshot.write_bytes(b'{"_meta')
+    assert kept_in(tmp_path) == {1: "first"}
+
+
+def test_with_snapshot_and_backup_unreadable_the_store_says_what_to_do_and_touches_nothing(lived_in) -> None:
+    dead, _ = lived_in
+    Files(dead).snapshot.write_bytes(b"not a store")
+    Files(dead).backup.write_bytes(b"nor this")
+    before = {file.name: file.read_bytes() for file in dead.iterdir()}
+    for _ in range(2):
+        with pytest.raises(StoreCorrupt, match=r"chatlab.json and chatlab.json.bak") as caught:
+            Store.open(dead)
+        assert "backup" in caught.value.hint
+        assert {file.name: file.read_bytes() for file in dead.iterdir()} == before
+
+
+def test_a_lost_middle_of_the_history_is_said(lived_in) -> None:
+    dead, _ = lived_in
+    Files(dead).snapshot.unlink()
+    Files(dead).old_journal.unlink()
+    with Store.open(dead) as store:
+        assert any("2 change(s) to the store are lost" in warning for warning in store.warnings)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("a file where the folder should be")
+    with pytest.raises(ChatlabError, match="would not open the store"):
+        Store.open(tmp_path / "store")
