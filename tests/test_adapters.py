@@ -114,7 +114,7 @@ def test_whatever_name_is_accepted_is_one_plain_folder_inside(name):
         return
     root = Path("/adapters")
     assert (root / name).resolve().parent == root and name.isascii() and not name.startswith(".")
-    assert os.path.basename(name) == name and name.lower() not in ("base", "con", "nul")
+    assert Path(name).name == name and name.lower() not in ("base", "con", "nul")
 
 
 def test_one_changed_byte_is_noticed_and_nothing_is_opened(shelf, source, tmp_path):
@@ -297,9 +297,9 @@ class Stumbling:
 @pytest.mark.parametrize("step", range(16))
 def test_wherever_the_disk_fills_up_nothing_is_half_published(step, shelf, source, tmp_path, monkeypatch):
     stumbling = Stumbling(step)
-    for name in ("fsync", "rename"):
-        monkeypatch.setattr(os, name, stumbling(getattr(os, name)))
-    monkeypatch.setattr(Path, "mkdir", stumbling(Path.mkdir))
+    monkeypatch.setattr(os, "fsync", stumbling(os.fsync))
+    for name in ("mkdir", "rename"):
+        monkeypatch.setattr(Path, name, stumbling(getattr(Path, name)))
     try:
         shelf.publish(source, CARD_OF_STAGE)
     except DiskFull:
@@ -314,6 +314,6 @@ def test_wherever_the_disk_fills_up_nothing_is_half_published(step, shelf, sourc
 def test_a_folder_that_may_not_be_written_is_named_and_not_a_bug(shelf, source, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
-    monkeypatch.setattr(os, "rename", refuse)
+    monkeypatch.setattr(Path, "rename", refuse)
     with pytest.raises(ChatlabError, match="Permission denied"):
         shelf.publish(source, CARD_OF_STAGE)

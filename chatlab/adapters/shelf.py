@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 from dataclasses import replace
@@ -102,8 +101,7 @@ class Adapters:
         """What is said to have failed is not there."""
         try:
             with space_or_error(f"Adapter {name!r} cannot be published"):
-                os.rename(hidden, self._folder / name)
-                hidden = self._folder / name
+                hidden = hidden.rename(self._folder / name)
                 fsync_folder(self._folder)
         except BaseException:
             shutil.rmtree(hidden, ignore_errors=True)

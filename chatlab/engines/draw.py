@@ -27,19 +27,19 @@ class Dice:
         self._said: set[int] = set()
 
     def draw(self, scores: Tensor) -> int:
-        """A token's id. `scores` is (V,), before softmax, and may be overwritten."""
+        """A token's id. `scores` is (V,), before softmax. Raises EngineError if they are no numbers."""
         scores = penalised(scores.float(), self._said, self._sampling.repetition_penalty)
-        if self._sampling.temperature <= 0:
-            token = int(scores.argmax())
-        else:
-            token = self._at_random(scores / self._sampling.temperature)
+        highest, likeliest = scores.max(0)
+        if not highest.isfinite():
+            raise EngineError("The model's numbers overflowed.", "Lower the adapter's strength, or use another one.")
+        token = int(likeliest)
+        if self._sampling.temperature > 0:
+            token = self._at_random((scores - highest) / self._sampling.temperature)
         self._said.add(token)
         return token
 
     def _at_random(self, scores: Tensor) -> int:
         likely, ids = candidates(scores, self._sampling.top_k, self._sampling.top_p)
-        if not bool(torch.isfinite(likely).all()):
-            raise EngineError("The model's numbers overflowed.", "Lower the adapter's strength, or use another one.")
         return int(ids[torch.multinomial(likely, 1, generator=self._random)])
 
 

@@ -18,15 +18,15 @@ from chatlab.records import StopReason
 Script = Callable[[Sequence[int], Voice, Sampling], str]
 """What to answer to a prompt. The reply ends by itself after the last word."""
 
-WORDS = ("my good friend the moon is bright and all the players rest while a merry song goes round this quiet house "
-         "till morning comes to wake us with its gentle golden light").split()
+WORDS = "my good friend the moon is bright and all players rest while a merry song goes round this house"
 
 
 def babble(prompt: Sequence[int], voice: Voice, sampling: Sampling) -> str:
     """A dozen words that change with the prompt, the voice, its strength and, above temperature 0, the seed."""
     seed = sampling.seed if sampling.temperature > 0 else 0
+    words = WORDS.split()
     told = f"{list(prompt)} {voice.name} {voice.strength} {seed}"
-    return " ".join(WORDS[byte % len(WORDS)] for byte in hashlib.sha256(told.encode()).digest()[:12])
+    return " ".join(words[byte % len(words)] for byte in hashlib.sha256(told.encode()).digest()[:12])
 
 
 class FakeEngine:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -100,7 +100,7 @@ class LocalEngine:
     def _reply(
         self, prompt: Sequence[int], sampling: Sampling, resident: Resident, stop_ids: frozenset[int]
     ) -> Iterator[Piece]:
-        speech, tokens, stop = Speech(self._base.tokenizer), 0, LENGTH
+        speech, tokens, stop = Speech(self._text), 0, LENGTH
         room = min(sampling.max_tokens, self.context - len(prompt))
         with closing(self._draw(prompt, sampling, resident)) as drawn:
             for token in islice(drawn, max(0, room)):
@@ -112,7 +112,11 @@ class LocalEngine:
                     yield Piece(text=text, tokens=tokens, sha256=resident.sha256)
         yield Piece(text="", tokens=tokens, sha256=resident.sha256, stop=stop)
 
-    def _draw(self, prompt: Sequence[int], sampling: Sampling, resident: Resident) -> Iterator[int]:
+    def _text(self, ids: list[int]) -> str:
+        """Role tokens are shown as they are written: a base that runs on should be seen to."""
+        return str(self._base.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def _draw(self, prompt: Sequence[int], sampling: Sampling, resident: Resident) -> Generator[int, None, None]:
         """Token after token, without end."""
         from chatlab.engines.draw import Dice
         from chatlab.engines.network import Reading

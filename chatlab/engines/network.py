@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,10 +40,10 @@ def has_bfloat16() -> bool:
 
 def twin(model: PreTrainedModel) -> PreTrainedModel:
     """Another model on the very same numbers: whatever is done to the twin's structure leaves the first one alone."""
-    tensors = {id(p): nn.Parameter(p.data, requires_grad=False) for p in model.parameters()}
-    tensors |= {id(b): b for b in model.buffers()}
-    copied = copy.deepcopy(model, dict(tensors))
-    head = copied.get_output_embeddings()
+    shared: dict[int, Any] = {id(b): b for b in model.buffers()}
+    shared |= {id(p): nn.Parameter(p.data, requires_grad=False) for p in model.parameters()}
+    copied = copy.deepcopy(model, shared)
+    head: Any = copied.get_output_embeddings()
     if head is not None and head.weight is copied.get_input_embeddings().weight:
         head.weight = nn.Parameter(head.weight.data, requires_grad=False)  # an adapter on the one must not change both
     return copied
@@ -60,4 +61,5 @@ class Reading:
         with torch.inference_mode():  # never held across a yield: the mode would leak into the caller's thread
             out = self._model(input_ids=torch.tensor([ids]), past_key_values=self._cache, use_cache=True,
                               logits_to_keep=1)
-            return out.logits[0, -1]
+            scores: Tensor = out.logits[0, -1]
+            return scores

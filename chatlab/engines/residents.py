@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
@@ -96,18 +97,19 @@ def with_adapter(base: PreTrainedModel, files: AdapterFiles, strength: float) ->
     try:
         tensors = load(files.weights)
         config = LoraConfig(**files.config, task_type="CAUSAL_LM", inference_mode=True, lora_dropout=0.0)
-        model = get_peft_model(twin(base), config, low_cpu_mem_usage=True)
-        found = set_peft_model_state_dict(model, tensors, low_cpu_mem_usage=True)
+        voice = twin(base)
+        model = get_peft_model(voice, config, low_cpu_mem_usage=True)
+        found: Any = set_peft_model_state_dict(model, tensors, low_cpu_mem_usage=True)
     except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
         raise AdapterDamaged(f"Adapter {files.folder.name!r} does not fit the base: {error}.", AGAIN) from error
-    _check_complete(files, tensors, found.unexpected_keys, model)
+    _check(files, tensors, found.unexpected_keys, model)
     for layer in model.modules():
         if isinstance(layer, LoraLayer):
             layer.scale_layer(strength)
-    if bytes_of(base) > MERGED:
-        return model.eval().requires_grad_(False)
-    # "safe" makes new matrices; the other way would add the adapter into the base's own
-    return model.merge_and_unload(safe_merge=True).eval().requires_grad_(False)
+    if bytes_of(base) <= MERGED:
+        # "safe" makes new matrices; the other way would add the adapter into the base's own
+        model.merge_and_unload(safe_merge=True)
+    return voice.eval().requires_grad_(False)
 
 
 def bytes_of(model: nn.Module) -> int:
@@ -120,9 +122,9 @@ def own_bytes(model: nn.Module, base: nn.Module) -> int:
     return sum(p.nbytes for p in model.parameters() if p.data_ptr() not in shared)
 
 
-def _check_complete(files: AdapterFiles, tensors: dict[str, Tensor], unexpected: list[str], model: nn.Module) -> None:
+def _check(files: AdapterFiles, tensors: dict[str, Tensor], unexpected: list[str], model: nn.Module) -> None:
     missing = [name for name, p in model.named_parameters() if p.is_meta]
-    if unexpected or missing:
-        raise AdapterDamaged(f"Adapter {files.folder.name!r} does not fit the base: {(unexpected + missing)[0]}.", AGAIN)
+    if amiss := unexpected + missing:
+        raise AdapterDamaged(f"Adapter {files.folder.name!r} does not fit the base: {amiss[0]}.", AGAIN)
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise AdapterDamaged(f"Adapter {files.folder.name!r} holds numbers that are not finite.", AGAIN)

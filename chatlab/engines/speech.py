@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
 
 BROKEN = "\N{REPLACEMENT CHARACTER}"
 _LOOK_BACK = 4
 """Tokens kept to decode the next one with. A character has four bytes at most, so none reaches further back; and
 some tokenizers join a word to what stands before it."""
-
-
-class Decodes(Protocol):
-    """The part of a tokenizer that is needed to speak."""
-
-    def decode(
-        self, token_ids: list[int], /, *, skip_special_tokens: bool, clean_up_tokenization_spaces: bool
-    ) -> str: ...
 
 
 class Speech:
@@ -25,8 +17,8 @@ class Speech:
     never become a character are left out. All the pieces together are the text of all the tokens.
     """
 
-    def __init__(self, tokenizer: Decodes) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, decode: Callable[[list[int]], str]) -> None:
+        self._decode = decode
         self._window: list[int] = []
         self._said = 0
         """Characters of the window's text that were given out, or left out as broken."""
@@ -43,5 +35,4 @@ class Speech:
 
     def _whole(self) -> str:
         """The window's text up to its last whole character."""
-        text = self._tokenizer.decode(self._window, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return text.rstrip(BROKEN)
+        return self._decode(self._window).rstrip(BROKEN)

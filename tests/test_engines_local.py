@@ -1,0 +1,284 @@
+"""The local engine on a real base: exact words, whole characters, and a base that never changes."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lora import make_adapter
+
+torch = pytest.importorskip("torch")
+
+from hypothesis import given, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+
+from chatlab.engines.base import Sampling, Voice  # noqa: E402
+from chatlab.engines.draw import Dice, candidates, penalised  # noqa: E402
+from chatlab.engines.folder import read_adapter  # noqa: E402
+from chatlab.engines.local import LocalEngine  # noqa: E402
+from chatlab.engines.network import open_network, twin  # noqa: E402
+from chatlab.engines.residents import Residents, with_adapter  # noqa: E402
+from chatlab.engines.speech import BROKEN, Speech  # noqa: E402
+from chatlab.errors import AdapterDamaged, EngineError  # noqa: E402
+from chatlab.models.base import Base  # noqa: E402
+from chatlab.papers import CONFIG, WEIGHTS  # noqa: E402
+
+NEVER = frozenset[int]()
+BASE = Voice()
+GREEDY = Sampling(max_tokens=20, temperature=0.0, repetition_penalty=1.0)
+
+
+@pytest.fixture(scope="module")
+def base(base_folder: Path) -> Base:
+    return Base.open(base_folder)
+
+
+@pytest.fixture(scope="module")
+def network(base: Base):
+    torch.set_num_threads(1)
+    return open_network(base.folder, base.parameters)
+
+
+@pytest.fixture(scope="module")
+def made_adapters(base_folder: Path, tmp_path_factory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("made")
+    return {name: make_adapter(base_folder, root / name, seed) for seed, name in enumerate(("one", "two"))}
+
+
+@pytest.fixture
+def engine(base: Base, network) -> Iterator[LocalEngine]:
+    from chatlab.engines.threads import Threads
+
+    yield LocalEngine(base, Residents(network, base.fingerprint), Threads(1))
+
+
+@pytest.fixture(scope="module")
+def prompt(base: Base) -> list[int]:
+    return list(base.tokenizer("Once upon a time there was", add_special_tokens=False)["input_ids"])
+
+
+def said(engine: LocalEngine, prompt: list[int], sampling: Sampling = GREEDY, voice: Voice = BASE) -> str:
+    return "".join(piece.text for piece in engine.stream(prompt, sampling, voice, NEVER))
+
+
+def numbers(model) -> str:
+    sha256 = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        sha256.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
+    return sha256.hexdigest()
+
+
+def reference(model, base: Base, prompt: list[int], count: int) -> str:
+    """What transformers itself says, reading everything anew for each token."""
+    ids = list(prompt)
+    with torch.inference_mode():
+        for _ in range(count):
+            ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
+    return base.tokenizer.decode(ids[len(prompt) :])
+
+
+def test_the_base_says_what_transformers_says(engine, network, base, prompt):
+    assert said(engine, prompt) == reference(network, base, prompt, 20)
+
+
+def test_a_long_prompt_read_in_blocks_is_the_same_prompt(engine, network, base, prompt):
+    long = [*prompt] * 60
+    assert len(long) > 300
+    assert said(engine, long) == reference(network, base, long, 20)
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.3, -0.5])
+def test_an_adapter_says_what_peft_says(engine, base, base_folder, made_adapters, prompt, strength):
+    from peft import PeftModel
+    from peft.tuners.lora import LoraLayer
+
+    model = PeftModel.from_pretrained(open_network(base_folder, base.parameters), made_adapters["one"]).eval()
+    for layer in model.modules():
+        if isinstance(layer, LoraLayer):
+            layer.scale_layer(strength)
+    voice = Voice(name="one", folder=made_adapters["one"], strength=strength)
+    assert said(engine, prompt, voice=voice) == reference(model, base, prompt, 20)
+
+
+def test_at_strength_zero_an_adapter_says_what_the_base_says(engine, made_adapters, prompt):
+    assert said(engine, prompt, voice=Voice(folder=made_adapters["one"], strength=0.0)) == said(engine, prompt)
+
+
+def test_the_base_is_the_same_to_the_bit_after_every_kind_of_use(engine, network, made_adapters, prompt):
+    before = numbers(network)
+    for strength in (1.0, 0.5, 2.0):
+        for folder in made_adapters.values():
+            said(engine, prompt, voice=Voice(folder=folder, strength=strength))
+    engine.forget(made_adapters["one"])
+    assert numbers(network) == before
+
+
+@pytest.mark.parametrize("change", [
+    {"use_rslora": True}, {"alpha_pattern": {"q_proj": 4}}, {"target_modules": ["lm_head", "q_proj"]},
+    {"target_modules": ["embed_tokens", "v_proj"]}, {"use_dora": True}, {"modules_to_save": ["norm"]},
+])
+def test_every_kind_of_lora_says_what_peft_says(change, network, base, base_folder, prompt, tmp_path):
+    from peft import PeftModel
+
+    folder = make_adapter(base_folder, tmp_path / "kind", seed=5, **change)
+    theirs = PeftModel.from_pretrained(open_network(base_folder, base.parameters), folder).eval()
+    ours = with_adapter(network, read_adapter(folder, None), 1.0)
+    before = numbers(network)
+    with torch.inference_mode():
+        ids = torch.tensor([prompt])
+        assert torch.allclose(ours(ids).logits, theirs(ids).logits, atol=2e-4)
+    assert numbers(network) == before
+
+
+def test_a_large_base_is_shared_whole_and_says_the_same(network, base, made_adapters, prompt, monkeypatch):
+    from chatlab.engines import residents
+
+    files = read_adapter(made_adapters["one"], None)
+    merged = with_adapter(network, files, 0.7)
+    monkeypatch.setattr(residents, "MERGED", 0)
+    beside = with_adapter(network, files, 0.7)
+    with torch.inference_mode():
+        ids = torch.tensor([prompt])
+        assert torch.allclose(merged(ids).logits, beside(ids).logits, atol=1e-4)
+    assert residents.own_bytes(beside, network) == pytest.approx(len(files.weights), rel=0.05)
+    assert residents.own_bytes(merged, network) < residents.bytes_of(network)
+
+
+def test_a_twin_shares_every_number_but_no_structure(network):
+    other = twin(network)
+    assert {p.data_ptr() for p in other.parameters()} == {p.data_ptr() for p in network.parameters()}
+    assert not set(map(id, other.modules())) & set(map(id, network.modules()))
+
+
+def test_only_the_last_used_voices_stay_in_memory(network, base, made_adapters):
+    one = Residents(network, base.fingerprint).get(Voice(folder=made_adapters["one"]))
+    residents = Residents(network, base.fingerprint, memory=2 * one.bytes)
+    voices = [Voice(folder=made_adapters["one"], strength=s) for s in (0.1, 0.2, 0.3)]
+    first, second, third = (residents.get(voice) for voice in voices)
+    assert residents.get(voices[2]) is third and residents.get(voices[1]) is second
+    assert residents.get(voices[0]) is not first
+
+
+def test_an_adapter_whose_shapes_do_not_fit_is_damaged_and_not_a_bug(engine, made_adapters, prompt, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(made_adapters["one"] / WEIGHTS)
+    name = next(iter(tensors))
+    spoilt = {
+        "shape": tensors | {name: tensors[name][:, :-1].contiguous()},
+        "missing": {key: value for key, value in tensors.items() if key != name},
+        "unexpected": tensors | {"base_model.model.model.layers.99.self_attn.q_proj.lora_A.weight": tensors[name] + 0},
+        "nan": tensors | {name: tensors[name] * float("nan")},
+    }
+    for kind, wrong in spoilt.items():
+        folder = tmp_path / kind
+        folder.mkdir()
+        (folder / CONFIG).write_bytes((made_adapters["one"] / CONFIG).read_bytes())
+        save_file(wrong, folder / WEIGHTS)
+        with pytest.raises(AdapterDamaged, match=kind):
+            said(engine, prompt, voice=Voice(name=kind, folder=folder))
+    (tmp_path / "shape" / WEIGHTS).write_bytes(b"\xff" * 100)
+    with pytest.raises(AdapterDamaged):
+        said(engine, prompt, voice=Voice(folder=tmp_path / "shape"))
+
+
+def test_an_end_token_ends_the_reply_and_is_not_shown(engine, base, prompt):
+    ids = base.tokenizer(said(engine, prompt), add_special_tokens=False)["input_ids"]
+    pieces = list(engine.stream(prompt, GREEDY, Voice(), frozenset({ids[5]})))
+    assert pieces[-1].stop == "end" and pieces[-1].tokens <= 5
+    assert base.tokenizer.decode([ids[5]]) not in pieces[-1].text
+
+
+def test_a_prompt_of_no_tokens_and_a_strength_that_is_no_number_are_refused(engine, made_adapters, prompt):
+    with pytest.raises(EngineError):
+        said(engine, [])
+    with pytest.raises(EngineError):
+        said(engine, prompt, voice=Voice(folder=made_adapters["one"], strength=float("nan")))
+
+
+def test_a_closed_engine_says_so(base, network, prompt):
+    from chatlab.engines.threads import Threads
+
+    engine = LocalEngine(base, Residents(network, base.fingerprint), Threads(1))
+    growing = engine.stream(prompt, GREEDY, Voice(), NEVER)
+    next(growing)
+    engine.close()
+    for ask in (lambda: list(growing), lambda: said(engine, prompt), lambda: engine.prepare(Voice())):
+        with pytest.raises(EngineError, match="closed"):
+            ask()
+
+
+def test_the_callers_thread_can_still_train_between_two_pieces(engine, prompt):
+    growing = engine.stream(prompt, GREEDY, Voice(), NEVER)
+    next(growing)
+    weight = torch.ones(2, requires_grad=True)
+    (weight * 2).sum().backward()
+    assert weight.grad is not None and not torch.is_inference_mode_enabled()
+
+
+# ---- text ----
+
+TEXTS = st.text(alphabet=st.characters(codec="utf-8") | st.sampled_from("é漢字🙂🏽👩‍🚀 \n\t<|end|>"), max_size=40)
+
+
+def spoken(tokenizer, ids: list[int]) -> str:
+    speech = Speech(tokenizer.decode)
+    pieces = [speech.add(token) for token in ids]
+    assert BROKEN not in "".join(pieces)
+    return "".join(pieces)
+
+
+@given(TEXTS)
+@settings(max_examples=300, deadline=None)
+def test_pieces_add_up_to_the_text_whatever_it_is(base, text):
+    ids = base.tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert spoken(base.tokenizer, ids) == base.tokenizer.decode(ids).replace(BROKEN, "")
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=200, deadline=None)
+def test_random_tokens_never_show_a_broken_character(base, seed):
+    ids = random.Random(seed).choices(range(len(base.tokenizer)), k=40)
+    assert spoken(base.tokenizer, ids) == base.tokenizer.decode(ids).rstrip(BROKEN).replace(BROKEN, "")
+
+
+def test_role_tokens_of_a_base_that_runs_on_are_plain_text(base):
+    special = base.tokenizer.all_special_ids
+    assert spoken(base.tokenizer, special) == "".join(base.tokenizer.convert_ids_to_tokens(special))
+
+
+# ---- drawing ----
+
+
+def test_top_p_keeps_the_fewest_tokens_that_hold_the_share():
+    scores = torch.log(torch.tensor([0.1, 0.5, 0.15, 0.25]))
+    assert candidates(scores, 0, 0.7)[1].tolist() == [1, 3]
+    assert candidates(scores, 0, 0.8)[1].tolist() == [1, 3, 2]
+    assert candidates(scores, 0, 0.0)[1].tolist() == [1]
+    assert sorted(candidates(scores, 0, 1.0)[1].tolist()) == [0, 1, 2, 3]
+    assert candidates(scores, 2, 1.0)[1].tolist() == [1, 3]
+
+
+def test_a_flat_distribution_is_cut_at_its_share_too():
+    assert len(candidates(torch.zeros(1000), 0, 0.5)[1]) == pytest.approx(500, abs=2)
+
+
+def test_tokens_are_drawn_as_often_as_their_probability_says():
+    dice = Dice(Sampling(temperature=1.0, top_p=1.0, repetition_penalty=1.0, seed=1))
+    drawn = [dice.draw(torch.log(torch.tensor([0.2, 0.5, 0.3]))) for _ in range(3000)]
+    assert [drawn.count(token) / 3000 for token in range(3)] == pytest.approx([0.2, 0.5, 0.3], abs=0.03)
+
+
+def test_a_said_token_becomes_less_likely_whichever_sign_its_score_has():
+    scores = torch.tensor([2.0, -2.0, 1.0])
+    assert penalised(scores, {0, 1}, 2.0).tolist() == [1.0, -4.0, 1.0]
+    assert scores.tolist() == [2.0, -2.0, 1.0]
+
+
+def test_numbers_that_overflowed_are_an_engine_error():
+    for temperature in (0.0, 1.0):
+        with pytest.raises(EngineError):
+            Dice(Sampling(temperature=temperature)).draw(torch.tensor([1.0, float("nan")]))
