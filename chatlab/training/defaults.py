@@ -46,7 +46,7 @@ class Pace:
 
 
 def settings_for(demonstrations: int, parameters: int, **overrides: Any) -> TrainSettings:
-    """For so many demonstrations on a base of so many parameters. Overrides are TrainSettings' fields; None is ignored."""
+    """For so many demonstrations on a base of so many parameters. Overrides are TrainSettings' fields; None is none."""
     chosen = TrainSettings(
         rank=8 if demonstrations < 20 else 16 if demonstrations < 2000 else 32,
         learning_rate=_learning_rate(parameters),

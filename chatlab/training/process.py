@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -89,7 +90,7 @@ class Trainer:
             silent = time.monotonic() - self._heard
             message = self._message
             if self._is_alive() and silent > SILENCE:
-                message = f"The trainer has not answered for {silent:.0f} s; it is paused, or the machine is overloaded."
+                message = f"The trainer has not answered for {silent:.0f} s: paused, or the machine is overloaded."
             return TrainerStatus(
                 state=self._state(), run=self._run, steps=tuple(self._steps), message=message,
                 phase=self._phase if self._busy else "", eta=self._eta(),
@@ -214,10 +215,8 @@ class Trainer:
 
 def _hang_up(process: subprocess.Popen[bytes]) -> None:
     assert process.stdin is not None
-    try:
+    with suppress(OSError):
         process.stdin.close()
-    except OSError:
-        pass
 
 
 def _root() -> Path:

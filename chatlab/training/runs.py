@@ -8,6 +8,8 @@
     result.json     Result, the last thing written
     stopped, error.json   how a run ended without a result; removed when it goes on
     worker.lock     locked by the process that works on it, freed by the system when that process ends
+
+What a run's state is follows from which of these are there.
 """
 
 from __future__ import annotations
@@ -157,7 +159,7 @@ def write_json(path: Path, value: object) -> None:
         json.dump(value, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def _state(run: Path, finished: bool, failed: bool) -> RunState:

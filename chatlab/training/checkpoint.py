@@ -1,0 +1,45 @@
+"""Where a run stands, whole or not at all, so that a kill at any moment costs seconds and changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+FILE = "state.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The learner's state after `step` steps, which took `seconds`."""
+
+    step: int
+    seconds: float
+    state: dict[str, Tensor]
+
+
+def write(folder: Path, checkpoint: Checkpoint) -> None:
+    """Replaces the one before. The one before stays whatever goes wrong; raises OSError on a full disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{FILE}.partial"
+    notes = {"step": str(checkpoint.step), "seconds": repr(checkpoint.seconds)}
+    try:
+        partial.write_bytes(safetensors.torch.save(checkpoint.state, metadata=notes))
+        partial.replace(folder / FILE)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def read(folder: Path) -> Checkpoint | None:
+    """None where there is none that can be read: the run then begins again, to the same end."""
+    try:
+        with safe_open(folder / FILE, framework="pt") as file:
+            notes = file.metadata()
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return Checkpoint(int(notes["step"]), float(notes["seconds"]), state)
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return None

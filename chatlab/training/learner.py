@@ -1,0 +1,117 @@
+"""A base with an adapter on it that can be read with, nudged, put back to its start, and saved."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from accelerate import Accelerator
+from peft import get_peft_model_state_dict
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from chatlab.records import TrainSettings
+from chatlab.training import attention, lora
+from chatlab.training.batches import Batch
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+class Learner:
+    """Owns the model, the one vector of trainable numbers, and the optimizer over it.
+
+    `accelerate` says where it computes and sums gradients over processes, once a step and as one vector; wrapping the
+    model for it would cost every forward pass something and give nothing more.
+    """
+
+    def __init__(self, base: Path, settings: TrainSettings, accelerator: Accelerator, bf16: bool) -> None:
+        attention.offer()
+        self.accelerator = accelerator
+        self.shape = shape_of(settings)
+        causal = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation=attention.NAME)
+        causal.to(accelerator.device)
+        dtype = torch.bfloat16 if bf16 else torch.float32
+        self.head = causal.get_output_embeddings().weight.detach().to(dtype)
+        self.causal = causal
+        self.model = lora.attach(causal, settings)
+        self.model.train(settings.dropout > 0)
+        self.decoder = causal.base_model
+        self.flat = lora.flatten(self.model)
+        self.quick = lora.quicken(self.model, dtype)
+        self.begin(settings)
+
+    def begin(self, settings: TrainSettings) -> None:
+        """As before the first step: a fresh adapter that changes nothing yet, an optimizer without memory."""
+        lora.reset(self.model, settings.seed)
+        self.optimizer = torch.optim.AdamW(
+            [self.flat], lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        )
+        assert self.flat.grad is not None
+        self.flat.grad.zero_()
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """What the last layer makes of each place, (N, H)."""
+        device = self.accelerator.device
+        result: Tensor = self.decoder(
+            input_ids=batch.ids[None].to(device), position_ids=batch.positions[None].to(device), use_cache=False,
+            blocks=batch.blocks,
+        ).last_hidden_state[0]  # fmt: skip
+        return result
+
+    def update(self, rate: float, clip: float) -> None:
+        """One optimizer step on the gradients gathered so far, by all processes; they are zero afterwards."""
+        grad = self.flat.grad
+        assert grad is not None
+        if self.accelerator.num_processes > 1:
+            grad.copy_(self.accelerator.reduce(grad, "sum"))
+        if clip > 0:
+            grad.mul_((clip / (grad.norm() + 1e-6)).clamp_max(1.0))
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.step()
+        grad.zero_()
+
+    def state(self) -> dict[str, Tensor]:
+        """All that a later step depends on, but for the settings and its number."""
+        memory = self.optimizer.state[self.flat]
+        return {"weights": self.flat.data, **{k: memory[k] for k in ("exp_avg", "exp_avg_sq", "step")}}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Back to where `state` was taken."""
+        self.flat.data.copy_(state["weights"])
+        self.optimizer.state[self.flat] = {k: v.clone() for k, v in state.items() if k != "weights"}
+
+    @contextmanager
+    def asleep(self) -> Iterator[None]:
+        """The base alone, computed on the very path that the adapter will be."""
+        kept = self.flat.data.clone()
+        self.flat.data.zero_()
+        try:
+            yield
+        finally:
+            self.flat.data.copy_(kept)
+
+    def save(self, folder: Path, base_name: str) -> str:
+        """A PEFT folder; returns the sha256 of its weights."""
+        folder.mkdir(parents=True, exist_ok=True)
+        own = get_peft_model_state_dict(self.model, save_embedding_layers=False)
+        tensors = {name: tensor.detach().cpu().clone() for name, tensor in own.items()}
+        data = safetensors.torch.save(tensors, metadata={"format": "pt"})
+        config = self.model.peft_config[lora.NAME]
+        config.base_model_name_or_path, config.inference_mode = base_name, True
+        config.save_pretrained(str(folder))
+        (folder / WEIGHTS).write_bytes(data)
+        return hashlib.sha256(data).hexdigest()
+
+
+def shape_of(settings: TrainSettings) -> tuple[int, float, float]:
+    """What peft has to be set up anew for; everything else is reset by `begin`."""
+    return settings.rank, settings.alpha, settings.dropout
+
+
+def bf16_pays() -> bool:
+    """Whether this processor multiplies bfloat16 natively: then frozen matrices take a quarter of float32's time."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,0 +1,119 @@
+"""What a run does to what it was not shown: demonstrations kept aside, and general prose."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from chatlab.training.batches import IGNORED, Row, collate
+from chatlab.training.learner import Learner
+from chatlab.training.loss import next_token_loss
+from chatlab.training.runs import write_json
+
+WINDOW = 256
+"""Tokens that are read with no memory of those before them."""
+LINE = 1024
+"""Tokens computed at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surprise:
+    """Nats summed over tokens, and how many tokens, for each document: both (documents,)."""
+
+    nats: NDArray[np.float64]
+    tokens: NDArray[np.float64]
+
+    @property
+    def mean(self) -> float:
+        return float(self.nats.sum() / self.tokens.sum())
+
+
+@torch.no_grad()
+def surprise(learner: Learner, rows: Sequence[Row]) -> Surprise:
+    """How far the labels of rows are from what was expected; a row's `demonstration` says which document it is of."""
+    documents = sorted({row.demonstration for row in rows})
+    nats, tokens = dict.fromkeys(documents, 0.0), dict.fromkeys(documents, 0.0)
+    for line in _lines(rows):
+        hidden = learner.hidden(batch := collate(line))
+        ends = np.cumsum([row.learned for row in sorted(line, key=lambda row: -len(row.ids))])
+        places = np.split(np.arange(len(batch.at)), ends[:-1])
+        for row, at in zip(sorted(line, key=lambda row: -len(row.ids)), places, strict=True):
+            part = slice(int(at[0]), int(at[-1]) + 1)
+            nats[row.demonstration] += float(
+                next_token_loss(hidden[batch.at[part]], learner.head, batch.labels[part])
+            )
+            tokens[row.demonstration] += len(at)
+    return Surprise(np.array([nats[d] for d in documents]), np.array([tokens[d] for d in documents]))
+
+
+def windows(file: Path, encode, limit: int | None = None) -> list[Row]:  # type: ignore[no-untyped-def]
+    """Held-out prose, {"title", "text"} a line, as rows of WINDOW ids that all but the first are labels.
+
+    `encode` gives the ids of a text. With `limit`, only the first window of documents spread over the file, up to so
+    many tokens in all.
+    """
+    documents = [encode(json.loads(line)["text"]) for line in file.read_text(encoding="utf-8").splitlines()]
+    rows = [
+        Row(demonstration=number, ids=tuple(ids[i : i + WINDOW]), labels=(IGNORED, *ids[i + 1 : i + WINDOW]))
+        for number, ids in enumerate(documents)
+        for i in range(0, len(ids) - 8, WINDOW)
+    ]
+    return rows if limit is None else _spread(rows, limit)
+
+
+def forgetting(before: Surprise, after: Surprise) -> float:
+    """Per cent by which perplexity rose."""
+    return 100 * math.expm1(after.mean - before.mean)
+
+
+def interval(before: Surprise, after: Surprise, draws: int = 1000) -> tuple[float, float]:
+    """95 % of what `forgetting` would be on as many documents drawn again from these (bootstrap), per cent."""
+    dice = np.random.default_rng(0)
+    drawn = dice.integers(0, len(before.tokens), (draws, len(before.tokens)))
+    rise = (after.nats - before.nats)[drawn].sum(1) / before.tokens[drawn].sum(1)
+    low, high = 100 * np.expm1(np.percentile(rise, [2.5, 97.5]))
+    return float(low), float(high)
+
+
+def base_surprise(learner: Learner, rows: Sequence[Row], cache: Path) -> Surprise:
+    """The base's own, computed once and kept beside its leash."""
+    text = repr([(row.demonstration, row.ids) for row in rows])
+    key = hashlib.sha256(f"{learner.head.dtype} {torch.__version__} {text}".encode()).hexdigest()[:16]
+    file = cache / f"prose-{key}.json"
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        return Surprise(np.array(kept["nats"]), np.array(kept["tokens"]))
+    except (OSError, ValueError, KeyError):
+        with learner.asleep():
+            found = surprise(learner, rows)
+    cache.mkdir(parents=True, exist_ok=True)
+    write_json(file, {"nats": found.nats.tolist(), "tokens": found.tokens.tolist()})
+    return found
+
+
+def _spread(rows: list[Row], limit: int) -> list[Row]:
+    firsts = {row.demonstration: row for row in reversed(rows)}
+    chosen: list[Row] = []
+    for number in sorted(firsts, key=lambda n: (n % 7, n)):
+        if sum(len(row.ids) for row in chosen) + len(firsts[number].ids) > limit:
+            break
+        chosen.append(firsts[number])
+    return chosen or rows[:1]
+
+
+def _lines(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows of like length together, about LINE tokens at once."""
+    lines: list[list[Row]] = [[]]
+    for row in sorted(rows, key=lambda row: -len(row.ids)):
+        if sum(len(r.ids) for r in lines[-1]) + len(row.ids) > LINE and lines[-1]:
+            lines.append([])
+        lines[-1].append(row)
+    return lines

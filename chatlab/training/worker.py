@@ -1,0 +1,146 @@
+"""The trainer process: `python -m chatlab.training.worker BASE CACHE [--threads N]`.
+
+Reads commands from standard input and writes events to standard output, a JSON object a line; see `process`. Ends
+when its input does, which is how it learns that its app has gone, having put down its place in the run under way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from chatlab.errors import ChatlabError, DiskFull, TrainingError
+from chatlab.training.runs import write_json
+
+if TYPE_CHECKING:
+    from chatlab.training.course import Wish
+    from chatlab.training.workshop import Workshop
+
+PULSE = 1.0
+"""Seconds between signs of life."""
+
+
+class Voice:
+    """Events to the app, from several threads, a whole line each. An app that has gone is not an error."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self._out, self._lock = out, threading.Lock()
+
+    def say(self, event: str, **fields: Any) -> None:
+        with self._lock, suppress(OSError, ValueError):
+            self._out.write(json.dumps({"event": event, **fields}).encode() + b"\n")
+            self._out.flush()
+
+    def beat(self) -> None:
+        while True:
+            self.say("alive")
+            time.sleep(PULSE)
+
+
+class Ears:
+    """Commands from the app. A stop is known at once, though the main thread is in the middle of a step."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self.starts: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._source = source
+        self._wish: Wish = ""
+
+    def wish(self) -> Wish:
+        return self._wish
+
+    def listen(self) -> None:
+        for line in self._source:
+            command = json.loads(line)
+            if command["do"] == "start":
+                self._wish = ""
+                self.starts.put(command)
+            elif command["do"] == "stop":
+                self._wish = "keep" if command["keep"] else "stop"
+        self._wish = "leave"
+        self.starts.put(None)
+
+
+def main() -> None:
+    """Warm up, then one run after the other until the app goes."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("base", type=Path)
+    parser.add_argument("cache", type=Path)
+    parser.add_argument("--threads", type=int)
+    asked = parser.parse_args()
+    voice, ears = Voice(_own_stdout()), Ears(sys.stdin.buffer)
+    for task in (ears.listen, voice.beat):
+        threading.Thread(target=task, daemon=True).start()
+    if hasattr(os, "nice"):
+        os.nice(5)
+    try:
+        shop = _opened(asked.base, asked.cache, asked.threads)
+    except Exception as error:
+        known = _known(error)
+        voice.say("fatal", message=str(known), hint=known.hint)
+        raise SystemExit(1) from error
+    voice.say("ready")
+    while (command := ears.starts.get()) is not None:
+        _run(shop, command, voice, ears)
+
+
+def _opened(folder: Path, cache: Path, threads: int | None) -> Workshop:
+    # Imported only now, so that the first sign of life does not wait for torch.
+    from chatlab.models import Base
+    from chatlab.training.workshop import Workshop
+
+    shop = Workshop(Base.open(folder), cache, threads)
+    shop.warm()
+    return shop
+
+
+def _run(shop: Workshop, command: dict[str, Any], voice: Voice, ears: Ears) -> None:
+    from chatlab.training.course import Course
+
+    folder = Path(command["run"])
+    try:
+        end = Course(shop, folder, voice.say, ears.wish, command["asked"]).run()
+        voice.say("ended", state=end)
+    except Exception as error:
+        known = _known(error)
+        with suppress(OSError):
+            write_json(folder / "error.json", {"message": str(known), "hint": known.hint})
+        voice.say("ended", state="failed", message=str(known), hint=known.hint)
+
+
+def _known(error: Exception) -> ChatlabError:
+    """An error a person can act on, made of any; what is outside the tree leaves its traceback in the log."""
+    if isinstance(error, ChatlabError):
+        return error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull("The disk is full.", "Free some space and resume the run; what it has learned so far is kept.")
+    traceback.print_exception(error, file=sys.stderr)
+    sys.stderr.flush()
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "not enough memory" in str(error):
+        return TrainingError(
+            "There is not enough memory for this run.",
+            "Close other programs, or choose a smaller batch, more pieces to accumulate, or shorter demonstrations.",
+        )
+    return TrainingError(
+        f"The trainer failed: {type(error).__name__}: {error}", "The whole story is in trainer.log in the cache folder."
+    )
+
+
+def _own_stdout() -> IO[bytes]:
+    """Keep standard output for events, and send whatever else is printed to the log."""
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return out
+
+
+if __name__ == "__main__":
+    main()

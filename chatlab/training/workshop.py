@@ -1,0 +1,101 @@
+"""What the trainer keeps warm between runs: the base with an adapter on it, its leash, and what it is measured with."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from chatlab.models import Base
+from chatlab.records import TrainSettings
+from chatlab.training import defaults
+from chatlab.training.batches import Row
+from chatlab.training.learner import Learner, bf16_pays, shape_of
+from chatlab.training.leash import Leash, leash_of
+from chatlab.training.loop import gather
+from chatlab.training.measure import Surprise, base_surprise, windows
+
+PROSE = Path(__file__).resolve().parents[1] / "data" / "held_out.jsonl"
+GLANCE = 512
+"""Tokens of held-out prose that are looked at while a run goes on; all of it is read at the end."""
+SMALL = 30_000_000
+"""Parameters up to which a second thread costs more in waking than it computes."""
+
+
+class Workshop:
+    """One base, opened once. A run borrows the learner and puts it back to its start by itself."""
+
+    def __init__(self, base: Base, cache: Path, threads: int | None = None) -> None:
+        self.base, self.cache = base, cache / "training" / base.fingerprint[:16]
+        self._root = cache
+        torch.set_num_threads(threads or (1 if base.parameters <= SMALL else max(1, torch.get_num_threads())))
+        self.bf16 = bf16_pays()
+        self._learner: Learner | None = None
+        self._leash: Leash | None = None
+        self.prose: list[Row] = []
+        self.glance: list[Row] = []
+
+    def warm(self) -> None:
+        """All that a first run would otherwise wait for."""
+        settings = defaults.settings_for(40, self.base.parameters)
+        self.learner(settings)
+        self.before(self.prose)
+        self.before(self.glance)
+        leash = self.leash()
+        if defaults.read_pace(self._root, self.base.fingerprint) is None:
+            self._time(settings, leash)
+
+    def learner(self, settings: TrainSettings) -> Learner:
+        """Ready to begin a run with these settings."""
+        if self._learner is None or self._learner.shape != shape_of(settings):
+            self._learner = None
+            self._learner = Learner(self.base.folder, settings, Accelerator(cpu=True), self.bf16)
+            tokenizer = self.base.tokenizer
+            self.prose = windows(PROSE, lambda text: tokenizer.encode(text, add_special_tokens=False))
+            self.glance = windows(PROSE, lambda text: tokenizer.encode(text, add_special_tokens=False), GLANCE)
+        self._learner.begin(settings)
+        return self._learner
+
+    def leash(self) -> Leash:
+        """The base's own text and opinions, from the cache or made now."""
+        assert self._learner is not None
+        if self._leash is None:
+            tokenizer = self.base.tokenizer
+            start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+            precision = "bf16" if self.bf16 else "fp32"
+            self._leash = leash_of(self._learner, self.cache / f"leash-{precision}.safetensors", start or 0)
+        return self._leash
+
+    def before(self, rows: list[Row]) -> Surprise:
+        """The base's own surprise at held-out prose, from the cache or measured now."""
+        assert self._learner is not None
+        return base_surprise(self._learner, rows, self.cache)
+
+    def note_pace(self, per_step: float, per_token: float, evaluate: float, save: float) -> None:
+        """For the next estimate."""
+        pace = defaults.Pace(
+            per_step=per_step, per_token=per_token, evaluate=evaluate, save=save,
+            threads=torch.get_num_threads(), bf16=self.bf16,
+        )  # fmt: skip
+        defaults.write_pace(self._root, self.base.fingerprint, pace)
+
+    def _time(self, settings: TrainSettings, leash: Leash) -> None:
+        """Two steps of different size give what a step costs and what a token costs."""
+        learner = self.learner(settings)
+        small, large = self._timed(learner, settings, None), self._timed(learner, settings, leash)
+        tokens = settings.leash_texts * defaults.LEASH_TOKENS
+        per_token = max(1e-6, (large - small) / tokens)
+        self.note_pace(max(0.0, small - 4 * 24 * per_token), per_token, len(self.prose) * 80 * per_token, 0.1)
+        learner.begin(settings)
+
+    def _timed(self, learner: Learner, settings: TrainSettings, leash: Leash | None) -> float:
+        row = Row(demonstration=0, ids=tuple(range(24)), labels=(-100,) * 10 + tuple(range(14)))
+        best = float("inf")
+        for number in range(4):
+            began = time.perf_counter()
+            gather(learner, [row] * 4, settings, leash, number)
+            learner.update(0.0, settings.clip)
+            best = min(best, time.perf_counter() - began)
+        return best
