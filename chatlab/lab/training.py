@@ -198,8 +198,8 @@ class Training:
     def _watch(self, run: Path) -> None:
         """Wait for the run's end, then publish it. Runs in a thread of its own."""
         try:
-            while self._trainer.status().state == "training" and not self._closing.is_set():
-                self._closing.wait(0.02)
+            while self._trainer.wait(0.25).state in ("warming", "training") and not self._closing.is_set():
+                pass
         finally:
             self._machine.ease(False)
         if not self._closing.is_set() and read_run(run).state == "finished":

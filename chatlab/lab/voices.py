@@ -81,11 +81,12 @@ class Voices:
         self._trash.append(name)
 
     def restore(self) -> str:
-        """Bring back the adapter that was removed last. Raises AdapterMissing when there is none."""
+        """Bring back the adapter that was removed last; its name now. Raises AdapterMissing when there is none."""
         if not self._trash:
             raise AdapterMissing("There is no removed adapter to bring back.")
-        self._adapters.restore(self._trash[-1])
-        return self._trash.pop()
+        name = self._adapters.restore(self._trash[-1]).name
+        self._trash.pop()
+        return name
 
     def _exists(self, name: str) -> bool:
         return name == BASE or name in self._adapters.names()
