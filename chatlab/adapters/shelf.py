@@ -63,14 +63,15 @@ class Adapters:
         check_base(card, base_fingerprint)
         return card, folder
 
-    def remove(self, name: str) -> None:
-        """Out of sight, into the trash. Raises AdapterMissing."""
+    def remove(self, name: str) -> Path:
+        """Out of sight, into the trash; where it lay until now. Raises AdapterMissing."""
         with self._lock, space_or_error(f"Adapter {name!r} cannot be removed"):
             folder = self._existing(name)
             trash = self._folder / TRASH
             trash.mkdir(exist_ok=True)
             folder.rename(trash / f"{name}~{len(list(trash.glob(f'{name}~*'))) + 1}")
             fsync_folder(self._folder)
+            return folder
 
     def restore(self, name: str) -> AdapterCard:
         """Back from the trash the one of that name that was removed last, under a free name. Raises AdapterMissing."""

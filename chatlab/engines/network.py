@@ -44,8 +44,9 @@ def twin(model: PreTrainedModel) -> PreTrainedModel:
     shared |= {id(p): nn.Parameter(p.data, requires_grad=False) for p in model.parameters()}
     copied = copy.deepcopy(model, shared)
     head: Any = copied.get_output_embeddings()
-    if head is not None and head.weight is copied.get_input_embeddings().weight:
-        head.weight = nn.Parameter(head.weight.data, requires_grad=False)  # an adapter on the one must not change both
+    words: Any = copied.get_input_embeddings()
+    if head is not None and head.weight is words.weight:  # an adapter on the one must not change both
+        head.weight = nn.Parameter(words.weight.data, requires_grad=False)
     return copied
 
 

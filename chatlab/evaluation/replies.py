@@ -1,0 +1,57 @@
+"""Whether a reply has the form of a chat reply at all, which is the first thing that training on chats teaches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from chatlab.records import StopReason
+
+_SPOKEN_ROLE = re.compile(r"^\s*(user|human|assistant|system|ai)\s*:", re.IGNORECASE | re.MULTILINE)
+"""A reply that plays both sides of the conversation, in words in place of tokens."""
+
+_SHORT = 3
+"""Words that any good answer may begin with, though the question does too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """What is right about the form of one reply."""
+
+    stops: bool
+    """It ended by itself, not because its budget did."""
+    speaks: bool
+    """There is something in it."""
+    one_voice: bool
+    """It holds no role markers: it does not go on to speak for the person."""
+    fresh: bool
+    """It does not begin by saying the prompt again."""
+
+    @property
+    def good(self) -> bool:
+        return self.stops and self.speaks and self.one_voice and self.fresh
+
+
+def form(prompt: str, reply: str, stop: StopReason | None, markers: Collection[str] = ()) -> Form:
+    """`markers` are the chat template's own control tokens."""
+    return Form(
+        stops=stop == "end",
+        speaks=bool(reply.strip()),
+        one_voice=not any(marker in reply for marker in markers) and not _SPOKEN_ROLE.search(reply),
+        fresh=not _echoes(prompt, reply),
+    )
+
+
+def share(forms: Sequence[Form]) -> float:
+    """Of replies whose form is good, 0 to 1; 0 when there are none."""
+    return sum(each.good for each in forms) / len(forms) if forms else 0.0
+
+
+def _echoes(prompt: str, reply: str) -> bool:
+    asked, said = _words(prompt), _words(reply)
+    return len(asked) >= _SHORT and said[: len(asked)] == asked
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.casefold())

@@ -1,0 +1,55 @@
+"""Prompts that no demonstration pack holds, put to a voice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from chatlab.engines.base import Engine, Sampling, Voice
+from chatlab.evaluation.replies import Form, form
+from chatlab.models.base import Base
+from chatlab.records import Message
+from chatlab.settings import PACKAGE
+
+DATA = PACKAGE / "data"
+FIRST = 24
+"""Prompts of the default evaluation."""
+
+CALM = Sampling(temperature=0.0, max_tokens=96)
+"""The same answers every time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A prompt, what a voice said to it, and in what form."""
+
+    prompt: str
+    text: str
+    sha256: str
+    """Of the adapter that spoke."""
+    tokens: int
+    form: Form
+
+
+def unseen(kind: str = "", count: int | None = FIRST, folder: Path = DATA) -> list[str]:
+    """Prompts that are in no pack, the first `count`. `kind` names a pack that has prompts of its own."""
+    file = folder / (f"unseen_{kind}.jsonl" if kind else "unseen.jsonl")
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return [str(json.loads(line)["prompt"]) for line in lines][:count]
+
+
+def ask(
+    engine: Engine, base: Base, voice: Voice, prompts: Sequence[str], sampling: Sampling = CALM, system: str = ""
+) -> Iterator[Reply]:
+    """The voice's reply to each prompt, each in a conversation of its own."""
+    markers = [str(token) for token in base.tokenizer.all_special_tokens]
+    for prompt in prompts:
+        said = [Message(role="system", content=system)] if system else []
+        ids = base.template.prompt([*said, Message(role="user", content=prompt)])
+        pieces = list(engine.stream(ids, sampling, voice, base.template.stop_ids))
+        text = "".join(piece.text for piece in pieces)
+        last = pieces[-1]
+        yield Reply(prompt=prompt, text=text, sha256=last.sha256, tokens=last.tokens,
+                    form=form(prompt, text, last.stop, markers))
