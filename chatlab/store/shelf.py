@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import orjson
 
-from chatlab.errors import NotFound, StoreCorrupt
+from chatlab.errors import InputError, NotFound, StoreCorrupt
 from chatlab.store.codec import from_document, known_fields, to_document, well_formed
 from chatlab.store.collector import uncollected
 from chatlab.store.journal import Document
@@ -115,6 +115,8 @@ class Shelf(Generic[T]):
         return self._table.journal.read().get(self._table.name, {})
 
     def _document(self, value: T) -> Document:
+        if type(value) is not self._kind:
+            raise InputError(f"{value!r} cannot be kept among the {self._table.name}.")
         document = to_document(value)
         try:
             orjson.dumps(document)
