@@ -36,6 +36,7 @@ class CompareTab:
     def build(self, shell: Shell) -> None:
         with gr.Row(elem_classes="tight ask-row"):
             self.prompt = gr.Textbox(
+                "",
                 placeholder="Ask them all the same thing", show_label=False, container=False, lines=2, max_lines=8,
                 scale=8, min_width=240, elem_id="compare-prompt",
             )  # fmt: skip
@@ -55,7 +56,7 @@ class CompareTab:
         self.panes = drawing(_NOTHING, elem_id="panes")
         self._build_votes()
         with gr.Accordion("System message and sampling", open=False):
-            self.system = gr.Textbox(label="System message", lines=2, max_lines=8)
+            self.system = gr.Textbox("", label="System message", lines=2, max_lines=8)
             with gr.Row():
                 self.temperature = gr.Slider(0, 1.5, 0.7, step=0.05, label="Temperature")
                 self.tokens = gr.Slider(8, 512, 96, step=8, label="Longest answer, tokens")

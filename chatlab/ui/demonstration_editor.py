@@ -77,9 +77,9 @@ class DemonstrationEditor:
         self.boxes = [gr.Textbox(lines=2, max_lines=14, visible=False) for _ in range(BOXES)]
         self.tags = gr.Textbox(label="Tags, with commas between", max_lines=1, visible=False)
         with gr.Row(elem_classes="tight"):
-            self.save = gr.Button("Save", variant="primary", size="sm", visible=False, min_width=80)
-            self.more = gr.Button("Add a turn", size="sm", visible=False, min_width=80)
-            self.revert = gr.Button("Throw changes away", size="sm", visible=False, min_width=80)
+            self.save = gr.Button("Save", variant="primary", size="sm", visible=False, min_width=110, scale=0)
+            self.more = gr.Button("Add a turn", size="sm", visible=False, min_width=110, scale=0)
+            self.revert = gr.Button("Throw changes away", size="sm", visible=False, min_width=110, scale=0)
 
     @property
     def typed(self) -> list[Any]:

@@ -34,7 +34,7 @@ class DemonstrationPacks:
 
     def draw(self, empty: bool) -> dict[Any, Any]:
         """The cards as they are now; the fold opens while the store is `empty`."""
-        drawn: dict[Any, Any] = {self.fold: gr.Accordion(open=True) if empty else gr.skip()}
+        drawn: dict[Any, Any] = {self.fold: gr.Accordion(open=empty)}
         for pack in self._demonstrations.packs():
             drawn[self._cards[pack.name]] = _card(pack)
             drawn[self.buttons[pack.name]] = gr.Button(

@@ -45,7 +45,9 @@ class DemonstrationsTab:
 
     def _build_list(self) -> None:
         with gr.Row(elem_classes="tight"):
-            self.search = gr.Textbox(placeholder="Search", show_label=False, container=False, scale=3, min_width=120)
+            self.search = gr.Textbox(
+                "", placeholder="Search", show_label=False, container=False, scale=3, min_width=120
+            )
             self.tag = gr.Dropdown(
                 [("Any tag", ANY)], value=ANY, show_label=False, container=False, scale=2, min_width=110
             )
@@ -110,7 +112,7 @@ class DemonstrationsTab:
         shell.on(editor.revert.click, do=self.reverted, inputs=[editor.selected], outputs=desk)
         editor.wire(shell)
         for name, button in self._packs.buttons.items():
-            shell.on(button.click, do=self._loader(name), inputs=filters, outputs=shown | desk)
+            shell.on(button.click, do=self._loader(name), outputs=shown | desk | {self.search})
         opened = [editor.selected, *filters]
         shell.on(shell.items["demonstrations"].select, do=self.refresh, inputs=opened, outputs=shown | desk)
 
@@ -127,7 +129,7 @@ class DemonstrationsTab:
 
     def refresh(self, selected: int | None, text: str, tag: str, status: str, page: int) -> Updates:
         """The list as the store has it now; what is on the desk stays as it is."""
-        listed = self._list(text, tag, status, page, selected)
+        listed = self._list(text, tag, status, page, selected) | self._packs_now()
         return listed if self._editor.holds(selected) else listed | self.open(None)
 
     def open(self, selected: int | None) -> Updates:
@@ -170,7 +172,7 @@ class DemonstrationsTab:
         following = self._following(selected, text, tag, status, page)
         self._demonstrations.delete([selected])
         drawn = self._list(text, tag, status, page, following) | self.open(following)
-        return drawn | self._offer_undo(("delete", selected, ""), f"Undo: deleted {selected}")
+        return drawn | self._packs_now() | self._offer_undo(("delete", selected, ""), f"Undo: deleted {selected}")
 
     def undone(self, undoable: Undo, text: str, tag: str, status: str, page: int) -> Updates:
         if undoable is None:
@@ -181,7 +183,7 @@ class DemonstrationsTab:
         else:
             self._demonstrations.update(demonstration_id, status=former)  # type: ignore[arg-type]
         drawn = self._list(text, tag, status, page, demonstration_id) | self.open(demonstration_id)
-        return drawn | self._offer_undo(None, "")
+        return drawn | self._packs_now() | self._offer_undo(None, "")
 
     def saved(self, selected: int | None, system: str, tags: str, roles: str, *rest: Any) -> Updates:
         """Keep what was typed. When it cannot be kept, the words stay in their boxes."""
@@ -194,10 +196,11 @@ class DemonstrationsTab:
         return self.open(selected) if selected else self._writing()
 
     def _loader(self, name: str) -> Any:
-        def load(text: str, tag: str, status: str, page: int) -> Updates:
+        def load() -> Updates:
             ids = self._demonstrations.load_pack(name)
-            first = ids[0] if ids else None
-            return self._list("", ANY, ANY, 0, first) | ({} if first is None else self.open(first))
+            first = ids[-1] if ids else None
+            drawn = self._list("", ANY, ANY, 0, first) | self._packs_now()
+            return drawn | {self.search: ""} | ({} if first is None else self.open(first))
 
         return load
 
@@ -238,7 +241,10 @@ class DemonstrationsTab:
             self.readiness: readiness(counts.get("approved", 0)),
             self.status: gr.Radio(choices=labels, value=status),
             self.tag: gr.Dropdown(choices=tags, value=tag if tag in {key for _, key in tags} else ANY),
-        } | self._packs.draw(empty=not sum(counts.values()))
+        }
+
+    def _packs_now(self) -> Updates:
+        return self._packs.draw(empty=not sum(self._demonstrations.counts().values()))
 
     def _find(self, text: str, tag: str, status: str, page: int) -> tuple[list[tuple[int, Demonstration]], int]:
         return self._demonstrations.find(text=text, tag=tag, status=status, offset=page * PAGE, limit=PAGE)

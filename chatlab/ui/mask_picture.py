@@ -20,13 +20,15 @@ def mask_picture(spans: Sequence[Span]) -> str:
     """One line of HTML for `gr.Markdown`."""
     if not spans:
         return div("mask-empty", "Nothing to show yet.")
-    painted = "".join(span(f"mask-{kind}", text) for kind, text in _merged(spans))
-    return div("mask", LEGEND, div("mask-text", painted), div("mask-note", _note(spans)))
+    sequences = [list(run) for _, run in groupby(spans, key=lambda s: s.sequence)]
+    painted = (div("mask-text", _painted(sequence)) for sequence in sequences)
+    return div("mask", LEGEND, *painted, div("mask-note", _note(spans)))
 
 
-def _merged(spans: Iterable[Span]) -> list[tuple[str, str]]:
+def _painted(sequence: Iterable[Span]) -> str:
     """Neighbours of one kind as one piece, so that a long demonstration stays quick to show."""
-    return [(kind, "".join(s.text for s in run)) for kind, run in groupby(spans, key=lambda s: s.kind)]
+    runs = groupby(sequence, key=lambda s: s.kind)
+    return "".join(span(f"mask-{kind}", "".join(s.text for s in run)) for kind, run in runs)
 
 
 def _note(spans: Sequence[Span]) -> str:

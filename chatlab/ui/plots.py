@@ -38,18 +38,27 @@ def loss_plot(steps: Sequence[Step], length: int) -> str:
 
 
 def forgetting_plot(steps: Sequence[Step], length: int) -> str:
-    """Per cent by which perplexity on general text rose, against the step; the bands are the verdict's."""
+    """Per cent by which perplexity on some of the general text rose, against the step.
+
+    The dashed levels are the verdict's; the verdict itself is measured on all of the text.
+    """
     points = [(s.step, s.forgetting) for s in steps if s.forgetting is not None]
     return plot(
-        [Line(points, "line-forgetting", "forgetting", " %")], length, "Forgetting, %", marks=(2.0, 5.0), floor=6.0
+        [Line(points, "line-forgetting", "quick check", " %")],
+        length,
+        "Forgetting, %",
+        marks=(2.0, 5.0),
+        within=(0.0, 6.0),
     )
 
 
-def plot(lines: Sequence[Line], length: int, title: str, marks: Sequence[float] = (), floor: float = 0.0) -> str:
-    """`marks` are dashed levels; the scale reaches at least `floor`."""
+def plot(
+    lines: Sequence[Line], length: int, title: str, marks: Sequence[float] = (), within: Sequence[float] = ()
+) -> str:
+    """`marks` are dashed levels; the scale has room for everything in `within`."""
     drawn = [line for line in lines if line.points]
     values = [y for line in drawn for _, y in line.points if math.isfinite(y)]
-    scale = _Scale.around([*values, 0.0, floor], max(1, length))
+    scale = _Scale.around([*values, *within], max(1, length))
     body = "".join(_level(scale, y) for y in scale.ticks()) + "".join(_mark(scale, y) for y in marks)
     body += "".join(_line(scale, line) for line in drawn)
     heading = f'<div class="plot-head"><span class="plot-title">{escaped(title)}</span>{_legend(drawn)}</div>'
@@ -86,8 +95,9 @@ class _Scale:
 
     @classmethod
     def around(cls, values: Sequence[float], length: int) -> _Scale:
-        low, high = min(values), max(values)
-        return cls(low, high if high > low else low + 1.0, length)
+        low, high = min(values, default=0.0), max(values, default=1.0)
+        spare = 0.08 * (high - low) or 0.5
+        return cls(min(low, max(0.0, low - spare)), high + spare, length)
 
     def x(self, step: float) -> float:
         return round(LEFT + (WIDTH - LEFT - RIGHT) * step / self.length, 1)

@@ -58,7 +58,9 @@ def _size(size: Size, approved: int) -> str:
     done = "ready-size ready-reached" if approved >= size.at_least else "ready-size"
     mark = "✓ " if approved >= size.at_least else ""
     place = f'style="left:{100 * _share(size.at_least):.1f}%"'
-    return f'<span class="{done}" {place} title="{size.range}: {size.name}">{mark}{size.range}</span>'
+    return (
+        f'<span class="{done}" {place} title="{size.range}: {size.name}">{mark}{size.range}<i>: {size.name}</i></span>'
+    )
 
 
 def _share(approved: int) -> float:

@@ -26,11 +26,12 @@ class TrainTab:
 
     def build(self, shell: Shell) -> None:
         with gr.Row(equal_height=False, elem_classes="train"):
-            with gr.Column(scale=4, min_width=320):
+            with gr.Column(min_width=300, elem_classes="train-plan"):
                 self.plan.build()
-            with gr.Column(scale=7, min_width=320):
+            with gr.Column(min_width=300, elem_classes="train-run"):
                 self.run.build()
-        self.history.build()
+            with gr.Column(min_width=300, elem_classes="train-history"):
+                self.history.build()
         self._wire(shell)
 
     @property

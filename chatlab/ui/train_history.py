@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
 from chatlab.lab import Lab
 from chatlab.records import BASE, AdapterCard
+from chatlab.training.runs import RunView
 from chatlab.ui import run_report as report
 from chatlab.ui.markup import counted, div, span
 from chatlab.ui.shell import drawing
@@ -26,20 +28,17 @@ class TrainHistory:
         self._lab = lab
 
     def build(self) -> None:
-        with gr.Row(equal_height=False, elem_classes="history"):
-            with gr.Column(min_width=300):
-                gr.Markdown("#### Runs")
-                self.no_runs = drawing(div("empty", span("", "None yet.")))
-                self.runs = gr.Radio([], show_label=False, container=False, elem_classes="rows", elem_id="runs")
-            with gr.Column(min_width=300):
-                gr.Markdown("#### Who can speak")
-                self.voices = gr.Radio([], show_label=False, container=False, elem_classes="rows", elem_id="voices")
-                with gr.Row(elem_classes="tight"):
-                    self.live = gr.Button("Go live", size="sm", min_width=80, interactive=False)
-                    self.back = gr.Button("Undo", size="sm", min_width=80, visible=False)
-                    self.remove = gr.Button("Remove", size="sm", min_width=80, interactive=False)
-                    self.restore = gr.Button("Bring back", size="sm", min_width=80, visible=False)
-                self.problems = drawing()
+        gr.Markdown("#### Runs")
+        self.no_runs = drawing(div("empty", span("", "None yet.")))
+        self.runs = gr.Radio([], show_label=False, container=False, elem_classes="rows", elem_id="runs")
+        gr.Markdown("#### Who can speak")
+        self.voices = gr.Radio([], show_label=False, container=False, elem_classes="rows", elem_id="voices")
+        with gr.Row(elem_classes="tight"):
+            self.live = gr.Button("Go live", size="sm", min_width=80, scale=0, interactive=False)
+            self.back = gr.Button("Undo", size="sm", min_width=80, scale=0, visible=False)
+            self.remove = gr.Button("Remove", size="sm", min_width=80, scale=0, interactive=False)
+            self.restore = gr.Button("Bring back", size="sm", min_width=80, scale=0, visible=False)
+        self.problems = drawing()
 
     @property
     def shown(self) -> set[Any]:
@@ -50,7 +49,7 @@ class TrainHistory:
         """Both lists as they are now."""
         cards = self._lab.voices.cards()
         adapters = {card.run: card.name for card in cards}
-        runs = [(report.row(run, adapters.get(run.id)), run.id) for run in self._lab.training.runs()[:MOST]]
+        runs = [(report.row(run, adapters.get(run.id)), run.id) for run in self._runs()]
         live, previous = self._lab.voices.live, self._lab.voices.previous
         voices = [(_base_row(live), BASE), *((_row(card, live), card.name) for card in cards)]
         picked = voice if voice in {name for _, name in voices} else None
@@ -61,6 +60,12 @@ class TrainHistory:
             self.back: gr.Button(f"Undo: back to {previous}", visible=previous is not None),
             self.problems: _problems(self._lab.voices.problems),
         } | self.picked(picked)
+
+    def _runs(self) -> list[RunView]:
+        """As they are on the disk, and the one that the trainer has in hand as under way."""
+        status = self._lab.training.status()
+        at_work = status.run.name if status.run and status.state == "training" else ""
+        return [replace(r, state="running") if r.id == at_work else r for r in self._lab.training.runs()[:MOST]]
 
     def picked(self, voice: str | None) -> Updates:
         return {

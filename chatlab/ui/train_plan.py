@@ -27,7 +27,12 @@ class TrainPlan:
         self.button = gr.Button("Retrain", variant="primary", size="lg", elem_id="retrain")
         with gr.Row(elem_classes="tight"):
             self.name = gr.Textbox(
-                placeholder="Name of the adapter (optional)", show_label=False, container=False, max_lines=1, scale=2
+                "",
+                placeholder="Name of the adapter (optional)",
+                show_label=False,
+                container=False,
+                max_lines=1,
+                scale=2,
             )
             self.live = gr.Checkbox(True, label="Go live when done", container=False, scale=1, min_width=150)
         self.ticks = drawing(elem_id="preflight")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -45,33 +46,38 @@ class TrainRun:
         self.head = drawing(elem_id="run-head")
         self.progress = drawing(visible=False, elem_id="run-progress")
         with gr.Row(visible=False, elem_classes="tight") as self.running:
-            self.stop = gr.Button("Stop …", size="sm", min_width=90, scale=0, elem_id="stop-run")
+            self.stop = gr.Button("Stop …", size="sm", min_width=9, scale=00, scale=0, elem_id="stop-run")
         with gr.Group(visible=False, elem_classes="dialog") as self.dialog:
             drawing(div("dialog-words", span("", "The run goes on until you say otherwise.")))
             with gr.Row(elem_classes="tight"):
-                self.go_on = gr.Button("Go on", size="sm", variant="primary", min_width=90)
-                self.stop_keep = gr.Button("Stop and keep the adapter", size="sm", min_width=160)
-                self.stop_only = gr.Button("Stop; resume later", size="sm", min_width=140)
+                self.go_on = gr.Button("Go on", size="sm", variant="primary", min_width=90, scale=0)
+                self.stop_keep = gr.Button("Stop and keep the adapter", size="sm", min_width=160, scale=0)
+                self.stop_only = gr.Button("Stop; resume later", size="sm", min_width=140, scale=0)
         self.ended = drawing(visible=False, elem_id="run-ended")
         self.actions = gr.Row(visible=False, elem_classes="tight")
         with self.actions:
-            self.live = gr.Button("Go live", size="sm", variant="primary", min_width=90, elem_id="go-live")
-            self.undo = gr.Button("Undo", size="sm", min_width=90, elem_id="undo-live")
-            self.compare = gr.Button("Compare", size="sm", min_width=90)
-            self.hear = gr.Button("Hear it", size="sm", min_width=90)
-            self.resume = gr.Button("Resume", size="sm", variant="primary", min_width=90)
-            self.discard = gr.Button("Discard", size="sm", min_width=90)
+            self.live = gr.Button("Go live", size="sm", variant="primary", min_width=90, scale=0, elem_id="go-live")
+            self.undo = gr.Button("Undo", size="sm", min_width=90, scale=0, elem_id="undo-live")
+            self.compare = gr.Button("Compare", size="sm", min_width=90, scale=0)
+            self.hear = gr.Button("Hear it", size="sm", min_width=90, scale=0)
+            self.resume = gr.Button("Resume", size="sm", variant="primary", min_width=90, scale=0)
+            self.discard = gr.Button("Discard", size="sm", min_width=90, scale=0)
         with gr.Row(visible=False, elem_classes="dialog tight") as self.sure:
-            self.really = gr.Button("Throw the run and its checkpoint away", size="sm", variant="stop", min_width=200)
-            self.spare = gr.Button("Keep it", size="sm", min_width=90)
+            self.really = gr.Button(
+                "Throw the run and its checkpoint away", size="sm", variant="stop", min_width=200, scale=0
+            )
+            self.spare = gr.Button("Keep it", size="sm", min_width=90, scale=0)
         self.samples = drawing(visible=False, elem_id="run-samples")
         with gr.Row(elem_classes="plots"):
             self.losses = drawing(elem_classes="plot-cell")
             self.forgetting = drawing(elem_classes="plot-cell")
         with gr.Accordion("What it learned from, and its settings", open=False, visible=False) as self.papers:
-            self.lineage = drawing()
-            self.settings = drawing()
-            self.copy = gr.Button("Copy these settings", size="sm")
+            with gr.Row(equal_height=False):
+                with gr.Column(scale=3, min_width=280):
+                    self.lineage = drawing()
+                with gr.Column(scale=1, min_width=200):
+                    self.settings = drawing()
+                    self.copy = gr.Button("Copy these settings", size="sm")
 
     @property
     def shown(self) -> set[Any]:
@@ -109,10 +115,17 @@ class TrainRun:
         """The chosen one, if it still exists, or the current one."""
         if chosen:
             try:
-                return self._lab.training.run(chosen)
+                return self._seen(self._lab.training.run(chosen))
             except TrainingError:
                 pass
-        return self._lab.training.current()
+        current = self._lab.training.current()
+        return self._seen(current) if current else None
+
+    def _seen(self, run: RunView) -> RunView:
+        """A run that the trainer has been given is under way, even before the first trace of it is on the disk."""
+        status = self._lab.training.status()
+        given = status.state == "training" and status.run is not None and status.run.name == run.id
+        return replace(run, state="running") if given else run
 
     def draw(self, chosen: str | None) -> Updates:
         """Everything about one run."""
