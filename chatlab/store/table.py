@@ -60,8 +60,6 @@ class Draft(MutableMapping[int, Any]):
 class JournalTable(Table):
     """A TinyDB table that is thread-safe, never gives out an id twice and shares no document with its callers."""
 
-    default_query_cache_capacity = 0  # a cached result would be shared between callers
-
     @property
     def journal(self) -> JournalStorage:
         return cast(JournalStorage, self._storage)
@@ -76,6 +74,7 @@ class JournalTable(Table):
 
     def search(self, cond: QueryLike) -> list[Document]:
         with self.journal.lock:
+            self.clear_cache()  # records in memory are searched as fast, and are never out of date
             return deepcopy(super().search(cond))
 
     def get(self, *args: Any, **kwargs: Any) -> Any:
