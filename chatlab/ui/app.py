@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 from chatlab.errors import ChatlabError, InputError
@@ -22,12 +22,12 @@ from chatlab.ui.bridge import Bridge
 from chatlab.ui.chat import ChatTab
 from chatlab.ui.compare import CompareTab
 from chatlab.ui.demonstrations import DemonstrationsTab
-from chatlab.ui.doors import UPLOAD_LIMIT, Doors
 from chatlab.ui.dials import Dials
+from chatlab.ui.doors import UPLOAD_LIMIT, Doors
 from chatlab.ui.header import Header
 from chatlab.ui.replies import Replies
 from chatlab.ui.shell import Shell, TabName, drawing, told
-from chatlab.ui.theme import script, style_sheets, theme
+from chatlab.ui.theme import ASSETS, tab_sheets, theme
 from chatlab.ui.train import TrainTab
 
 TABS: tuple[tuple[TabName, str], ...] = (
@@ -36,6 +36,8 @@ TABS: tuple[tuple[TabName, str], ...] = (
     ("train", "Train"),
     ("compare", "Compare"),
 )
+OWN_FILES = {"page.js": "text/javascript", "page.css": "text/css"}
+HEAD = '<link rel="stylesheet" href="/chatlab/page.css"><script src="/chatlab/page.js" defer></script>'
 PORTS = 20
 """How many ports are tried, from the wished one upwards."""
 
@@ -102,10 +104,8 @@ def web(lab: Lab, settings: Settings, replies: Replies) -> FastAPI:
     """The ASGI app: the page, its script, and the doors around both."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
-    @app.get("/chatlab/page.js", include_in_schema=False)
-    def page_script() -> Response:
-        return Response(script(), media_type="text/javascript", headers={"cache-control": "no-cache"})
-
+    for name, kind in OWN_FILES.items():
+        app.add_route(f"/chatlab/{name}", _own_file(name, kind), include_in_schema=False)
     gr.mount_gradio_app(
         app,
         build(lab, replies),
@@ -119,11 +119,18 @@ def web(lab: Lab, settings: Settings, replies: Replies) -> FastAPI:
         enable_monitoring=False,
         ssr_mode=False,
         theme=theme(),
-        css_paths=list(style_sheets()),
-        head='<script src="/chatlab/page.js" defer></script>',
+        css_paths=tab_sheets(),
+        head=HEAD,
     )
     app.add_middleware(Doors, host=settings.host)
     return app
+
+
+def _own_file(name: str, kind: str) -> Callable[[Request], Response]:
+    def send(request: Request) -> Response:
+        return Response((ASSETS / name).read_bytes(), media_type=kind, headers={"cache-control": "no-cache"})
+
+    return send
 
 
 def serve(lab: Lab, settings: Settings, open_browser: bool = True, ready: Callable[[str], None] = print) -> None:

@@ -19,7 +19,7 @@ from chatlab.ui.transcript import button
 
 SIDE = div(
     "side-head",
-    button("new", "New conversation", "primary wide"),
+    button("new", "New chat", "primary wide"),
     button("incognito", "Incognito", "quiet"),
 )
 
@@ -114,9 +114,7 @@ class ChatTab:
             cancels=watched, **free,
         )  # fmt: skip
         then_watch(acted)
-        shell.on(
-            self.composer.stop, do=self.handlers.stop, inputs=[self.session], queue=False, trigger_mode="multiple"
-        )
+        shell.on(self.composer.stop, do=self.handlers.stop, inputs=[self.session], queue=False, trigger_mode="multiple")
         loaded = shell.on(shell.load, do=self.load, outputs=self.view, **free)
         then_watch(loaded)
         self._wire_panel(shell)

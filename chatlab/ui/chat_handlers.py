@@ -276,5 +276,3 @@ def _id(session: Session) -> int:
 def _only_live(value: str) -> View:
     same = gr.skip()
     return View(same, same, same, same, value, same, same, same, same)
-
-

@@ -63,7 +63,9 @@ def live_chip(name: str, card: AdapterCard | None, base: str) -> str:
     """Who answers, on which base, and what it forgot: green, amber or red."""
     on = span("on", base) if base and base != name else ""
     if card is None:
-        return element("span", element("b", escaped(name)) + on, "chip live unknown", "The base model answers, no adapter.")
+        return element(
+            "span", element("b", escaped(name)) + on, "chip live unknown", "The base model answers, no adapter."
+        )
     found = verdict(card.forgetting, card.forgetting_interval)
     about = f"{found.words} Perplexity on held-out general text: {found.figure}. Adapter weights sha256 {card.sha256}"
     lost = "" if card.forgetting is None else span("lost", f"forgot {max(0.0, card.forgetting):.1f} %")
@@ -76,9 +78,6 @@ def _run(status: TrainerStatus) -> str:
         return ""
     left = status.phase or "training" if status.eta is None else f"{spoken(status.eta)} left"
     done = 100 * share(status)
-    return (
-        '<button type="button" class="chip run" data-act="train" data-to="page" title="Open Train">'
-        f'<i class="bar" style="width:{done:.0f}%"></i><span>Training {done:.0f} %</span><span class="on">{escaped(left)}</span></button>'
-    )
-
-
+    bar = f'<i class="bar" style="width:{done:.0f}%"></i>'
+    words = element("span", f"Training {done:.0f} %") + span("on", left)
+    return f'<button type="button" class="chip run" data-act="train" data-to="page">{bar}{words}</button>'

@@ -34,7 +34,8 @@ def _entry(conversation_id: int, conversation: Conversation, shown: bool, speaki
         f'<div class="entry{" shown" if shown else ""}" data-conversation="{conversation_id}">'
         f'<button type="button" class="title" data-act="open" data-conversation="{conversation_id}"{current}>'
         f"{title}{mark}</button>"
-        f"{_tool('rename', 'pencil', 'Rename', conversation_id)}{_tool('delete', 'bin', 'Delete', conversation_id)}</div>"
+        f"{_tool('rename', 'pencil', 'Rename', conversation_id)}"
+        f"{_tool('delete', 'bin', 'Delete', conversation_id)}</div>"
     )
 
 

@@ -6,8 +6,8 @@ no spinner over the page, and turns a ChatlabError into a sentence on the screen
 
 The page forbids `eval`, so nothing here uses gr.HTML or gr.LinePlot: what is drawn is `drawing(html)`, one line of
 HTML without blank lines. Style sheets lie in `assets/*.css` and are all loaded. In a drawing, a click on an element
-with `data-act="train" data-to="page"` opens a tab; `data-press="some-id"` presses the Gradio button of that id. A Gradio
-button with the class `key-a` is pressed by the key A while its tab is shown and nobody is typing.
+with `data-act="train" data-to="page"` opens a tab; `data-press="some-id"` presses the Gradio button of that id. A
+Gradio button with the class `key-a` is pressed by the key A while its tab is shown and nobody is typing.
 """
 
 from __future__ import annotations
@@ -95,6 +95,7 @@ def _guarded_call(do: Callable[..., Any]) -> Callable[..., Any]:
 def _guarded_stream(do: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(do)
     def call(*given: Any, **named: Any) -> Iterator[Any]:
+        yield gr.skip()  # Gradio empties the outputs of a generator that yields nothing
         try:
             yield from do(*given, **named)
         except Exception as error:

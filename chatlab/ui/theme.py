@@ -1,4 +1,4 @@
-"""Colours, type and space. What Gradio's theme cannot say is in `assets/*.css`; the page's script in `assets/page.js`."""
+"""Colours, type and space. What Gradio's theme cannot say is in `assets/*.css`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import gradio as gr
 
 ASSETS = Path(__file__).resolve().parent / "assets"
-SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Noto Sans", "sans-serif")
+SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
 
 
@@ -50,11 +50,6 @@ def theme() -> gr.themes.Base:
     )
 
 
-def style_sheets() -> list[Path]:
-    """The page's first, then each tab's own."""
-    return sorted(ASSETS.glob("*.css"), key=lambda path: (path.name != "page.css", path.name))
-
-
-def script() -> bytes:
-    """What runs in the page. Served from our own address, so that the page can forbid every other script."""
-    return (ASSETS / "page.js").read_bytes()
+def tab_sheets() -> list[Path]:
+    """Style sheets of single tabs. Gradio keeps these to what is inside its page; `page.css` also dresses the body."""
+    return sorted(path for path in ASSETS.glob("*.css") if path.name != "page.css")

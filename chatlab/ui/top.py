@@ -15,8 +15,16 @@ def top(conversation: Conversation | None, session: Session) -> str:
     badge = span("badge", "incognito", "Kept in memory alone") if session.incognito else ""
     shown = "" if session.conversation is None else str(session.conversation)
     name = f'<span class="name" id="conversation" data-shown="{shown}">{escaped(title)}</span>'
-    return div("top", _handle("side", "menu", "Conversations"), name, badge, element("span", "", "gap"), _handle("panel", "dials", "Voice and settings"))
+    return div(
+        "top",
+        _handle("side", "menu", "Conversations"),
+        name,
+        badge,
+        element("span", "", "gap"),
+        _handle("panel", "dials", "Voice and settings"),
+    )
 
 
 def _handle(part: str, picture: str, label: str) -> str:
-    return f'<button type="button" class="tool" data-fold="{part}" title="{label}" aria-label="{label}">{icon(picture)}</button>'
+    named = f'title="{label}" aria-label="{label}"'
+    return f'<button type="button" class="tool" data-fold="{part}" {named}>{icon(picture)}</button>'

@@ -53,7 +53,11 @@ def _row(row: Row, incognito: bool) -> str:
 
 def _question(row: Row) -> str:
     turn = row.turn
-    tools = (*_arrows(row), tool("edit", "pencil", "Edit and ask again", turn.id), tool("copy", "copy", "Copy", turn.id))
+    tools = (
+        *_arrows(row),
+        tool("edit", "pencil", "Edit and ask again", turn.id),
+        tool("copy", "copy", "Copy", turn.id),
+    )
     return _turn(turn, "question", div("body plain", plain(turn.content)), div("foot", *tools))
 
 
@@ -136,4 +140,6 @@ def pace(speaker: Speaker) -> str:
 
 
 def _unanswered(turn: Turn) -> str:
-    return div("unanswered", span("", "There is no answer to this yet."), button("retry", "Ask again", "small", turn.id))
+    return div(
+        "unanswered", span("", "There is no answer to this yet."), button("retry", "Ask again", "small", turn.id)
+    )
