@@ -46,7 +46,7 @@ class TrainRun:
         self.head = drawing(elem_id="run-head")
         self.progress = drawing(visible=False, elem_id="run-progress")
         with gr.Row(visible=False, elem_classes="tight") as self.running:
-            self.stop = gr.Button("Stop …", size="sm", min_width=9, scale=00, scale=0, elem_id="stop-run")
+            self.stop = gr.Button("Stop …", size="sm", min_width=90, scale=0, elem_id="stop-run")
         with gr.Group(visible=False, elem_classes="dialog") as self.dialog:
             drawing(div("dialog-words", span("", "The run goes on until you say otherwise.")))
             with gr.Row(elem_classes="tight"):
