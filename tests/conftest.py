@@ -18,10 +18,16 @@ def base_folder() -> Path:
     return folder if (folder / "config.json").exists() else SHARED / "data" / "models" / "pilot"
 
 
+@pytest.fixture(scope="session")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that all tests share, so that what the base wrote for its leash is written once."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def settings(tmp_path: Path, base_folder: Path) -> Settings:
+def settings(tmp_path: Path, base_folder: Path, cache_folder: Path) -> Settings:
     """Settings with an empty home."""
-    return Settings(home=tmp_path / "home", base=base_folder)
+    return Settings(home=tmp_path / "home", base=base_folder, cache_folder=cache_folder)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,142 @@
+"""What goes wrong gets a clear message, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from chatlab.engines.base import Sampling
+from chatlab.errors import AdapterDamaged, AdapterMissing, BaseMissing, ChatlabError, StoreBusy, WrongBase
+from chatlab.lab import Lab
+from chatlab.records import BASE
+from chatlab.settings import Settings
+
+GREEDY = Sampling(temperature=0.0, max_tokens=8)
+
+
+@contextmanager
+def open_lab(settings: Settings) -> Iterator[Lab]:
+    lab = Lab(settings)
+    try:
+        yield lab
+    finally:
+        lab.close()
+
+
+@contextmanager
+def files_no_larger_than(size: int) -> Iterator[None]:
+    """What a full disk does to a write, for this process alone."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def trained(lab: Lab, name: str) -> None:
+    """A quick adapter, published."""
+    lab.demonstrations.load_pack("stage")
+    lab.training.retrain(name, passes=1)
+    lab.training.wait(timeout=240)
+    assert name in lab.voices.names(), lab.training.news
+
+
+def test_a_missing_base_is_said_and_what_was_typed_is_kept(settings: Settings, tmp_path: Path) -> None:
+    with open_lab(replace(settings, base=tmp_path / "nowhere")) as lab:
+        chat = lab.chat.new()
+        with pytest.raises(BaseMissing) as missing:
+            list(lab.chat.reply(chat, "Are you there?", GREEDY))
+        assert missing.value.hint
+        assert lab.chat.get(chat).path()[-1].content == "Are you there?"
+        assert any("nowhere" in warning for warning in lab.health().warnings)
+
+
+def test_a_second_app_on_the_same_store_is_sent_to_the_first(settings: Settings) -> None:
+    with open_lab(settings), pytest.raises(StoreBusy) as busy:
+        Lab(settings)
+    assert "http://127.0.0.1:7860" in str(busy.value) + busy.value.hint
+
+
+def test_a_corrupt_store_opens_or_says_what_to_do_and_its_bytes_stay(settings: Settings) -> None:
+    with open_lab(settings) as lab:
+        lab.demonstrations.write("Hello.", "Good morrow, friend.")
+    (file,) = settings.store.glob("*.json")
+    file.write_bytes(file.read_bytes()[:40] + b"\x00 not json")
+    try:
+        with open_lab(settings) as lab:
+            assert lab.health().warnings
+    except ChatlabError as error:
+        assert error.hint
+    assert any(b"\x00 not json" in f.read_bytes() for f in settings.store.iterdir() if f.is_file())
+
+
+def test_an_adapter_made_for_another_base_never_goes_live(settings: Settings) -> None:
+    with open_lab(settings) as lab:
+        trained(lab, "player")
+        lab.voices.go_live(BASE)
+        card = settings.adapters / "player" / "card.json"
+        papers = json.loads(card.read_text()) | {"base": "0" * 64}
+        card.write_text(json.dumps(papers))
+        with pytest.raises((WrongBase, AdapterDamaged)) as refused:
+            lab.voices.go_live("player")
+        assert refused.value.hint
+        assert lab.voices.live == BASE
+
+
+def test_an_adapter_that_vanishes_gives_way_to_the_base(settings: Settings) -> None:
+    with open_lab(settings) as lab:
+        trained(lab, "player")
+        assert lab.voices.live == "player"
+        lab.voices.remove("player")
+        assert lab.voices.live == BASE
+        *_, last = lab.chat.reply(lab.chat.new(), "Hello.", GREEDY)
+        assert last.speaker is not None and last.speaker.adapter == BASE
+        with pytest.raises(AdapterMissing):
+            lab.voices.go_live("player")
+        assert lab.voices.restore() == "player"
+        lab.voices.go_live("player")
+
+
+def test_a_full_disk_while_publishing_is_said_and_the_run_is_published_later(settings: Settings) -> None:
+    with open_lab(settings) as lab:
+        lab.demonstrations.load_pack("stage")
+        lab.training.warm()
+        run = lab.training.retrain("player", passes=1)
+        with files_no_larger_than(200_000):
+            lab.training.wait(timeout=240)
+            assert "player" not in lab.voices.names()
+            assert lab.training.news, lab.training.run(run)
+        assert [p.name for p in settings.adapters.iterdir()] == []
+        assert lab.training.run(run).state == "finished"
+        lab.training.adopt()
+        assert lab.voices.live == "player"
+
+
+def test_a_killed_trainer_is_said_and_its_run_goes_on(settings: Settings) -> None:
+    with open_lab(settings) as lab:
+        lab.demonstrations.load_pack("stage")
+        run = lab.training.retrain("player", passes=4)
+        while len(lab.training.status().steps) < 5:
+            time.sleep(0.02)
+        for child in psutil.Process().children(recursive=True):
+            if "chatlab.training.worker" in " ".join(child.cmdline()):
+                child.send_signal(signal.SIGKILL)
+        lab.training.wait(timeout=60)
+        assert lab.training.run(run).state == "interrupted"
+        assert "killed" in lab.training.status().message
+        *_, last = lab.chat.reply(lab.chat.new(), "Still there?", GREEDY)
+        assert last.done
+        lab.training.resume(run)
+        lab.training.wait(timeout=240)
+        assert lab.voices.live == "player"
