@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from chatlab.conversation import Conversation
+from chatlab.conversation import Conversation, Turn
 from chatlab.errors import InputError, NotFound
 from chatlab.lab import Lab
 from chatlab.ui import notices
@@ -55,7 +55,7 @@ class ChatHandlers:
         chosen = Dials.of(*dials)
         drafts = self.lab.chat.reply(conversation_id, text, chosen.sampling, chosen.voice, chosen.strength)
         self._begin(conversation_id, drafts)
-        return self.view(replace(session, conversation=conversation_id, notice=None), text="")
+        return self._answering(replace(session, conversation=conversation_id, notice=None), text="")
 
     def act(self, payload: str, session: Session, system: str, *dials: Any) -> View:
         """A button of the page. Raises InputError for what no button says."""
@@ -136,9 +136,14 @@ class ChatHandlers:
             live="" if draft is None else growing(draft),
             notice=notices.drawn(session.notice),
             system=gr.skip() if conversation is None else conversation.system,
-            composer=gr.Textbox(**box) if text is None else gr.Textbox(value=text, **box),
+            composer=gr.update(**box) if text is None else gr.update(value=text, **box),
             tabs=gr.skip(),
         )
+
+    def _answering(self, session: Session, text: str | None = None) -> View:
+        """The page while an answer is on its way. It is watched even if it has ended by now, for it may have failed."""
+        view = self.view(session, text)
+        return view._replace(session=replace(view.session, waiting=True))
 
     def _shown(self, session: Session) -> Conversation | None:
         """The conversation, its head the turn that is being answered while an answer is under way."""
@@ -177,20 +182,19 @@ class ChatHandlers:
         path = conversation.path()
         if not path and act.do == "again":
             return self.view(replace(session, notice=None))
-        turn = path[-1].id if act.do == "again" else act.turn
-        prompt = conversation.turns[turn].parent if conversation.turns[turn].role != "user" else turn
-        drafts = self.lab.chat.retry(_id(session), turn, dials.sampling, dials.voice, dials.strength)
+        turn = path[-1] if act.do == "again" else _turn(conversation, act)
+        prompt = turn.parent if turn.role != "user" else turn.id
+        drafts = self.lab.chat.retry(_id(session), turn.id, dials.sampling, dials.voice, dials.strength)
         self._begin(_id(session), drafts, prompt)
-        return self.view(replace(session, notice=None))
+        return self._answering(replace(session, notice=None))
 
     def _ask(self, act: Act, session: Session, dials: Dials) -> View:
         """A question put differently, and the answer to it."""
         self._check_quiet(session)
-        drafts = self.lab.chat.edit_prompt(
-            _id(session), act.turn, act.text, dials.sampling, dials.voice, dials.strength
-        )
+        turn = _turn(self._open(session), act)
+        drafts = self.lab.chat.edit_prompt(_id(session), turn.id, act.text, dials.sampling, dials.voice, dials.strength)
         self._begin(_id(session), drafts)
-        return self.view(replace(session, notice=None))
+        return self._answering(replace(session, notice=None))
 
     def _load_pack(self, session: Session) -> View:
         count = len(self.lab.demonstrations.load_pack(STARTER))
@@ -240,7 +244,7 @@ class ChatHandlers:
     def _teach(self, act: Act, session: Session) -> View:
         """Ratings, versions, and answers kept as demonstrations."""
         chat, conversation_id = self.lab.chat, _id(session)
-        turn = self._open(session).turns[act.turn]
+        turn = _turn(self._open(session), act)
         match act.do:
             case "like" | "dislike":
                 liked = act.do == "like"
@@ -271,6 +275,12 @@ def _id(session: Session) -> int:
     if session.conversation is None:
         raise InputError("There is no conversation yet.", "Say something first.")
     return session.conversation
+
+
+def _turn(conversation: Conversation, act: Act) -> Turn:
+    if not 0 <= act.turn < len(conversation.turns):
+        raise InputError("That message is not in this conversation.", "Reload the page.")
+    return conversation.turns[act.turn]
 
 
 def _only_live(value: str) -> View:
