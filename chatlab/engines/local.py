@@ -17,7 +17,7 @@ from chatlab.records import StopReason
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from chatlab.engines.network import Reading
+    from chatlab.engines.reading import Reading
     from chatlab.engines.residents import Resident, Residents
     from chatlab.models.base import Base
 
@@ -26,9 +26,6 @@ LENGTH: StopReason = "length"
 
 SMALL = 64_000_000
 """Parameters up to which a token costs more in calls than in arithmetic, so that a second core only adds waiting."""
-
-BLOCK = 128
-"""Prompt tokens that are read at a time: closing a reply has to wait for no more than that."""
 
 
 class LocalEngine:
@@ -119,12 +116,13 @@ class LocalEngine:
     def _draw(self, prompt: Sequence[int], sampling: Sampling, resident: Resident) -> Generator[int, None, None]:
         """Token after token, without end."""
         from chatlab.engines.draw import Dice
-        from chatlab.engines.network import Reading
+        from chatlab.engines.reading import BLOCK
 
-        reading, dice = Reading(resident.model), Dice(sampling)
+        dice = Dice(sampling)
+        reading = resident.network.begin(prompt, min(self.context, len(prompt) + sampling.max_tokens))
         with self._threads.reply():
-            for start in range(0, len(prompt), BLOCK):
-                scores = self._read(reading, prompt[start : start + BLOCK])
+            while reading.position < len(prompt):
+                scores = self._read(reading, prompt[reading.position : reading.position + BLOCK])
             while True:
                 yield (token := dice.draw(scores))
                 scores = self._read(reading, [token])

@@ -1,15 +1,14 @@
-"""A base model opened for reading: token ids in, scores of the next token out."""
+"""A base model's weights in memory, and models that share them."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
 from chatlab.errors import BaseRefused
@@ -48,19 +47,3 @@ def twin(model: PreTrainedModel) -> PreTrainedModel:
     if head is not None and head.weight is words.weight:  # an adapter on the one must not change both
         head.weight = nn.Parameter(words.weight.data, requires_grad=False)
     return copied
-
-
-class Reading:
-    """What a network has read so far of one reply: its keys and values, which belong to that network alone."""
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        self._model = model
-        self._cache = DynamicCache(config=model.config)
-
-    def read(self, ids: Sequence[int]) -> Tensor:
-        """Read on, and give the scores (V,) of the token after the last."""
-        with torch.inference_mode():  # never held across a yield: the mode would leak into the caller's thread
-            out = self._model(input_ids=torch.tensor([ids]), past_key_values=self._cache, use_cache=True,
-                              logits_to_keep=1)
-            scores: Tensor = out.logits[0, -1]
-            return scores

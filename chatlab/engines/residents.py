@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from safetensors.torch import load
@@ -18,7 +18,9 @@ from transformers import PreTrainedModel
 
 from chatlab.engines.base import Voice
 from chatlab.engines.folder import AdapterFiles, Stamp, read_adapter, stamp
+from chatlab.engines.llama import agrees, plain
 from chatlab.engines.network import twin
+from chatlab.engines.reading import AnyNetwork, LlamaNetwork, Network
 from chatlab.errors import AdapterDamaged, EngineError
 from chatlab.papers import AGAIN
 
@@ -26,7 +28,7 @@ MERGED = 1 << 30
 """Bytes of a base up to which an adapter is added into copies of the matrices that it changes; such a voice speaks as
 fast as the base. A larger base is shared whole, and the adapter computed beside it."""
 
-MEMORY = 1 << 30
+MEMORY = 1 << 29
 """Bytes that resident voices may take together, the base not counted. The last used one always stays."""
 
 Key = tuple[Path, Stamp, float]
@@ -36,7 +38,7 @@ Key = tuple[Path, Stamp, float]
 class Resident:
     """A voice ready to speak."""
 
-    model: PreTrainedModel
+    network: Network
     sha256: str = ""
     """Of the adapter weights in it."""
     bytes: int = 0
@@ -47,7 +49,9 @@ class Residents:
     """Voices by adapter and strength, the least used dropped first. A reply holds on to its own, dropped or not."""
 
     def __init__(self, base: PreTrainedModel, fingerprint: str, memory: int = MEMORY) -> None:
-        self._base = Resident(model=base)
+        self._model = base
+        self._small_llama = plain(base) and agrees(base)
+        self._base = Resident(network=self._network(base))
         self._fingerprint = fingerprint
         self._memory = memory
         self._voices: OrderedDict[Key, Resident] = OrderedDict()
@@ -88,8 +92,11 @@ class Residents:
 
     def _make(self, folder: Path, strength: float) -> Resident:
         files = read_adapter(folder, self._fingerprint)
-        model = with_adapter(self._base.model, files, strength)
-        return Resident(model=model, sha256=files.sha256, bytes=own_bytes(model, self._base.model))
+        model = with_adapter(self._model, files, strength)
+        return Resident(network=self._network(model), sha256=files.sha256, bytes=own_bytes(model, self._model))
+
+    def _network(self, model: PreTrainedModel) -> Network:
+        return LlamaNetwork(model) if self._small_llama and plain(model) else AnyNetwork(model)
 
 
 def with_adapter(base: PreTrainedModel, files: AdapterFiles, strength: float) -> PreTrainedModel:
@@ -100,16 +107,20 @@ def with_adapter(base: PreTrainedModel, files: AdapterFiles, strength: float) ->
         voice = twin(base)
         model = get_peft_model(voice, config, low_cpu_mem_usage=True)
         found: Any = set_peft_model_state_dict(model, tensors, low_cpu_mem_usage=True)
+        _check(files, tensors, found.unexpected_keys, model)
+        _build_in(model, strength, merge=bytes_of(base) <= MERGED)
     except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
         raise AdapterDamaged(f"Adapter {files.folder.name!r} does not fit the base: {error}.", AGAIN) from error
-    _check(files, tensors, found.unexpected_keys, model)
+    return voice.eval().requires_grad_(False)
+
+
+def _build_in(model: PeftModel, strength: float, merge: bool) -> None:
     for layer in model.modules():
         if isinstance(layer, LoraLayer):
             layer.scale_layer(strength)
-    if bytes_of(base) <= MERGED:
+    if merge:
         # "safe" makes new matrices; the other way would add the adapter into the base's own
         model.merge_and_unload(safe_merge=True)
-    return voice.eval().requires_grad_(False)
 
 
 def bytes_of(model: nn.Module) -> int:
