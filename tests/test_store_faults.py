@@ -86,6 +86,21 @@ def test_after_a_failed_sync_no_change_is_taken_until_the_store_is_opened_again(
         store.demonstrations.add(said("again"))
 
 
+def test_a_snapshot_that_could_not_be_renamed_leaves_the_last_one_in_its_place(tmp_path: Path) -> None:
+    disk = FailingDisk(NEVER, errno.EIO, only="replace")
+    store = Store.open(tmp_path, disk=disk)
+    store.demonstrations.add(said("one"))
+    store.compact()
+    store.demonstrations.add(said("two"))
+    disk.left = 2
+    store.compact()
+    assert Files(tmp_path).snapshot.exists()
+    assert any("would not write a new snapshot" in warning for warning in store.warnings)
+    store.demonstrations.add(said("three"))
+    store.close()
+    assert list(kept_in(tmp_path).values()) == ["one", "two", "three"]
+
+
 def test_a_store_on_a_full_disk_opens_for_reading(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         store.demonstrations.add(said("here"))
@@ -174,6 +189,15 @@ def test_a_journal_with_any_byte_damaged_loses_at_most_one_change_and_says_so(li
         with Store.open(folder, disk=SwiftDisk()) as store:
             assert not store.warnings, "said once"
     print(f"{len(data)} flipped bits in the journal")
+
+
+def test_two_lines_of_the_journal_that_became_one_are_both_read(lived_in, memory: Path) -> None:
+    dead, states = lived_in
+    data = Files(dead).journal.read_bytes()
+    for place in (place for place, byte in enumerate(data) if byte == ord("\n")):
+        folder = copied(dead, memory / "joined")
+        Files(folder).journal.write_bytes(data[:place] + b"\x0b" + data[place + 1 :])
+        assert kept_in(folder) == states[-1]
 
 
 def test_a_snapshot_with_any_byte_damaged_loses_nothing(lived_in, memory: Path) -> None:

@@ -147,3 +147,11 @@ def test_many_threads_share_a_store(tmp_path: Path) -> None:
         assert [store.state.get(f"thread {name}") for name in range(6)] == [29] * 6
     assert kept_in(tmp_path) == before
     assert len(before) == 120
+
+
+def test_a_store_may_be_closed_by_another_thread_than_opened_it(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    closing = threading.Thread(target=store.close)
+    closing.start()
+    closing.join()
+    Store.open(tmp_path).close()

@@ -143,7 +143,7 @@ def _plainly(what: str) -> Iterator[None]:
 
 
 def _locked(files: Files, address: str) -> FileLock:
-    lock = FileLock(files.lock)
+    lock = FileLock(files.lock, thread_local=False)  # the process holds it, whichever thread opens or closes
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
