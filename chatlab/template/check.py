@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from chatlab.errors import TemplateRefused
 from chatlab.records import Message
 
 if TYPE_CHECKING:
@@ -22,13 +23,13 @@ HARD = (
 
 def problems(template: Template) -> Iterator[str]:
     """What would go wrong, in plain words."""
-    for answer in (PLAIN, *HARD, _look_alikes(template)):
+    look_alikes = "Typed, not meant: " + " ".join(template.control_tokens)
+    for answer in (PLAIN, *HARD, look_alikes):
         for messages in _conversations(answer):
-            yield from _problems(template, messages)
-
-
-def _look_alikes(template: Template) -> str:
-    return "Typed, not meant: " + " ".join(template.control_tokens)
+            try:
+                yield from _problems(template, messages, can_be_said=answer != look_alikes)
+            except TemplateRefused as refusal:
+                yield str(refusal)
 
 
 def _conversations(answer: str) -> Iterator[list[Message]]:
@@ -38,7 +39,7 @@ def _conversations(answer: str) -> Iterator[list[Message]]:
     yield [Message(role="system", content="Be exact."), user, said, user, said]
 
 
-def _problems(template: Template, messages: Sequence[Message]) -> Iterator[str]:
+def _problems(template: Template, messages: Sequence[Message], can_be_said: bool) -> Iterator[str]:
     sequences = template.encode(messages)
     turns = [k for k, m in enumerate(messages) if m.role == "assistant"]
     answers = [answer for one in sequences for answer in _answers(one)]
@@ -52,7 +53,7 @@ def _problems(template: Template, messages: Sequence[Message]) -> Iterator[str]:
         if template.is_control(learned[:-1]):
             yield "A control token that somebody typed would be learned as one."
         text = template.text(learned[:-1])
-        if text.strip() != messages[turn].content.strip():
+        if can_be_said and text.strip() != messages[turn].content.strip():
             yield f"The tokenizer cannot say an answer back: {messages[turn].content!r} becomes {text!r}."
 
 

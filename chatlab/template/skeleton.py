@@ -62,43 +62,40 @@ class Skeletons:
     def __init__(self, source: str, variables: Mapping[str, Any], date: Any) -> None:
         self._sandbox = Sandbox(source, date)
         self._variables = dict(variables)
-        self._kept: dict[tuple[Role, ...], tuple[Part, ...]] = {}
+        self._kept: dict[tuple[tuple[Role, ...], bool], tuple[Part, ...]] = {}
         self._in_parts = False
         self._in_parts = self._wants_parts()
         self.folds_system = self._folds_system()
 
-    def of(self, roles: Sequence[Role]) -> tuple[Part, ...]:
-        """The template's words and holes for these roles, in order."""
-        key = tuple(roles)
+    def of(self, roles: Sequence[Role], asks: bool = False) -> tuple[Part, ...]:
+        """The template's words and holes for these roles, in order; with `asks`, also its request for an answer."""
+        key = (tuple(roles), asks)
         if key not in self._kept:
             if len(self._kept) >= KEPT:
                 self._kept.clear()
-            self._kept[key] = self._make(key)
+            self._kept[key] = self._make(*key)
         return self._kept[key]
 
-    def request(self, roles: Sequence[Role]) -> str:
-        """The template's words after the last hole when it is told to ask for an answer."""
-        return _split(self._render(roles, asks=True))[0][-1]
-
-    def _make(self, roles: tuple[Role, ...]) -> tuple[Part, ...]:
-        texts, marks = _split(self._render(roles))
-        lefts, rights = self._trims(roles, texts)
+    def _make(self, roles: tuple[Role, ...], asks: bool) -> tuple[Part, ...]:
+        texts, marks = _split(self._render(roles, asks))
+        lefts, rights = self._trims(roles, asks, texts)
         parts: list[Part] = [texts[0]]
         for k, (index, quoted) in enumerate(marks):
             trim = Trim() if quoted else Trim(lefts[k], rights[k])
             parts += [Hole(index, trim, quoted), texts[k + 1]]
-        _refuse_lost(roles, [index for index, _ in marks])
         return tuple(p for p in parts if p != "")
 
-    def _trims(self, roles: tuple[Role, ...], texts: Sequence[str]) -> tuple[list[str | None], list[str | None]]:
+    def _trims(
+        self, roles: tuple[Role, ...], asks: bool, texts: Sequence[str]
+    ) -> tuple[list[str | None], list[str | None]]:
         """What is stripped left and right of each hole, seen by giving the template contents padded on that side."""
-        padded = _split(self._render(roles, before=_PAD))[0]
+        padded = _split(self._render(roles, asks, before=_PAD))[0]
         lefts = [_stripped(p.removeprefix(t), _PAD.lstrip("\n")) for p, t in zip(padded, texts, strict=True)][:-1]
-        padded = _split(self._render(roles, after=_PAD))[0]
+        padded = _split(self._render(roles, asks, after=_PAD))[0]
         rights = [_stripped(p.removesuffix(t), _PAD.rstrip("\n")) for p, t in zip(padded, texts, strict=True)][1:]
         return lefts, rights
 
-    def _render(self, roles: Sequence[Role], before: str = "", after: str = "", asks: bool = False) -> str:
+    def _render(self, roles: Sequence[Role], asks: bool, before: str = "", after: str = "") -> str:
         marks = (f'{before}{_OPEN}{i}"{_CLOSE}{after}' for i in range(len(roles)))
         messages = [{"role": r, "content": self._content(m)} for r, m in zip(roles, marks, strict=True)]
         return self._sandbox.render(messages=messages, add_generation_prompt=asks, **self._variables)
@@ -109,13 +106,13 @@ class Skeletons:
     def _wants_parts(self) -> bool:
         """Templates of models that see images take a list of pieces, and write nothing for a plain text."""
         try:
-            text = self._render(("user",), asks=True)
+            text = self._render(("user",), True)
         except TemplateRefused:
             text = ""
         if _HOLE.search(text):
             return False
         self._in_parts = True
-        if not _HOLE.search(self._render(("user",), asks=True)):
+        if not _HOLE.search(self._render(("user",), True)):
             raise TemplateRefused(
                 "The chat template leaves out what the user says.",
                 "Choose a model whose template takes plain conversations.",
@@ -124,7 +121,7 @@ class Skeletons:
 
     def _folds_system(self) -> bool:
         try:
-            return not any(h[1] == "0" for h in _HOLE.finditer(self._render(("system", "user"), asks=True)))
+            return not any(h[1] == "0" for h in _HOLE.finditer(self._render(("system", "user"), True)))
         except TemplateRefused:
             return True
 
@@ -144,13 +141,3 @@ def _split(text: str) -> tuple[list[str], list[tuple[int, bool]]]:
 def _stripped(kept: str, without_newlines: str) -> str | None:
     """What was stripped from a pad of which this is left."""
     return {"": "", without_newlines: "\n"}.get(kept)
-
-
-def _refuse_lost(roles: Sequence[Role], found: Sequence[int]) -> None:
-    for index, role in enumerate(roles):
-        times = found.count(index)
-        if times == 0 or (role == "assistant" and times > 1):
-            raise TemplateRefused(
-                f"The chat template {'leaves out' if times == 0 else 'repeats'} what a {role} message says.",
-                "Choose a model whose template takes plain conversations.",
-            )

@@ -50,13 +50,10 @@ class Speller:
     def text(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
-    def first_control(self, text: str) -> tuple[int, int] | None:
-        """Where in a template's text the first control token ends, and its id."""
-        found = [(text.find(t), -len(t), t) for t in self.control if t in text]
-        if not found:
-            return None
-        start, _, token = min(found)
-        return start + len(token), self.control[token]
+    def first_control(self, text: str) -> int | None:
+        """Where in a template's words the first control token ends."""
+        found = min(((text.find(token), -len(token)) for token in self.control if token in text), default=None)
+        return None if found is None else found[0] - found[1]
 
     def _encode(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
@@ -77,6 +74,8 @@ class Speller:
                 continue
             if not exact or self.text(context + ids) == self.text(context) + atom:
                 return ids
+            if anchor == near and self.text(ids) == atom:
+                return ids  # SentencePiece puts a space after a control token, and drops the first of a text
         return alone
 
     def _controls(self, ids: Sequence[int]) -> list[int]:

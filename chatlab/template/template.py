@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date as Date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from chatlab.errors import EmptyAnswer, TemplateRefused
 from chatlab.records import Message
 from chatlab.template.check import problems
 from chatlab.template.picture import Span, spans
-from chatlab.template.skeleton import ROLES, Hole, Part, Skeletons
-from chatlab.template.spelling import Said, Speller
+from chatlab.template.skeleton import Skeletons
+from chatlab.template.spelling import Speller
+from chatlab.template.walk import Piece, Walk
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -27,6 +28,9 @@ IGNORED = -100
 
 PINNED_DATE = Date(2024, 7, 26)
 """What templates that write today's date are told, in training and in chat. Llama's own default."""
+
+PINNED = {"tools": None, "documents": None, "enable_thinking": False, "thinking": False}
+"""What every rendering is given beside the messages, in training and in chat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,25 +47,12 @@ class Encoded:
         return sum(label != IGNORED for label in self.labels)
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A stretch of a conversation that is spelt as one: all of it an answer with its end, or none of it."""
-
-    said: tuple[Said, ...]
-    answer: bool = False
-    end: int | None = None
-    """Id put after it, where the template itself writes no end."""
-
-    @property
-    def text(self) -> str:
-        return "".join(s.text for s in self.said)
-
-
 class Template:
     """A tokenizer's chat template, or another given as `source`.
 
-    `system` is put before conversations that bring no system message. Raises TemplateRefused if the template cannot
-    be rendered, leaves out what is said, or gives an answer no end.
+    `system` is put before conversations that bring no system message; `stop_ids` are ends that the model knows
+    besides those found here. Raises TemplateRefused if the template cannot be rendered, leaves out what is said, or
+    gives an answer no end.
     """
 
     def __init__(
@@ -75,17 +66,26 @@ class Template:
     ) -> None:
         self.source = source if source is not None else _own_source(tokenizer)
         self.sha256 = hashlib.sha256(self.source.encode()).hexdigest()
-        self._system = system
-        special = {k: str(v) for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}
-        self._skeletons = Skeletons(self.source, _variables(special), date)
+        special = {name: str(text) for name, text in tokenizer.special_tokens_map.items() if isinstance(text, str)}
         self._speller = Speller(tokenizer.backend_tokenizer, _control(tokenizer, self.source))
+        self._walk = Walk(Skeletons(self.source, PINNED | special, date), self._speller.first_control, system)
         self._eos: int | None = tokenizer.eos_token_id
-        self._lead = self._find_lead()
-        self.stop_ids = frozenset(self._find_ends()) | frozenset(stop_ids) | {i for i in [self._eos] if i is not None}
+        self.stop_ids = frozenset([*self._ends(), *stop_ids, *([] if self._eos is None else [self._eos])])
+        """Where a reply stops: the ends that training teaches, and the model's own."""
+
+    @property
+    def lead(self) -> str:
+        """White space that the template itself puts before an answer: a reply begins with it, its content does not."""
+        return self._walk.lead
+
+    @property
+    def control_tokens(self) -> tuple[str, ...]:
+        """Texts that are tokens when the template writes them, and plain words when a person does."""
+        return tuple(self._speller.control)
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """What chat asks with: the conversation up to where the answer begins."""
-        return self._spell(self._pieces(messages))
+        return self._spell(self._walk.prompt(messages))
 
     def encode(self, messages: Sequence[Message], mask: bool = True) -> list[Encoded]:
         """Training sequences in which every answer is learned once: one if the template lets it, else one an answer.
@@ -98,7 +98,7 @@ class Template:
         for turn, message in enumerate(messages):
             if message.role != "assistant":
                 continue
-            prompt, answer = self._turn(messages, turn)
+            prompt, answer = self._turn(messages[: turn + 1])
             if not sequences or prompt[: len(sequences[-1][0])] != sequences[-1][0]:
                 sequences.append(([], []))
             ids, labels = sequences[-1]
@@ -118,11 +118,6 @@ class Template:
         """What is wrong with this template on this tokenizer, in plain words; nothing, if it can be trusted."""
         return list(dict.fromkeys(problems(self)))
 
-    @property
-    def control_tokens(self) -> tuple[str, ...]:
-        """Texts that are tokens when the template writes them, and plain words when a person does."""
-        return tuple(self._speller.control)
-
     def is_control(self, ids: Sequence[int]) -> bool:
         """Whether any of these ids steers the model."""
         return not self._speller.control_ids.isdisjoint(ids)
@@ -131,99 +126,33 @@ class Template:
         """The ids as text, control tokens shown."""
         return self._speller.text(ids)
 
-    def _turn(self, messages: Sequence[Message], turn: int) -> tuple[list[int], list[int]]:
-        """Ids of what is read before an answer, and of the answer with its end."""
-        pieces = self._pieces(messages[:turn])
-        answer = self._answer(messages[: turn + 1])
-        return self._spell(pieces), self._spell([answer], pieces[-1].text)
+    def _turn(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
+        """Ids of what is read before the last answer, and of that answer with its end."""
+        pieces = self._walk.prompt(messages[:-1])
+        answer = self._walk.answer(messages)
+        ids = self._spell([answer], pieces[-1].text)
+        if not answer.ended:
+            ids += [] if self._eos is None else [self._eos]
+        return self._spell(pieces), ids
 
     def _spell(self, pieces: Sequence[Piece], before: str = "") -> list[int]:
         ids: list[int] = []
         for piece in pieces:
             ids += self._speller.spell(before, piece.said, exact=piece.answer)
-            ids += [] if piece.end is None else [piece.end]
             before = piece.text
         return ids
 
-    def _pieces(self, messages: Sequence[Message]) -> list[Piece]:
-        """The prompt of the next answer. The last piece ends where that answer begins."""
-        messages = self._arranged(messages)
-        parts = list(self._skeletons.of([*(m.role for m in messages), "assistant"]))
-        pieces: list[Piece] = []
-        read: list[Said] = []
-        while parts:
-            part = parts.pop(0)
-            if isinstance(part, str):
-                read.append(Said(part, content=False))
-            elif part.index == len(messages):
-                break
-            elif messages[part.index].role != "assistant":
-                read.append(Said(part.fill(messages[part.index].content), content=True))
-            else:
-                pieces.append(self._read(read))
-                pieces.append(self._history(part.fill(messages[part.index].content), parts))
-                read = []
-        return [*pieces, self._read(read)]
-
-    def _read(self, said: Sequence[Said]) -> Piece:
-        """What stands before an answer, less the white space that the answer itself brings."""
-        if self._lead and said and not said[-1].content:
-            said = [*said[:-1], Said(said[-1].text.removesuffix(self._lead), content=False)]
-        return Piece(tuple(said))
-
-    def _history(self, content: str, parts: list[Part]) -> Piece:
-        """An earlier answer up to its end, which is taken from the parts that follow."""
-        said = (Said(self._lead, content=False), Said(content, content=True))
-        if not parts or isinstance(parts[0], Hole) or (end := self._speller.first_control(parts[0])) is None:
-            return Piece(said, answer=True)
-        tail, parts[0] = parts[0][: end[0]], parts[0][end[0] :]
-        return Piece((*said, Said(tail, content=False)), answer=True)
-
-    def _answer(self, messages: Sequence[Message]) -> Piece:
-        """The last message with the end that the template gives it when nothing follows."""
-        messages = self._arranged(messages)
-        parts = self._skeletons.of([m.role for m in messages])
-        place = next(k for k, p in enumerate(parts) if isinstance(p, Hole) and p.index == len(messages) - 1)
-        hole, tail = parts[place], "".join(p for p in parts[place + 1 :] if isinstance(p, str))
-        assert isinstance(hole, Hole)
-        said = (Said(self._lead, content=False), Said(hole.fill(messages[-1].content), content=True))
-        if (end := self._speller.first_control(tail)) is None:
-            return Piece(said, answer=True, end=self._eos)
-        return Piece((*said, Said(tail[: end[0]], content=False)), answer=True)
-
-    def _arranged(self, messages: Sequence[Message]) -> list[Message]:
-        """With the default system message, and system words said by the user where the template has no place for them."""
-        for message in messages:
-            if message.role not in ROLES:
-                raise TemplateRefused(f"There is no role {message.role!r}.", f"Roles are {', '.join(ROLES)}.")
-        if self._system and not any(m.role == "system" for m in messages):
-            messages = [Message(role="system", content=self._system), *messages]
-        return _folded(messages) if self._skeletons.folds_system else list(messages)
-
-    def _find_lead(self) -> str:
-        """White space that the template puts between its request for an answer and the answer.
-
-        It is learned as part of the answer: after `[/INST]` a model says ` Hello`, one token. Where the template
-        requests otherwise than it writes an answer (an open `<think>`, a channel still to name), the prompt follows
-        what it writes.
-        """
-        before = self._skeletons.of(("user", "assistant"))[-3:]
-        text = next((p for p in reversed(before[:-1]) if isinstance(p, str)), "")
-        gap = text.removeprefix(self._skeletons.request(("user",)))
-        return gap if not gap.strip() else text[len(text.rstrip(" ")) :]
-
-    def _find_ends(self) -> Iterator[int]:
+    def _ends(self) -> Iterator[int]:
         """The ids that training ends answers with."""
-        words = Message(role="user", content="x")
-        answer = Message(role="assistant", content="x")
-        for messages in ([words, answer], [words, answer, words, answer]):
-            ids = self._spell([self._answer(messages)])
-            if not self.is_control(ids[-1:]):
+        turn = [Message(role="user", content="x"), Message(role="assistant", content="x")]
+        for messages in (turn, turn + turn):
+            last = self._turn(messages)[1][-1]
+            if not self.is_control([last]):
                 raise TemplateRefused(
                     "The chat template gives an answer no end, and the tokenizer has no end token to put there.",
                     "A model trained so would never stop. Choose one with an end-of-turn token.",
                 )
-            yield ids[-1]
+            yield last
 
 
 def _own_source(tokenizer: PreTrainedTokenizerFast) -> str:
@@ -237,30 +166,11 @@ def _own_source(tokenizer: PreTrainedTokenizerFast) -> str:
     return str(source)
 
 
-def _variables(special: Mapping[str, str]) -> dict[str, Any]:
-    """What a template is given beside the messages: the same in training and chat, and no thinking aloud."""
-    return {"tools": None, "documents": None, "enable_thinking": False, "thinking": False, **special}
-
-
 def _control(tokenizer: PreTrainedTokenizerFast, source: str) -> Iterator[str]:
     """Added tokens that steer: the special ones, and those that the template writes."""
     for token in tokenizer.added_tokens_decoder.values():
         if token.special or (token.content in source and not token.content.isspace()):
             yield token.content
-
-
-def _folded(messages: Sequence[Message]) -> list[Message]:
-    folded: list[Message] = []
-    system = ""
-    for message in messages:
-        if message.role == "system":
-            system += message.content + "\n\n"
-        elif message.role == "user" and system:
-            folded.append(replace(message, content=system + message.content))
-            system = ""
-        else:
-            folded.append(message)
-    return folded
 
 
 def _refuse_empty(messages: Sequence[Message]) -> None:

@@ -1,0 +1,160 @@
+"""The one walk: messages to pieces, cut before and after every answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from chatlab.errors import TemplateRefused
+from chatlab.records import Message
+from chatlab.template.skeleton import ROLES, Hole, Part, Skeletons
+from chatlab.template.spelling import Said
+
+_THINKING = re.compile(r"<(think|thinking|thought|reasoning)>(?!.*</\1>)", re.DOTALL)
+
+FindEnd = Callable[[str], int | None]
+"""Where in a template's words its first control token ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of a conversation that is spelt as one: an answer with its end, or what is read between answers."""
+
+    said: tuple[Said, ...]
+    answer: bool = False
+    ended: bool = True
+    """False for a last answer to which the template writes no end token."""
+
+    @property
+    def text(self) -> str:
+        return "".join(s.text for s in self.said)
+
+
+class Walk:
+    """Cuts what a template makes of messages. `system` is put before conversations that bring no system message."""
+
+    def __init__(self, skeletons: Skeletons, find_end: FindEnd, system: str = "") -> None:
+        self._skeletons = skeletons
+        self._find_end = find_end
+        self._system = system
+        self._asks, self.lead = self._request()
+
+    def prompt(self, messages: Sequence[Message]) -> list[Piece]:
+        """The conversation up to where the next answer begins."""
+        messages = self._arranged(messages)
+        roles = [m.role for m in messages]
+        parts = list(self._skeletons.of(roles, True) if self._asks else self._skeletons.of([*roles, "assistant"]))
+        _refuse_lost(roles, parts)
+        pieces: list[Piece] = []
+        read: list[Said] = []
+        while parts:
+            part = parts.pop(0)
+            if isinstance(part, str):
+                read.append(Said(part, content=False))
+            elif part.index == len(messages):
+                break
+            elif roles[part.index] != "assistant":
+                read.append(Said(part.fill(messages[part.index].content), content=True))
+            else:
+                pieces += [self._read(read), self._earlier(part.fill(messages[part.index].content), parts)]
+                read = []
+        return [*pieces, self._read(read)]
+
+    def answer(self, messages: Sequence[Message]) -> Piece:
+        """The last message, with the end that the template gives it when nothing follows."""
+        messages = self._arranged(messages)
+        parts = self._skeletons.of([m.role for m in messages])
+        place = next((k for k, p in enumerate(parts) if isinstance(p, Hole) and p.index == len(messages) - 1), None)
+        if place is None:
+            raise _lost("assistant", 0)
+        tail = "".join(p for p in parts[place + 1 :] if isinstance(p, str))
+        return self._ended(_fill(parts[place], messages[-1].content), tail)
+
+    def _read(self, said: Sequence[Said]) -> Piece:
+        """What stands before an answer, less the white space that the answer itself brings."""
+        if self.lead and said and not said[-1].content:
+            said = [*said[:-1], Said(said[-1].text.removesuffix(self.lead), content=False)]
+        return Piece(tuple(said))
+
+    def _earlier(self, content: str, parts: list[Part]) -> Piece:
+        """An answer in the middle, with its end taken from the words that follow it in `parts`."""
+        following = parts[0] if parts and isinstance(parts[0], str) else ""
+        piece = self._ended(content, following)
+        if piece.ended:
+            parts[0] = following[len(piece.said[-1].text) :]
+        return piece
+
+    def _ended(self, content: str, tail: str) -> Piece:
+        said = (Said(self.lead, content=False), Said(content, content=True))
+        if (end := self._find_end(tail)) is None:
+            return Piece(said, answer=True, ended=False)
+        return Piece((*said, Said(tail[:end], content=False)), answer=True)
+
+    def _arranged(self, messages: Sequence[Message]) -> list[Message]:
+        """With the default system message; where the template has no place for system words, the user says them."""
+        for message in messages:
+            if message.role not in ROLES:
+                raise TemplateRefused(f"There is no role {message.role!r}.", f"Roles are {', '.join(ROLES)}.")
+        if self._system and not any(m.role == "system" for m in messages):
+            messages = [Message(role="system", content=self._system), *messages]
+        return _folded(messages) if self._skeletons.folds_system else list(messages)
+
+    def _request(self) -> tuple[bool, str]:
+        """Whether the template's own request for an answer is the prompt, and what white space the answer brings.
+
+        That is learned as part of the answer: after `[/INST]` a model says ` Hello`, one token. Where the template's
+        request leaves the model to think aloud or to name a channel first, the prompt goes on to where the template
+        itself would write the answer.
+        """
+        request = _after_user(self._skeletons.of(("user",), True))
+        written = _after_user(self._skeletons.of(("user", "assistant")))
+        gap = written.removeprefix(request)
+        if written.startswith(request):
+            return (True, gap) if not gap.strip() else (False, _trailing_spaces(gap))
+        return (False, _trailing_spaces(written)) if _THINKING.search(request) else (True, "")
+
+
+def _fill(part: Part, content: str) -> str:
+    return part if isinstance(part, str) else part.fill(content)
+
+
+def _folded(messages: Iterable[Message]) -> list[Message]:
+    """With system words put before those of the next user message."""
+    folded: list[Message] = []
+    system = ""
+    for message in messages:
+        if message.role == "system":
+            system += message.content + "\n\n"
+        elif message.role == "user":
+            folded.append(replace(message, content=system + message.content))
+            system = ""
+        else:
+            folded.append(message)
+    return folded
+
+
+def _after_user(parts: Sequence[Part]) -> str:
+    """The template's words between what the user says and the next hole or the end."""
+    places = [k for k, p in enumerate(parts) if isinstance(p, Hole) and p.index == 0]
+    after = parts[places[-1] + 1 :] if places else ()
+    return after[0] if after and isinstance(after[0], str) else ""
+
+
+def _trailing_spaces(text: str) -> str:
+    return text[len(text.rstrip(" ")) :]
+
+
+def _refuse_lost(roles: Sequence[str], parts: Sequence[Part]) -> None:
+    found = [p.index for p in parts if isinstance(p, Hole)]
+    for index, role in enumerate(roles):
+        times = found.count(index)
+        if times == 0 or (role == "assistant" and times > 1):
+            raise _lost(role, times)
+
+
+def _lost(role: str, times: int) -> TemplateRefused:
+    return TemplateRefused(
+        f"The chat template {'repeats' if times else 'leaves out'} what a message of the {role} says.",
+        "Choose a model whose template takes plain conversations.",
+    )
