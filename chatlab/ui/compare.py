@@ -139,7 +139,7 @@ class CompareTab:
         if len(kept) < 2 and other is not None:
             kept = [BASE, other]
         return {
-            self.voices: gr.Dropdown(choices=names, value=kept or [BASE]),
+            self.voices: gr.Dropdown(choices=names, value=kept or [BASE], multiselect=True),
             self.rates: win_rates(self._lab.compare.tally()),
         }
 

@@ -66,16 +66,18 @@ class TrainTab:
             (run.resume, run.resumed),
             (run.live, run.gone_live),
             (run.undo, run.taken_back),
-            (run.discard, run.discarded),
             (run.really, run.thrown_away),
         ):
             done = shell.on(button.click, do=do, inputs=[run.chosen], outputs=run.shown)
             shell.refresh(shell.on(done.then, do=self.refresh, inputs=at_hand, outputs=self.shown))
+        done = shell.on(
+            run.discard.click, do=self.discarded, inputs=[run.chosen], outputs=run.shown | self.history.shown
+        )
+        shell.refresh(shell.on(done.then, do=self.plan.draw, inputs=self.plan.form.inputs, outputs=self.plan.shown))
         for trigger in (run.hear.click, run.fresh.change):
             shell.on(trigger, do=run.heard_on_unseen, inputs=[run.chosen], outputs={run.samples}, trigger_mode="once")
-        shell.on(
-            run.copy.click, do=self.copy, inputs=[run.chosen], outputs={*self.plan.form.inputs, self.plan.form.fold}
-        )
+        filled = {*self.plan.form.inputs, self.plan.form.fold}
+        self.plan.redraw(shell, shell.on(run.copy.click, do=self.copy, inputs=[run.chosen], outputs=filled))
 
     def _wire_history(self, shell: Shell, at_hand: list[Any]) -> None:
         run, history = self.run, self.history
@@ -117,6 +119,13 @@ class TrainTab:
     def open(self, chosen: str | None) -> Updates:
         """Show a run from the list."""
         return self.run.draw(chosen) | {self.run.chosen: chosen}
+
+    def discarded(self, chosen: str | None) -> Updates:
+        """Set the adapter of the run on show aside; or ask once more, where there is only the run to lose."""
+        adapter = self.run.adapter(chosen)
+        if adapter is None:
+            return self.run.make_sure()
+        return self.history.set_aside(adapter) | self.run.draw(chosen)
 
     def copy(self, chosen: str | None) -> Updates:
         """The settings of the run on show, into the form."""

@@ -40,8 +40,12 @@ class TrainPlan:
 
     def wire(self, shell: Shell) -> None:
         for box in self.form.inputs:
-            shell.on(box.change, do=self.draw, inputs=self.form.inputs, outputs=self.shown, trigger_mode="always_last")
-        shell.on(self.form.clear.click, do=self.form.automatic, outputs=set(self.form.inputs))
+            shell.on(box.input, do=self.draw, inputs=self.form.inputs, outputs=self.shown, trigger_mode="always_last")
+        self.redraw(shell, shell.on(self.form.clear.click, do=self.form.automatic, outputs=set(self.form.inputs)))
+
+    def redraw(self, shell: Shell, done: Any) -> None:
+        """Draw again after an event that filled the form."""
+        shell.on(done.then, do=self.draw, inputs=self.form.inputs, outputs=self.shown)
 
     @property
     def shown(self) -> set[Any]:

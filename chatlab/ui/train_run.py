@@ -214,13 +214,9 @@ class TrainRun:
         self._lab.voices.undo()
         return self.draw(chosen)
 
-    def discarded(self, chosen: str | None) -> Updates:
-        """An adapter is set aside at once, since it can be brought back; a run without one only after a second word."""
-        adapter = self.adapter(chosen)
-        if adapter is None:
-            return {self.sure: gr.Row(visible=True)}
-        self._lab.voices.remove(adapter)
-        return self.draw(chosen)
+    def make_sure(self) -> Updates:
+        """Nothing brings a run back that has been thrown away."""
+        return {self.sure: gr.Row(visible=True)}
 
     def spared(self) -> Updates:
         return {self.sure: gr.Row(visible=False)}
