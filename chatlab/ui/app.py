@@ -47,6 +47,7 @@ def build(lab: Lab, replies: Replies | None = None) -> gr.Blocks:
     header = Header(lab)
     replies = replies or Replies()
     with gr.Blocks(title="Chatlab", analytics_enabled=False, fill_width=True, fill_height=True) as page:
+        _endpoints(lab)  # before the handlers, whose names would be taken
         bar = drawing(elem_id="bar")
         bridge = Bridge("page")
         beat = gr.Timer(1.0)
@@ -57,7 +58,6 @@ def build(lab: Lab, replies: Replies | None = None) -> gr.Blocks:
         shell.on(page.load, do=header.draw, outputs=[bar])
         shell.on(beat.tick, do=header.draw, outputs=[bar], queue=False)
         shell.on(bridge.pressed, do=_open_tab, inputs=[bridge.said], outputs=[tabs])
-        _endpoints(lab)
     return page
 
 
@@ -117,6 +117,7 @@ def web(lab: Lab, settings: Settings, replies: Replies) -> FastAPI:
         show_error=False,
         max_file_size=UPLOAD_LIMIT,
         enable_monitoring=False,
+        app_kwargs={"openapi_url": None, "docs_url": None, "redoc_url": None},
         ssr_mode=False,
         theme=theme(),
         css_paths=tab_sheets(),
