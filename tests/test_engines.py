@@ -176,7 +176,7 @@ def test_an_adapter_of_another_base_is_refused(engine, made_adapters, tmp_path, 
 
 @pytest.mark.parametrize("change", [
     {"target_modules": "(a+)+$"}, {"target_modules": ["(a+)+$"]}, {"target_modules": []}, {"target_modules": None},
-    {"peft_type": "IA3"}, {"peft_type": None}, {"auto_mapping": {"parent_library": "os"}},
+    {"peft_type": "IA3"}, {"peft_type": None}, {"loftq": {"bits": 4}},
     {"megatron_config": {"a": 1}},
     {"rank_pattern": {"(a+)+$": 4}}, {"exclude_modules": ".*"}, {"use_bdlora": True}, {"layers_pattern": "(a+)+$"},
     {"trainable_token_indices": [1]}, {"target_parameters": ["x"]},

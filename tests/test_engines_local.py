@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,10 @@ from hypothesis import strategies as st  # noqa: E402
 from chatlab.engines.base import Sampling, Voice  # noqa: E402
 from chatlab.engines.draw import Dice, candidates, penalised  # noqa: E402
 from chatlab.engines.folder import read_adapter  # noqa: E402
+from chatlab.engines.llama import agrees, plain  # noqa: E402
 from chatlab.engines.local import LocalEngine  # noqa: E402
 from chatlab.engines.network import open_network, twin  # noqa: E402
+from chatlab.engines.reading import BLOCK, AnyNetwork, LlamaNetwork  # noqa: E402
 from chatlab.engines.residents import Residents, with_adapter  # noqa: E402
 from chatlab.engines.speech import BROKEN, Speech  # noqa: E402
 from chatlab.errors import AdapterDamaged, EngineError  # noqa: E402
@@ -219,6 +222,129 @@ def test_the_callers_thread_can_still_train_between_two_pieces(engine, prompt):
     assert weight.grad is not None and not torch.is_inference_mode_enabled()
 
 
+# ---- what a voice remembers of prompts ----
+
+
+def scores_of(network, prompt: list[int]) -> tuple[int, torch.Tensor]:
+    """How much of a prompt was remembered, and the scores after it."""
+    reading = network.begin(prompt, len(prompt) + 1)
+    remembered = reading.position
+    while reading.position < len(prompt):
+        scores = reading.read(prompt[reading.position : reading.position + BLOCK])
+    return remembered, scores
+
+
+@given(st.integers(1, 200), st.integers(1, 200), st.integers(0, 200))
+@settings(max_examples=30, deadline=None)
+def test_a_remembered_prompt_gives_the_same_scores_to_the_bit(network, before, after, shared):
+    draw = random.Random(before * 1000 + after)
+    earlier = draw.choices(range(5, 5000), k=before)
+    later = earlier[:shared] + draw.choices(range(5, 5000), k=after)
+    fresh, used = LlamaNetwork(network), LlamaNetwork(network)
+    scores_of(used, earlier)
+    remembered, scores = scores_of(used, later)
+    same = next((n for n, (a, b) in enumerate(zip(earlier, later, strict=False)) if a != b), min(before, len(later)))
+    assert remembered == min(same, len(later) - 1) // BLOCK * BLOCK
+    assert torch.equal(scores, scores_of(fresh, later)[1])
+
+
+def test_a_reply_does_not_disturb_what_is_remembered(network, prompt):
+    used, long = LlamaNetwork(network), [*prompt] * 30
+    reading = used.begin(long, len(long) + 50)
+    while reading.position < len(long):
+        reading.read(long[reading.position : reading.position + BLOCK])
+    for token in range(40):
+        reading.read([token + 300])
+    assert torch.equal(scores_of(used, long)[1], scores_of(LlamaNetwork(network), long)[1])
+
+
+def test_the_next_turn_says_the_same_as_in_an_engine_without_memory(engine, base, network, made_adapters, prompt):
+    from chatlab.engines.threads import Threads
+
+    turn = [*prompt] * 25
+    for voice in (BASE, Voice(folder=made_adapters["one"]), Voice(folder=made_adapters["two"]), BASE):
+        for length in (100, 130, 150):
+            fresh = LocalEngine(base, Residents(network, base.fingerprint), Threads(1))
+            asked = replace(GREEDY, temperature=1.0, seed=length)
+            assert said(engine, turn[:length], asked, voice) == said(fresh, turn[:length], asked, voice)
+
+
+def test_every_token_is_a_chance_to_close_even_if_it_is_no_character(engine, prompt):
+    pieces = list(engine.stream(prompt, replace(GREEDY, temperature=5.0, top_p=1.0, max_tokens=60), BASE, NEVER))
+    assert [piece.tokens for piece in pieces] == [*range(1, 61), 60]
+
+
+def test_any_architecture_is_read_when_the_small_llama_is_not_it(tmp_path):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2, "vocab_size": 300, "n_positions": 256}
+    model = GPT2LMHeadModel(GPT2Config(**sizes)).eval()
+    ids = random.Random(0).choices(range(300), k=150)
+    assert not plain(model)
+    _, scores = scores_of(AnyNetwork(model), ids)
+    with torch.inference_mode():
+        assert torch.allclose(scores, model(torch.tensor([ids])).logits[0, -1], atol=1e-5)
+
+
+@pytest.mark.parametrize("change", [
+    {"num_key_value_heads": 2}, {"tie_word_embeddings": False}, {"head_dim": 24}, {"rms_norm_eps": 0.1},
+    {"rope_parameters": {"rope_theta": 500.0, "rope_type": "default"}},
+])
+def test_the_small_llama_reads_every_shape_of_llama(change):
+    model = small_llama(**change)
+    assert plain(model) and agrees(model)
+
+
+@pytest.mark.parametrize("change", [
+    {"attention_bias": True}, {"mlp_bias": True}, {"hidden_act": "gelu"}, {"dtype": torch.bfloat16},
+    {"rope_parameters": {"rope_theta": 500.0, "rope_type": "linear", "factor": 2.0}},
+])
+def test_the_small_llama_leaves_other_kinds_to_transformers(change):
+    assert not plain(small_llama(**change))
+
+
+def test_a_llama_that_computes_something_else_is_left_to_transformers():
+    model = small_llama()
+    model.model.norm.register_forward_hook(lambda module, args, out: out * 1.5)
+    assert plain(model) and not agrees(model)
+
+
+def small_llama(dtype=torch.float32, **change):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4,
+             "intermediate_size": 96, "vocab_size": 300, "tie_word_embeddings": True}
+    return LlamaForCausalLM(LlamaConfig(**(sizes | change))).eval().to(dtype)
+
+
+# ---- cores ----
+
+
+def test_cores_are_shared_out_and_one_is_left_to_training():
+    from chatlab.engines.threads import Threads
+
+    threads = Threads(4)
+    with threads.reply():
+        assert threads.share() == 4
+        with threads.reply(), threads.reply():
+            assert threads.share() == 1
+            threads.ease(True)
+        assert threads.share() == 1
+        threads.ease(False)
+        assert threads.share() == 4
+
+
+def test_an_adapter_is_read_once_though_many_ask_at_once(base, network, made_adapters):
+    from concurrent.futures import ThreadPoolExecutor
+
+    residents = Residents(network, base.fingerprint)
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(residents.get, [Voice(folder=made_adapters["one"])] * 6))
+    assert len({id(resident) for resident in found}) == 1
+
+
 # ---- text ----
 
 TEXTS = st.text(alphabet=st.characters(codec="utf-8") | st.sampled_from("é漢字🙂🏽👩‍🚀 \n\t<|end|>"), max_size=40)
@@ -276,6 +402,17 @@ def test_a_said_token_becomes_less_likely_whichever_sign_its_score_has():
     scores = torch.tensor([2.0, -2.0, 1.0])
     assert penalised(scores, {0, 1}, 2.0).tolist() == [1.0, -4.0, 1.0]
     assert scores.tolist() == [2.0, -2.0, 1.0]
+
+
+@given(st.builds(
+    Sampling, temperature=st.floats(), top_p=st.floats(), top_k=st.integers(-5, 20), seed=st.none() | st.integers(),
+    repetition_penalty=st.floats(0.1, 10),
+))
+@settings(deadline=None)
+def test_whatever_the_dials_say_a_token_is_drawn(sampling):
+    dice = Dice(sampling)
+    for seed in range(3):
+        assert 0 <= dice.draw(torch.linspace(-30, 30, 50).roll(seed)) < 50
 
 
 def test_numbers_that_overflowed_are_an_engine_error():

@@ -40,6 +40,7 @@ class Piece:
     """A bit of a reply: new text only. The last piece of a reply, and only it, has `stop` set."""
 
     text: str
+    """Empty for a token that only begins a character; so a reply can be closed at every token."""
     tokens: int
     """Tokens drawn so far in this reply, the end token not counted."""
     sha256: str

@@ -10,6 +10,9 @@ from torch import Tensor
 from chatlab.engines.base import Sampling
 from chatlab.errors import EngineError
 
+COLD = 1e-4
+"""Temperature below which only the likeliest token has a chance that can be told from none."""
+
 _LIKELY = 128
 """Tokens among which the top-p share is looked for before all of them are sorted."""
 
@@ -33,7 +36,7 @@ class Dice:
         if not highest.isfinite():
             raise EngineError("The model's numbers overflowed.", "Lower the adapter's strength, or use another one.")
         token = int(likeliest)
-        if self._sampling.temperature > 0:
+        if self._sampling.temperature > COLD:
             token = self._at_random((scores - highest) / self._sampling.temperature)
         self._said.add(token)
         return token

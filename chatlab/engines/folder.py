@@ -27,9 +27,9 @@ MEANT = {
 _HARMLESS = {
     "peft_type", "task_type", "inference_mode", "base_model_name_or_path", "revision", "peft_version", "lora_dropout",
     "init_lora_weights", "megatron_core", "qalora_group_size", "runtime_config", "loftq_config",
-    "eva_config", "corda_config", "lora_ga_config", "ensure_weight_tying",
+    "eva_config", "corda_config", "lora_ga_config", "ensure_weight_tying", "auto_mapping",
 }
-"""Settings of training or of other programs."""
+"""Settings of training or of other programs. They are not handed on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

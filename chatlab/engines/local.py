@@ -105,8 +105,7 @@ class LocalEngine:
                     stop = END
                     break
                 tokens += 1
-                if text := speech.add(token):
-                    yield Piece(text=text, tokens=tokens, sha256=resident.sha256)
+                yield Piece(text=speech.add(token), tokens=tokens, sha256=resident.sha256)
         yield Piece(text="", tokens=tokens, sha256=resident.sha256, stop=stop)
 
     def _text(self, ids: list[int]) -> str:
