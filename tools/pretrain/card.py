@@ -43,14 +43,25 @@ def held_out_nats(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pa
 
 def own(model: PreTrainedModel) -> Llama:
     """The packed weights in the network of the recipe, which measures faster."""
-    network = Llama(Shape())
+    c = model.config
+    shape = Shape(
+        vocabulary=c.vocab_size,
+        hidden=c.hidden_size,
+        layers=c.num_hidden_layers,
+        heads=c.num_attention_heads,
+        feed_forward=c.intermediate_size,
+        context=c.max_position_embeddings,
+    )
+    network = Llama(shape)
     network.load_state_dict({name: value for name, value in model.state_dict().items() if name != "lm_head.weight"})
     return network
 
 
-def sources(model: PreTrainedModel, cache: Path, tokens: int | None) -> dict[str, dict[str, float]]:
+def sources(
+    model: PreTrainedModel, tokenizer: Tokenizer, cache: Path, tokens: int | None
+) -> dict[str, dict[str, float]]:
     """Held-out bits per byte by source: the model, its tokenizer's unigrams, gzip and xz."""
-    tokenizer, network = Tokenizer.from_file(str(cache / "tokenizer.json")), own(model)
+    network = own(model)
     table = {}
     for name, texts in measure.held_out(cache).items():
         table[name] = {
@@ -62,17 +73,24 @@ def sources(model: PreTrainedModel, cache: Path, tokens: int | None) -> dict[str
     return {name: {key: round(value, 4) for key, value in row.items()} for name, row in table.items()}
 
 
-def figures(folder: Path, cache: Path, held_out: Path, tokens: int | None) -> dict[str, Any]:
-    """All that is measured, as it goes into card.json."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    nats, count, size = held_out_nats(model, tokenizer, held_out)
+def history(cache: Path) -> dict[str, Any]:
+    """What the run's log says of how the base came about."""
     rows = curve.rows(cache / "log.jsonl")
     return {
-        "parameters": sum(weight.numel() for weight in model.parameters()),
         "tokens_seen": rows[-1]["tokens"],
         "tokens_before_cool_down": max(row["tokens"] for row in rows if not row["cool_down"]),
         "shares": {phase: mix.shares(RECIPE, phase) for phase in ("stable", "cool_down")},
+        "curve": rows,
+    }
+
+
+def figures(folder: Path, cache: Path, held_out: Path, tokens: int | None) -> dict[str, Any]:
+    """All that is measured on the packed base."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    nats, count, size = held_out_nats(model, tokenizer, held_out)
+    return {
+        "parameters": sum(weight.numel() for weight in model.parameters()),
         "files": {path.name: fingerprint(path) for path in sorted(folder.iterdir()) if PLAIN.fullmatch(path.name)},
         "held_out": {
             "file": held_out.name,
@@ -80,8 +98,7 @@ def figures(folder: Path, cache: Path, held_out: Path, tokens: int | None) -> di
             "nats_per_token": round(nats, 5),
             "bits_per_byte": round(nats * count / size / math.log(2), 4),
         },
-        "sources": sources(model, cache, tokens),
-        "curve": rows,
+        "sources": sources(model, Tokenizer.from_file(str(folder / "tokenizer.json")), cache, tokens),
         "samples": samples.drawn(model, tokenizer),
     }
 
@@ -122,8 +139,11 @@ if __name__ == "__main__":
     parser.add_argument("--cache", type=Path, default=Path(".cache/pretrain"))
     parser.add_argument("--held-out", type=Path, default=Path("chatlab/data/held_out.jsonl"))
     parser.add_argument("--tokens", type=int, help="measure on so many tokens of each source, not on all")
+    parser.add_argument("--without-log", action="store_true", help="the base is not of the run in the cache")
     given = parser.parse_args()
     card = figures(given.model, given.cache, given.held_out, given.tokens)
+    if not given.without_log:
+        card |= history(given.cache)
+        curve.draw(card["curve"], given.model / "curve.png")
     (given.model / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    curve.draw(card["curve"], given.model / "curve.png")
     fill(given.model / "README.md", {"sources": sources_table(card), "samples": samples_list(card)})

@@ -68,7 +68,7 @@ def pack(checkpoint: Path, tokenizer: Tokenizer, to: Path) -> LlamaForCausalLM:
     """Write weights (bfloat16, shards under 16 MB), configuration and tokenizer; the model as packed."""
     shape = Shape()
     found = weights(checkpoint)
-    roles.give(found["model.embed_tokens.weight"], tokenizer)
+    roles.give(found["model.embed_tokens.weight"])
     model = LlamaForCausalLM(config(shape))
     model.load_state_dict({**found, "lm_head.weight": found["model.embed_tokens.weight"]})
     model.bfloat16().eval()
