@@ -30,12 +30,13 @@ class Shelf(Generic[T]):
         self._table = table
         self._kind = kind
         self._words = words
+        self._storage = table.journal
         self._lock = table.journal.lock
         self._ids: list[int] | None = None
         self._values: dict[int, T] = {}
         self._texts: dict[int, str] | None = None
         self._unreadable: dict[int, str] = {}
-        table.journal.watch(table.name, self._changed)
+        self._storage.watch(table.name, self._changed)
 
     def add(self, value: T) -> int:
         """The new id, which no record ever had before."""
@@ -112,7 +113,7 @@ class Shelf(Generic[T]):
         return dict(self._unreadable)
 
     def _raw(self) -> dict[str, Document]:
-        return self._table.journal.read().get(self._table.name, {})
+        return self._storage.table(self._table.name)
 
     def _document(self, value: T) -> Document:
         if type(value) is not self._kind:
@@ -144,12 +145,15 @@ class Shelf(Generic[T]):
 
     def _present(self, ids: Iterable[int]) -> list[tuple[int, T]]:
         """Those that are still there and can be read. Locks each alone, so that a long list holds nobody up."""
+        known = self._values.get
         with uncollected():
-            return [(id, value) for id in ids if (value := self._readable(id)) is not None]
+            return [
+                (id, value)
+                for id in ids
+                if (value := known(id)) is not None or (value := self._readable(id)) is not None
+            ]
 
     def _readable(self, id: int) -> T | None:
-        if (value := self._values.get(id)) is not None:
-            return value
         try:
             return self.get(id)
         except (NotFound, StoreCorrupt):

@@ -13,7 +13,7 @@ from chatlab.errors import ChatlabError
 from chatlab.store.collector import uncollected
 from chatlab.store.disk import Disk, Files, as_chatlab_error
 from chatlab.store.image import Tables, seal
-from chatlab.store.journal import Changes, Contents, Journal, packed
+from chatlab.store.journal import Changes, Contents, Document, Journal, packed
 from chatlab.store.recovery import Migration, Recovery
 
 FORMAT = 1
@@ -61,6 +61,10 @@ class JournalStorage(Storage):
     def read(self) -> Tables:
         """The tables themselves, not copies: JournalTable hands out copies."""
         return dict(self._image.tables)
+
+    def table(self, name: str) -> dict[str, Document]:
+        """One table itself; its documents are replaced by changes, never altered."""
+        return self._image.tables.get(name) or {}
 
     def write(self, data: Mapping[str, Mapping[str, Mapping[str, object]]]) -> None:
         """Make the store equal to `data`. Used by TinyDB to drop tables; tables write through `commit`."""
