@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from chatlab.records import TrainSettings
-from chatlab.training import attention, lora
+from chatlab.training import attention, lora, norm
 from chatlab.training.batches import Batch
 
 WEIGHTS = "adapter_model.safetensors"
@@ -41,7 +41,8 @@ class Learner:
         self.model.train(settings.dropout > 0)
         self.decoder = causal.base_model
         self.flat = lora.flatten(self.model)
-        self.quick = lora.quicken(self.model, dtype)
+        self.groups = lora.quicken(self.model, dtype)
+        norm.quicken(self.model)
         self.begin(settings)
 
     def begin(self, settings: TrainSettings) -> None:
@@ -55,10 +56,12 @@ class Learner:
 
     def hidden(self, batch: Batch) -> Tensor:
         """What the last layer makes of each place, (N, H)."""
+        for group in self.groups:
+            group.refresh()
         device = self.accelerator.device
         result: Tensor = self.decoder(
             input_ids=batch.ids[None].to(device), position_ids=batch.positions[None].to(device), use_cache=False,
-            blocks=batch.blocks,
+            blocks=batch.blocks, dtype=self.head.dtype,
         ).last_hidden_state[0]  # fmt: skip
         return result
 

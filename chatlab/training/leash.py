@@ -52,13 +52,13 @@ class Leash:
         return [order[(step * count + i) % len(order)] for i in range(count)]
 
 
-def leash_of(learner: Learner, file: Path, start: int) -> Leash:
+def leash_of(learner: Learner, file: Path, start: int, texts: int = TEXTS) -> Leash:
     """From the cache, or written now; `start` is the token that opens a document."""
     try:
         kept = safetensors.torch.load_file(file)
         return Leash(kept["ids"].long(), kept["top"].long(), kept["chance"])
     except (OSError, SafetensorError, KeyError):
-        leash = _made(learner, start)
+        leash = _made(learner, start, texts)
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
     safetensors.torch.save_file(
@@ -69,9 +69,9 @@ def leash_of(learner: Learner, file: Path, start: int) -> Leash:
 
 
 @torch.no_grad()
-def _made(learner: Learner, start: int) -> Leash:
+def _made(learner: Learner, start: int, texts: int) -> Leash:
     with learner.asleep():
-        ids = _written(learner, start)
+        ids = _written(learner, start, texts)
         leash = Leash(ids, torch.empty(0), torch.empty(0))
         tops, chances = [], []
         for text in range(len(ids)):
@@ -82,10 +82,10 @@ def _made(learner: Learner, start: int) -> Leash:
     return Leash(ids, torch.stack(tops), torch.stack(chances))
 
 
-def _written(learner: Learner, start: int) -> Tensor:
-    """TEXTS x LEASH_TOKENS ids, sampled at temperature 1."""
+def _written(learner: Learner, start: int, texts: int) -> Tensor:
+    """(texts, LEASH_TOKENS) ids, sampled at temperature 1."""
     dice = torch.Generator().manual_seed(0)
-    said = torch.full((TEXTS, 1), start)
+    said = torch.full((texts, 1), start)
     learner.causal.set_attn_implementation("sdpa")
     try:
         out = learner.causal(said, use_cache=True)

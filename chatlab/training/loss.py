@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+LEAST = 1e-37
+"""Keeps the logarithm of a chance finite; float32 holds little less."""
+
 
 def next_token_loss(hidden: Tensor, head: Tensor, labels: Tensor) -> Tensor:
     """Sum of the cross-entropies of `labels` (L,), given the hidden states (L, H) that predict them.
@@ -35,11 +38,12 @@ class CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, hidden, head, labels):  # type: ignore[no-untyped-def]
-        logs = F.log_softmax(logits_of(hidden, head), dim=-1)
+        chance = F.softmax(logits_of(hidden, head), dim=-1)
         right = labels[:, None]
-        loss = -logs.gather(1, right).sum()
+        own = chance.gather(1, right)
+        loss = -own.clamp_min(LEAST).log().sum()
         if ctx.needs_input_grad[0]:
-            wrong = logs.exp_().scatter_add_(1, right, torch.full_like(right, -1.0, dtype=logs.dtype))
+            wrong = chance.scatter_(1, right, own - 1)
             ctx.save_for_backward((wrong.to(head.dtype) @ head).float())
         return loss
 
@@ -59,14 +63,14 @@ class Divergence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, hidden, head, top, chance):  # type: ignore[no-untyped-def]
-        logs = F.log_softmax(logits_of(hidden, head), dim=-1)
-        near = logs.gather(1, top)
-        own_rest = (1 - near.exp().sum(1, keepdim=True)).clamp_min_(1e-6)
+        own = F.softmax(logits_of(hidden, head), dim=-1)
+        near = own.gather(1, top)
+        own_rest = (1 - near.sum(1, keepdim=True)).clamp_min_(1e-6)
         rest = (1 - chance.sum(1, keepdim=True)).clamp_min_(1e-6)
-        loss = (chance * (chance.clamp_min(1e-9).log() - near)).sum() + (rest * (rest / own_rest).log()).sum()
+        loss = (chance * (chance.clamp_min(LEAST) / near.clamp_min(LEAST)).log()).sum()
+        loss += (rest * (rest / own_rest).log()).sum()
         if ctx.needs_input_grad[0]:
-            pull = near.exp() - chance
-            away = logs.exp_().mul_(1 - rest / own_rest).scatter_(1, top, pull)
+            away = own.mul_(1 - rest / own_rest).scatter_(1, top, near - chance)
             ctx.save_for_backward((away.to(head.dtype) @ head).float())
         return loss
 
