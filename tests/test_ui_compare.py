@@ -147,11 +147,11 @@ def test_the_base_and_the_live_adapter_are_chosen_at_first(tab: CompareTab, lab:
     voiced(lab, "old")
     voiced(lab, "new")
     lab.voices.go_live("old")
-    assert told(tab.refresh([BASE])[tab.voices])["value"] == [BASE, "old"]
-    assert told(tab.refresh([BASE, "new"])[tab.voices])["value"] == [BASE, "new"]
+    assert told(tab.refresh()[tab.voices])["value"] == [BASE, "old"]
+    tab.choose([BASE, "new"])
+    assert told(tab.refresh()[tab.voices])["value"] == [BASE, "new"]
     lab.voices.remove("new")
-    assert told(tab.refresh([BASE, "new"])[tab.voices])["value"] == [BASE, "old"]
-    assert told(tab.bring("old")[tab.voices])["value"] == [BASE, "old"]
+    assert told(tab.refresh()[tab.voices])["value"] == [BASE, "old"]
 
 
 def test_the_unseen_prompts_are_walked_through_and_begin_again(tab: CompareTab) -> None:

@@ -18,7 +18,8 @@ from chatlab.records import Demonstration, Message
 from chatlab.settings import Settings
 from chatlab.template import Span
 from chatlab.ui.demonstration_editor import BOXES, NEW
-from chatlab.ui.demonstrations import PAGE, DemonstrationsTab
+from chatlab.ui.demonstration_list import PAGE
+from chatlab.ui.demonstrations import DemonstrationsTab
 from chatlab.ui.markup import escaped
 from chatlab.ui.mask_picture import mask_picture
 from chatlab.ui.readiness import readiness
@@ -41,12 +42,12 @@ def tab(lab: Lab) -> DemonstrationsTab:
 
 
 def ids(tab: DemonstrationsTab, updates: dict[Any, Any]) -> list[int]:
-    return [value for _, value in told(updates[tab.rows])["choices"]]
+    return [value for _, value in told(updates[tab.list.rows])["choices"]]
 
 
 def typed(tab: DemonstrationsTab, updates: dict[Any, Any], **changed: str) -> list[Any]:
     """What the editor's boxes would send, with some of them typed over: system=, tags=, text0=, text1= ..."""
-    editor = tab._editor
+    editor = tab.editor
     texts = [told(updates[box]).get("value", "") for box in editor.boxes]
     for name, value in changed.items():
         if name.startswith("text"):
@@ -58,32 +59,32 @@ def typed(tab: DemonstrationsTab, updates: dict[Any, Any], **changed: str) -> li
 
 def test_an_empty_store_says_what_to_do_and_offers_the_packs(tab: DemonstrationsTab) -> None:
     shown = tab.refresh(None, *ALL)
-    assert "Load a starter pack" in told(shown[tab.empty])["value"]
-    assert told(shown[tab.empty])["visible"]
-    button = told(shown[tab._packs.buttons["stage"]])
+    assert "Load a starter pack" in told(shown[tab.list.empty])["value"]
+    assert told(shown[tab.list.empty])["visible"]
+    button = told(shown[tab.packs.buttons["stage"]])
     assert (button["value"], button["variant"]) == ("Load 40 demonstrations", "primary")
-    assert told(shown[tab._packs.fold])["open"]
+    assert told(shown[tab.packs.fold])["open"]
 
 
 def test_one_click_loads_a_pack_and_the_card_says_so(tab: DemonstrationsTab, lab: Lab) -> None:
-    shown = tab._loader("stage")()
+    shown = tab.loader("stage")()
     assert lab.demonstrations.counts() == {"approved": 40}
-    button = told(shown[tab._packs.buttons["stage"]])
+    button = told(shown[tab.packs.buttons["stage"]])
     assert (button["value"], button["interactive"]) == ("Loaded, all 40", False)
-    assert shown[tab._editor.selected] == ids(tab, shown)[0]
-    assert "40 approved" in shown[tab.readiness].replace("&#32;", " ")
+    assert shown[tab.editor.selected] == ids(tab, shown)[0]
+    assert "40 approved" in shown[tab.list.readiness].replace("&#32;", " ")
 
 
 def test_a_pack_that_is_partly_there_offers_the_rest(tab: DemonstrationsTab, lab: Lab) -> None:
     lab.demonstrations.delete(lab.demonstrations.load_pack("stage")[:3])
     shown = tab.refresh(None, *ALL)
-    assert told(shown[tab._packs.buttons["stage"]])["value"] == "Load the 3 that are missing"
+    assert told(shown[tab.packs.buttons["stage"]])["value"] == "Load the 3 that are missing"
 
 
 def test_opening_one_shows_its_words_beside_its_mask_picture(tab: DemonstrationsTab, lab: Lab) -> None:
     one = lab.demonstrations.write("Who goes there?", "A friend.", system="Be brief.", tags=["night"])
     shown = tab.open(one)
-    editor = tab._editor
+    editor = tab.editor
     assert told(shown[editor.boxes[0]])["value"] == "Who goes there?"
     assert told(shown[editor.boxes[1]])["value"] == "A friend."
     assert told(shown[editor.system])["value"] == "Be brief."
@@ -104,30 +105,30 @@ def test_saving_keeps_what_was_typed_and_draws_the_picture_again(tab: Demonstrat
 def test_an_answer_that_cannot_be_kept_stays_in_its_box(tab: DemonstrationsTab, lab: Lab) -> None:
     one = lab.demonstrations.write("Who goes there?", "A friend.")
     words = typed(tab, tab.open(one), text0="Halt! Who goes?", text1="  ")
-    tab._editor.remember(*words)
+    tab.editor.remember(*words)
     with pytest.raises(EmptyAnswer):
         tab.saved(*words, *ALL)
     assert lab.demonstrations.get(one).answer == "A friend."
-    assert told(tab.open(one)[tab._editor.boxes[0]])["value"] == "Halt! Who goes?"
+    assert told(tab.open(one)[tab.editor.boxes[0]])["value"] == "Halt! Who goes?"
 
 
 def test_words_not_yet_saved_outlive_another_selection_and_a_reload(tab: DemonstrationsTab, lab: Lab) -> None:
     one, two = (lab.demonstrations.write(f"Prompt {n}", f"Answer {n}") for n in (1, 2))
-    tab._editor.remember(*typed(tab, tab.open(one), text1="Half a thou"))
+    tab.editor.remember(*typed(tab, tab.open(one), text1="Half a thou"))
     tab.open(two)
     again = tab.open(one)
-    assert told(again[tab._editor.boxes[1]])["value"] == "Half a thou"
-    assert told(again[tab._editor.revert])["visible"]
-    assert told(tab.reverted(one)[tab._editor.boxes[1]])["value"] == "Answer 1"
+    assert told(again[tab.editor.boxes[1]])["value"] == "Half a thou"
+    assert told(again[tab.editor.revert])["visible"]
+    assert told(tab.reverted(one)[tab.editor.boxes[1]])["value"] == "Answer 1"
 
 
 def test_one_can_be_written_from_scratch_with_several_turns(tab: DemonstrationsTab, lab: Lab) -> None:
     shown = tab.start_writing(*ALL)
-    assert shown[tab._editor.selected] == NEW
-    longer = tab._editor.add_turn(*typed(tab, shown, text0="Hail.", text1="Well met."))
+    assert shown[tab.editor.selected] == NEW
+    longer = tab.editor.add_turn(*typed(tab, shown, text0="Hail.", text1="Well met."))
     shown |= longer
     words = typed(tab, shown, text0="Hail.", text1="Well met.", text2="How is it?", text3="It is well.", tags="new")
-    kept = tab.saved(*words, *ALL)[tab._editor.selected]
+    kept = tab.saved(*words, *ALL)[tab.editor.selected]
     messages = lab.demonstrations.get(kept).messages
     assert [m.role for m in messages] == ["user", "assistant", "user", "assistant"]
     assert messages[-1].content == "It is well."
@@ -135,15 +136,15 @@ def test_one_can_be_written_from_scratch_with_several_turns(tab: DemonstrationsT
 
 def test_a_turn_added_and_left_empty_is_not_kept(tab: DemonstrationsTab, lab: Lab) -> None:
     shown = tab.start_writing(*ALL)
-    shown |= tab._editor.add_turn(*typed(tab, shown, text0="Hail.", text1="Well met."))
-    kept = tab.saved(*typed(tab, shown, text0="Hail.", text1="Well met."), *ALL)[tab._editor.selected]
+    shown |= tab.editor.add_turn(*typed(tab, shown, text0="Hail.", text1="Well met."))
+    kept = tab.saved(*typed(tab, shown, text0="Hail.", text1="Well met."), *ALL)[tab.editor.selected]
     assert len(lab.demonstrations.get(kept).messages) == 2
 
 
 def test_a_new_one_half_written_is_there_again_later(tab: DemonstrationsTab, lab: Lab) -> None:
-    tab._editor.remember(*typed(tab, tab.start_writing(*ALL), text0="What if"))
+    tab.editor.remember(*typed(tab, tab.start_writing(*ALL), text0="What if"))
     tab.open(lab.demonstrations.write("Another", "One."))
-    assert told(tab.start_writing(*ALL)[tab._editor.boxes[0]])["value"] == "What if"
+    assert told(tab.start_writing(*ALL)[tab.editor.boxes[0]])["value"] == "What if"
 
 
 def test_a_conversation_longer_than_the_boxes_keeps_its_beginning(tab: DemonstrationsTab, lab: Lab) -> None:
@@ -159,8 +160,8 @@ def test_discarding_goes_on_to_the_next_and_can_be_undone(tab: DemonstrationsTab
     old, new = (lab.demonstrations.write(f"Prompt {n}", f"Answer {n}") for n in (1, 2))
     shown = tab.discarded(new, *ALL)
     assert lab.demonstrations.get(new).status == "discarded"
-    assert shown[tab._editor.selected] == old
-    assert told(shown[tab.undo])["value"] == f"Undo: discarded {new}"
+    assert shown[tab.editor.selected] == old
+    assert told(shown[tab.undo])["value"] == f"Undo: discarded {new}  (U)"
     tab.undone(shown[tab.undoable], *ALL)
     assert lab.demonstrations.get(new).status == "approved"
 
@@ -172,7 +173,7 @@ def test_the_waiting_queue_empties_as_it_is_decided(tab: DemonstrationsTab, lab:
     queue = ("", "", "waiting", 0)
     shown = tab.go_on(None, *queue)
     decided = []
-    while one := shown[tab._editor.selected]:
+    while one := shown[tab.editor.selected]:
         decided.append(one)
         shown = tab.approved(one, *queue)
     assert decided == waiting[::-1]
@@ -186,7 +187,7 @@ def test_a_deleted_one_comes_back_with_undo(tab: DemonstrationsTab, lab: Lab) ->
     assert lab.demonstrations.find()[1] == 0
     shown = tab.undone(shown[tab.undoable], *ALL)
     assert lab.demonstrations.get(one).answer == "Answer"
-    assert shown[tab._editor.selected] == one
+    assert shown[tab.editor.selected] == one
 
 
 def test_search_tag_and_status_narrow_the_list(tab: DemonstrationsTab, lab: Lab) -> None:
@@ -196,7 +197,7 @@ def test_search_tag_and_status_narrow_the_list(tab: DemonstrationsTab, lab: Lab)
     assert ids(tab, tab.filter("moon", "", "", None)) == [moon]
     assert ids(tab, tab.filter("", "sky", "", None)) == [sun, moon]
     assert ids(tab, tab.filter("", "", "discarded", None)) == [sun]
-    assert "Nothing matches" in told(tab.filter("mars", "", "", None)[tab.empty])["value"]
+    assert "Nothing matches" in told(tab.filter("mars", "", "", None)[tab.list.empty])["value"]
 
 
 def test_a_long_list_is_turned_page_by_page(tab: DemonstrationsTab, lab: Lab) -> None:
@@ -205,21 +206,21 @@ def test_a_long_list_is_turned_page_by_page(tab: DemonstrationsTab, lab: Lab) ->
     second = tab.turn_on("", "", "", 0)
     assert len(ids(tab, first)) == PAGE
     assert not set(ids(tab, first)) & set(ids(tab, second))
-    assert not told(first[tab.newer])["interactive"]
+    assert not told(first[tab.list.newer])["interactive"]
     last = ids(tab, first)[-1]
-    assert tab.go_on(last, *ALL)[tab._editor.selected] == ids(tab, second)[0]
+    assert tab.go_on(last, *ALL)[tab.editor.selected] == ids(tab, second)[0]
 
 
 def test_the_page_stays_within_what_is_left(tab: DemonstrationsTab, lab: Lab) -> None:
     lab.demonstrations.load_pack("stage")
-    assert tab.turn_on("", "", "", 7)[tab.page] == 1
-    assert tab.turn_back("", "", "", 0)[tab.page] == 0
+    assert tab.turn_on("", "", "", 7)[tab.list.page] == 1
+    assert tab.turn_back("", "", "", 0)[tab.list.page] == 0
 
 
 def test_one_deleted_elsewhere_leaves_the_desk(tab: DemonstrationsTab, lab: Lab) -> None:
     one = lab.demonstrations.write("Prompt", "Answer")
     lab.demonstrations.delete([one])
-    assert tab.refresh(one, *ALL)[tab._editor.selected] is None
+    assert tab.refresh(one, *ALL)[tab.editor.selected] is None
 
 
 def test_saving_with_nothing_open_says_so(tab: DemonstrationsTab) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import gradio as gr
 import pytest
 from page import built, told, voiced
 
@@ -16,7 +17,9 @@ from chatlab.lab import Lab
 from chatlab.records import BASE, Demonstration, Message, Step
 from chatlab.settings import Settings
 from chatlab.ui import run_report
+from chatlab.ui.compare import CompareTab
 from chatlab.ui.plots import forgetting_plot, loss_plot, sparkline
+from chatlab.ui.shell import Shell, drawing
 from chatlab.ui.train import TrainTab
 from chatlab.ui.verdict import verdict
 
@@ -258,6 +261,14 @@ def test_a_run_shows_the_exact_demonstrations_it_learned_from(lab: Lab, tab: Tra
     assert result is not None
     assert shown[tab.run.lineage].count("<tr>") == 40
     assert shown[tab.run.lineage].count("kept aside") == len(result.held_out) == 4
+
+
+def test_compare_opens_with_the_base_and_the_runs_adapter(lab: Lab, tab: TrainTab, finished: str) -> None:
+    with gr.Blocks() as page:
+        shell = Shell(tabs=gr.Tabs(), beat=gr.Timer(), header=drawing(), draw_header=str, load=page.load)
+    assert told(tab.comparer(shell)(finished))["selected"] == "compare"
+    compare = built(CompareTab(lab), "compare")
+    assert told(compare.refresh()[compare.voices])["value"] == [BASE, lab.training.adapter_of(finished)]
 
 
 def test_the_settings_of_a_run_are_copied_into_the_form(lab: Lab, tab: TrainTab, finished: str) -> None:

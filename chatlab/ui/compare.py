@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,9 @@ from chatlab.ui.win_rates import win_rates
 
 PACE = 0.12
 """Seconds between two drawings."""
+
+CHOSEN = "compare"
+"""Under which the store keeps who is compared."""
 
 Updates = dict[Any, Any]
 
@@ -108,32 +111,21 @@ class CompareTab:
                         outputs={self.prompt, self.place})  # fmt: skip
         asking.append(shell.on(walk.then, do=self.answered, inputs=asked, outputs=outputs, concurrency_limit=2))
         shell.on(self.stop.click, do=self.stopped, inputs=[self.round], outputs=outputs, cancels=asking)
+        shell.on(self.voices.input, do=self.choose, inputs=[self.voices])
         shell.on(self.kind.input, do=lambda: 0, outputs=[self.place])
         for button, verdict, winner in (*self._two, *self._many):
             shell.on(
                 button.click, do=self.voter(verdict, winner), inputs=[self.round], outputs=outputs | {self.rates},
                 trigger_mode="once",
             )  # fmt: skip
-        shell.on(
-            shell.items["compare"].select, do=self.refresh, inputs=[self.voices], outputs={self.voices, self.rates}
-        )
-
-    def connect(
-        self, shell: Shell, trigger: Callable[..., Any], adapter: Callable[..., str | None], inputs: list[Any]
-    ) -> None:
-        """Let a button elsewhere bring its adapter here, beside the base. `adapter` maps `inputs` to its name."""
-
-        def bring(*given: Any) -> Updates:
-            return self.bring(adapter(*given)) | {shell.tabs: shell.go("compare")}
-
-        shell.on(trigger, do=bring, inputs=inputs, outputs={self.voices, self.rates, shell.tabs})
+        shell.on(shell.items["compare"].select, do=self.refresh, outputs={self.voices, self.rates})
 
     # What the events do.
 
-    def refresh(self, chosen: list[str]) -> Updates:
-        """Who can be asked now. Whoever is chosen stays chosen; at first the base and who is live or newest."""
+    def refresh(self) -> Updates:
+        """Who can be asked now, and the votes. At first the base and who is live, or newest, are chosen."""
         names = self._lab.voices.names()
-        kept = [name for name in chosen or [] if name in names]
+        kept = [name for name in self._lab.store.state.get(CHOSEN, []) if name in names]
         live = self._lab.voices.live
         other = live if live != BASE else next(iter(names[1:]), None)
         if len(kept) < 2 and other is not None:
@@ -143,9 +135,9 @@ class CompareTab:
             self.rates: win_rates(self._lab.compare.tally()),
         }
 
-    def bring(self, adapter: str | None) -> Updates:
-        """The base beside one adapter."""
-        return self.refresh([BASE, adapter] if adapter else [BASE])
+    def choose(self, voices: list[str]) -> None:
+        """Remember who is to be compared, for the next time the tab is opened."""
+        choose(self._lab, voices)
 
     def next_prompt(self, kind: str, place: int) -> Updates:
         prompts = unseen_prompts(kind)
@@ -205,6 +197,11 @@ class CompareTab:
 
     def _idle(self) -> Updates:
         return {self.ask: gr.Button(visible=True), self.stop: gr.Button(visible=False)}
+
+
+def choose(lab: Lab, voices: Sequence[str]) -> None:
+    """Have Compare open with these voices."""
+    lab.store.state.set(CHOSEN, list(voices))
 
 
 _NOTHING = div(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
 from chatlab.lab import Lab
+from chatlab.records import BASE
+from chatlab.ui.compare import choose
 from chatlab.ui.shell import Shell
 from chatlab.ui.train_history import TrainHistory
 from chatlab.ui.train_plan import TrainPlan
@@ -70,6 +73,7 @@ class TrainTab:
         ):
             done = shell.on(button.click, do=do, inputs=[run.chosen], outputs=run.shown)
             shell.refresh(shell.on(done.then, do=self.refresh, inputs=at_hand, outputs=self.shown))
+        shell.on(run.compare.click, do=self.comparer(shell), inputs=[run.chosen], outputs=[shell.tabs])
         done = shell.on(
             run.discard.click, do=self.discarded, inputs=[run.chosen], outputs=run.shown | self.history.shown
         )
@@ -126,6 +130,16 @@ class TrainTab:
         if adapter is None:
             return self.run.make_sure()
         return self.history.set_aside(adapter) | self.run.draw(chosen)
+
+    def comparer(self, shell: Shell) -> Callable[[str | None], Any]:
+        """Opens Compare with the base and the adapter of the run on show."""
+
+        def compare(chosen: str | None) -> Any:
+            adapter = self.run.adapter(chosen)
+            choose(self._lab, [BASE, adapter] if adapter else [BASE])
+            return shell.go("compare")
+
+        return compare
 
     def copy(self, chosen: str | None) -> Updates:
         """The settings of the run on show, into the form."""
