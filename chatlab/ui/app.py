@@ -62,7 +62,7 @@ def build(lab: Lab, replies: Replies | None = None) -> gr.Blocks:
 
 
 def _fill(shell: Shell, lab: Lab, replies: Replies) -> None:
-    built = {
+    built: dict[TabName, Any] = {
         "chat": ChatTab(lab, replies),
         "demonstrations": DemonstrationsTab(lab),
         "train": TrainTab(lab),

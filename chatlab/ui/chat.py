@@ -91,6 +91,7 @@ class ChatTab:
             self.notice,
             self.system,
             self.composer,
+            self.dials[0],
             shell.tabs,
         ]
         free = {"concurrency_limit": None, "trigger_mode": "multiple"}
@@ -120,6 +121,11 @@ class ChatTab:
         self._wire_panel(shell)
 
     def _wire_panel(self, shell: Shell) -> None:
+        kept = gr.BrowserState(None, storage_key="chatlab-dials", secret="chatlab")
+        drawn = self.dials[1:]
+        shell.on(shell.load, do=dials.remembered, inputs=[kept], outputs=drawn)
+        for dial in drawn:
+            shell.on(dial.change, do=dials.kept, inputs=drawn, outputs=[kept], trigger_mode="always_last")
         shell.on(
             self.search.input,
             do=self.handlers.search,
@@ -130,14 +136,12 @@ class ChatTab:
         chosen = shell.on(self.presets.input, do=preset, inputs=[self.presets], outputs=[self.system])
         shell.on(chosen.then, do=self.handlers.set_system, inputs=[self.system, self.session])
         shell.on(self.system.blur, do=self.handlers.set_system, inputs=[self.system, self.session])
-        voice = self.dials[0]
-        shell.on(shell.load, do=self.voices, outputs=[voice])
-        shell.on(shell.items["chat"].select, do=self.voices, outputs=[voice])
+        shell.on(shell.items["chat"].select, do=self.voices, outputs=[self.dials[0]])
         shell.on(
             shell.beat.tick,
             do=self.handlers.tick,
             inputs=[self.session],
-            outputs=[self.session, self.notice],
+            outputs=self.view,
             queue=False,
         )
 

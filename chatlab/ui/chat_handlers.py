@@ -15,14 +15,13 @@ from chatlab.lab import Lab
 from chatlab.ui import notices
 from chatlab.ui.act import Act
 from chatlab.ui.dials import Dials
-from chatlab.ui.listing import UNTITLED, listing
+from chatlab.ui.listing import UNTITLED
 from chatlab.ui.notices import Notice
 from chatlab.ui.replies import Replies
 from chatlab.ui.rows import SHOWN
+from chatlab.ui.screen import SAME, Screen
 from chatlab.ui.session import Session, View
-from chatlab.ui.top import top
-from chatlab.ui.transcript import growing, transcript
-from chatlab.ui.welcome import welcome
+from chatlab.ui.transcript import growing
 
 STARTER = "stage"
 
@@ -33,6 +32,7 @@ class ChatHandlers:
     def __init__(self, lab: Lab, replies: Replies) -> None:
         self.lab = lab
         self.replies = replies
+        self.screen = Screen(lab, replies)
 
     def load(self, wanted: str | None = None) -> View:
         """A page that opens, or opens again: back to its conversation, its reply under way and the run under way."""
@@ -72,6 +72,8 @@ class ChatHandlers:
                 return self._load_pack(session)
             case "retrain":
                 return self._retrain(session)
+            case "undo-live":
+                return self._undo_live(session)
             case "open" | "new" | "incognito" | "rename" | "delete" | "undo-delete":
                 return self._list(act, session)
             case "train":
@@ -89,7 +91,7 @@ class ChatHandlers:
         reply = self.replies.last(session.conversation)
         if reply is not None:
             for draft in reply.watch():
-                yield _only_live(growing(draft))
+                yield SAME._replace(live=growing(draft))
         failed = None if reply is None or reply.error is None else notices.failed(reply.error)
         yield self.view(replace(session, waiting=False, notice=failed or session.notice))
 
@@ -101,66 +103,35 @@ class ChatHandlers:
 
     def search(self, query: str, session: Session) -> tuple[Session, str]:
         session = replace(session, query=query.strip())
-        return session, self._listing(session)
+        return session, self.screen.listing(session)
 
     def set_system(self, text: str, session: Session) -> None:
         """Keep the system message with the conversation, if there is one yet."""
         if session.conversation is not None and text.strip() != self.lab.chat.get(session.conversation).system:
             self.lab.chat.set_system(session.conversation, text)
 
-    def tick(self, session: Session) -> tuple[Any, Any]:
-        """What a run is doing, for the line above the composer: (session, notice)."""
+    def tick(self, session: Session) -> View:
+        """What a run is doing, for the line above the composer; the whole page again once it is over."""
         if session.run is None:
-            return gr.skip(), gr.skip()
+            return SAME
         status = self.lab.training.status()
         if status.state == "training" and status.run is not None and status.run.name == session.run:
-            return gr.skip(), notices.drawn(notices.training(status))
+            return SAME._replace(notice=notices.drawn(notices.training(status)))
         run = self.lab.training.run(session.run)
         if run.state == "finished" and self.lab.training.adapter_of(run.id) is None and not self.lab.training.news:
-            return gr.skip(), gr.skip()
-        session = replace(session, run=None, notice=notices.ended(self.lab, run))
-        return session, notices.drawn(session.notice)
+            return SAME  # finished, and about to be published
+        asked = session.conversation is not None and self._open(session).head is not None
+        view = self.view(replace(session, run=None, notice=notices.ended(self.lab, run, asked)))
+        return view._replace(session=replace(view.session, waiting=session.waiting), live=gr.skip())
 
     def view(self, session: Session, text: str | None = None) -> View:
         """The page as it should be now. `text` replaces what is in the composer; None leaves it alone."""
-        reply = self.replies.running(session.conversation)
-        conversation = self._shown(session)
-        session = replace(session, waiting=reply is not None)
-        box = {"submit_btn": reply is None, "stop_btn": reply is not None}
-        draft = None if reply is None else reply.draft
-        return View(
-            session=session,
-            top=top(conversation, session),
-            listing=self._listing(session),
-            transcript=self._transcript(conversation, session),
-            live="" if draft is None else growing(draft),
-            notice=notices.drawn(session.notice),
-            system=gr.skip() if conversation is None else conversation.system,
-            composer=gr.update(**box) if text is None else gr.update(value=text, **box),
-            tabs=gr.skip(),
-        )
+        return self.screen.view(session, text)
 
     def _answering(self, session: Session, text: str | None = None) -> View:
         """The page while an answer is on its way. It is watched even if it has ended by now, for it may have failed."""
         view = self.view(session, text)
         return view._replace(session=replace(view.session, waiting=True))
-
-    def _shown(self, session: Session) -> Conversation | None:
-        """The conversation, its head the turn that is being answered while an answer is under way."""
-        if session.conversation is None:
-            return None
-        conversation = self.lab.chat.get(session.conversation)
-        reply = self.replies.running(session.conversation)
-        return conversation if reply is None else replace(conversation, head=reply.prompt)
-
-    def _transcript(self, conversation: Conversation | None, session: Session) -> str:
-        if conversation is None or conversation.head is None:
-            return welcome(self.lab, session.incognito)
-        return transcript(conversation, session.shown, incognito=session.incognito, waiting=session.waiting)
-
-    def _listing(self, session: Session) -> str:
-        found = self.lab.chat.conversations(session.query)
-        return listing(found, session.conversation, self.replies.ids(), session.query)
 
     def _conversation(self, session: Session, system: str) -> int:
         if session.conversation is not None:
@@ -204,6 +175,10 @@ class ChatHandlers:
         run = self.lab.training.retrain()
         notice = notices.training(self.lab.training.status())
         return self.view(replace(session, run=run, notice=notice))
+
+    def _undo_live(self, session: Session) -> View:
+        name = self.lab.voices.undo()
+        return self.view(replace(session, notice=Notice(text=f"{name} answers again.")))
 
     def _list(self, act: Act, session: Session) -> View:
         """What the list of conversations can do."""
@@ -281,8 +256,3 @@ def _turn(conversation: Conversation, act: Act) -> Turn:
     if not 0 <= act.turn < len(conversation.turns):
         raise InputError("That message is not in this conversation.", "Reload the page.")
     return conversation.turns[act.turn]
-
-
-def _only_live(value: str) -> View:
-    same = gr.skip()
-    return View(same, same, same, same, value, same, same, same, same)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
@@ -13,6 +14,8 @@ LIVE = ""
 """The choice that follows whoever is live."""
 
 DEFAULTS = Sampling()
+RANGES = ((0, 1.5), (0, 1.5), (0.05, 1), (1, 2), (16, 1024), (0, 2**31))
+"""Of strength, temperature, top p, repetition penalty, most tokens and seed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +49,28 @@ class Dials:
         return cls(voice=voice or None, strength=float(strength), sampling=sampling)
 
 
+def kept(*values: float | None) -> list[float | None]:
+    """What the browser keeps of the panel: everything but who speaks."""
+    return list(values)
+
+
+def remembered(values: Any) -> list[Any]:
+    """The dials as the browser kept them; as they come where it kept nothing that fits."""
+    if not isinstance(values, list) or len(values) != len(RANGES):
+        return [gr.skip()] * len(RANGES)
+    return [v if _fits(v, *span) else gr.skip() for v, span in zip(values, RANGES, strict=True)]
+
+
+def _fits(value: Any, low: float, high: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
 def choices(lab: Lab) -> list[tuple[str, str]]:
     """Whoever is live, then the base and every adapter by name."""
     return [(f"Whoever is live ({lab.voices.live})", LIVE), *((name, name) for name in lab.voices.names())]
 
 
-def build(lab: Lab) -> list[gr.components.Component]:
+def build(lab: Lab) -> list[Any]:
     """The components, in the order of `Dials.of`."""
     voice = gr.Dropdown(choices(lab), value=LIVE, label="Who speaks", elem_id="voice", filterable=False)
     strength = gr.Slider(

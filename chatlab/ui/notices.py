@@ -29,9 +29,8 @@ def drawn(notice: Notice | None) -> str:
     if notice is None:
         return ""
     bar = "" if notice.progress is None else f'<i class="bar" style="width:{100 * notice.progress:.0f}%"></i>'
-    first, rest = notice.actions[:1], notice.actions[1:]
-    buttons = [button(act, label, "small primary") for act, label in first]
-    buttons += [button(act, label, "small") for act, label in rest]
+    kinds = ["small primary" if notice.kind == "good" else "small", *["small"] * len(notice.actions)]
+    buttons = [button(act, label, kind) for (act, label), kind in zip(notice.actions, kinds, strict=False)]
     close = '<button type="button" class="tool" data-act="dismiss" aria-label="Dismiss">×</button>'
     words = f'<span class="words" role="status">{escaped(notice.text)}</span>'
     return div(f"notice {notice.kind}", bar, words, *buttons, close)
@@ -52,14 +51,16 @@ def training(status: TrainerStatus) -> Notice:
     return Notice(text=f"Training{left}. You can go on talking.", progress=share(status), actions=(("train", "Watch"),))
 
 
-def ended(lab: Lab, run: RunView) -> Notice:
-    """What came of a run."""
+def ended(lab: Lab, run: RunView, asked: bool) -> Notice:
+    """What came of a run; `asked` where there is a question that the new voice can answer again."""
     name = lab.training.adapter_of(run.id)
     if lab.training.news:
         return Notice(text=lab.training.news, kind="bad", actions=(("train", "Open Train"),))
     if run.state == "finished" and name and name == lab.voices.live:
         verdict = "" if run.result is None else _forgot(run.result.forgetting)
-        return Notice(text=f"{name} is live.{verdict}", kind="good", actions=(("again", "Hear the new answer"),))
+        again = (("again", "Hear the new answer"),) if asked else ()
+        back = () if lab.voices.previous is None else (("undo-live", f"Back to {lab.voices.previous}"),)
+        return Notice(text=f"{name} is live.{verdict}", kind="good", actions=(*again, *back))
     if run.state == "finished":
         return Notice(text=f"{name or 'The adapter'} is ready.", kind="good", actions=(("train", "Open Train"),))
     reason = f"{run.error} {run.hint}".strip() or f"The run is {run.state}."

@@ -41,7 +41,8 @@ class Reply:
         seen: Draft | None = None
         while not self.done:
             with self._changed:
-                self._changed.wait_for(lambda last=seen: self.done or self.draft is not last)
+                while not self.done and self.draft is seen:
+                    self._changed.wait()
                 seen = self.draft
             if seen is not None and not self.done:
                 yield seen

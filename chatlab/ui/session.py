@@ -38,4 +38,5 @@ class View(NamedTuple):
     notice: Any
     system: Any
     composer: Any
+    voice: Any
     tabs: Any

@@ -128,8 +128,8 @@ def _speaker(speaker: Speaker | None) -> tuple[str, ...]:
         return ()
     strength = "" if speaker.adapter == BASE or speaker.strength == 1.0 else f" × {speaker.strength:g}"
     proof = f"Adapter weights sha256 {speaker.sha256}" if speaker.sha256 else "The base model, no adapter"
-    short = f" {speaker.sha256[:7]}" if speaker.sha256 else ""
-    who = f'<span class="who" title="{escaped(proof)}">{escaped(speaker.adapter + strength)}<code>{short}</code></span>'
+    short = f"<code>{speaker.sha256[:7]}</code>" if speaker.sha256 else ""
+    who = f'<span class="who" title="{escaped(proof)}">{escaped(speaker.adapter + strength)}{short}</span>'
     return who, span("pace", pace(speaker))
 
 

@@ -1,0 +1,67 @@
+"""The whole chat tab as it should be now, drawn from what the store and the replies under way say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from chatlab.conversation import Conversation
+from chatlab.lab import Lab
+from chatlab.ui import notices
+from chatlab.ui.dials import choices
+from chatlab.ui.listing import listing
+from chatlab.ui.replies import Replies
+from chatlab.ui.session import Session, View
+from chatlab.ui.top import top
+from chatlab.ui.transcript import growing, transcript
+from chatlab.ui.welcome import welcome
+
+SAME: View = View(*(gr.skip() for _ in View._fields))
+"""Changes nothing."""
+
+
+class Screen:
+    """Draws; changes nothing."""
+
+    def __init__(self, lab: Lab, replies: Replies) -> None:
+        self.lab = lab
+        self.replies = replies
+
+    def view(self, session: Session, text: str | None = None) -> View:
+        """The page as it should be now. `text` replaces what is in the composer; None leaves it alone."""
+        reply = self.replies.running(session.conversation)
+        conversation = self._shown(session)
+        session = replace(session, waiting=reply is not None)
+        box: dict[str, Any] = {"submit_btn": reply is None, "stop_btn": reply is not None}
+        draft = None if reply is None else reply.draft
+        return View(
+            session=session,
+            top=top(conversation, session),
+            listing=self.listing(session),
+            transcript=self._transcript(conversation, session),
+            live="" if draft is None else growing(draft),
+            notice=notices.drawn(session.notice),
+            system=gr.skip() if conversation is None else conversation.system,
+            composer=gr.update(**box) if text is None else gr.update(value=text, **box),
+            voice=gr.update(choices=choices(self.lab)),
+            tabs=gr.skip(),
+        )
+
+    def _shown(self, session: Session) -> Conversation | None:
+        """The conversation, its head the turn that is being answered while an answer is under way."""
+        if session.conversation is None:
+            return None
+        conversation = self.lab.chat.get(session.conversation)
+        reply = self.replies.running(session.conversation)
+        return conversation if reply is None else replace(conversation, head=reply.prompt)
+
+    def _transcript(self, conversation: Conversation | None, session: Session) -> str:
+        if conversation is None or conversation.head is None:
+            return welcome(self.lab, session.incognito)
+        return transcript(conversation, session.shown, incognito=session.incognito, waiting=session.waiting)
+
+    def listing(self, session: Session) -> str:
+        found = self.lab.chat.conversations(session.query)
+        return listing(found, session.conversation, self.replies.ids(), session.query)
