@@ -147,6 +147,8 @@ class LosingDisk(Disk):
 
     def sync_folder(self, folder: Path) -> None:
         self._count()
+        if folder != self.folder:
+            return
         self.names = {file.name: file.stat().st_ino for file in folder.iterdir() if file.stat().st_ino in self.synced}
 
     def leave(self, target: Path, *, names_now: bool, bytes_now: bool) -> Path:

@@ -1,4 +1,4 @@
-"""The kill loop: `python tests/store_kills.py FOLDER TIMES`. A process of its own, so that its forks are clean.
+"""The kill loop: `python -m tests.store_kills FOLDER TIMES`. A process of its own, so that its forks are clean.
 
 A child changes a store, announcing each change before and confirming it after; at a random moment it is killed, and
 what it left must be all that it confirmed, and at most the one change that it had announced.
@@ -17,9 +17,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from store_attack import kept, said
-
 from chatlab.store import Store
+from tests.store_attack import kept, said
 
 
 def live(folder: Path, seed: int, tell: Connection) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import orjson
 import pytest
-from store_attack import kept, said
 from tinydb import TinyDB
 
 from chatlab.conversation import Conversation
@@ -20,6 +19,8 @@ from chatlab.records import AdapterCard, Demonstration, Message, Preference, Rat
 from chatlab.store import Store
 from chatlab.store.codec import from_document, to_document
 from chatlab.store.disk import Files
+from chatlab.store.migrations import Migrations
+from tests.store_attack import kept, said
 
 ASKED = (Message(role="user", content="What is a whale?"),)
 SPEAKER = Speaker(adapter="stage", sha256="ab", base="cd", strength=0.5, tokens=7, seconds=1.5)
@@ -289,11 +290,13 @@ def test_an_older_format_is_brought_up_to_date_once(tmp_path: Path) -> None:
         return tables
 
     for _ in range(2):
-        with Store.open(tmp_path, format=3, migrations={1: tagged, 2: tagged}) as store:
+        with Store.open(tmp_path, migrations=Migrations(3, {1: tagged, 2: tagged})) as store:
             assert {d.answer: d.tags for _, d in store.demonstrations.rows()} == {
                 "in the snapshot": ("moved", "moved"),
                 "in the journal": ("moved", "moved"),
             }
+    with TinyDB(tmp_path / "chatlab.format1.json") as plain:
+        assert len(plain.table("demonstrations")) == 2, "the store as it was is kept"
     with pytest.raises(StoreError, match=r"newer Chatlab \(format 3") as caught:
         Store.open(tmp_path)
     assert "Update" in caught.value.hint
@@ -304,8 +307,11 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(tmp_path: Path) -> No
         store.demonstrations.add(said("one"))
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     with pytest.raises(ZeroDivisionError):
-        Store.open(tmp_path, format=2, migrations={1: lambda tables: 1 // 0})  # type: ignore[arg-type,return-value]
-    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+        Store.open(tmp_path, migrations=Migrations(2, {1: lambda tables: 1 // 0}))  # type: ignore[dict-item,return-value]
+    for name, data in before.items():
+        assert (tmp_path / name).read_bytes() == data
+    with Store.open(tmp_path) as store:
+        assert kept(store) == {1: "one"}
 
 
 def test_every_kind_of_record_survives_the_way_to_json_and_back() -> None:

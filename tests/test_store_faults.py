@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from store_attack import FailingDisk, LosingDisk, PowerCut, SwiftDisk, Told, copied, kept, kept_in, said, scratch
 
 from chatlab.errors import ChatlabError, DiskFull, StoreCorrupt, StoreError
 from chatlab.store import Store
 from chatlab.store.disk import Files
+from tests.store_attack import FailingDisk, LosingDisk, PowerCut, SwiftDisk, Told, copied, kept, kept_in, said, scratch
 
 NEVER = 1_000_000
 

@@ -20,10 +20,10 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
-from store_attack import kept, kept_in, said, scratch
 
 from chatlab.errors import DiskFull, StoreBusy
 from chatlab.store import Store
+from tests.store_attack import kept, kept_in, said, scratch
 
 KILLS = int(os.environ.get("CHATLAB_KILLS", "50"))
 
@@ -32,7 +32,7 @@ KILLS = int(os.environ.get("CHATLAB_KILLS", "50"))
 def processes() -> ForkServerContext:
     """Children that start in milliseconds."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["chatlab.store", "store_attack"])
+    context.set_forkserver_preload(["chatlab.store", "tests.store_attack"])
     return context
 
 
@@ -43,9 +43,8 @@ def memory() -> Iterator[Path]:
 
 
 def test_kill_9_at_a_random_moment_loses_nothing_acknowledged(memory: Path) -> None:
-    script = Path(__file__).with_name("store_kills.py")
-    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, script, memory, str(KILLS)], env=paths, capture_output=True, text=True)
+    command = [sys.executable, "-m", "tests.store_kills", str(memory), str(KILLS)]
+    done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True)
     print(done.stdout)
     assert done.returncode == 0, done.stderr
 

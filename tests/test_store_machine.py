@@ -8,11 +8,11 @@ import shutil
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
-from store_attack import FailingDisk, copied, kept, said, scratch
 
 from chatlab.errors import DiskFull
 from chatlab.store import Store
 from chatlab.store.disk import Files
+from tests.store_attack import FailingDisk, copied, kept, said, scratch
 
 TEXTS = st.text(max_size=20) | st.sampled_from(["moon", "Moon", "ß", "\ud83c", '"\\\n', "12345678 [1,{}]"])
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from store_attack import FailingDisk, SwiftDisk, scratch
 from tinydb import TinyDB, where
 from tinydb.operations import delete, increment
 from tinydb.storages import MemoryStorage
@@ -18,6 +17,7 @@ from chatlab.errors import DiskFull, InputError
 from chatlab.store.disk import Disk, Files
 from chatlab.store.storage import JournalStorage
 from chatlab.store.table import JournalDB
+from tests.store_attack import FailingDisk, SwiftDisk, scratch
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Records on the disk: TinyDB's tables over a snapshot and a journal."""
 
+from chatlab.store.backups import Backup
 from chatlab.store.shelf import Shelf
 from chatlab.store.store import Store
 
-__all__ = ["Shelf", "Store"]
+__all__ = ["Backup", "Shelf", "Store"]

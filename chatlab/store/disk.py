@@ -46,6 +46,11 @@ class Files:
         return self.folder / f"{self.name}.journal.bak"
 
     @property
+    def backups(self) -> Path:
+        """A folder of whole copies."""
+        return self.folder / "backups"
+
+    @property
     def lock(self) -> Path:
         return self.folder / f"{self.name}.lock"
 
@@ -53,6 +58,10 @@ class Files:
     def owner(self) -> Path:
         """Who holds the lock, for the message that a second process gives."""
         return self.folder / f"{self.name}.owner"
+
+    def of_format(self, format: int) -> Path:
+        """The last snapshot before the store left an older format."""
+        return self.folder / f"{self.name}.format{format}.json"
 
     def aside(self, file: Path) -> Path:
         """A free name under which a damaged file is kept."""

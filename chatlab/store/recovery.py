@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chatlab.errors import StoreCorrupt, StoreError
+from chatlab.errors import StoreCorrupt
 from chatlab.store.disk import Disk, Files
-from chatlab.store.image import Damaged, Image, Tables, unseal
+from chatlab.store.image import Damaged, Image, seal, unseal
 from chatlab.store.journal import Contents, Line, read_journal
-
-Migration = Callable[[Tables], Tables]
-"""Turns the tables of one format into those of the next."""
+from chatlab.store.migrations import Migrations
 
 SPARE_IDS = 1000
 """Skipped after a loss, since ids given out in lost changes are not known."""
@@ -32,12 +30,11 @@ class Recovered:
 
 
 class Recovery:
-    """One opening of a store's files. Reads; writes nothing but copies of what is damaged."""
+    """One opening of a store's files. Reads; writes nothing but copies of what is damaged or in an older format."""
 
-    def __init__(self, files: Files, disk: Disk, format: int, migrations: Mapping[int, Migration]) -> None:
+    def __init__(self, files: Files, disk: Disk, migrations: Migrations) -> None:
         self._files = files
         self._disk = disk
-        self._format = format
         self._migrations = migrations
         self._warnings: list[str] = []
         self._damaged: list[Path] = []
@@ -51,12 +48,13 @@ class Recovery:
         old = Contents() if from_snapshot and not starts_later else read_journal(self._files.old_journal)
         if not from_snapshot and self._damaged and not image.seq:
             self._need_whole(old.lines + journal.lines)
-        self._refuse_newer(max([image.format, *(line.format or 0 for line in old.lines + journal.lines)]))
+        self._migrations.check(max([image.format, *(line.format or 0 for line in old.lines + journal.lines)]))
         self._set_aside(old, journal)
         before = image.seq
         image = self._replayed(image, old.lines + journal.lines, len(old.damaged) + len(journal.damaged))
-        if image.format != self._format:
-            image = self._migrated(image, self._format)
+        if image.format != self._migrations.format:
+            self._disk.write_whole(self._files.of_format(image.format), seal(image))
+            self._migrations.bring(image, self._migrations.format)
             self._repair = True
         return Recovered(image, journal, self._warnings, image.seq > before, self._repair)
 
@@ -73,7 +71,7 @@ class Recovery:
             # With a draft beside it, a compaction was cut off between two renames, and nothing is amiss.
             self._warnings.append(f"{files.snapshot.name} was missing; the copy {files.backup.name} was read instead.")
         self._repair = bool(image or self._damaged)
-        return image or Image(format=self._format), False
+        return image or Image(format=self._migrations.format), False
 
     def _read(self, file: Path) -> Image | None:
         try:
@@ -120,7 +118,7 @@ class Recovery:
         missing = 0
         for line in lines:
             if line.format and line.format > image.format:
-                image = self._migrated(image, line.format)
+                self._migrations.bring(image, line.format)
             expected = image.seq + (line.format is None)
             if line.number < expected or (line.number == image.seq and not line.changes):
                 continue
@@ -133,18 +131,4 @@ class Recovery:
             self._repair = True
             for name in image.next:
                 image.next[name] += SPARE_IDS
-        return image
-
-    def _refuse_newer(self, format: int) -> None:
-        if format > self._format:
-            raise StoreError(
-                f"The store in {self._files.folder} was written by a newer Chatlab (format {format}; this one knows "
-                f"formats up to {self._format}).",
-                "Update Chatlab. Nothing was changed.",
-            )
-
-    def _migrated(self, image: Image, format: int) -> Image:
-        while image.format < format:
-            image.tables = self._migrations[image.format](image.tables)
-            image.format += 1
         return image

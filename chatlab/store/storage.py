@@ -14,9 +14,9 @@ from chatlab.store.collector import uncollected
 from chatlab.store.disk import Disk, Files, as_chatlab_error
 from chatlab.store.image import Tables, seal
 from chatlab.store.journal import Changes, Contents, Document, Journal, packed
-from chatlab.store.recovery import Migration, Recovery
+from chatlab.store.migrations import Migrations
+from chatlab.store.recovery import Recovery
 
-FORMAT = 1
 MEBIBYTE = 1 << 20
 
 Watcher = Callable[[Collection[str] | None], None]
@@ -34,18 +34,19 @@ class JournalStorage(Storage):
         files: Files,
         disk: Disk | None = None,
         *,
-        format: int = FORMAT,
-        migrations: Mapping[int, Migration] | None = None,
+        migrations: Migrations | None = None,
         journal_limit: int = 8 * MEBIBYTE,
     ) -> None:
         self.lock = threading.RLock()
         self._files = files
         self.disk = disk or Disk()
+        self.migrations = migrations or Migrations()
         self._limit = journal_limit
         self._watchers: dict[str, Watcher] = {}
         with uncollected():
-            found = Recovery(files, self.disk, format, migrations or {}).run()
-        self._image = found.image
+            found = Recovery(files, self.disk, self.migrations).run()
+        self.image = found.image
+        """The tables and counters in memory. Only this class alters it."""
         self.warnings = found.warnings
         self._snapshot_size = files.snapshot.stat().st_size if files.snapshot.exists() else 0
         new = not files.journal.exists()
@@ -60,21 +61,21 @@ class JournalStorage(Storage):
 
     def read(self) -> Tables:
         """The tables themselves, not copies: JournalTable hands out copies."""
-        return dict(self._image.tables)
+        return dict(self.image.tables)
 
     def table(self, name: str) -> dict[str, Document]:
         """One table itself; its documents are replaced by changes, never altered."""
-        return self._image.tables.get(name) or {}
+        return self.image.tables.get(name) or {}
 
     def write(self, data: Mapping[str, Mapping[str, Mapping[str, object]]]) -> None:
         """Make the store equal to `data`. Used by TinyDB to drop tables; tables write through `commit`."""
         with self.lock:
-            changes: Changes = {name: None for name in self._image.tables if name not in data}
+            changes: Changes = {name: None for name in self.image.tables if name not in data}
             for name, table in data.items():
-                own = self._image.tables.get(name, {})
+                own = self.image.tables.get(name, {})
                 changed = {key: dict(document) for key, document in table.items() if own.get(key) != document}
                 removed = {key: None for key in own if key not in table}
-                if changed or removed or name not in self._image.tables:
+                if changed or removed or name not in self.image.tables:
                     changes[name] = {**changed, **removed}
             if changes:
                 self.commit(changes)
@@ -85,11 +86,11 @@ class JournalStorage(Storage):
         Raises InputError for what JSON cannot hold, DiskFull, or StoreError; then nothing has changed.
         """
         with self.lock:
-            line = packed(self._image.seq + 1, changes)
+            line = packed(self.image.seq + 1, changes)
             self._journal.append(line)
             kept: Changes = orjson.loads(line[9:])[1]  # equal to the disk's, and shared with nobody
-            self._image.apply(kept)
-            self._image.seq += 1
+            self.image.apply(kept)
+            self.image.seq += 1
             self._unsaved = True
             for name, documents in kept.items():
                 if name in self._watchers:
@@ -104,8 +105,8 @@ class JournalStorage(Storage):
     def next_id(self, table: str) -> int:
         """An id that was never used in this table."""
         with self.lock:
-            id = self._image.next.get(table, 1)
-            self._image.claim(table, id)
+            id = self.image.next.get(table, 1)
+            self.image.claim(table, id)
             return id
 
     def compact(self) -> None:
@@ -117,17 +118,18 @@ class JournalStorage(Storage):
             if self._journal.refusal:
                 return
             try:
-                data = seal(self._image)
+                data = seal(self.image)
                 self.disk.write_whole(self._files.draft, data)
                 self._swap()
             except OSError as error:
-                self._warn(str(as_chatlab_error(error, "write a new snapshot of the store")))
+                self.warn(str(as_chatlab_error(error, "write a new snapshot of the store")))
             else:
                 self._unsaved = False
                 self._snapshot_size = len(data)
             self._compact_at = self._journal.size + max(self._limit, self._snapshot_size // 2)
 
-    def _warn(self, text: str) -> None:
+    def warn(self, text: str) -> None:
+        """Say it once."""
         if text not in self.warnings:
             self.warnings.append(text)
 
@@ -173,7 +175,7 @@ class JournalStorage(Storage):
         if not journal.size:
             # Without a first line (no room) a gap in the numbers would go unnoticed, and nothing else would.
             with contextlib.suppress(ChatlabError):
-                journal.append(packed(self._image.seq, {}, self._image.format))
+                journal.append(packed(self.image.seq, {}, self.image.format))
         return journal
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,16 @@ from filelock import FileLock, Timeout
 
 from chatlab.clock import now
 from chatlab.conversation import Conversation
-from chatlab.errors import InputError, StoreBusy, StoreError
+from chatlab.errors import ChatlabError, InputError, StoreBusy, StoreError
 from chatlab.records import Demonstration, Preference, Vote
+from chatlab.store.backups import Backups
 from chatlab.store.codec import to_document
 from chatlab.store.disk import Disk, Files, as_chatlab_error
 from chatlab.store.journal import Document
-from chatlab.store.recovery import Migration
+from chatlab.store.migrations import Migrations
 from chatlab.store.shelf import Shelf
-from chatlab.store.storage import FORMAT, JournalStorage
+from chatlab.store.storage import JournalStorage
 from chatlab.store.table import JournalDB, JournalTable
-
-MIGRATIONS: Mapping[int, Migration] = {}
-"""Format -> how its tables become those of the next. None yet."""
 
 
 class State:
@@ -59,6 +57,7 @@ class Store:
         self.preferences: Shelf[Preference] = self._shelf("preferences", Preference, _preference_words)
         self.votes: Shelf[Vote] = self._shelf("votes", Vote, _vote_words)
         self.state = State(self._table("state"))
+        self.backups = Backups(files.backups, storage)
 
     @classmethod
     def open(
@@ -67,8 +66,7 @@ class Store:
         *,
         address: str = "",
         disk: Disk | None = None,
-        format: int = FORMAT,
-        migrations: Mapping[int, Migration] = MIGRATIONS,
+        migrations: Migrations | None = None,
     ) -> Store:
         """Raises StoreBusy, StoreCorrupt, or StoreError. `address` is where this process will be reached."""
         files = Files(folder)
@@ -76,11 +74,19 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
             lock = _locked(files, address)
             try:
-                storage = JournalStorage(files, disk, format=format, migrations=migrations)
+                storage = JournalStorage(files, disk, migrations=migrations)
             except BaseException:
                 _let_go(files, lock)
                 raise
-        return cls(files, storage, lock)
+        store = cls(files, storage, lock)
+        store._back_up_daily()
+        return store
+
+    def _back_up_daily(self) -> None:
+        try:
+            self.backups.make_daily()
+        except ChatlabError as error:
+            self._storage.warn(str(error))
 
     @property
     def warnings(self) -> list[str]:
