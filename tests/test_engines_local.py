@@ -16,14 +16,16 @@ torch = pytest.importorskip("torch")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
+from chatlab.engines import build  # noqa: E402
 from chatlab.engines.base import Sampling, Voice  # noqa: E402
+from chatlab.engines.build import bytes_of, with_adapter  # noqa: E402
 from chatlab.engines.draw import Dice, candidates, penalised  # noqa: E402
 from chatlab.engines.folder import read_adapter  # noqa: E402
 from chatlab.engines.llama import agrees, plain  # noqa: E402
 from chatlab.engines.local import LocalEngine  # noqa: E402
 from chatlab.engines.network import open_network, twin  # noqa: E402
 from chatlab.engines.reading import BLOCK, AnyNetwork, LlamaNetwork  # noqa: E402
-from chatlab.engines.residents import Residents, with_adapter  # noqa: E402
+from chatlab.engines.residents import Residents, own_bytes  # noqa: E402
 from chatlab.engines.speech import BROKEN, Speech  # noqa: E402
 from chatlab.errors import AdapterDamaged, EngineError  # noqa: E402
 from chatlab.models.base import Base  # noqa: E402
@@ -120,7 +122,8 @@ def test_the_base_is_the_same_to_the_bit_after_every_kind_of_use(engine, network
 
 
 @pytest.mark.parametrize("change", [
-    {"use_rslora": True}, {"alpha_pattern": {"q_proj": 4}}, {"target_modules": ["lm_head", "q_proj"]},
+    {}, {"use_rslora": True}, {"target_modules": "all-linear"}, {"alpha_pattern": {"q_proj": 4}},
+    {"target_modules": ["lm_head", "q_proj"]},
     {"target_modules": ["embed_tokens", "v_proj"]}, {"use_dora": True}, {"modules_to_save": ["norm"]},
 ])
 def test_every_kind_of_lora_says_what_peft_says(change, network, base, base_folder, prompt, tmp_path):
@@ -128,8 +131,8 @@ def test_every_kind_of_lora_says_what_peft_says(change, network, base, base_fold
 
     folder = make_adapter(base_folder, tmp_path / "kind", seed=5, **change)
     theirs = PeftModel.from_pretrained(open_network(base_folder, base.parameters), folder).eval()
-    ours = with_adapter(network, read_adapter(folder, None), 1.0)
     before = numbers(network)
+    ours = with_adapter(network, read_adapter(folder, None), 1.0)
     with torch.inference_mode():
         ids = torch.tensor([prompt])
         assert torch.allclose(ours(ids).logits, theirs(ids).logits, atol=2e-4)
@@ -137,17 +140,15 @@ def test_every_kind_of_lora_says_what_peft_says(change, network, base, base_fold
 
 
 def test_a_large_base_is_shared_whole_and_says_the_same(network, base, made_adapters, prompt, monkeypatch):
-    from chatlab.engines import residents
-
     files = read_adapter(made_adapters["one"], None)
     merged = with_adapter(network, files, 0.7)
-    monkeypatch.setattr(residents, "MERGED", 0)
+    monkeypatch.setattr(build, "MERGED", 0)
     beside = with_adapter(network, files, 0.7)
     with torch.inference_mode():
         ids = torch.tensor([prompt])
         assert torch.allclose(merged(ids).logits, beside(ids).logits, atol=1e-4)
-    assert residents.own_bytes(beside, network) == pytest.approx(len(files.weights), rel=0.05)
-    assert residents.own_bytes(merged, network) < residents.bytes_of(network)
+    assert own_bytes(beside, network) == pytest.approx(len(files.weights), rel=0.05)
+    assert own_bytes(merged, network) < bytes_of(network)
 
 
 def test_a_twin_shares_every_number_but_no_structure(network):

@@ -7,26 +7,16 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
-from peft.tuners.lora import LoraLayer
-from safetensors import SafetensorError
-from safetensors.torch import load
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from chatlab.engines.base import Voice
-from chatlab.engines.folder import AdapterFiles, Stamp, read_adapter, stamp
+from chatlab.engines.build import with_adapter
+from chatlab.engines.folder import Stamp, read_adapter, stamp
 from chatlab.engines.llama import agrees, plain
-from chatlab.engines.network import twin
 from chatlab.engines.reading import AnyNetwork, LlamaNetwork, Network
-from chatlab.errors import AdapterDamaged, EngineError
-from chatlab.papers import AGAIN
-
-MERGED = 1 << 30
-"""Bytes of a base up to which an adapter is added into copies of the matrices that it changes; such a voice speaks as
-fast as the base. A larger base is shared whole, and the adapter computed beside it."""
+from chatlab.errors import EngineError
 
 MEMORY = 1 << 29
 """Bytes that resident voices may take together, the base not counted. The last used one always stays."""
@@ -99,43 +89,7 @@ class Residents:
         return LlamaNetwork(model) if self._small_llama and plain(model) else AnyNetwork(model)
 
 
-def with_adapter(base: PreTrainedModel, files: AdapterFiles, strength: float) -> PreTrainedModel:
-    """A network that speaks as the base with the adapter does. The base stays as it is, to the bit."""
-    try:
-        tensors = load(files.weights)
-        config = LoraConfig(**files.config, task_type="CAUSAL_LM", inference_mode=True, lora_dropout=0.0)
-        voice = twin(base)
-        model = get_peft_model(voice, config, low_cpu_mem_usage=True)
-        found: Any = set_peft_model_state_dict(model, tensors, low_cpu_mem_usage=True)
-        _check(files, tensors, found.unexpected_keys, model)
-        _build_in(model, strength, merge=bytes_of(base) <= MERGED)
-    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
-        raise AdapterDamaged(f"Adapter {files.folder.name!r} does not fit the base: {error}.", AGAIN) from error
-    return voice.eval().requires_grad_(False)
-
-
-def _build_in(model: PeftModel, strength: float, merge: bool) -> None:
-    for layer in model.modules():
-        if isinstance(layer, LoraLayer):
-            layer.scale_layer(strength)
-    if merge:
-        # "safe" makes new matrices; the other way would add the adapter into the base's own
-        model.merge_and_unload(safe_merge=True)
-
-
-def bytes_of(model: nn.Module) -> int:
-    return sum(p.nbytes for p in model.parameters())
-
-
 def own_bytes(model: nn.Module, base: nn.Module) -> int:
     """Bytes of the parameters that are not the base's own."""
     shared = {p.data_ptr() for p in base.parameters()}
     return sum(p.nbytes for p in model.parameters() if p.data_ptr() not in shared)
-
-
-def _check(files: AdapterFiles, tensors: dict[str, Tensor], unexpected: list[str], model: nn.Module) -> None:
-    missing = [name for name, p in model.named_parameters() if p.is_meta]
-    if amiss := unexpected + missing:
-        raise AdapterDamaged(f"Adapter {files.folder.name!r} does not fit the base: {amiss[0]}.", AGAIN)
-    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
-        raise AdapterDamaged(f"Adapter {files.folder.name!r} holds numbers that are not finite.", AGAIN)
