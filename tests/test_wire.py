@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from gradio_client import Client
-from served import site
 
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import Settings
+from tests.served import site
 
 WORDS = " ".join(f"word{number}" for number in range(40))
 
