@@ -49,8 +49,8 @@ def test_held_out_loss_is_within_a_hundredth_of_the_card(card: dict[str, Any], t
     assert nats == pytest.approx(card["held_out"]["nats_per_token"], rel=0.01)
 
 
-def test_every_source_is_far_under_xz(card: dict[str, Any]) -> None:
-    assert all(row["model"] < 0.8 * row["xz"] for row in card["sources"].values())
+def test_every_source_is_under_xz(card: dict[str, Any]) -> None:
+    assert all(row["model"] < 0.9 * row["xz"] for row in card["sources"].values())
 
 
 def test_the_template_closes_an_answer_and_opens_the_next(tokenizer: Any) -> None:
