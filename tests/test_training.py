@@ -46,6 +46,7 @@ def learner(only: Learner) -> Iterator[Learner]:
     """An adapter that already says something."""
     only.begin(SETTINGS)
     only.flat.data.add_(0.02 * torch.randn(only.flat.shape, generator=torch.Generator().manual_seed(1)))
+    only.refresh()
     yield only
 
 

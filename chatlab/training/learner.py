@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM
 from chatlab.records import TrainSettings
 from chatlab.training import attention, lora, norm
 from chatlab.training.batches import Batch
+from chatlab.training.hands import Hands
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -28,9 +29,12 @@ class Learner:
     model for it would cost every forward pass something and give nothing more.
     """
 
-    def __init__(self, base: Path, settings: TrainSettings, accelerator: Accelerator, bf16: bool) -> None:
+    def __init__(
+        self, base: Path, settings: TrainSettings, accelerator: Accelerator, bf16: bool, hands: int = 1
+    ) -> None:
         attention.offer()
         self.accelerator = accelerator
+        self.hands = Hands(hands)
         self.shape = shape_of(settings)
         causal = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation=attention.NAME)
         causal.to(accelerator.device)
@@ -53,11 +57,15 @@ class Learner:
         )
         assert self.flat.grad is not None
         self.flat.grad.zero_()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """To be called whenever `flat` has been written to."""
+        for group in self.groups:
+            group.refresh()
 
     def hidden(self, batch: Batch) -> Tensor:
         """What the last layer makes of each place, (N, H)."""
-        for group in self.groups:
-            group.refresh()
         device = self.accelerator.device
         result: Tensor = self.decoder(
             input_ids=batch.ids[None].to(device), position_ids=batch.positions[None].to(device), use_cache=False,
@@ -76,6 +84,7 @@ class Learner:
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()
         grad.zero_()
+        self.refresh()
 
     def state(self) -> dict[str, Tensor]:
         """All that a later step depends on, but for the settings and its number."""
@@ -85,6 +94,7 @@ class Learner:
     def restore(self, state: dict[str, Tensor]) -> None:
         """Back to where `state` was taken."""
         self.flat.data.copy_(state["weights"])
+        self.refresh()
         self.optimizer.state[self.flat] = {k: v.clone() for k, v in state.items() if k != "weights"}
 
     @contextmanager
@@ -92,10 +102,12 @@ class Learner:
         """The base alone, computed on the very path that the adapter will be."""
         kept = self.flat.data.clone()
         self.flat.data.zero_()
+        self.refresh()
         try:
             yield
         finally:
             self.flat.data.copy_(kept)
+            self.refresh()
 
     def save(self, folder: Path, base_name: str) -> str:
         """A PEFT folder; returns the sha256 of its weights."""

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,21 +37,15 @@ class Surprise:
         return float(self.nats.sum() / self.tokens.sum())
 
 
-@torch.no_grad()
 def surprise(learner: Learner, rows: Sequence[Row]) -> Surprise:
     """How far the labels of rows are from what was expected; a row's `demonstration` says which document it is of."""
     documents = sorted({row.demonstration for row in rows})
     nats, tokens = dict.fromkeys(documents, 0.0), dict.fromkeys(documents, 0.0)
-    for line in _lines(rows):
-        hidden = learner.hidden(batch := collate(line))
-        ends = np.cumsum([row.learned for row in sorted(line, key=lambda row: -len(row.ids))])
-        places = np.split(np.arange(len(batch.at)), ends[:-1])
-        for row, at in zip(sorted(line, key=lambda row: -len(row.ids)), places, strict=True):
-            part = slice(int(at[0]), int(at[-1]) + 1)
-            nats[row.demonstration] += float(
-                next_token_loss(hidden[batch.at[part]], learner.head, batch.labels[part])
-            )
-            tokens[row.demonstration] += len(at)
+    lines = _lines(rows)
+    for line, found in zip(lines, learner.hands.map(partial(_nats, learner), lines), strict=True):
+        for row, value in zip(line, found, strict=True):
+            nats[row.demonstration] += value
+            tokens[row.demonstration] += row.learned
     return Surprise(np.array([nats[d] for d in documents]), np.array([tokens[d] for d in documents]))
 
 
@@ -96,6 +91,19 @@ def base_surprise(learner: Learner, rows: Sequence[Row], cache: Path) -> Surpris
             found = surprise(learner, rows)
     cache.mkdir(parents=True, exist_ok=True)
     write_json(file, {"nats": found.nats.tolist(), "tokens": found.tokens.tolist()})
+    return found
+
+
+@torch.no_grad()
+def _nats(learner: Learner, line: Sequence[Row]) -> list[float]:
+    """Summed loss of each row of a line, rows in falling length."""
+    batch = collate(line)
+    hidden = learner.hidden(batch)
+    found, start = [], 0
+    for row in line:
+        part = slice(start, start + row.learned)
+        found.append(next_token_loss(hidden[batch.at[part]], learner.head, batch.labels[part]).item())
+        start = part.stop
     return found
 
 

@@ -80,6 +80,7 @@ def main() -> None:
     voice, ears = Voice(_own_stdout()), Ears(sys.stdin.buffer)
     for task in (ears.listen, voice.beat):
         threading.Thread(target=task, daemon=True).start()
+    sys.setswitchinterval(1e-4)  # Hands pass the interpreter to each other thousands of times a second.
     if hasattr(os, "nice"):
         os.nice(5)
     try:

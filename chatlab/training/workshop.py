@@ -21,7 +21,7 @@ PROSE = Path(__file__).resolve().parents[1] / "data" / "held_out.jsonl"
 GLANCE = 512
 """Tokens of held-out prose that are looked at while a run goes on; all of it is read at the end."""
 SMALL = 30_000_000
-"""Parameters up to which a second thread costs more in waking than it computes."""
+"""Parameters up to which two hands do more than two threads."""
 
 
 class Workshop:
@@ -30,7 +30,10 @@ class Workshop:
     def __init__(self, base: Base, cache: Path, threads: int | None = None) -> None:
         self.base, self.cache = base, cache / "training" / base.fingerprint[:16]
         self._root = cache
-        torch.set_num_threads(threads or (1 if base.parameters <= SMALL else max(1, torch.get_num_threads())))
+        cores = threads or torch.get_num_threads()
+        small = base.parameters <= SMALL
+        torch.set_num_threads(1 if small else cores)
+        self.hands = min(2, cores) if small else 1
         self.bf16 = bf16_pays()
         self._learner: Learner | None = None
         self._leash: Leash | None = None
@@ -51,7 +54,7 @@ class Workshop:
         """Ready to begin a run with these settings."""
         if self._learner is None or self._learner.shape != shape_of(settings):
             self._learner = None
-            self._learner = Learner(self.base.folder, settings, Accelerator(cpu=True), self.bf16)
+            self._learner = Learner(self.base.folder, settings, Accelerator(cpu=True), self.bf16, self.hands)
             tokenizer = self.base.tokenizer
             self.prose = windows(PROSE, lambda text: tokenizer.encode(text, add_special_tokens=False))
             self.glance = windows(PROSE, lambda text: tokenizer.encode(text, add_special_tokens=False), GLANCE)
