@@ -52,6 +52,10 @@ class SwiftDisk(Disk):
         pass
 
 
+class PowerCut(BaseException):
+    """The machine is off; not an error that a program could handle."""
+
+
 class FailingDisk(SwiftDisk):
     """Fails at the `nth` call, and with `for_good` at every later one. A failing write leaves half of its data."""
 
@@ -77,7 +81,7 @@ class FailingDisk(SwiftDisk):
     def write(self, handle: int, data: bytes) -> None:
         try:
             self._count("write")
-        except OSError:
+        except (OSError, PowerCut):
             super().write(handle, data[: len(data) // 2])
             raise
         super().write(handle, data)
@@ -95,8 +99,17 @@ class FailingDisk(SwiftDisk):
         super().replace(source, target)
 
 
-class PowerCut(BaseException):
-    """The machine is off; not an error that a program could handle."""
+class KillingDisk(FailingDisk):
+    """Ends the process at the `nth` call: nothing after it is done, no tidying up either."""
+
+    def __init__(self, nth: int) -> None:
+        super().__init__(nth, 0, for_good=True)
+
+    def _count(self, call: str) -> None:
+        try:
+            super()._count(call)
+        except OSError as error:
+            raise PowerCut from error
 
 
 class LosingDisk(Disk):

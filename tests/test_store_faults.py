@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,20 @@ import pytest
 from chatlab.errors import ChatlabError, DiskFull, StoreCorrupt, StoreError
 from chatlab.store import Store
 from chatlab.store.disk import Files
-from tests.store_attack import FailingDisk, LosingDisk, PowerCut, SwiftDisk, Told, copied, kept, kept_in, said, scratch
+from chatlab.store.migrations import Migrations
+from tests.store_attack import (
+    FailingDisk,
+    KillingDisk,
+    LosingDisk,
+    PowerCut,
+    SwiftDisk,
+    Told,
+    copied,
+    kept,
+    kept_in,
+    said,
+    scratch,
+)
 
 NEVER = 1_000_000
 
@@ -212,9 +226,38 @@ def test_a_snapshot_with_any_byte_damaged_loses_nothing(lived_in, memory: Path) 
             assert "chatlab.json was damaged" in store.warnings[0]
         aside = folder / "chatlab.json.corrupt1"
         assert aside.read_bytes() != data
-        Files(folder).snapshot.write_bytes(b"damaged again")
-        assert kept_in(folder) == states[-1], "the backup is good for the next time"
+        if place % 10 == 0:
+            Files(folder).snapshot.write_bytes(b"damaged again")
+            assert kept_in(folder) == states[-1], "the backup is good for the next time"
     print(f"{len(data)} flipped bits in the snapshot")
+
+
+@pytest.mark.parametrize("attack", ["snapshot", "journal", "missing", "format"])
+@pytest.mark.parametrize("end", ["killed", "full once", "full", "broken once", "broken"])
+def test_a_repair_that_is_itself_cut_off_loses_nothing(lived_in, memory: Path, attack: str, end: str) -> None:
+    dead, states = lived_in
+    files = Files(dead)
+    if attack == "snapshot":
+        files.snapshot.write_bytes(files.snapshot.read_bytes()[:-9])
+    elif attack == "journal":
+        first, *rest = files.journal.read_bytes().split(b"\n")
+        files.journal.write_bytes(b"\n".join([first, b"damaged", *rest]))
+    elif attack == "missing":
+        files.snapshot.unlink()
+    newer = Migrations(2, {1: lambda tables: tables}) if attack == "format" else None
+    for nth in range(1, 100):
+        folder = copied(dead, memory / "repaired")
+        error = errno.EIO if "broken" in end else errno.ENOSPC
+        disk = KillingDisk(nth) if end == "killed" else FailingDisk(nth, error, for_good="once" not in end)
+        try:
+            Store.open(folder, disk=disk, migrations=newer).close()
+        except (ChatlabError, PowerCut):
+            assert disk.failed
+        with Store.open(folder, disk=SwiftDisk(), migrations=newer) as store:
+            assert kept(store) == states[-1], f"call {nth}"
+        if not disk.failed:
+            break
+    assert nth > 5
 
 
 @pytest.mark.parametrize("size", [0, 1, 20, 100, -1])
@@ -250,8 +293,42 @@ def test_with_snapshot_and_backup_unreadable_the_store_says_what_to_do_and_touch
     for _ in range(2):
         with pytest.raises(StoreCorrupt, match=r"chatlab.json and chatlab.json.bak") as caught:
             Store.open(dead)
-        assert "backup" in caught.value.hint
+        assert "folder backups over chatlab.json" in caught.value.hint
         assert {file.name: file.read_bytes() for file in dead.iterdir()} == before
+
+
+def test_what_the_store_says_to_do_when_it_cannot_be_read_works(tmp_path: Path) -> None:
+    for text in ("one", "two", "three"):
+        with Store.open(tmp_path) as store:
+            store.demonstrations.add(said(text))
+            copy = (store.backups.all() or [store.backups.make()])[0]
+    files = Files(tmp_path)
+    files.snapshot.write_bytes(b"not a store")
+    files.backup.write_bytes(b"nor this")
+    with pytest.raises(StoreCorrupt):
+        Store.open(tmp_path)
+    shutil.copy(files.backups / copy.name, files.snapshot)
+    assert "one" in kept_in(tmp_path).values()
+
+
+def test_an_interrupted_change_is_not_lost_and_no_other_is_taken_after_it(tmp_path: Path) -> None:
+    class Interrupted(SwiftDisk):
+        now = False
+
+        def sync(self, handle: int) -> None:
+            if self.now:
+                raise KeyboardInterrupt
+
+    disk = Interrupted()
+    with Store.open(tmp_path, disk=disk) as store:
+        store.demonstrations.add(said("one"))
+        disk.now = True
+        with pytest.raises(KeyboardInterrupt):
+            store.demonstrations.add(said("two"))
+        disk.now = False
+        with pytest.raises(StoreError, match="interrupted"):
+            store.demonstrations.add(said("three"))
+    assert kept_in(tmp_path) == {1: "one", 2: "two"}
 
 
 def test_a_lost_middle_of_the_history_is_said(lived_in) -> None:

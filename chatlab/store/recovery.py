@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,13 +77,12 @@ class Recovery:
     def _read(self, file: Path) -> Image | None:
         try:
             data = file.read_bytes()
+            return unseal(data) if data else None
         except FileNotFoundError:
             return None
-        if not data:
-            return None
-        try:
-            return unseal(data)
-        except Damaged:
+        except (Damaged, OSError) as error:
+            if isinstance(error, OSError) and error.errno != errno.EIO:
+                raise
             self._damaged.append(file)
             return None
 
@@ -91,9 +91,9 @@ class Recovery:
             return
         names = " and ".join(file.name for file in self._damaged)
         raise StoreCorrupt(
-            f"The store in {self._files.folder} cannot be read: {names} damaged, and no older copy that can be used.",
-            "Nothing was changed. Put a backup of the folder in its place, or move these files away to start empty: "
-            f"all that begin with {self._files.name}.",
+            f"The store in {self._files.folder} cannot be read: {names} damaged, and the journal alone is not enough.",
+            f"Nothing was changed. Copy the newest file of its folder {self._files.backups.name} over "
+            f"{self._files.snapshot.name}; or move away all files that begin with {self._files.name}. to start empty.",
         )
 
     def _set_aside(self, *journals: Contents) -> None:

@@ -16,6 +16,9 @@ from chatlab.store.table import JournalTable
 
 T = TypeVar("T")
 
+MOST = 1 << 53
+"""Ids are below it, so that every JSON reader takes them for what they are."""
+
 Words = Callable[[Document], Iterable[str]]
 """The texts of a document that a person would search for."""
 
@@ -206,6 +209,6 @@ class Shelf(Generic[T]):
 
 
 def _checked(id: Any) -> int:
-    if not isinstance(id, int) or isinstance(id, bool) or id < 1:
+    if not isinstance(id, int) or isinstance(id, bool) or not 0 < id < MOST:
         raise NotFound(f"{id!r} is not a record's number.", "Numbers begin with 1.")
     return id

@@ -87,16 +87,25 @@ class JournalStorage(Storage):
         """
         with self.lock:
             line = packed(self.image.seq + 1, changes)
-            self._journal.append(line)
-            kept: Changes = orjson.loads(line[9:])[1]  # equal to the disk's, and shared with nobody
-            self.image.apply(kept)
-            self.image.seq += 1
-            self._unsaved = True
-            for name, documents in kept.items():
-                if name in self._watchers:
-                    self._watchers[name](documents)
+            try:
+                self._journal.append(line)
+                kept: Changes = orjson.loads(line[9:])[1]  # equal to the disk's, and shared with nobody
+                self._apply(kept)
+            except ChatlabError:
+                raise
+            except BaseException:  # Ctrl-C, or no memory: the journal and the tables may no longer agree
+                self._journal.refusal = "a change was interrupted"
+                raise
             if self._journal.size >= self._compact_at:
                 self.compact()
+
+    def _apply(self, changes: Changes) -> None:
+        self.image.apply(changes)
+        self.image.seq += 1
+        self._unsaved = True
+        for name, documents in changes.items():
+            if name in self._watchers:
+                self._watchers[name](documents)
 
     def watch(self, table: str, watcher: Watcher) -> None:
         """Have `watcher` called after each change to `table`, under the lock."""

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +70,17 @@ class Store:
         """Raises StoreBusy, StoreCorrupt, or StoreError. `address` is where this process will be reached."""
         files = Files(folder)
         with _plainly("open the store"):
-            folder.mkdir(parents=True, exist_ok=True)
+            disk = disk or Disk()
+            if not folder.exists():
+                folder.mkdir(parents=True)
+                disk.sync_folder(folder.parent)
             lock = _locked(files, address)
             try:
-                storage = JournalStorage(files, disk, migrations=migrations)
+                store = cls(files, JournalStorage(files, disk, migrations=migrations), lock)
+                store._back_up_daily()
             except BaseException:
                 _let_go(files, lock)
                 raise
-        store = cls(files, storage, lock)
-        store._back_up_daily()
         return store
 
     def _back_up_daily(self) -> None:
@@ -90,7 +91,7 @@ class Store:
 
     @property
     def warnings(self) -> list[str]:
-        """What a person should know about the files, worst first known."""
+        """What a person should know about the files; empty when all is well."""
         shelves = (self.conversations, self.demonstrations, self.preferences, self.votes)
         bad = sum(len(shelf.unreadable) for shelf in shelves)
         refusal = self._storage.refusal if self._lock.is_locked else ""
@@ -122,8 +123,10 @@ class Store:
 
     def close(self) -> None:
         """Leave a snapshot that plain TinyDB opens, and let others in. May be called again."""
-        self._storage.close()
-        _let_go(self._files, self._lock)
+        try:
+            self._storage.close()
+        finally:
+            _let_go(self._files, self._lock)
 
     def __enter__(self) -> Store:
         return self
@@ -183,7 +186,7 @@ def _busy(files: Files) -> StoreBusy:
 
 def _as_it_is(value: Any) -> None:
     try:
-        same = orjson.loads(orjson.dumps(value)) == deepcopy(value)
+        same = orjson.loads(orjson.dumps(value)) == value
     except (TypeError, ValueError) as error:
         raise InputError(f"This cannot be kept: {error}.", "Only text, numbers, lists and named values can.") from error
     if not same:
