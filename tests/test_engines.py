@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from lora import make_adapter
 
 from chatlab.adapters import Adapters
 from chatlab.engines.base import Engine, Piece, Sampling, Voice
@@ -18,6 +17,7 @@ from chatlab.errors import AdapterDamaged, AdapterMissing, PromptTooLong, WrongB
 from chatlab.models.base import Base
 from chatlab.papers import CONFIG, WEIGHTS, digest
 from chatlab.records import AdapterCard
+from tests.lora import make_adapter
 
 NEVER = frozenset[int]()
 SHORT = Sampling(max_tokens=12, seed=3)
