@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from chatlab.adapters import Adapters, check_name
 from chatlab.errors import (
@@ -170,6 +173,65 @@ def test_removing_hides_an_adapter_and_restoring_brings_the_last_one_back(shelf,
         shelf.restore("stage")
     with pytest.raises(AdapterMissing):
         shelf.remove("never")
+
+
+class ShelfMachine(RuleBasedStateMachine):
+    """Any order of publishing, removing, restoring and starting again, against a plain dictionary."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.root = Path(tempfile.mkdtemp())
+        self.source = self.root / "run"
+        self.source.mkdir()
+        (self.source / CONFIG).write_text("{}")
+        self.shelf = Adapters(self.root / "adapters")
+        self.there: dict[str, int] = {}
+        self.removed: dict[str, list[int]] = {}
+        self.steps = 0
+
+    @rule(name=st.sampled_from(["a", "A", "b", "a-2"]))
+    def publish(self, name):
+        self.steps += 1
+        (self.source / WEIGHTS).write_bytes(b"%d" % self.steps)
+        card = self.shelf.publish(self.source, AdapterCard(name=name, base="f", steps=self.steps))
+        assert card.name.casefold() not in map(str.casefold, self.there)
+        self.there[card.name] = self.steps
+
+    @precondition(lambda self: self.there)
+    @rule(data=st.data())
+    def remove(self, data):
+        name = data.draw(st.sampled_from(sorted(self.there)))
+        assert self.shelf.remove(name) == self.root / "adapters" / name
+        self.removed.setdefault(name, []).append(self.there.pop(name))
+
+    @rule(name=st.sampled_from(["a", "A", "b", "a-2", "c"]))
+    def restore(self, name):
+        if self.removed.get(name):
+            card = self.shelf.restore(name)
+            assert card.steps == self.removed[name].pop()
+            self.there[card.name] = card.steps
+        else:
+            with pytest.raises(AdapterMissing):
+                self.shelf.restore(name)
+
+    @rule()
+    def start_again(self):
+        (self.root / "adapters" / ".publish-left").mkdir()
+        self.shelf = Adapters(self.root / "adapters")
+
+    @invariant()
+    def what_is_there_is_whole(self):
+        assert sorted(self.shelf.names()) == sorted(self.there) and self.shelf.problems == {}
+        for name, steps in self.there.items():
+            card, folder = self.shelf.open(name, "f")
+            assert (card.name, card.steps, (folder / WEIGHTS).read_bytes()) == (name, steps, b"%d" % steps)
+
+    def teardown(self):
+        shutil.rmtree(self.root)
+
+
+TestAnyOrderOfUse = ShelfMachine.TestCase
+TestAnyOrderOfUse.settings = settings(max_examples=15, stateful_step_count=15, deadline=None)
 
 
 def test_foreign_things_in_the_folder_do_not_break_the_list(shelf, source, tmp_path):

@@ -67,9 +67,9 @@ class Adapters:
         """Out of sight, into the trash; where it lay until now. Raises AdapterMissing."""
         with self._lock, space_or_error(f"Adapter {name!r} cannot be removed"):
             folder = self._existing(name)
-            trash = self._folder / TRASH
-            trash.mkdir(exist_ok=True)
-            folder.rename(trash / f"{name}~{len(list(trash.glob(f'{name}~*'))) + 1}")
+            (self._folder / TRASH).mkdir(exist_ok=True)
+            last = max(self._removed(name), default=0)
+            folder.rename(self._folder / TRASH / f"{name}~{last + 1}")
             fsync_folder(self._folder)
             return folder
 
@@ -77,17 +77,22 @@ class Adapters:
         """Back from the trash the one of that name that was removed last, under a free name. Raises AdapterMissing."""
         check_name(name)
         with self._lock, space_or_error(f"Adapter {name!r} cannot be restored"):
-            removed = sorted((self._folder / TRASH).glob(f"{name}~*"), key=lambda path: int(path.name.split("~")[1]))
+            removed = self._removed(name)
             if not removed:
-                raise AdapterMissing(f"There is no removed adapter {name!r}.")
+                raise AdapterMissing(f"There is no removed adapter {name!r}.", "It may have been restored already.")
             back = self.free_name(name)
-            removed[-1].rename(self._folder / back)
+            removed[max(removed)].rename(self._folder / back)
             fsync_folder(self._folder)
             return replace(read_card(self._folder / back), name=back)
 
     def free_name(self, wish: str) -> str:
         """`wish`, or `wish-2` and so on if it is taken. Raises NameRefused."""
         return unlike(check_name(wish), {path.name.casefold() for path in self._folder.iterdir()})
+
+    def _removed(self, name: str) -> dict[int, Path]:
+        """Adapters of that name in the trash, by the order in which they came there."""
+        found = {path: path.name.rpartition("~")[2] for path in (self._folder / TRASH).glob(f"{name}~*")}
+        return {int(number): path for path, number in found.items() if number.isdecimal()}
 
     def _existing(self, name: str) -> Path:
         try:

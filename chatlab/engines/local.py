@@ -76,7 +76,8 @@ class LocalEngine:
         self._resident(voice)
 
     def forget(self, folder: Path) -> None:
-        self._open_residents().forget(folder)
+        if self._residents is not None:
+            self._residents.forget(folder)
 
     def ease(self, on: bool) -> None:
         self._threads.ease(on)
