@@ -16,9 +16,9 @@ from chatlab.lab import Lab
 from chatlab.records import Demonstration, Message
 from chatlab.settings import Settings
 from chatlab.template import Span
-from chatlab.ui.demonstration_editor import BOXES, NEW
 from chatlab.ui.demonstration_list import PAGE
 from chatlab.ui.demonstrations import DemonstrationsTab
+from chatlab.ui.drafts import BOXES, NEW
 from chatlab.ui.markup import escaped
 from chatlab.ui.mask_picture import mask_picture
 from chatlab.ui.readiness import readiness
@@ -112,10 +112,11 @@ def test_an_answer_that_cannot_be_kept_stays_in_its_box(tab: DemonstrationsTab, 
     assert told(tab.open(one)[tab.editor.boxes[0]])["value"] == "Halt! Who goes?"
 
 
-def test_words_not_yet_saved_outlive_another_selection_and_a_reload(tab: DemonstrationsTab, lab: Lab) -> None:
+def test_words_not_yet_saved_outlive_another_selection_and_a_restart(tab: DemonstrationsTab, lab: Lab) -> None:
     one, two = (lab.demonstrations.write(f"Prompt {n}", f"Answer {n}") for n in (1, 2))
     tab.editor.remember(*typed(tab, tab.open(one), text1="Half a thou"))
     tab.open(two)
+    tab = built(DemonstrationsTab(lab), "demonstrations")
     again = tab.open(one)
     assert told(again[tab.editor.boxes[1]])["value"] == "Half a thou"
     assert told(again[tab.editor.revert])["visible"]

@@ -127,6 +127,13 @@ def test_preflight_says_what_is_still_waiting(lab: Lab, tab: TrainTab, stage: No
     lab.demonstrations.delete([one])
 
 
+def test_preflight_names_what_would_be_left_out(lab: Lab, tab: TrainTab, stage: None) -> None:
+    assert "All of them fit" in tab.plan.draw(*form(tab))[tab.plan.ticks]
+    one = lab.demonstrations.write("Prompt", "a long answer " * 400)
+    assert f"too long or not for this template&#58; {one}<" in tab.plan.draw(*form(tab))[tab.plan.ticks]
+    lab.demonstrations.delete([one])
+
+
 def test_a_name_that_is_no_name_starts_nothing(lab: Lab, tab: TrainTab, stage: None) -> None:
     before = len(lab.training.runs())
     with pytest.raises(NameRefused):
@@ -248,11 +255,15 @@ def test_before_and_after_are_heard_from_the_base_and_the_adapter_itself(
     name = lab.training.adapter_of(finished)
     card = lab.voices.who(name or "")
     assert card is not None
-    *_, last = tab.run.heard_on_unseen(finished)
+    *_, last, button = tab.run.heard_first(finished)
     html = told(last[tab.run.samples])["value"]
+    assert told(button[tab.run.hear])["value"] == "Hear more"
     assert html.count("<tr>") == 4
     assert card.sha256[:8] in html and name in text(html)
     assert told(tab.run.draw(finished)[tab.run.samples])["value"] == html
+    assert list(tab.run.heard_first(finished)) == []
+    *_, more, _ = tab.run.heard_more(finished)
+    assert told(more[tab.run.samples])["value"].count("<tr>") == 7
 
 
 def test_a_run_shows_the_exact_demonstrations_it_learned_from(lab: Lab, tab: TrainTab, finished: str) -> None:

@@ -72,8 +72,8 @@ class CompareTab:
     def _build_votes(self) -> None:
         with gr.Row(visible=False, elem_classes="tight votes") as self.two:
             for_two: list[tuple[str, Verdict, int | None]] = [
-                ("Left is better  (1)", "best", 0),
-                ("Right is better  (2)", "best", 1),
+                ("A is better  (1)", "best", 0),
+                ("B is better  (2)", "best", 1),
                 ("Tie  (3)", "tie", None),
                 ("Both bad  (4)", "both bad", None),
             ]

@@ -3,70 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import gradio as gr
 
 from chatlab.errors import InputError, NotFound
 from chatlab.lab.demonstrations import Demonstrations
-from chatlab.records import Demonstration, Message, Role
+from chatlab.records import Demonstration
+from chatlab.ui.drafts import BLANK, BOXES, NEW, Drafts, Words
 from chatlab.ui.shell import Shell, drawing
 
-BOXES = 12
-"""Most turns shown; of longer ones the last are shown, and the earlier stay as they are."""
-
-NEW = 0
-"""Stands for the id of the one that is being written."""
-
 LABELS: dict[str, str] = {"user": "Prompt", "assistant": "Answer", "system": "System message", "tool": "Tool"}
-
-
-@dataclass(frozen=True)
-class Words:
-    """What the boxes hold."""
-
-    system: str
-    tags: str
-    roles: tuple[Role, ...]
-    texts: tuple[str, ...]
-
-    @classmethod
-    def of(cls, demonstration: Demonstration) -> Words:
-        messages = list(demonstration.messages)
-        system = messages.pop(0).content if messages and messages[0].role == "system" else ""
-        shown = messages[-BOXES:]
-        return cls(system, ", ".join(demonstration.tags), tuple(m.role for m in shown), tuple(m.content for m in shown))
-
-    @classmethod
-    def typed(cls, system: str, tags: str, roles: str, texts: Sequence[str]) -> Words:
-        known = cast(tuple[Role, ...], tuple(roles.split()))
-        return cls(system or "", tags or "", known, tuple(t or "" for t in texts[: len(known)]))
-
-    def messages(self, earlier: Sequence[Message] = ()) -> tuple[Message, ...]:
-        """As they would be kept, after turns that were too early to be shown. Empty pairs at the end are left out."""
-        said = list(zip(self.roles, self.texts, strict=True))
-        while len(said) > 2 and not said[-1][1].strip() and not said[-2][1].strip():
-            del said[-2:]
-        system = [Message(role="system", content=self.system)] if self.system.strip() else []
-        return (*system, *earlier, *(Message(role=role, content=text) for role, text in said))
-
-    def label_list(self) -> tuple[str, ...]:
-        return tuple(tag.strip() for tag in self.tags.split(",") if tag.strip())
-
-
-BLANK = Words("", "", ("user", "assistant"), ("", ""))
 
 
 class DemonstrationEditor:
     """A system box, twelve turns of which the needed ones are shown, and tags.
 
-    Drafts live as long as the app does, so that neither another selection nor a reload of the page loses them.
+    Every change is kept as a draft until it is saved or thrown away.
     """
 
-    def __init__(self, demonstrations: Demonstrations) -> None:
+    def __init__(self, demonstrations: Demonstrations, drafts: Drafts) -> None:
         self._demonstrations = demonstrations
-        self._drafts: dict[int, Words] = {}
+        self._drafts = drafts
 
     def build(self) -> None:
         # Both travel with the texts from the browser, so that a draft can never land under another's id.
@@ -98,7 +56,7 @@ class DemonstrationEditor:
     def remember(self, selected: int | None, system: str, tags: str, roles: str, *texts: str) -> Any:
         """Keep what is being typed until it is saved or thrown away."""
         if selected is not None:
-            self._drafts[int(selected)] = Words.typed(system, tags, roles, texts)
+            self._drafts.keep(int(selected), Words.typed(system, tags, roles, texts))
         return gr.Button(visible=selected is not None)
 
     def add_turn(self, selected: int | None, system: str, tags: str, roles: str, *texts: str) -> dict[Any, Any]:
@@ -111,14 +69,14 @@ class DemonstrationEditor:
 
     def open(self, selected: int, demonstration: Demonstration) -> dict[Any, Any]:
         stored = Words.of(demonstration)
-        draft = self._drafts.get(selected, stored)
+        draft = self._drafts.get(selected) or stored
         if draft == stored:
-            self._drafts.pop(selected, None)
+            self._drafts.drop(selected)
         return self._fill(selected, draft, changed=draft != stored)
 
     def write(self) -> dict[Any, Any]:
         """Boxes for a new one, with what was begun earlier."""
-        draft = self._drafts.get(NEW, BLANK)
+        draft = self._drafts.get(NEW) or BLANK
         return self._fill(NEW, draft, changed=draft != BLANK)
 
     def clear(self) -> dict[Any, Any]:
@@ -138,7 +96,7 @@ class DemonstrationEditor:
     def forget(self, selected: int | None) -> None:
         """Throw a draft away."""
         if selected is not None:
-            self._drafts.pop(int(selected), None)
+            self._drafts.drop(int(selected))
 
     def holds(self, selected: int | None) -> bool:
         """Whether what is on the desk still exists."""

@@ -13,6 +13,7 @@ from chatlab.records import Demonstration, Status, TrainSettings
 from chatlab.ui.demonstration_editor import DemonstrationEditor
 from chatlab.ui.demonstration_list import ANY, DemonstrationList
 from chatlab.ui.demonstration_packs import DemonstrationPacks
+from chatlab.ui.drafts import Drafts
 from chatlab.ui.markup import div, span
 from chatlab.ui.mask_picture import mask_picture
 from chatlab.ui.shell import Shell, drawing, told
@@ -27,8 +28,9 @@ class DemonstrationsTab:
 
     def __init__(self, lab: Lab) -> None:
         self._demonstrations = lab.demonstrations
+        self._machine = lab.machine
         self.list = DemonstrationList(lab.demonstrations)
-        self.editor = DemonstrationEditor(lab.demonstrations)
+        self.editor = DemonstrationEditor(lab.demonstrations, Drafts(lab.store))
         self.packs = DemonstrationPacks(lab.demonstrations)
 
     def build(self, shell: Shell) -> None:
@@ -199,7 +201,8 @@ class DemonstrationsTab:
     def _picture(self, demonstration: Demonstration) -> str:
         """Why there is none, where there is none."""
         try:
-            spans = self._demonstrations.picture(demonstration.messages, TrainSettings().max_tokens)
+            room = min(TrainSettings().max_tokens, self._machine.base.context)
+            spans = self._demonstrations.picture(demonstration.messages, room)
         except ChatlabError as error:
             return div("mask-note", span("mask-warning", told(error)))
         return mask_picture(spans)

@@ -10,8 +10,13 @@ import psutil
 
 from chatlab.errors import ChatlabError
 from chatlab.lab import Lab
+from chatlab.records import Demonstration
+from chatlab.template import Template
 from chatlab.training.defaults import FEW, Plan
 from chatlab.ui.markup import counted, div, span
+
+CHECKED = 500
+"""Demonstrations that are looked at one by one; some milliseconds for ten of them."""
 
 ROOM = 200 * 2**20
 """Bytes that an adapter and its checkpoints may need."""
@@ -44,11 +49,35 @@ def _demonstrations(lab: Lab, plan: Plan) -> list[Tick]:
         ticks.append(
             Tick("note", f"{counted(waiting, 'demonstration')} still waiting for a decision; not learned from")
         )
+    ticks += _left_out(lab, plan)
     if plan.held_out:
         ticks.append(Tick("good", f"{plan.held_out} kept aside, to measure on what it has not seen"))
     else:
         ticks.append(Tick("note", f"Fewer than {FEW}, or none wanted: none kept aside, so learning is not measured"))
     return ticks
+
+
+def _left_out(lab: Lab, plan: Plan) -> list[Tick]:
+    """The same look at every demonstration that the trainer will take, at the newest ones if there are very many."""
+    rows, _ = lab.demonstrations.find(status="approved", limit=CHECKED)
+    try:
+        base = lab.machine.base
+    except ChatlabError:
+        return []
+    room = min(plan.settings.max_tokens, base.context)
+    left_out = [i for i, d in rows if not _fits(base.template, d, room)]
+    if not left_out:
+        return [Tick("good", "All of them fit" if len(rows) == plan.demonstrations else f"The newest {len(rows)} fit")]
+    which = ", ".join(str(i) for i in left_out[:8]) + (" ..." if len(left_out) > 8 else "")
+    words = f"{counted(len(left_out), 'demonstration')} would be left out, too long or not for this template: {which}"
+    return [Tick("note", words)]
+
+
+def _fits(template: Template, demonstration: Demonstration, room: int) -> bool:
+    try:
+        return any(len(sequence.ids) <= room for sequence in template.encode(demonstration.messages))
+    except ChatlabError:
+        return False
 
 
 def _base(lab: Lab) -> list[Tick]:

@@ -53,6 +53,7 @@ class TrainTab:
             inputs=[run.chosen, run.heard, *settings],
             outputs=self.shown,
             trigger_mode="once",
+            queue=False,
         )
         shell.refresh(shell.on(plan.button.click, do=self.start, inputs=plan.inputs, outputs=self.shown))
         self._wire_run(shell, at_hand)
@@ -78,8 +79,8 @@ class TrainTab:
             run.discard.click, do=self.discarded, inputs=[run.chosen], outputs=run.shown | self.history.shown
         )
         shell.refresh(shell.on(done.then, do=self.plan.draw, inputs=self.plan.form.inputs, outputs=self.plan.shown))
-        for trigger in (run.hear.click, run.fresh.change):
-            shell.on(trigger, do=run.heard_on_unseen, inputs=[run.chosen], outputs={run.samples}, trigger_mode="once")
+        for trigger, hear in ((run.hear.click, run.heard_more), (run.fresh.change, run.heard_first)):
+            shell.on(trigger, do=hear, inputs=[run.chosen], outputs={run.samples, run.hear}, trigger_mode="once")
         filled = {*self.plan.form.inputs, self.plan.form.fold}
         self.plan.redraw(shell, shell.on(run.copy.click, do=self.copy, inputs=[run.chosen], outputs=filled))
 
@@ -106,12 +107,16 @@ class TrainTab:
         )
 
     def beat(self, chosen: str | None, heard: Pulse | None, *settings: Any) -> Any:
-        """Once a second. Draws the rest again only when a run begins, ends or is published."""
+        """Once a second. Draws the rest again only when a run begins, ends or is published, and nothing before the
+        tab was opened for the first time.
+        """
+        if heard is None:
+            return gr.skip()
         drawn = self.run.beat(chosen, heard)
         if not drawn:
             return gr.skip()
         now: Pulse = drawn[self.run.heard]
-        if heard is not None and (heard.run, heard.state, heard.published) == (now.run, now.state, now.published):
+        if (heard.run, heard.state, heard.published) == (now.run, now.state, now.published):
             return drawn
         return drawn | self.plan.draw(*settings) | self.history.draw()
 

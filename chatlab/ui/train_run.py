@@ -149,7 +149,8 @@ class TrainRun:
             self.papers: gr.Accordion(visible=True),
             self.lineage: report.lineage(run),
             self.settings: report.settings_table(run.request.settings),
-        } | self._actions(run, adapter) | ({} if under_way else {self.dialog: gr.Group(visible=False)})  # fmt: skip
+            **({} if under_way else {self.dialog: gr.Group(visible=False)}),
+        } | self._actions(run, adapter, samples)
 
     def _draw_nothing(self) -> Updates:
         return {
@@ -166,7 +167,7 @@ class TrainRun:
             self.papers: gr.Accordion(visible=False),
         }
 
-    def _actions(self, run: RunView, adapter: str | None) -> Updates:
+    def _actions(self, run: RunView, adapter: str | None, samples: str) -> Updates:
         live, previous = self._lab.voices.live, self._lab.voices.previous
         halted = run.state in ("stopped", "interrupted", "failed", "waiting")
         return {
@@ -176,7 +177,7 @@ class TrainRun:
                 f"Undo: back to {previous}", visible=previous is not None and adapter is not None and adapter == live
             ),
             self.compare: gr.Button(visible=adapter is not None),
-            self.hear: gr.Button(visible=adapter is not None),
+            self.hear: gr.Button("Hear more" if samples else "Hear it", visible=adapter is not None),
             self.resume: gr.Button(visible=halted),
             self.discard: gr.Button(visible=halted or adapter is not None),
         }
@@ -227,13 +228,19 @@ class TrainRun:
             self._lab.training.discard(run.id)
         return self.draw(None) | {self.chosen: None, self.sure: gr.Row(visible=False)}
 
-    def heard_on_unseen(self, chosen: str | None) -> Iterator[Updates]:
-        """Before and after, as they are spoken."""
+    def heard_first(self, chosen: str | None) -> Iterator[Updates]:
+        """Before and after on the first few prompts, unless they have been heard already."""
+        if not self._samples.known(self.adapter(chosen)):
+            yield from self.heard_more(chosen)
+
+    def heard_more(self, chosen: str | None) -> Iterator[Updates]:
+        """Before and after on the next few prompts, as they are spoken."""
         run, adapter = self.run(chosen), self.adapter(chosen)
         if run is None or adapter is None:
             return
         for drawn in self._samples.hear(run, adapter):
             yield {self.samples: gr.Markdown(drawn, visible=True)}
+        yield {self.hear: gr.Button("Hear more")}
 
     def adapter(self, chosen: str | None) -> str | None:
         """What the run on show became."""

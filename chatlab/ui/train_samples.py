@@ -34,10 +34,11 @@ class TrainSamples:
         return drawn(self._known[adapter]) if adapter in self._known else ""
 
     def hear(self, run: RunView, adapter: str) -> Iterator[str]:
-        """Ask, and draw the answers as they grow."""
-        answers: Answers = []
+        """Ask the next few, and draw the answers as they grow under those heard before."""
+        answers = list(self._known.get(adapter, []))
+        prompts, begin = unseen_prompts(kind_for(self._tags(run))), len(answers)
         shown = 0.0
-        for prompt in unseen_prompts(kind_for(self._tags(run)))[:PROMPTS]:
+        for prompt in prompts[begin : begin + PROMPTS]:
             answers.append((prompt, []))
             for panes in self._lab.compare.ask(prompt, [BASE, adapter], SAMPLING):
                 answers[-1] = (prompt, panes)
