@@ -29,7 +29,7 @@ def live(folder: Path, seed: int, tell: Connection) -> None:
     tell.send(("opened", mine))
     for number in range(1_000_000):
         text = f"{seed}.{number} " + "x" * chance.choice([1, 100, 5_000])
-        wish = chance.choice(["add", "add", "add", "put", "remove", "compact"]) if mine else "add"
+        wish = chance.choice(["add", "add", "add", "put", "remove", "compact", "back up"]) if mine else "add"
         if wish == "add":
             many = chance.choice([1, 1, 5])
             tell.send(("add", [text] * many))
@@ -38,6 +38,8 @@ def live(folder: Path, seed: int, tell: Connection) -> None:
             tell.send(("done", ids))
         elif wish == "compact":
             store.compact()
+        elif wish == "back up":
+            store.backups.make()
         else:
             id = chance.choice(mine)
             tell.send((wish, (id, text)))

@@ -20,7 +20,7 @@ from chatlab.store import Store
 from chatlab.store.codec import from_document, to_document
 from chatlab.store.disk import Files
 from chatlab.store.migrations import Migrations
-from tests.store_attack import kept, said
+from tests.store_attack import kept, kept_in, said
 
 ASKED = (Message(role="user", content="What is a whale?"),)
 SPEAKER = Speaker(adapter="stage", sha256="ab", base="cd", strength=0.5, tokens=7, seconds=1.5)
@@ -209,6 +209,36 @@ def test_plain_tinydb_opens_the_store_and_what_it_writes_is_taken_over(tmp_path:
         assert store.demonstrations.add(said("four")) == 3
     with Store.open(tmp_path) as store:
         assert not store.warnings
+
+
+def test_a_shelf_follows_what_is_done_to_its_table(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        table = store.db.table("demonstrations")
+        assert (kept(store), store.demonstrations.find("one")[1]) == ({}, 0)
+        id = table.insert(to_document(said("one")))
+        assert (kept(store), store.demonstrations.find("one")[1]) == ({id: "one"}, 1)
+        table.update({"tags": ["sky"]})
+        assert store.demonstrations.get(id).tags == ("sky",)
+        store.db.drop_tables()
+        assert (kept(store), store.demonstrations.find("one")[1], len(store.demonstrations)) == ({}, 0, 0)
+        assert store.demonstrations.add(said("two")) == id + 1
+    assert kept_in(tmp_path) == {id + 1: "two"}
+
+
+def test_a_store_that_a_person_laid_out_anew_is_taken_as_it_is(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        store.demonstrations.add(said("one"))
+    file = Files(tmp_path).snapshot
+    file.write_text(json.dumps(json.loads(file.read_text()), indent=2))
+    assert kept_in(tmp_path) == {1: "one"}
+
+
+def test_a_tinydb_file_from_elsewhere_becomes_a_store(tmp_path: Path) -> None:
+    with TinyDB(Files(tmp_path).snapshot) as plain:
+        plain.table("demonstrations").insert(to_document(said("from elsewhere")))
+    with Store.open(tmp_path) as store:
+        assert store.demonstrations.add(said("two")) == 2
+    assert kept_in(tmp_path) == {1: "from elsewhere", 2: "two"}
 
 
 def test_a_closed_store_takes_nothing_and_can_be_closed_again(tmp_path: Path) -> None:
