@@ -47,8 +47,10 @@ class TrainerStatus:
 class Trainer:
     """One worker process for one base: spawned once, kept warm, replaced when it dies. Safe to call from threads."""
 
-    def __init__(self, base_folder: Path, cache: Path, threads: int | None = None) -> None:
-        self._base, self._cache, self._threads = base_folder, cache, threads
+    def __init__(
+        self, base_folder: Path, cache: Path, threads: int | None = None, *, silence: float = SILENCE
+    ) -> None:
+        self._base, self._cache, self._threads, self._silence = base_folder, cache, threads, silence
         self._changed = threading.Condition()
         self._process: subprocess.Popen[bytes] | None = None
         self._ready = self._closing = False
@@ -89,7 +91,7 @@ class Trainer:
         with self._changed:
             silent = time.monotonic() - self._heard
             message = self._message
-            if self._is_alive() and silent > SILENCE:
+            if self._is_alive() and silent > self._silence:
                 message = f"The trainer has not answered for {silent:.0f} s: paused, or the machine is overloaded."
             return TrainerStatus(
                 state=self._state(), run=self._run, steps=tuple(self._steps), message=message,
