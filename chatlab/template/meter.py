@@ -8,11 +8,11 @@ from typing import Any
 
 from jinja2.exceptions import SecurityError
 
-ROOM = 20_000_000
+ROOM = 4_000_000
 """Characters that one rendering may make, all in all."""
 TICK = 20
 """What a turn of a loop costs, in characters."""
-SECONDS = 5.0
+SECONDS = 2.0
 """Of processor time in one rendering. Only a net below the rest: the room is what ends a bad template."""
 
 

@@ -70,11 +70,11 @@ class Skeletons:
     def of(self, roles: Sequence[Role], asks: bool = False) -> tuple[Part, ...]:
         """The template's words and holes for these roles, in order; with `asks`, also its request for an answer."""
         key = (tuple(roles), asks)
-        if key not in self._kept:
+        if (parts := self._kept.get(key)) is None:
             if len(self._kept) >= KEPT:
                 self._kept.clear()
-            self._kept[key] = self._make(*key)
-        return self._kept[key]
+            parts = self._kept[key] = self._make(*key)
+        return parts
 
     def _make(self, roles: tuple[Role, ...], asks: bool) -> tuple[Part, ...]:
         texts, marks = _split(self._render(roles, asks))
