@@ -48,8 +48,8 @@ class Page:
         return self.handlers.lab.chat.get(self.session.conversation)
 
     def say(self, text: str, *dials: Any) -> None:
-        self.view = self.handlers.say(text, self.session, "", *dials)
-        self.finish()
+        for view in self.handlers.say(text, self.session, "", *dials):
+            self.view = view if isinstance(view.session, Session) else self.view
 
     def press(self, act: str, *dials: Any, **given: Any) -> None:
         payload = json.dumps({"act": act} | {k: str(v) for k, v in given.items()})
@@ -89,8 +89,8 @@ def test_an_empty_page_offers_something_to_say_and_the_next_step(page: Page) -> 
 
 
 def test_a_message_is_on_the_page_before_its_answer(handlers: ChatHandlers) -> None:
-    view = handlers.say("Good morning", Session(), "")
-    assert "Good morning" in view.transcript and view.session.waiting
+    view = next(handlers.say("Good morning", Session(), ""))
+    assert "Good morning" in view.transcript + view.live and view.session.waiting
     assert view.composer["value"] == ""
 
 
@@ -112,15 +112,15 @@ def test_nothing_typed_is_lost_when_it_cannot_be_sent(page: Page) -> None:
     with pytest.raises(InputError):
         page.say("   ")
     with pytest.raises(NotFound):
-        page.handlers.say("Hello", replace(page.session, conversation=999), "")
+        next(page.handlers.say("Hello", replace(page.session, conversation=999), ""))
 
 
 def test_a_second_message_waits_for_the_first_answer(settings: Settings) -> None:
     lab = slow(settings)
     handlers = ChatHandlers(lab, Replies())
-    view = handlers.say("One", Session(), "")
+    view = next(handlers.say("One", Session(), ""))
     with pytest.raises(InputError, match="still being written"):
-        handlers.say("Two", view.session, "")
+        next(handlers.say("Two", view.session, ""))
     handlers.replies.close()
     lab.close()
 
@@ -128,7 +128,7 @@ def test_a_second_message_waits_for_the_first_answer(settings: Settings) -> None
 def test_stop_keeps_what_was_said(settings: Settings) -> None:
     lab = slow(settings)
     handlers = ChatHandlers(lab, Replies())
-    page = Page(handlers, handlers.say("Tell me a story", Session(), ""))
+    page = Page(handlers, next(handlers.say("Tell me a story", Session(), "")))
     for view in handlers.watch(page.session):
         page.view = view if isinstance(view.session, Session) else page.view
         if not isinstance(view.session, Session) and "quick" in view.live:
@@ -142,12 +142,12 @@ def test_stop_keeps_what_was_said(settings: Settings) -> None:
 def test_a_reply_goes_on_while_no_page_is_open_and_a_reload_finds_it(settings: Settings) -> None:
     lab = slow(settings)
     handlers = ChatHandlers(lab, Replies())
-    view = handlers.say("Tell me a story", Session(), "")
+    view = next(handlers.say("Tell me a story", Session(), ""))
     watching = handlers.watch(view.session)
     next(watching)
     watching.close()
     page = Page(handlers, handlers.load(str(view.session.conversation)))
-    assert page.session.waiting and "Tell me a story" in page.view.transcript
+    assert page.session.waiting and "Tell me a story" in page.view.live
     page.finish()
     assert FOX in page.view.transcript and page.conversation.path()[-1].stopped == "end"
     lab.close()
@@ -253,7 +253,7 @@ def test_conversations_are_renamed_found_deleted_and_brought_back(page: Page) ->
 def test_deleting_a_conversation_ends_the_answer_under_way(settings: Settings) -> None:
     lab = slow(settings)
     handlers = ChatHandlers(lab, Replies())
-    page = Page(handlers, handlers.say("Tell me a story", Session(), ""))
+    page = Page(handlers, next(handlers.say("Tell me a story", Session(), "")))
     page.press("delete", conversation=page.session.conversation)
     assert page.session.conversation is None and handlers.replies.ids() == frozenset()
     lab.close()
@@ -335,8 +335,7 @@ def test_the_starter_pack_loads_once_and_offers_a_run(page: Page) -> None:
 
 
 def test_the_system_message_goes_with_the_conversation(page: Page) -> None:
-    page.view = page.handlers.say("Hello", page.session, "Be brief.")
-    page.finish()
+    *_, page.view = page.handlers.say("Hello", page.session, "Be brief.")
     assert page.conversation.system == "Be brief."
     page.handlers.set_system("Be kind.", page.session)
     page.press("open", conversation=page.session.conversation)

@@ -107,9 +107,9 @@ class ChatTab:
             do=self.handlers.say,
             inputs=[self.composer, *heard],
             outputs=self.view,
-            concurrency_limit=None,
+            **free,
         )
-        then_watch(said)
+        watched.append(said)
         acted = shell.on(
             self.bridge.pressed, do=self.handlers.act, inputs=[self.bridge.said, *heard], outputs=self.view,
             cancels=watched, **free,

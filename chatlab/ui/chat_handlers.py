@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from chatlab.ui.dials import Dials
 from chatlab.ui.listing import UNTITLED
 from chatlab.ui.notices import Notice
 from chatlab.ui.replies import Replies
-from chatlab.ui.rows import SHOWN
+from chatlab.ui.rows import SHOWN, rows
 from chatlab.ui.screen import SAME, Screen
 from chatlab.ui.session import Session, View
 from chatlab.ui.transcript import growing
@@ -46,8 +46,13 @@ class ChatHandlers:
             session = replace(session, run=status.run.name, notice=notices.training(status))
         return self.view(session)
 
-    def say(self, text: str, session: Session, system: str, *dials: Any) -> View:
-        """A message and the start of its answer. If it cannot be kept, the text stays in the box."""
+    def say(self, text: str, session: Session, system: str, *dials: Any) -> Iterator[View]:
+        """A message, and its answer as it grows. If the message cannot be kept, its text stays in the box."""
+        view = self._say(text, session, system, dials)
+        yield view
+        yield from self.watch(view.session)
+
+    def _say(self, text: str, session: Session, system: str, dials: Sequence[Any]) -> View:
         self._check_quiet(session)
         if not text.strip():
             raise InputError("There is nothing to send.", "Write a message first.")
@@ -55,7 +60,7 @@ class ChatHandlers:
         chosen = Dials.of(*dials)
         drafts = self.lab.chat.reply(conversation_id, text, chosen.sampling, chosen.voice, chosen.strength)
         self._begin(conversation_id, drafts)
-        return self._answering(replace(session, conversation=conversation_id, notice=None), text="")
+        return self.screen.answering(session, replace(session, conversation=conversation_id, notice=None))
 
     def act(self, payload: str, session: Session, system: str, *dials: Any) -> View:
         """A button of the page. Raises InputError for what no button says."""
@@ -63,7 +68,7 @@ class ChatHandlers:
         chosen = Dials.of(*dials)
         match act.do:
             case "say":
-                return self.say(act.text, session, system, *dials)
+                return self._say(act.text, session, system, dials)
             case "retry" | "again":
                 return self._retry(act, session, chosen)
             case "ask":
@@ -89,9 +94,11 @@ class ChatHandlers:
         if not session.waiting:
             return
         reply = self.replies.last(session.conversation)
-        if reply is not None:
+        conversation = self.screen.shown(session)
+        if reply is not None and conversation is not None:
+            asked = rows(replace(conversation, head=reply.prompt))[-1]
             for draft in reply.watch():
-                yield SAME._replace(live=growing(draft))
+                yield SAME._replace(live=growing(asked, draft))
         failed = None if reply is None or reply.error is None else notices.failed(reply.error)
         yield self.view(replace(session, waiting=False, notice=failed or session.notice))
 
@@ -128,9 +135,9 @@ class ChatHandlers:
         """The page as it should be now. `text` replaces what is in the composer; None leaves it alone."""
         return self.screen.view(session, text)
 
-    def _answering(self, session: Session, text: str | None = None) -> View:
+    def _answering(self, session: Session) -> View:
         """The page while an answer is on its way. It is watched even if it has ended by now, for it may have failed."""
-        view = self.view(session, text)
+        view = self.view(session)
         return view._replace(session=replace(view.session, waiting=True))
 
     def _conversation(self, session: Session, system: str) -> int:

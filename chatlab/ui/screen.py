@@ -13,6 +13,7 @@ from chatlab.ui import notices
 from chatlab.ui.dials import choices
 from chatlab.ui.listing import listing
 from chatlab.ui.replies import Replies
+from chatlab.ui.rows import rows
 from chatlab.ui.session import Session, View
 from chatlab.ui.top import top
 from chatlab.ui.transcript import growing, transcript
@@ -32,16 +33,15 @@ class Screen:
     def view(self, session: Session, text: str | None = None) -> View:
         """The page as it should be now. `text` replaces what is in the composer; None leaves it alone."""
         reply = self.replies.running(session.conversation)
-        conversation = self._shown(session)
+        conversation = self.shown(session)
         session = replace(session, waiting=reply is not None)
         box: dict[str, Any] = {"submit_btn": reply is None, "stop_btn": reply is not None}
-        draft = None if reply is None else reply.draft
         return View(
             session=session,
             top=top(conversation, session),
             listing=self.listing(session),
             transcript=self._transcript(conversation, session),
-            live="" if draft is None else growing(draft),
+            live="" if reply is None or conversation is None else growing(rows(conversation)[-1], reply.draft),
             notice=notices.drawn(session.notice),
             system=gr.skip() if conversation is None else conversation.system,
             composer=gr.update(**box) if text is None else gr.update(value=text, **box),
@@ -49,7 +49,13 @@ class Screen:
             tabs=gr.skip(),
         )
 
-    def _shown(self, session: Session) -> Conversation | None:
+    def answering(self, before: Session, session: Session) -> View:
+        """As little as it takes to show that a message is sent: a long conversation is not drawn again."""
+        view = self.view(session, text="")
+        spared = {} if before.conversation is None else {"transcript": gr.skip(), "system": gr.skip()}
+        return view._replace(session=replace(view.session, waiting=True), voice=gr.skip(), **spared)
+
+    def shown(self, session: Session) -> Conversation | None:
         """The conversation, its head the turn that is being answered while an answer is under way."""
         if session.conversation is None:
             return None

@@ -17,18 +17,19 @@ ENDINGS = {"length": "cut off at its token budget", "person": "stopped by you", 
 
 
 def transcript(conversation: Conversation, shown: int, *, incognito: bool = False, waiting: bool = False) -> str:
-    """The shown rows; `waiting` while the last turn is being answered."""
+    """The shown rows, but for the last while it is `waiting` for its answer: `growing` shows it."""
     above = earlier(conversation, shown)
     more = button("earlier", f"Show earlier messages ({above})", "quiet") if above else ""
-    drawn = rows(conversation, shown)
+    drawn = rows(conversation, shown)[: -1 if waiting else None]
     unanswered = "" if waiting or not drawn or drawn[-1].turn.role != "user" else _unanswered(drawn[-1].turn)
     return div("turns", more, *(_row(row, incognito) for row in drawn), unanswered)
 
 
-def growing(draft: Draft) -> str:
-    """The reply under way, as far as it has come."""
-    text = prose(draft.text) if draft.text else '<p class="dots"><i></i><i></i><i></i></p>'
-    return div("turn answer growing", div("body prose", text), div("foot", *_speaker(draft.speaker)))
+def growing(asked: Row, draft: Draft | None) -> str:
+    """The question that is being answered, and the answer as far as it has come."""
+    text = prose(draft.text) if draft and draft.text else '<p class="dots"><i></i><i></i><i></i></p>'
+    foot = div("foot", *_speaker(draft.speaker if draft else None))
+    return div("turns", _question(asked), div("turn answer growing", div("body prose", text), foot))
 
 
 def button(act: str, label: str, kind: str = "", turn: int | None = None, **data: object) -> str:
