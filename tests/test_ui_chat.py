@@ -94,6 +94,13 @@ def test_a_message_is_on_the_page_before_its_answer(handlers: ChatHandlers) -> N
     assert view.composer["value"] == ""
 
 
+def test_the_first_message_of_a_kept_conversation_takes_the_place_of_the_welcome(page: Page) -> None:
+    page.press("open", conversation=page.handlers.lab.chat.new())
+    assert 'class="welcome"' in page.view.transcript
+    first = next(page.handlers.say("Good morning", page.session, ""))
+    assert isinstance(first.transcript, str) and "welcome" not in first.transcript
+
+
 def test_an_answer_stands_with_who_spoke_and_how_fast(page: Page) -> None:
     page.say("Good morning")
     assert FOX in page.view.transcript and page.view.live == ""

@@ -60,7 +60,7 @@ class ChatHandlers:
         chosen = Dials.of(*dials)
         drafts = self.lab.chat.reply(conversation_id, text, chosen.sampling, chosen.voice, chosen.strength)
         self._begin(conversation_id, drafts)
-        return self.screen.answering(session, replace(session, conversation=conversation_id, notice=None))
+        return self.screen.answering(replace(session, conversation=conversation_id, notice=None))
 
     def act(self, payload: str, session: Session, system: str, *dials: Any) -> View:
         """A button of the page. Raises InputError for what no button says."""

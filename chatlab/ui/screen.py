@@ -49,10 +49,12 @@ class Screen:
             tabs=gr.skip(),
         )
 
-    def answering(self, before: Session, session: Session) -> View:
+    def answering(self, session: Session) -> View:
         """As little as it takes to show that a message is sent: a long conversation is not drawn again."""
         view = self.view(session, text="")
-        spared = {} if before.conversation is None else {"transcript": gr.skip(), "system": gr.skip()}
+        conversation = self.shown(session)
+        first = conversation is None or len(conversation.path()) <= 1
+        spared = {} if first else {"transcript": gr.skip(), "system": gr.skip()}
         return view._replace(session=replace(view.session, waiting=True), voice=gr.skip(), **spared)
 
     def shown(self, session: Session) -> Conversation | None:
