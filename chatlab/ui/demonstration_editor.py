@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -48,16 +49,27 @@ class DemonstrationEditor:
         return {*self.typed, self.hint, self.save, self.more, self.revert}
 
     def wire(self, shell: Shell) -> None:
-        for box in (self.system, self.tags, *self.boxes):
-            shell.on(box.input, do=self.remember, inputs=self.typed, outputs=[self.revert], trigger_mode="always_last")
+        # Gradio reports typing key by key, but neither pasting nor deleting: those are caught when the box is left.
+        written = (self.system, self.tags, *self.boxes)
+        changes = [event for box in written for event in (box.input, box.blur)]
+        shell.on(
+            partial(gr.on, changes), do=self.remember, inputs=self.typed, outputs=[self.revert],
+            trigger_mode="always_last", queue=False,
+        )  # fmt: skip
         outputs = {*self.boxes, self.roles, self.more, self.revert}
         shell.on(self.more.click, do=self.add_turn, inputs=self.typed, outputs=outputs)
 
     def remember(self, selected: int | None, system: str, tags: str, roles: str, *texts: str) -> Any:
         """Keep what is being typed until it is saved or thrown away."""
-        if selected is not None:
-            self._drafts.keep(int(selected), Words.typed(system, tags, roles, texts))
-        return gr.Button(visible=selected is not None)
+        if selected is None:
+            return gr.Button(visible=False)
+        words = Words.typed(system, tags, roles, texts)
+        changed = words != self._stored(int(selected))
+        if changed:
+            self._drafts.keep(int(selected), words)
+        else:
+            self._drafts.drop(int(selected))
+        return gr.Button(visible=changed)
 
     def add_turn(self, selected: int | None, system: str, tags: str, roles: str, *texts: str) -> dict[Any, Any]:
         """Room for one more prompt and answer."""
@@ -67,17 +79,11 @@ class DemonstrationEditor:
         revert = self.remember(selected, system, tags, longer, *texts)
         return self._boxes(Words.typed(system, tags, longer, texts)) | {self.roles: longer, self.revert: revert}
 
-    def open(self, selected: int, demonstration: Demonstration) -> dict[Any, Any]:
-        stored = Words.of(demonstration)
+    def open(self, selected: int) -> dict[Any, Any]:
+        """The words of one demonstration, or of the one being written, as they were left."""
+        stored = self._stored(selected)
         draft = self._drafts.get(selected) or stored
-        if draft == stored:
-            self._drafts.drop(selected)
         return self._fill(selected, draft, changed=draft != stored)
-
-    def write(self) -> dict[Any, Any]:
-        """Boxes for a new one, with what was begun earlier."""
-        draft = self._drafts.get(NEW) or BLANK
-        return self._fill(NEW, draft, changed=draft != BLANK)
 
     def clear(self) -> dict[Any, Any]:
         hidden = {box: gr.Textbox(value="", visible=False) for box in (self.system, self.tags, *self.boxes)}
@@ -107,6 +113,9 @@ class DemonstrationEditor:
         except NotFound:
             return False
         return True
+
+    def _stored(self, selected: int) -> Words:
+        return BLANK if selected == NEW else Words.of(self._demonstrations.get(selected))
 
     def _keep_new(self, words: Words) -> int:
         written = Demonstration(messages=words.messages(), source="written", tags=words.label_list())

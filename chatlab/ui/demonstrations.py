@@ -13,7 +13,7 @@ from chatlab.records import Demonstration, Status, TrainSettings
 from chatlab.ui.demonstration_editor import DemonstrationEditor
 from chatlab.ui.demonstration_list import ANY, DemonstrationList
 from chatlab.ui.demonstration_packs import DemonstrationPacks
-from chatlab.ui.drafts import Drafts
+from chatlab.ui.drafts import NEW, Drafts
 from chatlab.ui.markup import div, span
 from chatlab.ui.mask_picture import mask_picture
 from chatlab.ui.shell import Shell, drawing, told
@@ -139,7 +139,7 @@ class DemonstrationsTab:
             self.approve: gr.Button(interactive=demonstration.status != "approved"),
             self.discard: gr.Button(interactive=demonstration.status != "discarded"),
             self.delete: gr.Button(interactive=True),
-        } | self.editor.open(selected, demonstration)
+        } | self.editor.open(selected)
 
     def go_on(self, selected: int | None, *place: Any) -> Updates:
         """To the next in the list, turning the page where it ends."""
@@ -208,7 +208,7 @@ class DemonstrationsTab:
         return mask_picture(spans)
 
     def _writing(self) -> Updates:
-        return self._nothing() | {self.title: div("desk-name", "A new demonstration")} | self.editor.write()
+        return self._nothing() | {self.title: div("desk-name", "A new demonstration")} | self.editor.open(NEW)
 
     def _nothing(self) -> Updates:
         off = gr.Button(interactive=False)
