@@ -19,6 +19,7 @@ torch = pytest.importorskip("torch")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
+from chatlab.adapters import Adapters  # noqa: E402
 from chatlab.engines import build  # noqa: E402
 from chatlab.engines.base import Sampling, Voice  # noqa: E402
 from chatlab.engines.build import bytes_of, with_adapter  # noqa: E402
@@ -33,6 +34,7 @@ from chatlab.engines.speech import BROKEN, Speech  # noqa: E402
 from chatlab.errors import AdapterDamaged, EngineError  # noqa: E402
 from chatlab.models.base import Base  # noqa: E402
 from chatlab.papers import CONFIG, WEIGHTS  # noqa: E402
+from chatlab.records import AdapterCard  # noqa: E402
 
 NEVER = frozenset[int]()
 BASE = Voice()
@@ -109,6 +111,20 @@ def test_an_adapter_says_what_peft_says(engine, base, base_folder, made_adapters
             layer.scale_layer(strength)
     voice = Voice(name="one", folder=made_adapters["one"], strength=strength)
     assert said(engine, prompt, voice=voice) == reference(model, base, prompt, 20)
+
+
+def test_any_peft_program_loads_a_published_folder(base, network, base_folder, made_adapters, prompt, tmp_path):
+    from huggingface_hub import ModelCard
+    from peft import PeftModel
+
+    papers = AdapterCard(name="one", base=base.fingerprint, base_name='a "base": x')
+    Adapters(tmp_path).publish(made_adapters["one"], papers)
+    theirs = PeftModel.from_pretrained(open_network(base_folder, base.parameters), tmp_path / "one").eval()
+    ours = with_adapter(network, read_adapter(tmp_path / "one", base.fingerprint), 1.0)
+    with torch.inference_mode():
+        assert torch.allclose(ours(torch.tensor([prompt])).logits, theirs(torch.tensor([prompt])).logits, atol=2e-4)
+    card = ModelCard.load(tmp_path / "one" / "README.md")
+    assert (card.data.base_model, card.data.library_name) == ('a "base": x', "peft")
 
 
 def test_at_strength_zero_an_adapter_says_what_the_base_says(engine, made_adapters, prompt):

@@ -13,7 +13,7 @@ from chatlab.errors import EngineError
 COLD = 1e-4
 """Temperature below which only the likeliest token has a chance that can be told from none."""
 
-_LIKELY = 128
+_LIKELY = 1024
 """Tokens among which the top-p share is looked for before all of them are sorted."""
 
 
