@@ -19,6 +19,7 @@ from chatlab.records import AdapterCard, Demonstration, Message, Preference, Rat
 from chatlab.store import Store
 from chatlab.store.codec import from_document, to_document
 from chatlab.store.disk import Files
+from chatlab.store.journal import packed
 from chatlab.store.migrations import Migrations
 from tests.store_attack import kept, kept_in, said
 
@@ -219,10 +220,12 @@ def test_a_shelf_follows_what_is_done_to_its_table(tmp_path: Path) -> None:
         assert (kept(store), store.demonstrations.find("one")[1]) == ({id: "one"}, 1)
         table.update({"tags": ["sky"]})
         assert store.demonstrations.get(id).tags == ("sky",)
+        table.insert(to_document(said("unread")))
+        assert store.demonstrations.find("unread", limit=0)[1] == 1
         store.db.drop_tables()
-        assert (kept(store), store.demonstrations.find("one")[1], len(store.demonstrations)) == ({}, 0, 0)
-        assert store.demonstrations.add(said("two")) == id + 1
-    assert kept_in(tmp_path) == {id + 1: "two"}
+        assert (kept(store), store.demonstrations.find("unread")[1], len(store.demonstrations)) == ({}, 0, 0)
+        assert store.demonstrations.add(said("two")) == id + 2
+    assert kept_in(tmp_path) == {id + 2: "two"}
 
 
 def test_a_store_that_a_person_laid_out_anew_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -330,6 +333,18 @@ def test_an_older_format_is_brought_up_to_date_once(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"newer Chatlab \(format 3") as caught:
         Store.open(tmp_path)
     assert "Update" in caught.value.hint
+
+
+def test_a_journal_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        store.demonstrations.add(said("one"))
+    journal = Files(tmp_path).journal
+    journal.write_bytes(packed(1, {}, 2) + b"damaged\n")
+    before = journal.read_bytes()
+    with pytest.raises(StoreError, match="newer Chatlab"):
+        Store.open(tmp_path)
+    assert journal.read_bytes() == before
+    assert not list(tmp_path.glob("*corrupt*"))
 
 
 def test_a_migration_that_fails_leaves_the_store_as_it_was(tmp_path: Path) -> None:

@@ -83,8 +83,9 @@ def test_a_full_disk_is_said_plainly_and_what_is_there_can_still_be_read(tmp_pat
     assert sorted(kept_in(tmp_path).values()) == ["after space was made", "before"]
 
 
-def test_after_a_failed_sync_no_change_is_taken_until_the_store_is_opened_again(tmp_path: Path) -> None:
-    disk = FailingDisk(NEVER, errno.EIO, only="sync")
+@pytest.mark.parametrize("call", ["write", "sync"])
+def test_after_a_broken_write_no_change_is_taken_until_the_store_is_opened_again(tmp_path: Path, call: str) -> None:
+    disk = FailingDisk(NEVER, errno.EIO, only=call)
     with Store.open(tmp_path, disk=disk) as store:
         store.demonstrations.add(said("before"))
         disk.left = 1
@@ -100,13 +101,14 @@ def test_after_a_failed_sync_no_change_is_taken_until_the_store_is_opened_again(
         store.demonstrations.add(said("again"))
 
 
-def test_a_snapshot_that_could_not_be_renamed_leaves_the_last_one_in_its_place(tmp_path: Path) -> None:
+@pytest.mark.parametrize("nth", [1, 2, 3], ids=["snapshot to backup", "draft to snapshot", "journal to old journal"])
+def test_a_file_that_could_not_be_renamed_leaves_the_store_whole_and_open(tmp_path: Path, nth: int) -> None:
     disk = FailingDisk(NEVER, errno.EIO, only="replace")
     store = Store.open(tmp_path, disk=disk)
     store.demonstrations.add(said("one"))
     store.compact()
     store.demonstrations.add(said("two"))
-    disk.left = 2
+    disk.left = nth
     store.compact()
     assert Files(tmp_path).snapshot.exists()
     assert any("would not write a new snapshot" in warning for warning in store.warnings)
@@ -180,7 +182,11 @@ def test_a_journal_cut_at_any_byte_opens_with_every_whole_change_before_the_cut(
             assert kept(store) == states[-5 + max(0, whole - 1)], f"{size} bytes"
             assert not store.warnings
             number = store.demonstrations.add(said("goes on"))
-        assert kept_in(folder)[number] == "goes on"
+            killed = copied(folder, memory / "killed")
+        for end in (folder, killed):
+            with Store.open(end, disk=SwiftDisk()) as store:
+                assert kept(store)[number] == "goes on"
+                assert not store.warnings
     print(f"{len(data)} cuts of the journal")
 
 
