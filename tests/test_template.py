@@ -46,11 +46,15 @@ def template(base_folder) -> Template:
     return Base.open(base_folder).template
 
 
-@pytest.fixture(scope="module")
-def chatml(tokenizer) -> Template:
+def with_chatml(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     copy = PreTrainedTokenizerFast.from_pretrained(tokenizer.name_or_path)
     copy.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
-    return Template(copy, CHATML)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def chatml(tokenizer) -> Template:
+    return Template(with_chatml(tokenizer), CHATML)
 
 
 def learned(template: Template, messages) -> str:
@@ -217,6 +221,27 @@ def test_a_template_that_gives_no_end_gets_the_tokenizers_own(tokenizer):
     assert learned(bare, TALK) == " A friend, good sir.<|end|> To Rome.<|end|>"
     assert len(bare.encode(TALK)) == 2
     assert bare.lead == " "
+
+
+def test_a_last_answer_that_the_template_leaves_open_gets_the_end_that_it_has_in_the_middle(tokenizer):
+    closing = "m['content'] }}{% if not loop.last or m.role == 'user' %}{{ '<|im_end|>\n' }}{% endif %}"
+    source = CHATML.replace("m['content'] + '<|im_end|>\n' }}", closing)
+    assert "loop.last" in source
+    template = Template(with_chatml(tokenizer), source)
+    assert learned(template, TALK) == "A friend, good sir.<|im_end|>To Rome.<|im_end|>"
+    assert len(template.encode(TALK)) == 1
+
+
+def test_words_of_a_tool_are_read_and_not_learned(chatml):
+    talk = [said("user", "Two and two?"), said("tool", "four"), said("assistant", "Four, my lord.")]
+    assert learned(chatml, talk) == "Four, my lord.<|im_end|>"
+    assert "tool\nfour" in chatml.text(chatml.encode(talk)[0].ids)
+
+
+def test_a_turn_is_its_prompt_and_its_answer(template):
+    prompt, answer = template.turn(TALK)
+    assert prompt == template.prompt(TALK[:-1])
+    assert template.text(answer) == "To Rome.<|end|>"
 
 
 @pytest.mark.parametrize(

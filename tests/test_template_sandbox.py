@@ -42,6 +42,12 @@ BOMBS = {
     "padding": "{{ 'a'.ljust(1000000000) }}",
     "a centring filter": "{{ 'a' | center(1000000000) }}",
     "an indent": "{{ [1] | tojson(indent=1000000000) }}",
+    "an indenting filter": "{{ 'a' | indent(1000000000) }}",
+    "an indent of text": "{% set x = '\n' * 100000 %}{{ x | indent(x) }}",
+    "a formatting filter": "{{ '%1000000000d' | format(1) }}",
+    "a format in a format": "{{ '{:{}}'.format(1, 1000000000) }}",
+    "a star in a format": "{{ '%*d' % (1000000000, 1) }}",
+    "a filter nobody needs": "{{ [1] | batch(1000000000, 0) | list }}",
     "bytes": "{{ (1).to_bytes(1000000000) }}",
     "deep brackets": "{{ " + "(" * 9000 + "1" + ")" * 9000 + " }}",
     "deep conditions": "{% if 1 %}" * 5000 + "{% endif %}" * 5000,
@@ -62,7 +68,7 @@ BURGLARS = {
     "a namespace's insides": "{{ namespace(a=1).__init__() }}",
     "a lipsum's globals": "{{ lipsum.__globals__['os'].getcwd() }}",
     "a cycler": "{{ cycler.__init__.__globals__ }}",
-    "a string's format": "{{ ('{0.' ~ '__class__}').format(1) }}",
+    "a string's format": "{{ '{0.__init__.__globals__}'.format(raise_exception) }}",
     "an attribute filter": "{{ '' | attr('__class__') }}",
 }
 
@@ -82,6 +88,11 @@ def test_a_burglar_is_stopped(source):
 @pytest.mark.parametrize("name", ["raise_exception", "strftime_now", "range", "namespace", "dict"])
 def test_what_is_given_to_templates_leads_nowhere(name):
     assert Sandbox("{{ " + name + ".__globals__ }}{{ " + name + ".__self__ }}", date(2024, 1, 1)).render() == ""
+
+
+def test_a_format_leads_nowhere_either():
+    source = "{{ ('{0.' ~ '__class__}').format(messages) }}"
+    assert Sandbox(source, date(2024, 1, 1)).render(messages=[]) == ""
 
 
 def test_the_meter_cannot_be_shadowed():
@@ -104,10 +115,11 @@ def test_what_templates_need_works():
         "{{ messages | map(attribute='role') | join(', ') }} {{ messages[0] | tojson }} {{ n.found }}"
         "{% for k, v in messages[0].items() %}{{ k }}{% if not loop.last %}-{% endif %}{% endfor %}"
         "{{ 'a-b'.split('-')[-1].replace('b', 'c') }}{{ '%s' % 1 }}{{ [1] + [2] }}{{ 2 * 3 }}{{ 'x' * 2 }}"
-        "{% generation %}said{% endgeneration %}"
+        "{{ '{} and {x}'.format('this', x='that') }}{{ '%s%d' | format('n', 5) }}{{ 'a\nb' | indent(1) }}"
+        "{% if false %}{{ 'x' | center(9) }}{% endif %}{% generation %}said{% endgeneration %}"
         "{% for i in range(5) %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% endfor %}"
     )
     messages = [{"role": "user", "content": "<é>"}, {"role": "assistant", "content": "b"}]
     assert Sandbox(source, date(2024, 1, 1)).render(messages=messages) == (
-        'HI!user, assistant {"role": "user", "content": "<é>"} Truerole-contentc1[1, 2]6xxsaid01'
+        'HI!user, assistant {"role": "user", "content": "<é>"} Truerole-contentc1[1, 2]6xxthis and thatn5a\n bsaid01'
     )

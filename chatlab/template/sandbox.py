@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date as Date
 from functools import partial, wraps
 from threading import Lock
@@ -18,14 +19,14 @@ import jinja2
 from jinja2 import nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
+from jinja2.filters import do_indent
 from jinja2.parser import Parser
 from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
-from jinja2.visitor import NodeTransformer
 
 from chatlab.errors import TemplateRefused
-from chatlab.template.meter import Meter
+from chatlab.template.meter import Meter, Metered
 
 LONGEST = 200_000
 """Characters of a template's source. The longest known have 20,000."""
@@ -44,8 +45,9 @@ METHODS: dict[type, str] = {
 }
 OTHER = "Choose a model with another chat template."
 ORDER = "A template may want turns of user and assistant in strict alternation, or know no such role."
-_CALLABLE = (Macro, LoopContext, jinja2.Undefined)
 _WIDTH = re.compile(r"%[^a-zA-Z%]*[\d*]")
+_FIELD_WIDTH = re.compile(r"\{[^{}]*[:!]")
+_WIDEST = 40
 _LARGEST_INT = 2**64
 
 
@@ -66,40 +68,14 @@ class _Namespace(Namespace):
         return "<Namespace>"
 
 
-class _Metered(NodeTransformer):
-    """Puts the meter into a parsed template."""
+@dataclass(frozen=True, slots=True)
+class _Formats:
+    """A string's `format` that may be called. One with widths stays as it is, and is not."""
 
-    def visit_For(self, node: nodes.For) -> nodes.Node:
-        return self._ticking(node)
+    run: Callable[..., str]
 
-    visit_Macro = visit_CallBlock = visit_For
-
-    def visit_List(self, node: nodes.List) -> nodes.Node:
-        return _call("weigh", self.generic_visit(node))
-
-    visit_Dict = visit_List
-
-    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:
-        self.generic_visit(node)
-        return _call("weigh", node) if node.ctx == "load" else node
-
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
-        self.generic_visit(node)
-        return _call("weigh", nodes.Concat([_call("weigh", part) for part in node.nodes]))
-
-    def _ticking(self, node: Any) -> nodes.Node:
-        """With a tick at the start of the body, which also pays for the fixed text in it."""
-        self.generic_visit(node)
-        size = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
-        node.body.insert(0, nodes.Output([_call("tick", nodes.Const(size))]).set_lineno(node.lineno))
-        return cast(nodes.Node, node)
-
-
-def _call(name: str, argument: nodes.Node) -> nodes.Expr:
-    """A call that a template cannot shadow with a variable of its own."""
-    call = nodes.Call(nodes.EnvironmentAttribute(name), [argument], [], None, None)
-    call.set_lineno(argument.lineno or 1)
-    return call
+    def __call__(self, *args: Any, **kwargs: Any) -> str:
+        return self.run(*args, **kwargs)
 
 
 class _Environment(ImmutableSandboxedEnvironment):
@@ -116,8 +92,12 @@ class _Environment(ImmutableSandboxedEnvironment):
             finalize=jinja2.pass_context(lambda context, value: self.weigh(value)),
         )
         self.meter = Meter()
-        self.filters = {name: self._weighed(self.filters[name]) for name in FILTERS.split()}
+        # A template may name a filter that it never uses, so the others are refused when they are.
+        self.filters = {name: _refuser(name) for name in self.filters} | {
+            name: self._weighed(self.filters[name]) for name in FILTERS.split()
+        }
         self.filters |= {"tojson": self._weighed(_tojson), "replace": self._replace, "join": self._join}
+        self.filters |= {"indent": self._indent, "format": self._format}
         own = {"namespace": _Namespace, "dict": _dict, "raise_exception": _raise, "strftime_now": date.strftime}
         self.globals = {"range": self.globals["range"], **own}
         self._own = (*self.globals.values(), self.tick, self.weigh)
@@ -129,7 +109,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         return self.meter.weigh(value)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        return cast(nodes.Template, _Metered().visit(super()._parse(source, name, filename)))
+        return cast(nodes.Template, Metered().visit(super()._parse(source, name, filename)))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         if operator in "**" and not isinstance(left, str | list | tuple) and not isinstance(right, str | list | tuple):
@@ -138,8 +118,8 @@ class _Environment(ImmutableSandboxedEnvironment):
         elif operator == "*":
             text, times = (left, right) if isinstance(right, int) else (right, left)
             self.meter.spend(len(text) * max(times, 0))
-        elif operator == "%" and isinstance(left, str) and _WIDTH.search(left):
-            raise SecurityError("it formats to a width")
+        elif operator == "%":
+            return self._remainder(left, self.weigh(right))
         else:
             self.weigh([left, right])
         return self.weigh(super().call_binop(context, operator, left, right))
@@ -154,7 +134,11 @@ class _Environment(ImmutableSandboxedEnvironment):
             __obj = {"replace": partial(__self._replace, owner), "join": partial(__self._joined_by, owner)}.get(
                 __obj.__name__, __obj
             )
-        elif not (isinstance(__obj, _CALLABLE) or isinstance(owner, LoopContext) or __obj in __self._own):
+        elif not (
+            isinstance(__obj, Macro | LoopContext | jinja2.Undefined | _Formats)
+            or isinstance(owner, LoopContext)
+            or __obj in __self._own
+        ):
             raise SecurityError("it calls what a chat template has no need of")
         return __self.weigh(super().call(__context, __obj, *args, **kwargs))
 
@@ -170,6 +154,30 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.weigh(values)
         self.meter.spend(len(str(self.weigh(between))) * len(values))
         return str(between).join(str(value) for value in values)
+
+    def _indent(self, text: Any, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
+        text = str(self.weigh(text))
+        if not isinstance(width, str) and width > _WIDEST:
+            raise SecurityError("it indents beyond reason")
+        prefix = self.weigh(width) if isinstance(width, str) else " " * width
+        self.meter.spend(len(prefix) * (text.count("\n") + 1))
+        return do_indent(text, prefix, first, blank)
+
+    def _format(self, text: Any, *args: Any) -> Any:
+        return self._remainder(str(self.weigh(text)), tuple(self.weigh(args)))
+
+    def _remainder(self, left: Any, right: Any) -> Any:
+        if isinstance(left, str) and _WIDTH.search(left):
+            raise SecurityError("it formats to a width")
+        return self.weigh(left % right)
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        """`'{}'.format(...)`, with names and places in the braces but no widths."""
+        formats = super().wrap_str_format(value)
+        if formats is None:
+            return None
+        bare = value.__name__ == "format" and not _FIELD_WIDTH.search(value.__self__)
+        return _Formats(self._weighed(formats)) if bare else formats
 
     def _joined_by(self, between: Any, values: Any) -> str:
         return self._join(values, between)
@@ -209,11 +217,18 @@ class Sandbox:
                 raise TemplateRefused(f"The chat template does not take this conversation: {fault}", ORDER) from fault
 
 
+def _refuser(name: str) -> Callable[..., Any]:
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise SecurityError(f"it uses {name}, which a chat template has no need of")
+
+    return refuse
+
+
 def _tojson(
     value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None, sort_keys: bool = False
 ) -> str:
     """Without Jinja's HTML escapes, as models are trained."""
-    if isinstance(indent, int) and indent > 16:
+    if isinstance(indent, int) and indent > _WIDEST:
         raise SecurityError("it indents beyond reason")
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 

@@ -98,13 +98,22 @@ class Template:
         for turn, message in enumerate(messages):
             if message.role != "assistant":
                 continue
-            prompt, answer = self._turn(messages[: turn + 1])
+            prompt, answer = self.turn(messages[: turn + 1])
             if not sequences or prompt[: len(sequences[-1][0])] != sequences[-1][0]:
                 sequences.append(([], []))
             ids, labels = sequences[-1]
             labels += [IGNORED] * (len(prompt) - len(ids)) + answer
             ids[:] = prompt + answer
         return [Encoded(tuple(ids), tuple(labels if mask else ids)) for ids, labels in sequences]
+
+    def turn(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
+        """Ids of what is read before the last answer, and of that answer with its end."""
+        pieces = self._walk.prompt(messages[:-1])
+        answer = self._walk.answer(messages)
+        ids = self._spell([answer], pieces[-1].text)
+        if not answer.ended:
+            ids += [] if self._eos is None else [self._eos]
+        return self._spell(pieces), ids
 
     def picture(self, messages: Sequence[Message], max_tokens: int) -> list[Span]:
         """What of a demonstration is read, learned, or past `max_tokens`, taken from the labels themselves."""
@@ -126,15 +135,6 @@ class Template:
         """The ids as text, control tokens shown."""
         return self._speller.text(ids)
 
-    def _turn(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
-        """Ids of what is read before the last answer, and of that answer with its end."""
-        pieces = self._walk.prompt(messages[:-1])
-        answer = self._walk.answer(messages)
-        ids = self._spell([answer], pieces[-1].text)
-        if not answer.ended:
-            ids += [] if self._eos is None else [self._eos]
-        return self._spell(pieces), ids
-
     def _spell(self, pieces: Sequence[Piece], before: str = "") -> list[int]:
         ids: list[int] = []
         for piece in pieces:
@@ -146,7 +146,7 @@ class Template:
         """The ids that training ends answers with."""
         turn = [Message(role="user", content="x"), Message(role="assistant", content="x")]
         for messages in (turn, turn + turn):
-            last = self._turn(messages)[1][-1]
+            last = self.turn(messages)[1][-1]
             if not self.is_control([last]):
                 raise TemplateRefused(
                     "The chat template gives an answer no end, and the tokenizer has no end token to put there.",

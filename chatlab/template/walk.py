@@ -39,6 +39,7 @@ class Walk:
         self._find_end = find_end
         self._system = system
         self._asks, self.lead = self._request()
+        self._middle_end = self._end_before_user()
 
     def prompt(self, messages: Sequence[Message]) -> list[Piece]:
         """The conversation up to where the next answer begins."""
@@ -69,6 +70,8 @@ class Walk:
         if place is None:
             raise _lost("assistant", 0)
         tail = "".join(p for p in parts[place + 1 :] if isinstance(p, str))
+        if self._find_end(tail) is None:
+            tail = self._middle_end
         return self._ended(_fill(parts[place], messages[-1].content), tail)
 
     def _read(self, said: Sequence[Said]) -> Piece:
@@ -113,6 +116,22 @@ class Walk:
         if written.startswith(request):
             return (True, gap) if not gap.strip() else (False, _trailing_spaces(gap))
         return (False, _trailing_spaces(written)) if _THINKING.search(request) else (True, "")
+
+    def _end_before_user(self) -> str:
+        """What ends an answer when the user goes on, for templates that leave the last answer open."""
+        try:
+            parts = self._skeletons.of(("user", "assistant", "user"), True)
+        except TemplateRefused:
+            return ""
+        opening, between = _before(parts, 0), _before(parts, 2)
+        return "" if opening.endswith(between.lstrip()) else between
+
+
+def _before(parts: Sequence[Part], index: int) -> str:
+    """The template's words right before a hole."""
+    place = next((k for k, p in enumerate(parts) if isinstance(p, Hole) and p.index == index), 0)
+    words = parts[place - 1] if place else ""
+    return words if isinstance(words, str) else ""
 
 
 def _fill(part: Part, content: str) -> str:
