@@ -1,1 +1,1 @@
-"""Measurements. `python -m bench` runs them all; `python -m bench loop store` some of them."""
+"""Measurements. `python -m bench` runs them all; `python -m bench training store` some of them."""

@@ -13,7 +13,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-NAMES = ("loop", "training", "beside", "engines", "stream", "store")
+NAMES = ("training", "beside", "engines", "stream", "store")
 
 
 def machine() -> dict[str, Any]:
@@ -23,7 +23,7 @@ def machine() -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*NAMES, []], default=list(NAMES))
+    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(NAMES)}; all unless named")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each figure; medians are shown")
     parser.add_argument("--out", type=Path, default=Path("bench/results"))
     given = parser.parse_args()
