@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from bench.house import warm_lab
 from bench.table import middle, show
@@ -77,7 +78,7 @@ def both(lab: Lab) -> tuple[list[float], float]:
     return chat, training
 
 
-def followed(lab: Lab, meanwhile) -> float:  # noqa: ANN001
+def followed(lab: Lab, meanwhile: Callable[[], object]) -> float:
     """Tokens a second of the run under way while `meanwhile` runs; the run is stopped and thrown away after."""
     before = lab.training.status().steps
     meanwhile()
