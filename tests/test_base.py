@@ -194,6 +194,11 @@ def test_a_cache_that_cannot_be_written_is_no_trouble(folder, tmp_path):
         (lambda f: configured(f, architectures=["BertForMaskedLM"]), BaseRefused, "not a language model"),
         (lambda f: configured(f, vocab_size=10), BaseRefused, "promises 10 tokens"),
         (lambda f: configured(f, vocab_size="many"), BaseRefused, "vocab_size"),
+        (lambda f: configured(f, vocab_size=None), BaseRefused, "promises None tokens"),
+        (lambda f: configured(f, vocab_size=True), BaseRefused, "True under 'vocab_size'"),
+        (lambda f: configured(f, hidden_size=-2), BaseRefused, "-2 under 'hidden_size'"),
+        (lambda f: configured(f, max_position_embeddings={}), BaseRefused, "max_position_embeddings"),
+        (lambda f: configured(f, num_hidden_layers=10**15), BaseRefused, "1000000000000000 layers"),
         (lambda f: configured(f, num_hidden_layers=2), BaseRefused, "2 layers"),
         (lambda f: configured(f, quantization_config={"bits": 4}), BaseRefused, "quantised"),
     ],
@@ -349,7 +354,7 @@ def test_a_base_without_a_chat_template_is_told(folder):
 
 
 def test_the_models_own_ends_stop_a_reply(folder):
-    write(folder / "generation_config.json", {"eos_token_id": [0, 5]})
+    write(folder / "generation_config.json", {"eos_token_id": [0, 5, "x", None]})
     assert Base.open(folder).template.stop_ids >= {0, 5}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatlab.errors import BaseRefused
-from chatlab.models.checks import check_config, check_shapes
+from chatlab.models.checks import CONTEXT_KEYS, MIXED, check_config, check_shapes
 from chatlab.models.fingerprint import fingerprint
 from chatlab.models.layout import Layout, find, read_json
 from chatlab.models.weights import Tensor, parameters, read_header
@@ -16,8 +16,6 @@ from chatlab.template import Template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
-
-CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
 
 
 class Base:
@@ -32,7 +30,7 @@ class Base:
         self.weights = layout.weights
         self.parameters = parameters(tensors, tied=bool(config.get("tie_word_embeddings", True)))
         self._cache = cache
-        self._rows = int(config.get("vocab_size", 0))
+        self._rows = int(config.get("vocab_size") or 0)
 
     @classmethod
     def open(cls, folder: Path, cache: Path | None = None) -> Base:
@@ -56,8 +54,7 @@ class Base:
     @property
     def context(self) -> int:
         """Tokens that the model was built for."""
-        known = (self.config.get(key) for key in CONTEXT_KEYS)
-        return next((int(n) for n in known if n), 2048)
+        return next((int(self.config[key]) for key in CONTEXT_KEYS if self.config.get(key)), 2048)
 
     @property
     def template_sha256(self) -> str:
@@ -76,7 +73,7 @@ class Base:
         if largest >= self._rows:
             raise BaseRefused(
                 f"The tokenizer of {self.name} has a token {largest}, but the model only {self._rows} tokens.",
-                "The files come from different models; fetch it again.",
+                MIXED,
             )
         return tokenizer
 
@@ -89,4 +86,4 @@ class Base:
         """What the model's own papers say ends a text."""
         file = self.folder / "generation_config.json"
         said = [self.config.get("eos_token_id"), read_json(file).get("eos_token_id") if file.is_file() else None]
-        return frozenset(int(i) for ids in said if ids is not None for i in (ids if isinstance(ids, list) else [ids]))
+        return frozenset(i for ids in said for i in (ids if isinstance(ids, list) else [ids]) if type(i) is int)

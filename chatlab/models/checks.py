@@ -42,10 +42,14 @@ TEXT_KEYS = frozenset(
         "unsloth_version",
     ]
 )
+AGAIN = "Fetch the model again."
+MIXED = "The files come from different models, or one is missing; fetch it again."
+CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
 REASONS = {
     "auto_map": "its config.json brings a program of its own (auto_map)",
     "quantization_config": "its weights are quantised, and LoRA is trained here on full precision only",
 }
+SIZES = ("vocab_size", "hidden_size", "n_embd", "num_hidden_layers", "n_layer", *CONTEXT_KEYS)
 _PLAIN = re.compile(r"[\w.+:, ()-]{0,100}")
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
@@ -63,6 +67,10 @@ def check_config(config: Mapping[str, Any], name: str) -> None:
                 f"{name} is refused: config.json says {texts[0][:60]!r} under {key!r}, which could name a program.",
                 "If you trust the model, take that line out of its config.json.",
             )
+    for key in SIZES:
+        value = config.get(key)
+        if value is not None and (type(value) is not int or value < 1):
+            raise BaseRefused(f"{name} is refused: its config.json says {value!r} under {key!r}.", AGAIN)
     kinds = config.get("architectures") or ["ForCausalLM"]
     if not all(str(kind).endswith(_CAUSAL) for kind in kinds):
         raise BaseRefused(f"{name} is a {kinds[0]}, not a language model that continues text.", "Choose another.")
@@ -75,14 +83,14 @@ def check_shapes(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> No
         if name.endswith(_EMBEDDINGS) and (rows, width) != tensor.shape:
             raise BaseRefused(
                 f"config.json promises {rows} tokens of width {width}, but {name} is {tensor.shape}.",
-                "The files come from different models; fetch it again.",
+                MIXED,
             )
     layers = {int(found[1]) for name in tensors if (found := _LAYER.search(name))}
     wanted = config.get("num_hidden_layers", config.get("n_layer"))
-    if layers and wanted is not None and layers != set(range(wanted)):
+    if layers and wanted is not None and not len(layers) == max(layers) + 1 == wanted:
         raise BaseRefused(
             f"config.json promises {wanted} layers, but the weights have {len(layers)}.",
-            "The files come from different models, or one is missing; fetch it again.",
+            MIXED,
         )
 
 

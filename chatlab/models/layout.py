@@ -70,7 +70,7 @@ def _snapshot(folder: Path) -> Path:
         return folder
     found = sorted((p for p in (folder / "snapshots").iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime)
     main = folder / "refs" / "main"
-    wanted = main.read_text().strip() if main.is_file() else ""
+    wanted = main.read_text(errors="replace").strip() if main.is_file() else ""
     named = [p for p in found if p.name == wanted]
     if not found:
         raise BaseMissing(f"{folder} is a hub cache without a snapshot.", "Fetch the model again.")
