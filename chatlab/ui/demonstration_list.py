@@ -110,7 +110,7 @@ def _row(demonstration: Demonstration) -> str:
     """Two lines: the prompt, and the answer."""
     asked = next((m.content for m in reversed(demonstration.prompt) if m.role == "user"), "(no prompt)")
     mark = MARKS[demonstration.status]
-    return f"{mark} {one_line(asked, 70)}\n{one_line(demonstration.answer, 90) or '(no answer)'}"
+    return f"{mark} {one_line(asked, 40)}\n{one_line(demonstration.answer, 90) or '(no answer)'}"
 
 
 def _position(page: int, shown: int, total: int) -> str:

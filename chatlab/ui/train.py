@@ -61,8 +61,8 @@ class TrainTab:
 
     def _wire_run(self, shell: Shell, at_hand: list[Any]) -> None:
         run = self.run
-        shell.on(run.stop.click, do=run.ask_stop, outputs={run.dialog, run.running})
-        shell.on(run.go_on.click, do=run.keep_going, outputs={run.dialog, run.running})
+        shell.on(run.stop.click, do=run.ask_stop, outputs={run.dialog})
+        shell.on(run.go_on.click, do=run.keep_going, outputs={run.dialog})
         shell.on(run.stop_only.click, do=run.stop_for_now, outputs={run.dialog})
         shell.on(run.stop_keep.click, do=run.stop_and_keep, outputs={run.dialog})
         shell.on(run.spare.click, do=run.spared, outputs={run.sure})

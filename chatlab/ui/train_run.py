@@ -42,12 +42,14 @@ class TrainRun:
     def build(self) -> None:
         self.chosen = gr.State(None)
         self.heard = gr.State(None)
-        self.fresh = gr.State("")
+        self.fresh = gr.Textbox(
+            "", visible="hidden"
+        )  # Not a State: those do not report changes made outside the queue.
         self.head = drawing(elem_id="run-head")
         self.progress = drawing(visible=False, elem_id="run-progress")
         with gr.Row(visible=False, elem_classes="tight") as self.running:
             self.stop = gr.Button("Stop …", size="sm", min_width=90, scale=0, elem_id="stop-run")
-        with gr.Group(visible=False, elem_classes="dialog") as self.dialog:
+        with gr.Column(visible=False, elem_classes="dialog") as self.dialog:
             drawing(div("dialog-words", span("", "The run goes on until you say otherwise.")))
             with gr.Row(elem_classes="tight"):
                 self.go_on = gr.Button("Go on", size="sm", variant="primary", min_width=90, scale=0)
@@ -149,7 +151,7 @@ class TrainRun:
             self.papers: gr.Accordion(visible=True),
             self.lineage: report.lineage(run),
             self.settings: report.settings_table(run.request.settings),
-            **({} if under_way else {self.dialog: gr.Group(visible=False)}),
+            **({} if under_way else {self.dialog: gr.Column(visible=False)}),
         } | self._actions(run, adapter, samples)
 
     def _draw_nothing(self) -> Updates:
@@ -157,7 +159,7 @@ class TrainRun:
             self.head: div("empty", span("", "No run yet. What it learned and what it forgot will show here.")),
             self.progress: gr.Markdown(visible=False),
             self.running: gr.Row(visible=False),
-            self.dialog: gr.Group(visible=False),
+            self.dialog: gr.Column(visible=False),
             self.ended: gr.Markdown(visible=False),
             self.actions: gr.Row(visible=False),
             self.sure: gr.Row(visible=False),
@@ -185,18 +187,18 @@ class TrainRun:
     # What the buttons do.
 
     def ask_stop(self) -> Updates:
-        return {self.dialog: gr.Group(visible=True), self.running: gr.Row(visible=False)}
+        return {self.dialog: gr.Column(visible=True)}
 
     def keep_going(self) -> Updates:
-        return {self.dialog: gr.Group(visible=False), self.running: gr.Row(visible=True)}
+        return {self.dialog: gr.Column(visible=False)}
 
     def stop_for_now(self) -> Updates:
         self._lab.training.stop(keep=False)
-        return {self.dialog: gr.Group(visible=False)}
+        return {self.dialog: gr.Column(visible=False)}
 
     def stop_and_keep(self) -> Updates:
         self._lab.training.stop(keep=True)
-        return {self.dialog: gr.Group(visible=False)}
+        return {self.dialog: gr.Column(visible=False)}
 
     def resumed(self, chosen: str | None) -> Updates:
         run = self.run(chosen)
