@@ -1,0 +1,179 @@
+"""Retraining beside a TRL script, on the same rows, passes, batch and rank: from the press of the button to the first
+token of the new voice, the training loops alone, and the loss of one batch.
+
+`python -m bench.training [--rounds N] [--json PATH]`, or as one of `python -m bench`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.house import warm_lab
+from bench.table import middle, show
+from chatlab.engines.base import Sampling
+from chatlab.lab import Lab
+from chatlab.records import TrainSettings
+from chatlab.training.runs import RunView
+
+SCRIPT = Path(__file__).with_name("trl_script.py")
+ONE = Sampling(temperature=0, max_tokens=1)
+
+
+def measure(rounds: int = 5) -> dict[str, Any]:
+    """Seconds and tokens a second, medians over `rounds`; in each round one of everything, one after the other."""
+    mine: list[dict[str, float]] = []
+    loops: list[float] = []
+    theirs: list[dict[str, float]] = []
+    with warm_lab() as lab, tempfile.TemporaryDirectory() as folder:
+        for _ in range(rounds):
+            times, run = pressed(lab)
+            mine.append(times)
+            loops.append(loop_alone(lab))
+            rows = learned(run)
+            theirs.append(fastest(Path(folder), rows, run.request.settings, run.request.base_folder))
+        losses = same_loss(Path(folder), run)
+    figures = {
+        "chatlab": {name: middle([m[name] for m in mine]) for name in mine[0]},
+        "trl": {name: middle([t[name] for t in theirs]) for name in theirs[0]},
+        "chatlab_loop_without_leash": middle(loops),
+        "trl_loop": middle([t["tokens"] / t["steps"] for t in theirs]),
+        **losses,
+    }
+    figures["share_of_trl"] = figures["chatlab"]["total"] / figures["trl"]["total"]
+    figures["loop_ratio"] = figures["chatlab_loop_without_leash"] / figures["trl_loop"]
+    _print(figures)
+    return figures
+
+
+def pressed(lab: Lab) -> tuple[dict[str, float], RunView]:
+    """Retrain with the default settings and ask the new voice for a token; seconds by part."""
+    began = time.perf_counter()
+    run = lab.training.retrain()
+    lab.training.wait()
+    live = time.perf_counter()
+    view = lab.training.run(run)
+    assert view.result is not None and lab.voices.live != "base", lab.training.news or view.error
+    first_token(lab)
+    ended = time.perf_counter()
+    own = dict(view.result.seconds)
+    own["publish, go live"] = live - began - sum(own.values())
+    return {**own, "first token": ended - live, "total": ended - began}, view
+
+
+def first_token(lab: Lab) -> None:
+    for panes in lab.compare.ask("Write a greeting", [lab.voices.live], ONE):
+        if panes[0].speaker:
+            return
+
+
+def loop_alone(lab: Lab) -> float:
+    """Demonstration tokens a second of a run without leash, measurements left out."""
+    run = lab.training.retrain(live=False, leash=0.0)
+    lab.training.wait()
+    result = lab.training.run(run).result
+    assert result is not None
+    return result.tokens / result.seconds["steps"]
+
+
+def learned(run: RunView) -> list[list[dict[str, str]]]:
+    """Messages of the demonstrations that a run learned from."""
+    assert run.result is not None
+    lines = (run.folder / "snapshot.jsonl").read_text(encoding="utf-8").splitlines()
+    by_id = {row["id"]: row["messages"] for row in map(json.loads, lines)}
+    return [by_id[id] for id in run.result.demonstrations]
+
+
+def fastest(folder: Path, rows: Sequence[Any], settings: TrainSettings, base: str) -> dict[str, float]:
+    """The TRL script's seconds, in float32 or bfloat16, whichever is faster here."""
+    job = {
+        "base": base, "rows": rows, "rank": settings.rank, "alpha": settings.alpha, "passes": settings.passes,
+        "batch": settings.batch, "learning_rate": settings.learning_rate, "out": str(folder / "trl"),
+    }  # fmt: skip
+    return min((scripted(folder, job | {"bf16": bf16}) for bf16 in (False, True)), key=lambda times: times["total"])
+
+
+def scripted(folder: Path, job: Mapping[str, Any]) -> dict[str, float]:
+    """Run the TRL script and read its last line."""
+    path = folder / "job.json"
+    path.write_text(json.dumps(job), encoding="utf-8")
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, str(SCRIPT), str(path)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found | {"total": time.perf_counter() - began}
+
+
+def same_loss(folder: Path, run: RunView) -> dict[str, float]:
+    """The loss of one batch under the trained adapter: TRL's, and ours in float32 and as trained."""
+    rows = learned(run)[: run.request.settings.batch]
+    job = {"base": run.request.base_folder, "rows": rows, "adapter": str(run.adapter), "batch": len(rows)}
+    theirs = scripted(folder, job)["loss"]
+    code = "import sys; from bench.training import own_loss; print(own_loss(sys.argv[1], sys.argv[2] == 'bf16'))"
+    own = {}
+    for precision in ("fp32", "bf16"):
+        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        command = [sys.executable, "-c", code, str(folder / "job.json"), precision]
+        own[precision] = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return {"trl_loss": theirs, "loss_fp32": own["fp32"], "loss_bf16": own["bf16"],
+            "loss_difference_fp32": abs(theirs - own["fp32"])}  # fmt: skip
+
+
+def own_loss(job_file: str, bf16: bool) -> float:
+    """Ours, computed as the trainer does."""
+    from accelerate import Accelerator
+    from safetensors.torch import load_file
+
+    from chatlab.models import Base
+    from chatlab.records import Message
+    from chatlab.training.batches import Row
+    from chatlab.training.learner import WEIGHTS, Learner
+    from chatlab.training.loop import study
+
+    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    base, weights = Base.open(Path(job["base"])), load_file(Path(job["adapter"]) / WEIGHTS)
+    rank = next(t.shape[0] for name, t in weights.items() if "lora_A" in name)
+    learner = Learner(base.folder, TrainSettings(rank=rank), Accelerator(cpu=True), bf16)
+    for name, parameter in learner.model.named_parameters():
+        if parameter.requires_grad:
+            parameter.data.copy_(weights[name.replace(".default", "")])
+    learner.refresh()
+    encoded = [base.template.encode([Message(**m) for m in messages])[0] for messages in job["rows"]]
+    rows = [Row(demonstration=0, ids=e.ids, labels=e.labels) for e in encoded]
+    return study(learner, rows, sum(row.learned for row in rows))
+
+
+def _print(figures: Mapping[str, Any]) -> None:
+    own, trl = figures["chatlab"], figures["trl"]
+    names = [*own, *(name for name in trl if name not in own and name not in ("tokens", "steps taken"))]
+    names.sort(key=lambda name: name == "total")
+    show([{"seconds": n, "chatlab": own.get(n, "-"), "trl script": trl.get(n, "-")} for n in names])
+    print()
+    show(
+        [
+            {"": "press to first token / TRL", "here": figures["share_of_trl"], "target": "<= 0.6"},
+            {"": "press to first token, s", "here": own["total"], "target": "< 10"},
+            {"": "loop, tokens/s", "here": figures["chatlab_loop_without_leash"], "target": "-"},
+            {"": "TRL's loop, tokens/s", "here": figures["trl_loop"], "target": "-"},
+            {"": "loop / TRL's loop", "here": figures["loop_ratio"], "target": ">= 1.3"},
+            {"": "loss - TRL's loss, fp32", "here": figures["loss_difference_fp32"], "target": "<= 1e-4"},
+        ]
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    found = measure(given.rounds)
+    if given.json:
+        given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
