@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -218,6 +220,24 @@ def test_a_stopped_run_is_thrown_away_only_after_a_second_word(lab: Lab, tab: Tr
     assert run_id not in {run.id for run in lab.training.runs()}
 
 
+def test_a_run_whose_trainer_is_killed_says_so_and_can_be_resumed(lab: Lab, tab: TrainTab, stage: None) -> None:
+    tab.start("", False, *form(tab, passes=30, leash=0, batch=4))
+    run_id = lab.training.runs()[0].id
+    while len(lab.training.status().steps) < 3:
+        time.sleep(0.02)
+    os.kill(int((lab.training.run(run_id).folder / "worker.pid").read_text()), signal.SIGKILL)
+    ended(lab)
+    shown = tab.refresh(None, *form(tab))
+    assert "nothing is lost" in text(told(shown[tab.run.ended])["value"])
+    assert visible(shown, tab.run.resume)
+    assert told(shown[tab.plan.button])["interactive"]
+    shown = tab.run.resumed(run_id)
+    assert visible(shown, tab.run.running)
+    tab.run.stop_for_now()
+    ended(lab)
+    tab.run.thrown_away(run_id)
+
+
 def test_going_live_can_be_undone_from_the_run(lab: Lab, tab: TrainTab, finished: str) -> None:
     name = lab.training.adapter_of(finished)
     lab.voices.go_live(BASE)
@@ -320,7 +340,8 @@ def test_the_plots_draw_what_was_measured_and_say_it_in_words() -> None:
     assert loss_plot(steps, 9).count("<polyline") == 2
     assert "held out from 4.00 to 3.10" in text(loss_plot(steps, 9))
     assert "quick check from 0.00 to 1.20" in text(forgetting_plot(steps, 9))
-    assert "<polyline" not in loss_plot([], 1)
+    assert "on all of the text 1.50" in text(forgetting_plot(steps, 9, 1.5))
+    assert "<polyline" not in loss_plot([], 1) and "<polyline" not in forgetting_plot([], 1, 1.0)
     assert "<polyline" in loss_plot([Step(step=n, steps=3, loss=float("nan") if n == 2 else 1.0) for n in (1, 2, 3)], 3)
     assert sparkline([3.0, 2.0, 1.0])[0] == "█" and sparkline([1.0]) == ""
 

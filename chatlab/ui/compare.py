@@ -39,20 +39,21 @@ class CompareTab:
     def build(self, shell: Shell) -> None:
         with gr.Row(elem_classes="tight ask-row"):
             self.prompt = gr.Textbox(
-                "",
-                placeholder="Ask them all the same thing", show_label=False, container=False, lines=2, max_lines=8,
+                "", label="Prompt", placeholder="Ask them all the same thing", show_label=False, container=False,
+                lines=1, max_lines=8,
                 scale=8, min_width=240, elem_id="compare-prompt",
             )  # fmt: skip
             self.ask = gr.Button("Ask", variant="primary", scale=1, min_width=80, elem_id="compare-ask")
             self.stop = gr.Button("Stop", variant="stop", scale=1, min_width=80, visible=False)
         with gr.Row(elem_classes="tight"):
             self.voices = gr.Dropdown(
-                [BASE], value=[BASE], multiselect=True, max_choices=MOST, show_label=False, container=False, scale=5,
-                min_width=240, elem_id="compare-voices",
+                [BASE], value=[BASE], multiselect=True, max_choices=MOST, label="Voices", show_label=False,
+                container=False, scale=5, min_width=240, elem_id="compare-voices",
             )  # fmt: skip
             self.blind = gr.Checkbox(True, label="Blind", container=False, scale=1, min_width=80)
             self.kind = gr.Dropdown(
-                [(label, kind) for kind, label in LABELS.items()], value=EVERYDAY, show_label=False, container=False,
+                [(label, kind) for kind, label in LABELS.items()], value=EVERYDAY, label="Unseen prompts",
+                show_label=False, container=False,
                 scale=2, min_width=150,
             )  # fmt: skip
             self.unseen = gr.Button("Next unseen prompt  (N)", size="md", scale=2, min_width=150, elem_classes="key-n")

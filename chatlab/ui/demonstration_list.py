@@ -31,15 +31,31 @@ class DemonstrationList:
     def build(self) -> None:
         with gr.Row(elem_classes="tight"):
             self.search = gr.Textbox(
-                "", placeholder="Search", show_label=False, container=False, max_lines=1, scale=3, min_width=120
+                "",
+                label="Search",
+                placeholder="Search",
+                show_label=False,
+                container=False,
+                max_lines=1,
+                scale=3,
+                min_width=120,
             )
             self.tag = gr.Dropdown(
-                [("Any tag", ANY)], value=ANY, show_label=False, container=False, scale=2, min_width=110
+                [("Any tag", ANY)], value=ANY, label="Tag", show_label=False, container=False, scale=2, min_width=110
             )
             self.write = gr.Button("Write one", size="sm", scale=0, min_width=90)
-        self.status = gr.Radio([("All", ANY)], value=ANY, show_label=False, container=False, elem_classes="segments")
+        self.status = gr.Radio(
+            [("All", ANY)], value=ANY, label="Status", show_label=False, container=False, elem_classes="segments"
+        )
         self.empty = drawing(visible=False, elem_classes="flat")
-        self.rows = gr.Radio([], show_label=False, container=False, elem_classes="rows", elem_id="demonstration-rows")
+        self.rows = gr.Radio(
+            [],
+            label="Demonstrations",
+            show_label=False,
+            container=False,
+            elem_classes="rows",
+            elem_id="demonstration-rows",
+        )
         with gr.Row(elem_classes="tight pager"):
             self.newer = gr.Button("‹", size="sm", min_width=40, scale=0, elem_id="demonstrations-newer")
             self.position = drawing(elem_classes="flat place")

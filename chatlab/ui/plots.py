@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from chatlab.records import Step
 from chatlab.ui.markup import escaped
+from chatlab.ui.verdict import BEARABLE, GOOD
 
 WIDTH, HEIGHT = 560, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 12, 24
@@ -37,19 +38,18 @@ def loss_plot(steps: Sequence[Step], length: int) -> str:
     return plot([training, held_out], length, "Loss")
 
 
-def forgetting_plot(steps: Sequence[Step], length: int) -> str:
+def forgetting_plot(steps: Sequence[Step], length: int, final: float | None = None) -> str:
     """Per cent by which perplexity on some of the general text rose, against the step.
 
-    The dashed levels are the verdict's; the verdict itself is measured on all of the text.
+    `final` is what was measured at the end on all of that text; the dashed levels are its verdict's.
     """
-    points = [(s.step, s.forgetting) for s in steps if s.forgetting is not None]
-    return plot(
-        [Line(points, "line-forgetting", "quick check", " %")],
-        length,
-        "Forgetting, %",
-        marks=(2.0, 5.0),
-        within=(0.0, 6.0),
+    quick = Line(
+        [(s.step, s.forgetting) for s in steps if s.forgetting is not None], "line-forgetting", "quick check", " %"
     )
+    whole = Line(
+        [(steps[-1].step, final)] if steps and final is not None else [], "line-final", "on all of the text", " %"
+    )
+    return plot([quick, whole], length, "Forgetting, %", marks=(GOOD, BEARABLE), within=(0.0, 6.0))
 
 
 def plot(

@@ -30,9 +30,11 @@ class TrainHistory:
     def build(self) -> None:
         gr.Markdown("#### Runs")
         self.no_runs = drawing(div("empty", span("", "None yet.")))
-        self.runs = gr.Radio([], show_label=False, container=False, elem_classes="rows", elem_id="runs")
+        self.runs = gr.Radio([], label="Runs", show_label=False, container=False, elem_classes="rows", elem_id="runs")
         gr.Markdown("#### Who can speak")
-        self.voices = gr.Radio([], show_label=False, container=False, elem_classes="rows", elem_id="voices")
+        self.voices = gr.Radio(
+            [], label="Who can speak", show_label=False, container=False, elem_classes="rows", elem_id="voices"
+        )
         with gr.Row(elem_classes="tight"):
             self.live = gr.Button("Go live", size="sm", min_width=80, scale=0, interactive=False)
             self.back = gr.Button("Undo", size="sm", min_width=80, scale=0, visible=False)

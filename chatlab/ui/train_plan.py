@@ -28,6 +28,7 @@ class TrainPlan:
         with gr.Row(elem_classes="tight"):
             self.name = gr.Textbox(
                 "",
+                label="Name",
                 placeholder="Name of the adapter (optional)",
                 show_label=False,
                 container=False,

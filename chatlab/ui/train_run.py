@@ -138,7 +138,8 @@ class TrainRun:
         under_way = run.state == "running"
         status = self._lab.training.status()
         length = run.steps[-1].steps if run.steps else 1
-        news = "" if under_way or chosen else self._lab.training.news
+        last = status.run is not None and status.run.name == run.id
+        news = (self._lab.training.news or status.message) if last and not under_way else ""
         samples = self._samples.known(adapter)
         return {
             self.head: report.heading(run, adapter, live=adapter is not None and adapter == self._lab.voices.live),
@@ -147,7 +148,7 @@ class TrainRun:
             self.ended: gr.Markdown("" if under_way else report.ended(run, adapter, news), visible=not under_way),
             self.samples: gr.Markdown(samples, visible=bool(samples)),
             self.losses: loss_plot(run.steps, length),
-            self.forgetting: forgetting_plot(run.steps, length),
+            self.forgetting: forgetting_plot(run.steps, length, run.result.forgetting if run.result else None),
             self.papers: gr.Accordion(visible=True),
             self.lineage: report.lineage(run),
             self.settings: report.settings_table(run.request.settings),
