@@ -127,7 +127,7 @@ class ChatTab:
         for dial in drawn:
             shell.on(dial.change, do=dials.kept, inputs=drawn, outputs=[kept], trigger_mode="always_last")
         shell.on(
-            self.search.input,
+            self.search.change,
             do=self.handlers.search,
             inputs=[self.search, self.session],
             outputs=[self.session, self.listing],

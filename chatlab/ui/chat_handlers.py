@@ -92,6 +92,7 @@ class ChatHandlers:
     def watch(self, session: Session) -> Iterator[View]:
         """The answer under way as it grows, and the whole conversation once it is there."""
         if not session.waiting:
+            yield SAME._replace(live="")  # a last word of an answer that is no longer watched may have come late
             return
         reply = self.replies.last(session.conversation)
         conversation = self.screen.shown(session)

@@ -22,6 +22,7 @@ from typing import Any, Literal
 import gradio as gr
 
 from chatlab.errors import ChatlabError
+from chatlab.ui.markup import escaped
 
 log = logging.getLogger("chatlab.ui")
 
@@ -67,7 +68,7 @@ def drawing(value: str = "", **look: Any) -> gr.Markdown:
 
 def notify(error: ChatlabError) -> None:
     """Say in a corner of the page what happened and what to do."""
-    gr.Warning(told(error), title="")
+    gr.Warning(escaped(told(error)))
 
 
 def told(error: ChatlabError) -> str:
@@ -112,4 +113,4 @@ def _tell(error: Exception) -> None:
         notify(error)
         return
     log.error("A handler failed", exc_info=error)
-    gr.Warning("Something inside Chatlab went wrong. Nothing is lost; the log says what it was.", title="")
+    gr.Warning("Something inside Chatlab went wrong. Nothing is lost; the log says what it was.")

@@ -20,6 +20,7 @@
     const { to, ...said } = button.dataset;
     if (local[said.act]) return local[said.act](button);
     if (said.act === "like" || said.act === "dislike") button.classList.toggle("on");
+    if (said.act === "earlier") fromEnd = { height: $("#scroll").scrollHeight, top: $("#scroll").scrollTop };
     if (said.act === "open" && innerWidth < 900) fold("side", false);
     report(to || "chat", said);
   }
@@ -110,8 +111,10 @@
     const box = made("input", "", "renaming");
     box.value = title.textContent;
     title.replaceWith(box);
+    let finished = false; // taking the box away makes it lose the focus
     const finish = (keep) => {
-      if (!box.isConnected) return;
+      if (finished) return;
+      finished = true;
       box.replaceWith(title);
       if (keep && box.value.trim() && box.value !== title.textContent) {
         report("chat", { act: "rename", conversation: entry.dataset.conversation, text: box.value });
@@ -148,6 +151,7 @@
 
   // --- the view: at the end unless somebody reads above; the conversation in the address -------------------------------
   let atEnd = true;
+  let fromEnd = null; // where the view stood before earlier messages were put above it
 
   function follow() {
     const scroll = $("#scroll");
@@ -156,7 +160,10 @@
       scroll.dataset.followed = "yes";
       scroll.addEventListener("scroll", () => { atEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 60; }, { passive: true });
     }
-    if (atEnd) scroll.scrollTop = scroll.scrollHeight;
+    if (fromEnd !== null && scroll.scrollHeight > fromEnd.height) {
+      scroll.scrollTop = scroll.scrollHeight - fromEnd.height + fromEnd.top;
+      fromEnd = null;
+    } else if (atEnd) scroll.scrollTop = scroll.scrollHeight;
   }
 
   let shown = null;
