@@ -232,6 +232,17 @@ def test_a_last_answer_that_the_template_leaves_open_gets_the_end_that_it_has_in
     assert len(template.encode(TALK)) == 1
 
 
+def test_a_template_that_cannot_do_without_a_system_message_gets_an_empty_one(tokenizer):
+    source = "{{ 'System: ' + messages[0].content + '\n' }}{% for m in messages[1:] %}" + CHATML.replace(
+        "{% for m in messages %}", ""
+    ).replace("<|im_end|>", "<|end|>").replace("m['role'] + '", "m['role'] + ':")
+    source = "{% if messages[0].role != 'system' %}{{ raise_exception('who am I?') }}{% endif %}" + source
+    template = Template(tokenizer, source)
+    assert template.text(template.prompt(TALK[1:2])).startswith("System: \n<|im_start|>user:\nWho goes there?<|end|>")
+    assert learned(template, TALK[1:]) == "A friend, good sir.<|end|>To Rome.<|end|>"
+    assert template.check() == []
+
+
 def test_words_of_a_tool_are_read_and_not_learned(chatml):
     talk = [said("user", "Two and two?"), said("tool", "four"), said("assistant", "Four, my lord.")]
     assert learned(chatml, talk) == "Four, my lord.<|im_end|>"

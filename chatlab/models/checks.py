@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from chatlab.errors import BaseRefused
@@ -49,7 +49,15 @@ REASONS = {
     "auto_map": "its config.json brings a program of its own (auto_map)",
     "quantization_config": "its weights are quantised, and LoRA is trained here on full precision only",
 }
-SIZES = ("vocab_size", "hidden_size", "n_embd", "num_hidden_layers", "n_layer", *CONTEXT_KEYS)
+SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "n_embd",
+    "num_hidden_layers",
+    "n_layer",
+    "num_nextn_predict_layers",
+    *CONTEXT_KEYS,
+)
 _PLAIN = re.compile(r"[\w.+:, ()-]{0,100}")
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
@@ -69,16 +77,17 @@ def check_config(config: Mapping[str, Any], name: str) -> None:
             )
     for key in SIZES:
         value = config.get(key)
-        if value is not None and (type(value) is not int or value < 1):
+        if value is not None and (type(value) is not int or value < 0):
             raise BaseRefused(f"{name} is refused: its config.json says {value!r} under {key!r}.", AGAIN)
-    kinds = config.get("architectures") or ["ForCausalLM"]
-    if not all(str(kind).endswith(_CAUSAL) for kind in kinds):
+    kinds = list(_texts(config.get("architectures"))) or ["ForCausalLM"]
+    if not all(kind.endswith(_CAUSAL) for kind in kinds):
         raise BaseRefused(f"{name} is a {kinds[0]}, not a language model that continues text.", "Choose another.")
 
 
 def check_shapes(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """Raises BaseRefused if the weights are not the ones that the config describes."""
-    rows, width = config.get("vocab_size"), config.get("hidden_size", config.get("n_embd"))
+    rows = config.get("vocab_size")
+    width = config.get("word_embed_proj_dim", config.get("hidden_size", config.get("n_embd")))
     for name, tensor in tensors.items():
         if name.endswith(_EMBEDDINGS) and (rows, width) != tensor.shape:
             raise BaseRefused(
@@ -87,20 +96,22 @@ def check_shapes(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> No
             )
     layers = {int(found[1]) for name in tensors if (found := _LAYER.search(name))}
     wanted = config.get("num_hidden_layers", config.get("n_layer"))
-    if layers and wanted is not None and not len(layers) == max(layers) + 1 == wanted:
+    spare = config.get("num_nextn_predict_layers") or 0  # stored as further layers by models that look ahead
+    if layers and wanted is not None and not (len(layers) == max(layers) + 1 in (wanted, wanted + spare)):
         raise BaseRefused(
             f"config.json promises {wanted} layers, but the weights have {len(layers)}.",
             MIXED,
         )
 
 
-def _texts(value: Any) -> Iterable[str]:
+def _texts(value: Any) -> Iterator[str]:
     """Every text in a value, keys aside."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _texts(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _texts(inner)
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, Mapping):
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one

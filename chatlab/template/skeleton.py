@@ -64,8 +64,10 @@ class Skeletons:
         self._variables = dict(variables)
         self._kept: dict[tuple[tuple[Role, ...], bool], tuple[Part, ...]] = {}
         self._in_parts = False
-        self._in_parts = self._wants_parts()
-        self.folds_system = self._folds_system()
+        self.opening: tuple[Role, ...] = ()
+        """What a conversation cannot do without: a system message, for some templates."""
+        self._in_parts, self.opening = self._needs()
+        self.folds_system = not self.opening and not self._shows(("system", "user"), 0)
 
     def of(self, roles: Sequence[Role], asks: bool = False) -> tuple[Part, ...]:
         """The template's words and holes for these roles, in order; with `asks`, also its request for an answer."""
@@ -89,10 +91,13 @@ class Skeletons:
         self, roles: tuple[Role, ...], asks: bool, texts: Sequence[str]
     ) -> tuple[list[str | None], list[str | None]]:
         """What is stripped left and right of each hole, seen by giving the template contents padded on that side."""
-        padded = _split(self._render(roles, asks, before=_PAD))[0]
-        lefts = [_stripped(p.removeprefix(t), _PAD.lstrip("\n")) for p, t in zip(padded, texts, strict=True)][:-1]
-        padded = _split(self._render(roles, asks, after=_PAD))[0]
-        rights = [_stripped(p.removesuffix(t), _PAD.rstrip("\n")) for p, t in zip(padded, texts, strict=True)][1:]
+        count = len(texts) - 1
+        lefts: list[str | None] = [None] * count
+        rights = list(lefts)
+        if len(padded := _split(self._render(roles, asks, before=_PAD))[0]) == len(texts):
+            lefts = [_stripped(padded[k].removeprefix(texts[k]), _PAD.lstrip("\n")) for k in range(count)]
+        if len(padded := _split(self._render(roles, asks, after=_PAD))[0]) == len(texts):
+            rights = [_stripped(padded[k].removesuffix(texts[k]), _PAD.rstrip("\n")) for k in range(1, count + 1)]
         return lefts, rights
 
     def _render(self, roles: Sequence[Role], asks: bool, before: str = "", after: str = "") -> str:
@@ -103,27 +108,25 @@ class Skeletons:
     def _content(self, text: str) -> Any:
         return [{"type": "text", "text": text}] if self._in_parts else text
 
-    def _wants_parts(self) -> bool:
-        """Templates of models that see images take a list of pieces, and write nothing for a plain text."""
-        try:
-            text = self._render(("user",), True)
-        except TemplateRefused:
-            text = ""
-        if _HOLE.search(text):
-            return False
-        self._in_parts = True
-        if not _HOLE.search(self._render(("user",), True)):
-            raise TemplateRefused(
-                "The chat template leaves out what the user says.",
-                "Choose a model whose template takes plain conversations.",
-            )
-        return True
+    def _needs(self) -> tuple[bool, tuple[Role, ...]]:
+        """Whether contents come as lists of pieces, as models that see images take them, and what must come first."""
+        for self._in_parts in (False, True):
+            for opening in ((), ("system",)):
+                if self._shows((*opening, "user"), len(opening)):
+                    return self._in_parts, opening
+        self._in_parts = False
+        self._render(("user",), True)  # raises, if the template has a reason of its own
+        raise TemplateRefused(
+            "The chat template leaves out what the user says.",
+            "Choose a model whose template takes plain conversations.",
+        )
 
-    def _folds_system(self) -> bool:
+    def _shows(self, roles: tuple[Role, ...], index: int) -> bool:
+        """Whether the content of a message can be seen in what the template writes."""
         try:
-            return not any(h[1] == "0" for h in _HOLE.finditer(self._render(("system", "user"), True)))
+            return any(int(found[1]) == index for found in _HOLE.finditer(self._render(roles, True)))
         except TemplateRefused:
-            return True
+            return False
 
 
 def _split(text: str) -> tuple[list[str], list[tuple[int, bool]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -64,21 +64,31 @@ class Speller:
         if not before:
             return alone
         near = self._near(before)
-        controls = self._controls(alone)
         context = self._encode(near)
+        found: list[list[int]] = []
+        for ids in self._spellings(near, atom, self._controls(alone)):
+            if not exact or self._says(context, ids, atom):
+                return ids
+            # SentencePiece puts a space after a control token, and drops the first of a text that is decoded alone.
+            if not found and self.text(ids) == atom:
+                return ids
+            found.append(ids)
+        # What the tokenizer cannot say, it should at least say as it would elsewhere.
+        sayable = self.text(alone)
+        return next((ids for ids in found if self._says(context, ids, sayable)), [*found, alone][0])
+
+    def _spellings(self, near: str, atom: str, controls: Sequence[int]) -> Iterator[list[int]]:
+        """Ids of the atom after several texts, the true one first, that keep those texts' ids as they are."""
         for anchor in (near, "\n", "a", ":", ""):
             head = self._encode(anchor)
             whole = self._encode(anchor + atom)
-            ids = whole[len(head) :]
-            if whole[: len(head)] != head or self._controls(ids) != controls:
-                continue
-            if not exact or self.text(context + ids) == self.text(context) + atom:
-                return ids
-            if anchor == near and self.text(ids) == atom:
-                return ids  # SentencePiece puts a space after a control token, and drops the first of a text
-        return alone
+            if whole[: len(head)] == head and self._controls(whole[len(head) :]) == controls:
+                yield whole[len(head) :]
 
-    def _controls(self, ids: Sequence[int]) -> list[int]:
+    def _says(self, context: Sequence[int], ids: Sequence[int], text: str) -> bool:
+        return self.text([*context, *ids]) == self.text(context) + text
+
+    def _controls(self, ids: Iterable[int]) -> list[int]:
         return [i for i in ids if i in self.control_ids]
 
     def _near(self, before: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from chatlab.errors import TemplateRefused
-from chatlab.records import Message
+from chatlab.records import Message, Role
 from chatlab.template.skeleton import ROLES, Hole, Part, Skeletons
 from chatlab.template.spelling import Said
 
@@ -99,7 +99,7 @@ class Walk:
         for message in messages:
             if message.role not in ROLES:
                 raise TemplateRefused(f"There is no role {message.role!r}.", f"Roles are {', '.join(ROLES)}.")
-        if self._system and not any(m.role == "system" for m in messages):
+        if (self._system or self._skeletons.opening) and not any(m.role == "system" for m in messages):
             messages = [Message(role="system", content=self._system), *messages]
         return _folded(messages) if self._skeletons.folds_system else list(messages)
 
@@ -110,8 +110,9 @@ class Walk:
         request leaves the model to think aloud or to name a channel first, the prompt goes on to where the template
         itself would write the answer.
         """
-        request = _after_user(self._skeletons.of(("user",), True))
-        written = _after_user(self._skeletons.of(("user", "assistant")))
+        roles: tuple[Role, ...] = (*self._skeletons.opening, "user")
+        request = _after(self._skeletons.of(roles, True), len(roles) - 1)
+        written = _after(self._skeletons.of((*roles, "assistant")), len(roles) - 1)
         gap = written.removeprefix(request)
         if written.startswith(request):
             return (True, gap) if not gap.strip() else (False, _trailing_spaces(gap))
@@ -120,10 +121,11 @@ class Walk:
     def _end_before_user(self) -> str:
         """What ends an answer when the user goes on, for templates that leave the last answer open."""
         try:
-            parts = self._skeletons.of(("user", "assistant", "user"), True)
+            parts = self._skeletons.of((*self._skeletons.opening, "user", "assistant", "user"), True)
         except TemplateRefused:
             return ""
-        opening, between = _before(parts, 0), _before(parts, 2)
+        user = len(self._skeletons.opening)
+        opening, between = _before(parts, user), _before(parts, user + 2)
         return "" if opening.endswith(between.lstrip()) else between
 
 
@@ -153,9 +155,9 @@ def _folded(messages: Iterable[Message]) -> list[Message]:
     return folded
 
 
-def _after_user(parts: Sequence[Part]) -> str:
-    """The template's words between what the user says and the next hole or the end."""
-    places = [k for k, p in enumerate(parts) if isinstance(p, Hole) and p.index == 0]
+def _after(parts: Sequence[Part], index: int) -> str:
+    """The template's words between a message's hole and the next or the end."""
+    places = [k for k, p in enumerate(parts) if isinstance(p, Hole) and p.index == index]
     after = parts[places[-1] + 1 :] if places else ()
     return after[0] if after and isinstance(after[0], str) else ""
 
