@@ -13,7 +13,7 @@ import gradio as gr
 import pytest
 
 from chatlab.engines.fake import FakeEngine
-from chatlab.errors import NameRefused, NothingToLearn, RunBusy
+from chatlab.errors import InputError, NameRefused, NothingToLearn, RunBusy
 from chatlab.lab import Lab
 from chatlab.records import BASE, Demonstration, Message, Step
 from chatlab.settings import Settings
@@ -59,9 +59,9 @@ def finished(lab: Lab, tab: TrainTab, stage: None) -> str:
     return done[0] if done else run_to_end(lab, tab, "player")
 
 
-def form(tab: TrainTab, mask: bool = True, **chosen: float) -> list[Any]:
+def form(tab: TrainTab, mask: bool = True, **chosen: float | str) -> list[Any]:
     """What the settings' boxes would send."""
-    return [*(chosen.get(name) for name in tab.plan.form.boxes), mask]
+    return [*(str(chosen.get(name, "")) for name in tab.plan.form.boxes), mask]
 
 
 def ended(lab: Lab) -> None:
@@ -120,6 +120,19 @@ def test_an_empty_box_leaves_the_choice_and_shows_it(lab: Lab, tab: TrainTab, st
     }  # fmt: skip
     chosen = lab.training.plan().settings.passes
     assert told(tab.plan.draw(*form(tab))[tab.plan.form.boxes["passes"]])["placeholder"] == str(chosen)
+
+
+@pytest.mark.parametrize(
+    ("name", "typed"), [("batch", "0"), ("passes", "-1"), ("passes", "two"), ("learning_rate", "nan"), ("rank", "1e9")]
+)
+def test_a_setting_that_makes_no_sense_is_said_and_starts_nothing(
+    lab: Lab, tab: TrainTab, stage: None, name: str, typed: str
+) -> None:
+    shown = tab.plan.draw(*form(tab, **{name: typed}))
+    assert "cannot be" in shown[tab.plan.sentence]
+    assert not told(shown[tab.plan.button])["interactive"]
+    with pytest.raises(InputError):
+        tab.start("", False, *form(tab, **{name: typed}))
 
 
 def test_preflight_says_what_is_still_waiting(lab: Lab, tab: TrainTab, stage: None) -> None:
@@ -305,7 +318,7 @@ def test_compare_opens_with_the_base_and_the_runs_adapter(lab: Lab, tab: TrainTa
 def test_the_settings_of_a_run_are_copied_into_the_form(lab: Lab, tab: TrainTab, finished: str) -> None:
     filled = tab.copy(finished)
     boxes = tab.plan.form.boxes
-    assert (filled[boxes["passes"]], filled[boxes["leash"]]) == (1, 0.0)
+    assert (filled[boxes["passes"]], filled[boxes["leash"]]) == ("1", "0.0")
     copied = [filled[box] for box in boxes.values()] + [filled[tab.plan.form.mask]]
     assert lab.training.plan(**tab.plan.form.overrides(*copied)).settings == lab.training.run(finished).request.settings
 

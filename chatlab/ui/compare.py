@@ -56,7 +56,7 @@ class CompareTab:
                 show_label=False, container=False,
                 scale=2, min_width=150,
             )  # fmt: skip
-            self.unseen = gr.Button("Next unseen prompt  (N)", size="md", scale=2, min_width=150, elem_classes="key-n")
+            self.unseen = gr.Button("Next unseen prompt  (N)", size="md", scale=0, min_width=200, elem_classes="key-n")
         self.panes = drawing(_NOTHING, elem_id="panes")
         self._build_votes()
         with gr.Accordion("System message and sampling", open=False):

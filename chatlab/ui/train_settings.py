@@ -2,46 +2,74 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import gradio as gr
 
+from chatlab.errors import InputError
 from chatlab.records import TrainSettings
 
-FIELDS: dict[str, tuple[str, str]] = {
-    "passes": (
-        "Passes",
-        "More when it has not learned enough; fewer when it repeats its demonstrations word for word.",
+
+@dataclass(frozen=True)
+class Field:
+    """One setting: its name on the screen, when to touch it, and what can be meant."""
+
+    label: str
+    when: str
+    least: float
+    most: float
+    whole: bool = False
+
+    def read(self, typed: str) -> int | float:
+        """Raises InputError for what is no such number."""
+        try:
+            value = int(typed) if self.whole else float(typed.replace(",", "."))
+        except ValueError:
+            value = float("nan")
+        if not self.least <= value <= self.most:
+            kind = "a whole number" if self.whole else "a number"
+            raise InputError(
+                f"{self.label} cannot be {typed!r}.",
+                f"It takes {kind} from {self.least:g} to {self.most:g}; empty leaves the choice to Chatlab.",
+            )
+        return value
+
+
+FIELDS = {
+    "passes": Field(
+        "Passes", "More when it has not learned enough; fewer when it repeats its demonstrations.", 1, 1000, whole=True
     ),
-    "learning_rate": ("Learning rate", "Halve it when the loss jumps about; double it when nothing changes."),
-    "leash": ("Leash", "Raise it when the model forgets; 0 lets go and shows what forgetting is."),
-    "rank": ("Rank", "Raise it for thousands of demonstrations; lower it for a smaller adapter."),
-    "alpha": ("Alpha", "Leave at twice the rank, unless a recipe says otherwise."),
-    "batch": ("Batch", "Larger is steadier and needs more memory; smaller takes more steps."),
-    "accumulate": ("Pieces a batch", "Raise it when memory runs out; the result stays the same."),
-    "max_tokens": ("Longest demonstration, tokens", "Raise it when long demonstrations are left out."),
-    "held_out": ("Share kept aside", "0 learns from every one, and measures on none."),
-    "seed": ("Seed", "Change it to see how much of a result is luck."),
-    "dropout": ("Dropout", "0.05 to 0.1 when it learns its demonstrations by heart."),
+    "learning_rate": Field("Learning rate", "Halve it when the loss jumps; double it when nothing changes.", 1e-7, 1),
+    "leash": Field("Leash", "Raise it when the model forgets; 0 lets go and shows what forgetting is.", 0, 1000),
+    "rank": Field(
+        "Rank", "Raise it for thousands of demonstrations; lower it for a smaller adapter.", 1, 512, whole=True
+    ),
+    "alpha": Field("Alpha", "Leave at twice the rank, unless a recipe says otherwise.", 0.01, 4096),
+    "batch": Field("Batch", "Larger is steadier and needs more memory; smaller takes more steps.", 1, 1024, whole=True),
+    "accumulate": Field(
+        "Pieces a batch", "Raise it when memory runs out; the result stays the same.", 1, 1024, whole=True
+    ),
+    "max_tokens": Field(
+        "Longest demonstration, tokens", "Raise it when long demonstrations are left out.", 8, 131072, whole=True
+    ),
+    "held_out": Field("Share kept aside", "0 learns from every one, and measures on none.", 0, 0.5),
+    "seed": Field("Seed", "Change it to see how much of a result is luck.", 0, 2**31 - 1, whole=True),
+    "dropout": Field("Dropout", "0.05 to 0.1 when it learns its demonstrations by heart.", 0, 0.9),
 }
-WHOLE = {"passes", "rank", "batch", "accumulate", "max_tokens", "seed"}
 
 
 class TrainSettingsForm:
-    """One box a setting, and a tick for the mask."""
+    """One box a setting, and a tick for the mask. Plain text boxes: Gradio turns an empty number into a 0."""
 
     def build(self) -> None:
         with gr.Accordion("Advanced settings", open=False, elem_id="advanced-settings") as self.fold:
             gr.Markdown("An empty box is chosen for you; the grey number is the choice.", elem_classes="flat faint")
             with gr.Row(elem_classes="settings-form"):
                 self.boxes = {
-                    name: gr.Number(
-                        value=None, label=label, info=info, min_width=220, precision=0 if name in WHOLE else None,
-                        minimum=0, step=1 if name in WHOLE else 0.0001,
-                    )
-                    for name, (label, info) in FIELDS.items()
-                }  # fmt: skip
+                    name: gr.Textbox("", label=field.label, info=field.when, min_width=150, max_lines=1)
+                    for name, field in FIELDS.items()
+                }
             self.mask = gr.Checkbox(
                 True,
                 label="Grade only the answers (loss mask)",
@@ -54,28 +82,25 @@ class TrainSettingsForm:
         return [*self.boxes.values(), self.mask]
 
     def overrides(self, *values: Any) -> dict[str, Any]:
-        """What differs from automatic, by the names of TrainSettings."""
-        *numbers, mask = values
-        chosen: dict[str, Any] = {
-            name: int(value) if name in WHOLE else float(value)
-            for name, value in zip(self.boxes, numbers, strict=True)
-            if value is not None
-        }
+        """What differs from automatic, by the names of TrainSettings. Raises InputError."""
+        *typed, mask = values
+        said = {name: (text or "").strip() for name, text in zip(self.boxes, typed, strict=True)}
+        chosen: dict[str, Any] = {name: FIELDS[name].read(text) for name, text in said.items() if text}
         return chosen if mask else chosen | {"mask": False}
 
     def show_automatic(self, settings: TrainSettings) -> dict[Any, Any]:
         """The grey number in each box."""
         known = asdict(settings)
-        return {box: gr.Number(placeholder=f"{known[name]:g}") for name, box in self.boxes.items()}
+        return {box: gr.Textbox(placeholder=f"{known[name]:g}") for name, box in self.boxes.items()}
 
     def copy(self, settings: TrainSettings) -> dict[Any, Any]:
         """Every box filled from a run, and the fold opened."""
         known = asdict(settings)
-        return {box: known[name] for name, box in self.boxes.items()} | {
+        return {box: repr(known[name]) for name, box in self.boxes.items()} | {
             self.mask: settings.mask,
             self.fold: gr.Accordion(open=True),
         }
 
     def automatic(self) -> dict[Any, Any]:
         """All boxes empty."""
-        return dict.fromkeys(self.boxes.values()) | {self.mask: True}
+        return dict.fromkeys(self.boxes.values(), "") | {self.mask: True}
