@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import argparse
 import logging
+import socket
 import sys
 from collections.abc import Sequence
 
 from chatlab.errors import ChatlabError
 from chatlab.lab import Lab
 from chatlab.settings import Settings
+from chatlab.ui.ports import listening
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until interrupted; 1 if the app could not start."""
     given = _read(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    settings = Settings.from_environment()
     print("Opening Chatlab ...", flush=True)
     try:
-        lab = Lab(settings)
-        try:
-            _serve(lab, settings, not given.no_browser)
-        finally:
-            lab.close()
+        with listening(Settings.from_environment()) as (sock, settings):
+            lab = Lab(settings)
+            try:
+                _serve(lab, settings, sock, not given.no_browser)
+            finally:
+                lab.close()
     except ChatlabError as error:
         print(f"{error} {error.hint}".strip(), file=sys.stderr)
         return 1
@@ -32,10 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _serve(lab: Lab, settings: Settings, open_browser: bool) -> None:
+def _serve(lab: Lab, settings: Settings, sock: socket.socket, open_browser: bool) -> None:
     from chatlab.ui.app import serve  # brings gradio, which takes seconds
 
-    serve(lab, settings, open_browser, ready=lambda address: print(f"Chatlab is at {address}", flush=True))
+    serve(lab, settings, sock, open_browser, ready=lambda address: print(f"Chatlab is at {address}", flush=True))
 
 
 def _read(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import threading
 import webbrowser
@@ -25,6 +24,8 @@ from chatlab.ui.demonstrations import DemonstrationsTab
 from chatlab.ui.dials import Dials
 from chatlab.ui.doors import UPLOAD_LIMIT, Doors
 from chatlab.ui.header import Header
+from chatlab.ui.markup import escaped
+from chatlab.ui.ports import address
 from chatlab.ui.replies import Replies
 from chatlab.ui.shell import Shell, TabName, drawing, told
 from chatlab.ui.theme import ASSETS, tab_sheets, theme
@@ -38,8 +39,6 @@ TABS: tuple[tuple[TabName, str], ...] = (
 )
 OWN_FILES = {"page.js": "text/javascript", "page.css": "text/css"}
 HEAD = '<link rel="stylesheet" href="/chatlab/page.css"><script src="/chatlab/page.js" defer></script>'
-PORTS = 20
-"""How many ports are tried, from the wished one upwards."""
 
 
 def build(lab: Lab, replies: Replies | None = None) -> gr.Blocks:
@@ -57,7 +56,7 @@ def build(lab: Lab, replies: Replies | None = None) -> gr.Blocks:
         _fill(shell, lab, replies)
         shell.on(page.load, do=header.draw, outputs=[bar])
         shell.on(beat.tick, do=header.draw, outputs=[bar], queue=False)
-        shell.on(bridge.pressed, do=_open_tab, inputs=[bridge.said], outputs=[tabs])
+        shell.on(bridge.pressed, do=lambda said: _page_act(lab, said), inputs=[bridge.said], outputs=[tabs])
     return page
 
 
@@ -73,8 +72,13 @@ def _fill(shell: Shell, lab: Lab, replies: Replies) -> None:
             built[name].build(shell)
 
 
-def _open_tab(payload: str) -> Any:
+def _page_act(lab: Lab, payload: str) -> Any:
+    """What the header's buttons do: open a tab, or say what is wrong with the machine."""
     name = Act.read(payload).do
+    if name == "warnings":
+        for warning in lab.health().warnings:
+            gr.Warning(escaped(warning))
+        return gr.skip()
     if name not in dict(TABS):
         raise InputError(f"There is no tab {name!r}.")
     return gr.Tabs(selected=name)
@@ -134,28 +138,28 @@ def _own_file(name: str, kind: str) -> Callable[[Request], Response]:
     return send
 
 
-def serve(lab: Lab, settings: Settings, open_browser: bool = True, ready: Callable[[str], None] = print) -> None:
-    """Serve until interrupted. The model is opened once the page can be had; `ready` is told the address.
-
-    Raises InputError when no port is free.
-    """
+def serve(
+    lab: Lab,
+    settings: Settings,
+    sock: socket.socket,
+    open_browser: bool = True,
+    ready: Callable[[str], None] = print,
+) -> None:
+    """Serve on `sock` until interrupted. The model is opened once the page can be had; `ready` is told the address."""
     replies = Replies()
-    with _listening(settings) as sock:
-        address = f"http://{_shown(settings.host)}:{sock.getsockname()[1]}"
 
-        def answered() -> None:
-            ready(address)
-            lab.warm()
-            if open_browser:
-                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+    def answered() -> None:
+        ready(address(settings))
+        lab.warm()
+        if open_browser:
+            threading.Thread(target=webbrowser.open, args=(address(settings),), daemon=True).start()
 
-        app = web(lab, settings, replies)
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, access_log=False)
-        server = _Server(config, answered)
-        try:
-            server.run(sockets=[sock])
-        finally:
-            replies.close()
+    app = web(lab, settings, replies)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, access_log=False)
+    try:
+        _Server(config, answered).run(sockets=[sock])
+    finally:
+        replies.close()
 
 
 class _Server(uvicorn.Server):
@@ -169,27 +173,3 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._answered()
-
-
-@contextlib.contextmanager
-def _listening(settings: Settings) -> Iterator[socket.socket]:
-    """A socket on the wished port or the next free one."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    for port in range(settings.port, settings.port + PORTS):
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind((settings.host, port if settings.port else 0))
-        except OSError:
-            sock.close()
-            continue
-        with sock:
-            yield sock
-        return
-    last = settings.port + PORTS - 1
-    raise InputError(f"No port from {settings.port} to {last} is free.", "Set CHATLAB_PORT to one that is.")
-
-
-def _shown(host: str) -> str:
-    """A host that a browser on this machine can open."""
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)

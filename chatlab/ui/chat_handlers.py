@@ -60,7 +60,7 @@ class ChatHandlers:
         chosen = Dials.of(*dials)
         drafts = self.lab.chat.reply(conversation_id, text, chosen.sampling, chosen.voice, chosen.strength)
         self._begin(conversation_id, drafts)
-        return self.screen.answering(replace(session, conversation=conversation_id, notice=None))
+        return self.screen.answering(replace(_quieted(session), conversation=conversation_id))
 
     def act(self, payload: str, session: Session, system: str, *dials: Any) -> View:
         """A button of the page. Raises InputError for what no button says."""
@@ -165,7 +165,7 @@ class ChatHandlers:
         prompt = turn.parent if turn.role != "user" else turn.id
         drafts = self.lab.chat.retry(_id(session), turn.id, dials.sampling, dials.voice, dials.strength)
         self._begin(_id(session), drafts, prompt)
-        return self._answering(replace(session, notice=None))
+        return self._answering(_quieted(session))
 
     def _ask(self, act: Act, session: Session, dials: Dials) -> View:
         """A question put differently, and the answer to it."""
@@ -173,7 +173,7 @@ class ChatHandlers:
         turn = _turn(self._open(session), act)
         drafts = self.lab.chat.edit_prompt(_id(session), turn.id, act.text, dials.sampling, dials.voice, dials.strength)
         self._begin(_id(session), drafts)
-        return self._answering(replace(session, notice=None))
+        return self._answering(_quieted(session))
 
     def _load_pack(self, session: Session) -> View:
         count = len(self.lab.demonstrations.load_pack(STARTER))
@@ -258,6 +258,11 @@ def _id(session: Session) -> int:
     if session.conversation is None:
         raise InputError("There is no conversation yet.", "Say something first.")
     return session.conversation
+
+
+def _quieted(session: Session) -> Session:
+    """Without what was said above the composer, unless a run is under way there."""
+    return session if session.run else replace(session, notice=None)
 
 
 def _turn(conversation: Conversation, act: Act) -> Turn:

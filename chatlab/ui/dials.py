@@ -67,7 +67,7 @@ def _fits(value: Any, low: float, high: float) -> bool:
 
 def choices(lab: Lab) -> list[tuple[str, str]]:
     """Whoever is live, then the base and every adapter by name."""
-    return [(f"Whoever is live ({lab.voices.live})", LIVE), *((name, name) for name in lab.voices.names())]
+    return [(f"Live: {lab.voices.live}", LIVE), *((name, name) for name in lab.voices.names())]
 
 
 def build(lab: Lab) -> list[Any]:

@@ -19,6 +19,13 @@ THEME = (
 )
 
 
+WARNED = (
+    '<button type="button" class="chip warned" data-act="warnings" data-to="page" title="Say what is wrong">'
+    "needs attention</button>"
+)
+PHASES = {"tokenise": "reading", "steps": "learning", "evaluate": "measuring", "save": "saving"}
+
+
 class Header:
     """Draws what it knows and never waits: the machine may be busy opening the model."""
 
@@ -54,7 +61,7 @@ class Header:
         health = self._health
         if health is None:
             return ""
-        warned = "" if not health.warnings else span("chip bad", "!", " · ".join(health.warnings))
+        warned = "" if not health.warnings else WARNED
         waking = "" if health.engine or not health.base else span("chip waking", "opening the model")
         return warned + waking + span("memory", f"{health.memory_mb / 1024:.1f} GB", "Memory in use by Chatlab")
 
@@ -76,7 +83,7 @@ def _run(status: TrainerStatus) -> str:
     """The training chip; pressing it opens Train."""
     if status.state != "training":
         return ""
-    left = status.phase or "training" if status.eta is None else f"{spoken(status.eta)} left"
+    left = PHASES.get(status.phase, "starting") if status.eta is None else f"{spoken(status.eta)} left"
     done = 100 * share(status)
     bar = f'<i class="bar" style="width:{done:.0f}%"></i>'
     words = element("span", f"Training {done:.0f} %") + span("on", left)
