@@ -58,9 +58,10 @@ class Walk:
             elif roles[part.index] != "assistant":
                 read.append(Said(part.fill(messages[part.index].content), content=True))
             else:
-                pieces += [self._read(read), self._earlier(part.fill(messages[part.index].content), parts)]
+                before, lead = self._parted(read)
+                pieces += [before, self._earlier(lead, part.fill(messages[part.index].content), parts)]
                 read = []
-        return [*pieces, self._read(read)]
+        return [*pieces, Piece(tuple(read)) if self._asks else self._parted(read)[0]]
 
     def answer(self, messages: Sequence[Message]) -> Piece:
         """The last message, with the end that the template gives it when nothing follows."""
@@ -69,27 +70,28 @@ class Walk:
         place = next((k for k, p in enumerate(parts) if isinstance(p, Hole) and p.index == len(messages) - 1), None)
         if place is None:
             raise _lost("assistant", 0)
-        tail = "".join(p for p in parts[place + 1 :] if isinstance(p, str))
+        tail = _words(parts[place + 1 :])
         if self._find_end(tail) is None:
             tail = self._middle_end
-        return self._ended(_fill(parts[place], messages[-1].content), tail)
+        return self._ended(self.lead, _fill(parts[place], messages[-1].content), tail)
 
-    def _read(self, said: Sequence[Said]) -> Piece:
-        """What stands before an answer, less the white space that the answer itself brings."""
-        if self.lead and said and not said[-1].content:
-            said = [*said[:-1], Said(said[-1].text.removesuffix(self.lead), content=False)]
-        return Piece(tuple(said))
+    def _parted(self, said: Sequence[Said]) -> tuple[Piece, str]:
+        """What stands before an answer, and the white space at its end that belongs to the answer."""
+        if not (self.lead and said and not said[-1].content and said[-1].text.endswith(self.lead)):
+            return Piece(tuple(said)), ""
+        last = Said(said[-1].text.removesuffix(self.lead), content=False)
+        return Piece((*said[:-1], last)), self.lead
 
-    def _earlier(self, content: str, parts: list[Part]) -> Piece:
+    def _earlier(self, lead: str, content: str, parts: list[Part]) -> Piece:
         """An answer in the middle, with its end taken from the words that follow it in `parts`."""
-        following = parts[0] if parts and isinstance(parts[0], str) else ""
-        piece = self._ended(content, following)
+        following = _words(parts)
+        piece = self._ended(lead, content, following)
         if piece.ended:
             parts[0] = following[len(piece.said[-1].text) :]
         return piece
 
-    def _ended(self, content: str, tail: str) -> Piece:
-        said = (Said(self.lead, content=False), Said(content, content=True))
+    def _ended(self, lead: str, content: str, tail: str) -> Piece:
+        said = (Said(lead, content=False), Said(content, content=True))
         if (end := self._find_end(tail)) is None:
             return Piece(said, answer=True, ended=False)
         return Piece((*said, Said(tail[:end], content=False)), answer=True)
@@ -136,6 +138,11 @@ def _before(parts: Sequence[Part], index: int) -> str:
     return words if isinstance(words, str) else ""
 
 
+def _words(parts: Sequence[Part]) -> str:
+    """The template's words up to the next hole."""
+    return parts[0] if parts and isinstance(parts[0], str) else ""
+
+
 def _fill(part: Part, content: str) -> str:
     return part if isinstance(part, str) else part.fill(content)
 
@@ -158,8 +165,7 @@ def _folded(messages: Iterable[Message]) -> list[Message]:
 def _after(parts: Sequence[Part], index: int) -> str:
     """The template's words between a message's hole and the next or the end."""
     places = [k for k, p in enumerate(parts) if isinstance(p, Hole) and p.index == index]
-    after = parts[places[-1] + 1 :] if places else ()
-    return after[0] if after and isinstance(after[0], str) else ""
+    return _words(parts[places[-1] + 1 :]) if places else ""
 
 
 def _trailing_spaces(text: str) -> str:
