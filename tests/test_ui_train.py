@@ -32,10 +32,10 @@ PATIENCE = 180.0
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Any) -> Iterator[Lab]:
+def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Any, cache_folder: Any) -> Iterator[Lab]:
     """One home for all tests of this file, so that the trainer process starts once."""
     home = tmp_path_factory.mktemp("train")
-    lab = Lab(Settings(home=home, base=base_folder), open_engine=lambda base: FakeEngine())
+    lab = Lab(Settings(home=home, base=base_folder, cache_folder=cache_folder), open_engine=lambda base: FakeEngine())
     yield lab
     lab.close()
 
