@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shutil
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,6 +17,7 @@ from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import PACKAGE, Settings
 from chatlab.ui.doors import JSON_LIMIT, Doors
+from tests.browser import browser as open_browser
 from tests.served import site
 
 HOSTILE = """<script>window.hacked = 1</script><img src=x onerror="window.hacked = 1">
@@ -188,18 +187,11 @@ def test_web_sockets_are_not_spoken(client: httpx.Client) -> None:
 
 
 def test_hostile_words_do_nothing_in_a_real_browser(lab: Lab, address: str) -> None:
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = os.environ.get("CHATLAB_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium here")
     chat = lab.chat.new(HOSTILE)
     said = Conversation().grown(role="user", content=HOSTILE).grown(role="assistant", content=HOSTILE)
     lab.chat.change(chat, lambda c: replace(said, title=HOSTILE, system=HOSTILE))
     outside: list[str] = []
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
+    with open_browser() as browser:
         page = browser.new_page()
         page.on(
             "request", lambda r: outside.append(r.url) if not r.url.startswith((address, "data:", "blob:")) else None
@@ -214,7 +206,6 @@ def test_hostile_words_do_nothing_in_a_real_browser(lab: Lab, address: str) -> N
         assert page.locator("#transcript img, #transcript iframe, #transcript form, #transcript script").count() == 0
         assert page.locator("#transcript .body [data-act], #transcript .body [onclick]").count() == 0
         assert page.url.startswith(address)
-        browser.close()
     assert outside == []
 
 
