@@ -48,7 +48,8 @@ def progress(run: RunView, status: TrainerStatus) -> str:
     length = run.steps[-1].steps if run.steps else 0
     left = f"{spoken(status.eta)} left" if status.eta is not None and status.phase == "steps" else ""
     count = f"step {made} of {length}" if length else ""
-    words = " · ".join(part for part in (PHASES.get(status.phase, "Starting"), count, left) if part)
+    doing = "Putting the adapter on the shelf" if run.result else PHASES.get(status.phase, "Starting")
+    words = " · ".join(part for part in (doing, count, left) if part)
     bar = f'<progress class="run-bar" value="{made}" max="{max(1, length)}"></progress>'
     return div("run-progress", bar, span("run-phase", words), _warning(status.message))
 

@@ -10,10 +10,11 @@ import gradio as gr
 from chatlab.lab import Lab
 from chatlab.records import BASE
 from chatlab.ui.compare import choose
+from chatlab.ui.run_watch import Pulse
 from chatlab.ui.shell import Shell
 from chatlab.ui.train_history import TrainHistory
 from chatlab.ui.train_plan import TrainPlan
-from chatlab.ui.train_run import Pulse, TrainRun
+from chatlab.ui.train_run import TrainRun
 
 Updates = dict[Any, Any]
 
@@ -103,7 +104,10 @@ class TrainTab:
     def refresh(self, chosen: str | None, *settings: Any) -> Updates:
         """Everything as it is now."""
         return (
-            self.plan.draw(*settings) | self.run.draw(chosen) | self.history.draw() | {self.run.heard: self.run.pulse()}
+            self.plan.draw(*settings)
+            | self.run.draw(chosen)
+            | self.history.draw()
+            | {self.run.heard: self.run.watch.pulse()}
         )
 
     def beat(self, chosen: str | None, heard: Pulse | None, *settings: Any) -> Any:
@@ -116,7 +120,7 @@ class TrainTab:
         if not drawn:
             return gr.skip()
         now: Pulse = drawn[self.run.heard]
-        if (heard.run, heard.state, heard.published) == (now.run, now.state, now.published):
+        if heard.stage == now.stage:
             return drawn
         return drawn | self.plan.draw(*settings) | self.history.draw()
 
@@ -131,7 +135,7 @@ class TrainTab:
 
     def discarded(self, chosen: str | None) -> Updates:
         """Set the adapter of the run on show aside; or ask once more, where there is only the run to lose."""
-        adapter = self.run.adapter(chosen)
+        adapter = self.run.watch.adapter(chosen)
         if adapter is None:
             return self.run.make_sure()
         return self.history.set_aside(adapter) | self.run.draw(chosen)
@@ -140,7 +144,7 @@ class TrainTab:
         """Opens Compare with the base and the adapter of the run on show."""
 
         def compare(chosen: str | None) -> Any:
-            adapter = self.run.adapter(chosen)
+            adapter = self.run.watch.adapter(chosen)
             choose(self._lab, [BASE, adapter] if adapter else [BASE])
             return shell.go("compare")
 
@@ -148,5 +152,5 @@ class TrainTab:
 
     def copy(self, chosen: str | None) -> Updates:
         """The settings of the run on show, into the form."""
-        run = self.run.run(chosen)
+        run = self.run.watch.run(chosen)
         return self.plan.form.copy(run.request.settings) if run else {}

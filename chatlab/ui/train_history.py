@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
 from chatlab.lab import Lab
 from chatlab.records import BASE, AdapterCard
-from chatlab.training.runs import RunView
 from chatlab.ui import run_report as report
 from chatlab.ui.markup import counted, div, span
+from chatlab.ui.run_watch import RunWatch
 from chatlab.ui.shell import drawing
 from chatlab.ui.verdict import verdict
 
@@ -26,6 +25,7 @@ class TrainHistory:
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
+        self._watch = RunWatch(lab)
 
     def build(self) -> None:
         gr.Markdown("#### Runs")
@@ -51,7 +51,10 @@ class TrainHistory:
         """Both lists as they are now."""
         cards = self._lab.voices.cards()
         adapters = {card.run: card.name for card in cards}
-        runs = [(report.row(run, adapters.get(run.id)), run.id) for run in self._runs()]
+        runs = [
+            (report.row(run, adapters.get(run.id)), run.id)
+            for run in map(self._watch.seen, self._lab.training.runs()[:MOST])
+        ]
         live, previous = self._lab.voices.live, self._lab.voices.previous
         voices = [(_base_row(live), BASE), *((_row(card, live), card.name) for card in cards)]
         picked = voice if voice in {name for _, name in voices} else None
@@ -62,12 +65,6 @@ class TrainHistory:
             self.back: gr.Button(f"Undo: back to {previous}", visible=previous is not None),
             self.problems: _problems(self._lab.voices.problems),
         } | self.picked(picked)
-
-    def _runs(self) -> list[RunView]:
-        """As they are on the disk, and the one that the trainer has in hand as under way."""
-        status = self._lab.training.status()
-        at_work = status.run.name if status.run and status.state == "training" else ""
-        return [replace(r, state="running") if r.id == at_work else r for r in self._lab.training.runs()[:MOST]]
 
     def picked(self, voice: str | None) -> Updates:
         return {

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import gradio as gr
 
-from chatlab.errors import TrainingError
 from chatlab.lab import Lab
 from chatlab.training.runs import RunView
 from chatlab.ui import run_report as report
 from chatlab.ui.markup import div, span
 from chatlab.ui.plots import forgetting_plot, loss_plot
+from chatlab.ui.run_watch import Pulse, RunWatch
 from chatlab.ui.shell import drawing
 from chatlab.ui.train_samples import TrainSamples
 
 Updates = dict[Any, Any]
-
-
-class Pulse(NamedTuple):
-    """Differs from the last one whenever something about the current run has changed."""
-
-    run: str
-    state: str
-    steps: int
-    phase: str
-    left: int
-    published: bool
-    news: str
 
 
 class TrainRun:
@@ -38,6 +25,7 @@ class TrainRun:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._samples = TrainSamples(lab)
+        self.watch = RunWatch(lab)
 
     def build(self) -> None:
         self.chosen = gr.State(None)
@@ -88,72 +76,51 @@ class TrainRun:
         plots = {self.losses, self.forgetting, self.papers, self.lineage, self.settings}
         return {self.chosen, self.heard, self.fresh, *buttons, *parts, *plots}
 
-    def beat(self, chosen: str | None, heard: Pulse | None) -> Updates:
+    def beat(self, chosen: str | None, heard: Pulse) -> Updates:
         """What is new since `heard`. Nothing is read from the disk while nothing moves."""
-        now = self.pulse()
+        now = self.watch.pulse()
         if now == heard:
             return {}
-        finished = heard is not None and heard.run == now.run and now.published and not heard.published
+        run = self.watch.run(chosen)
+        if run is not None and now.stage == heard.stage:
+            return self._draw_moving(run) | {self.heard: now}
         drawn = self.draw(chosen) | {self.heard: now}
-        run = self.run(chosen)
-        if finished and run is not None and run.id == now.run:
+        if run is not None and run.id == now.run == heard.run and now.published and not heard.published:
             drawn[self.fresh] = self._lab.training.adapter_of(run.id) or ""
         return drawn
 
-    def pulse(self) -> Pulse:
-        status = self._lab.training.status()
-        published = status.run is not None and (status.run / "published.json").exists()
-        return Pulse(
-            run=status.run.name if status.run else "",
-            state=status.state,
-            steps=len(status.steps),
-            phase=status.phase,
-            left=-1 if status.eta is None else round(status.eta),
-            published=published,
-            news=self._lab.training.news + status.message,
-        )
-
-    def run(self, chosen: str | None) -> RunView | None:
-        """The chosen one, if it still exists, or the current one."""
-        if chosen:
-            try:
-                return self._seen(self._lab.training.run(chosen))
-            except TrainingError:
-                pass
-        current = self._lab.training.current()
-        return self._seen(current) if current else None
-
-    def _seen(self, run: RunView) -> RunView:
-        """A run that the trainer has been given is under way, even before the first trace of it is on the disk."""
-        status = self._lab.training.status()
-        given = status.state == "training" and status.run is not None and status.run.name == run.id
-        return replace(run, state="running") if given else run
-
     def draw(self, chosen: str | None) -> Updates:
         """Everything about one run."""
-        run = self.run(chosen)
-        if run is None:
-            return self._draw_nothing()
-        adapter = self._lab.training.adapter_of(run.id)
+        run = self.watch.run(chosen)
+        return self._draw_moving(run) | self._draw_rest(run) if run else self._draw_nothing()
+
+    def _draw_moving(self, run: RunView) -> Updates:
+        """What changes from step to step."""
         under_way = run.state == "running"
-        status = self._lab.training.status()
         length = run.steps[-1].steps if run.steps else 1
-        last = status.run is not None and status.run.name == run.id
-        news = (self._lab.training.news or status.message) if last and not under_way else ""
-        samples = self._samples.known(adapter)
+        moving = report.progress(run, self._lab.training.status()) if under_way else ""
         return {
-            self.head: report.heading(run, adapter, live=adapter is not None and adapter == self._lab.voices.live),
-            self.progress: gr.Markdown(report.progress(run, status) if under_way else "", visible=under_way),
-            self.running: gr.Row(visible=under_way),
-            self.ended: gr.Markdown("" if under_way else report.ended(run, adapter, news), visible=not under_way),
-            self.samples: gr.Markdown(samples, visible=bool(samples)),
+            self.progress: gr.Markdown(moving, visible=under_way),
             self.losses: loss_plot(run.steps, length),
             self.forgetting: forgetting_plot(run.steps, length, run.result.forgetting if run.result else None),
+        }
+
+    def _draw_rest(self, run: RunView) -> Updates:
+        under_way = run.state == "running"
+        adapter = self._lab.training.adapter_of(run.id)
+        live = adapter is not None and adapter == self._lab.voices.live
+        ended = "" if under_way else report.ended(run, adapter, self.watch.news(run))
+        samples = self._samples.known(adapter)
+        return {
+            self.head: report.heading(run, adapter, live),
+            self.running: gr.Row(visible=under_way),
+            self.dialog: gr.Column(visible=False),
+            self.ended: gr.Markdown(ended, visible=not under_way),
+            self.samples: gr.Markdown(samples, visible=bool(samples)),
             self.papers: gr.Accordion(visible=True),
             self.lineage: report.lineage(run),
             self.settings: report.settings_table(run.request.settings),
-            **({} if under_way else {self.dialog: gr.Column(visible=False)}),
-        } | self._actions(run, adapter, samples)
+        } | self._actions(run, adapter, bool(samples))
 
     def _draw_nothing(self) -> Updates:
         return {
@@ -170,7 +137,7 @@ class TrainRun:
             self.papers: gr.Accordion(visible=False),
         }
 
-    def _actions(self, run: RunView, adapter: str | None, samples: str) -> Updates:
+    def _actions(self, run: RunView, adapter: str | None, heard: bool) -> Updates:
         live, previous = self._lab.voices.live, self._lab.voices.previous
         halted = run.state in ("stopped", "interrupted", "failed", "waiting")
         return {
@@ -180,7 +147,7 @@ class TrainRun:
                 f"Undo: back to {previous}", visible=previous is not None and adapter is not None and adapter == live
             ),
             self.compare: gr.Button(visible=adapter is not None),
-            self.hear: gr.Button("Hear more" if samples else "Hear it", visible=adapter is not None),
+            self.hear: gr.Button("Hear more" if heard else "Hear it", visible=adapter is not None),
             self.resume: gr.Button(visible=halted),
             self.discard: gr.Button(visible=halted or adapter is not None),
         }
@@ -202,14 +169,14 @@ class TrainRun:
         return {self.dialog: gr.Column(visible=False)}
 
     def resumed(self, chosen: str | None) -> Updates:
-        run = self.run(chosen)
+        run = self.watch.run(chosen)
         if run is None:
             return {}
         self._lab.training.resume(run.id)
         return self.draw(None) | {self.chosen: None, self.sure: gr.Row(visible=False)}
 
     def gone_live(self, chosen: str | None) -> Updates:
-        adapter = self.adapter(chosen)
+        adapter = self.watch.adapter(chosen)
         if adapter:
             self._lab.voices.go_live(adapter)
         return self.draw(chosen)
@@ -226,26 +193,21 @@ class TrainRun:
         return {self.sure: gr.Row(visible=False)}
 
     def thrown_away(self, chosen: str | None) -> Updates:
-        run = self.run(chosen)
+        run = self.watch.run(chosen)
         if run is not None:
             self._lab.training.discard(run.id)
         return self.draw(None) | {self.chosen: None, self.sure: gr.Row(visible=False)}
 
     def heard_first(self, chosen: str | None) -> Iterator[Updates]:
         """Before and after on the first few prompts, unless they have been heard already."""
-        if not self._samples.known(self.adapter(chosen)):
+        if not self._samples.known(self.watch.adapter(chosen)):
             yield from self.heard_more(chosen)
 
     def heard_more(self, chosen: str | None) -> Iterator[Updates]:
         """Before and after on the next few prompts, as they are spoken."""
-        run, adapter = self.run(chosen), self.adapter(chosen)
+        run, adapter = self.watch.run(chosen), self.watch.adapter(chosen)
         if run is None or adapter is None:
             return
         for drawn in self._samples.hear(run, adapter):
             yield {self.samples: gr.Markdown(drawn, visible=True)}
         yield {self.hear: gr.Button("Hear more")}
-
-    def adapter(self, chosen: str | None) -> str | None:
-        """What the run on show became."""
-        run = self.run(chosen)
-        return self._lab.training.adapter_of(run.id) if run else None
