@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import date
 from html import unescape
 from typing import Any
 
@@ -26,6 +27,7 @@ from chatlab.ui.prose import prose
 from chatlab.ui.replies import Replies
 from chatlab.ui.rows import earlier, rows
 from chatlab.ui.session import Session, View
+from chatlab.ui.systems import preset
 from chatlab.ui.transcript import transcript
 
 FOX = "The quick brown fox jumps over the lazy dog"
@@ -347,6 +349,12 @@ def test_the_system_message_goes_with_the_conversation(page: Page) -> None:
     page.handlers.set_system("Be kind.", page.session)
     page.press("open", conversation=page.session.conversation)
     assert page.view.system == "Be kind."
+
+
+def test_the_system_message_is_told_who_speaks_and_the_day(page: Page) -> None:
+    *_, page.view = page.handlers.say("Hello", page.session, preset("Knows itself"))
+    assert page.conversation.system.startswith("You are base,") and str(date.today().year) in page.conversation.system
+    assert page.handlers.set_system("{name} {x}", page.session) == "base {x}" == page.conversation.system
 
 
 def test_the_panel_says_how_to_draw() -> None:

@@ -14,7 +14,7 @@ from chatlab.ui.markup import div
 from chatlab.ui.replies import Replies
 from chatlab.ui.session import Session
 from chatlab.ui.shell import Shell, drawing
-from chatlab.ui.systems import PRESETS, preset
+from chatlab.ui.systems import HINT, PRESETS, preset
 from chatlab.ui.transcript import button
 
 SIDE = div(
@@ -71,7 +71,7 @@ class ChatTab:
         self.dials = dials.build(self.lab)
         self.system = gr.Textbox(
             label="System message",
-            info="What the model is told before the first word.",
+            info=HINT,
             lines=3,
             max_lines=10,
             elem_id="system",
@@ -134,8 +134,8 @@ class ChatTab:
             trigger_mode="always_last",
         )
         chosen = shell.on(self.presets.input, do=preset, inputs=[self.presets], outputs=[self.system])
-        shell.on(chosen.then, do=self.handlers.set_system, inputs=[self.system, self.session])
-        shell.on(self.system.blur, do=self.handlers.set_system, inputs=[self.system, self.session])
+        for settled in (chosen.then, self.system.blur):
+            shell.on(settled, do=self.handlers.set_system, inputs=[self.system, self.session], outputs=[self.system])
         shell.on(shell.items["chat"].select, do=self.voices, outputs=[self.dials[0]])
         shell.on(
             shell.beat.tick,

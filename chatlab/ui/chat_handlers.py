@@ -21,6 +21,7 @@ from chatlab.ui.replies import Replies
 from chatlab.ui.rows import SHOWN, rows
 from chatlab.ui.screen import SAME, Screen
 from chatlab.ui.session import Session, View
+from chatlab.ui.systems import filled
 from chatlab.ui.transcript import growing
 
 STARTER = "stage"
@@ -113,10 +114,12 @@ class ChatHandlers:
         session = replace(session, query=query.strip())
         return session, self.screen.listing(session)
 
-    def set_system(self, text: str, session: Session) -> None:
-        """Keep the system message with the conversation, if there is one yet."""
+    def set_system(self, text: str, session: Session) -> str:
+        """Keep the system message with the conversation, if there is one yet. What the box should show."""
+        text = filled(text, self.lab)
         if session.conversation is not None and text.strip() != self.lab.chat.get(session.conversation).system:
             self.lab.chat.set_system(session.conversation, text)
+        return text
 
     def tick(self, session: Session) -> View:
         """What a run is doing, for the line above the composer; the whole page again once it is over."""
@@ -144,7 +147,7 @@ class ChatHandlers:
     def _conversation(self, session: Session, system: str) -> int:
         if session.conversation is not None:
             return session.conversation
-        return self.lab.chat.new(system, session.incognito)
+        return self.lab.chat.new(filled(system, self.lab), session.incognito)
 
     def _begin(self, conversation_id: int, drafts: Any, prompt: int | None = None) -> None:
         head = self.lab.chat.get(conversation_id).head if prompt is None else prompt
