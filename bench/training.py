@@ -136,7 +136,7 @@ def own_loss(job_file: str, bf16: bool) -> float:
     from chatlab.records import Message
     from chatlab.training.batches import Row
     from chatlab.training.learner import WEIGHTS, Learner
-    from chatlab.training.loop import study
+    from chatlab.training.loop import gather
 
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     base, weights = Base.open(Path(job["base"])), load_file(Path(job["adapter"]) / WEIGHTS)
@@ -148,7 +148,7 @@ def own_loss(job_file: str, bf16: bool) -> float:
     learner.refresh()
     encoded = [base.template.encode([Message(**m) for m in messages])[0] for messages in job["rows"]]
     rows = [Row(demonstration=0, ids=e.ids, labels=e.labels) for e in encoded]
-    return study(learner, rows, sum(row.learned for row in rows))
+    return gather(learner, rows, TrainSettings(rank=rank), None, 0)[0]
 
 
 def _print(figures: Mapping[str, Any]) -> None:

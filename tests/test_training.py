@@ -121,6 +121,28 @@ def test_the_gradient_is_what_autograd_finds_through_peft(
             assert torch.allclose(parameter.grad, wanted[name].grad, atol=2e-5), name
 
 
+def test_any_other_network_is_trained_through_transformers_to_the_same_gradient(
+    learner: Learner, base: Base, rows: list[Row]
+) -> None:
+    other = Learner(base.folder, SETTINGS, Accelerator(cpu=True), bf16=False, written_out=False)
+    assert learner.llama and not other.llama
+    other.flat.data.copy_(learner.flat.data)
+    other.refresh()
+    mine, theirs = gradient(learner, rows), gradient(other, rows)
+    assert mine[0] == pytest.approx(theirs[0], abs=1e-5)
+    assert torch.allclose(mine[1], theirs[1], atol=2e-5)
+
+
+def test_bfloat16_is_near_float32(learner: Learner, base: Base, rows: list[Row]) -> None:
+    for written_out in (True, False):
+        half = Learner(base.folder, SETTINGS, Accelerator(cpu=True), bf16=True, written_out=written_out)
+        half.flat.data.copy_(learner.flat.data)
+        half.refresh()
+        mine, theirs = gradient(learner, rows), gradient(half, rows)
+        assert mine[0] == pytest.approx(theirs[0], abs=0.05)
+        assert F.cosine_similarity(mine[1], theirs[1], dim=0) > 0.99
+
+
 def test_cutting_a_batch_into_pieces_changes_neither_loss_nor_gradient(learner: Learner, rows: list[Row]) -> None:
     whole, pieces = gradient(learner, rows), gradient(learner, rows, replace(SETTINGS, accumulate=3))
     assert pieces[0] == pytest.approx(whole[0], abs=1e-5)

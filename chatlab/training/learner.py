@@ -15,9 +15,11 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from chatlab.records import TrainSettings
-from chatlab.training import attention, lora, norm
+from chatlab.training import attention, lora
 from chatlab.training.batches import Batch
 from chatlab.training.hands import Hands
+from chatlab.training.llama import Llama, fits
+from chatlab.training.stack import NAME
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -30,8 +32,9 @@ class Learner:
     """
 
     def __init__(
-        self, base: Path, settings: TrainSettings, accelerator: Accelerator, bf16: bool, hands: int = 1
-    ) -> None:
+        self, base: Path, settings: TrainSettings, accelerator: Accelerator, bf16: bool, *, hands: int = 1,
+        written_out: bool = True,
+    ) -> None:  # fmt: skip
         attention.offer()
         self.accelerator = accelerator
         self.hands = Hands(hands)
@@ -45,8 +48,8 @@ class Learner:
         self.model.train(settings.dropout > 0)
         self.decoder = causal.base_model
         self.flat = lora.flatten(self.model)
-        self.groups = lora.quicken(self.model, dtype)
-        norm.quicken(self.model)
+        self.llama = Llama(causal, self.flat, dtype) if written_out and fits(causal) else None
+        self.stacks = [] if self.llama else lora.quicken(self.model, dtype)
         self.begin(settings)
 
     def begin(self, settings: TrainSettings) -> None:
@@ -61,12 +64,14 @@ class Learner:
 
     def refresh(self) -> None:
         """To be called whenever `flat` has been written to."""
-        for group in self.groups:
-            group.refresh()
+        for part in [self.llama] if self.llama else self.stacks:
+            part.refresh()
 
     def hidden(self, batch: Batch) -> Tensor:
         """What the last layer makes of each place, (N, H)."""
         device = self.accelerator.device
+        if self.llama:
+            return self.llama.hidden(Batch(batch.ids.to(device), batch.positions.to(device), *batch[2:]))
         result: Tensor = self.decoder(
             input_ids=batch.ids[None].to(device), position_ids=batch.positions[None].to(device), use_cache=False,
             blocks=batch.blocks, dtype=self.head.dtype,
@@ -115,7 +120,7 @@ class Learner:
         own = get_peft_model_state_dict(self.model, save_embedding_layers=False)
         tensors = {name: tensor.detach().cpu().clone() for name, tensor in own.items()}
         data = safetensors.torch.save(tensors, metadata={"format": "pt"})
-        config = self.model.peft_config[lora.NAME]
+        config = self.model.peft_config[NAME]
         config.base_model_name_or_path, config.inference_mode = base_name, True
         config.save_pretrained(str(folder))
         (folder / WEIGHTS).write_bytes(data)

@@ -34,6 +34,11 @@ class Leash:
     top: Tensor
     chance: Tensor
 
+    @property
+    def width(self) -> int:
+        """Tokens of a text."""
+        return self.ids.shape[1]
+
     def batch(self, texts: list[int]) -> Batch:
         """These texts as one block without labels."""
         ids = self.ids[texts]
@@ -42,8 +47,9 @@ class Leash:
         return Batch(ids.flatten(), positions, (Block(*ids.shape),), none, none)
 
     def loss(self, hidden: Tensor, head: Tensor, texts: list[int]) -> Tensor:
-        """Sum over all places of KL(base || adapter); `hidden` (len(texts) x T, H)."""
-        return leash_loss(hidden, head, self.top[texts].flatten(0, 1), self.chance[texts].flatten(0, 1))
+        """Sum over all places of KL(base || adapter); `hidden` begins with these texts, (len(texts) x T or more, H)."""
+        top, chance = self.top[texts].flatten(0, 1), self.chance[texts].flatten(0, 1)
+        return leash_loss(hidden[: len(top)], head, top, chance)
 
     def drawn(self, step: int, count: int, seed: int) -> list[int]:
         """Which texts a step reads: all of them in turn, in an order of the seed's."""

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from chatlab.records import Step, TrainSettings
-from chatlab.training.batches import Row, collate, pieces, schedule
-from chatlab.training.hands import Hands
+from chatlab.training.batches import Row, collate, joined, pieces, schedule
 from chatlab.training.learner import Learner
 from chatlab.training.leash import Leash
 from chatlab.training.loss import next_token_loss
@@ -50,36 +49,26 @@ def gather(
     """Gradients of one step, and its loss and KL. Both are means over the tokens of the whole step, so that neither
     cutting it into pieces nor spreading it over processes changes it.
 
-    Demonstrations and leash are read at the same time, if the learner has two hands. That leaves the result the same to
-    the last bit as long as a sum has two parts; with more pieces, their order would matter.
+    Demonstrations and leash are read in one go: starting operations costs a small base more than computing them.
     """
     own = learner.accelerator
     cut = pieces(batch, max(settings.accumulate, own.num_processes))
-    hands = learner.hands if len(cut) == 1 else Hands(1)
     learned = sum(row.learned for row in batch)
     texts = leash.drawn(number, settings.leash_texts, settings.seed) if leash and settings.leash else []
     loss = pull = 0.0
     for place in range(own.process_index, len(cut), own.num_processes):
-        reads = texts[place :: len(cut)]
-        held = hands.start(hold, learner, leash, reads, settings.leash, len(texts)) if leash and reads else None
-        loss += study(learner, cut[place], learned)
-        pull += held() if held else 0.0
+        reads, line = texts[place :: len(cut)], collate(cut[place])
+        if leash and reads:
+            line = joined(leash.batch(reads), line)
+        hidden = learner.hidden(line)
+        part = next_token_loss(hidden[line.at], learner.head, line.labels) / learned
+        loss += part.item()
+        if leash and reads:
+            held = leash.loss(hidden, learner.head, reads) / (len(texts) * leash.width)
+            pull += held.item()
+            part = part + settings.leash * held
+        part.backward()
     return loss, pull
-
-
-def study(learner: Learner, rows: Sequence[Row], learned: int) -> float:
-    """Gradient and value of these rows' part in the loss of a step that has `learned` labels in all."""
-    line = collate(rows)
-    loss = next_token_loss(learner.hidden(line)[line.at], learner.head, line.labels) / learned
-    loss.backward()
-    return loss.item()
-
-
-def hold(learner: Learner, leash: Leash, texts: list[int], weight: float, count: int) -> float:
-    """Gradient of `weight` times, and value of, these texts' part in the KL of a step that reads `count` texts."""
-    pull = leash.loss(learner.hidden(leash.batch(texts)), learner.head, texts) / (count * leash.ids.shape[1])
-    (weight * pull).backward()
-    return pull.item()
 
 
 def learning_rate(number: int, steps: int, peak: float) -> float:

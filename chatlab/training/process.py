@@ -199,9 +199,11 @@ class Trainer:
     def _state(self) -> TrainerState:
         if self._process is None:
             return "cold"
+        if self._busy:  # until the thread that listens has seen a death, and can say what it was
+            return "training"
         if not self._is_alive():
             return "dead"
-        return "training" if self._busy else "ready" if self._ready else "warming"
+        return "ready" if self._ready else "warming"
 
     def _is_alive(self) -> bool:
         return self._process is not None and self._process.poll() is None

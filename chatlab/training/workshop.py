@@ -54,7 +54,7 @@ class Workshop:
         """Ready to begin a run with these settings."""
         if self._learner is None or self._learner.shape != shape_of(settings):
             self._learner = None
-            self._learner = Learner(self.base.folder, settings, Accelerator(cpu=True), self.bf16, self.hands)
+            self._learner = Learner(self.base.folder, settings, Accelerator(cpu=True), self.bf16, hands=self.hands)
             tokenizer = self.base.tokenizer
             self.prose = windows(PROSE, lambda text: tokenizer.encode(text, add_special_tokens=False))
             self.glance = windows(PROSE, lambda text: tokenizer.encode(text, add_special_tokens=False), GLANCE)
