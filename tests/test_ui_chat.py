@@ -251,7 +251,7 @@ def test_conversations_are_renamed_found_deleted_and_brought_back(page: Page) ->
     page.say("Tell me about the sea")
     page.press("rename", conversation=first, text="A <b>greeting</b>")
     assert "&#60;b&#62;greeting" in page.view.listing and "<b>" not in page.view.listing
-    _, found = page.handlers.search("the sea", page.session)
+    _, found = page.handlers.list.search("the sea", page.session)
     assert "sea" in found and "greeting" not in found
     page.press("delete", conversation=first)
     assert "greeting" not in page.view.listing and "Undo" in page.view.notice

@@ -128,7 +128,7 @@ class ChatTab:
             shell.on(dial.change, do=dials.kept, inputs=drawn, outputs=[kept], trigger_mode="always_last")
         shell.on(
             self.search.change,
-            do=self.handlers.search,
+            do=self.handlers.list.search,
             inputs=[self.search, self.session],
             outputs=[self.session, self.listing],
             trigger_mode="always_last",

@@ -14,8 +14,8 @@ from chatlab.errors import InputError, NotFound
 from chatlab.lab import Lab
 from chatlab.ui import notices
 from chatlab.ui.act import Act
+from chatlab.ui.conversation_list import ConversationList
 from chatlab.ui.dials import Dials
-from chatlab.ui.listing import UNTITLED
 from chatlab.ui.notices import Notice
 from chatlab.ui.replies import Replies
 from chatlab.ui.rows import SHOWN, rows
@@ -34,6 +34,7 @@ class ChatHandlers:
         self.lab = lab
         self.replies = replies
         self.screen = Screen(lab, replies)
+        self.list = ConversationList(lab, replies, self.screen)
 
     def load(self, wanted: str | None = None) -> View:
         """A page that opens, or opens again: back to its conversation, its reply under way and the run under way."""
@@ -81,7 +82,7 @@ class ChatHandlers:
             case "undo-live":
                 return self._undo_live(session)
             case "open" | "new" | "incognito" | "rename" | "delete" | "undo-delete":
-                return self._list(act, session)
+                return self.list.act(act, session)
             case "train":
                 return self.view(session)._replace(tabs=gr.Tabs(selected="train"))
             case "earlier" | "dismiss":
@@ -109,10 +110,6 @@ class ChatHandlers:
         reply = self.replies.running(session.conversation)
         if reply is not None:
             reply.stop()
-
-    def search(self, query: str, session: Session) -> tuple[Session, str]:
-        session = replace(session, query=query.strip())
-        return session, self.screen.listing(session)
 
     def set_system(self, text: str, session: Session) -> str:
         """Keep the system message with the conversation, if there is one yet. What the box should show."""
@@ -190,37 +187,6 @@ class ChatHandlers:
     def _undo_live(self, session: Session) -> View:
         name = self.lab.voices.undo()
         return self.view(replace(session, notice=Notice(text=f"{name} answers again.")))
-
-    def _list(self, act: Act, session: Session) -> View:
-        """What the list of conversations can do."""
-        chat = self.lab.chat
-        fresh = replace(session, shown=SHOWN, notice=session.notice if session.run else None)
-        match act.do:
-            case "open":
-                chat.get(act.conversation)
-                return self.view(replace(fresh, conversation=act.conversation, incognito=act.conversation < 0))
-            case "new" | "incognito":
-                session = replace(fresh, conversation=None, incognito=act.do == "incognito")
-                return self.view(session)._replace(system="")
-            case "rename":
-                chat.rename(act.conversation, act.text)
-                return self.view(session)
-            case "delete":
-                return self._delete(act.conversation, session)
-        back = chat.undo_delete()
-        return self.view(replace(fresh, notice=None, conversation=back, incognito=False))
-
-    def _delete(self, conversation_id: int, session: Session) -> View:
-        reply = self.replies.running(conversation_id)
-        if reply is not None:
-            reply.stop()
-            reply.wait(2)
-        title = self.lab.chat.get(conversation_id).title or UNTITLED
-        self.lab.chat.delete(conversation_id)
-        undo = () if conversation_id < 0 else (("undo-delete", "Undo"),)
-        here = None if session.conversation == conversation_id else session.conversation
-        notice = Notice(text=f"“{title}” is deleted.", actions=undo)
-        return self.view(replace(session, conversation=here, notice=notice, run=None))
 
     def _look(self, act: Act, session: Session) -> View:
         if act.do == "earlier":

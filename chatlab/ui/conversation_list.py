@@ -1,0 +1,59 @@
+"""What can be done in the list of conversations: open, begin, name, delete and bring back, search."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from chatlab.lab import Lab
+from chatlab.ui.act import Act
+from chatlab.ui.listing import UNTITLED
+from chatlab.ui.notices import Notice
+from chatlab.ui.replies import Replies
+from chatlab.ui.rows import SHOWN
+from chatlab.ui.screen import Screen
+from chatlab.ui.session import Session, View
+
+
+class ConversationList:
+    """The list's part of the chat tab's events."""
+
+    def __init__(self, lab: Lab, replies: Replies, screen: Screen) -> None:
+        self.lab = lab
+        self.replies = replies
+        self.screen = screen
+
+    def search(self, query: str, session: Session) -> tuple[Session, str]:
+        session = replace(session, query=query.strip())
+        return session, self.screen.listing(session)
+
+    def act(self, act: Act, session: Session) -> View:
+        """What the list of conversations can do."""
+        chat = self.lab.chat
+        fresh = replace(session, shown=SHOWN, notice=session.notice if session.run else None)
+        match act.do:
+            case "open":
+                chat.get(act.conversation)
+                return self.screen.view(replace(fresh, conversation=act.conversation, incognito=act.conversation < 0))
+            case "new" | "incognito":
+                session = replace(fresh, conversation=None, incognito=act.do == "incognito")
+                return self.screen.view(session)._replace(system="")
+            case "rename":
+                chat.rename(act.conversation, act.text)
+                return self.screen.view(session)
+            case "delete":
+                return self._delete(act.conversation, session)
+        back = chat.undo_delete()
+        return self.screen.view(replace(fresh, notice=None, conversation=back, incognito=False))
+
+    def _delete(self, conversation_id: int, session: Session) -> View:
+        reply = self.replies.running(conversation_id)
+        if reply is not None:
+            reply.stop()
+            reply.wait(2)
+        title = self.lab.chat.get(conversation_id).title or UNTITLED
+        self.lab.chat.delete(conversation_id)
+        undo = () if conversation_id < 0 else (("undo-delete", "Undo"),)
+        here = None if session.conversation == conversation_id else session.conversation
+        notice = Notice(text=f"“{title}” is deleted.", actions=undo)
+        view = self.screen.view(replace(session, conversation=here, notice=notice, run=None))
+        return view._replace(system="") if here is None else view
