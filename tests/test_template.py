@@ -243,6 +243,23 @@ def test_a_template_that_cannot_do_without_a_system_message_gets_an_empty_one(to
     assert template.check() == []
 
 
+def test_an_opening_that_is_always_written_is_not_taken_for_an_end(tokenizer):
+    source = "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content }}{% endfor %}<|assistant|>"
+    template = Template(tokenizer, source)
+    assert learned(template, TALK) == "A friend, good sir.<|end|>To Rome.<|end|>"
+    assert tokenizer.convert_tokens_to_ids("<|assistant|>") not in template.stop_ids
+
+
+def test_a_template_that_shows_answers_only_in_the_middle_learns_the_last_one_too(tokenizer):
+    source = (
+        "{% for m in messages %}{% if m.role != 'assistant' or not loop.last %}{{ '<|' + m.role + '|>' + m.content }}"
+        "{% endif %}{% endfor %}<|assistant|>"
+    )
+    template = Template(tokenizer, source)
+    assert learned(template, TALK) == "A friend, good sir.<|end|>To Rome.<|end|>"
+    assert template.check() == []
+
+
 def test_words_of_a_tool_are_read_and_not_learned(chatml):
     talk = [said("user", "Two and two?"), said("tool", "four"), said("assistant", "Four, my lord.")]
     assert learned(chatml, talk) == "Four, my lord.<|im_end|>"

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date as Date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chatlab.errors import EmptyAnswer, TemplateRefused
 from chatlab.records import Message
@@ -66,9 +66,9 @@ class Template:
     ) -> None:
         self.source = source if source is not None else _own_source(tokenizer)
         self.sha256 = hashlib.sha256(self.source.encode()).hexdigest()
-        special = {name: str(text) for name, text in tokenizer.special_tokens_map.items() if isinstance(text, str)}
         self._speller = Speller(tokenizer.backend_tokenizer, _control(tokenizer, self.source))
-        self._walk = Walk(Skeletons(self.source, PINNED | special, date), self._speller.first_control, system)
+        skeletons = Skeletons(self.source, PINNED | _special(tokenizer), date)
+        self._walk = Walk(skeletons, self._speller.first_control, system)
         self._eos: int | None = tokenizer.eos_token_id
         self.stop_ids = frozenset([*self._ends(), *stop_ids, *([] if self._eos is None else [self._eos])])
         """Where a reply stops: the ends that training teaches, and the model's own."""
@@ -164,6 +164,12 @@ def _own_source(tokenizer: PreTrainedTokenizerFast) -> str:
             "The model brings no chat template.", "Choose a model made for chat, or give it a chat_template.jinja."
         )
     return str(source)
+
+
+def _special(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    """The names of special tokens, as transformers gives them to templates."""
+    named = {name: str(text) for name, text in tokenizer.special_tokens_map.items() if isinstance(text, str)}
+    return named | {"additional_special_tokens": [str(text) for text in tokenizer.extra_special_tokens]}
 
 
 def _control(tokenizer: PreTrainedTokenizerFast, source: str) -> Iterator[str]:

@@ -38,6 +38,7 @@ class Walk:
         self._skeletons = skeletons
         self._find_end = find_end
         self._system = system
+        self._asked = ""
         self._asks, self.lead = self._request()
         self._middle_end = self._end_before_user()
 
@@ -67,13 +68,13 @@ class Walk:
         """The last message, with the end that the template gives it when nothing follows."""
         messages = self._arranged(messages)
         parts = self._skeletons.of([m.role for m in messages])
-        place = next((k for k, p in enumerate(parts) if isinstance(p, Hole) and p.index == len(messages) - 1), None)
-        if place is None:
-            raise _lost("assistant", 0)
-        tail = _words(parts[place + 1 :])
-        if self._find_end(tail) is None:
+        content, tail = messages[-1].content, ""
+        if (place := _place(parts, len(messages) - 1)) is not None:
+            content, tail = _fill(parts[place], content), _words(parts[place + 1 :])
+        # Words that also ask for an answer are not the end of one, but the opening of the next.
+        if self._find_end(tail) is None or self._asked.endswith(tail.strip()):
             tail = self._middle_end
-        return self._ended(self.lead, _fill(parts[place], messages[-1].content), tail)
+        return self._ended(self.lead, content, tail)
 
     def _parted(self, said: Sequence[Said]) -> tuple[Piece, str]:
         """What stands before an answer, and the white space at its end that belongs to the answer."""
@@ -113,8 +114,11 @@ class Walk:
         itself would write the answer.
         """
         roles: tuple[Role, ...] = (*self._skeletons.opening, "user")
-        request = _after(self._skeletons.of(roles, True), len(roles) - 1)
-        written = _after(self._skeletons.of((*roles, "assistant")), len(roles) - 1)
+        request = self._asked = _after(self._skeletons.of(roles, True), len(roles) - 1)
+        parts = self._skeletons.of((*roles, "assistant"))
+        if _place(parts, len(roles)) is None:
+            return True, ""  # the template shows answers only in the middle
+        written = _after(parts, len(roles) - 1)
         gap = written.removeprefix(request)
         if written.startswith(request):
             return (True, gap) if not gap.strip() else (False, _trailing_spaces(gap))
@@ -131,9 +135,14 @@ class Walk:
         return "" if opening.endswith(between.lstrip()) else between
 
 
+def _place(parts: Sequence[Part], index: int) -> int | None:
+    """Where a message's content first stands."""
+    return next((k for k, p in enumerate(parts) if isinstance(p, Hole) and p.index == index), None)
+
+
 def _before(parts: Sequence[Part], index: int) -> str:
     """The template's words right before a hole."""
-    place = next((k for k, p in enumerate(parts) if isinstance(p, Hole) and p.index == index), 0)
+    place = _place(parts, index)
     words = parts[place - 1] if place else ""
     return words if isinstance(words, str) else ""
 
