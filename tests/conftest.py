@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from chatlab.settings import PACKAGE, Settings
+
+# Two threads that wait for each other on a busy machine are a hundred times slower than one; set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED = PACKAGE.parent.parent / "shared"
 
