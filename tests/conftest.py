@@ -9,7 +9,7 @@ import pytest
 
 from chatlab.settings import PACKAGE, Settings
 
-# Two threads that wait for each other on a busy machine are a hundred times slower than one; set before torch is imported.
+# On a busy machine two threads that wait for each other are a hundred times slower than one. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED = PACKAGE.parent.parent / "shared"
