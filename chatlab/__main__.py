@@ -13,6 +13,11 @@ from chatlab.lab import Lab
 from chatlab.settings import Settings
 from chatlab.ui.ports import listening
 
+NO_LLAMA = (
+    "llama.cpp is not installed, so transformers gives the replies. To add it: get a C++ compiler and cmake, "
+    "then `rm -f .venv/llama && make run`."
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until interrupted; 1 if the app could not start."""
@@ -37,7 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(lab: Lab, settings: Settings, sock: socket.socket, open_browser: bool) -> None:
     from chatlab.ui.app import serve  # brings gradio, which takes seconds
 
-    serve(lab, settings, sock, open_browser, ready=lambda address: print(f"Chatlab is at {address}", flush=True))
+    def ready(address: str) -> None:
+        print(f"Chatlab is at {address}", flush=True)
+        if not lab.health().llama_cpp:
+            print(NO_LLAMA, flush=True)
+
+    serve(lab, settings, sock, open_browser, ready=ready)
 
 
 def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
