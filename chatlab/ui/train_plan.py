@@ -10,7 +10,7 @@ from chatlab.errors import ChatlabError
 from chatlab.lab import Lab
 from chatlab.training.defaults import Plan
 from chatlab.ui.markup import counted, div, element, escaped, span, spoken
-from chatlab.ui.preflight import drawn, preflight
+from chatlab.ui.preflight import Preflight, drawn
 from chatlab.ui.shell import Shell, drawing, told
 from chatlab.ui.train_settings import TrainSettingsForm
 
@@ -20,6 +20,7 @@ class TrainPlan:
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
+        self._preflight = Preflight(lab)
         self.form = TrainSettingsForm()
 
     def build(self) -> None:
@@ -68,7 +69,7 @@ class TrainPlan:
                 self.ticks: "",
                 self.button: gr.Button(interactive=False),
             }
-        ticks = preflight(self._lab, plan)
+        ticks = self._preflight.check(plan)
         return {
             self.sentence: sentence(plan),
             self.ticks: drawn(ticks),

@@ -210,4 +210,5 @@ class TrainRun:
             return
         for drawn in self._samples.hear(run, adapter):
             yield {self.samples: gr.Markdown(drawn, visible=True)}
-        yield {self.hear: gr.Button("Hear more")}
+        # All of it once more: of answers that come in quick succession the page may show only the last.
+        yield {self.samples: gr.Markdown(drawn, visible=True), self.hear: gr.Button("Hear more")}
