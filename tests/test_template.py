@@ -210,6 +210,7 @@ def test_a_template_without_a_place_for_the_system_message_lets_the_user_say_it(
     )
     prompt = Template(tokenizer, source).prompt(TALK[:2])
     assert "user\nBe brief.\n\nWho goes there?<|end|>" in tokenizer.decode(prompt)
+    assert "Be brief." in tokenizer.decode(Template(tokenizer, source).prompt([*TALK[1:], TALK[0]]))
 
 
 def test_a_template_that_gives_no_end_gets_the_tokenizers_own(tokenizer):
@@ -258,6 +259,17 @@ def test_a_template_that_shows_answers_only_in_the_middle_learns_the_last_one_to
     template = Template(tokenizer, source)
     assert learned(template, TALK) == "A friend, good sir.<|end|>To Rome.<|end|>"
     assert template.check() == []
+
+
+def test_a_reply_becomes_content_without_the_white_space_that_the_template_adds(tokenizer, template):
+    source = (
+        "{% for m in messages %}{{ '[INST] ' + m.content + ' [/INST]' if m.role != 'assistant' else "
+        "' ' + m.content + '\n<|end|>' }}{% endfor %}"
+    )
+    bracketed = Template(tokenizer, source)
+    assert bracketed.content(" Ay, sir. \n") == "Ay, sir. "
+    assert bracketed.content("Ay, sir.") == "Ay, sir."
+    assert template.content(" Ay, sir. \n") == " Ay, sir. \n"
 
 
 def test_words_of_a_tool_are_read_and_not_learned(chatml):

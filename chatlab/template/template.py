@@ -123,6 +123,10 @@ class Template:
             found += spans(one.ids, learned, max_tokens, self.text, number)
         return found
 
+    def content(self, reply: str) -> str:
+        """A reply as the content of a message: less the white space that the template puts around answers itself."""
+        return reply.removeprefix(self.lead).removesuffix(self._walk.trail)
+
     def check(self) -> list[str]:
         """What is wrong with this template on this tokenizer, in plain words; nothing, if it can be trusted."""
         return list(dict.fromkeys(problems(self)))

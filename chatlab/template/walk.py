@@ -42,6 +42,12 @@ class Walk:
         self._asks, self.lead = self._request()
         self._middle_end = self._end_before_user()
 
+    @property
+    def trail(self) -> str:
+        """White space that the template puts between an answer and its end token."""
+        end = self.answer([Message(role="user", content="x"), Message(role="assistant", content="x")]).said[2:]
+        return end[0].text[: -len(end[0].text.lstrip())] if end else ""
+
     def prompt(self, messages: Sequence[Message]) -> list[Piece]:
         """The conversation up to where the next answer begins."""
         messages = self._arranged(messages)
@@ -157,7 +163,7 @@ def _fill(part: Part, content: str) -> str:
 
 
 def _folded(messages: Iterable[Message]) -> list[Message]:
-    """With system words put before those of the next user message."""
+    """With system words put before those of the next user message, or alone if there is none."""
     folded: list[Message] = []
     system = ""
     for message in messages:
@@ -168,7 +174,7 @@ def _folded(messages: Iterable[Message]) -> list[Message]:
             system = ""
         else:
             folded.append(message)
-    return folded
+    return [*folded, Message(role="user", content=system.strip())] if system else folded
 
 
 def _after(parts: Sequence[Part], index: int) -> str:
