@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import webbrowser
@@ -155,21 +156,24 @@ def serve(
             threading.Thread(target=webbrowser.open, args=(address(settings),), daemon=True).start()
 
     app = web(lab, settings, replies)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, access_log=False)
-    try:
-        _Server(config, answered).run(sockets=[sock])
-    finally:
-        replies.close()
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, access_log=False)
+    _Server(config, answered, replies.close).run(sockets=[sock])
 
 
 class _Server(uvicorn.Server):
-    """Says when it has begun to answer."""
+    """Says when it has begun to answer, and when it is about to end."""
 
-    def __init__(self, config: uvicorn.Config, answered: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, answered: Callable[[], None], ending: Callable[[], None]) -> None:
         super().__init__(config)
         self._answered = answered
+        self._ending = ending
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._answered()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # open pages are cut off; that is no error
+        self._ending()
+        await super().shutdown(sockets)
