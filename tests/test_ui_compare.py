@@ -154,6 +154,14 @@ def test_the_base_and_the_live_adapter_are_chosen_at_first(tab: CompareTab, lab:
     assert told(tab.refresh()[tab.voices])["value"] == [BASE, "old"]
 
 
+def test_a_prompt_that_was_typed_is_there_after_a_reload(tab: CompareTab, lab: Lab) -> None:
+    tab.remember("Half a quest", "Be brief.")
+    again = built(CompareTab(lab), "compare")
+    shown = again.refresh("", "")
+    assert (shown[again.prompt], shown[again.system]) == ("Half a quest", "Be brief.")
+    assert again.refresh("Another", "")[again.prompt] == "Another"
+
+
 def test_the_unseen_prompts_are_walked_through_and_begin_again(tab: CompareTab) -> None:
     prompts = unseen_prompts("triage")
     first = tab.next_prompt("triage", 0)

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -25,6 +26,9 @@ PACE = 0.12
 
 CHOSEN = "compare"
 """Under which the store keeps who is compared."""
+
+TYPED = "compare typed"
+"""Under which the store keeps the prompt and the system message as they stand in their boxes."""
 
 Updates = dict[Any, Any]
 
@@ -119,12 +123,20 @@ class CompareTab:
                 button.click, do=self.voter(verdict, winner), inputs=[self.round], outputs=outputs | {self.rates},
                 trigger_mode="once",
             )  # fmt: skip
-        shell.on(shell.items["compare"].select, do=self.refresh, outputs={self.voices, self.rates})
+        typed = [self.prompt, self.system]
+        changes = [event for box in typed for event in (box.input, box.blur)]
+        shell.on(partial(gr.on, changes), do=self.remember, inputs=typed, trigger_mode="always_last", queue=False)
+        restored = {self.voices, self.rates, *typed}
+        shell.on(shell.items["compare"].select, do=self.refresh, inputs=typed, outputs=restored)
 
     # What the events do.
 
-    def refresh(self) -> Updates:
-        """Who can be asked now, and the votes. At first the base and who is live, or newest, are chosen."""
+    def refresh(self, prompt: str = "", system: str = "") -> Updates:
+        """Who can be asked now, and the votes. At first the base and who is live, or newest, are chosen.
+
+        Empty boxes, as after a reload, get back what was typed last.
+        """
+        typed = self._lab.store.state.get(TYPED, {})
         names = self._lab.voices.names()
         kept = [name for name in self._lab.store.state.get(CHOSEN, []) if name in names]
         live = self._lab.voices.live
@@ -134,7 +146,13 @@ class CompareTab:
         return {
             self.voices: gr.Dropdown(choices=names, value=kept or [BASE], multiselect=True),
             self.rates: win_rates(self._lab.compare.tally()),
+            self.prompt: prompt or typed.get("prompt", ""),
+            self.system: system or typed.get("system", ""),
         }
+
+    def remember(self, prompt: str, system: str) -> None:
+        """Keep what is being typed, for after a reload."""
+        self._lab.store.state.set(TYPED, {"prompt": prompt or "", "system": system or ""})
 
     def choose(self, voices: list[str]) -> None:
         """Remember who is to be compared, for the next time the tab is opened."""
