@@ -38,8 +38,11 @@ TABS: tuple[tuple[TabName, str], ...] = (
     ("train", "Train"),
     ("compare", "Compare"),
 )
-OWN_FILES = {"page.js": "text/javascript", "page.css": "text/css"}
-HEAD = '<link rel="stylesheet" href="/chatlab/page.css"><script src="/chatlab/page.js" defer></script>'
+OWN_FILES = {"page.js": "text/javascript", "page.css": "text/css", "icon.svg": "image/svg+xml"}
+HEAD = (
+    '<link rel="stylesheet" href="/chatlab/page.css"><link rel="icon" href="/chatlab/icon.svg" type="image/svg+xml">'
+    '<script src="/chatlab/page.js" defer></script>'
+)
 
 
 def build(lab: Lab, replies: Replies | None = None) -> gr.Blocks:
