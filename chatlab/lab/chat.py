@@ -182,7 +182,7 @@ class Chat:
             conversation_id,
             lambda c: c.grown(
                 role="assistant",
-                content=reply.text,
+                content=self._machine.base.template.content(reply.text),
                 parent=prompt,
                 speaker=reply.speaker,
                 stopped=stop,

@@ -140,7 +140,9 @@ class Compare:
             tokens=piece.tokens,
             seconds=perf_counter() - lane.began,
         )
-        lane.pane = replace(lane.pane, text=lane.pane.text + piece.text, speaker=speaker, done=piece.stop is not None)
+        text, done = lane.pane.text + piece.text, piece.stop is not None
+        said = self._machine.base.template.content(text) if done else text
+        lane.pane = replace(lane.pane, text=said, speaker=speaker, done=done)
 
 
 def messages(prompt: str, system: str = "") -> tuple[Message, ...]:
