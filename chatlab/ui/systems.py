@@ -20,7 +20,7 @@ def preset(name: str | None) -> str:
     return dict(PRESETS).get(name or "", "")
 
 
-def filled(text: str, lab: Lab) -> str:
+def filled(text: str | None, lab: Lab) -> str:
     """With {name}, who is live, and {date}, today, in words. Other braces stay as they are."""
     today = date.today()
-    return text.replace("{name}", lab.voices.live).replace("{date}", f"{today.day} {today:%B %Y}")
+    return (text or "").replace("{name}", lab.voices.live).replace("{date}", f"{today.day} {today:%B %Y}")
