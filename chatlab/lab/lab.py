@@ -17,6 +17,7 @@ from chatlab.lab.chat import Chat
 from chatlab.lab.compare import Compare
 from chatlab.lab.demonstrations import Demonstrations
 from chatlab.lab.machine import Machine, OpenEngine
+from chatlab.lab.publisher import Publisher
 from chatlab.lab.training import Training
 from chatlab.lab.voices import Voices
 from chatlab.models.base import Base
@@ -65,7 +66,7 @@ class Lab:
             self.demonstrations,
             self.machine,
             self.voices,
-            self._adapters,
+            Publisher(self._adapters, self.voices, self.machine),
             self._trainer,
         )
         self.compare = Compare(self.store, self.machine, self.voices)

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import shutil
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
-from chatlab.adapters import Adapters, check_name
+from chatlab.adapters import check_name
 from chatlab.clock import now
-from chatlab.errors import ChatlabError, InputError, NothingToLearn, RunBusy, TrainingError
+from chatlab.errors import InputError, NothingToLearn, RunBusy, TrainingError
 from chatlab.lab.demonstrations import Demonstrations
 from chatlab.lab.machine import Machine
+from chatlab.lab.publisher import Publisher
 from chatlab.lab.voices import Voices
-from chatlab.records import AdapterCard
 from chatlab.store import Store
 from chatlab.training.defaults import Plan, plan, read_pace, settings_for
 from chatlab.training.process import Trainer, TrainerStatus
-from chatlab.training.runs import Request, RunView, list_runs, read_run, write_json, write_request
-
-log = logging.getLogger("chatlab.training")
-
-TOO_MUCH = 10.0
-"""Per cent of forgetting above which an adapter does not go live by itself."""
+from chatlab.training.runs import Request, RunView, list_runs, read_run, write_request
 
 
 class Training:
@@ -44,7 +37,7 @@ class Training:
         demonstrations: Demonstrations,
         machine: Machine,
         voices: Voices,
-        adapters: Adapters,
+        publisher: Publisher,
         trainer: Trainer,
     ) -> None:
         self._folder = folder
@@ -53,7 +46,7 @@ class Training:
         self._demonstrations = demonstrations
         self._machine = machine
         self._voices = voices
-        self._adapters = adapters
+        self._publisher = publisher
         self._trainer = trainer
         self._lock = threading.Lock()
         self._watcher: threading.Thread | None = None
@@ -133,7 +126,7 @@ class Training:
 
     def adapter_of(self, run_id: str) -> str | None:
         """Name of the adapter that a run became."""
-        return next((card.name for card in self._adapters.cards() if card.run == run_id), None)
+        return self._publisher.adapter_of(run_id)
 
     def warm(self) -> None:
         """Start the trainer process, so that the first run does not wait for it."""
@@ -142,8 +135,8 @@ class Training:
     def adopt(self) -> None:
         """Publish what a run finished while nobody was there to take it."""
         for run in self.runs():
-            if run.state == "finished" and not (run.folder / "published.json").exists():
-                self._take(run.folder)
+            if run.state == "finished" and not self._publisher.took(run):
+                self.news = self._publisher.take(run)
 
     def wait(self, timeout: float | None = None) -> None:
         """Until the run under way has ended and been published."""
@@ -203,62 +196,4 @@ class Training:
         finally:
             self._machine.ease(False)
         if not self._closing.is_set() and read_run(run).state == "finished":
-            self._take(run)
-
-    def _take(self, run: Path) -> None:
-        """Publish a finished run, and put it live if that was asked for. What goes wrong is told in `news`."""
-        try:
-            self._publish(read_run(run))
-        except ChatlabError as error:
-            self.news = f"{error} {error.hint}".strip()
-        except Exception:
-            log.exception("The run %s could not be published", run.name)
-            self.news = "The finished run could not be published; the log says why. Start Chatlab again to retry."
-
-    def _publish(self, run: RunView) -> None:
-        began = perf_counter()
-        card = self._adapters.publish(run.adapter, self._card(run))
-        published = perf_counter()
-        if run.request.live and (card.forgetting or 0.0) <= TOO_MUCH:
-            self._voices.go_live(card.name)
-        elif run.request.live:
-            self.news = (
-                f"{card.name} was not put live: it forgot {card.forgetting:.1f} % of its English. "
-                "Compare it first, or train more gently."
-            )
-        seconds = {"publish": published - began, "swap": perf_counter() - published}
-        write_json(run.folder / "published.json", {"adapter": card.name, "seconds": seconds})
-
-    def _card(self, run: RunView) -> AdapterCard:
-        """The papers of what a finished run made."""
-        result, request, base = run.result, run.request, self._machine.base
-        if result is None:
-            raise TrainingError("That run has no result yet.")
-        return AdapterCard(
-            name=self._adapters.free_name(request.name or _name_for(request, len(result.demonstrations))),
-            base=request.base,
-            base_name=base.name,
-            template=result.template,
-            sha256=result.adapter,
-            created=now(),
-            run=run.id,
-            parent=request.parent,
-            settings=request.settings,
-            demonstrations=result.demonstrations,
-            snapshot=request.snapshot,
-            parameters=result.parameters,
-            base_parameters=result.base_parameters,
-            steps=result.steps,
-            seconds=sum(result.seconds.values()),
-            loss=result.loss,
-            held_out_before=result.held_out_before,
-            held_out_after=result.held_out_after,
-            forgetting=result.forgetting,
-            forgetting_interval=result.forgetting_interval,
-            stopped_early=result.stopped_early,
-        )
-
-
-def _name_for(request: Request, learned: int) -> str:
-    """A name for an adapter that nobody named: the day and time it was asked for, and how much it learned from."""
-    return f"{request.created[:16].replace(':', '').replace('T', '-')}-{learned}d"
+            self.news = self._publisher.take(read_run(run))

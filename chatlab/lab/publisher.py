@@ -1,0 +1,112 @@
+"""From a finished run to an adapter on the shelf, with papers, and live if that was asked for."""
+
+from __future__ import annotations
+
+import json
+import logging
+from time import perf_counter
+
+from chatlab.adapters import Adapters
+from chatlab.clock import now
+from chatlab.errors import ChatlabError, TrainingError
+from chatlab.lab.machine import Machine
+from chatlab.lab.voices import Voices
+from chatlab.records import AdapterCard
+from chatlab.training.runs import Request, RunView, write_json
+
+log = logging.getLogger("chatlab.lab")
+
+TOO_MUCH = 10.0
+"""Per cent of forgetting above which an adapter does not go live by itself."""
+
+RECEIPT = "published.json"
+"""In the run's folder, once its adapter is on the shelf: the adapter's name, and seconds by part."""
+
+
+class Publisher:
+    """Takes each finished run once, however often it is asked, also when it was interrupted on the way."""
+
+    def __init__(self, adapters: Adapters, voices: Voices, machine: Machine) -> None:
+        self._adapters = adapters
+        self._voices = voices
+        self._machine = machine
+
+    def took(self, run: RunView) -> bool:
+        return (run.folder / RECEIPT).exists()
+
+    def seconds(self, run: RunView) -> dict[str, float]:
+        """What taking the run took, by part: publish, swap. Empty before."""
+        if not self.took(run):
+            return {}
+        return dict(json.loads((run.folder / RECEIPT).read_text(encoding="utf-8"))["seconds"])
+
+    def adapter_of(self, run_id: str) -> str | None:
+        """Name of the adapter that a run became."""
+        return next((card.name for card in self._adapters.cards() if card.run == run_id), None)
+
+    def take(self, run: RunView) -> str:
+        """Publish a finished run, and put it live if that was asked for.
+
+        Returns what a person should know: why it was not published or did not go live; empty when all went well.
+        """
+        try:
+            return self._publish(run)
+        except ChatlabError as error:
+            return f"{error} {error.hint}".strip()
+        except Exception:
+            log.exception("The run %s could not be published", run.id)
+            return "The finished run could not be published; the log says why. Start Chatlab again to retry."
+
+    def _publish(self, run: RunView) -> str:
+        began = perf_counter()
+        there = self.adapter_of(run.id)
+        card = self._voices.who(there) if there else None
+        card = card or self._adapters.publish(run.adapter, self._card(run))
+        published = perf_counter()
+        news = self._go_live(card) if run.request.live else ""
+        seconds = {"publish": published - began, "swap": perf_counter() - published}
+        write_json(run.folder / RECEIPT, {"adapter": card.name, "seconds": seconds})
+        return news
+
+    def _go_live(self, card: AdapterCard) -> str:
+        if (card.forgetting or 0.0) > TOO_MUCH:
+            return (
+                f"{card.name} was not put live: it forgot {card.forgetting:.1f} % of its English. "
+                "Compare it first, or train more gently."
+            )
+        self._voices.go_live(card.name)
+        return ""
+
+    def _card(self, run: RunView) -> AdapterCard:
+        """The papers of what a finished run made."""
+        result, request = run.result, run.request
+        if result is None:
+            raise TrainingError("That run has no result yet.")
+        return AdapterCard(
+            name=self._adapters.free_name(request.name or _name_for(request, len(result.demonstrations))),
+            base=request.base,
+            base_name=self._machine.base.name,
+            template=result.template,
+            sha256=result.adapter,
+            created=now(),
+            run=run.id,
+            parent=request.parent,
+            settings=request.settings,
+            demonstrations=result.demonstrations,
+            snapshot=request.snapshot,
+            parameters=result.parameters,
+            base_parameters=result.base_parameters,
+            steps=result.steps,
+            seconds=sum(result.seconds.values()),
+            loss=result.loss,
+            held_out_before=result.held_out_before,
+            held_out_after=result.held_out_after,
+            forgetting=result.forgetting,
+            forgetting_interval=result.forgetting_interval,
+            stopped_early=result.stopped_early,
+        )
+
+
+def _name_for(request: Request, learned: int) -> str:
+    """A name for an adapter that nobody named: the day and time it was asked for, and how much it learned from."""
+    return f"{request.created[:16].replace(':', '').replace('T', '-')}-{learned}d"
