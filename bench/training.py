@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -101,11 +102,13 @@ def fastest(folder: Path, rows: Sequence[Any], settings: TrainSettings, base: st
 
 
 def scripted(folder: Path, job: Mapping[str, Any]) -> dict[str, float]:
-    """Run the TRL script and read its last line."""
+    """Run the TRL script, as polite as our trainer is, which matters on a busy machine only, and read its last line."""
     path = folder / "job.json"
     path.write_text(json.dumps(job), encoding="utf-8")
     began = time.perf_counter()
-    done = subprocess.run([sys.executable, str(SCRIPT), str(path)], capture_output=True, text=True, check=False)
+    polite = ["nice", "-n", "5"] if shutil.which("nice") else []
+    command = [*polite, sys.executable, str(SCRIPT), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])

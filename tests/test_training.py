@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
-from chatlab.errors import NothingToLearn
+from chatlab.errors import BaseRefused, NothingToLearn
 from chatlab.models import Base
 from chatlab.records import Message, TrainSettings
 from chatlab.settings import PACKAGE
@@ -131,6 +131,29 @@ def test_any_other_network_is_trained_through_transformers_to_the_same_gradient(
     mine, theirs = gradient(learner, rows), gradient(other, rows)
     assert mine[0] == pytest.approx(theirs[0], abs=1e-5)
     assert torch.allclose(mine[1], theirs[1], atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "qwen3", "gemma3_text"])
+def test_networks_of_other_makers_learn_too(tmp_path: Path, kind: str) -> None:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+             "intermediate_size": 48, "vocab_size": 90, "head_dim": 8}  # fmt: skip
+    if kind == "gpt2":
+        sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 90}
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes)).save_pretrained(tmp_path)
+    settings = replace(SETTINGS, learning_rate=1e-2, passes=10)
+    other = Learner(tmp_path, settings, Accelerator(cpu=True), bf16=False)
+    rows = [Row(demonstration=n, ids=tuple(range(n, n + 9)), labels=(IGNORED, *range(n + 1, n + 9))) for n in (3, 20)]
+    steps = list(train(other, rows, settings, None, lambda *_: {}))
+    assert steps[-1].loss < steps[0].loss - 0.05
+
+
+def test_a_network_that_caps_its_logits_is_refused(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2,
+             "intermediate_size": 48, "vocab_size": 90, "head_dim": 8, "final_logit_softcapping": 0.01}  # fmt: skip
+    AutoModelForCausalLM.from_config(AutoConfig.for_model("gemma2", **sizes)).save_pretrained(tmp_path)
+    with pytest.raises(BaseRefused):
+        Learner(tmp_path, SETTINGS, Accelerator(cpu=True), bf16=False)
 
 
 def test_bfloat16_is_near_float32(learner: Learner, base: Base, rows: list[Row]) -> None:

@@ -21,6 +21,7 @@ from chatlab.records import Step
 from chatlab.training import checkpoint, measure
 from chatlab.training.batches import Rows, read_rows, schedule
 from chatlab.training.checkpoint import Checkpoint
+from chatlab.training.defaults import LEASH_TOKENS
 from chatlab.training.learner import Learner
 from chatlab.training.leash import Leash
 from chatlab.training.loop import train
@@ -47,6 +48,7 @@ class Course:
         self, shop: Workshop, folder: Path, say: Callable[..., None], wish: Callable[[], Wish], asked: float
     ) -> None:
         self.shop, self.folder, self.say, self.wish = shop, folder, say, wish
+        self.steps_made = 0
         self.seconds = {"queue": max(0.0, time.time() - asked), "tokenise": 0.0, "steps": 0.0, "evaluate": 0.0,
                         "save": 0.0}  # fmt: skip
 
@@ -102,6 +104,7 @@ class Course:
                 done=done, seconds=spent,
             ):  # fmt: skip
                 log(step)
+                self.steps_made += 1
                 wish = self.wish()
                 last = step.step == step.steps
                 if wish or last or time.perf_counter() - kept > CHECKPOINT_SECONDS:
@@ -141,7 +144,15 @@ class Course:
         with self._phase("save"):
             sha256 = self._save(learner)
         self._result(request, rows, learner, steps, sha256, before, after, aside)
+        self._pace(request, steps)
         shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
+
+    def _pace(self, request: Request, steps: list[Step]) -> None:
+        """Let a whole run correct the estimate for the next one."""
+        texts = request.settings.leash_texts * LEASH_TOKENS if request.settings.leash else 0
+        if steps[-1].step == steps[-1].steps and self.steps_made == steps[-1].steps:
+            tokens = sum(step.tokens + texts for step in steps[1:])
+            self.shop.correct_pace(len(steps) - 1, tokens, self.seconds)
 
     def _save(self, learner: Learner) -> str:
         partial = self.folder / "adapter.partial"

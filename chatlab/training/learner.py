@@ -14,11 +14,13 @@ from peft import get_peft_model_state_dict
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from chatlab.errors import BaseRefused
 from chatlab.records import TrainSettings
 from chatlab.training import attention, lora
-from chatlab.training.batches import Batch
+from chatlab.training.batches import Batch, Row, collate
 from chatlab.training.hands import Hands
 from chatlab.training.llama import Llama, fits
+from chatlab.training.loss import logits_of
 from chatlab.training.stack import NAME
 
 WEIGHTS = "adapter_model.safetensors"
@@ -51,6 +53,7 @@ class Learner:
         self.llama = Llama(causal, self.flat, dtype) if written_out and fits(causal) else None
         self.stacks = [] if self.llama else lora.quicken(self.model, dtype)
         self.begin(settings)
+        self._check()
 
     def begin(self, settings: TrainSettings) -> None:
         """As before the first step: a fresh adapter that changes nothing yet, an optimizer without memory."""
@@ -101,6 +104,30 @@ class Learner:
         self.flat.data.copy_(state["weights"])
         self.refresh()
         self.optimizer.state[self.flat] = {k: v.clone() for k, v in state.items() if k != "weights"}
+
+    @torch.no_grad()
+    def _check(self) -> None:
+        """Two short texts in one line have to give the logits that transformers gives each alone.
+
+        Raises BaseRefused for a network whose attention or output does more than is done here (windows, soft caps).
+        """
+        rows = [Row(demonstration=0, ids=tuple(range(3, 3 + n)), labels=()) for n in (12, 7)]
+        with self.asleep():
+            mine = logits_of(self.hidden(collate(rows)), self.head)
+            theirs = [self._alone(row) for row in rows]
+        for own, other in zip((mine[:12], mine[12:19]), theirs, strict=True):
+            if (own - other).abs().mean() > 0.02 * other.std():
+                raise BaseRefused("This base model computes in a way that cannot be trained here.", "Choose another.")
+
+    def _alone(self, row: Row) -> Tensor:
+        """Logits of one text, as transformers computes them."""
+        self.causal.set_attn_implementation("eager")
+        try:
+            ids = torch.tensor([row.ids], device=self.accelerator.device)
+            logits: Tensor = self.causal(input_ids=ids, use_cache=False).logits[0].float()
+            return logits
+        finally:
+            self.causal.set_attn_implementation(attention.NAME)
 
     @contextmanager
     def asleep(self) -> Iterator[None]:

@@ -92,7 +92,7 @@ def _written(learner: Learner, start: int, texts: int) -> Tensor:
     """(texts, LEASH_TOKENS) ids, sampled at temperature 1."""
     dice = torch.Generator().manual_seed(0)
     said = torch.full((texts, 1), start)
-    learner.causal.set_attn_implementation("sdpa")
+    learner.causal.set_attn_implementation("eager")
     try:
         out = learner.causal(said, use_cache=True)
         while said.shape[1] < LEASH_TOKENS:

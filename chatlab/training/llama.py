@@ -102,20 +102,22 @@ class Llama:
     def forward(self, batch: Batch, keep: bool) -> tuple[Tensor, list[Kept], Tensor]:
         """Hidden states before the final norm's weight, what each layer kept, and the final norm's sizes."""
         cos, sin = self.cos[batch.positions, None], self.sin[batch.positions, None]
+        futures = [self._future(width) for _, width in batch.blocks]
         x, kept = F.embedding(batch.ids, self.embedding), []
         for layer in self.layers:
-            x, own = self._forward(layer, x, cos, sin, batch.blocks)
+            x, own = self._forward(layer, x, cos, sin, batch.blocks, futures)
             if keep:
                 kept.append(own)
         size = self._size(x)
         return x * size, kept, size
 
     def _forward(
-        self, layer: Layer, x: Tensor, cos: Tensor, sin: Tensor, blocks: Sequence[tuple[int, int]]
-    ) -> tuple[Tensor, Kept]:
+        self, layer: Layer, x: Tensor, cos: Tensor, sin: Tensor, blocks: Sequence[tuple[int, int]],
+        futures: Sequence[Tensor],
+    ) -> tuple[Tensor, Kept]:  # fmt: skip
         size1, unit1 = self._normed(x)
         qkv, low_qkv = layer.qkv.forward(unit1)
-        mixed, parts = self._mixed(layer, qkv, cos, sin, blocks)
+        mixed, parts = self._mixed(layer, qkv, cos, sin, blocks, futures)
         y, low_out = layer.out.forward(mixed)
         x = x + y
         size2, unit2 = self._normed(x)
@@ -128,17 +130,17 @@ class Llama:
                            product, low_down)  # fmt: skip
 
     def _mixed(
-        self, layer: Layer, qkv: Tensor, cos: Tensor, sin: Tensor, blocks: Sequence[tuple[int, int]]
-    ) -> tuple[Tensor, list[tuple[Tensor, Tensor, Tensor, Tensor]]]:
+        self, layer: Layer, qkv: Tensor, cos: Tensor, sin: Tensor, blocks: Sequence[tuple[int, int]],
+        futures: Sequence[Tensor],
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor, Tensor, Tensor]]]:  # fmt: skip
         """Causal attention within each sequence: (N, 3H) to (N, H), and queries, keys, values and shares by block."""
         heads, third = layer.heads, qkv.shape[1] // 3
         turned = self._turned(qkv[:, : 2 * third].unflatten(1, (2 * heads, -1)), cos, sin)
         values = qkv[:, 2 * third :].unflatten(1, (heads, -1))
         mixed, parts, start = torch.empty_like(values), [], 0
-        for rows, width in blocks:
+        for (rows, width), future in zip(blocks, futures, strict=True):
             span = slice(start, start + rows * width)
             q, k, v = (by_head(part[span], rows) for part in (turned[:, :heads], turned[:, heads:], values))
-            future = torch.full((width, width), float("-inf"), dtype=q.dtype, device=q.device).triu_(1)
             share = torch.baddbmm(future, q, k.transpose(1, 2), alpha=layer.scale).softmax(-1)
             mixed[span] = by_place(share.bmm(v), rows)
             parts.append((q, k, v, share))
@@ -198,6 +200,10 @@ class Llama:
             turned[span, heads:] = by_place(score.transpose(1, 2).bmm(q), rows)
             start = span.stop
         pulls[:, : 2 * wide] = self._turned(turned, cos, -sin).flatten(1)
+
+    def _future(self, width: int) -> Tensor:
+        """What hides later places from earlier ones, (width, width)."""
+        return torch.full((width, width), float("-inf"), dtype=self.dtype, device=self.flat.device).triu_(1)
 
     def _turned(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Rotary positions: `x` (N, heads, d) turned by its angles, or back with the other sign of `sin`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -20,8 +21,6 @@ from chatlab.training.measure import Surprise, base_surprise, windows
 PROSE = Path(__file__).resolve().parents[1] / "data" / "held_out.jsonl"
 GLANCE = 512
 """Tokens of held-out prose that are looked at while a run goes on; all of it is read at the end."""
-SMALL = 30_000_000
-"""Parameters up to which two hands do more than two threads."""
 
 
 class Workshop:
@@ -31,7 +30,7 @@ class Workshop:
         self.base, self.cache = base, cache / "training" / base.fingerprint[:16]
         self._root = cache
         cores = threads or torch.get_num_threads()
-        small = base.parameters <= SMALL
+        small = base.parameters < defaults.TINY
         torch.set_num_threads(1 if small else cores)
         self.hands = min(2, cores) if small else 1
         self.bf16 = bf16_pays()
@@ -75,6 +74,14 @@ class Workshop:
         """The base's own surprise at held-out prose, from the cache or measured now."""
         assert self._learner is not None
         return base_surprise(self._learner, rows, self.cache)
+
+    def correct_pace(self, steps: int, tokens: int, seconds: Mapping[str, float]) -> None:
+        """After a whole run: what it took, by phase, against what was expected."""
+        pace = defaults.read_pace(self._root, self.base.fingerprint)
+        if pace is None:
+            return
+        off = seconds["steps"] / max(1e-6, steps * pace.per_step + tokens * pace.per_token)
+        self.note_pace(pace.per_step * off, pace.per_token * off, seconds["evaluate"], seconds["save"])
 
     def note_pace(self, per_step: float, per_token: float, evaluate: float, save: float) -> None:
         """For the next estimate."""
