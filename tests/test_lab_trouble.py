@@ -19,6 +19,7 @@ from chatlab.errors import AdapterDamaged, AdapterMissing, BaseMissing, ChatlabE
 from chatlab.lab import Lab
 from chatlab.records import BASE
 from chatlab.settings import Settings
+from chatlab.training.runs import Request, write_request
 
 GREEDY = Sampling(temperature=0.0, max_tokens=8)
 
@@ -140,3 +141,18 @@ def test_a_killed_trainer_is_said_and_its_run_goes_on(settings: Settings) -> Non
         lab.training.resume(run)
         lab.training.wait(timeout=240)
         assert lab.voices.live == "player"
+
+
+@pytest.mark.parametrize("file", ["run.json", "result.json", "steps.jsonl"])
+@pytest.mark.parametrize("garbage", ["{", "[]", "\x00\x00\n"])
+def test_a_damaged_run_is_said_and_hides_no_other(settings: Settings, file: str, garbage: str) -> None:
+    with open_lab(settings) as lab:
+        lab.demonstrations.write("Hello.", "Good morrow, friend.")
+        for name in ("one", "two"):
+            run = settings.runs / name
+            write_request(run, Request(base=lab.machine.base.fingerprint, base_folder="", snapshot=""))
+        (settings.runs / "one" / file).write_text(garbage)
+        assert "two" in [run.id for run in lab.training.runs()]
+        assert lab.training.current() is not None
+        if file == "run.json":
+            assert any("run one is damaged" in warning for warning in lab.health().warnings)

@@ -24,6 +24,7 @@ from chatlab.models.base import Base
 from chatlab.settings import Settings
 from chatlab.store import Store
 from chatlab.training.process import Trainer
+from chatlab.training.runs import damaged_runs
 
 log = logging.getLogger("chatlab.lab")
 
@@ -77,7 +78,8 @@ class Lab:
         threading.Thread(target=self._warm, name="warm-up", daemon=True).start()
 
     def health(self) -> Health:
-        warnings = [*self.store.warnings, *(f"{name}: {why}" for name, why in self.voices.problems.items())]
+        adapters = (f"{name}: {why}" for name, why in self.voices.problems.items())
+        warnings = [*self.store.warnings, *adapters, *damaged_runs(self.settings.runs).values()]
         base = ""
         try:
             base = self.machine.base.name

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
+from pathlib import Path
 from time import perf_counter
 
 from chatlab.adapters import Adapters
@@ -31,14 +31,9 @@ class Publisher:
         self._voices = voices
         self._machine = machine
 
-    def took(self, run: RunView) -> bool:
-        return (run.folder / RECEIPT).exists()
-
-    def seconds(self, run: RunView) -> dict[str, float]:
-        """What taking the run took, by part: publish, swap. Empty before."""
-        if not self.took(run):
-            return {}
-        return dict(json.loads((run.folder / RECEIPT).read_text(encoding="utf-8"))["seconds"])
+    def took(self, run: Path) -> bool:
+        """Whether the adapter of the run in this folder is on the shelf."""
+        return (run / RECEIPT).exists()
 
     def adapter_of(self, run_id: str) -> str | None:
         """Name of the adapter that a run became."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
 import threading
@@ -109,9 +110,14 @@ class Training:
     def current(self) -> RunView | None:
         """The run under way, else the newest one; None before the first."""
         run = self._trainer.status().run
-        if run is not None and (run / "run.json").exists():
-            return read_run(run)
+        if run is not None:
+            with contextlib.suppress(FileNotFoundError, TrainingError):  # discarded, or damaged
+                return read_run(run)
         return next(iter(self.runs()), None)
+
+    def published(self, run: Path) -> bool:
+        """Whether a finished run's adapter is on the shelf."""
+        return self._publisher.took(run)
 
     def run(self, run_id: str) -> RunView:
         """Raises TrainingError for an id that is no run."""
@@ -135,7 +141,7 @@ class Training:
     def adopt(self) -> None:
         """Publish what a run finished while nobody was there to take it."""
         for run in self.runs():
-            if run.state == "finished" and not self._publisher.took(run):
+            if run.state == "finished" and not self.published(run.folder):
                 self.news = self._publisher.take(run)
 
     def wait(self, timeout: float | None = None) -> None:

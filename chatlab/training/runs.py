@@ -17,12 +17,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
+from chatlab.errors import TrainingError
 from chatlab.records import Step, TrainSettings
 
 RunState = Literal["waiting", "running", "stopped", "interrupted", "finished", "failed"]
@@ -121,7 +123,18 @@ def read_request(run: Path) -> Request:
 
 
 def read_run(run: Path) -> RunView:
-    """What has become of `run` so far. Raises FileNotFoundError where it is no run."""
+    """What has become of `run` so far. Raises FileNotFoundError for what is no run, TrainingError for a damaged one."""
+    try:
+        return _read_run(run)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise TrainingError(
+            f"The folder of run {run.name} is damaged: {error}.", "Delete that folder; its adapter, if any, stays."
+        ) from error
+
+
+def _read_run(run: Path) -> RunView:
     error = _json_or_empty(run / "error.json")
     result = _json_or_empty(run / "result.json")
     return RunView(
@@ -138,13 +151,31 @@ def read_steps(run: Path) -> Iterator[Step]:
     except FileNotFoundError:
         return
     for line in lines:
-        yield Step(**_known(Step, json.loads(line)))
+        with suppress(ValueError, TypeError, AttributeError):  # a damaged line costs a point of the curve, no more
+            yield Step(**_known(Step, json.loads(line)))
 
 
 def list_runs(runs: Path) -> list[RunView]:
-    """All runs in a folder, newest first."""
-    folders = [f.parent for f in runs.glob("*/run.json")] if runs.is_dir() else []
-    return sorted((read_run(f) for f in folders), key=lambda r: (r.request.created, r.id), reverse=True)
+    """All runs in a folder that can be read, newest first."""
+    views = [view for view in _views(runs).values() if isinstance(view, RunView)]
+    return sorted(views, key=lambda r: (r.request.created, r.id), reverse=True)
+
+
+def damaged_runs(runs: Path) -> dict[str, str]:
+    """The folders that cannot be read, by name, and why."""
+    return {name: str(view) for name, view in _views(runs).items() if isinstance(view, TrainingError)}
+
+
+def _views(runs: Path) -> dict[str, RunView | TrainingError]:
+    found: dict[str, RunView | TrainingError] = {}
+    for file in runs.glob("*/run.json") if runs.is_dir() else ():
+        try:
+            found[file.parent.name] = read_run(file.parent)
+        except FileNotFoundError:  # discarded meanwhile
+            continue
+        except TrainingError as error:
+            found[file.parent.name] = error
+    return found
 
 
 def lock_of(run: Path) -> FileLock:

@@ -38,7 +38,7 @@ class RunWatch:
         return Pulse(
             run=status.run.name if status.run else "",
             state=status.state,
-            published=status.run is not None and (status.run / "published.json").exists(),
+            published=status.run is not None and self._lab.training.published(status.run),
             steps=len(status.steps),
             phase=status.phase,
             left=-1 if status.eta is None else round(status.eta),

@@ -1,23 +1,18 @@
-"""The prompts that no pack contains, for hearing what a run has taught."""
+"""Which unseen prompts to hear a run by."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
-from chatlab.settings import PACKAGE
+from chatlab.evaluation.unseen import unseen
 
-DATA = PACKAGE / "data"
 EVERYDAY = "everyday"
 LABELS = {EVERYDAY: "Everyday prompts", "triage": "Support messages"}
 
 
-def unseen_prompts(kind: str = EVERYDAY, folder: Path = DATA) -> list[str]:
-    """In the file's order. A kind without a file of its own gets the everyday ones."""
-    file = folder / f"unseen_{kind}.jsonl"
-    file = file if kind in LABELS and file.exists() else folder / "unseen.jsonl"
-    return [json.loads(line)["prompt"] for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+def unseen_prompts(kind: str = EVERYDAY) -> list[str]:
+    """In the file's order. A kind without prompts of its own gets the everyday ones."""
+    return unseen(kind if kind in LABELS and kind != EVERYDAY else "", count=None)
 
 
 def kind_for(tags: Sequence[str]) -> str:
