@@ -55,11 +55,11 @@ def build(lab: Lab, replies: Replies | None = None) -> gr.Blocks:
         bridge = Bridge("page")
         beat = gr.Timer(1.0)
         with gr.Tabs(selected="chat", elem_id="tabs") as tabs:
-            shell = Shell(tabs=tabs, beat=beat, header=bar, draw_header=header.draw, load=page.load)
+            shell = Shell(tabs=tabs, beat=beat, header=bar, draw_header=header.beat, load=page.load)
             shell.items.update({name: gr.Tab(label, id=name, elem_id=f"tab-{name}") for name, label in TABS})
         _fill(shell, lab, replies)
-        shell.on(page.load, do=header.draw, outputs=[bar])
-        shell.on(beat.tick, do=header.draw, outputs=[bar], queue=False)
+        shell.on(page.load, do=header.beat, outputs=[bar, beat])
+        shell.on(beat.tick, do=header.beat, outputs=[bar, beat], queue=False)
         shell.on(bridge.pressed, do=lambda said: _page_act(lab, said), inputs=[bridge.said], outputs=[tabs])
     return page
 

@@ -115,6 +115,7 @@ class ChatTab:
             cancels=watched, **free,
         )  # fmt: skip
         then_watch(acted)
+        shell.refresh(acted)
         shell.on(self.composer.stop, do=self.handlers.stop, inputs=[self.session], queue=False, trigger_mode="multiple")
         loaded = shell.on(shell.load, do=self.load, outputs=self.view, **free)
         then_watch(loaded)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
+
+import gradio as gr
 
 from chatlab.lab import Health, Lab
 from chatlab.records import BASE, AdapterCard
 from chatlab.training.process import TrainerStatus
 from chatlab.ui.icons import icon
-from chatlab.ui.markup import div, element, escaped, span, spoken
-from chatlab.ui.notices import share
+from chatlab.ui.markup import div, element, escaped, span
+from chatlab.ui.notices import remaining, share
 from chatlab.ui.verdict import verdict
 
 LOGO = '<span class="logo">Chatlab</span>'
@@ -23,6 +26,8 @@ WARNED = (
     '<button type="button" class="chip warned" data-act="warnings" data-to="page" title="Say what is wrong">'
     "needs attention</button>"
 )
+QUICK, CALM = 1.0, 3.0
+"""Seconds between two looks, while a run is under way and while none is."""
 PHASES = {"tokenise": "reading", "steps": "learning", "evaluate": "measuring", "save": "saving"}
 
 
@@ -39,6 +44,11 @@ class Header:
         self._ask()
         status = self.lab.training.status()
         return div("bar-inner", LOGO, self._live(), '<span class="gap"></span>', _run(status), self._machine(), THEME)
+
+    def beat(self) -> tuple[str, Any]:
+        """The header, and how soon to look again: a page that only waits asks little of the machine."""
+        busy = self.lab.training.status().state == "training"
+        return self.draw(), gr.Timer(QUICK if busy else CALM)
 
     def _ask(self) -> None:
         """Have somebody look at the machine, unless somebody is at it."""
@@ -83,7 +93,7 @@ def _run(status: TrainerStatus) -> str:
     """The training chip; pressing it opens Train."""
     if status.state != "training":
         return ""
-    left = PHASES.get(status.phase, "starting") if status.eta is None else f"{spoken(status.eta)} left"
+    left = remaining(status) or PHASES.get(status.phase, "starting")
     done = 100 * share(status)
     bar = f'<i class="bar" style="width:{done:.0f}%"></i>'
     words = element("span", f"Training {done:.0f} %") + span("on", left)

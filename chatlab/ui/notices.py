@@ -47,7 +47,8 @@ def failed(error: ChatlabError) -> Notice:
 
 def training(status: TrainerStatus) -> Notice:
     """A run under way."""
-    left = "" if status.eta is None else f", {spoken(status.eta)} left"
+    soon = remaining(status)
+    left = f", {soon}" if soon else ""
     return Notice(text=f"Training{left}. You can go on talking.", progress=share(status), actions=(("train", "Watch"),))
 
 
@@ -65,6 +66,13 @@ def ended(lab: Lab, run: RunView, asked: bool) -> Notice:
         return Notice(text=f"{name or 'The adapter'} is ready.", kind="good", actions=(("train", "Open Train"),))
     reason = f"{run.error} {run.hint}".strip() or f"The run is {run.state}."
     return Notice(text=reason, kind="bad" if run.state == "failed" else "plain", actions=(("train", "Open Train"),))
+
+
+def remaining(status: TrainerStatus) -> str:
+    """`7 s left`; nothing while nobody can tell."""
+    if status.eta is None:
+        return ""
+    return f"{spoken(status.eta)} left" if status.eta >= 1 else "almost done"
 
 
 def share(status: TrainerStatus) -> float:

@@ -35,10 +35,10 @@ class Shell:
 
     tabs: gr.Tabs
     beat: gr.Timer
-    """Ticks every second; a tab that shows something that moves reads a snapshot on it."""
+    """Ticks every second while a run is under way, more slowly else. A tab with something that moves looks then."""
     header: gr.Markdown
     draw_header: Callable[[], Any]
-    """What `header` should show now."""
+    """What `header` should show now, and the beat from now on."""
     load: Callable[..., Any]
     """The event of a page that opens."""
     items: dict[TabName, gr.Tab] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Shell:
 
     def refresh(self, done: Any) -> Any:
         """Draw the header again after an event that changed what it says: `shell.refresh(shell.on(...))`."""
-        return self.on(done.then, do=self.draw_header, outputs=[self.header])
+        return self.on(done.then, do=self.draw_header, outputs=[self.header, self.beat])
 
     def go(self, tab: TabName) -> Any:
         """The value that opens a tab, for an event with `outputs=[shell.tabs]`."""
