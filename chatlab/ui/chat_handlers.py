@@ -19,6 +19,7 @@ from chatlab.ui.dials import Dials
 from chatlab.ui.notices import Notice
 from chatlab.ui.replies import Replies
 from chatlab.ui.rows import SHOWN, rows
+from chatlab.ui.run_watch import RunWatch
 from chatlab.ui.screen import SAME, Screen
 from chatlab.ui.session import Session, View
 from chatlab.ui.systems import filled
@@ -125,9 +126,9 @@ class ChatHandlers:
         status = self.lab.training.status()
         if status.state == "training" and status.run is not None and status.run.name == session.run:
             return SAME._replace(notice=notices.drawn(notices.training(status)))
-        run = self.lab.training.run(session.run)
-        if run.state == "finished" and self.lab.training.adapter_of(run.id) is None and not self.lab.training.news:
-            return SAME  # finished, and about to be published
+        run = RunWatch(self.lab).seen(self.lab.training.run(session.run))
+        if run.state == "running":
+            return SAME  # its adapter is about to be published
         asked = session.conversation is not None and self._open(session).head is not None
         view = self.view(replace(session, run=None, notice=notices.ended(self.lab, run, asked)))
         return view._replace(session=replace(view.session, waiting=session.waiting), live=gr.skip())
