@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from time import monotonic
 from typing import Any
 
 import gradio as gr
@@ -28,6 +29,8 @@ WARNED = (
 )
 QUICK, CALM = 1.0, 3.0
 """Seconds between two looks, while a run is under way and while none is."""
+LINGER = 4.0
+"""Seconds after a run in which its adapter is published and everything drawn again."""
 PHASES = {"tokenise": "reading", "steps": "learning", "evaluate": "measuring", "save": "saving"}
 
 
@@ -38,6 +41,8 @@ class Header:
         self.lab = lab
         self._health: Health | None = None
         self._asking = threading.Lock()
+        self._trained = -LINGER
+        """When a run was last seen under way."""
 
     def draw(self) -> str:
         """One line of HTML."""
@@ -47,8 +52,9 @@ class Header:
 
     def beat(self) -> tuple[str, Any]:
         """The header, and how soon to look again: a page that only waits asks little of the machine."""
-        busy = self.lab.training.status().state == "training"
-        return self.draw(), gr.Timer(QUICK if busy else CALM)
+        if self.lab.training.status().state == "training":
+            self._trained = monotonic()
+        return self.draw(), gr.Timer(QUICK if monotonic() < self._trained + LINGER else CALM)
 
     def _ask(self) -> None:
         """Have somebody look at the machine, unless somebody is at it."""
