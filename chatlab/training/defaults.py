@@ -90,7 +90,7 @@ def held_out_count(demonstrations: int, share: float) -> int:
     return min(demonstrations // 2, max(4, round(demonstrations * share)), 200)
 
 
-LEASH_TOKENS = 96
+LEASH_TOKENS = 64
 """Length of a text that the base wrote for its leash."""
 
 

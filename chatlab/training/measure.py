@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,9 @@ from chatlab.training.runs import write_json
 
 WINDOW = 256
 """Tokens that are read with no memory of those before them."""
-LINE = 1024
+GLANCE = 64
+"""Tokens of a document that are looked at while a run goes on: little of many says more than much of few."""
+LINE = 512
 """Tokens computed at once."""
 
 
@@ -52,7 +54,7 @@ def surprise(learner: Learner, rows: Sequence[Row]) -> Surprise:
 def windows(file: Path, encode, limit: int | None = None) -> list[Row]:  # type: ignore[no-untyped-def]
     """Held-out prose, {"title", "text"} a line, as rows of WINDOW ids that all but the first are labels.
 
-    `encode` gives the ids of a text. With `limit`, only the first window of documents spread over the file, up to so
+    `encode` gives the ids of a text. With `limit`, only the first GLANCE of documents spread over the file, up to so
     many tokens in all.
     """
     documents = [encode(json.loads(line)["text"]) for line in file.read_text(encoding="utf-8").splitlines()]
@@ -109,12 +111,10 @@ def _nats(learner: Learner, line: Sequence[Row]) -> list[float]:
 
 def _spread(rows: list[Row], limit: int) -> list[Row]:
     firsts = {row.demonstration: row for row in reversed(rows)}
-    chosen: list[Row] = []
-    for number in sorted(firsts, key=lambda n: (n % 7, n)):
-        if sum(len(row.ids) for row in chosen) + len(firsts[number].ids) > limit:
-            break
-        chosen.append(firsts[number])
-    return chosen or rows[:1]
+    numbers = sorted(firsts)
+    count = max(1, min(len(numbers), limit // GLANCE))
+    chosen = (firsts[numbers[i * len(numbers) // count]] for i in range(count))
+    return [replace(row, ids=row.ids[:GLANCE], labels=row.labels[:GLANCE]) for row in chosen]
 
 
 def _lines(rows: Sequence[Row]) -> list[list[Row]]:

@@ -36,8 +36,9 @@ class Workshop:
         self.bf16 = bf16_pays()
         self._learner: Learner | None = None
         self._leash: Leash | None = None
-        self.prose: list[Row] = []
-        self.glance: list[Row] = []
+        self._before: dict[int, Surprise] = {}
+        self.prose = windows(PROSE, self._ids)
+        self.glance = windows(PROSE, self._ids, GLANCE)
 
     def warm(self) -> None:
         """All that a first run would otherwise wait for."""
@@ -54,9 +55,6 @@ class Workshop:
         if self._learner is None or self._learner.shape != shape_of(settings):
             self._learner = None
             self._learner = Learner(self.base.folder, settings, Accelerator(cpu=True), self.bf16, hands=self.hands)
-            tokenizer = self.base.tokenizer
-            self.prose = windows(PROSE, lambda text: tokenizer.encode(text, add_special_tokens=False))
-            self.glance = windows(PROSE, lambda text: tokenizer.encode(text, add_special_tokens=False), GLANCE)
         self._learner.begin(settings)
         return self._learner
 
@@ -73,7 +71,13 @@ class Workshop:
     def before(self, rows: list[Row]) -> Surprise:
         """The base's own surprise at held-out prose, from the cache or measured now."""
         assert self._learner is not None
-        return base_surprise(self._learner, rows, self.cache)
+        if id(rows) not in self._before:
+            self._before[id(rows)] = base_surprise(self._learner, rows, self.cache)
+        return self._before[id(rows)]
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.base.tokenizer.encode(text, add_special_tokens=False)
+        return ids
 
     def correct_pace(self, steps: int, tokens: int, seconds: Mapping[str, float]) -> None:
         """After a whole run: what it took, by phase, against what was expected."""
