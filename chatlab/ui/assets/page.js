@@ -207,4 +207,5 @@
 
   if (document.body) settle(); else document.addEventListener("DOMContentLoaded", settle);
   addEventListener("load", settle);
+  matchMedia("(max-width: 899px)").addEventListener("change", settle);
 })();
