@@ -32,9 +32,20 @@ from chatlab.papers import CARD, CONFIG, MANIFEST, WEIGHTS, card_as_json, card_f
 from chatlab.records import AdapterCard, TrainSettings
 
 CARD_OF_STAGE = AdapterCard(
-    name="stage", base="f" * 64, base_name="small base", created="2026-11-23T09:00:00.000+00:00",
-    demonstrations=(1, 2, 3, 7), parameters=600_000, base_parameters=8_000_000, steps=60, seconds=9.5, forgetting=1.2,
-    forgetting_interval=(0.4, 2.0), held_out_before=3.1, held_out_after=2.2, settings=TrainSettings(rank=8),
+    name="stage",
+    base="f" * 64,
+    base_name="small base",
+    created="2026-11-23T09:00:00.000+00:00",
+    demonstrations=(1, 2, 3, 7),
+    parameters=600_000,
+    base_parameters=8_000_000,
+    steps=60,
+    seconds=9.5,
+    forgetting=1.2,
+    forgetting_interval=(0.4, 2.0),
+    held_out_before=3.1,
+    held_out_after=2.2,
+    settings=TrainSettings(rank=8),
 )
 
 
@@ -96,10 +107,38 @@ def test_the_newest_adapter_comes_first(shelf, source):
     assert shelf.names() == ["new", "middle", "old"]
 
 
-@pytest.mark.parametrize("name", [
-    "../../x", "..", ".", "", "/etc/passwd", "a/b", "a\\b", "C:\\x", "nul", "NUL.txt", "CON", "com1", "lpt9.x", "base",
-    "Base", "a\0b", "a\n", "-rf", ".hidden", "~", "a b", "a;touch x", "é", "٣", "a" * 65, "dot.", "$(x)",
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../x",
+        "..",
+        ".",
+        "",
+        "/etc/passwd",
+        "a/b",
+        "a\\b",
+        "C:\\x",
+        "nul",
+        "NUL.txt",
+        "CON",
+        "com1",
+        "lpt9.x",
+        "base",
+        "Base",
+        "a\0b",
+        "a\n",
+        "-rf",
+        ".hidden",
+        "~",
+        "a b",
+        "a;touch x",
+        "é",
+        "٣",
+        "a" * 65,
+        "dot.",
+        "$(x)",
+    ],
+)
 def test_a_name_that_could_leave_the_folder_is_refused_with_a_hint(name, shelf, source):
     with pytest.raises(NameRefused) as refused:
         shelf.publish(source, replace(CARD_OF_STAGE, name=name))
@@ -241,10 +280,16 @@ def test_foreign_things_in_the_folder_do_not_break_the_list(shelf, source, tmp_p
     (root / "picture").mkdir()
     (root / "bare").mkdir()
     (root / "bare" / CONFIG).write_text("{}")
-    for name, card in {"torn": b'{"name": "to', "list": b"[]", "deep": b"[" * 100_000, "binary": b"\xff\xfe\0",
-                       "types": b'{"name": "types", "base": "f", "loss": "much"}',
-                       "nan": b'{"name": 3, "base": null}', "empty": b"",
-                       "bad name": json.dumps(asdict(CARD_OF_STAGE)).encode()}.items():
+    for name, card in {
+        "torn": b'{"name": "to',
+        "list": b"[]",
+        "deep": b"[" * 100_000,
+        "binary": b"\xff\xfe\0",
+        "types": b'{"name": "types", "base": "f", "loss": "much"}',
+        "nan": b'{"name": 3, "base": null}',
+        "empty": b"",
+        "bad name": json.dumps(asdict(CARD_OF_STAGE)).encode(),
+    }.items():
         (root / name).mkdir()
         (root / name / CARD).write_bytes(card)
     (root / "folder-card" / CARD).mkdir(parents=True)
@@ -253,8 +298,20 @@ def test_foreign_things_in_the_folder_do_not_break_the_list(shelf, source, tmp_p
     (root / "link").symlink_to(root / "stage")
     (root / "nowhere").symlink_to(root / "gone")
     assert shelf.names() == ["stage"]
-    assert set(shelf.problems) == {"bare", "torn", "list", "deep", "binary", "types", "nan", "empty", "bad name",
-                                   "folder-card", "pipe", "link"}
+    assert set(shelf.problems) == {
+        "bare",
+        "torn",
+        "list",
+        "deep",
+        "binary",
+        "types",
+        "nan",
+        "empty",
+        "bad name",
+        "folder-card",
+        "pipe",
+        "link",
+    }
     assert all(shelf.problems.values())
     for name in shelf.problems:
         with pytest.raises(AdapterError):
@@ -279,9 +336,16 @@ def test_a_card_survives_the_way_through_json_and_keys_of_later_versions_are_ign
     assert card_from_json({"name": "bare", "base": "f"}) == AdapterCard(name="bare", base="f")
 
 
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5),
-                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-                        st.sampled_from([*asdict(CARD_OF_STAGE), "rank", "seed"]), inner, max_size=6), max_leaves=20))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from([*asdict(CARD_OF_STAGE), "rank", "seed"]), inner, max_size=6)
+        ),
+        max_leaves=20,
+    )
+)
 def test_any_json_at_all_is_a_card_or_an_adapter_error(tmp_path_factory, data):
     root = tmp_path_factory.mktemp("fuzz")
     (root / "odd").mkdir()
@@ -353,6 +417,7 @@ class Stumbling:
             if self.left < 0:
                 raise OSError(28, "No space left on device")
             return real(*args, **kwargs)
+
         return call
 
 
@@ -376,6 +441,7 @@ def test_wherever_the_disk_fills_up_nothing_is_half_published(step, shelf, sourc
 def test_a_folder_that_may_not_be_written_is_named_and_not_a_bug(shelf, source, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
+
     monkeypatch.setattr(Path, "rename", refuse)
     with pytest.raises(ChatlabError, match="Permission denied"):
         shelf.publish(source, CARD_OF_STAGE)

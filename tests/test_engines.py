@@ -80,14 +80,18 @@ def test_a_budget_is_kept(engine, prompt):
 
 
 def test_the_same_seed_says_the_same_and_another_seed_something_else(engine, prompt):
-    said = [text_of(list(engine.stream(prompt, replace(SHORT, seed=seed, temperature=1.0), Voice(), NEVER)))
-            for seed in (1, 1, 2)]
+    said = [
+        text_of(list(engine.stream(prompt, replace(SHORT, seed=seed, temperature=1.0), Voice(), NEVER)))
+        for seed in (1, 1, 2)
+    ]
     assert said[0] == said[1] != said[2]
 
 
 def test_at_temperature_zero_the_seed_does_not_matter(engine, prompt):
-    said = [text_of(list(engine.stream(prompt, replace(SHORT, seed=seed, temperature=0.0), Voice(), NEVER)))
-            for seed in (1, 2, None)]
+    said = [
+        text_of(list(engine.stream(prompt, replace(SHORT, seed=seed, temperature=0.0), Voice(), NEVER)))
+        for seed in (1, 2, None)
+    ]
     assert len(set(said)) == 1
 
 
@@ -115,8 +119,12 @@ def test_a_reply_keeps_its_voice_though_others_speak_and_its_adapter_is_forgotte
 
 
 def test_replies_in_many_threads_are_never_mixed(engine, voices, prompt):
-    asked = [(replace(voice, strength=strength), seed) for voice in voices.values() for strength in (1.0, 0.5)
-             for seed in (1, 2)]
+    asked = [
+        (replace(voice, strength=strength), seed)
+        for voice in voices.values()
+        for strength in (1.0, 0.5)
+        for seed in (1, 2)
+    ]
 
     def ask(voice: Voice, seed: int) -> tuple[str, str]:
         pieces = list(engine.stream(prompt, replace(SHORT, seed=seed), voice, NEVER))
@@ -161,8 +169,10 @@ def test_a_changed_byte_in_the_weights_is_noticed_before_the_first_piece(engine,
     folder = copied(voices["one"], tmp_path)
     data = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    for ask in (lambda: engine.prepare(Voice(name="copy", folder=folder)),
-                lambda: next(engine.stream(prompt, SHORT, Voice(name="copy", folder=folder), NEVER))):
+    for ask in (
+        lambda: engine.prepare(Voice(name="copy", folder=folder)),
+        lambda: next(engine.stream(prompt, SHORT, Voice(name="copy", folder=folder), NEVER)),
+    ):
         with pytest.raises(AdapterDamaged):
             ask()
 
@@ -174,13 +184,25 @@ def test_an_adapter_of_another_base_is_refused(engine, made_adapters, tmp_path, 
         next(engine.stream(prompt, SHORT, Voice(name="foreign", folder=tmp_path / "foreign"), NEVER))
 
 
-@pytest.mark.parametrize("change", [
-    {"target_modules": "(a+)+$"}, {"target_modules": ["(a+)+$"]}, {"target_modules": []}, {"target_modules": None},
-    {"peft_type": "IA3"}, {"peft_type": None}, {"loftq": {"bits": 4}},
-    {"megatron_config": {"a": 1}},
-    {"rank_pattern": {"(a+)+$": 4}}, {"exclude_modules": ".*"}, {"use_bdlora": True}, {"layers_pattern": "(a+)+$"},
-    {"trainable_token_indices": [1]}, {"target_parameters": ["x"]},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"target_modules": "(a+)+$"},
+        {"target_modules": ["(a+)+$"]},
+        {"target_modules": []},
+        {"target_modules": None},
+        {"peft_type": "IA3"},
+        {"peft_type": None},
+        {"loftq": {"bits": 4}},
+        {"megatron_config": {"a": 1}},
+        {"rank_pattern": {"(a+)+$": 4}},
+        {"exclude_modules": ".*"},
+        {"use_bdlora": True},
+        {"layers_pattern": "(a+)+$"},
+        {"trainable_token_indices": [1]},
+        {"target_parameters": ["x"]},
+    ],
+)
 def test_unsafe_or_unknown_settings_are_refused(engine, made_adapters, tmp_path, prompt, change):
     folder = copied(Voice(folder=made_adapters["one"]), tmp_path)
     config = json.loads((folder / CONFIG).read_text())

@@ -140,11 +140,19 @@ def test_the_base_is_the_same_to_the_bit_after_every_kind_of_use(engine, network
     assert numbers(network) == before
 
 
-@pytest.mark.parametrize("change", [
-    {}, {"use_rslora": True}, {"target_modules": "all-linear"}, {"alpha_pattern": {"q_proj": 4}},
-    {"target_modules": ["lm_head", "q_proj"]},
-    {"target_modules": ["embed_tokens", "v_proj"]}, {"use_dora": True}, {"modules_to_save": ["norm"]},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"use_rslora": True},
+        {"target_modules": "all-linear"},
+        {"alpha_pattern": {"q_proj": 4}},
+        {"target_modules": ["lm_head", "q_proj"]},
+        {"target_modules": ["embed_tokens", "v_proj"]},
+        {"use_dora": True},
+        {"modules_to_save": ["norm"]},
+    ],
+)
 def test_every_kind_of_lora_says_what_peft_says(change, network, base, base_folder, prompt, tmp_path):
     from peft import PeftModel
 
@@ -307,19 +315,31 @@ def test_any_architecture_is_read_when_the_small_llama_is_not_it(tmp_path):
         assert torch.allclose(scores, model(torch.tensor([ids])).logits[0, -1], atol=1e-5)
 
 
-@pytest.mark.parametrize("change", [
-    {"num_key_value_heads": 2}, {"tie_word_embeddings": False}, {"head_dim": 24}, {"rms_norm_eps": 0.1},
-    {"rope_parameters": {"rope_theta": 500.0, "rope_type": "default"}},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_key_value_heads": 2},
+        {"tie_word_embeddings": False},
+        {"head_dim": 24},
+        {"rms_norm_eps": 0.1},
+        {"rope_parameters": {"rope_theta": 500.0, "rope_type": "default"}},
+    ],
+)
 def test_the_small_llama_reads_every_shape_of_llama(change):
     model = small_llama(**change)
     assert plain(model) and agrees(model)
 
 
-@pytest.mark.parametrize("change", [
-    {"attention_bias": True}, {"mlp_bias": True}, {"hidden_act": "gelu"}, {"dtype": torch.bfloat16},
-    {"rope_parameters": {"rope_theta": 500.0, "rope_type": "linear", "factor": 2.0}},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"attention_bias": True},
+        {"mlp_bias": True},
+        {"hidden_act": "gelu"},
+        {"dtype": torch.bfloat16},
+        {"rope_parameters": {"rope_theta": 500.0, "rope_type": "linear", "factor": 2.0}},
+    ],
+)
 def test_the_small_llama_leaves_other_kinds_to_transformers(change):
     assert not plain(small_llama(**change))
 
@@ -334,8 +354,15 @@ def small_llama(dtype=torch.float32, **change):
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
-    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4,
-             "intermediate_size": 96, "vocab_size": 300, "tie_word_embeddings": True}
+    sizes = {
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "intermediate_size": 96,
+        "vocab_size": 300,
+        "tie_word_embeddings": True,
+    }
     return LlamaForCausalLM(LlamaConfig(**(sizes | change))).eval().to(dtype)
 
 
@@ -374,16 +401,38 @@ def test_a_reply_that_ends_fails_or_is_closed_gives_its_core_back(base, network,
         assert threads.share() == 2
 
 
-@given(st.dictionaries(
-    st.sampled_from(["r", "lora_alpha", "target_modules", "use_rslora", "bias", "rank_pattern", "modules_to_save",
-                     "layers_to_transform", "peft_type", "exclude_modules", "use_dora"]),
-    st.none() | st.booleans() | st.integers(-3, 10**9) | st.floats() | st.text(max_size=3)
-    | st.lists(st.text(max_size=3) | st.integers(), max_size=3) | st.dictionaries(st.text(max_size=3), st.integers()),
-    min_size=1, max_size=3,
-))
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            [
+                "r",
+                "lora_alpha",
+                "target_modules",
+                "use_rslora",
+                "bias",
+                "rank_pattern",
+                "modules_to_save",
+                "layers_to_transform",
+                "peft_type",
+                "exclude_modules",
+                "use_dora",
+            ]
+        ),
+        st.none()
+        | st.booleans()
+        | st.integers(-3, 10**9)
+        | st.floats()
+        | st.text(max_size=3)
+        | st.lists(st.text(max_size=3) | st.integers(), max_size=3)
+        | st.dictionaries(st.text(max_size=3), st.integers()),
+        min_size=1,
+        max_size=3,
+    )
+)
 @settings(max_examples=40, deadline=None)
-def test_settings_of_an_adapter_that_make_no_sense_are_damage_and_never_a_bug(made_adapters, tmp_path_factory, network,
-                                                                              change):
+def test_settings_of_an_adapter_that_make_no_sense_are_damage_and_never_a_bug(
+    made_adapters, tmp_path_factory, network, change
+):
     source, folder = made_adapters["one"], tmp_path_factory.mktemp("odd")
     (folder / WEIGHTS).write_bytes((source / WEIGHTS).read_bytes())
     (folder / CONFIG).write_text(json.dumps(json.loads((source / CONFIG).read_text()) | change))
@@ -459,10 +508,16 @@ def test_a_said_token_becomes_less_likely_whichever_sign_its_score_has():
     assert scores.tolist() == [2.0, -2.0, 1.0]
 
 
-@given(st.builds(
-    Sampling, temperature=st.floats(), top_p=st.floats(), top_k=st.integers(-5, 20), seed=st.none() | st.integers(),
-    repetition_penalty=st.floats(0.1, 10),
-))
+@given(
+    st.builds(
+        Sampling,
+        temperature=st.floats(),
+        top_p=st.floats(),
+        top_k=st.integers(-5, 20),
+        seed=st.none() | st.integers(),
+        repetition_penalty=st.floats(0.1, 10),
+    )
+)
 @settings(deadline=None)
 def test_whatever_the_dials_say_a_token_is_drawn(sampling):
     dice = Dice(sampling)

@@ -15,22 +15,26 @@ from chatlab.models.base import Base
 MARKERS = ("<|user|>", "<|end|>")
 
 
-@pytest.mark.parametrize("reply, stop, wrong", [
-    ("The moon is a pale lamp.", "end", None),
-    ("The moon is a pale lamp", "length", "stops"),
-    ("The moon is a pale lamp", "person", "stops"),
-    (" \n", "end", "speaks"),
-    ("A lamp.<|user|>And the sun?", "end", "one_voice"),
-    ("A lamp.\nUser: and the sun?", "end", "one_voice"),
-    ("Describe the moon. Describe the moon.", "end", "fresh"),
-    ("describe the MOON: it is a lamp", "end", "fresh"),
-    ("To describe the moon is hard.", "end", None),
-    ("One of my users: a poet.", "end", None),
-])
+@pytest.mark.parametrize(
+    "reply, stop, wrong",
+    [
+        ("The moon is a pale lamp.", "end", None),
+        ("The moon is a pale lamp", "length", "stops"),
+        ("The moon is a pale lamp", "person", "stops"),
+        (" \n", "end", "speaks"),
+        ("A lamp.<|user|>And the sun?", "end", "one_voice"),
+        ("A lamp.\nUser: and the sun?", "end", "one_voice"),
+        ("Describe the moon. Describe the moon.", "end", "fresh"),
+        ("describe the MOON: it is a lamp", "end", "fresh"),
+        ("To describe the moon is hard.", "end", None),
+        ("One of my users: a poet.", "end", None),
+    ],
+)
 def test_each_fault_of_form_is_named(reply, stop, wrong):
     found = form("Describe the moon", reply, stop, MARKERS)
     assert [name for name in ("stops", "speaks", "one_voice", "fresh") if not getattr(found, name)] == (
-        [wrong] if wrong else [])
+        [wrong] if wrong else []
+    )
     assert found.good is (wrong is None)
 
 

@@ -113,9 +113,22 @@ def test_training_and_engines_never_meet():
         assert not (room(file) == "engines" and "training" in met), file
 
 
-STARTS = ("chatlab.lab", "chatlab.store", "chatlab.template", "chatlab.adapters", "chatlab.models",
-          "chatlab.training.process", "chatlab.training.defaults", "chatlab.training.runs", "chatlab.engines.local",
-          "chatlab.engines.fake", "chatlab.evaluation.unseen", "chatlab.ui", "chatlab.ui.app", "chatlab.__main__")
+STARTS = (
+    "chatlab.lab",
+    "chatlab.store",
+    "chatlab.template",
+    "chatlab.adapters",
+    "chatlab.models",
+    "chatlab.training.process",
+    "chatlab.training.defaults",
+    "chatlab.training.runs",
+    "chatlab.engines.local",
+    "chatlab.engines.fake",
+    "chatlab.evaluation.unseen",
+    "chatlab.ui",
+    "chatlab.ui.app",
+    "chatlab.__main__",
+)
 
 
 def present(module: str) -> bool:

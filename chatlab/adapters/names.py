@@ -17,9 +17,10 @@ _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt"
 def check_name(name: str) -> str:
     """The name itself, or NameRefused."""
     if len(name) > LONGEST or not _SAFE.fullmatch(name) or name.endswith("."):
-        raise NameRefused(f"{name[:80]!r} cannot be an adapter's name.",
-                          f"Use up to {LONGEST} letters, digits, dots, dashes and underscores; begin with a letter "
-                          "or a digit.")
+        raise NameRefused(
+            f"{name[:80]!r} cannot be an adapter's name.",
+            f"Use up to {LONGEST} letters, digits, dots, dashes and underscores; begin with a letter or a digit.",
+        )
     if name.casefold() == BASE or name.split(".")[0].casefold() in _DEVICES:
         raise NameRefused(f"{name!r} is a reserved name.", "Choose another one.")
     return name

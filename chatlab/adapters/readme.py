@@ -9,26 +9,28 @@ from chatlab.records import AdapterCard
 
 def readme(card: AdapterCard) -> str:
     """Front matter as model hubs read it, then what the adapter is, in a table."""
-    return "\n".join([
-        "---",
-        f"base_model: {json.dumps(card.base_name or 'unknown')}",
-        "library_name: peft",
-        "pipeline_tag: text-generation",
-        "tags:",
-        "- lora",
-        "- chatlab",
-        "---",
-        "",
-        f"# {card.name}",
-        "",
-        f"A LoRA adapter, trained with Chatlab on {len(card.demonstrations)} demonstrations. Load it with PEFT on the",
-        "base named above; `card.json` holds everything that is known about it.",
-        "",
-        "| | |",
-        "|---|---|",
-        *(f"| {what} | {said} |" for what, said in _facts(card) if said),
-        "",
-    ])
+    return "\n".join(
+        [
+            "---",
+            f"base_model: {json.dumps(card.base_name or 'unknown')}",
+            "library_name: peft",
+            "pipeline_tag: text-generation",
+            "tags:",
+            "- lora",
+            "- chatlab",
+            "---",
+            "",
+            f"# {card.name}",
+            "",
+            f"A LoRA adapter, trained with Chatlab on {len(card.demonstrations)} demonstrations. Load it with PEFT on the",
+            "base named above; `card.json` holds everything that is known about it.",
+            "",
+            "| | |",
+            "|---|---|",
+            *(f"| {what} | {said} |" for what, said in _facts(card) if said),
+            "",
+        ]
+    )
 
 
 def _facts(card: AdapterCard) -> list[tuple[str, str]]:
@@ -38,9 +40,12 @@ def _facts(card: AdapterCard) -> list[tuple[str, str]]:
         ("chat template", f"`{card.template}`" if card.template else ""),
         ("trained", _plain(card.created)),
         ("learned from", f"demonstrations {_ranges(card.demonstrations)}" if card.demonstrations else ""),
-        ("settings", f"rank {settings.rank}, alpha {settings.alpha:g}, learning rate {settings.learning_rate:g}, "
-                     f"{settings.passes} passes, batch {settings.batch}, leash {settings.leash:g}, "
-                     f"seed {settings.seed}"),
+        (
+            "settings",
+            f"rank {settings.rank}, alpha {settings.alpha:g}, learning rate {settings.learning_rate:g}, "
+            f"{settings.passes} passes, batch {settings.batch}, leash {settings.leash:g}, "
+            f"seed {settings.seed}",
+        ),
         ("steps", f"{card.steps} in {card.seconds:.1f} s" + (", stopped early" if card.stopped_early else "")),
         ("size", _size(card)),
         ("loss on kept-aside demonstrations", _before_and_after(card)),

@@ -24,8 +24,17 @@ MERGED = 1 << 30
 fast as the base. A larger base is shared whole, and the adapter computed beside it."""
 
 _PREFIX = "base_model.model."
-_UNUSUAL = {"use_dora", "lora_bias", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "exclude_modules",
-            "modules_to_save", "layers_to_transform", "layers_pattern"}
+_UNUSUAL = {
+    "use_dora",
+    "lora_bias",
+    "fan_in_fan_out",
+    "rank_pattern",
+    "alpha_pattern",
+    "exclude_modules",
+    "modules_to_save",
+    "layers_to_transform",
+    "layers_pattern",
+}
 
 
 def with_adapter(base: PreTrainedModel, files: AdapterFiles, strength: float) -> PreTrainedModel:

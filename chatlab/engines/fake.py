@@ -59,8 +59,10 @@ class FakeEngine:
     ) -> Iterator[Piece]:
         """The script's words. `stop_ids` mean nothing to it, as it has words in place of tokens."""
         if len(prompt) >= self._context:
-            raise PromptTooLong(f"The conversation has {len(prompt)} tokens; {self._context} fit.",
-                                "Start a new conversation, or shorten this one.")
+            raise PromptTooLong(
+                f"The conversation has {len(prompt)} tokens; {self._context} fit.",
+                "Start a new conversation, or shorten this one.",
+            )
         sha256 = self._load(voice)
         room = min(sampling.max_tokens, self._context - len(prompt))
         return self._say(self._script(prompt, voice, sampling), sha256, room)

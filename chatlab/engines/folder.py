@@ -19,15 +19,41 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.]+")
 """PEFT uses module names as regular expressions; one made to never end would hang the app. These cannot."""
 
 MEANT = {
-    "r", "lora_alpha", "use_rslora", "use_dora", "lora_bias", "fan_in_fan_out", "bias", "rank_pattern", "alpha_pattern",
-    "target_modules", "exclude_modules", "modules_to_save", "layers_to_transform", "layers_pattern",
+    "r",
+    "lora_alpha",
+    "use_rslora",
+    "use_dora",
+    "lora_bias",
+    "fan_in_fan_out",
+    "bias",
+    "rank_pattern",
+    "alpha_pattern",
+    "target_modules",
+    "exclude_modules",
+    "modules_to_save",
+    "layers_to_transform",
+    "layers_pattern",
 }
 """Settings that change what an adapter says, and that are understood here."""
 
 _HARMLESS = {
-    "peft_type", "task_type", "inference_mode", "base_model_name_or_path", "revision", "peft_version", "lora_dropout",
-    "init_lora_weights", "megatron_core", "qalora_group_size", "runtime_config", "loftq_config",
-    "eva_config", "corda_config", "lora_ga_config", "ensure_weight_tying", "auto_mapping",
+    "peft_type",
+    "task_type",
+    "inference_mode",
+    "base_model_name_or_path",
+    "revision",
+    "peft_version",
+    "lora_dropout",
+    "init_lora_weights",
+    "megatron_core",
+    "qalora_group_size",
+    "runtime_config",
+    "loftq_config",
+    "eva_config",
+    "corda_config",
+    "lora_ga_config",
+    "ensure_weight_tying",
+    "auto_mapping",
 }
 """Settings of training or of other programs. They are not handed on."""
 
@@ -52,8 +78,9 @@ def stamp(folder: Path) -> Stamp:
         try:
             status = (folder / name).stat()
         except (OSError, ValueError) as error:
-            raise AdapterMissing(f"Adapter {folder.name!r} is not there any more.",
-                                 "Choose another one, or the base.") from error
+            raise AdapterMissing(
+                f"Adapter {folder.name!r} is not there any more.", "Choose another one, or the base."
+            ) from error
         found += (status.st_ino, status.st_mtime_ns, status.st_size)
     return tuple(found)
 
@@ -69,8 +96,9 @@ def read_adapter(folder: Path, fingerprint: str | None) -> AdapterFiles:
         check_base(read_card(folder), fingerprint)
     manifest = read_manifest(folder) if (folder / MANIFEST).exists() else {}
     data = {name: _checked_bytes(folder, name, manifest) for name in (CONFIG, WEIGHTS)}
-    return AdapterFiles(folder=folder, sha256=_sha256(data[WEIGHTS]), weights=data[WEIGHTS],
-                        config=_safe_config(folder, data[CONFIG]))
+    return AdapterFiles(
+        folder=folder, sha256=_sha256(data[WEIGHTS]), weights=data[WEIGHTS], config=_safe_config(folder, data[CONFIG])
+    )
 
 
 def _checked_bytes(folder: Path, name: str, manifest: dict[str, str]) -> bytes:
@@ -94,8 +122,10 @@ def _safe_config(folder: Path, data: bytes) -> dict[str, Any]:
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         reason = f"it cannot be read ({error})"
     if reason:
-        raise AdapterDamaged(f"{CONFIG} of adapter {folder.name!r} is refused: {reason}.",
-                             "Only plain LoRA adapters as Chatlab and PEFT write them can be used.")
+        raise AdapterDamaged(
+            f"{CONFIG} of adapter {folder.name!r} is refused: {reason}.",
+            "Only plain LoRA adapters as Chatlab and PEFT write them can be used.",
+        )
     return {name: value for name, value in config.items() if name in MEANT and value is not None}
 
 

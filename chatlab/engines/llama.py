@@ -59,16 +59,17 @@ class Llama:
             x = x + F.linear(F.silu(F.linear(inner, layer.gate)) * F.linear(inner, layer.up), layer.down)
         return F.linear(self._normed(x[-1], self._norm), self._head)
 
-    def _attention(
-        self, layer: Layer, x: Tensor, kept: Tensor, start: int, end: int, seen: Tensor | None
-    ) -> Tensor:
+    def _attention(self, layer: Layer, x: Tensor, kept: Tensor, start: int, end: int, seen: Tensor | None) -> Tensor:
         """(T, hidden) to (T, hidden), grouped heads included (Ainslie et al. 2023)."""
         shape = (len(x), -1, kept.shape[-1])
         q, k, v = (F.linear(x, weight).view(shape).transpose(0, 1) for weight in (layer.q, layer.k, layer.v))
         kept[0, :, start:end] = self._rotated(k, start, end)
         kept[1, :, start:end] = v
         mixed = F.scaled_dot_product_attention(
-            self._rotated(q, start, end)[None], kept[None, 0, :, :end], kept[None, 1, :, :end], seen,
+            self._rotated(q, start, end)[None],
+            kept[None, 0, :, :end],
+            kept[None, 1, :, :end],
+            seen,
             enable_gqa=len(q) != len(k),
         )
         return F.linear(mixed[0].transpose(0, 1).flatten(1), layer.o)

@@ -68,8 +68,10 @@ class LocalEngine:
         if not prompt:
             raise EngineError("There is nothing to go on from.", "Write a message first.")
         if len(prompt) >= self.context:
-            raise PromptTooLong(f"The conversation has {len(prompt)} tokens; {self.context} fit.",
-                                "Start a new conversation, or shorten this one.")
+            raise PromptTooLong(
+                f"The conversation has {len(prompt)} tokens; {self.context} fit.",
+                "Start a new conversation, or shorten this one.",
+            )
         return self._reply(list(prompt), sampling, self._resident(voice), stop_ids)
 
     def prepare(self, voice: Voice) -> None:

@@ -23,12 +23,17 @@ def open_network(folder: Path, parameters: int) -> PreTrainedModel:
     dtype = torch.bfloat16 if parameters > EXACT and has_bfloat16() else torch.float32
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, attn_implementation="sdpa", local_files_only=True, use_safetensors=True,
+            folder,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            local_files_only=True,
+            use_safetensors=True,
             trust_remote_code=False,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise BaseRefused(f"The base model in {folder.name!r} cannot be opened: {error}.",
-                          "Choose another base model.") from error
+        raise BaseRefused(
+            f"The base model in {folder.name!r} cannot be opened: {error}.", "Choose another base model."
+        ) from error
     return model.eval().requires_grad_(False)
 
 

@@ -82,8 +82,11 @@ class LlamaNetwork:
 
     def begin(self, prompt: Sequence[int], tokens: int) -> Reading:
         room = self._llama.room(tokens)
-        known, kept = max(((_shared(prompt, ids), kept) for ids, kept in list(self._remembered)),
-                          key=lambda found: found[0], default=(0, room))
+        known, kept = max(
+            ((_shared(prompt, ids), kept) for ids, kept in list(self._remembered)),
+            key=lambda found: found[0],
+            default=(0, room),
+        )
         room[..., :known, :] = kept[..., :known, :]
         return _LlamaReading(self, self._llama, room, prompt, known)
 
@@ -95,9 +98,7 @@ class LlamaNetwork:
 
 
 class _LlamaReading:
-    def __init__(
-        self, network: LlamaNetwork, llama: Llama, room: Tensor, prompt: Sequence[int], position: int
-    ) -> None:
+    def __init__(self, network: LlamaNetwork, llama: Llama, room: Tensor, prompt: Sequence[int], position: int) -> None:
         self._network = network
         self._llama = llama
         self._room = room

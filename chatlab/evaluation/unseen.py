@@ -51,5 +51,10 @@ def ask(
         pieces = list(engine.stream(ids, sampling, voice, base.template.stop_ids))
         text = "".join(piece.text for piece in pieces)
         last = pieces[-1]
-        yield Reply(prompt=prompt, text=text, sha256=last.sha256, tokens=last.tokens,
-                    form=form(prompt, text, last.stop, markers))
+        yield Reply(
+            prompt=prompt,
+            text=text,
+            sha256=last.sha256,
+            tokens=last.tokens,
+            form=form(prompt, text, last.stop, markers),
+        )

@@ -47,9 +47,7 @@ class TrainerStatus:
 class Trainer:
     """One worker process for one base: spawned once, kept warm, replaced when it dies. Safe to call from threads."""
 
-    def __init__(
-        self, base_folder: Path, cache: Path, threads: int | None = None, *, silence: float = SILENCE
-    ) -> None:
+    def __init__(self, base_folder: Path, cache: Path, threads: int | None = None, *, silence: float = SILENCE) -> None:
         self._base, self._cache, self._threads, self._silence = base_folder, cache, threads, silence
         self._changed = threading.Condition()
         self._process: subprocess.Popen[bytes] | None = None
