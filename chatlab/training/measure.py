@@ -21,8 +21,11 @@ from chatlab.training.runs import write_json
 
 WINDOW = 256
 """Tokens that are read with no memory of those before them."""
-GLANCE = 64
+GLANCE = 128
 """Tokens of a document that are looked at while a run goes on: little of many says more than much of few."""
+UNGRADED = 64
+"""Of those, the first are only read. How a text begins is just what demonstrations change: there alone an adapter that
+forgot 0.8 % in all looks as if it had forgotten 6 %."""
 LINE = 512
 """Tokens computed at once."""
 
@@ -114,7 +117,8 @@ def _spread(rows: list[Row], limit: int) -> list[Row]:
     numbers = sorted(firsts)
     count = max(1, min(len(numbers), limit // GLANCE))
     chosen = (firsts[numbers[i * len(numbers) // count]] for i in range(count))
-    return [replace(row, ids=row.ids[:GLANCE], labels=row.labels[:GLANCE]) for row in chosen]
+    unread = (IGNORED,) * UNGRADED
+    return [replace(row, ids=row.ids[:GLANCE], labels=unread + row.labels[UNGRADED:GLANCE]) for row in chosen]
 
 
 def _lines(rows: Sequence[Row]) -> list[list[Row]]:
