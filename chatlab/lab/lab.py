@@ -101,8 +101,8 @@ class Lab:
 
     def _warm(self) -> None:
         try:
+            self.machine.engine.prepare(self.voices.voice())  # before the trainer: a person speaks first, then trains
             self.training.warm()
-            self.machine.engine.prepare(self.voices.voice())
             self.training.adopt()
         except ChatlabError as error:
             log.warning("%s %s", error, error.hint)
