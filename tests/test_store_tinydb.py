@@ -75,7 +75,8 @@ def do(table: Table, name: str, *given: Any) -> Any:
 def test_every_operation_does_what_tinydb_does(operations: list[Any]) -> None:
     with scratch() as folder:
         files, plain = Files(folder), TinyDB(storage=MemoryStorage).table("t")
-        plain._get_next_id = _never_again(plain)  # type: ignore[method-assign]
+        ids = NeverAgain(plain)
+        plain._get_next_id = ids  # type: ignore[method-assign]
         with JournalDB(JournalStorage(files, SwiftDisk())) as db:
             for operation in operations:
                 before = {document.doc_id: dict(document) for document in db.table("t")}
@@ -84,6 +85,7 @@ def test_every_operation_does_what_tinydb_does(operations: list[Any]) -> None:
                 if isinstance(theirs, type):  # TinyDB may have altered some documents before it failed; ours has not
                     assert {document.doc_id: dict(document) for document in db.table("t")} == before
                     break
+                ids.note()
                 same(db.table("t"), plain)
             now = db.table("t").all()
         with JournalDB(JournalStorage(files, SwiftDisk())) as db:
@@ -98,16 +100,20 @@ def same(ours: Table, theirs: Table) -> None:
     assert ours.contains(where("n") == 2) == theirs.contains(where("n") == 2)
 
 
-def _never_again(table: Table) -> Any:
-    """TinyDB's ids, but none twice, as the store promises."""
-    highest = 0
+class NeverAgain:
+    """TinyDB's ids, but none twice, as the store promises; not even one that was asked for by number and removed."""
 
-    def next_id() -> int:
-        nonlocal highest
-        highest = max([highest, *(document.doc_id for document in table)]) + 1
-        return highest
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._highest = 0
 
-    return next_id
+    def note(self) -> None:
+        self._highest = max([self._highest, *(document.doc_id for document in self._table)])
+
+    def __call__(self) -> int:
+        self.note()
+        self._highest += 1
+        return self._highest
 
 
 def test_what_a_table_hands_out_is_a_copy(db: JournalDB) -> None:
