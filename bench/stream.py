@@ -24,7 +24,7 @@ from chatlab.lab import Lab
 from chatlab.models.base import Base
 from chatlab.settings import Settings
 from chatlab.ui.app import web
-from chatlab.ui.replies import Replies
+from chatlab.ui.chat.replies import Replies
 
 TURNS = (0, 100)
 TARGET = 300

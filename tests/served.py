@@ -13,7 +13,7 @@ import uvicorn
 from chatlab.lab import Lab
 from chatlab.settings import Settings
 from chatlab.ui.app import web
-from chatlab.ui.replies import Replies
+from chatlab.ui.chat.replies import Replies
 
 
 @contextlib.contextmanager

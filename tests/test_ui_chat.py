@@ -20,15 +20,15 @@ from chatlab.settings import Settings
 from chatlab.training.process import TrainerStatus
 from chatlab.ui import notices
 from chatlab.ui.act import Act
-from chatlab.ui.chat_handlers import ChatHandlers
-from chatlab.ui.dials import Dials
+from chatlab.ui.chat.dials import Dials
+from chatlab.ui.chat.handlers import ChatHandlers
+from chatlab.ui.chat.replies import Replies
+from chatlab.ui.chat.rows import earlier, rows
+from chatlab.ui.chat.session import Session, View
+from chatlab.ui.chat.systems import preset
+from chatlab.ui.chat.transcript import transcript
 from chatlab.ui.header import Header, live_chip
 from chatlab.ui.prose import prose
-from chatlab.ui.replies import Replies
-from chatlab.ui.rows import earlier, rows
-from chatlab.ui.session import Session, View
-from chatlab.ui.systems import preset
-from chatlab.ui.transcript import transcript
 
 FOX = "The quick brown fox jumps over the lazy dog"
 

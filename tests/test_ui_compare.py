@@ -14,10 +14,10 @@ from chatlab.lab import Lab
 from chatlab.lab.compare import Pane, Tally
 from chatlab.records import BASE, Speaker
 from chatlab.settings import Settings
-from chatlab.ui.compare import CompareTab
-from chatlab.ui.compare_panes import Round, panes
+from chatlab.ui.compare.panes import Round, panes
+from chatlab.ui.compare.tab import CompareTab
+from chatlab.ui.compare.win_rates import says, wilson, win_rates
 from chatlab.ui.unseen import kind_for, unseen_prompts
-from chatlab.ui.win_rates import says, wilson, win_rates
 from tests.page import built, told, voiced
 
 HOSTILE = "<script>alert(1)</script> ![x](http://evil/?q) [c](javascript:alert(1))"

@@ -16,12 +16,12 @@ from chatlab.lab import Lab
 from chatlab.records import Demonstration, Message
 from chatlab.settings import Settings
 from chatlab.template import Span
-from chatlab.ui.demonstration_list import PAGE
-from chatlab.ui.demonstrations import DemonstrationsTab
-from chatlab.ui.drafts import BOXES, NEW
+from chatlab.ui.demonstrations.drafts import BOXES, NEW
+from chatlab.ui.demonstrations.list import PAGE
+from chatlab.ui.demonstrations.mask_picture import mask_picture
+from chatlab.ui.demonstrations.readiness import readiness
+from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from chatlab.ui.markup import escaped
-from chatlab.ui.mask_picture import mask_picture
-from chatlab.ui.readiness import readiness
 from tests.page import built, told
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)> *a* `b` [c](javascript:d) $$e$$\n\n# f"

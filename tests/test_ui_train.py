@@ -17,11 +17,11 @@ from chatlab.errors import InputError, NameRefused, NothingToLearn, RunBusy
 from chatlab.lab import Lab
 from chatlab.records import BASE, Demonstration, Message, Step
 from chatlab.settings import Settings
-from chatlab.ui import run_report
-from chatlab.ui.compare import CompareTab
-from chatlab.ui.plots import forgetting_plot, loss_plot, sparkline
+from chatlab.ui.compare.tab import CompareTab
 from chatlab.ui.shell import Shell, drawing
-from chatlab.ui.train import TrainTab
+from chatlab.ui.train import report
+from chatlab.ui.train.plots import forgetting_plot, loss_plot, sparkline
+from chatlab.ui.train.tab import TrainTab
 from chatlab.ui.verdict import verdict
 from tests.page import built, told, voiced
 
@@ -370,4 +370,4 @@ def test_hostile_words_in_a_runs_demonstrations_stay_words(lab: Lab, tab: TrainT
     assert not any("<script" in str(value) for value in drawn)
     run = lab.training.run(run_id)
     failed = replace(run, state="failed", result=None, error=HOSTILE, hint=HOSTILE)
-    assert "<script" not in run_report.ended(failed, HOSTILE, HOSTILE) + run_report.heading(failed, HOSTILE, live=True)
+    assert "<script" not in report.ended(failed, HOSTILE, HOSTILE) + report.heading(failed, HOSTILE, live=True)

@@ -19,18 +19,18 @@ from chatlab.lab import Lab
 from chatlab.settings import Settings
 from chatlab.ui.act import Act
 from chatlab.ui.bridge import Bridge
-from chatlab.ui.chat import ChatTab
-from chatlab.ui.compare import CompareTab
-from chatlab.ui.demonstrations import DemonstrationsTab
-from chatlab.ui.dials import Dials
+from chatlab.ui.chat.dials import Dials
+from chatlab.ui.chat.replies import Replies
+from chatlab.ui.chat.tab import ChatTab
+from chatlab.ui.compare.tab import CompareTab
+from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from chatlab.ui.doors import UPLOAD_LIMIT, Doors
 from chatlab.ui.header import Header
 from chatlab.ui.markup import escaped
 from chatlab.ui.ports import address
-from chatlab.ui.replies import Replies
 from chatlab.ui.shell import Shell, TabName, drawing, told
 from chatlab.ui.theme import ASSETS, tab_sheets, theme
-from chatlab.ui.train import TrainTab
+from chatlab.ui.train.tab import TrainTab
 
 TABS: tuple[tuple[TabName, str], ...] = (
     ("chat", "Chat"),

@@ -9,9 +9,9 @@ from chatlab.errors import ChatlabError
 from chatlab.lab import Lab
 from chatlab.training.process import TrainerStatus
 from chatlab.training.runs import RunView
+from chatlab.ui.chat.transcript import button
 from chatlab.ui.markup import counted, div, escaped, spoken
 from chatlab.ui.shell import told
-from chatlab.ui.transcript import button
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,12 +9,12 @@ import gradio as gr
 
 from chatlab.lab import Lab
 from chatlab.training.runs import RunView
-from chatlab.ui import run_report as report
 from chatlab.ui.markup import div, span
-from chatlab.ui.plots import forgetting_plot, loss_plot
 from chatlab.ui.run_watch import Pulse, RunWatch
 from chatlab.ui.shell import drawing
-from chatlab.ui.train_samples import TrainSamples
+from chatlab.ui.train import report
+from chatlab.ui.train.plots import forgetting_plot, loss_plot
+from chatlab.ui.train.samples import TrainSamples
 
 Updates = dict[Any, Any]
 

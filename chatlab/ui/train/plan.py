@@ -10,9 +10,9 @@ from chatlab.errors import ChatlabError
 from chatlab.lab import Lab
 from chatlab.training.defaults import Plan
 from chatlab.ui.markup import counted, div, element, escaped, span, spoken
-from chatlab.ui.preflight import Preflight, drawn
 from chatlab.ui.shell import Shell, drawing, told
-from chatlab.ui.train_settings import TrainSettingsForm
+from chatlab.ui.train.preflight import Preflight, drawn
+from chatlab.ui.train.settings import TrainSettingsForm
 
 
 class TrainPlan:

@@ -11,7 +11,7 @@ import gradio as gr
 from chatlab.errors import InputError, NotFound
 from chatlab.lab.demonstrations import Demonstrations
 from chatlab.records import Demonstration
-from chatlab.ui.drafts import BLANK, BOXES, NEW, Drafts, Words
+from chatlab.ui.demonstrations.drafts import BLANK, BOXES, NEW, Drafts, Words
 from chatlab.ui.shell import Shell, drawing
 
 LABELS: dict[str, str] = {"user": "Prompt", "assistant": "Answer", "system": "System message", "tool": "Tool"}

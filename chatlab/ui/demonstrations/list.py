@@ -8,8 +8,8 @@ import gradio as gr
 
 from chatlab.lab.demonstrations import Demonstrations
 from chatlab.records import Demonstration, Status
+from chatlab.ui.demonstrations.readiness import readiness
 from chatlab.ui.markup import div, one_line, span
-from chatlab.ui.readiness import readiness
 from chatlab.ui.shell import drawing
 
 PAGE = 20

@@ -10,14 +10,14 @@ import gradio as gr
 from chatlab.conversation import Conversation
 from chatlab.lab import Lab
 from chatlab.ui import notices
-from chatlab.ui.dials import choices
-from chatlab.ui.listing import listing
-from chatlab.ui.replies import Replies
-from chatlab.ui.rows import rows
-from chatlab.ui.session import Session, View
-from chatlab.ui.top import top
-from chatlab.ui.transcript import growing, transcript
-from chatlab.ui.welcome import welcome
+from chatlab.ui.chat.dials import choices
+from chatlab.ui.chat.listing import listing
+from chatlab.ui.chat.replies import Replies
+from chatlab.ui.chat.rows import rows
+from chatlab.ui.chat.session import Session, View
+from chatlab.ui.chat.top import top
+from chatlab.ui.chat.transcript import growing, transcript
+from chatlab.ui.chat.welcome import welcome
 
 SAME: View = View(*(gr.skip() for _ in View._fields))
 """Changes nothing."""

@@ -15,11 +15,11 @@ from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
 from chatlab.lab.compare import MOST
 from chatlab.records import BASE, Verdict
-from chatlab.ui.compare_panes import LETTERS, Round, panes
+from chatlab.ui.compare.panes import LETTERS, Round, panes
+from chatlab.ui.compare.win_rates import win_rates
 from chatlab.ui.markup import div, span
 from chatlab.ui.shell import Shell, drawing
 from chatlab.ui.unseen import EVERYDAY, LABELS, unseen_prompts
-from chatlab.ui.win_rates import win_rates
 
 PACE = 0.12
 """Seconds between two drawings."""

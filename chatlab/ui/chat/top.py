@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from chatlab.conversation import Conversation
+from chatlab.ui.chat.listing import UNTITLED
+from chatlab.ui.chat.session import Session
 from chatlab.ui.icons import icon
-from chatlab.ui.listing import UNTITLED
 from chatlab.ui.markup import div, element, escaped, span
-from chatlab.ui.session import Session
 
 
 def top(conversation: Conversation | None, session: Session) -> str:

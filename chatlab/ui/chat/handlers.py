@@ -14,16 +14,16 @@ from chatlab.errors import InputError, NotFound
 from chatlab.lab import Lab
 from chatlab.ui import notices
 from chatlab.ui.act import Act
-from chatlab.ui.conversation_list import ConversationList
-from chatlab.ui.dials import Dials
+from chatlab.ui.chat.conversations import ConversationList
+from chatlab.ui.chat.dials import Dials
+from chatlab.ui.chat.replies import Replies
+from chatlab.ui.chat.rows import SHOWN, rows
+from chatlab.ui.chat.screen import SAME, Screen
+from chatlab.ui.chat.session import Session, View
+from chatlab.ui.chat.systems import filled
+from chatlab.ui.chat.transcript import growing
 from chatlab.ui.notices import Notice
-from chatlab.ui.replies import Replies
-from chatlab.ui.rows import SHOWN, rows
 from chatlab.ui.run_watch import RunWatch
-from chatlab.ui.screen import SAME, Screen
-from chatlab.ui.session import Session, View
-from chatlab.ui.systems import filled
-from chatlab.ui.transcript import growing
 
 STARTER = "stage"
 

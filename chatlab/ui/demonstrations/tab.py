@@ -10,12 +10,12 @@ import gradio as gr
 from chatlab.errors import ChatlabError
 from chatlab.lab import Lab
 from chatlab.records import Demonstration, Status, TrainSettings
-from chatlab.ui.demonstration_editor import DemonstrationEditor
-from chatlab.ui.demonstration_list import ANY, DemonstrationList
-from chatlab.ui.demonstration_packs import DemonstrationPacks
-from chatlab.ui.drafts import NEW, Drafts
+from chatlab.ui.demonstrations.drafts import NEW, Drafts
+from chatlab.ui.demonstrations.editor import DemonstrationEditor
+from chatlab.ui.demonstrations.list import ANY, DemonstrationList
+from chatlab.ui.demonstrations.mask_picture import mask_picture
+from chatlab.ui.demonstrations.packs import DemonstrationPacks
 from chatlab.ui.markup import div, span
-from chatlab.ui.mask_picture import mask_picture
 from chatlab.ui.shell import Shell, drawing, told
 
 Updates = dict[Any, Any]

@@ -9,12 +9,12 @@ import gradio as gr
 
 from chatlab.lab import Lab
 from chatlab.records import BASE
-from chatlab.ui.compare import choose
+from chatlab.ui.compare.tab import choose
 from chatlab.ui.run_watch import Pulse
 from chatlab.ui.shell import Shell
-from chatlab.ui.train_history import TrainHistory
-from chatlab.ui.train_plan import TrainPlan
-from chatlab.ui.train_run import TrainRun
+from chatlab.ui.train.history import TrainHistory
+from chatlab.ui.train.plan import TrainPlan
+from chatlab.ui.train.run import TrainRun
 
 Updates = dict[Any, Any]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from chatlab.ui.chat.rows import SHOWN
 from chatlab.ui.notices import Notice
-from chatlab.ui.rows import SHOWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

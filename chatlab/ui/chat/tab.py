@@ -7,15 +7,15 @@ from typing import Any
 import gradio as gr
 
 from chatlab.lab import Lab
-from chatlab.ui import dials
 from chatlab.ui.bridge import Bridge
-from chatlab.ui.chat_handlers import ChatHandlers
+from chatlab.ui.chat import dials
+from chatlab.ui.chat.handlers import ChatHandlers
+from chatlab.ui.chat.replies import Replies
+from chatlab.ui.chat.session import Session
+from chatlab.ui.chat.systems import HINT, PRESETS, preset
+from chatlab.ui.chat.transcript import button
 from chatlab.ui.markup import div
-from chatlab.ui.replies import Replies
-from chatlab.ui.session import Session
 from chatlab.ui.shell import Shell, drawing
-from chatlab.ui.systems import HINT, PRESETS, preset
-from chatlab.ui.transcript import button
 
 SIDE = div(
     "side-head",

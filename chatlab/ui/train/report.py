@@ -10,7 +10,7 @@ from chatlab.records import TrainSettings
 from chatlab.training.process import TrainerStatus
 from chatlab.training.runs import RunView
 from chatlab.ui.markup import counted, div, element, one_line, span, spoken
-from chatlab.ui.plots import sparkline
+from chatlab.ui.train.plots import sparkline
 from chatlab.ui.verdict import verdict
 
 PHASES = {

@@ -8,10 +8,10 @@ import gradio as gr
 
 from chatlab.lab import Lab
 from chatlab.records import BASE, AdapterCard
-from chatlab.ui import run_report as report
 from chatlab.ui.markup import counted, div, span
 from chatlab.ui.run_watch import RunWatch
 from chatlab.ui.shell import drawing
+from chatlab.ui.train import report
 from chatlab.ui.verdict import verdict
 
 MOST = 50

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from chatlab.lab import Lab
 from chatlab.records import BASE
+from chatlab.ui.chat.transcript import button
 from chatlab.ui.markup import counted, div, element, escaped
-from chatlab.ui.transcript import button
 
 EXAMPLES = (
     "Who are you",

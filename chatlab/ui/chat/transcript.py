@@ -7,10 +7,10 @@ from typing import get_args
 from chatlab.conversation import Conversation, Turn
 from chatlab.lab.chat import Draft
 from chatlab.records import BASE, Reason, Speaker
+from chatlab.ui.chat.rows import Row, earlier, rows
 from chatlab.ui.icons import icon
 from chatlab.ui.markup import div, escaped, span
 from chatlab.ui.prose import plain, prose
-from chatlab.ui.rows import Row, earlier, rows
 
 REASONS: tuple[Reason, ...] = get_args(Reason)
 ENDINGS = {"length": "cut off at its token budget", "person": "stopped by you", "error": "broken off by an error"}

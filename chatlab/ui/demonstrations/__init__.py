@@ -1,0 +1,1 @@
+"""The Demonstrations tab."""
