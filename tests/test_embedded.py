@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from chatlab.papers import digest
 from tools.pretrain.card import held_out_nats
-from tools.pretrain.compact import fingerprint
 
 PACKAGE = Path(__file__).resolve().parents[1] / "chatlab"
 BASE = PACKAGE / "models" / "embedded"
@@ -28,7 +28,7 @@ def tokenizer() -> Any:
 
 
 def test_every_file_has_the_hash_on_the_card(card: dict[str, Any]) -> None:
-    assert {name: fingerprint(BASE / name) for name in card["files"]} == card["files"]
+    assert {name: digest(BASE / name) for name in card["files"]} == card["files"]
 
 
 def test_the_card_knows_every_file_with_weights(card: dict[str, Any]) -> None:

@@ -3,13 +3,15 @@
 import json
 import lzma
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from transformers import LlamaForCausalLM
 
-from tools.pretrain import checkpoint, compact, corpus, measure, mix, prepare, run, vocabulary
+from tools.pretrain import checkpoint, corpus, measure, mix, onward, pack, prepare, run, vocabulary
 from tools.pretrain.model import Llama, Shape
 from tools.pretrain.muon import orthogonalised
 
@@ -56,18 +58,30 @@ def test_a_resumed_run_is_the_same_run_bit_for_bit(data: mix.Mix, tmp_path: Path
         assert torch.equal(weight, resumed.get_parameter(name)), name
 
 
-def test_a_compact_checkpoint_keeps_step_and_position(data: mix.Mix, tmp_path: Path) -> None:
-    model = trained(data, 2, tmp_path / "stable.safetensors")
-    (tmp_path / "tokenizer.json").write_text("{}")
-    compact.pack(tmp_path, tmp_path / "small")
-    (tmp_path / "stable.safetensors").unlink()
-    compact.unpack(tmp_path / "small", tmp_path)
+def test_another_machine_goes_on_from_the_packed_base(data: mix.Mix, tmp_path: Path) -> None:
+    base, cache = tmp_path / "base", tmp_path / "cache"
+    cache.mkdir()
+    trained(data, 2, tmp_path / "last.safetensors")
+    tokenizer = vocabulary.train(["Once upon a time there was a fox."] * 3, 300)
+    pack.pack(tmp_path / "last.safetensors", tokenizer, base, TINY)
+    positions = {name: asdict(position) for name, position in data.positions.items()}
+    (base / "card.json").write_text(json.dumps({"tokens_seen": 2 * run.BATCH, "positions": positions}))
+    (cache / "tokenizer.json").write_bytes((base / "tokenizer.json").read_bytes())
+    onward.go_on(base, cache)
     other, again = Llama(TINY), mix.Mix(data.streams, data.shares)
-    progress = checkpoint.load(tmp_path / "stable.safetensors", other, run.optimizers(other), again)
-    assert (progress.step, progress.warmed) == (2, 2)
+    progress = checkpoint.load(cache / "stable.safetensors", other, run.optimizers(other), again)
+    assert (progress.step, progress.tokens, progress.warmed) == (2, 2 * run.BATCH, 2)
     assert again.positions == data.positions
-    for name, weight in model.named_parameters():
-        assert torch.equal(weight.bfloat16().float(), other.get_parameter(name)), name
+    packed = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32)
+    for name, weight in other.named_parameters():
+        assert torch.equal(weight, packed.get_parameter(name)), name
+    with pytest.raises(SystemExit, match="already"):
+        onward.go_on(base, cache)
+
+
+def test_short_texts_are_joined_so_that_the_end_token_is_rare() -> None:
+    texts = [corpus.Document("x" * 1500, "s") for _ in range(7)]
+    assert [len(document.text) for document in corpus.joined(texts)] == [4504, 4504, 1500]
 
 
 def test_rows_come_in_the_shares_asked_for(data: mix.Mix) -> None:
@@ -115,5 +129,8 @@ def test_preparing_makes_ids_and_held_out_text(tmp_path: Path) -> None:
     tokenizer = vocabulary.Tokenizer.from_file(str(tmp_path / "cache" / "tokenizer.json"))
     ids = np.fromfile(tmp_path / "cache" / "tales.bin", dtype="<u2")
     held = measure.held_out(tmp_path / "cache")["tales"]
-    assert len(held) + int((ids == vocabulary.END).sum()) == 200
-    assert not set(held) & set(tokenizer.decode(ids.tolist(), skip_special_tokens=False).split("<|end|>"))
+    texts = tokenizer.decode(ids.tolist(), skip_special_tokens=False).removesuffix("<|end|>").split("<|end|>")
+    assert all(len(text) >= 4000 for text in texts[:-1]), "short texts are joined"
+    tales = [tale for text in texts for tale in text.split("\n\n")]
+    assert len(held) + len(tales) == 200
+    assert not set(held) & set(tales)

@@ -15,11 +15,10 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from chatlab.papers import digest
 from tools.pretrain import curve, measure, mix, samples
-from tools.pretrain.compact import fingerprint
 from tools.pretrain.model import Llama, Shape
 
-RECIPE = Path(__file__).with_name("mix.toml")
 PLAIN = re.compile(r"(config|tokenizer|tokenizer_config)\.json|chat_template\.jinja|.*\.safetensors")
 """Files of a packed model whose hashes go into its card."""
 
@@ -79,7 +78,7 @@ def history(cache: Path) -> dict[str, Any]:
     return {
         "tokens_seen": rows[-1]["tokens"],
         "tokens_before_cool_down": max(row["tokens"] for row in rows if not row["cool_down"]),
-        "shares": {phase: mix.shares(RECIPE, phase) for phase in ("stable", "cool_down")},
+        "shares": {phase: mix.shares(mix.RECIPE, phase) for phase in ("stable", "cool_down")},
         "curve": rows,
     }
 
@@ -91,7 +90,7 @@ def figures(folder: Path, cache: Path, held_out: Path, tokens: int | None) -> di
     nats, count, size = held_out_nats(model, tokenizer, held_out)
     return {
         "parameters": sum(weight.numel() for weight in model.parameters()),
-        "files": {path.name: fingerprint(path) for path in sorted(folder.iterdir()) if PLAIN.fullmatch(path.name)},
+        "files": {path.name: digest(path) for path in sorted(folder.iterdir()) if PLAIN.fullmatch(path.name)},
         "held_out": {
             "file": held_out.name,
             "tokens": count,

@@ -62,6 +62,24 @@ def cleaned(documents: Iterable[Document]) -> Iterator[Document]:
             yield Document(text, document.source)
 
 
+def joined(documents: Iterable[Document], characters: int = 4000) -> Iterator[Document]:
+    """Neighbours put together until each text has about `characters`, an empty line between them.
+
+    Every document that training sees ends with the end token. Were short texts left alone, that token would be
+    likely everywhere, and the base would end most of its continuations by itself before it has learned to answer.
+    """
+    texts: list[str] = []
+    source = ""
+    for document in documents:
+        texts.append(document.text)
+        source = document.source
+        if sum(map(len, texts)) >= characters:
+            yield Document("\n\n".join(texts), source)
+            texts = []
+    if texts:
+        yield Document("\n\n".join(texts), source)
+
+
 def split(documents: list[Document], share: float = 0.02) -> tuple[list[Document], list[Document]]:
     """Training and held-out documents, by a hash that never changes.
 

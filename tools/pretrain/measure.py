@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tools.pretrain import vocabulary
 from tools.pretrain.model import Llama
+from tools.pretrain.precision import fastest, products_in
 
 
 def held_out(cache: Path) -> dict[str, list[str]]:
@@ -39,9 +40,10 @@ def bits_per_byte(
     ids = vocabulary.stream(tokenizer, texts)
     ids = np.concatenate([[np.uint16(vocabulary.END)], ids])[:tokens]
     rows = windows(ids, min(length, len(ids) - 1))
+    dtype = fastest()
     nats = 0.0
     for part in rows.split(max(1, 4096 // length)):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with products_in(dtype):
             nats += float(model.losses(part[:, :-1], part[:, 1:]).sum())
     return nats / math.log(2) / int(vocabulary.byte_lengths(tokenizer)[rows[:, 1:].numpy()].sum())
 

@@ -10,6 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tools.pretrain.model import Shape
+
+RECIPE = Path(__file__).with_name("recipe.toml")
+
 
 @dataclass(slots=True)
 class Position:
@@ -51,6 +55,11 @@ class Mix:
         row = stream[at.offset : at.offset + length + 1]
         at.offset += length
         return row
+
+
+def shape(recipe: Path) -> Shape:
+    """The network that `recipe` (TOML) is for."""
+    return Shape(**tomllib.loads(recipe.read_text(encoding="utf-8"))["shape"])
 
 
 def shares(recipe: Path, phase: str) -> dict[str, float]:

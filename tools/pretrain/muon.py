@@ -10,13 +10,13 @@ QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients by Keller Jordan (2024): five rounds bring every singular value into about 0.7..1.2."""
 
 
-def orthogonalised(matrices: Tensor, rounds: int = 5) -> Tensor:
-    """Nearest orthogonal matrices, roughly, by Newton-Schulz iteration in bfloat16.
+def orthogonalised(matrices: Tensor, rounds: int = 5, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+    """Nearest orthogonal matrices, roughly, by Newton-Schulz iteration in `dtype`; bfloat16 is enough.
 
     `matrices` is (N, rows, columns); so is the answer.
     """
     a, b, c = QUINTIC
-    x = matrices.bfloat16()
+    x = matrices.to(dtype)
     tall = x.size(1) > x.size(2)
     x = x.mT if tall else x
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
@@ -30,13 +30,19 @@ class Muon(torch.optim.Optimizer):
     """SGD with Nesterov momentum whose step is orthogonalised; matrices of one shape go as one batch.
 
     The step of a (rows, columns) matrix is scaled by sqrt(max(1, rows / columns)), so that `lr` means the
-    same for every shape. `decay` shrinks weights by lr x decay at each step.
+    same for every shape. `decay` shrinks weights by lr x decay at each step. `dtype` is of the iteration.
     """
 
     def __init__(
-        self, matrices: Iterable[Tensor], lr: float = 0.02, momentum: float = 0.95, decay: float = 0.02
+        self,
+        matrices: Iterable[Tensor],
+        lr: float = 0.02,
+        momentum: float = 0.95,
+        decay: float = 0.02,
+        dtype: torch.dtype = torch.bfloat16,
     ) -> None:
         super().__init__(list(matrices), {"lr": lr, "momentum": momentum, "decay": decay})
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
@@ -49,7 +55,7 @@ class Muon(torch.optim.Optimizer):
             for shape, matrices in shapes.items():
                 directions = torch.stack([self._direction(m, group["momentum"]) for m in matrices])
                 scale = max(1.0, shape[0] / shape[1]) ** 0.5
-                for matrix, step in zip(matrices, orthogonalised(directions), strict=True):
+                for matrix, step in zip(matrices, orthogonalised(directions, dtype=self.dtype), strict=True):
                     matrix.mul_(1 - group["lr"] * group["decay"])
                     matrix.add_(step.to(matrix.dtype), alpha=-group["lr"] * scale)
 

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from tools.pretrain import roles, vocabulary
+from tools.pretrain import mix, roles, vocabulary
 from tools.pretrain.model import Shape
 
 TEMPLATE = (
@@ -64,9 +64,8 @@ def chat_tokenizer(tokenizer: Tokenizer, context: int) -> PreTrainedTokenizerFas
     )
 
 
-def pack(checkpoint: Path, tokenizer: Tokenizer, to: Path) -> LlamaForCausalLM:
+def pack(checkpoint: Path, tokenizer: Tokenizer, to: Path, shape: Shape) -> LlamaForCausalLM:
     """Write weights (bfloat16, shards under 16 MB), configuration and tokenizer; the model as packed."""
-    shape = Shape()
     found = weights(checkpoint)
     roles.give(found["model.embed_tokens.weight"])
     model = LlamaForCausalLM(config(shape))
@@ -90,7 +89,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, default=Path(".cache/pretrain/cool_down.safetensors"))
     parser.add_argument("--tokenizer", type=Path, default=Path(".cache/pretrain/tokenizer.json"))
+    parser.add_argument("--recipe", type=Path, default=mix.RECIPE)
     parser.add_argument("--to", type=Path, default=Path("chatlab/models/embedded"))
     given = parser.parse_args()
-    pack(given.checkpoint, Tokenizer.from_file(str(given.tokenizer)), given.to)
+    pack(given.checkpoint, Tokenizer.from_file(str(given.tokenizer)), given.to, mix.shape(given.recipe))
     print(json.dumps({"packed": str(given.to)}))

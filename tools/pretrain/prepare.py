@@ -40,7 +40,7 @@ def prepare(folder: Path, cache: Path, size: int, known: Path | None = None) -> 
     for path in sorted(folder.glob("*.jsonl*")):
         name = name_of(path)
         train, held = corpus.split(list(corpus.cleaned(corpus.read(path))))
-        training[name] = corpus.shuffled(train)
+        training[name] = list(corpus.joined(corpus.shuffled(train)))
         texts = list(first(corpus.shuffled(held), HELD_OUT))
         (cache / f"{name}.held.json").write_text(json.dumps(texts), encoding="utf-8")
         print(name, len(train), "documents,", len(texts), "held out", flush=True)

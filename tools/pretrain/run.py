@@ -17,8 +17,9 @@ import torch
 from tokenizers import Tokenizer
 
 from tools.pretrain import checkpoint, measure, mix
-from tools.pretrain.model import Llama, Shape
+from tools.pretrain.model import Llama
 from tools.pretrain.muon import Muon
+from tools.pretrain.precision import fastest, products_in
 
 WARM_UP = 60
 """Steps over which the rate grows from nothing."""
@@ -52,23 +53,23 @@ class Stretch:
         return warm * max(0.0, 1 - self.done(progress)) if self.cool_down else warm
 
 
-def optimizers(model: Llama) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the layers; AdamW for the embedding and the norms."""
+def optimizers(model: Llama, dtype: torch.dtype = torch.bfloat16) -> list[torch.optim.Optimizer]:
+    """Muon, in `dtype`, for the matrices of the layers; AdamW for the embedding and the norms."""
     named = list(model.named_parameters())
     matrices = [weight for name, weight in named if weight.ndim == 2 and "embed" not in name]
     rest = [weight for name, weight in named if weight.ndim < 2 or "embed" in name]
     return [
-        Muon(matrices, lr=0.02),
+        Muon(matrices, lr=0.02, dtype=dtype),
         torch.optim.AdamW(rest, lr=4e-3, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
     ]
 
 
-def step(model: Llama, data: mix.Mix, length: int) -> float:
-    """Gradients of one batch; its mean loss in nats a token."""
+def step(model: Llama, data: mix.Mix, length: int, dtype: torch.dtype) -> float:
+    """Gradients of one batch, its products in `dtype`; its mean loss in nats a token."""
     total = 0.0
     for _ in range(BATCH // MICRO):
         ids, targets = data.rows(MICRO // length, length)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with products_in(dtype):
             loss = model.losses(ids, targets).sum() / BATCH
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()
@@ -81,12 +82,13 @@ def train(
     data: mix.Mix,
     progress: checkpoint.Progress,
     stretch: Stretch,
+    dtype: torch.dtype = torch.bfloat16,
 ) -> Iterator[float]:
     """Train to the end of `stretch`, yielding the loss after each step; `progress` is kept up to date."""
     full = [mover.param_groups[0]["lr"] for mover in movers]
     while (done := stretch.done(progress)) < 1:
         length = 1024 if stretch.cool_down and done > LONG else 512
-        loss = step(model, data, length)
+        loss = step(model, data, length, dtype)
         for mover, rate in zip(movers, full, strict=True):
             mover.param_groups[0]["lr"] = rate * stretch.rate(progress)
             mover.step()
@@ -120,9 +122,10 @@ def main(given: argparse.Namespace) -> None:
     """One call of the command: resume or branch, train, measure and save as it goes."""
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
-    model = Llama(Shape())
-    movers = optimizers(model)
-    data = mix.load(given.cache, "cool_down" if given.cool_down else "stable", given.mix)
+    dtype = fastest()
+    model = Llama(mix.shape(given.recipe))
+    movers = optimizers(model, dtype)
+    data = mix.load(given.cache, "cool_down" if given.cool_down else "stable", given.recipe)
     stable, cooled = given.cache / "stable.safetensors", given.cache / "cool_down.safetensors"
     path = cooled if given.cool_down else stable
     source = path if path.exists() else stable
@@ -133,7 +136,7 @@ def main(given: argparse.Namespace) -> None:
         progress.started = time.time()
     stretch = Stretch(steps=given.steps, until=given.until and clock(given.until), cool_down=given.cool_down)
     log, began, first = given.cache / "log.jsonl", time.time(), progress.tokens
-    for loss in train(model, movers, data, progress, stretch):
+    for loss in train(model, movers, data, progress, stretch, dtype):
         ended = stretch.done(progress) >= 1
         if progress.step % given.every == 0 or ended:
             checkpoint.save(path, model, movers, data, progress)
@@ -148,7 +151,7 @@ def main(given: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, default=Path(".cache/pretrain"), help="made by prepare")
-    parser.add_argument("--mix", type=Path, default=Path(__file__).with_name("mix.toml"))
+    parser.add_argument("--recipe", type=Path, default=mix.RECIPE)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cool-down", action="store_true")
     parser.add_argument("--every", type=int, default=50, help="steps between checkpoints")
