@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from chatlab.papers import digest
-from tools.pretrain import curve, measure, mix, samples
+from tools.pretrain import checkpoint, curve, measure, mix, samples
 from tools.pretrain.model import Llama, Shape
 
 PLAIN = re.compile(r"(config|tokenizer|tokenizer_config)\.json|chat_template\.jinja|.*\.safetensors")
@@ -78,6 +78,7 @@ def history(cache: Path) -> dict[str, Any]:
     return {
         "tokens_seen": rows[-1]["tokens"],
         "tokens_before_cool_down": max(row["tokens"] for row in rows if not row["cool_down"]),
+        "positions": checkpoint.about(cache / "cool_down.safetensors")["positions"],
         "shares": {phase: mix.shares(mix.RECIPE, phase) for phase in ("stable", "cool_down")},
         "curve": rows,
     }

@@ -35,21 +35,27 @@ def save(path: Path, model: Llama, optimizers: list[torch.optim.Optimizer], mix:
         for optimizer in optimizers:
             for key, value in optimizer.state.get(weight, {}).items():
                 tensors[f"{key}/{name}"] = value
-    about = {
+    told = {
         "progress": asdict(progress),
         "positions": {name: asdict(position) for name, position in mix.positions.items()},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_suffix(".half")
-    save_file({key: value.contiguous() for key, value in tensors.items()}, half, {"about": json.dumps(about)})
+    save_file({key: value.contiguous() for key, value in tensors.items()}, half, {"about": json.dumps(told)})
     half.replace(path)
+
+
+def about(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself: `progress` and the `positions` of its streams."""
+    with safe_open(path, "pt") as file:
+        told: dict[str, Any] = json.loads(file.metadata()["about"])
+    return told
 
 
 def load(path: Path, model: Llama, optimizers: list[torch.optim.Optimizer], mix: Mix) -> Progress:
     """Put the state at `path` into model, optimizers and mix; what the file lacks starts afresh."""
     weights = dict(model.named_parameters())
     with safe_open(path, "pt") as file, torch.no_grad():
-        about: dict[str, Any] = json.loads(file.metadata()["about"])
         for label in sorted(file.keys()):
             kind, name = label.split("/")
             value = file.get_tensor(label)
@@ -58,5 +64,6 @@ def load(path: Path, model: Llama, optimizers: list[torch.optim.Optimizer], mix:
                 continue
             owner = next(o for o in optimizers if any(weights[name] is p for p in o.param_groups[0]["params"]))
             owner.state[weights[name]][kind] = value.float()
-    mix.positions.update({name: Position(**position) for name, position in about["positions"].items()})
-    return Progress(**about["progress"])
+    told = about(path)
+    mix.positions.update({name: Position(**position) for name, position in told["positions"].items()})
+    return Progress(**told["progress"])

@@ -1,7 +1,7 @@
 """Go on from a packed base: `python -m tools.pretrain.onward --base chatlab/models/embedded`.
 
-Puts its weights, how many tokens it has seen and how far it has read into the cache, as the stable checkpoint of a
-run. Nothing but the base has to travel to another machine: once the rate has grown again, training goes on from
+Puts its weights, how many tokens it has seen, how far it has read and its curve into the cache, as the stable
+checkpoint and the log of a run. Nothing but the base has to travel to another machine: once the rate has grown again, training goes on from
 cooled-down weights as well as from those before the cool-down (Wen et al. 2024, "Understanding Warmup-Stable-Decay
 Learning Rates"). What the optimizers remember stays behind; they forget it within twenty steps anyway.
 """
@@ -41,6 +41,8 @@ def go_on(base: Path, cache: Path, tokens: int | None = None) -> None:
         "progress": {"step": step, "tokens": seen, "warmed": step},
         "positions": card.get("positions", {}),
     }
+    with (cache / "log.jsonl").open("w", encoding="utf-8") as log:
+        log.writelines(json.dumps(row) + "\n" for row in card.get("curve", ()))
     save_file(weights, cache / "stable.safetensors", {"about": json.dumps(about)})
 
 
