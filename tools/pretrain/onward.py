@@ -1,9 +1,10 @@
 """Go on from a packed base: `python -m tools.pretrain.onward --base chatlab/models/embedded`.
 
 Puts its weights, how many tokens it has seen, how far it has read and its curve into the cache, as the stable
-checkpoint and the log of a run. Nothing but the base has to travel to another machine: once the rate has grown again, training goes on from
-cooled-down weights as well as from those before the cool-down (Wen et al. 2024, "Understanding Warmup-Stable-Decay
-Learning Rates"). What the optimizers remember stays behind; they forget it within twenty steps anyway.
+checkpoint and the log of a run. Nothing but the base has to travel to another machine: once the rate has grown
+again, training goes on from cooled-down weights as well as from those before the cool-down (Wen et al. 2024,
+"Understanding Warmup-Stable-Decay Learning Rates"). What the optimizers remember stays behind; they forget it within
+twenty steps anyway.
 """
 
 import argparse
