@@ -83,6 +83,7 @@ class Lab:
         base = ""
         try:
             base = self.machine.base.name
+            warnings += self.machine.base.template.check()
         except ChatlabError as error:
             warnings.append(f"{error} {error.hint}".strip())
         return Health(

@@ -12,7 +12,7 @@ from typing import Any
 
 from chatlab.adapters import check_name
 from chatlab.clock import now
-from chatlab.errors import InputError, NothingToLearn, RunBusy, TrainingError
+from chatlab.errors import InputError, NothingToLearn, RunBusy, TemplateRefused, TrainingError
 from chatlab.lab.demonstrations import Demonstrations
 from chatlab.lab.machine import Machine
 from chatlab.lab.publisher import Publisher
@@ -66,7 +66,7 @@ class Training:
         """Freeze the approved demonstrations and start a run on them; its id.
 
         The adapter is called `name`, or after the day and a number; it goes live when it is done, if `live`. Raises
-        NothingToLearn, RunBusy, NameRefused, and what opening the base raises.
+        NothingToLearn, RunBusy, NameRefused, TemplateRefused, and what opening the base raises.
         """
         began = now()
         wish = check_name(name) if name else ""
@@ -78,6 +78,7 @@ class Training:
                     "There are no approved demonstrations to learn from.",
                     "Keep an answer in the chat, write one, or load the starter pack.",
                 )
+            self._check_template()
             run = self._freeze(ids, wish, began, live, overrides)
             self._start(run)
         return run.name
@@ -90,6 +91,7 @@ class Training:
             if run.state == "finished":
                 raise TrainingError("That run is finished already.", "Its adapter is in the list.")
             self._check_same_base(run)
+            self._check_template()
             self._start(run.folder)
 
     def stop(self, keep: bool = False) -> None:
@@ -163,6 +165,13 @@ class Training:
         if run.request.base != self._machine.base.fingerprint:
             raise TrainingError(
                 "That run was begun on another base model.", "Choose that base again, or start a new run."
+            )
+
+    def _check_template(self) -> None:
+        """Nothing is trained through a template that would teach something else than what chat asks."""
+        if problems := self._machine.base.template.check():
+            raise TemplateRefused(
+                " ".join(problems[:3]), "Choose another model, or put another chat_template.jinja into its folder."
             )
 
     def _freeze(self, ids: list[int], name: str, created: str, live: bool, overrides: dict[str, Any]) -> Path:

@@ -18,6 +18,11 @@ HARD = (
     "def f(x):\n\treturn x  # code\n",
     "()",
     "... 1,000",
+    "All work and no play makes a dull boy. " * 60,
+)
+REWRITES = (
+    "The chat template rewrites what messages say, and its model expects them rewritten; Chatlab trains and asks with "
+    "the words as they are."
 )
 
 
@@ -40,6 +45,8 @@ def _conversations(answer: str) -> Iterator[list[Message]]:
 
 
 def _problems(template: Template, messages: Sequence[Message], can_be_said: bool) -> Iterator[str]:
+    if can_be_said and template.rewrites(messages[:-1]):
+        yield REWRITES
     sequences = template.encode(messages)
     turns = [k for k, m in enumerate(messages) if m.role == "assistant"]
     answers = [answer for one in sequences for answer in _answers(one)]
@@ -54,7 +61,7 @@ def _problems(template: Template, messages: Sequence[Message], can_be_said: bool
             yield "A control token that somebody typed would be learned as one."
         text = template.text(learned[:-1])
         if can_be_said and text.strip() != messages[turn].content.strip():
-            yield f"The tokenizer cannot say an answer back: {messages[turn].content!r} becomes {text!r}."
+            yield f"An answer would not be learned as it is: {messages[turn].content!r} becomes {text!r}."
 
 
 def _answers(one: Encoded) -> Iterator[tuple[int, tuple[int, ...], Encoded]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chatlab.errors import TemplateRefused
-from chatlab.records import Role
+from chatlab.records import Message, Role
 from chatlab.template.sandbox import Sandbox
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -24,6 +24,8 @@ KEPT = 512
 _OPEN, _CLOSE = "\U000f4c1b", "\U000f4c1d"
 _HOLE = re.compile(f'{_OPEN}([0-9]+)(\\\\?)"{_CLOSE}')
 _PAD = "\n \n"
+_THOUGHT_END = re.compile(r"</[a-z:]*think(?:ing)?>|\[/THINK\]")
+"""How a template that knows of thinking aloud names its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,18 @@ class Hole:
     trim: Trim = Trim()
     quoted: bool = False
     """Inside a JSON string, so the content is escaped as JSON."""
+    forgets: tuple[str, Trim] | None = None
+    """The end of thinking aloud, up to which the template leaves a content out, and how it trims the rest."""
 
     def fill(self, content: str) -> str:
+        """The content as the template writes it here."""
+        if self.forgets and self.forgets[0] in content:
+            end, trim = self.forgets
+            content = trim(content.rpartition(end)[2])
+        return self.whole(content)
+
+    def whole(self, content: str) -> str:
+        """The same with all of its thinking, as it is learned."""
         content = self.trim(content)
         return json.dumps(content, ensure_ascii=False)[1:-1] if self.quoted else content
 
@@ -64,6 +76,7 @@ class Skeletons:
         self._variables = dict(variables)
         self._kept: dict[tuple[tuple[Role, ...], bool], tuple[Part, ...]] = {}
         self._in_parts = False
+        self._thought_end = next(iter(_THOUGHT_END.findall(source)), "")
         self.opening: tuple[Role, ...] = ()
         """What a conversation cannot do without: a system message, for some templates."""
         self._in_parts, self.opening = self._needs()
@@ -81,11 +94,17 @@ class Skeletons:
     def _make(self, roles: tuple[Role, ...], asks: bool) -> tuple[Part, ...]:
         texts, marks = _split(self._render(roles, asks))
         lefts, rights = self._trims(roles, asks, texts)
+        forgets = self._forgets(roles, asks, texts) if self._thought_end else [None] * len(marks)
         parts: list[Part] = [texts[0]]
         for k, (index, quoted) in enumerate(marks):
             trim = Trim() if quoted else Trim(lefts[k], rights[k])
-            parts += [Hole(index, trim, quoted), texts[k + 1]]
+            parts += [Hole(index, trim, quoted, forgets[k]), texts[k + 1]]
         return tuple(p for p in parts if p != "")
+
+    def written(self, messages: Sequence[Message], asks: bool) -> str:
+        """What the template itself writes when it does see the contents. Only to compare with: it may be steered."""
+        said = [{"role": m.role, "content": self._content(m.content)} for m in messages]
+        return self._sandbox.render(messages=said, add_generation_prompt=asks, **self._variables)
 
     def _trims(
         self, roles: tuple[Role, ...], asks: bool, texts: Sequence[str]
@@ -99,6 +118,20 @@ class Skeletons:
         if len(padded := _split(self._render(roles, asks, after=_PAD))[0]) == len(texts):
             rights = [_stripped(padded[k].removesuffix(texts[k]), _PAD.rstrip("\n")) for k in range(1, count + 1)]
         return lefts, rights
+
+    def _forgets(self, roles: tuple[Role, ...], asks: bool, texts: Sequence[str]) -> list[tuple[str, Trim] | None]:
+        """Which holes leave out thinking aloud, as templates do with answers given earlier, seen by putting some in."""
+        end = self._thought_end
+        thought = f"{end.replace('/', '')}hm{end}{_PAD}"
+        try:
+            padded = _split(self._render(roles, asks, before=thought))[0]
+        except TemplateRefused:  # of such a content
+            padded = []
+        if len(padded) != len(texts):
+            return [None] * (len(texts) - 1)
+        kept = (padded[k].removeprefix(texts[k]) for k in range(len(texts) - 1))
+        whole, fewer = _PAD, _PAD.lstrip("\n")
+        return [(end, Trim(_stripped(rest, fewer))) if rest in ("", fewer, whole) else None for rest in kept]
 
     def _render(self, roles: Sequence[Role], asks: bool, before: str = "", after: str = "") -> str:
         marks = (f'{before}{_OPEN}{i}"{_CLOSE}{after}' for i in range(len(roles)))

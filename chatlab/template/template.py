@@ -70,6 +70,7 @@ class Template:
         skeletons = Skeletons(self.source, PINNED | _special(tokenizer), date)
         self._walk = Walk(skeletons, self._speller.first_control, system)
         self._eos: int | None = tokenizer.eos_token_id
+        self._problems: list[str] | None = None
         self.stop_ids = frozenset([*self._ends(), *stop_ids, *([] if self._eos is None else [self._eos])])
         """Where a reply stops: the ends that training teaches, and the model's own."""
 
@@ -127,9 +128,18 @@ class Template:
         """A reply as the content of a message: less the white space that the template puts around answers itself."""
         return reply.removeprefix(self.lead).removesuffix(self._walk.trail)
 
+    def rewrites(self, messages: Sequence[Message]) -> bool:
+        """Whether the template, given these messages to see, would not write their words as they are."""
+        return self._walk.rewrites(messages)
+
     def check(self) -> list[str]:
-        """What is wrong with this template on this tokenizer, in plain words; nothing, if it can be trusted."""
-        return list(dict.fromkeys(problems(self)))
+        """What is wrong with this template on this tokenizer, in plain words; nothing, if it can be trusted.
+
+        Tried once; after that the answer is at hand.
+        """
+        if self._problems is None:
+            self._problems = list(dict.fromkeys(problems(self)))
+        return self._problems
 
     def is_control(self, ids: Sequence[int]) -> bool:
         """Whether any of these ids steers the model."""

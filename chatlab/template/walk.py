@@ -76,11 +76,19 @@ class Walk:
         parts = self._skeletons.of([m.role for m in messages])
         content, tail = messages[-1].content, ""
         if (place := _place(parts, len(messages) - 1)) is not None:
-            content, tail = _fill(parts[place], content), _words(parts[place + 1 :])
+            content, tail = _whole(parts[place], content), _words(parts[place + 1 :])
         # Words that also ask for an answer are not the end of one, but the opening of the next.
         if self._find_end(tail) is None or self._asked.endswith(tail.strip()):
             tail = self._middle_end
         return self._ended(self.lead, content, tail)
+
+    def rewrites(self, messages: Sequence[Message]) -> bool:
+        """Whether the template would itself write these words otherwise than they are, up to the next answer."""
+        said = self._arranged(messages)
+        own = "".join(piece.text for piece in self.prompt(messages))
+        if self._asks:
+            return self._skeletons.written(said, True) != own
+        return not self._skeletons.written([*said, Message(role="assistant", content="x")], False).startswith(own)
 
     def _parted(self, said: Sequence[Said]) -> tuple[Piece, str]:
         """What stands before an answer, and the white space at its end that belongs to the answer."""
@@ -158,8 +166,8 @@ def _words(parts: Sequence[Part]) -> str:
     return parts[0] if parts and isinstance(parts[0], str) else ""
 
 
-def _fill(part: Part, content: str) -> str:
-    return part if isinstance(part, str) else part.fill(content)
+def _whole(part: Part, content: str) -> str:
+    return part if isinstance(part, str) else part.whole(content)
 
 
 def _folded(messages: Iterable[Message]) -> list[Message]:
