@@ -3,7 +3,9 @@
     ChatlabError
     ├── InputError            what was typed or asked for cannot be used as it is
     │   ├── NameRefused       a name that could leave its folder or confuse a file system
-    │   └── EmptyAnswer       a demonstration without an answer to learn
+    │   ├── EmptyAnswer       a demonstration without an answer to learn
+    │   └── FormatRefused     a file that is no data set, or none that can be read
+    │       └── RowRefused    one row of it that cannot become a record
     ├── StoreError            the store cannot keep or give something
     │   ├── StoreBusy         another process has it open
     │   ├── StoreCorrupt      the files cannot be read
@@ -21,7 +23,8 @@
     │   ├── RunBusy           a run is already under way
     │   └── TrainerDied       the trainer process ended before the run did
     ├── EngineError           the engine cannot answer
-    │   └── PromptTooLong     more tokens than the context has room for
+    │   ├── PromptTooLong     more tokens than the context has room for
+    │   └── EngineUnable      this engine does not compute such a model or adapter; another one does
     └── DiskFull              a write did not fit; nothing was half-written
 
 Anything raised outside this tree is a bug and keeps its traceback.
@@ -46,6 +49,14 @@ class NameRefused(InputError):
 
 class EmptyAnswer(InputError):
     """A demonstration without an answer to learn."""
+
+
+class FormatRefused(InputError):
+    """A file that is no data set, or none that can be read."""
+
+
+class RowRefused(FormatRefused):
+    """One row of a data set that cannot become a record; the others may."""
 
 
 class StoreError(ChatlabError):
@@ -118,6 +129,10 @@ class EngineError(ChatlabError):
 
 class PromptTooLong(EngineError):
     """The conversation has more tokens than the context has room for."""
+
+
+class EngineUnable(EngineError):
+    """This engine does not compute such a model or adapter as it was trained; another engine does."""
 
 
 class DiskFull(ChatlabError):

@@ -28,10 +28,15 @@ def base(base_folder: Path) -> Base:
     return Base.open(base_folder)
 
 
-@pytest.fixture(scope="module", params=["fake", "local"])
-def engine(request, base: Base) -> Iterator[Engine]:
+@pytest.fixture(scope="module", params=["fake", "local", "gguf"])
+def engine(request, base: Base, cache_folder: Path) -> Iterator[Engine]:
     if request.param == "fake":
         opened: Engine = FakeEngine(context=base.context, fingerprint=base.fingerprint)
+    elif request.param == "gguf":
+        pytest.importorskip("llama_cpp", reason="llama.cpp is not installed")
+        from chatlab.engines.gguf.engine import LlamaEngine
+
+        opened = LlamaEngine.open(base, cache_folder / "gguf", threads=1)
     else:
         from chatlab.engines.local import LocalEngine
 

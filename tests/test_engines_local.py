@@ -22,13 +22,14 @@ from hypothesis import strategies as st  # noqa: E402
 from chatlab.adapters import Adapters  # noqa: E402
 from chatlab.engines import build  # noqa: E402
 from chatlab.engines.base import Sampling, Voice  # noqa: E402
+from chatlab.engines.blocks import BLOCK  # noqa: E402
 from chatlab.engines.build import bytes_of, with_adapter  # noqa: E402
 from chatlab.engines.draw import Dice, candidates, penalised  # noqa: E402
 from chatlab.engines.folder import read_adapter  # noqa: E402
 from chatlab.engines.llama import agrees, plain  # noqa: E402
 from chatlab.engines.local import LocalEngine  # noqa: E402
 from chatlab.engines.network import open_network, twin  # noqa: E402
-from chatlab.engines.reading import BLOCK, AnyNetwork, LlamaNetwork  # noqa: E402
+from chatlab.engines.reading import AnyNetwork, LlamaNetwork  # noqa: E402
 from chatlab.engines.residents import Residents, own_bytes  # noqa: E402
 from chatlab.engines.speech import BROKEN, Speech  # noqa: E402
 from chatlab.errors import AdapterDamaged, EngineError  # noqa: E402

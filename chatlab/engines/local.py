@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chatlab.engines.base import Piece, Sampling, Voice
+from chatlab.engines.blocks import BLOCK
 from chatlab.engines.speech import Speech
 from chatlab.engines.threads import Threads, available_cores
 from chatlab.errors import EngineError, PromptTooLong
@@ -118,7 +119,6 @@ class LocalEngine:
     def _draw(self, prompt: Sequence[int], sampling: Sampling, resident: Resident) -> Generator[int, None, None]:
         """Token after token, without end."""
         from chatlab.engines.draw import Dice
-        from chatlab.engines.reading import BLOCK
 
         dice = Dice(sampling)
         reading = resident.network.begin(prompt, min(self.context, len(prompt) + sampling.max_tokens))

@@ -10,11 +10,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from chatlab.engines.blocks import BLOCK, shared
 from chatlab.engines.llama import Llama
-
-BLOCK = 64
-"""Prompt tokens read at a time. Closing a reply waits for no more than that; and as blocks begin at multiples, one is
-computed the same way, to the bit, whether what stands before it was read just now or remembered."""
 
 REMEMBERED = 2
 """Prompts that a voice keeps: two conversations, or a conversation and a comparison."""
@@ -83,7 +80,7 @@ class LlamaNetwork:
     def begin(self, prompt: Sequence[int], tokens: int) -> Reading:
         room = self._llama.room(tokens)
         known, kept = max(
-            ((_shared(prompt, ids), kept) for ids, kept in list(self._remembered)),
+            ((shared(prompt, ids), kept) for ids, kept in list(self._remembered)),
             key=lambda found: found[0],
             default=(0, room),
         )
@@ -112,12 +109,3 @@ class _LlamaReading:
         if self.position == len(self._prompt):
             self._network.remember(self._prompt, self._room)
         return scores
-
-
-def _shared(prompt: Sequence[int], ids: Sequence[int]) -> int:
-    """Tokens of whole blocks with which both begin. At least one token of the prompt is left to be read."""
-    most = min(len(prompt) - 1, len(ids)) // BLOCK
-    same = 0
-    while same < most and list(prompt[same * BLOCK : (same + 1) * BLOCK]) == ids[same * BLOCK : (same + 1) * BLOCK]:
-        same += 1
-    return same * BLOCK

@@ -30,7 +30,7 @@ class Base:
         self.weights = layout.weights
         self.parameters = parameters(tensors, tied=bool(config.get("tie_word_embeddings", True)))
         self._cache = cache
-        self._rows = int(config.get("vocab_size") or 0)
+        self.rows = int(config.get("vocab_size") or 0)
 
     @classmethod
     def open(cls, folder: Path, cache: Path | None = None) -> Base:
@@ -70,9 +70,9 @@ class Base:
         except Exception as error:  # the tokenizers library raises bare Exception for a damaged file
             raise BaseRefused(f"The tokenizer of {self.name} cannot be read: {error}", "Fetch it again.") from error
         largest = max(tokenizer.get_vocab().values(), default=-1)
-        if largest >= self._rows:
+        if largest >= self.rows:
             raise BaseRefused(
-                f"The tokenizer of {self.name} has a token {largest}, but the model only {self._rows} tokens.",
+                f"The tokenizer of {self.name} has a token {largest}, but the model only {self.rows} tokens.",
                 MIXED,
             )
         return tokenizer

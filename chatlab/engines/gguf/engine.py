@@ -1,0 +1,150 @@
+"""llama.cpp: the fast engine, for bases and adapters that it computes as transformers does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from torch import Tensor
+
+from chatlab.engines.base import Piece, Sampling, Voice
+from chatlab.engines.blocks import BLOCK
+from chatlab.engines.draw import Dice
+from chatlab.engines.gguf.family import heads
+from chatlab.engines.gguf.files import Precision, kept, write_base
+from chatlab.engines.gguf.places import Place, Places
+from chatlab.engines.gguf.runtime import Runtime
+from chatlab.engines.gguf.wardrobe import Wardrobe, Worn
+from chatlab.engines.speech import Speech
+from chatlab.engines.threads import available_cores
+from chatlab.errors import EngineError, PromptTooLong
+from chatlab.models.base import Base
+from chatlab.records import StopReason
+
+LONGEST = 8192
+"""Tokens of prompt and reply, at most, whatever the model was built for: every place in the context takes memory."""
+MEMORY = 1 << 29
+"""Bytes for keys and values; there are as many places as fit, from two to eight."""
+
+
+class LlamaEngine:
+    """One context, a place in it for each reply, and adapters put on and off between tokens.
+
+    What was read belongs to one adapter at one strength, and is never used for another.
+    """
+
+    def __init__(self, base: Base, runtime: Runtime, places: int, threads: int, cache: Path) -> None:
+        self._base = base
+        self._runtime: Runtime | None = runtime
+        self._places = Places(places)
+        self._wardrobe = Wardrobe(base, runtime, cache)
+        self._cores = threads
+        self._eased = False
+        self._lock = threading.RLock()
+        self._length = min(runtime.length, base.context)
+
+    @classmethod
+    def open(cls, base: Base, cache: Path, threads: int | None = None, precision: Precision = "f16") -> LlamaEngine:
+        """Writes the base as GGUF into `cache` the first time. Raises EngineError where llama.cpp cannot take it."""
+        length = min(base.context, LONGEST)
+        places = max(2, min(8, MEMORY // (length * _cell(base))))
+        cores = threads or available_cores()
+        file = kept(cache / f"{base.fingerprint[:32]}-{precision}.gguf", lambda to: write_base(base, to, precision))
+        return cls(base, Runtime(file, length, places, cores, BLOCK), places, cores, cache)
+
+    @property
+    def name(self) -> str:
+        return "llama.cpp"
+
+    @property
+    def context(self) -> int:
+        return self._length
+
+    def stream(
+        self, prompt: Sequence[int], sampling: Sampling, voice: Voice, stop_ids: frozenset[int]
+    ) -> Iterator[Piece]:
+        """The voice is settled by this call, the rest is done as the iterator is asked."""
+        if not prompt:
+            raise EngineError("There is nothing to go on from.", "Write a message first.")
+        if len(prompt) >= self.context:
+            raise PromptTooLong(
+                f"The conversation has {len(prompt)} tokens; {self.context} fit.",
+                "Start a new conversation, or shorten this one.",
+            )
+        with self._lock:
+            self._open_runtime()
+            worn = self._wardrobe.find(voice)
+        return self._reply(list(prompt), sampling, worn, stop_ids)
+
+    def prepare(self, voice: Voice) -> None:
+        with self._lock:
+            self._open_runtime()
+            self._wardrobe.find(voice)
+
+    def forget(self, folder: Path) -> None:
+        with self._lock:
+            self._wardrobe.forget(folder)
+
+    def ease(self, on: bool) -> None:
+        self._eased = on
+
+    def close(self) -> None:
+        """Lets the weights go. Replies under way end with EngineError at their next token."""
+        with self._lock:
+            if self._runtime is not None:
+                self._runtime.close()
+                self._runtime = None
+
+    def _reply(self, prompt: list[int], sampling: Sampling, worn: Worn, stop_ids: frozenset[int]) -> Iterator[Piece]:
+        speech, tokens = Speech(self._text), 0
+        stop: StopReason = "length"
+        room = min(sampling.max_tokens, self.context - len(prompt))
+        with closing(self._draw(prompt, sampling, worn)) as drawn:
+            for token in drawn:
+                if token in stop_ids:
+                    stop = "end"
+                    break
+                tokens += token is not None
+                yield Piece(text="" if token is None else speech.add(token), tokens=tokens, sha256=worn.sha256)
+                if tokens >= room:
+                    break
+        yield Piece(text="", tokens=tokens, sha256=worn.sha256, stop=stop)
+
+    def _draw(self, prompt: list[int], sampling: Sampling, worn: Worn) -> Generator[int | None, None, None]:
+        """Token after token, without end; None for each block of the prompt, so that a reply can be closed there."""
+        dice = Dice(sampling)
+        with self._places.taken(worn, prompt) as (place, position):
+            while position < len(prompt):
+                block = prompt[position : position + BLOCK]
+                scores = self._read(block, place, position, worn)
+                position += len(block)
+                if len(block) == BLOCK:
+                    place.ids = prompt[:position]
+                yield None
+            while True:
+                yield (token := dice.draw(scores))
+                scores = self._read([token], place, position, worn)
+                position += 1
+
+    def _read(self, ids: list[int], place: Place, position: int, worn: Worn) -> Tensor:
+        with self._lock:
+            runtime = self._open_runtime()
+            runtime.threads(1 if self._eased else self._cores)
+            return runtime.read(ids, place.sequence, position, self._wardrobe.wear(worn))
+
+    def _open_runtime(self) -> Runtime:
+        if self._runtime is None:
+            raise EngineError("The engine is closed.", "Start Chatlab again.")
+        return self._runtime
+
+    def _text(self, ids: list[int]) -> str:
+        """By the base's own tokenizer: llama.cpp's cuts long tokens off."""
+        return str(self._base.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def _cell(base: Base) -> int:
+    """Bytes that keys and values of one token take, 16 bits a number."""
+    _, few, width = heads(base.config)
+    return 2 * 2 * few * width * int(base.config["num_hidden_layers"])

@@ -1,0 +1,161 @@
+"""Bases and adapters written as GGUF: for llama.cpp here, and for whoever takes such files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from gguf import GGMLQuantizationType as Kind
+from gguf import GGUFWriter, LlamaFileType, quantize
+from safetensors.torch import load
+from torch import Tensor
+
+from chatlab.engines.folder import AdapterFiles
+from chatlab.engines.gguf import vocabulary
+from chatlab.engines.gguf.family import ELSEWHERE, describe, family
+from chatlab.engines.gguf.tensors import arranged, converted, name_of, numbers
+from chatlab.errors import AdapterDamaged, EngineUnable
+from chatlab.models.base import Base
+from chatlab.papers import AGAIN
+
+Precision = Literal["f32", "f16", "bf16", "q8_0"]
+
+KINDS: dict[Precision, tuple[Kind, LlamaFileType]] = {
+    "f32": (Kind.F32, LlamaFileType.ALL_F32),
+    "f16": (Kind.F16, LlamaFileType.MOSTLY_F16),
+    "bf16": (Kind.BF16, LlamaFileType.MOSTLY_BF16),
+    "q8_0": (Kind.Q8_0, LlamaFileType.MOSTLY_Q8_0),
+}
+BLOCK = 32
+"""Numbers that q8_0 stores with one scale; a row that does not divide by it is stored as f16."""
+_PREFIX = "base_model.model."
+_REFUSED = ("use_dora", "lora_bias", "modules_to_save", "fan_in_fan_out")
+
+
+def write_base(base: Base, to: Path, precision: Precision = "f16") -> None:
+    """The base as one GGUF file, matrices in `precision`, norms and biases in f32.
+
+    Raises EngineUnable for a model that llama.cpp would compute differently.
+    """
+    kind, file_type = KINDS[precision]
+    of = family(base.config)
+
+    def fill(path: Path) -> None:
+        writer = GGUFWriter(path, of.name, use_temp_file=True)
+        writer.add_name(base.name)
+        writer.add_file_type(file_type)
+        describe(writer, base.config, base.context)
+        vocabulary.describe(writer, base)
+        for name, tensor in converted(base, of):
+            stored = kind if tensor.ndim > 1 else Kind.F32
+            _add(writer, name, tensor, Kind.F16 if stored == Kind.Q8_0 and tensor.shape[-1] % BLOCK else stored)
+        _finish(writer)
+
+    _publish(to, fill)
+
+
+def write_adapter(base: Base, files: AdapterFiles, to: Path) -> None:
+    """An adapter as a GGUF LoRA in f32, for a base written by `write_base`.
+
+    Every matrix keeps its own rank. What peft scales by, alpha or its square-root kind, by module where the adapter
+    says so, is folded into B. Raises EngineUnable for what llama.cpp has no place for: DoRA, biases, whole modules.
+    """
+    of = family(base.config)
+    config = files.config
+    if odd := [name for name in _REFUSED if config.get(name)]:
+        raise EngineUnable(f"llama.cpp takes no adapter with {', '.join(odd)}.", ELSEWHERE)
+    names = of.names(int(base.config["num_hidden_layers"]))
+    alpha = float(config.get("lora_alpha", 8))
+
+    def fill(path: Path) -> None:
+        writer = GGUFWriter(path, of.name)
+        writer.add_type("adapter")
+        writer.add_string("adapter.type", "lora")
+        writer.add_float32("adapter.lora.alpha", alpha)
+        for module, (a, b) in _pairs(load(files.weights)).items():
+            b = arranged(of, base.config, module, b.float()) * (_scaling(config, module) * len(a) / alpha)
+            name = name_of(names, f"{module}.weight")
+            _add(writer, f"{name}.lora_a", a, Kind.F32)
+            _add(writer, f"{name}.lora_b", b, Kind.F32)
+        _finish(writer)
+
+    _publish(to, fill)
+
+
+def kept(to: Path, write: Callable[[Path], None]) -> Path:
+    """`to`, written by `write` unless a whole one is there; its hash lies beside it, so that a damaged one is seen."""
+    papers = to.with_suffix(".sha256")
+    if to.is_file() and papers.is_file() and papers.read_text() == _digest(to):
+        return to
+    write(to)
+    papers.write_text(_digest(to))
+    return to
+
+
+def _pairs(tensors: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """A (r, in) and B (out, r) by module."""
+    pairs: dict[str, tuple[Tensor, Tensor]] = {}
+    for name in tensors:
+        module, _, part = name.removeprefix(_PREFIX).rpartition(".lora_")
+        if part not in ("A.weight", "B.weight") or module.endswith(("embed_tokens", "lm_head")):
+            raise EngineUnable(f"llama.cpp has no place for {name} of this adapter.", ELSEWHERE)
+        if part == "A.weight":
+            b = tensors.get(f"{_PREFIX}{module}.lora_B.weight")
+            if b is None or tensors[name].size(0) != b.size(1):
+                raise AdapterDamaged(f"{name} of this adapter has no partner.", AGAIN)
+            pairs[module] = (tensors[name], b)
+    if not pairs or any(not bool(t.isfinite().all()) for t in tensors.values()):
+        raise AdapterDamaged("The adapter holds no numbers that can be used.", AGAIN)
+    return pairs
+
+
+def _scaling(config: dict[str, object], module: str) -> float:
+    """As peft computes it: alpha / r, or alpha / sqrt(r) for rsLoRA (Kalajdzievski 2023)."""
+    rank = float(_by_module(config, "rank_pattern", module, config["r"]))
+    alpha = float(_by_module(config, "alpha_pattern", module, config.get("lora_alpha", 8)))
+    return alpha / (rank**0.5 if config.get("use_rslora") else rank)
+
+
+def _by_module(config: dict[str, object], pattern: str, module: str, usual: object) -> float:
+    """The value of the pattern that names the module or its end; peft takes the first that fits."""
+    found = config.get(pattern)
+    for name, value in found.items() if isinstance(found, dict) else ():
+        if module == name or module.endswith(f".{name}"):
+            return float(value)
+    return float(usual)  # type: ignore[arg-type]
+
+
+def _add(writer: GGUFWriter, name: str, tensor: Tensor, kind: Kind) -> None:
+    array = numbers(tensor)
+    if kind == Kind.F32:
+        writer.add_tensor(name, array)
+    elif kind == Kind.F16:
+        writer.add_tensor(name, array.astype("float16"))
+    else:
+        writer.add_tensor(name, quantize(array, kind), raw_dtype=kind)
+
+
+def _finish(writer: GGUFWriter) -> None:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _publish(to: Path, fill: Callable[[Path], None]) -> None:
+    """Whole or not at all."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    half = to.with_name(f".{to.name}.{os.getpid()}.half")
+    try:
+        fill(half)
+        half.replace(to)
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
