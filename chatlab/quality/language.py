@@ -1,0 +1,51 @@
+"""Answers in another language than the rest, by py3langid."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from chatlab.quality.findings import Case, Finding, about_one, quoted
+
+if TYPE_CHECKING:
+    from py3langid.langid import LanguageIdentifier
+
+LETTERS = 40
+"""Of an answer that is long enough to tell."""
+SURE = 0.999
+MOST = 0.6
+"""Share of the answers whose language is the set's."""
+ENOUGH = 5
+"""Answers that it takes to speak of most."""
+
+_ASKED_FOR = re.compile(r"(?i:translat)|\bin (?:[A-Z]\w+(?:ish|ese|ian|an)|French|Dutch|Greek|Hindi|Thai)\b")
+
+
+class Languages:
+    """Knows ninety-seven of them, once it is asked; reading its table takes most of a second."""
+
+    @cached_property
+    def _identifier(self) -> LanguageIdentifier:
+        from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+        return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+    def strangers(self, cases: Sequence[Case]) -> Iterator[Finding]:
+        """None where the set has no main language."""
+        if len(cases) < ENOUGH:
+            return
+        guesses = [self._identifier.classify(case.answer) for case in cases]
+        main, number = Counter(language for language, _ in guesses).most_common(1)[0]
+        if number < MOST * len(cases):
+            return
+        for case, (language, chance) in zip(cases, guesses, strict=True):
+            if language != main and chance >= SURE and _is_long(case.answer) and not _ASKED_FOR.search(case.asked):
+                why = f"The answer is in another language ({language}) than most ({main}): {quoted(case.answer)}"
+                yield about_one("language", case, why)
+
+
+def _is_long(answer: str) -> bool:
+    return sum(map(str.isalpha, answer)) >= LETTERS
