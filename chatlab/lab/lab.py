@@ -16,8 +16,10 @@ from chatlab.errors import ChatlabError
 from chatlab.lab.chat import Chat
 from chatlab.lab.compare import Compare
 from chatlab.lab.demonstrations import Demonstrations
+from chatlab.lab.difficulty import Difficulties
 from chatlab.lab.machine import Machine, OpenEngine
 from chatlab.lab.publisher import Publisher
+from chatlab.lab.quality import Quality
 from chatlab.lab.training import Training
 from chatlab.lab.voices import Voices
 from chatlab.models.base import Base
@@ -45,7 +47,7 @@ class Health:
 
 
 class Lab:
-    """The use cases, by what they are about: `chat`, `demonstrations`, `training`, `voices`, `compare`."""
+    """The use cases, by what they are about: `chat`, `demonstrations`, `quality`, `training`, `voices`, `compare`."""
 
     def __init__(self, settings: Settings, open_engine: OpenEngine | None = None) -> None:
         """Opens the store (StoreBusy, StoreCorrupt); the base, the engine and the trainer wait until they are needed.
@@ -60,6 +62,8 @@ class Lab:
         self.voices = Voices(self.store, self._adapters, self.machine)
         self.chat = Chat(self.store, self.machine, self.voices)
         self.demonstrations = Demonstrations(self.store, self.chat, self.machine)
+        difficulties = Difficulties(self.store, self.machine, settings.base, settings.cache)
+        self.quality = Quality(self.store, self.machine, difficulties)
         self.training = Training(
             settings.runs,
             settings.cache,
@@ -97,6 +101,7 @@ class Lab:
     def close(self) -> None:
         """End the trainer (its run can be resumed), the engine and the store. Nothing that was said is lost."""
         self.training.close()
+        self.quality.difficulties.cancel()
         self.machine.close()
         self.store.close()
 

@@ -1,0 +1,134 @@
+"""The app's side of measuring difficulties: one process at a time, followed, and ended at a word. No torch here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO
+
+from chatlab.records import Message
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a measurement has come."""
+
+    total: int = 0
+    done: int = 0
+    running: bool = False
+    seconds: float = 0.0
+    message: str = ""
+    """Why it ended before it was done, if it did."""
+
+    @property
+    def share(self) -> float:
+        return self.done / self.total if self.total else 0.0
+
+    @property
+    def left(self) -> float | None:
+        """Seconds, once they can be told."""
+        return self.seconds * (self.total - self.done) / self.done if self.running and self.done else None
+
+
+class Scoring:
+    """Starts a scorer and listens to it. Safe to call from threads."""
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._progress = Progress()
+        self._began = 0.0
+
+    def start(self, ledger: Path, tasks: Sequence[tuple[str, Sequence[Message]]]) -> None:
+        """Measure `tasks`, content hash and messages each; nothing happens while a measurement is under way."""
+        with self._lock:
+            if self._progress.running or not tasks:
+                return
+            command = [sys.executable, "-m", "chatlab.evaluation.scorer", str(self._base), str(ledger)]
+            path = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH", "")) if p)
+            environment = os.environ | {
+                "OMP_WAIT_POLICY": "PASSIVE",
+                "TOKENIZERS_PARALLELISM": "false",
+                "PYTHONPATH": path,
+            }
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
+                creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0),
+            )  # fmt: skip
+            self._process, self._began = process, time.monotonic()
+            self._progress = Progress(total=len(tasks), running=True)
+        threading.Thread(target=self._follow, args=(process, list(tasks)), name="scoring", daemon=True).start()
+
+    def progress(self) -> Progress:
+        with self._lock:
+            return self._progress
+
+    def cancel(self) -> None:
+        """End the measurement under way; what it has measured stays."""
+        with self._lock:
+            process, self._process = self._process, None
+            self._progress = replace(self._progress, running=False)
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def wait(self, timeout: float = 600.0) -> Progress:
+        """Until nothing is under way."""
+        end = time.monotonic() + timeout
+        while self.progress().running and time.monotonic() < end:
+            time.sleep(0.05)
+        return self.progress()
+
+    def _follow(self, process: subprocess.Popen[bytes], tasks: Iterable[tuple[str, Sequence[Message]]]) -> None:
+        assert process.stdin and process.stdout and process.stderr
+        errors: list[bytes] = []
+        reader = threading.Thread(target=lambda: errors.append(_tail(process.stderr)), daemon=True)
+        reader.start()
+        try:
+            with process.stdin:
+                for key, messages in tasks:
+                    said = [{"role": m.role, "content": m.content} for m in messages]
+                    process.stdin.write(json.dumps({"key": key, "messages": said}).encode() + b"\n")
+        except OSError:
+            pass  # it has ended already, and below it is told why
+        for line in process.stdout:
+            self._hear(process, json.loads(line))
+        code = process.wait()
+        reader.join(1.0)
+        with self._lock:
+            if process is self._process:
+                self._process = None
+                self._progress = replace(
+                    self._progress, running=False, message=self._progress.message or _why(code, errors)
+                )
+
+    def _hear(self, process: subprocess.Popen[bytes], said: dict[str, object]) -> None:
+        with self._lock:
+            if process is not self._process:
+                return
+            if "error" in said:
+                self._progress = replace(self._progress, message=f"{said['error']} {said['hint']}".strip())
+            else:
+                seconds = time.monotonic() - self._began
+                self._progress = replace(self._progress, done=int(str(said["done"])), seconds=seconds)
+
+
+def _tail(stream: IO[bytes] | None) -> bytes:
+    return stream.read()[-2000:] if stream else b""
+
+
+def _why(code: int, errors: Sequence[bytes]) -> str:
+    if code == 0:
+        return ""
+    last = b"".join(errors).decode(errors="replace").strip().splitlines()[-1:]
+    return f"The measurement ended early: {last[0] if last else f'code {code}'}"
