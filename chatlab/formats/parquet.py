@@ -1,0 +1,114 @@
+"""Parquet, through pyarrow: what the field's data sets come in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from chatlab.errors import FormatRefused
+from chatlab.formats.own import OWN
+from chatlab.formats.row import Row
+from chatlab.settings import PACKAGE
+
+_CUT = "The file cannot be read on from here: it is damaged, or its rows are too long."
+
+
+@dataclass(frozen=True, slots=True)
+class _Papers:
+    """What a file says of itself."""
+
+    columns: tuple[str, ...]
+    rows: int
+
+
+def parquet_columns(path: Path) -> tuple[str, ...]:
+    """Raises FormatRefused for what is damaged or too large."""
+    with _unpacking(path, ()) as (papers, _):
+        return papers.columns
+
+
+def parquet_rows(path: Path, columns: Iterable[str]) -> Iterator[tuple[Row, float]]:
+    """Each with the share of the file that is read by then. Only these columns are unpacked.
+
+    Raises FormatRefused before the first row for what is damaged or too large.
+    """
+    with _unpacking(path, columns) as (papers, lines):
+        number = 0
+        for line in lines:
+            if not line.endswith(b"\n"):  # the process was ended in the middle of it
+                break
+            number += 1
+            row = _row(number, orjson.loads(line))
+            yield row, number / max(1, papers.rows)
+            if row.problem == _CUT:
+                return
+        if number < papers.rows:
+            yield Row(number + 1, {}, _CUT), 1.0
+
+
+def _row(number: int, value: Any) -> Row:
+    if isinstance(value, str):
+        return Row(number, {}, value)
+    return Row(number, {}, _CUT) if value.keys() == {"refused"} else Row(number, value)
+
+
+@contextmanager
+def _unpacking(path: Path, columns: Iterable[str]) -> Iterator[tuple[_Papers, IO[bytes]]]:
+    """What the file is, and the lines of its rows. The process that reads them ends with this block."""
+    command = [sys.executable, "-m", "chatlab.formats.unpack", os.fspath(path)]
+    environment = os.environ | {"PYTHONPATH": os.fspath(PACKAGE.parent)}
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, env=environment, **pipes) as process:
+        assert process.stdin and process.stdout
+        try:
+            process.stdin.write(orjson.dumps(list(columns)))
+            process.stdin.close()
+            yield _papers(path, process.stdout.readline()), process.stdout
+        finally:
+            process.kill()
+
+
+def _papers(path: Path, line: bytes) -> _Papers:
+    said = orjson.loads(line) if line.endswith(b"\n") else {"refused": "It is damaged."}
+    if said["refused"]:
+        raise FormatRefused(f"{path.name} cannot be read as Parquet. {said['refused']}", "Save it again, or in parts.")
+    return _Papers(tuple(said["columns"]), said["rows"])
+
+
+class ParquetFile:
+    """A Parquet file that is being written, a thousand rows at a time."""
+
+    def __init__(self, path: Path, first: dict[str, Any]) -> None:
+        """Its columns are those of the `first` row."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        turns = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+        kinds = {"tags": pa.list_(pa.string()), OWN: pa.string()}
+        self._schema = pa.schema([(name, kinds.get(name, turns)) for name in first])
+        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+        self._waiting: list[dict[str, Any]] = []
+
+    def write(self, row: dict[str, Any]) -> None:
+        self._waiting.append(row)
+        if len(self._waiting) >= 1000:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        if self._waiting:
+            self._writer.write_table(pa.Table.from_pylist(self._waiting, self._schema))
+            self._waiting = []

@@ -1,0 +1,43 @@
+"""A row as its file holds it, before anybody asks what it means; and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from chatlab.records import Demonstration, Preference
+
+MEBIBYTE = 1 << 20
+LONGEST = 8 * MEBIBYTE
+"""Bytes of one row. A conversation of a million words is shorter."""
+
+Record = Demonstration | Preference
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Named values, or why there are none."""
+
+    line: int
+    """Where it begins: the line of a text file, from 1; the row of a list or of Parquet, from 1."""
+    values: dict[str, Any]
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A record that a row holds."""
+
+    line: int
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A row that cannot become a record, and why, worded for people."""
+
+    line: int
+    reason: str
+
+
+Outcome = Kept | Refused

@@ -1,0 +1,98 @@
+"""Lists of turns, in the spellings that the field has for them, to messages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from chatlab.errors import RowRefused
+from chatlab.records import Message, Role
+
+ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "prompter": "user",
+    "customer": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bard": "assistant",
+    "bing": "assistant",
+    "bot": "assistant",
+    "ai": "assistant",
+    "model": "assistant",
+    "tool": "tool",
+    "function": "tool",
+    "observation": "tool",
+    "function_response": "tool",
+}
+WHO = ("role", "from", "speaker")
+SAID = ("content", "value", "text")
+_CALLS = ("tool_calls", "function_call")
+_TURN = re.compile(r"\n\n(Human|Assistant): ?")
+
+
+def is_turns(value: Any) -> bool:
+    """Whether a value looks like a conversation."""
+    turns = value if isinstance(value, list) else []
+    return bool(turns) and all(isinstance(turn, dict) and _named(turn, WHO) for turn in turns)
+
+
+def spelling(turns: Sequence[dict[str, Any]]) -> str:
+    """`OpenAI messages` or `ShareGPT`."""
+    return "ShareGPT" if "from" in turns[0] else "OpenAI messages"
+
+
+def messages_of(value: Any, what: str) -> list[Message]:
+    """Raises RowRefused for anything that a list of messages cannot hold."""
+    if not isinstance(value, list):
+        raise RowRefused(f"{what!r} is not a list of turns.")
+    return [_message(number, turn) for number, turn in enumerate(value, 1)]
+
+
+def _message(number: int, turn: Any) -> Message:
+    if not isinstance(turn, dict):
+        raise RowRefused(f"Turn {number} is not an object with a role and a content.")
+    who, said = _named(turn, WHO), _named(turn, SAID)
+    if not who or not said:
+        raise RowRefused(f"Turn {number} has no {'role' if not who else 'content'}.")
+    role = ROLES.get(turn[who].strip().casefold()) if isinstance(turn[who], str) else None
+    if any(turn.get(call) for call in _CALLS) or turn[who] in ("function_call", "tool_call"):
+        raise RowRefused(f"Turn {number} calls a tool, which a demonstration cannot hold yet.")
+    if role is None:
+        raise RowRefused(f"Turn {number} is said by {turn[who]!r}; known are user, assistant, system and tool.")
+    if role == "assistant" and turn.get("weight") == 0:
+        raise RowRefused(f"Turn {number} is marked not to be learned (weight 0), but every answer would be.")
+    return Message(role=role, content=_content(number, turn[said]))
+
+
+def _content(number: int, content: Any) -> str:
+    """A text, or a list of parts that are all text."""
+    if isinstance(content, str):
+        return content
+    if content is None:
+        raise RowRefused(f"Turn {number} has no text.")
+    parts = content if isinstance(content, list) else [None]
+    texts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in parts]
+    if not all(isinstance(text, str) for text in texts):
+        raise RowRefused(f"Turn {number} holds something other than text.")
+    return "".join(map(str, texts))
+
+
+def _named(turn: dict[str, Any], names: tuple[str, ...]) -> str:
+    return next((name for name in names if name in turn), "")
+
+
+def is_transcript(value: Any) -> bool:
+    """Whether a text is a conversation with `Human:` and `Assistant:` before each turn, as HH's are."""
+    return isinstance(value, str) and value.startswith("\n\nHuman:") and "\n\nAssistant:" in value
+
+
+def transcript(text: str) -> list[Message]:
+    """The turns of such a text."""
+    _, *parts = _TURN.split(text)
+    said = zip(parts[0::2], parts[1::2], strict=True)
+    return [Message(role="user" if who == "Human" else "assistant", content=content) for who, content in said]

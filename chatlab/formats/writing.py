@@ -1,0 +1,149 @@
+"""Records to a file that others read: whole under its name, or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import errno
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO
+
+import orjson
+
+from chatlab.errors import ChatlabError, DiskFull, FormatRefused, RowRefused
+from chatlab.formats.cells import tamed
+from chatlab.formats.kinds import Format
+from chatlab.formats.parquet import ParquetFile
+from chatlab.formats.row import Record
+
+Values = dict[str, Any]
+Put = Callable[[Values], None]
+"""Writes one row."""
+
+
+@dataclass(slots=True)
+class Written:
+    """What became of the records."""
+
+    path: Path
+    records: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Reason -> how many records the format could not hold for it."""
+
+
+def write(path: Path, records: Iterable[Record], format: Format, own: bool = True) -> Written:
+    """All records that the format can hold. Raises DiskFull or FormatRefused, and then `path` is as it was.
+
+    With `own`, Chatlab's own fields stand beside the words, under a name that others pass over.
+    """
+    draft = path.with_name(f".{path.name}.tmp")
+    try:
+        with _told(path):
+            written = _write(draft, Written(path), records, format, own)
+            _synced(draft)
+            draft.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+    return written
+
+
+def _write(draft: Path, written: Written, records: Iterable[Record], format: Format, own: bool) -> Written:
+    with _PACKED[format.packed](draft, format) as put:
+        for record in records:
+            try:
+                rows = format.rows(record, own)
+            except RowRefused as error:
+                written.left_out[str(error)] += 1
+                continue
+            for row in rows:
+                put(row)
+            written.records += 1
+    return written
+
+
+@contextlib.contextmanager
+def _lines(path: Path, format: Format) -> Iterator[Put]:
+    with path.open("wb") as file:
+        yield lambda row: _put(file, orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+
+
+@contextlib.contextmanager
+def _list(path: Path, format: Format) -> Iterator[Put]:
+    with path.open("wb") as file:
+        before = [b"[\n"]
+
+        def put(row: Values) -> None:
+            _put(file, before[0] + orjson.dumps(row))
+            before[0] = b",\n"
+
+        yield put
+        _put(file, b"\n]\n" if before[0] == b",\n" else b"[]\n")
+
+
+@contextlib.contextmanager
+def _table(path: Path, format: Format) -> Iterator[Put]:
+    """UTF-8 with a byte order mark, without which Excel reads another encoding."""
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        yield _rows_into(file, "\t" if format.name == "tsv" else ",")
+
+
+def _rows_into(file: TextIO, delimiter: str) -> Put:
+    writer = csv.writer(file, delimiter=delimiter, lineterminator="\r\n")
+    begun = False
+
+    def put(row: Values) -> None:
+        nonlocal begun
+        if not begun:
+            writer.writerow(row)
+            begun = True
+        writer.writerow(map(tamed, row.values()))
+
+    return put
+
+
+@contextlib.contextmanager
+def _parquet(path: Path, format: Format) -> Iterator[Put]:
+    """The columns are those of the first row."""
+    files: list[ParquetFile] = []
+
+    def put(row: Values) -> None:
+        if not files:
+            files.append(ParquetFile(path, row))
+        files[0].write(row)
+
+    try:
+        yield put
+        if not files:
+            files.append(ParquetFile(path, {"messages": []}))
+    finally:
+        for file in files:
+            file.close()
+
+
+_PACKED = {"lines": _lines, "list": _list, "table": _table, "parquet": _parquet}
+
+
+def _put(file: BinaryIO, data: bytes) -> None:
+    file.write(data)
+
+
+def _synced(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except ChatlabError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise DiskFull(f"There is no room for {path.name}.", "Free some space and try again.") from error
+        raise FormatRefused(f"{path.name} cannot be written: {error.strerror}.", "Choose another folder.") from error

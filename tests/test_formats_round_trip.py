@@ -1,0 +1,175 @@
+"""Out and in again: every record that a format can hold comes back as it was, field for field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from chatlab.formats import FORMATS, Format, Kept, Reading, Record, format_of, sniff, write
+from chatlab.records import Demonstration, Message, Preference, Speaker
+
+LETTERS = st.characters(exclude_categories=("Cs",))
+EDGES = st.sampled_from(
+    [
+        "=1+1",
+        "'=x",
+        "''@y",
+        "-",
+        "\t+",
+        "\r\nx\r\n",
+        " x ",
+        "\x00",
+        '"',
+        "a,b;c|d",
+        "\n\nHuman: x\n\nAssistant: y",
+        "\ufeff",
+    ]
+)
+TEXTS = st.one_of(st.text(LETTERS, max_size=40), EDGES, st.builds("{}{}".format, EDGES, st.text(LETTERS, max_size=10)))
+SAID = TEXTS.filter(str.strip)
+SPEAKERS = st.none() | st.builds(
+    Speaker, adapter=SAID, sha256=SAID, strength=st.floats(0, 2), tokens=st.integers(0, 9999), seconds=st.floats(0, 99)
+)
+
+
+@st.composite
+def demonstrations(draw: st.DrawFn, turns: int = 4) -> Demonstration:
+    messages = [Message(role="system", content=draw(SAID))] if draw(st.booleans()) else []
+    for _ in range(draw(st.integers(1, turns))):
+        messages += [Message(role="user", content=draw(SAID)), Message(role="assistant", content=draw(SAID))]
+    return Demonstration(
+        messages=tuple(messages),
+        source=draw(st.sampled_from(["liked", "edited", "written", "imported", "synthetic"])),
+        status=draw(st.sampled_from(["approved", "waiting", "discarded"])),
+        tags=tuple(draw(st.lists(SAID, max_size=3, unique=True))),
+        origin=draw(TEXTS),
+        created=draw(TEXTS),
+    )
+
+
+@st.composite
+def preferences(draw: st.DrawFn, turns: int = 3) -> Preference:
+    chosen = draw(SAID)
+    return Preference(
+        prompt=draw(demonstrations(turns)).messages[:-1],
+        chosen=chosen,
+        rejected=draw(SAID.filter(lambda text: text != chosen)),
+        source=draw(st.sampled_from(["edit", "compare", "imported"])),
+        chosen_by=draw(SPEAKERS),
+        rejected_by=draw(SPEAKERS),
+        created=draw(TEXTS),
+    )
+
+
+QUICK = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+
+
+FEW = settings(QUICK, max_examples=3)
+"""For Parquet, which is read in a process of its own."""
+
+
+def by_name(format: Format) -> str:
+    return format.name
+
+
+def back(path: Path) -> list[Record]:
+    proposal = sniff(path)
+    assert proposal.sure
+    outcomes = list(Reading(path, proposal))
+    assert all(isinstance(one, Kept) for one in outcomes), outcomes
+    return [one.record for one in outcomes if isinstance(one, Kept)]
+
+
+def held(format: Format, records: list[Any]) -> Iterator[Any]:
+    """Those that a format can hold: a table has one prompt a row."""
+    for record in records:
+        prompt = record.prompt if isinstance(record, Preference) else record.messages[:-1]
+        if format.packed != "table" or len([m for m in prompt if m.role != "system"]) == 1:
+            yield record
+
+
+@pytest.mark.parametrize("format", [f for f in FORMATS if f.demonstrations and f.name != "parquet"], ids=by_name)
+@QUICK
+@given(records=st.lists(demonstrations(), min_size=1, max_size=4))
+def test_demonstrations_come_back_equal(format: Format, records: list[Demonstration], tmp_path: Path) -> None:
+    wanted = list(held(format, records))
+    written = write(tmp_path / "file", records, format)
+    assert written.records == len(wanted)
+    assert written.left_out.total() == len(records) - len(wanted)
+    if wanted:
+        assert back(written.path) == wanted
+
+
+@pytest.mark.parametrize("name", ["dpo", "csv", "tsv"])
+@QUICK
+@given(records=st.lists(preferences(), min_size=1, max_size=4))
+def test_preferences_come_back_equal(name: str, records: list[Preference], tmp_path: Path) -> None:
+    wanted = list(held(format_of(name), records))
+    written = write(tmp_path / "file", records, format_of(name))
+    assert written.records == len(wanted)
+    if wanted:
+        assert back(written.path) == wanted
+
+
+@pytest.mark.parametrize("format", [f for f in FORMATS if f.demonstrations and f.name != "parquet"], ids=by_name)
+@QUICK
+@given(record=demonstrations(turns=1))
+def test_without_our_own_fields_the_words_come_back(format: Format, record: Demonstration, tmp_path: Path) -> None:
+    bare = tuple(replace(m, content=m.content.replace("\r\n", "\n").strip()) for m in record.messages)
+    (came,) = back(write(tmp_path / "file", [record], format, own=False).path)
+    assert isinstance(came, Demonstration)
+    assert came.messages == bare
+    assert (came.source, came.status) == ("imported", "approved")
+
+
+@FEW
+@given(records=st.lists(demonstrations(), min_size=30, max_size=40))
+def test_demonstrations_come_back_equal_from_parquet(records: list[Demonstration], tmp_path: Path) -> None:
+    assert back(write(tmp_path / "file", records, format_of("parquet")).path) == records
+
+
+@FEW
+@given(records=st.lists(preferences(), min_size=30, max_size=40))
+def test_preferences_come_back_equal_from_parquet(records: list[Preference], tmp_path: Path) -> None:
+    assert back(write(tmp_path / "file", records, format_of("parquet")).path) == records
+
+
+def test_a_disliked_answer_is_refused_with_the_reason(tmp_path: Path) -> None:
+    pair = Preference(prompt=(Message(role="user", content="Hi"),), chosen="Hello", rejected="What", source="edit")
+    written = write(tmp_path / "file", [pair], format_of("kto"))
+    liked, disliked = Reading(written.path, sniff(written.path))
+    assert isinstance(liked, Kept) and liked.record.messages[-1].content == "Hello"
+    assert not isinstance(disliked, Kept) and disliked.line == 2 and "disliked" in disliked.reason
+
+
+def test_tool_turns_are_held_where_there_is_a_place_for_them(tmp_path: Path) -> None:
+    roles = ("user", "tool", "assistant")
+    record = Demonstration(messages=tuple(Message(role=role, content=role) for role in roles))
+    for name in ("openai", "sharegpt", "completion", "kto", "parquet"):
+        assert back(write(tmp_path / "file", [record], format_of(name)).path) == [record]
+    assert write(tmp_path / "file", [record], format_of("alpaca")).left_out.total() == 1
+
+
+def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
+    def broken() -> Iterator[Demonstration]:
+        yield Demonstration(messages=(Message(role="user", content="Q"), Message(role="assistant", content="A")))
+        raise KeyboardInterrupt
+
+    for format in FORMATS:
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path / "file", broken(), format)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_cells_that_look_like_formulas_are_tamed_in_the_file(tmp_path: Path) -> None:
+    messages = (Message(role="user", content="=cmd|' /C calc'!A0"), Message(role="assistant", content="@SUM(1)"))
+    path = write(tmp_path / "file", [Demonstration(messages=messages)], format_of("csv"), own=False).path
+    assert "'=cmd|" in path.read_text("utf-8-sig") and ",'@SUM" in path.read_text("utf-8-sig")
