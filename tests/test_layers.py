@@ -31,6 +31,7 @@ CONFINED = {
     "llama_cpp": {"engines/gguf"},
     "peft": {"training", "engines"},
     "trl": {"training"},
+    "pyarrow": {"formats"},
 }
 """Package -> the only rooms that may import it."""
 
