@@ -12,7 +12,7 @@ from torch import Tensor
 from chatlab.engines.base import Piece, Sampling, Voice
 from chatlab.engines.blocks import BLOCK
 from chatlab.engines.draw import Dice
-from chatlab.engines.gguf.family import heads
+from chatlab.engines.gguf.family import family, heads
 from chatlab.engines.gguf.files import Precision, kept, write_base
 from chatlab.engines.gguf.places import Place, Places
 from chatlab.engines.gguf.runtime import Runtime
@@ -48,6 +48,7 @@ class LlamaEngine:
     @classmethod
     def open(cls, base: Base, cache: Path, threads: int | None = None, precision: Precision = "f16") -> LlamaEngine:
         """Writes the base as GGUF into `cache` the first time. Raises EngineError where llama.cpp cannot take it."""
+        family(base.config)  # or nothing below means anything
         length = min(base.context, LONGEST)
         places = max(2, min(8, MEMORY // (length * _cell(base))))
         cores = threads or available_cores()

@@ -17,7 +17,7 @@ from chatlab.engines.folder import AdapterFiles
 from chatlab.engines.gguf import vocabulary
 from chatlab.engines.gguf.family import ELSEWHERE, describe, family
 from chatlab.engines.gguf.tensors import arranged, converted, name_of, numbers
-from chatlab.errors import AdapterDamaged, EngineUnable
+from chatlab.errors import AdapterDamaged, EngineError, EngineUnable
 from chatlab.models.base import Base
 from chatlab.papers import AGAIN
 
@@ -152,6 +152,11 @@ def _publish(to: Path, fill: Callable[[Path], None]) -> None:
     try:
         fill(half)
         half.replace(to)
+    except OSError as error:
+        raise EngineError(
+            f"{to.name} could not be written for llama.cpp: {error.strerror or error}.",
+            "Make space on the disk that holds the cache folder, then try again.",
+        ) from error
     finally:
         half.unlink(missing_ok=True)
 
