@@ -1,5 +1,6 @@
 """Data sets in and out: what a file is, its rows as records, records as files that others read."""
 
+from chatlab.formats.cells import tamed
 from chatlab.formats.container import Container
 from chatlab.formats.kinds import FORMATS, Format, FormatName, format_of
 from chatlab.formats.layout import LAYOUTS, Columns, Layout, LayoutName, Part, layout
@@ -30,5 +31,6 @@ __all__ = [
     "preview",
     "proposed",
     "sniff",
+    "tamed",
     "write",
 ]

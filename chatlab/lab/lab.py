@@ -17,6 +17,7 @@ from chatlab.lab.chat import Chat
 from chatlab.lab.compare import Compare
 from chatlab.lab.demonstrations import Demonstrations
 from chatlab.lab.difficulty import Difficulties
+from chatlab.lab.exchange import Exchange
 from chatlab.lab.machine import Machine, OpenEngine
 from chatlab.lab.publisher import Publisher
 from chatlab.lab.quality import Quality
@@ -75,6 +76,7 @@ class Lab:
             self._trainer,
         )
         self.compare = Compare(self.store, self.machine, self.voices)
+        self.exchange = Exchange(self.store, settings.cache)
         self._base_problem = ""
 
     def warm(self) -> None:
@@ -100,6 +102,7 @@ class Lab:
 
     def close(self) -> None:
         """End the trainer (its run can be resumed), the engine and the store. Nothing that was said is lost."""
+        self.exchange.close()
         self.training.close()
         self.quality.difficulties.cancel()
         self.machine.close()
