@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from chatlab.records import StopReason
 
-_SPOKEN_ROLE = re.compile(r"^\s*(user|human|assistant|system|ai)\s*:", re.IGNORECASE | re.MULTILINE)
+SPOKEN_ROLE = re.compile(r"^\s*(user|human|assistant|system|ai)\s*:", re.IGNORECASE | re.MULTILINE)
 """A reply that plays both sides of the conversation, in words in place of tokens."""
 
 _SHORT = 3
@@ -38,7 +38,7 @@ def form(prompt: str, reply: str, stop: StopReason | None, markers: Collection[s
     return Form(
         stops=stop == "end",
         speaks=bool(reply.strip()),
-        one_voice=not any(marker in reply for marker in markers) and not _SPOKEN_ROLE.search(reply),
+        one_voice=not any(marker in reply for marker in markers) and not SPOKEN_ROLE.search(reply),
         fresh=not _echoes(prompt, reply),
     )
 

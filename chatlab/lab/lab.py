@@ -19,6 +19,7 @@ from chatlab.lab.demonstrations import Demonstrations
 from chatlab.lab.difficulty import Difficulties
 from chatlab.lab.exchange import Exchange
 from chatlab.lab.machine import Machine, OpenEngine
+from chatlab.lab.mask_trial import MaskTrial
 from chatlab.lab.publisher import Publisher
 from chatlab.lab.quality import Quality
 from chatlab.lab.training import Training
@@ -75,6 +76,7 @@ class Lab:
             Publisher(self._adapters, self.voices, self.machine),
             self._trainer,
         )
+        self.mask_trial = MaskTrial(settings.runs, self.training, self.voices, self.machine)
         self.compare = Compare(self.store, self.machine, self.voices)
         self.exchange = Exchange(self.store, settings.cache)
         self._base_problem = ""

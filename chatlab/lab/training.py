@@ -68,23 +68,22 @@ class Training:
         The adapter is called `name`, or after the day and a number; it goes live when it is done, if `live`. Raises
         NothingToLearn, RunBusy, NameRefused, TemplateRefused, and what opening the base raises.
         """
-        began = now()
-        wish = check_name(name) if name else ""
         with self._lock:
             self._check_idle()
-            ids = self._demonstrations.approved()
-            if not ids:
-                raise NothingToLearn(
-                    "There are no approved demonstrations to learn from.",
-                    "Keep an answer in the chat, write one, or load the starter pack.",
-                )
-            self._check_template()
-            run = self._freeze(ids, wish, began, live, overrides)
+            run = self._prepared(name, live, overrides)
             self._start(run)
         return run.name
 
+    def prepare(self, name: str = "", live: bool = True, **overrides: Any) -> str:
+        """Freeze the same as `retrain` would, for a run that `resume` begins later; its id."""
+        with self._lock:
+            return self._prepared(name, live, overrides).name
+
     def resume(self, run_id: str) -> None:
-        """Go on with a run that was stopped or interrupted, from its last checkpoint. Raises TrainingError."""
+        """Begin a run that was prepared, or go on with a stopped or interrupted one from its last checkpoint.
+
+        Raises TrainingError.
+        """
         with self._lock:
             self._check_idle()
             run = self.run(run_id)
@@ -173,6 +172,18 @@ class Training:
             raise TemplateRefused(
                 " ".join(problems[:3]), "Choose another model, or put another chat_template.jinja into its folder."
             )
+
+    def _prepared(self, name: str, live: bool, overrides: dict[str, Any]) -> Path:
+        began = now()
+        wish = check_name(name) if name else ""
+        ids = self._demonstrations.approved()
+        if not ids:
+            raise NothingToLearn(
+                "There are no approved demonstrations to learn from.",
+                "Keep an answer in the chat, write one, or load the starter pack.",
+            )
+        self._check_template()
+        return self._freeze(ids, wish, began, live, overrides)
 
     def _freeze(self, ids: list[int], name: str, created: str, live: bool, overrides: dict[str, Any]) -> Path:
         """The run's folder, with everything it will ever read."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,12 +69,15 @@ class Batch(NamedTuple):
 
 
 def read_rows(snapshot: Path, template: Template, settings: TrainSettings, context: int) -> Rows:
-    """Raises NothingToLearn where no demonstration can be used."""
+    """Raises NothingToLearn where no demonstration can be used.
+
+    What is kept aside is measured on its answers alone, also where every token is learned: so the two compare.
+    """
     rows: list[Row] = []
     dropped: list[Dropped] = []
     for line in snapshot.read_text(encoding="utf-8").splitlines():
         raw = json.loads(line)
-        made = _rows_of(raw["id"], raw["messages"], template, settings, min(settings.max_tokens, context))
+        made = _rows_of(raw["id"], raw["messages"], template, min(settings.max_tokens, context))
         if isinstance(made, str):
             dropped.append(Dropped(id=raw["id"], reason=made))
         else:
@@ -82,6 +85,8 @@ def read_rows(snapshot: Path, template: Template, settings: TrainSettings, conte
     if not rows:
         raise NothingToLearn(*_why_nothing(dropped))
     learn, aside = split(rows, settings)
+    if not settings.mask:
+        learn = [replace(row, labels=row.ids) for row in learn]
     return Rows(learn=tuple(learn), aside=tuple(aside), dropped=tuple(dropped))
 
 
@@ -148,13 +153,11 @@ def _blocks(lengths: Sequence[int]) -> Iterator[Block]:
     yield Block(len(lengths) - start, lengths[start])
 
 
-def _rows_of(
-    id: int, messages: list[dict[str, str]], template: Template, settings: TrainSettings, longest: int
-) -> list[Row] | str:
+def _rows_of(id: int, messages: list[dict[str, str]], template: Template, longest: int) -> list[Row] | str:
     """The rows of one demonstration, or why it has to be left out."""
     try:
         turns = [Message(role=m["role"], content=m["content"]) for m in messages]  # type: ignore[arg-type]
-        encoded = template.encode(turns, mask=settings.mask)
+        encoded = template.encode(turns)
     except (EmptyAnswer, TemplateRefused) as error:
         return str(error)
     rows = [Row(demonstration=id, ids=tuple(e.ids), labels=tuple(e.labels)) for e in encoded]

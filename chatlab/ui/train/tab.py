@@ -13,6 +13,7 @@ from chatlab.ui.compare.tab import choose
 from chatlab.ui.run_watch import Pulse
 from chatlab.ui.shell import Shell
 from chatlab.ui.train.history import TrainHistory
+from chatlab.ui.train.mask_trial import MaskTrialPanel
 from chatlab.ui.train.plan import TrainPlan
 from chatlab.ui.train.run import TrainRun
 
@@ -27,6 +28,7 @@ class TrainTab:
         self.plan = TrainPlan(lab)
         self.run = TrainRun(lab)
         self.history = TrainHistory(lab)
+        self.mask_trial = MaskTrialPanel(lab)
 
     def build(self, shell: Shell) -> None:
         with gr.Row(equal_height=False, elem_classes="train"):
@@ -36,7 +38,9 @@ class TrainTab:
                 self.run.build()
             with gr.Column(min_width=300, elem_classes="train-history"):
                 self.history.build()
+        self.mask_trial.build()
         self._wire(shell)
+        self.mask_trial.wire(shell)
 
     @property
     def shown(self) -> set[Any]:

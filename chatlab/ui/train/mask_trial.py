@@ -1,0 +1,236 @@
+"""With and without the loss mask, as a thing to run: one button, its progress, and both results beside each other."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import gradio as gr
+
+from chatlab.errors import ChatlabError
+from chatlab.evaluation.manner import likely_by_chance
+from chatlab.evaluation.replies import SPOKEN_ROLE
+from chatlab.lab import Lab
+from chatlab.lab.mask_trial import Side, Trial
+from chatlab.records import Step
+from chatlab.training.defaults import FEW
+from chatlab.ui.markup import div, element, escaped, span, spoken
+from chatlab.ui.shell import Shell, drawing, told
+from chatlab.ui.train.plots import Line, plot
+from chatlab.ui.unseen import EVERYDAY, kind_for
+
+SURE = 0.05
+"""A difference that chance makes more often than this is called none."""
+ABOUT = (
+    "Trains the approved demonstrations twice, once graded on the answers alone and once on every token, the prompts "
+    "too. Then both adapters answer the same unseen prompts. Neither goes live."
+)
+HEADS = ("Only answers graded", "Every token graded")
+
+Updates = dict[Any, Any]
+
+
+class MaskTrialPanel:
+    """Draws the latest trial; it goes on whether anybody looks or not."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+
+    def build(self) -> None:
+        with gr.Accordion("With and without the mask", open=False, elem_id="mask-trial"):
+            self.about = drawing(div("faint", span("", ABOUT)), elem_classes="flat")
+            with gr.Row(elem_classes="tight"):
+                self.start = gr.Button("Run it", size="sm", min_width=110, scale=0, elem_id="mask-trial-start")
+                self.stop = gr.Button("Stop for now", size="sm", min_width=110, scale=0, visible=False)
+                self.go_on = gr.Button("Go on", size="sm", variant="primary", min_width=90, scale=0, visible=False)
+                self.discard = gr.Button("Throw it away", size="sm", min_width=110, scale=0, visible=False)
+            self.progress = drawing(visible=False, elem_id="mask-trial-progress")
+            self.result = drawing(visible=False, elem_id="mask-trial-result")
+        self.heard = gr.State(None)
+
+    @property
+    def shown(self) -> set[Any]:
+        return {self.about, self.start, self.stop, self.go_on, self.discard, self.progress, self.result, self.heard}
+
+    def wire(self, shell: Shell) -> None:
+        shell.on(shell.items["train"].select, do=self.draw, outputs=self.shown)
+        shell.on(
+            shell.beat.tick, do=self.beat, inputs=[self.heard], outputs=self.shown, trigger_mode="once", queue=False
+        )
+        for button, do in (
+            (self.start, self.started), (self.stop, self.stopped), (self.go_on, self.gone_on),
+            (self.discard, self.thrown_away),
+        ):  # fmt: skip
+            shell.refresh(shell.on(button.click, do=do, outputs=self.shown, trigger_mode="once"))
+
+    def draw(self) -> Updates:
+        """The latest trial as it stands, and what can be done with it."""
+        trial = self._lab.mask_trial.latest()
+        running = trial is not None and trial.state == "running"
+        finished = trial is not None and trial.state == "finished"
+        result = self._result(trial) if trial else ""
+        return {
+            self.about: div("faint", span("", f"{ABOUT} {self._estimate()}")),
+            self.start: gr.Button("Run it again" if trial else "Run it", visible=not running),
+            self.stop: gr.Button(visible=running),
+            self.go_on: gr.Button(visible=trial is not None and not running and not finished),
+            self.discard: gr.Button(visible=trial is not None and not running),
+            self.progress: gr.Markdown(self._progress(trial) if trial else "", visible=bool(trial) and not finished),
+            self.result: gr.Markdown(result, visible=bool(result)),
+            self.heard: self._pulse(trial),
+        }
+
+    def beat(self, heard: str | None) -> Any:
+        """Draws only what is new, and nothing before the tab was opened for the first time."""
+        if heard is None or self._pulse(self._lab.mask_trial.latest()) == heard:
+            return gr.skip()
+        return self.draw()
+
+    def started(self) -> Updates:
+        kind = kind_for([tag for i in self._lab.demonstrations.approved() for tag in self._tags(i)])
+        self._lab.mask_trial.start("" if kind == EVERYDAY else kind)
+        return self.draw()
+
+    def stopped(self) -> Updates:
+        self._lab.mask_trial.stop()
+        return self.draw()
+
+    def gone_on(self) -> Updates:
+        self._lab.mask_trial.go_on()
+        return self.draw()
+
+    def thrown_away(self) -> Updates:
+        self._lab.mask_trial.discard()
+        return self.draw()
+
+    def _tags(self, demonstration: int) -> tuple[str, ...]:
+        return self._lab.demonstrations.get(demonstration).tags[:1]
+
+    def _estimate(self) -> str:
+        try:
+            few = len(self._lab.demonstrations.approved()) < FEW
+            aside = f" With fewer than {FEW} demonstrations the loss of answers kept aside is not measured."
+            return f"About {spoken(self._lab.mask_trial.seconds())} in all.{aside if few else ''}"
+        except ChatlabError as error:
+            return told(error)
+
+    def _pulse(self, trial: Trial | None) -> str:
+        """Differs whenever what is shown would."""
+        if trial is None:
+            return "none"
+        steps = len(self._lab.training.status().steps) if trial.state == "running" else 0
+        come = [f"{side.adapter} {len(side.replies)}" for side in trial.sides]
+        return " ".join([trial.created, trial.state, trial.problem, str(steps), *come])
+
+    def _progress(self, trial: Trial) -> str:
+        """What is being done, and how much of it all."""
+        done = sum(self._share(trial, side) for side in trial.sides) / 2
+        words = self._doing(trial) if trial.state == "running" else trial.problem or "Stopped; it goes on from here."
+        bar = f'<progress class="run-bar" value="{done:.3f}" max="1"></progress>'
+        return div("run-progress", bar, span("warning" if trial.problem else "run-phase", words))
+
+    def _share(self, trial: Trial, side: Side) -> float:
+        """Training counts three quarters of a side, asking the rest."""
+        last = self._steps(side)[-1:]
+        trained = 1.0 if side.adapter else last[0].step / last[0].steps if last else 0.0
+        return 0.75 * trained + 0.25 * len(side.replies) / max(1, len(trial.prompts))
+
+    def _doing(self, trial: Trial) -> str:
+        for side, head in zip(trial.sides, HEADS, strict=True):
+            if not side.adapter:
+                steps = self._steps(side)
+                made = f" · step {steps[-1].step} of {steps[-1].steps}" if steps else ""
+                return f"Training · {head.lower()}{made}"
+        asked = sum(len(side.replies) for side in trial.sides)
+        return f"Asking both · reply {asked + 1} of {2 * len(trial.prompts)}"
+
+    def _result(self, trial: Trial) -> str:
+        """Nothing until both have something to show."""
+        masked, bare = trial.sides
+        pairs = min(len(masked.replies), len(bare.replies))
+        curves = div("plots", self._plot(trial)) if all(self._steps(side) for side in trial.sides) else ""
+        if not pairs:
+            return curves
+        said = div("verdict", span("", headline(masked, bare))) if trial.complete else ""
+        return div("mask-trial", said, figures(masked, bare, self._last_losses(trial)), curves, self._replies(trial))
+
+    def _plot(self, trial: Trial) -> str:
+        """Held-out loss of answers against the step; both runs have the same steps and the same answers aside."""
+        kinds = ("line-held-out", "line-forgetting")
+        lines = [
+            Line([(s.step, s.held_out_loss) for s in self._steps(side) if s.held_out_loss is not None], kind, head)
+            for side, head, kind in zip(trial.sides, HEADS, kinds, strict=True)
+        ]
+        if not any(line.points for line in lines):
+            return ""
+        length = max((steps[-1].steps for side in trial.sides if (steps := self._steps(side))), default=1)
+        return plot(lines, length, "Loss of answers kept aside")
+
+    def _last_losses(self, trial: Trial) -> list[float | None]:
+        measured = [[s.held_out_loss for s in self._steps(side) if s.held_out_loss is not None] for side in trial.sides]
+        return [losses[-1] if losses else None for losses in measured]
+
+    def _steps(self, side: Side) -> tuple[Step, ...]:
+        run = self._lab.mask_trial.run(side)
+        return run.steps if run else ()
+
+    def _replies(self, trial: Trial) -> str:
+        """The prompts, and what each adapter said, what it should not have written marked."""
+        markers = [str(token) for token in self._lab.machine.base.tokenizer.all_special_tokens]
+        masked, bare = trial.sides
+        rows = zip(masked.replies, bare.replies, strict=False)
+        head = element("tr", "".join(element("th", escaped(name)) for name in ("Asked", *HEADS)))
+        body = "".join(
+            element("tr", element("td", escaped(one.prompt)) + "".join(
+                element("td", span_marked(reply.text, markers)) for reply in (one, other)
+            ))
+            for one, other in rows
+        )  # fmt: skip
+        return div("samples", element("table", head + body))
+
+
+def headline(masked: Side, bare: Side) -> str:
+    """What the trial shows, and what it does not."""
+    one, other = masked.manner, bare.manner
+    fewer, more = sorted((one.strays, other.strays))
+    if likely_by_chance(fewer, more, one.replies) > SURE:
+        return (
+            f"No clear difference: {one.strays} of {one.replies} replies write the person's part with the mask, "
+            f"{other.strays} without."
+        )
+    worse = "without" if other.strays > one.strays else "with"
+    better = "with" if worse == "without" else "without"
+    return f"Trained {worse} the mask, {more} of {one.replies} replies write the person's part; {better} it, {fewer}."
+
+
+def figures(masked: Side, bare: Side, losses: list[float | None]) -> str:
+    """A grid, a line a measure. No table: the replies are the one that is read aloud row by row."""
+    one, other = masked.manner, bare.manner
+    rows = [
+        ("Write the person's part", _of(one.strays, one.replies), _of(other.strays, other.replies)),
+        ("Begin by repeating the prompt", _of(one.echoes, one.replies), _of(other.echoes, other.replies)),
+        ("Stop by themselves", _of(one.stops, one.replies), _of(other.stops, other.replies)),
+        ("Of good form in all", _of(one.good, one.replies), _of(other.good, other.replies)),
+        ("Tokens an answer", f"{one.tokens:.1f}", f"{other.tokens:.1f}"),
+        ("Loss of answers kept aside", *("-" if loss is None else f"{loss:.2f}" for loss in losses)),
+    ]
+    cells = "".join(span("trial-cell", cell) for row in ((f"Of {one.replies} replies", *HEADS), *rows) for cell in row)
+    return div("trial-figures", cells)
+
+
+def span_marked(text: str, markers: list[str]) -> str:
+    """A reply with every role marker in it marked."""
+    known = "|".join(map(re.escape, sorted(markers, key=len, reverse=True)))
+    pattern = re.compile(f"({known})" if known else r"(?!)")
+    words = SPOKEN_ROLE.sub(lambda found: f"\0{found[0]}\0", text)
+    pieces = [piece for part in words.split("\0") for piece in pattern.split(part)]
+    return div("sample-text", *(_piece(piece, markers) for piece in pieces if piece))
+
+
+def _piece(piece: str, markers: list[str]) -> str:
+    strays = piece in markers or SPOKEN_ROLE.fullmatch(piece) is not None
+    return element("mark", escaped(piece), "stray") if strays else escaped(piece)
+
+
+def _of(count: int, replies: int) -> str:
+    return f"{count} of {replies}" if 0 < count < replies else ("none" if count == 0 else f"all {replies}")
