@@ -72,6 +72,6 @@ def _which(group: Sequence[Case]) -> Finding:
     ids = [case.id for case in group]
     keeps = [
         Action(deed="discard", label=f"Keep only {one}", demonstrations=tuple(i for i in ids if i != one))
-        for one in ids[:4]
+        for one in ids[:6]
     ]
     return finding("contradiction", group, f"To {quoted(group[0].question)} {said}{more}.", *keeps)

@@ -10,6 +10,8 @@ from chatlab.quality.findings import Case, Finding, about_one, quoted
 
 FAR = 3.5
 """Robust standard deviations. Iglewicz and Hoaglin (1993) call what lies beyond an outlier."""
+FEW = 0.05
+"""Share of the answers up to which they are exceptions; more are a second habit of the set."""
 ENOUGH = 20
 """Answers that it takes to speak of a usual length."""
 
@@ -24,9 +26,8 @@ def outliers(cases: Sequence[Case]) -> Iterator[Finding]:
     if spread == 0:
         return
     far = 0.6745 * (np.log(counts) - usual) / spread
-    for place in np.argsort(-np.abs(far), kind="stable"):
-        if abs(far[place]) <= FAR:
-            return
+    beyond = np.flatnonzero(np.abs(far) > FAR)
+    for place in beyond if len(beyond) <= max(1, FEW * len(cases)) else ():
         case, what = cases[place], "long" if far[place] > 0 else "short"
         size = f"{counts[place]} words where {np.exp(usual):.0f} are usual"
         yield about_one("length", case, f"The answer is unusually {what}, {size}: {quoted(case.answer)}")

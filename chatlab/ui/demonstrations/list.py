@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from chatlab.lab.demonstrations import Demonstrations
+from chatlab.lab.quality import Quality
 from chatlab.records import Demonstration, Status
 from chatlab.ui.demonstrations.readiness import readiness
 from chatlab.ui.markup import div, one_line, span
@@ -22,8 +23,9 @@ Updates = dict[Any, Any]
 class DemonstrationList:
     """Drawn from the store each time. A place in it is (search, tag, status, page)."""
 
-    def __init__(self, demonstrations: Demonstrations) -> None:
+    def __init__(self, demonstrations: Demonstrations, quality: Quality) -> None:
         self._demonstrations = demonstrations
+        self._quality = quality
 
     def build_meter(self) -> None:
         self.readiness = drawing(elem_classes="flat")
@@ -115,8 +117,9 @@ class DemonstrationList:
         statuses = [("All", ANY), *((name.capitalize(), name) for name in MARKS)]
         labels = [(f"{name} {counts.get(key, 0) if key else sum(counts.values())}", key) for name, key in statuses]
         tags = [("Any tag", ANY), *((name, name) for name in self._demonstrations.tags())]
+        usable = self._quality.usable()
         return {
-            self.readiness: readiness(counts.get("approved", 0)),
+            self.readiness: readiness(usable.count, usable.not_usable),
             self.status: gr.Radio(choices=labels, value=status),
             self.tag: gr.Dropdown(choices=tags, value=tag if tag in {key for _, key in tags} else ANY),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chatlab.ui.markup import counted, div, span
@@ -26,16 +27,25 @@ SIZES = (
 )
 
 
-def readiness(approved: int) -> str:
-    """A meter on a logarithmic scale, with the sentence that goes with it."""
+def readiness(usable: int, not_usable: Mapping[str, int] | None = None) -> str:
+    """A meter on a logarithmic scale, with the sentence that goes with it, and why some do not count."""
     marks = "".join(f'<b style="left:{100 * _share(size.at_least):.1f}%"></b>' for size in SIZES)
-    scale = div("ready-scale", f'<i style="width:{100 * _share(approved):.1f}%"></i>', marks)
-    sizes = "".join(_size(size, approved) for size in SIZES)
-    return div("ready", div("ready-said", _said(approved)), scale, div("ready-sizes", sizes))
+    scale = div("ready-scale", f'<i style="width:{100 * _share(usable):.1f}%"></i>', marks)
+    sizes = "".join(_size(size, usable) for size in SIZES)
+    said = div("ready-said", _said(usable, not_usable or {}))
+    return div("ready", said, scale, div("ready-sizes", sizes))
 
 
-def _said(approved: int) -> str:
-    return span("ready-count", counted(approved, "approved demonstration")) + span("ready-advice", advice(approved))
+def _said(usable: int, not_usable: Mapping[str, int]) -> str:
+    kind = "usable" if not_usable else "approved"
+    said = span("ready-count", counted(usable, f"{kind} demonstration")) + span("ready-advice", advice(usable))
+    return said + (span("ready-not", _why_not(usable, not_usable)) if not_usable else "")
+
+
+def _why_not(usable: int, not_usable: Mapping[str, int]) -> str:
+    out = sum(not_usable.values())
+    reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(not_usable.items()))
+    return f"{out:,} of {usable + out:,} approved do not count: {reasons}."
 
 
 def advice(approved: int) -> str:

@@ -12,15 +12,19 @@ from chatlab.lab import Lab
 from chatlab.records import Demonstration, Status, TrainSettings
 from chatlab.ui.demonstrations.drafts import NEW, Drafts
 from chatlab.ui.demonstrations.editor import DemonstrationEditor
+from chatlab.ui.demonstrations.exporting import DemonstrationExport
+from chatlab.ui.demonstrations.importing import DemonstrationImport
 from chatlab.ui.demonstrations.list import ANY, DemonstrationList
 from chatlab.ui.demonstrations.mask_picture import mask_picture
 from chatlab.ui.demonstrations.packs import DemonstrationPacks
+from chatlab.ui.demonstrations.panels import QualityPanels
+from chatlab.ui.demonstrations.similar import SimilarDemonstrations
 from chatlab.ui.markup import div, span
 from chatlab.ui.shell import Shell, drawing, told
 
 Updates = dict[Any, Any]
 Undo = tuple[str, int, str] | None
-"""What would be taken back: ("status", id, former status) or ("delete", id, "")."""
+"""What would be taken back: ("status", id, former status), ("delete", id, "") or ("quality", 0, "")."""
 
 
 class DemonstrationsTab:
@@ -29,13 +33,21 @@ class DemonstrationsTab:
     def __init__(self, lab: Lab) -> None:
         self._demonstrations = lab.demonstrations
         self._machine = lab.machine
-        self.list = DemonstrationList(lab.demonstrations)
+        self._quality = lab.quality
+        self.list = DemonstrationList(lab.demonstrations, lab.quality)
         self.editor = DemonstrationEditor(lab.demonstrations, Drafts(lab.store))
         self.packs = DemonstrationPacks(lab.demonstrations)
+        self.importing = DemonstrationImport(lab)
+        self.exporting = DemonstrationExport(lab)
+        self.panels = QualityPanels(lab, self)
+        self.similar = SimilarDemonstrations(lab.quality, lab.demonstrations)
 
     def build(self, shell: Shell) -> None:
         self.list.build_meter()
         self.packs.build()
+        self.importing.build()
+        self.exporting.build()
+        self.panels.build()
         with gr.Row(elem_classes="curation", equal_height=False):
             with gr.Column(scale=4, min_width=300, elem_classes="curation-list"):
                 self.list.build()
@@ -43,6 +55,7 @@ class DemonstrationsTab:
                 self._build_desk()
         self._wire_list(shell)
         self._wire_desk(shell)
+        self.panels.wire(shell)
 
     def _build_desk(self) -> None:
         with gr.Row(elem_classes="tight desk-bar"):
@@ -62,10 +75,12 @@ class DemonstrationsTab:
                 self.editor.build()
             with gr.Column(min_width=300):
                 self.picture = drawing(elem_classes="flat", elem_id="mask-picture")
+                self.similar.build()
 
     @property
     def desk(self) -> set[Any]:
-        return {self.title, self.picture, self.approve, self.discard, self.delete, *self.editor.shown}
+        own = {self.title, self.picture, self.approve, self.discard, self.delete}
+        return own | self.editor.shown | self.similar.shown
 
     def _wire_list(self, shell: Shell) -> None:
         rows, editor = self.list, self.editor
@@ -78,9 +93,13 @@ class DemonstrationsTab:
         shell.on(rows.rows.input, do=self.open, inputs=[rows.rows], outputs=self.desk, trigger_mode="always_last")
         shell.on(rows.write.click, do=self.start_writing, inputs=rows.place, outputs=rows.shown | self.desk)
         for name, button in self.packs.buttons.items():
-            shell.on(button.click, do=self.loader(name), outputs=everything | {rows.search})
+            loaded = shell.on(button.click, do=self.loader(name), outputs=everything | {rows.search})
+            self.panels.follow(shell, loaded)
         opened = [editor.selected, *rows.place]
         shell.on(shell.items["demonstrations"].select, do=self.refresh, inputs=opened, outputs=everything)
+        shell.on(self.importing.ended.change, do=self.refresh, inputs=opened, outputs=everything)
+        self.importing.wire(shell)
+        self.exporting.wire(shell)
 
     def _wire_desk(self, shell: Shell) -> None:
         rows, editor = self.list, self.editor
@@ -90,10 +109,12 @@ class DemonstrationsTab:
         for button, do in ((self.approve, self.approved), (self.discard, self.discarded), (self.delete, self.deleted)):
             shell.on(button.click, do=do, inputs=at_hand, outputs=everything, trigger_mode="once")
         shell.on(self.next.click, do=self.go_on, inputs=at_hand, outputs=shown)
-        shell.on(self.undo.click, do=self.undone, inputs=[self.undoable, *rows.place], outputs=everything)
-        shell.on(editor.save.click, do=self.saved, inputs=[*editor.typed, *rows.place], outputs=shown)
+        undone = shell.on(self.undo.click, do=self.undone, inputs=[self.undoable, *rows.place], outputs=everything)
+        saved = shell.on(editor.save.click, do=self.saved, inputs=[*editor.typed, *rows.place], outputs=shown)
+        self.panels.follow(shell, undone, saved)
         shell.on(editor.revert.click, do=self.reverted, inputs=[editor.selected], outputs=self.desk)
         editor.wire(shell)
+        self.similar.wire(shell, editor.selected)
 
     # What the list's events do.
 
@@ -139,6 +160,7 @@ class DemonstrationsTab:
             self.approve: gr.Button(interactive=demonstration.status != "approved"),
             self.discard: gr.Button(interactive=demonstration.status != "discarded"),
             self.delete: gr.Button(interactive=True),
+            **self.similar.reset(selected),
         } | self.editor.open(selected)
 
     def go_on(self, selected: int | None, *place: Any) -> Updates:
@@ -159,18 +181,20 @@ class DemonstrationsTab:
         following = self.list.without(selected, *place)
         self._demonstrations.delete([selected])
         drawn = self.list.draw(*place, selected=following) | self.open(following) | self._packs_now()
-        return drawn | self._offer_undo(("delete", selected, ""), f"Undo: deleted {selected}  (U)")
+        return drawn | self.offer_undo(("delete", selected, ""), f"Undo: deleted {selected}  (U)")
 
     def undone(self, undoable: Undo, *place: Any) -> Updates:
         if undoable is None:
             return {}
         what, demonstration_id, former = undoable
-        if what == "delete":
+        if what == "quality":
+            self._quality.undo()
+        elif what == "delete":
             self._demonstrations.undo()
         else:
             self._demonstrations.update(demonstration_id, status=former)  # type: ignore[arg-type]
         drawn = self.list.draw(*place, selected=demonstration_id) | self.open(demonstration_id) | self._packs_now()
-        return drawn | self._offer_undo(None, "")
+        return drawn | self.offer_undo(None, "")
 
     def saved(self, selected: int | None, system: str, tags: str, roles: str, *rest: Any) -> Updates:
         """Keep what was typed. When it cannot be kept, the words stay in their boxes."""
@@ -190,9 +214,9 @@ class DemonstrationsTab:
         following = self.list.without(selected, *place)
         self._demonstrations.update(selected, status=verdict)
         drawn = self.list.draw(*place, selected=following) | self.open(following)
-        return drawn | self._offer_undo(("status", selected, former), f"Undo: {verdict} {selected}  (U)")
+        return drawn | self.offer_undo(("status", selected, former), f"Undo: {verdict} {selected}  (U)")
 
-    def _offer_undo(self, undoable: Undo, label: str) -> Updates:
+    def offer_undo(self, undoable: Undo, label: str) -> Updates:
         return {self.undoable: undoable, self.undo: gr.Button(label or "Undo", visible=undoable is not None)}
 
     def _packs_now(self) -> Updates:
@@ -213,7 +237,7 @@ class DemonstrationsTab:
     def _nothing(self) -> Updates:
         off = gr.Button(interactive=False)
         desk = {self.title: "", self.picture: "", self.approve: off, self.discard: off, self.delete: off}
-        return desk | self.editor.clear()
+        return desk | self.editor.clear() | self.similar.reset(None)
 
 
 def _title(demonstration_id: int, demonstration: Demonstration) -> str:

@@ -1,0 +1,105 @@
+"""What the import shows: what a file was taken for, its first rows as records, how far it is, what came of it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from chatlab.formats import Kept, Outcome, Proposal, layout
+from chatlab.lab.bringing import Progress
+from chatlab.records import Message, Preference
+from chatlab.ui.markup import counted, div, element, one_line, span, spoken
+
+WIDTH = 180
+"""Characters of a cell in the preview."""
+SEEN = 20
+"""Refused rows that are listed on the page."""
+
+
+def title(name: str, proposal: Proposal) -> str:
+    """The file, what it was taken for, and what of it is not used."""
+    said = [span("import-name", name), span("chip", proposal.title)]
+    if proposal.own:
+        said.append(span("chip", "written by Chatlab"))
+    notes = []
+    if not proposal.sure:
+        notes.append("The columns are a guess: check them below.")
+    if proposal.unused:
+        notes.append("Not used: " + ", ".join(one_line(column, 30) for column in proposal.unused[:12]) + ".")
+    if not proposal.own:
+        notes.append("White space around what was said is taken off.")
+    return div("import-title", *said) + div("import-notes", span("", " ".join(notes)))
+
+
+def table(rows: list[Outcome], proposal: Proposal) -> str:
+    """Cut short, one line each; a refused row says why."""
+    pairs = layout(proposal.columns.layout).becomes == "preferences"
+    names = ("prompt", "chosen", "rejected") if pairs else ("prompt", "answer")
+    head = "".join(element("th", span("", name)) for name in (proposal.container.counts, *names))
+    body = "".join(element("tr", _row(row, len(names))) for row in rows)
+    return div("import-table", element("table", element("tr", head) + body))
+
+
+def outcome(progress: Progress) -> str:
+    """A bar while it goes on; figures, and the refused rows once it is over."""
+    bar = f'<progress class="run-bar" max="1" value="{progress.share:.4f}"></progress>'
+    parts = [div("import-said", span("", said(progress)))]
+    if progress.state == "reading":
+        parts.insert(0, bar)
+    if progress.problem:
+        parts.append(div("import-said", span("mask-warning", progress.problem)))
+    if progress.refused:
+        parts.append(_refused(progress))
+    return div(f"import-outcome {progress.state}", *parts)
+
+
+def said(progress: Progress) -> str:
+    """One sentence of figures."""
+    doing = {"reading": "Importing", "done": "Imported", "stopped": "Stopped", "failed": "Not finished"}[progress.state]
+    figures = [f"{progress.rows:,} rows read", f"{progress.kept:,} kept"]
+    if progress.known:
+        figures.append(f"{progress.known:,} already there")
+    if progress.refused:
+        figures.append(f"{progress.refused:,} refused")
+    return f"{doing} {one_line(progress.name, 60)}: {', '.join(figures)}. {spoken(progress.seconds)}."
+
+
+def offer(report: Path) -> str:
+    """A copy of the report where the page may fetch it."""
+    return shutil.copy(report, Path(tempfile.mkdtemp(prefix="chatlab-")) / report.name)
+
+
+def _refused(progress: Progress) -> str:
+    rows = "".join(
+        element("tr", element("td", span("", f"{progress.counts} {one.line:,}")) + element("td", span("", one.reason)))
+        for one in progress.reasons[:SEEN]
+    )
+    left = progress.refused - SEEN
+    more = (
+        div("import-notes", span("", f"and {counted(left, 'more row')}; the download has them all")) if left > 0 else ""
+    )
+    return div("import-table refused", element("table", rows)) + more
+
+
+def _row(row: Outcome, cells: int) -> str:
+    number = element("td", span("faint", f"{row.line:,}"))
+    if not isinstance(row, Kept):
+        return number + f'<td colspan="{cells}">{span("mask-warning", "Refused. " + row.reason)}</td>'
+    record = row.record
+    if isinstance(record, Preference):
+        return number + _asked(record.prompt) + _cell(record.chosen) + _cell(record.rejected)
+    return number + _asked(record.messages[:-1]) + _cell(record.answer)
+
+
+def _asked(prompt: tuple[Message, ...]) -> str:
+    """The last thing that was said, and how much came before it."""
+    turns = [message for message in prompt if message.role != "system"]
+    before = [f"after {counted(len(turns) - 1, 'turn')}"] if len(turns) > 1 else []
+    before += ["system message"] if len(turns) < len(prompt) else []
+    chips = "".join(span("chip", note) for note in before)
+    return element("td", chips + span("", one_line(turns[-1].content if turns else "", WIDTH)))
+
+
+def _cell(text: str) -> str:
+    return element("td", span("", one_line(text, WIDTH)))

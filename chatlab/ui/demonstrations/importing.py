@@ -1,0 +1,245 @@
+"""Import: a file dropped on the tab, what it was taken for, its first rows, its columns, and how far the import is."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import gradio as gr
+
+from chatlab.errors import ChatlabError, InputError
+from chatlab.formats import LAYOUTS, Columns, LayoutName, Part, Proposal, layout, proposed
+from chatlab.lab import Lab
+from chatlab.records import Status
+from chatlab.ui.demonstrations.import_pictures import offer, outcome, table, title
+from chatlab.ui.markup import div, span
+from chatlab.ui.shell import Shell, drawing, told
+
+PARTS = max(len(one.parts) for one in LAYOUTS)
+NONE = ""
+AS_IT_IS = ""
+TICK = 0.5
+"""Seconds between looks at an import under way."""
+
+Updates = dict[Any, Any]
+
+
+class DemonstrationImport:
+    """Three states: a place to drop a file, a file with its mapping, an import under way or ended."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._exchange = lab.exchange
+
+    def build(self) -> None:
+        with gr.Accordion("Import a data set", open=False, elem_id="import"):
+            self.file = gr.File(
+                label="Drop a file here: JSON, JSON lines, CSV, TSV or Parquet",
+                show_label=False,
+                height=120,
+                elem_id="import-file",
+            )
+            with gr.Column(visible=False, elem_classes="import-found") as self.found:
+                self._build_found()
+            with gr.Column(visible=False) as self.result:
+                self._build_result()
+        self.path = gr.State("", delete_callback=_remove)
+        self.proposal = gr.State(None)
+        self.ended = gr.State(0)
+        """Changes when the store holds other demonstrations than before."""
+        self.timer = gr.Timer(TICK, active=False)
+
+    def _build_found(self) -> None:
+        self.title = drawing(elem_classes="flat")
+        with gr.Row(elem_classes="mapping"):
+            self.layout = gr.Dropdown(
+                [(one.label, one.name) for one in LAYOUTS], label="Rows are", min_width=190, elem_id="import-layout"
+            )
+            self.parts = [gr.Dropdown([], label=f"Part {n}", min_width=150, visible=False) for n in range(PARTS)]
+        self.preview = drawing(elem_classes="flat", elem_id="import-preview")
+        with gr.Row(elem_classes="mapping"):
+            self.tags = gr.Textbox(label="Tags to add", placeholder="comma, separated", max_lines=1, min_width=190)
+            self.status = gr.Radio(
+                [("As in the file", AS_IT_IS), ("Approved", "approved"), ("Waiting", "waiting")],
+                value="approved",
+                label="Status",
+                elem_classes="segments",
+                min_width=300,
+            )
+        with gr.Row(elem_classes="tight"):
+            self.go = gr.Button("Import", variant="primary", size="sm", scale=0, min_width=110, elem_id="import-go")
+            self.cancel = gr.Button("Cancel", size="sm", scale=0, min_width=80)
+
+    def _build_result(self) -> None:
+        self.progress = drawing(elem_classes="flat", elem_id="import-progress")
+        with gr.Row(elem_classes="tight"):
+            self.stop = gr.Button("Stop", size="sm", scale=0, min_width=80)
+            self.undo = gr.Button("Undo this import", size="sm", scale=0, min_width=140, elem_id="import-undo")
+            self.refused = gr.DownloadButton("Download refused rows", size="sm", scale=0, min_width=180)
+            self.again = gr.Button("Import another", size="sm", scale=0, min_width=120)
+
+    def wire(self, shell: Shell) -> None:
+        found = [*self.shown_found]
+        shell.on(self.file.upload, do=self.dropped, inputs=[self.file], outputs=found)
+        at_hand = [self.path, self.proposal]
+        shell.on(self.layout.input, do=self.laid_out, inputs=[*at_hand, self.layout], outputs=found)
+        for part in self.parts:
+            shell.on(part.input, do=self.mapped, inputs=[*at_hand, *self.parts], outputs=[self.proposal, self.preview])
+        given = [*at_hand, self.tags, self.status]
+        shell.on(self.go.click, do=self.begun, inputs=given, outputs=[*self.shown], trigger_mode="once")
+        shell.on(self.cancel.click, do=self.cancelled, inputs=[self.path], outputs=found)
+        shell.on(self.timer.tick, do=self.look, inputs=[self.ended], outputs=[*self.shown_result])
+        shell.on(shell.load, do=self.look, inputs=[self.ended], outputs=[*self.shown_result])
+        shell.on(self.stop.click, do=self.stopped, inputs=[self.ended], outputs=[*self.shown_result])
+        shell.on(self.undo.click, do=self.undone, inputs=[self.ended], outputs=[*self.shown_result])
+        shell.on(self.again.click, do=self.put_away, outputs=[*self.shown_result])
+
+    @property
+    def shown_found(self) -> set[Any]:
+        boxes = {self.file, self.found, self.title, self.layout, self.preview, self.status}
+        return boxes | set(self.parts) | {self.path, self.proposal}
+
+    @property
+    def shown_result(self) -> set[Any]:
+        buttons = {self.stop, self.undo, self.refused, self.again}
+        return {self.file, self.result, self.progress, self.timer, self.ended} | buttons
+
+    @property
+    def shown(self) -> set[Any]:
+        return self.shown_found | self.shown_result
+
+    # What the events do.
+
+    def dropped(self, file: str | None) -> Updates:
+        """A file came. One that is no data set is let go of at once."""
+        if not file:
+            return {}
+        path = Path(file)
+        try:
+            proposal = self._exchange.sniff(path)
+        except ChatlabError as error:
+            _remove(file)
+            gr.Warning(told(error))
+            return {self.file: gr.File(value=None)}
+        return self._found(path, proposal) | {self.file: gr.File(value=None, visible=False)}
+
+    def laid_out(self, path: str, proposal: Proposal, name: str) -> Updates:
+        """Another layout was chosen: columns are looked for again."""
+        _at_hand(path)
+        columns = proposed(cast(LayoutName, name), proposal.names)
+        return self._found(Path(path), replace(proposal, columns=columns))
+
+    def mapped(self, path: str, proposal: Proposal, *chosen: str) -> Updates:
+        """Another column was chosen for a part."""
+        _at_hand(path)
+        parts = layout(proposal.columns.layout).parts
+        of = {part.name: column for part, column in zip(parts, chosen, strict=False) if column}
+        proposal = replace(proposal, columns=Columns(layout=proposal.columns.layout, of=of))
+        return {self.proposal: proposal, self.preview: self._preview(Path(path), proposal)}
+
+    def begun(self, path: str, proposal: Proposal, tags: str, status: str) -> Updates:
+        _at_hand(path)
+        words = [tag.strip() for tag in tags.split(",") if tag.strip()]
+        given = cast(Status, status) if status != AS_IT_IS else None
+        self._exchange.begin(Path(path), proposal, words, given, after=_remover(path))
+        return self._put_down() | self.look(0)
+
+    def cancelled(self, path: str) -> Updates:
+        _remove(path)
+        return self._put_down() | {self.file: gr.File(value=None, visible=True)}
+
+    def look(self, ended: int) -> Updates:
+        """How far it is. The timer runs only while there is something to see."""
+        progress, running = self._exchange.progress, self._exchange.running
+        if progress is None:
+            return {self.result: gr.Column(visible=False), self.timer: gr.Timer(active=False)}
+        _, left = self._exchange.undoable if not running else ("", 0)
+        over = {} if running else {self.ended: ended + 1}
+        return {
+            self.file: gr.File(visible=False),
+            self.result: gr.Column(visible=True),
+            self.progress: outcome(progress),
+            self.timer: gr.Timer(active=running),
+            self.stop: gr.Button(visible=running),
+            self.undo: gr.Button(visible=not running and left > 0 and progress.kept > 0),
+            self.refused: self._report(running),
+            self.again: gr.Button(visible=not running),
+            **over,
+        }
+
+    def stopped(self, ended: int) -> Updates:
+        self._exchange.stop()
+        return self.look(ended)
+
+    def undone(self, ended: int) -> Updates:
+        """Everything that the import added goes, in one go."""
+        gone = self._exchange.undo()
+        said = div("import-said", span("", f"Undone: {gone:,} taken out again."))
+        return self.look(ended) | {self.progress: said, self.undo: gr.Button(visible=False)}
+
+    def put_away(self) -> Updates:
+        self._exchange.forget()
+        return self.look(0) | {self.file: gr.File(value=None, visible=True)}
+
+    def _found(self, path: Path, proposal: Proposal) -> Updates:
+        parts = layout(proposal.columns.layout).parts
+        return {
+            self.found: gr.Column(visible=True),
+            self.title: title(path.name, proposal),
+            self.layout: gr.Dropdown(value=proposal.columns.layout),
+            self.preview: self._preview(path, proposal),
+            self.status: _statuses(proposal),
+            self.path: str(path),
+            self.proposal: proposal,
+            **{box: _choice(part, proposal) for box, part in zip(self.parts, parts, strict=False)},
+            **{box: gr.Dropdown(visible=False) for box in self.parts[len(parts) :]},
+        }
+
+    def _put_down(self) -> Updates:
+        return {self.found: gr.Column(visible=False), self.path: "", self.proposal: None}
+
+    def _preview(self, path: Path, proposal: Proposal) -> str:
+        try:
+            return table(self._exchange.preview(path, proposal), proposal)
+        except ChatlabError as error:
+            return div("import-said", span("mask-warning", told(error)))
+
+    def _report(self, running: bool) -> Any:
+        progress = self._exchange.progress
+        if running or progress is None or progress.report is None or not progress.report.exists():
+            return gr.DownloadButton(visible=False)
+        return gr.DownloadButton(value=offer(progress.report), visible=True)
+
+
+def _choice(part: Part, proposal: Proposal) -> Any:
+    none = [] if part.needed else [("(none)", NONE)]
+    choices = [*none, *((name, name) for name in proposal.names)]
+    return gr.Dropdown(choices=choices, value=proposal.columns.of.get(part.name, NONE), label=part.label, visible=True)
+
+
+def _statuses(proposal: Proposal) -> Any:
+    """What Chatlab wrote says itself which status each had."""
+    own = [("As in the file", AS_IT_IS)] if proposal.own else []
+    choices = [*own, ("Approved", "approved"), ("Waiting", "waiting")]
+    return gr.Radio(
+        choices=choices,
+        value=AS_IT_IS if own else "approved",
+        visible=layout(proposal.columns.layout).becomes == "demonstrations",
+    )
+
+
+def _at_hand(path: str) -> None:
+    if not path or not Path(path).exists():
+        raise InputError("The file is no longer here.", "Choose it again.")
+
+
+def _remover(path: str) -> Callable[[], None]:
+    return lambda: _remove(path)
+
+
+def _remove(path: str) -> None:
+    """An uploaded copy, with the folder that was made for it."""
+    if path:
+        shutil.rmtree(Path(path).parent, ignore_errors=True)

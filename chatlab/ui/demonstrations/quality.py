@@ -1,0 +1,207 @@
+"""What may be wrong with the demonstrations, as cards: why, the words themselves side by side, and what can be done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+
+from chatlab.errors import InputError
+from chatlab.lab.demonstrations import Demonstrations
+from chatlab.lab.quality import Quality
+from chatlab.quality import ORDER, Action, Finding
+from chatlab.quality.findings import Deed
+from chatlab.records import Demonstration
+from chatlab.ui.act import Act
+from chatlab.ui.bridge import Bridge
+from chatlab.ui.chat.transcript import button
+from chatlab.ui.markup import counted, div, one_line, span
+from chatlab.ui.shell import Shell, drawing
+
+PAGE = 8
+BESIDE = 4
+"""Demonstrations of one finding that are shown beside each other."""
+AT_ONCE = 1500
+"""Demonstrations that are looked at without being asked, when the tab is opened."""
+ANY = ""
+DONE: dict[Deed, str] = {"discard": "discarded", "mask": "masked"}
+
+Updates = dict[Any, Any]
+
+
+@dataclass(frozen=True)
+class Pressed:
+    """What a press on a card led to."""
+
+    updates: Updates = field(default_factory=dict)
+    show: int | None = None
+    """A demonstration to put on the desk."""
+    done: str = ""
+    """What was done, in words, if demonstrations changed; it can be undone."""
+
+
+class QualityPanel:
+    """A fold with the findings. A place in it is (kind, page, key of the opened finding)."""
+
+    def __init__(self, quality: Quality, demonstrations: Demonstrations) -> None:
+        self._quality = quality
+        self._demonstrations = demonstrations
+
+    def build(self) -> None:
+        with gr.Accordion("Quality", open=False, elem_id="quality") as self.fold:
+            self.bridge = Bridge("quality")
+            with gr.Row(elem_classes="tight"):
+                self.kind = gr.Radio(
+                    [("All", ANY)], value=ANY, label="Kind", show_label=False, container=False, elem_classes="segments"
+                )
+                self.look = gr.Button("Look again", size="sm", scale=0, min_width=110, elem_id="quality-look")
+            self.board = drawing(elem_classes="flat", elem_id="quality-board")
+        self.page = gr.State(0)
+        self.opened = gr.State("")
+        self.timer = gr.Timer(0.6, active=False)
+
+    @property
+    def place(self) -> list[Any]:
+        return [self.kind, self.page, self.opened]
+
+    @property
+    def shown(self) -> set[Any]:
+        return {self.fold, self.kind, self.look, self.board, self.page, self.opened, self.timer}
+
+    def wire(self, shell: Shell) -> None:
+        for trigger, do in ((self.look.click, self.start), (self.timer.tick, self.draw)):
+            shell.on(trigger, do=do, inputs=self.place, outputs=self.shown)
+        shell.on(self.kind.input, do=self.narrow, inputs=[self.kind], outputs=self.shown)
+
+    def draw(self, kind: str, page: int, opened: str) -> Updates:
+        """What is known now. While a look is under way the timer goes, and this is called again."""
+        found, share = self._quality.known(), self._quality.looking
+        kinds = Counter(each.kind for each in found)
+        kind = kind if kind in kinds else ANY
+        shown = [each for each in found if kind in (ANY, each.kind)]
+        page = max(0, min(page, (len(shown) - 1) // PAGE))
+        labels = [(f"All {len(found)}", ANY), *((f"{_name(k)} {kinds[k]}", k) for k in ORDER if k in kinds)]
+        return {
+            self.fold: gr.Accordion(label=self._label(len(found))),
+            self.kind: gr.Radio(choices=labels, value=kind, visible=bool(found)),
+            self.look: gr.Button(interactive=share is None, visible=not self._quality.looked or share is not None),
+            self.board: self._board(shown, page, opened),
+            self.page: page,
+            self.opened: opened,
+            self.timer: gr.Timer(active=share is not None),
+        }
+
+    def refresh(self, kind: str, page: int, opened: str) -> Updates:
+        """As `draw`, after a look at what has changed if that takes no time worth waiting for."""
+        if sum(self._demonstrations.counts().values()) <= AT_ONCE:
+            self._quality.look()
+        return self.draw(kind, page, opened)
+
+    def start(self, kind: str, page: int, opened: str) -> Updates:
+        """Look again, in the background."""
+        self._quality.look()
+        return self.draw(kind, page, opened)
+
+    def narrow(self, kind: str) -> Updates:
+        return self.draw(kind, 0, "")
+
+    def press(self, payload: str, kind: str, page: int, opened: str) -> Pressed:
+        """What a button on a card asks for. Raises InputError for a finding that is no longer there."""
+        act = Act.read(payload)
+        if act.do == "turn":
+            return Pressed(self.draw(kind, act.turn, ""))
+        if act.do == "desk":
+            return Pressed(show=act.turn)
+        finding = self._named(act.text)
+        if act.do == "unfold":
+            return Pressed(self.draw(kind, page, "" if opened == finding.key else finding.key))
+        if act.do != "finding" or not 0 <= act.turn < len(finding.actions):
+            raise InputError("The page sent something that cannot be done.", "Reload it.")
+        return self._do(finding, finding.actions[act.turn], kind, page)
+
+    def _do(self, finding: Finding, action: Action, kind: str, page: int) -> Pressed:
+        if action.deed == "edit":
+            return Pressed(show=action.demonstrations[0])
+        changed = self._quality.act(finding, action)
+        self._quality.look()
+        said = f"{DONE[action.deed]} {changed}" if changed else "kept as it is"
+        return Pressed(self.draw(kind, page, ""), done=said)
+
+    def _named(self, key: str) -> Finding:
+        found = next((each for each in self._quality.known() if each.key == key), None)
+        if found is None:
+            raise InputError("That has been dealt with already.", "Look again.")
+        return found
+
+    def _label(self, number: int) -> str:
+        if not self._quality.looked and not number:
+            return "Quality"
+        return f"Quality: {counted(number, 'finding')}" if number else "Quality: nothing found"
+
+    def _board(self, shown: list[Finding], page: int, opened: str) -> str:
+        share = self._quality.looking
+        progress = (
+            "" if share is None else div("look", f'<progress class="run-bar" max="1" value="{share:.2f}"></progress>')
+        )
+        if not shown:
+            return progress or div("empty", _nothing(self._quality.looked))
+        here = shown[page * PAGE : (page + 1) * PAGE]
+        cards = "".join(self._card(each, each.key == opened) for each in here)
+        return div("findings", progress, cards, _pager(page, len(shown)))
+
+    def _card(self, finding: Finding, opened: bool) -> str:
+        head = div("finding-head", span("chip", _name(finding.kind)), *map(_number, finding.demonstrations[:8]))
+        deeds = (
+            button("finding", action.label, "small", turn=number, to="quality", text=finding.key)
+            for number, action in enumerate(finding.actions)
+        )
+        look = button("unfold", "Close" if opened else "Read", "quiet", to="quality", text=finding.key)
+        words = self._beside(finding) if opened else ""
+        return div(
+            "finding", head, div("finding-why", span("", finding.why)), words, div("finding-deeds", look, *deeds)
+        )
+
+    def _beside(self, finding: Finding) -> str:
+        ids = finding.demonstrations[:BESIDE]
+        return div("beside", *(_words(i, self._demonstrations.get(i)) for i in ids))
+
+
+def _words(demonstration_id: int, demonstration: Demonstration) -> str:
+    turns = (div(f"said said-{m.role}", span("", m.content)) for m in demonstration.messages)
+    return div("beside-one", div("beside-head", _number(demonstration_id)), *turns)
+
+
+def _number(demonstration_id: int) -> str:
+    """A demonstration's number, which opens it on the desk."""
+    return button("desk", str(demonstration_id), "number", turn=demonstration_id, to="quality")
+
+
+def row(demonstration_id: int, demonstration: Demonstration, *facts: str) -> str:
+    """One line: number, prompt, answer and what else there is to say of it."""
+    asked = next((m.content for m in reversed(demonstration.prompt) if m.role == "user"), "")
+    words = f"{one_line(asked, 60)} → {one_line(demonstration.answer, 90)}"
+    return div("fact-row", _number(demonstration_id), span("fact-words", words), *(span("fact", f) for f in facts))
+
+
+def _name(kind: str) -> str:
+    return f"{kind[0].upper()}{kind[1:]}"
+
+
+def _nothing(looked: bool) -> str:
+    return (
+        "Nothing to find fault with."
+        if looked
+        else "Look for what is said twice, contradicts itself or is out of form."
+    )
+
+
+def _pager(page: int, total: int) -> str:
+    if total <= PAGE:
+        return ""
+    last = (total - 1) // PAGE
+    place = span("faint", f"{page * PAGE + 1}-{min(total, (page + 1) * PAGE)} of {total:,}")
+    back = button("turn", "‹", "small", turn=max(0, page - 1), to="quality")
+    on = button("turn", "›", "small", turn=min(last, page + 1), to="quality")
+    return div("finding-pager", back, place, on)
