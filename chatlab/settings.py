@@ -6,6 +6,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
+
+from chatlab.errors import InputError
+
+EngineName = Literal["", "llama.cpp", "transformers"]
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -24,6 +29,8 @@ class Settings:
     """None keeps the cache in `home`."""
     threads: int | None = None
     """Threads that chat computes with; None lets the engine choose."""
+    engine: EngineName = ""
+    """What answers: empty for the fastest that is installed."""
 
     @property
     def store(self) -> Path:
@@ -44,15 +51,27 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """CHATLAB_HOME, CHATLAB_BASE, CHATLAB_CACHE, CHATLAB_HOST, CHATLAB_PORT, CHATLAB_THREADS; all optional."""
+        """CHATLAB_HOME, _BASE, _CACHE, _HOST, _PORT, _THREADS and _ENGINE; all optional. Raises InputError."""
         home = Path(environment.get("CHATLAB_HOME", PACKAGE.parent))
         cache = environment.get("CHATLAB_CACHE")
-        threads = environment.get("CHATLAB_THREADS")
+        engine = environment.get("CHATLAB_ENGINE", "")
+        if engine not in get_args(EngineName):
+            raise InputError(
+                f"There is no engine {engine!r}.", "CHATLAB_ENGINE is llama.cpp or transformers, or not set."
+            )
         return cls(
             home=home.expanduser().resolve(),
             base=Path(environment.get("CHATLAB_BASE", PACKAGE / "models" / "embedded")).expanduser().resolve(),
             host=environment.get("CHATLAB_HOST", "127.0.0.1"),
-            port=int(environment.get("CHATLAB_PORT", "7860")),
+            port=_number(environment, "CHATLAB_PORT") or 7860,
             cache_folder=Path(cache).expanduser().resolve() if cache else None,
-            threads=int(threads) if threads else None,
+            threads=_number(environment, "CHATLAB_THREADS"),
+            engine=engine,  # type: ignore[arg-type]
         )
+
+
+def _number(environment: Mapping[str, str], name: str) -> int | None:
+    text = environment.get(name, "").strip()
+    if text and not text.isdecimal():
+        raise InputError(f"{name} has to be a number, not {text!r}.", "Correct it, or leave it out.")
+    return int(text) if text else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from chatlab.engines.base import Piece, Sampling, Voice
 from chatlab.engines.blocks import BLOCK
-from chatlab.engines.speech import Speech
+from chatlab.engines.speech import Speech, decoder
 from chatlab.engines.threads import Threads, available_cores
 from chatlab.errors import EngineError, PromptTooLong
 from chatlab.records import StopReason
@@ -38,6 +38,7 @@ class LocalEngine:
 
     def __init__(self, base: Base, residents: Residents, threads: Threads) -> None:
         self._base = base
+        self._text = decoder(base)
         self._residents: Residents | None = residents
         self._threads = threads
 
@@ -111,10 +112,6 @@ class LocalEngine:
                 tokens += 1
                 yield Piece(text=speech.add(token), tokens=tokens, sha256=resident.sha256)
         yield Piece(text="", tokens=tokens, sha256=resident.sha256, stop=stop)
-
-    def _text(self, ids: list[int]) -> str:
-        """Role tokens are shown as they are written: a base that runs on should be seen to."""
-        return str(self._base.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def _draw(self, prompt: Sequence[int], sampling: Sampling, resident: Resident) -> Generator[int, None, None]:
         """Token after token, without end."""

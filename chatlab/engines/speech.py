@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chatlab.models.base import Base
 
 BROKEN = "\N{REPLACEMENT CHARACTER}"
 _LOOK_BACK = 4
 """Tokens kept to decode the next one with. A character has four bytes at most, so none reaches further back; and
 some tokenizers join a word to what stands before it."""
+
+
+def decoder(base: Base) -> Callable[[list[int]], str]:
+    """A base's ids as text. Role tokens are shown as they are written: a base that runs on should be seen to.
+
+    The tokenizer's core is asked directly, which takes a fifth of the time: it is asked for every token.
+    """
+    core = base.tokenizer.backend_tokenizer
+
+    def decode(ids: list[int]) -> str:
+        return str(core.decode(ids, skip_special_tokens=False))
+
+    return decode
 
 
 class Speech:

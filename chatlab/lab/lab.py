@@ -54,12 +54,12 @@ class Lab:
     def __init__(self, settings: Settings, open_engine: OpenEngine | None = None) -> None:
         """Opens the store (StoreBusy, StoreCorrupt); the base, the engine and the trainer wait until they are needed.
 
-        `open_engine` makes the engine for a base; transformers with peft unless given.
+        `open_engine` makes the engine for a base; the fastest that is installed unless given.
         """
         self.settings = settings
         self.store = Store.open(settings.store, address=f"http://{settings.host}:{settings.port}")
         self._adapters = Adapters(settings.adapters)
-        self.machine = Machine(settings.base, settings.cache, open_engine or _local_engine(settings.threads))
+        self.machine = Machine(settings.base, settings.cache, open_engine or _fastest_engine(settings))
         self._trainer = Trainer(settings.base, settings.cache)
         self.voices = Voices(self.store, self._adapters, self.machine)
         self.chat = Chat(self.store, self.machine, self.voices)
@@ -105,7 +105,9 @@ class Lab:
     def close(self) -> None:
         """End the trainer (its run can be resumed), the engine and the store. Nothing that was said is lost."""
         self.exchange.close()
+        self.mask_trial.close()
         self.training.close()
+        self.mask_trial.wait(10)
         self.quality.difficulties.cancel()
         self.machine.close()
         self.store.close()
@@ -119,11 +121,11 @@ class Lab:
             log.warning("%s %s", error, error.hint)
 
 
-def _local_engine(threads: int | None) -> OpenEngine:
+def _fastest_engine(settings: Settings) -> OpenEngine:
     def open_engine(base: Base) -> Engine:
-        from chatlab.engines.local import LocalEngine  # brings torch
+        from chatlab.engines.either import open_engine  # brings torch
 
-        return LocalEngine.open(base, threads)
+        return open_engine(base, settings.cache / "gguf", settings.threads, settings.engine)
 
     return open_engine
 

@@ -17,7 +17,7 @@ from chatlab.engines.gguf.files import Precision, kept, write_base
 from chatlab.engines.gguf.places import Place, Places
 from chatlab.engines.gguf.runtime import Runtime
 from chatlab.engines.gguf.wardrobe import Wardrobe, Worn
-from chatlab.engines.speech import Speech
+from chatlab.engines.speech import Speech, decoder
 from chatlab.engines.threads import available_cores
 from chatlab.errors import EngineError, PromptTooLong
 from chatlab.models.base import Base
@@ -37,6 +37,7 @@ class LlamaEngine:
 
     def __init__(self, base: Base, runtime: Runtime, places: int, threads: int, cache: Path) -> None:
         self._base = base
+        self._text = decoder(base)
         self._runtime: Runtime | None = runtime
         self._places = Places(places)
         self._wardrobe = Wardrobe(base, runtime, cache)
@@ -139,10 +140,6 @@ class LlamaEngine:
         if self._runtime is None:
             raise EngineError("The engine is closed.", "Start Chatlab again.")
         return self._runtime
-
-    def _text(self, ids: list[int]) -> str:
-        """By the base's own tokenizer: llama.cpp's cuts long tokens off."""
-        return str(self._base.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
 def _cell(base: Base) -> int:
