@@ -6,7 +6,7 @@ from chatlab.formats.kinds import FORMATS, Format, FormatName, format_of
 from chatlab.formats.layout import LAYOUTS, Columns, Layout, LayoutName, Part, layout
 from chatlab.formats.reading import Reading, preview
 from chatlab.formats.row import Kept, Outcome, Record, Refused
-from chatlab.formats.sniff import Proposal, proposed, sniff
+from chatlab.formats.sniff import Proposal, proposed, sniff, with_header
 from chatlab.formats.writing import Written, write
 
 __all__ = [
@@ -32,5 +32,6 @@ __all__ = [
     "proposed",
     "sniff",
     "tamed",
+    "with_header",
     "write",
 ]

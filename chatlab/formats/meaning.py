@@ -44,6 +44,8 @@ def _answer(parts: Values) -> list[Record]:
     if context := _text(parts.get("context"), "context", empty=True):
         asked = [*asked[:-1], Message(role="user", content=f"{asked[-1].content}\n\n{context}" if asked else context)]
     answered = _said(parts.get("answer"), "answer", "assistant")
+    if not answered:
+        raise RowRefused("Its answer is empty.")
     return [_demonstration([*_system(parts), *_history(parts.get("history")), *asked, *answered])]
 
 

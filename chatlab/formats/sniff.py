@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from chatlab.errors import FormatRefused
-from chatlab.formats.container import Container, container_of, sample
-from chatlab.formats.layout import LAYOUTS, Columns, LayoutName, Part, layout
+from chatlab.formats.container import Container, Rows, container_of, sample
+from chatlab.formats.layout import Columns, LayoutName, Part, layout
 from chatlab.formats.own import OWN
-from chatlab.formats.table import plain
+from chatlab.formats.table import named, numbered, plain
 from chatlab.formats.turns import is_transcript, is_turns, spelling
 
 Values = dict[str, Any]
@@ -41,7 +41,22 @@ class Proposal:
 
 def sniff(path: Path) -> Proposal:
     """Raises FormatRefused for what is no data set."""
-    container = container_of(path)
+    return _proposal(path, container_of(path))
+
+
+def with_header(path: Path, proposal: Proposal, header: bool) -> Proposal:
+    """The same table, its first line taken for names or for a row. Raises FormatRefused where no row is left."""
+    look = proposal.container.table
+    if look is None or look.header == header:
+        return proposal
+    container = replace(proposal.container, table=numbered(look))
+    if header:
+        first = next((row.values for row in Rows(path, container) if not row.problem), {})
+        container = replace(container, table=named(look, list(map(str, first.values()))))
+    return _proposal(path, container)
+
+
+def _proposal(path: Path, container: Container) -> Proposal:
     rows = sample(path, container)
     names = container.table.columns if container.table else _names(rows)
     if not rows or not names:
@@ -157,6 +172,3 @@ def _title(columns: Columns, rows: Sequence[Values]) -> str:
         known = {("instruction", "output"): "Alpaca", ("prompt", "completion"): "Prompt and completion"}
         return known.get(called, "Prompts and answers")
     return {"thumb": "KTO thumbs", "tasks": "Self-Instruct tasks"}[name]
-
-
-__all__ = ["LAYOUTS", "Proposal", "proposed", "sniff"]

@@ -43,6 +43,16 @@ def table_look(head: str, known: frozenset[str], whole: bool) -> TableLook | Non
     return best[1] if best else None
 
 
+def numbered(look: TableLook) -> TableLook:
+    """The same table without a header."""
+    return TableLook(look.delimiter, False, tuple(f"column {n}" for n in range(1, len(look.columns) + 1)))
+
+
+def named(look: TableLook, names: list[str]) -> TableLook:
+    """The same table with these names as its header."""
+    return TableLook(look.delimiter, True, _distinct(tuple(names)))
+
+
 def table_rows(file: BinaryIO, encoding: str, look: TableLook) -> Iterator[Row]:
     """Cells come untamed. A row with too few or too many cells is refused; an empty line is passed over."""
     lines = _Lines(text_lines(file, encoding))
@@ -137,6 +147,12 @@ def _is_header(rows: list[list[str]], known: frozenset[str]) -> bool:
         return True
     if not below or len(set(names)) < len(names) or not all(0 < len(name.strip()) <= 40 for name in names):
         return False
+    if any(
+        all(row[n : n + 1] and row[n].isdecimal() for row in below)
+        for n, name in enumerate(names)
+        if not name.isdecimal()
+    ):
+        return True
     usual = sum(len(cell) for row in below for cell in row) / max(1, sum(map(len, below)))
     return usual > 2 * sum(map(len, names)) / len(names) and not any(name.endswith((".", "?", "!")) for name in names)
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import gradio as gr
 
 from chatlab.errors import ChatlabError, InputError
-from chatlab.formats import LAYOUTS, Columns, LayoutName, Part, Proposal, layout, proposed
+from chatlab.formats import LAYOUTS, Columns, LayoutName, Part, Proposal, layout, proposed, with_header
 from chatlab.lab import Lab
 from chatlab.records import Status
 from chatlab.ui.demonstrations.import_pictures import offer, outcome, table, title
@@ -24,6 +24,11 @@ AS_IT_IS = ""
 TICK = 0.5
 """Seconds between looks at an import under way."""
 
+TAKES = (
+    "JSON lines, a JSON list, CSV, TSV or Parquet. OpenAI messages, ShareGPT, Alpaca, prompt and completion, DPO, KTO, "
+    "and tables with columns of any name. It is read here; nothing leaves this machine."
+)
+
 Updates = dict[Any, Any]
 
 
@@ -35,12 +40,8 @@ class DemonstrationImport:
 
     def build(self) -> None:
         with gr.Accordion("Import a data set", open=False, elem_id="import"):
-            self.file = gr.File(
-                label="Drop a file here: JSON, JSON lines, CSV, TSV or Parquet",
-                show_label=False,
-                height=120,
-                elem_id="import-file",
-            )
+            self.file = gr.File(label="Data set", show_label=False, height=140, elem_id="import-file")
+            self.takes = drawing(div("import-notes", span("", TAKES)), elem_classes="flat")
             with gr.Column(visible=False, elem_classes="import-found") as self.found:
                 self._build_found()
             with gr.Column(visible=False) as self.result:
@@ -54,10 +55,9 @@ class DemonstrationImport:
     def _build_found(self) -> None:
         self.title = drawing(elem_classes="flat")
         with gr.Row(elem_classes="mapping"):
-            self.layout = gr.Dropdown(
-                [(one.label, one.name) for one in LAYOUTS], label="Rows are", min_width=190, elem_id="import-layout"
-            )
+            self.layout = gr.Dropdown(_layouts(), label="Rows are", min_width=190, elem_id="import-layout")
             self.parts = [gr.Dropdown([], label=f"Part {n}", min_width=150, visible=False) for n in range(PARTS)]
+        self.header = gr.Checkbox(label="The first line holds the names of the columns", container=False, visible=False)
         self.preview = drawing(elem_classes="flat", elem_id="import-preview")
         with gr.Row(elem_classes="mapping"):
             self.tags = gr.Textbox(label="Tags to add", placeholder="comma, separated", max_lines=1, min_width=190)
@@ -85,6 +85,7 @@ class DemonstrationImport:
         shell.on(self.file.upload, do=self.dropped, inputs=[self.file], outputs=found)
         at_hand = [self.path, self.proposal]
         shell.on(self.layout.input, do=self.laid_out, inputs=[*at_hand, self.layout], outputs=found)
+        shell.on(self.header.input, do=self.headed, inputs=[*at_hand, self.header], outputs=found)
         for part in self.parts:
             shell.on(part.input, do=self.mapped, inputs=[*at_hand, *self.parts], outputs=[self.proposal, self.preview])
         given = [*at_hand, self.tags, self.status]
@@ -98,13 +99,13 @@ class DemonstrationImport:
 
     @property
     def shown_found(self) -> set[Any]:
-        boxes = {self.file, self.found, self.title, self.layout, self.preview, self.status}
+        boxes = {self.file, self.takes, self.header, self.found, self.title, self.layout, self.preview, self.status}
         return boxes | set(self.parts) | {self.path, self.proposal}
 
     @property
     def shown_result(self) -> set[Any]:
         buttons = {self.stop, self.undo, self.refused, self.again}
-        return {self.file, self.result, self.progress, self.timer, self.ended} | buttons
+        return {self.file, self.takes, self.result, self.progress, self.timer, self.ended} | buttons
 
     @property
     def shown(self) -> set[Any]:
@@ -123,13 +124,18 @@ class DemonstrationImport:
             _remove(file)
             gr.Warning(told(error))
             return {self.file: gr.File(value=None)}
-        return self._found(path, proposal) | {self.file: gr.File(value=None, visible=False)}
+        return self._found(path, proposal) | self._place(False)
 
     def laid_out(self, path: str, proposal: Proposal, name: str) -> Updates:
         """Another layout was chosen: columns are looked for again."""
         _at_hand(path)
         columns = proposed(cast(LayoutName, name), proposal.names)
         return self._found(Path(path), replace(proposal, columns=columns))
+
+    def headed(self, path: str, proposal: Proposal, header: bool) -> Updates:
+        """The first line of a table was said to hold names, or not to."""
+        _at_hand(path)
+        return self._found(Path(path), with_header(Path(path), proposal, header))
 
     def mapped(self, path: str, proposal: Proposal, *chosen: str) -> Updates:
         """Another column was chosen for a part."""
@@ -148,7 +154,7 @@ class DemonstrationImport:
 
     def cancelled(self, path: str) -> Updates:
         _remove(path)
-        return self._put_down() | {self.file: gr.File(value=None, visible=True)}
+        return self._put_down() | self._place(True)
 
     def look(self, ended: int) -> Updates:
         """How far it is. The timer runs only while there is something to see."""
@@ -158,7 +164,7 @@ class DemonstrationImport:
         _, left = self._exchange.undoable if not running else ("", 0)
         over = {} if running else {self.ended: ended + 1}
         return {
-            self.file: gr.File(visible=False),
+            **self._place(False),
             self.result: gr.Column(visible=True),
             self.progress: outcome(progress),
             self.timer: gr.Timer(active=running),
@@ -181,14 +187,15 @@ class DemonstrationImport:
 
     def put_away(self) -> Updates:
         self._exchange.forget()
-        return self.look(0) | {self.file: gr.File(value=None, visible=True)}
+        return self.look(0) | self._place(True)
 
     def _found(self, path: Path, proposal: Proposal) -> Updates:
         parts = layout(proposal.columns.layout).parts
         return {
             self.found: gr.Column(visible=True),
             self.title: title(path.name, proposal),
-            self.layout: gr.Dropdown(value=proposal.columns.layout),
+            self.layout: gr.Dropdown(choices=_layouts(), value=proposal.columns.layout),
+            self.header: _header(proposal),
             self.preview: self._preview(path, proposal),
             self.status: _statuses(proposal),
             self.path: str(path),
@@ -196,6 +203,10 @@ class DemonstrationImport:
             **{box: _choice(part, proposal) for box, part in zip(self.parts, parts, strict=False)},
             **{box: gr.Dropdown(visible=False) for box in self.parts[len(parts) :]},
         }
+
+    def _place(self, shown: bool) -> Updates:
+        """Where a file can be dropped."""
+        return {self.file: gr.File(value=None, visible=shown), self.takes: gr.Markdown(visible=shown)}
 
     def _put_down(self) -> Updates:
         return {self.found: gr.Column(visible=False), self.path: "", self.proposal: None}
@@ -211,6 +222,15 @@ class DemonstrationImport:
         if running or progress is None or progress.report is None or not progress.report.exists():
             return gr.DownloadButton(visible=False)
         return gr.DownloadButton(value=offer(progress.report), visible=True)
+
+
+def _layouts() -> list[tuple[str, str]]:
+    return [(one.label, one.name) for one in LAYOUTS]
+
+
+def _header(proposal: Proposal) -> Any:
+    look = proposal.container.table
+    return gr.Checkbox(value=bool(look and look.header), visible=look is not None)
 
 
 def _choice(part: Part, proposal: Proposal) -> Any:
