@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from chatlab.quality.alike import alike
 from chatlab.quality.findings import Action, Case, Finding, finding, quoted
-from chatlab.quality.words import containment, content, has_digit, same_question, words
+from chatlab.quality.words import containment, content, facts, has_digit, same_question, words
 
 QUESTION = 0.5
 SHORT = 8
@@ -16,7 +16,8 @@ SHORT = 8
 UNLIKE = 0.34
 """Short answers that share less than this of the shorter one's words do not say the same ..."""
 UNLIKE_LONG = 0.15
-"""... nor do long ones, in which two who agree still choose other words."""
+"""... nor do long ones that each give many names or numbers, none of them the other's."""
+MANY = 3
 
 _OPEN = re.compile(
     r"\b(ideas?|suggest\w*|recommend\w*|brainstorm\w*|write|compose|create|invent|imagine|describe|favou?rites?|tell me"
@@ -25,39 +26,88 @@ _OPEN = re.compile(
     re.IGNORECASE,
 )
 """Prompts that invite many answers: to those, different ones are variety."""
-_YES, _NO = {"yes", "yeah", "true", "correct"}, {"no", "nope", "false", "incorrect"}
+_REMARK = re.compile(
+    r"\W*(?:i|i['’]?m|i['’]ve|it|it['’]s|that|that['’]s|this|these|those|he|she|they|we|you|yes|yeah|no|nope|ok|okay|thanks?"
+    r"|thank you|haha|lol|exactly|awesome|great|wow|hi|hello|hey|so|and|but|well|oh)\b[^?]*",
+    re.IGNORECASE,
+)
+"""A turn of small talk, which asks for nothing in particular."""
+_ASKS = re.compile(r"\W*(?:who|what|when|where|which|how|is|are|was|were|do|does|did|can|will)\b", re.IGNORECASE)
+_YES = re.compile(
+    r"\W*(?:yes|yeah|yep|yup|of course|sure|certainly|absolutely|definitely|correct|true|i['’]?(?:m| am) happy to)\b",
+    re.IGNORECASE,
+)
+_NO = re.compile(
+    r"\W*(?:no|nope|never|not|incorrect|false|(?:it|that|this|he|she|they) (?:is|are|was|were|does|do|did|has|have)"
+    r"(?:n['’]t| not)|there (?:is|are|was|were) no)\b",
+    re.IGNORECASE,
+)
+_PASSES = re.compile(
+    r"\W*(?:(?:(?:i['’]?m |i am )?(?:so |very )?(?:sorry|afraid)|oh|well|hm+|no|unfortunately)\W+)*(?:but |that )?"
+    r"(?:i (?:(?:really |just )?(?:don['’]t|do not) (?:know|understand|have an?y?\b|think (?:so|that))|can(?:['’]t|not)"
+    r"|won['’]t|have no (?:opinion|idea)|am (?:unable|not (?:able|sure)))|i['’]m not (?:able|sure)|that i cannot"
+    r"|that['’]?s not something i|as an? (?:ai|large language model)\b)|\W*no\W*$",
+    re.IGNORECASE,
+)
+BRIEF = 30
+"""Words of an answer that only passes; of a longer one, what it goes on to say is the answer."""
 
 
 def contradictions(cases: Sequence[Case]) -> Iterator[Finding]:
     """One finding for each question, with all who answer it unlike the first."""
-    closed = [case for case in cases if not _OPEN.search(case.question)]
+    closed = [case for case in cases if _has_one_answer(case)]
     groups: dict[int, list[int]] = defaultdict(list)
     leader: dict[int, int] = {}
     for earlier, later in sorted(alike([content(case.asked) for case in closed], QUESTION)):
         first = leader.get(earlier, earlier)
         if later in leader or not same_question(closed[first].asked, closed[later].asked):
             continue
-        if unlike(closed[first].answer, closed[later].answer):
+        if unlike(closed[first].answer, closed[later].answer, alone=_is_first(closed[first])):
             leader[later] = first
             groups[first].append(later)
     for first, others in sorted(groups.items()):
         yield _which([closed[first], *(closed[i] for i in others)])
 
 
-def unlike(a: str, b: str) -> bool:
-    """Whether two answers to one question say different things."""
-    if {_verdict(a), _verdict(b)} == {True, False}:
+def _has_one_answer(case: Case) -> bool:
+    """Whether the prompt asks for something definite, and the answer gives it instead of asking back."""
+    asked = case.question
+    if _OPEN.search(asked) or _REMARK.fullmatch(asked) or case.answer.rstrip().endswith("?"):
+        return False
+    return _is_first(case) or "?" in asked or bool(_ASKS.match(asked))
+
+
+def _is_first(case: Case) -> bool:
+    """Whether the question opens the conversation, so that there is no talk that an answer could go on from."""
+    return sum(m.role == "user" for m in case.demonstration.prompt) == 1
+
+
+def unlike(a: str, b: str, alone: bool = True) -> bool:
+    """Whether two answers to one question exclude each other: a yes and a no, one that passes, other facts.
+
+    To a question that stands `alone`, a short answer of which a long one has no word is another answer too.
+    """
+    if _PASSES.match(a) and _PASSES.match(b):
+        return False
+    if _passes(a) or _passes(b):
         return True
+    if (_YES.match(a) and _NO.match(b)) or (_NO.match(a) and _YES.match(b)):
+        return True
+    if _YES.match(a) and _YES.match(b):
+        return False
     ours, theirs = content(a), content(b)
     if _is_number(a) and _is_number(b):
         return ours != theirs
-    return containment(ours, theirs) < (UNLIKE if max(len(ours), len(theirs)) <= SHORT else UNLIKE_LONG)
+    if max(len(ours), len(theirs)) <= SHORT:
+        return containment(ours, theirs) < UNLIKE
+    if alone and min(len(ours), len(theirs)) <= SHORT and not ours & theirs:
+        return True
+    listed = min(len(facts(a)), len(facts(b))) >= MANY and not facts(a) & facts(b)
+    return listed and containment(ours, theirs) < UNLIKE_LONG
 
 
-def _verdict(answer: str) -> bool | None:
-    """Yes or no, where an answer begins with it."""
-    first = next(iter(words(answer)), "")
-    return True if first in _YES else False if first in _NO else None
+def _passes(answer: str) -> bool:
+    return len(answer.split()) <= BRIEF and bool(_PASSES.match(answer))
 
 
 def _is_number(answer: str) -> bool:

@@ -10,9 +10,8 @@ from chatlab.quality.findings import Action, Case, Finding, finding, quoted
 from chatlab.quality.words import (
     containment,
     content,
-    has_digit,
+    facts,
     likeness,
-    names,
     plain,
     same_question,
     words,
@@ -87,11 +86,7 @@ def _copied(a: Case, b: Case) -> bool:
 
 def _differs_in_kind(a: str, b: str) -> bool:
     """Whether each has a number or a name that the other lacks: two facts, not two wordings."""
-    return bool(_facts(a) - content(b)) and bool(_facts(b) - content(a))
-
-
-def _facts(text: str) -> frozenset[str]:
-    return frozenset(filter(has_digit, content(text))) | names(text)
+    return bool(facts(a) - content(b)) and bool(facts(b) - content(a))
 
 
 def _runs(text: str) -> frozenset[str]:

@@ -48,6 +48,11 @@ def names(text: str) -> frozenset[str]:
     return frozenset(_singular(w) for w in found - FUNCTION)
 
 
+def facts(text: str) -> frozenset[str]:
+    """The names and the numbers in a text."""
+    return frozenset(filter(has_digit, content(text))) | names(text)
+
+
 def likeness(a: frozenset[str], b: frozenset[str]) -> float:
     """Jaccard: shared words among all words, 0 to 1."""
     return len(a & b) / len(a | b) if a | b else 1.0
