@@ -37,9 +37,11 @@ _UNUSUAL = {
 }
 
 
-def with_adapter(base: PreTrainedModel, files: AdapterFiles, strength: float) -> PreTrainedModel:
-    """Raises AdapterDamaged if the two do not fit together."""
-    merge = bytes_of(base) <= MERGED
+def with_adapter(
+    base: PreTrainedModel, files: AdapterFiles, strength: float, merge: bool | None = None
+) -> PreTrainedModel:
+    """`merge` None decides by the base's size. Raises AdapterDamaged if the two do not fit together."""
+    merge = bytes_of(base) <= MERGED if merge is None else merge
     try:
         tensors = load(files.weights)
         _check_finite(tensors)

@@ -17,10 +17,13 @@ EXACT = 64_000_000
 """Parameters up to which weights are computed with in 32 bits: nothing is rounded, and the speed is the same."""
 
 
-def open_network(folder: Path, parameters: int) -> PreTrainedModel:
-    """The base model, for reading only. Nothing is fetched, and no code but transformers' own runs."""
+def open_network(folder: Path, parameters: int, dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """The base model, for reading only, in `dtype` or in what loses nothing that matters and is fast here.
+
+    Nothing is fetched, and no code but transformers' own runs.
+    """
     logging.disable_progress_bar()
-    dtype = torch.bfloat16 if parameters > EXACT and has_bfloat16() else torch.float32
+    dtype = dtype or (torch.bfloat16 if parameters > EXACT and has_bfloat16() else torch.float32)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder,

@@ -1,0 +1,68 @@
+"""A chat template as Ollama wants it, found by looking at what the template makes of a conversation."""
+
+from __future__ import annotations
+
+from chatlab.engines.base import Sampling
+from chatlab.records import Message
+from chatlab.template import Template
+
+_SAID = ("SAID0", "SAID1", "SAID2", "SAID3")
+
+
+def modelfile(template: Template, weights: str, sampling: Sampling) -> str:
+    """The text of a Modelfile beside the GGUF file called `weights`.
+
+    Where the template cannot be written in Ollama's language, the file says so and leaves it to Ollama.
+    """
+    lines = [f"FROM ./{weights}"]
+    go = go_template(template)
+    if go and '"""' not in go:
+        lines.append(f'TEMPLATE """{go}"""')
+    else:
+        lines.append("# This chat template has no like in Ollama's language; the one inside the GGUF file is Jinja.")
+    lines += [f'PARAMETER stop "{template.text([stop])}"' for stop in sorted(template.stop_ids)]
+    lines.append(f"PARAMETER temperature {sampling.temperature}")
+    lines.append(f"PARAMETER top_p {sampling.top_p}")
+    lines.append(f"PARAMETER repeat_penalty {sampling.repetition_penalty}")
+    return "\n".join(lines) + "\n"
+
+
+def go_template(template: Template) -> str:
+    """Empty for a template that says more than words around each message."""
+    roles = ("system", "user", "assistant", "user")
+    messages = [Message(role=role, content=said) for role, said in zip(roles, _SAID, strict=True)]  # type: ignore[arg-type]
+    whole = template.text(template.prompt(messages))
+    short = template.text(template.prompt(messages[1:2]))
+    places = [whole.find(said) for said in _SAID]
+    if places != sorted(places) or any(whole.count(said) != 1 for said in _SAID) or short.count("SAID1") != 1:
+        return ""
+    before, rest = whole.split("SAID0")
+    between, rest = rest.split("SAID1")
+    asking, rest = rest.split("SAID2")
+    turning, ending = rest.split("SAID3")
+    begin, request = short.split("SAID1")
+    opening = _opening(begin, turning, [template.text([stop]) for stop in template.stop_ids])
+    closing = turning.removesuffix(opening)
+    start = begin.removesuffix(opening)
+    after = between.removesuffix(opening)
+    if not (opening and between.endswith(opening) and before.startswith(start)):
+        return ""
+    if not asking == ending == request:
+        return ""
+    parts = {
+        "system": f"{before[len(start) :]}{{{{ .Content }}}}{after}",
+        "user": f"{opening}{{{{ .Content }}}}{ending}",
+        "assistant": f"{{{{ .Content }}}}{closing}",
+    }
+    if any("{{" in text.replace("{{ .Content }}", "") for text in (*parts.values(), start)):
+        return ""
+    (first, said), *others = parts.items()
+    body = f'{{{{ if eq .Role "{first}" }}}}{said}'
+    body += "".join(f'{{{{ else if eq .Role "{role}" }}}}{text}' for role, text in others)
+    return f"{start}{{{{ range .Messages }}}}{body}{{{{ end }}}}{{{{ end }}}}"
+
+
+def _opening(begin: str, turning: str, stops: list[str]) -> str:
+    """What stands before every user's words: the end that a first and a later turn share, past the answer's stop."""
+    past = min((turning.find(stop) + len(stop) for stop in stops if stop in turning), default=len(turning))
+    return next((turning[at:] for at in range(past, len(turning)) if begin.endswith(turning[at:])), "")
