@@ -20,6 +20,8 @@ WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 CARD = "card.json"
 MANIFEST = "manifest.json"
+LESSONS = "demonstrations.jsonl"
+"""The demonstrations as they were when the run was asked for: the snapshot, byte for byte. It may be taken out."""
 
 R = TypeVar("R", AdapterCard, TrainSettings)
 
@@ -61,13 +63,28 @@ def read_manifest(folder: Path) -> dict[str, str]:
 
 
 def check_bytes(folder: Path) -> None:
-    """Every file in the manifest has the bytes it had when it was published, or AdapterDamaged."""
+    """Every file in the manifest has the bytes it had when it was published, or AdapterDamaged.
+
+    But for the lessons, which decide nothing of how it speaks: `check_lessons` is for whoever reads them.
+    """
     for name, sha256 in read_manifest(folder).items():
+        if name == LESSONS:
+            continue
         file = folder / name
         if Path(name).name != name or file.is_symlink() or not file.is_file():
             raise AdapterDamaged(f"Adapter {folder.name!r} has lost its file {name!r}.", AGAIN)
         if digest(file) != sha256:
             raise damaged(folder, name)
+
+
+def check_lessons(folder: Path) -> Path | None:
+    """The file of what the adapter learned; None where it has none, AdapterDamaged where it has been changed."""
+    file = folder / LESSONS
+    if file.is_symlink() or not file.is_file():
+        return None
+    if digest(file) != read_manifest(folder).get(LESSONS):
+        raise damaged(folder, LESSONS)
+    return file
 
 
 def check_base(card: AdapterCard, fingerprint: str) -> None:

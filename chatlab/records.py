@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -25,6 +28,12 @@ class Message:
 
     role: Role
     content: str
+
+
+def digest(messages: Sequence[Message]) -> str:
+    """sha256 of roles and words."""
+    said = [[message.role, message.content] for message in messages]
+    return hashlib.sha256(json.dumps(said).encode("ascii")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +61,19 @@ class Rating:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """What one annotator thinks of a demonstration."""
+
+    by: str
+    stars: int
+    """From 1, harmful to learn, to 5, just as it should be."""
+    words: str
+    """Digest of the words that were judged; once they are changed, the opinion is of something else."""
+    note: str = ""
+    created: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Demonstration:
     """A conversation whose last message is an answer worth learning."""
 
@@ -63,6 +85,16 @@ class Demonstration:
     """Where it came from, as `conversation/turn`; empty when written from scratch."""
     created: str = ""
     """ISO 8601, UTC."""
+    authors: tuple[str, ...] = ()
+    """Who wrote its words, in the order in which they did; empty where nobody said who they are."""
+    approved_by: str = ""
+    opinions: tuple[Opinion, ...] = ()
+    """One an annotator, the newest last."""
+
+    @property
+    def words(self) -> str:
+        """Digest of what it says, equal for equal words."""
+        return digest(self.messages)
 
     @property
     def prompt(self) -> tuple[Message, ...]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from chatlab.adapters.readme import readme
 from chatlab.errors import AdapterDamaged, AdapterError, DiskFull
-from chatlab.papers import CARD, CONFIG, MANIFEST, WEIGHTS, card_as_json
+from chatlab.papers import CARD, CONFIG, LESSONS, MANIFEST, WEIGHTS, card_as_json
 from chatlab.records import AdapterCard
 
 HIDDEN = ".publish-"
@@ -23,10 +23,10 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _PIECE = 1 << 20
 
 
-def hidden_copy(source: Path, shelf: Path, card: AdapterCard) -> tuple[Path, AdapterCard]:
+def hidden_copy(source: Path, shelf: Path, card: AdapterCard, lessons: Path | None = None) -> tuple[Path, AdapterCard]:
     """The hidden folder on `shelf`, and the card with the sha256 of the weights as they were written.
 
-    The manifest covers what decides how the adapter speaks; README.md is for people, who may edit it.
+    The manifest covers what decides how the adapter speaks, and the lessons; README.md is for people, who may edit it.
     """
     for name in (CONFIG, WEIGHTS):
         if not (source / name).is_file():
@@ -34,17 +34,19 @@ def hidden_copy(source: Path, shelf: Path, card: AdapterCard) -> tuple[Path, Ada
     hidden = shelf / f"{HIDDEN}{uuid.uuid4().hex}"
     try:
         with space_or_error(f"Adapter {card.name!r} cannot be published"):
-            return hidden, _write_all(source, hidden, card)
+            return hidden, _write_all(source, hidden, card, lessons)
     except BaseException:
         shutil.rmtree(hidden, ignore_errors=True)
         raise
 
 
-def _write_all(source: Path, hidden: Path, card: AdapterCard) -> AdapterCard:
+def _write_all(source: Path, hidden: Path, card: AdapterCard, lessons: Path | None) -> AdapterCard:
     hidden.mkdir()
     files = {name: _write(hidden / name, _pieces(source / name)) for name in (CONFIG, WEIGHTS)}
     card = replace(card, sha256=files[WEIGHTS])
     files[CARD] = _write_json(hidden / CARD, card_as_json(card))
+    if lessons is not None:
+        files[LESSONS] = _write(hidden / LESSONS, _pieces(lessons))
     _write(hidden / "README.md", [readme(card).encode()])
     _write_json(hidden / MANIFEST, {"format": 1, "files": files})
     fsync_folder(hidden)

@@ -10,7 +10,7 @@ from pathlib import Path
 from chatlab.adapters.names import check_name, unlike
 from chatlab.adapters.publish import HIDDEN, fsync_folder, hidden_copy, space_or_error
 from chatlab.errors import AdapterError, AdapterMissing, NameRefused
-from chatlab.papers import CARD, CONFIG, check_base, check_bytes, read_card
+from chatlab.papers import CARD, CONFIG, check_base, check_bytes, check_lessons, read_card
 from chatlab.records import AdapterCard
 
 TRASH = ".trash"
@@ -43,15 +43,17 @@ class Adapters:
         """What is wrong with the folders that are not in `cards`."""
         return self._read()[1]
 
-    def publish(self, source: Path, card: AdapterCard) -> AdapterCard:
+    def publish(self, source: Path, card: AdapterCard, lessons: Path | None = None) -> AdapterCard:
         """Copy a PEFT folder in, with papers, under `card.name` or one like it that is free.
+
+        `lessons` is the snapshot of demonstrations that it learned from, which is kept with it.
 
         Until all of it is on the disk nobody sees any of it. Raises NameRefused, AdapterDamaged when `source` lacks a
         file, DiskFull; `source` is left as it was.
         """
         with self._lock:
             card = replace(card, name=self.free_name(card.name))
-            hidden, card = hidden_copy(source, self._folder, card)
+            hidden, card = hidden_copy(source, self._folder, card, lessons)
             self._reveal(hidden, card.name)
             return card
 
@@ -62,6 +64,10 @@ class Adapters:
         check_bytes(folder)
         check_base(card, base_fingerprint)
         return card, folder
+
+    def lessons(self, name: str) -> Path | None:
+        """The file of what it learned from; None where it has none. Raises AdapterMissing, and AdapterDamaged."""
+        return check_lessons(self._existing(name))
 
     def remove(self, name: str) -> Path:
         """Out of sight, into the trash; where it lay until now. Raises AdapterMissing."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from chatlab.clock import now
 from chatlab.conversation import Conversation
 from chatlab.errors import EmptyAnswer, InputError
+from chatlab.lab.annotators import PACK, me, resigned, signed
 from chatlab.lab.chat import Chat
 from chatlab.lab.machine import Machine
 from chatlab.records import Demonstration, Message, Preference, Source, Status
@@ -79,7 +80,9 @@ class Demonstrations:
         """Keep many at once, all or none; their ids."""
         for demonstration in demonstrations:
             check(demonstration.messages)
-        return self._store.demonstrations.add_many([replace(d, created=d.created or now()) for d in demonstrations])
+        name = me(self._store)
+        dated = [replace(d, created=d.created or now()) for d in demonstrations]
+        return self._store.demonstrations.add_many([signed(d, name) for d in dated])
 
     def get(self, demonstration_id: int) -> Demonstration:
         return self._store.demonstrations.get(demonstration_id)
@@ -100,6 +103,7 @@ class Demonstrations:
             tags=old.tags if tags is None else tuple(tags),
         )
         check(new.messages)
+        new = resigned(old, new, me(self._store))
         self._store.demonstrations.put(demonstration_id, new)
         return new
 
@@ -192,8 +196,7 @@ class Demonstrations:
         demonstration = Demonstration(
             messages=conversation.messages(turn), source=source, origin=f"{conversation_id}/{turn}", created=now()
         )
-        check(demonstration.messages)
-        return self._store.demonstrations.add(demonstration)
+        return self.add([demonstration])[0]
 
     def _prefer(self, conversation: Conversation, chosen: int, rejected: int) -> int | None:
         """The pair edit over original, unless the original said nothing."""
@@ -228,7 +231,7 @@ def check(messages: Sequence[Message]) -> None:
 
 def _from_json(row: dict) -> Demonstration:
     messages = tuple(Message(role=m["role"], content=m["content"]) for m in row["messages"])
-    return Demonstration(messages=messages, source="written", tags=tuple(row.get("tags", ())))
+    return Demonstration(messages=messages, source="written", tags=tuple(row.get("tags", ())), authors=(PACK,))
 
 
 def _key(demonstration: Demonstration) -> tuple[tuple[str, str], ...]:

@@ -13,11 +13,13 @@ import psutil
 from chatlab.adapters import Adapters
 from chatlab.engines.base import Engine
 from chatlab.errors import ChatlabError
+from chatlab.lab.annotators import Annotators
 from chatlab.lab.chat import Chat
 from chatlab.lab.compare import Compare
 from chatlab.lab.demonstrations import Demonstrations
 from chatlab.lab.difficulty import Difficulties
 from chatlab.lab.exchange import Exchange
+from chatlab.lab.lineage import Lineage
 from chatlab.lab.machine import Machine, OpenEngine
 from chatlab.lab.mask_trial import MaskTrial
 from chatlab.lab.publisher import Publisher
@@ -76,6 +78,8 @@ class Lab:
             Publisher(self._adapters, self.voices, self.machine),
             self._trainer,
         )
+        self.annotators = Annotators(self.store)
+        self.lineage = Lineage(self.store, self._adapters, settings.runs)
         self.mask_trial = MaskTrial(settings.runs, self.training, self.voices, self.machine)
         self.compare = Compare(self.store, self.machine, self.voices)
         self.exchange = Exchange(self.store, settings.cache)

@@ -56,7 +56,7 @@ class Publisher:
         began = perf_counter()
         there = self.adapter_of(run.id)
         card = self._voices.who(there) if there else None
-        card = card or self._adapters.publish(run.adapter, self._card(run))
+        card = card or self._adapters.publish(run.adapter, self._card(run), _snapshot(run))
         published = perf_counter()
         news = self._go_live(card) if run.request.live else ""
         seconds = {"publish": published - began, "swap": perf_counter() - published}
@@ -100,6 +100,11 @@ class Publisher:
             forgetting_interval=result.forgetting_interval,
             stopped_early=result.stopped_early,
         )
+
+
+def _snapshot(run: RunView) -> Path | None:
+    file = run.folder / "snapshot.jsonl"
+    return file if file.is_file() else None
 
 
 def _name_for(request: Request, learned: int) -> str:

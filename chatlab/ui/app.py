@@ -23,6 +23,7 @@ from chatlab.ui.chat.dials import Dials
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.tab import ChatTab
 from chatlab.ui.compare.tab import CompareTab
+from chatlab.ui.demonstrations.lineage import ask_for
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from chatlab.ui.doors import UPLOAD_LIMIT, Doors
 from chatlab.ui.header import Header
@@ -77,8 +78,12 @@ def _fill(shell: Shell, lab: Lab, replies: Replies) -> None:
 
 
 def _page_act(lab: Lab, payload: str) -> Any:
-    """What the header's buttons do: open a tab, or say what is wrong with the machine."""
-    name = Act.read(payload).do
+    """What buttons outside the chat do: open a tab or a demonstration, or say what is wrong with the machine."""
+    act = Act.read(payload)
+    name = act.do
+    if name == "open-demonstration":
+        ask_for(lab, act.turn)
+        return gr.Tabs(selected="demonstrations")
     if name == "warnings":
         for warning in lab.health().warnings:
             gr.Warning(escaped(warning))

@@ -10,10 +10,12 @@ import gradio as gr
 from chatlab.errors import ChatlabError
 from chatlab.lab import Lab
 from chatlab.records import Demonstration, Status, TrainSettings
+from chatlab.ui.demonstrations.annotators import DemonstrationAnnotators
 from chatlab.ui.demonstrations.drafts import NEW, Drafts
 from chatlab.ui.demonstrations.editor import DemonstrationEditor
 from chatlab.ui.demonstrations.exporting import DemonstrationExport
 from chatlab.ui.demonstrations.importing import DemonstrationImport
+from chatlab.ui.demonstrations.lineage import LearnedBy, asked_for
 from chatlab.ui.demonstrations.list import ANY, DemonstrationList
 from chatlab.ui.demonstrations.mask_picture import mask_picture
 from chatlab.ui.demonstrations.packs import DemonstrationPacks
@@ -33,6 +35,9 @@ class DemonstrationsTab:
     def __init__(self, lab: Lab) -> None:
         self._demonstrations = lab.demonstrations
         self._machine = lab.machine
+        self._lab = lab
+        self.people = DemonstrationAnnotators(lab)
+        self.learned = LearnedBy(lab)
         self._quality = lab.quality
         self.list = DemonstrationList(lab.demonstrations, lab.quality)
         self.editor = DemonstrationEditor(lab.demonstrations, Drafts(lab.store))
@@ -48,6 +53,7 @@ class DemonstrationsTab:
         self.importing.build()
         self.exporting.build()
         self.panels.build()
+        self.people.build()
         with gr.Row(elem_classes="curation", equal_height=False):
             with gr.Column(scale=4, min_width=300, elem_classes="curation-list"):
                 self.list.build()
@@ -70,6 +76,8 @@ class DemonstrationsTab:
             self.delete = gr.Button("Delete", size="sm", min_width=70, scale=0, interactive=False)
             self.undo = gr.Button("Undo  (U)", size="sm", min_width=70, scale=0, visible=False, elem_classes="key-u")
         self.undoable = gr.State(None)
+        self.people.build_desk()
+        self.learned.build()
         with gr.Row(equal_height=False):
             with gr.Column(min_width=300):
                 self.editor.build()
@@ -80,7 +88,7 @@ class DemonstrationsTab:
     @property
     def desk(self) -> set[Any]:
         own = {self.title, self.picture, self.approve, self.discard, self.delete}
-        return own | self.editor.shown | self.similar.shown
+        return own | self.editor.shown | self.similar.shown | self.people.desk | self.learned.shown
 
     def _wire_list(self, shell: Shell) -> None:
         rows, editor = self.list, self.editor
@@ -114,6 +122,7 @@ class DemonstrationsTab:
         self.panels.follow(shell, undone, saved)
         shell.on(editor.revert.click, do=self.reverted, inputs=[editor.selected], outputs=self.desk)
         editor.wire(shell)
+        self.people.wire(shell, editor.selected, self.open, self.desk)
         self.similar.wire(shell, editor.selected)
 
     # What the list's events do.
@@ -128,7 +137,9 @@ class DemonstrationsTab:
         return self.list.draw(text, tag, status, page - 1)
 
     def refresh(self, selected: int | None, *place: Any) -> Updates:
-        """The list as the store has it now; what is on the desk stays as it is, unless it is gone."""
+        """The list as the store has it now; the desk stays as it is, unless that is gone or another was asked for."""
+        if (wanted := asked_for(self._lab)) is not None:
+            return self.list.draw(*place, selected=wanted) | self._packs_now() | self.open(wanted)
         listed = self.list.draw(*place, selected=selected) | self._packs_now()
         return listed if self.editor.holds(selected) else listed | self.open(None)
 
@@ -161,6 +172,8 @@ class DemonstrationsTab:
             self.discard: gr.Button(interactive=demonstration.status != "discarded"),
             self.delete: gr.Button(interactive=True),
             **self.similar.reset(selected),
+            **self.people.draw(selected),
+            **self.learned.draw(selected),
         } | self.editor.open(selected)
 
     def go_on(self, selected: int | None, *place: Any) -> Updates:
@@ -237,7 +250,8 @@ class DemonstrationsTab:
     def _nothing(self) -> Updates:
         off = gr.Button(interactive=False)
         desk = {self.title: "", self.picture: "", self.approve: off, self.discard: off, self.delete: off}
-        return desk | self.editor.clear() | self.similar.reset(None)
+        people = self.people.draw(None) | self.learned.draw(None)
+        return desk | self.editor.clear() | self.similar.reset(None) | people
 
 
 def _title(demonstration_id: int, demonstration: Demonstration) -> str:

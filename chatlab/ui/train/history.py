@@ -11,7 +11,7 @@ from chatlab.records import BASE, AdapterCard
 from chatlab.ui.markup import counted, div, span
 from chatlab.ui.run_watch import RunWatch
 from chatlab.ui.shell import drawing
-from chatlab.ui.train import report
+from chatlab.ui.train import lineage, report
 from chatlab.ui.verdict import verdict
 
 MOST = 50
@@ -40,12 +40,19 @@ class TrainHistory:
             self.back = gr.Button("Undo", size="sm", min_width=80, scale=0, visible=False)
             self.remove = gr.Button("Remove", size="sm", min_width=80, scale=0, interactive=False)
             self.restore = gr.Button("Bring back", size="sm", min_width=80, scale=0, visible=False)
+        with gr.Accordion("What it learned from", open=False, visible=False, elem_id="adapter-papers") as self.papers:
+            self.lessons = drawing()
         self.problems = drawing()
 
     @property
     def shown(self) -> set[Any]:
         buttons = {self.live, self.back, self.remove, self.restore}
-        return {self.no_runs, self.runs, self.voices, self.problems, *buttons}
+        return {self.no_runs, self.runs, self.voices, self.problems, self.papers, self.lessons, *buttons}
+
+    @property
+    def of_voice(self) -> set[Any]:
+        """What depends on the voice that is picked."""
+        return {self.live, self.remove, self.papers, self.lessons}
 
     def draw(self, voice: str | None = None) -> Updates:
         """Both lists as they are now."""
@@ -67,7 +74,10 @@ class TrainHistory:
         } | self.picked(picked)
 
     def picked(self, voice: str | None) -> Updates:
+        adapter = voice if voice != BASE else None
         return {
+            self.papers: gr.Accordion(visible=adapter is not None),
+            self.lessons: lineage.of_adapter(self._lab, adapter) if adapter else "",
             self.live: gr.Button(interactive=voice is not None and voice != self._lab.voices.live),
             self.remove: gr.Button(interactive=voice is not None and voice != BASE),
         }

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
-from itertools import islice
 
 from chatlab.records import TrainSettings
 from chatlab.training.process import TrainerStatus
@@ -28,8 +26,6 @@ STATES = {
     "finished": "finished",
     "failed": "failed",
 }
-LINEAGE = 200
-"""Demonstrations listed by name; the rest are counted."""
 
 
 def name_of(run: RunView, adapter: str | None = None) -> str:
@@ -77,25 +73,6 @@ def ended(run: RunView, adapter: str | None, news: str = "") -> str:
                div("faint", span("", " · ".join(facts))), _dropped(run), _warning(news))  # fmt: skip
 
 
-def lineage(run: RunView) -> str:
-    """The exact demonstrations, as they were when the run was asked for."""
-    aside = set(run.result.held_out) if run.result else set()
-    dropped = {d.id for d in run.result.dropped} if run.result else set()
-    rows = []
-    try:
-        with (run.folder / "snapshot.jsonl").open(encoding="utf-8") as file:
-            rows = [json.loads(line) for line in islice(file, LINEAGE)]
-    except (OSError, ValueError):
-        return div("faint", "The snapshot of this run cannot be read.")
-    lines = [_lineage_row(row, row["id"] in aside, row["id"] in dropped) for row in rows]
-    more = len(run.request.demonstrations) - len(rows)
-    rest = div("faint", f"and {more:,} more") if more > 0 else ""
-    sha = div(
-        "faint", span("", f"snapshot sha256 {run.request.snapshot[:16]} · live before: {run.request.parent or 'base'}")
-    )
-    return div("lineage", element("table", "".join(lines)), rest, sha)
-
-
 def settings_table(settings: TrainSettings) -> str:
     rows = (
         element("tr", element("td", span("", name.replace("_", " "))) + element("td", span("", _plain(value))))
@@ -115,15 +92,6 @@ def row(run: RunView, adapter: str | None) -> str:
         facts.append(spoken(sum(run.result.seconds.values())))
     line = sparkline([s.loss for s in run.steps if s.step > 0])
     return f"{one_line(name_of(run, adapter), 40)} · {run.state}\n{' · '.join(facts)}  {line}".rstrip()
-
-
-def _lineage_row(row: dict, aside: bool, dropped: bool) -> str:
-    asked = next((m["content"] for m in reversed(row["messages"][:-1]) if m["role"] == "user"), "")
-    note = "kept aside" if aside else "left out" if dropped else ""
-    answer = row["messages"][-1]["content"]
-    texts = (("faint", str(row["id"])), ("", one_line(asked, 60)), ("", one_line(answer, 90)), ("faint", note))
-    cells = [span(kind, text) for kind, text in texts]
-    return element("tr", "".join(element("td", cell) for cell in cells))
 
 
 def _learned(run: RunView) -> str:

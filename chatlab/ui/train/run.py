@@ -12,7 +12,7 @@ from chatlab.training.runs import RunView
 from chatlab.ui.markup import div, span
 from chatlab.ui.run_watch import Pulse, RunWatch
 from chatlab.ui.shell import drawing
-from chatlab.ui.train import report
+from chatlab.ui.train import lineage, report
 from chatlab.ui.train.plots import forgetting_plot, loss_plot
 from chatlab.ui.train.samples import TrainSamples
 
@@ -118,7 +118,7 @@ class TrainRun:
             self.ended: gr.Markdown(ended, visible=not under_way),
             self.samples: gr.Markdown(samples, visible=bool(samples)),
             self.papers: gr.Accordion(visible=True),
-            self.lineage: report.lineage(run),
+            self.lineage: lineage.of_run(self._lab, run),
             self.settings: report.settings_table(run.request.settings),
         } | self._actions(run, adapter, bool(samples))
 

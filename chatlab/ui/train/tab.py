@@ -92,9 +92,7 @@ class TrainTab:
     def _wire_history(self, shell: Shell, at_hand: list[Any]) -> None:
         run, history = self.run, self.history
         shell.on(history.runs.input, do=self.open, inputs=[history.runs], outputs=run.shown)
-        shell.on(
-            history.voices.input, do=history.picked, inputs=[history.voices], outputs={history.live, history.remove}
-        )
+        shell.on(history.voices.input, do=history.picked, inputs=[history.voices], outputs=history.of_voice)
         voice = [history.voices]
         for button, do, inputs in (
             (history.live, history.gone_live, voice),

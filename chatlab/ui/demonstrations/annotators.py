@@ -1,0 +1,198 @@
+"""Several annotators: who is at work, who wrote and approved what is on the desk, what they think, do they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from chatlab.lab import Lab
+from chatlab.lab.annotators import MOST, Disagreement, current
+from chatlab.quality.agreement import ENOUGH, RELIABLE, TENTATIVE, Agreement
+from chatlab.records import Demonstration, Opinion
+from chatlab.ui.markup import counted, div, one_line, span
+from chatlab.ui.shell import Shell, drawing
+
+LISTED = 50
+"""Disagreements in the list."""
+ABOUT = "1: harmful to learn. 5: just as it should be. What others think shows once you have said what you do."
+
+Updates = dict[Any, Any]
+
+
+class DemonstrationAnnotators:
+    """A fold for the people, and a few lines on the desk."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+
+    def build(self) -> None:
+        with gr.Accordion("Annotators", open=False, elem_id="annotators") as self.fold:
+            with gr.Row(elem_classes="tight"):
+                self.name = gr.Textbox(
+                    self._lab.annotators.me, label="Your name", placeholder="Your name, as others will see it",
+                    show_label=False, container=False, max_lines=1, scale=0, min_width=260, elem_id="annotator-name",
+                )  # fmt: skip
+                self.said = drawing(elem_classes="flat")
+            self.agreement = drawing(elem_classes="flat")
+            self.apart = gr.Radio(
+                [], label="Disagreements", show_label=False, container=False, elem_classes="rows", visible=False,
+                elem_id="disagreements",
+            )  # fmt: skip
+
+    def build_desk(self) -> None:
+        self.who = drawing(elem_classes="flat", elem_id="written-by")
+        with gr.Row(visible=False, elem_classes="tight judge") as self.judge:
+            self.stars = gr.Radio(
+                [(str(n), n) for n in range(1, MOST + 1)], label="Your opinion, in stars", info=ABOUT,
+                elem_classes="segments stars", elem_id="opinion", container=False, scale=0, min_width=220,
+            )  # fmt: skip
+            self.note = gr.Textbox(
+                "", label="Why", placeholder="Why (optional)", show_label=False, container=False, max_lines=3, scale=1,
+                min_width=140,
+            )  # fmt: skip
+            self.back = gr.Button("Take back", size="sm", min_width=80, scale=0, visible=False)
+        self.others = drawing(elem_classes="flat", elem_id="opinions")
+
+    @property
+    def desk(self) -> set[Any]:
+        return {self.who, self.judge, self.stars, self.note, self.back, self.others}
+
+    @property
+    def shown(self) -> set[Any]:
+        return {self.name, self.said, self.agreement, self.apart}
+
+    def wire(self, shell: Shell, selected: Any, open_: Callable[[int | None], Updates], desk: set[Any]) -> None:
+        """`selected` holds what is on the desk; `open_` puts another one there and draws `desk`."""
+        everything = self.desk | self.shown
+        events = [self.name.submit, self.name.blur]
+        shell.on(partial(gr.on, events), do=self.named, inputs=[self.name, selected], outputs=everything)
+        opinion = [selected, self.stars, self.note]
+        shell.on(self.stars.input, do=self.judged, inputs=opinion, outputs=everything, trigger_mode="always_last")
+        noted = [self.note.submit, self.note.blur]
+        shell.on(partial(gr.on, noted), do=self.judged, inputs=opinion, outputs=everything)
+        shell.on(self.back.click, do=self.taken_back, inputs=[selected], outputs=everything)
+        shell.on(self.fold.expand, do=self.draw_people, outputs=self.shown)
+        shell.on(self.apart.input, do=open_, inputs=[self.apart], outputs=desk)
+
+    # What the events do.
+
+    def named(self, name: str, selected: int | None) -> Updates:
+        """From now on this person is at work."""
+        self._lab.annotators.call(name or "")
+        return self.draw_people() | self.draw(selected)
+
+    def judged(self, selected: int | None, stars: int | None, note: str) -> Updates:
+        """Keep an opinion; a note alone is none."""
+        if not selected or stars is None:
+            return {}
+        mine = _of(self._lab.demonstrations.get(int(selected)), self._lab.annotators.me)
+        if mine and (mine.stars, mine.note) == (int(stars), (note or "").strip()):
+            return {}
+        self._lab.annotators.judge(int(selected), int(stars), note or "")
+        return self.draw_people() | self.draw(selected)
+
+    def taken_back(self, selected: int | None) -> Updates:
+        if not selected:
+            return {}
+        self._lab.annotators.take_back(int(selected))
+        return self.draw_people() | self.draw(selected)
+
+    # What is shown.
+
+    def draw(self, selected: int | None) -> Updates:
+        """The lines on the desk. Others' stars stay hidden until one's own are given, so that nobody is led."""
+        if not selected:
+            hidden = {self.who: "", self.judge: gr.Row(visible=False), self.back: gr.Button(visible=False)}
+            return hidden | {self.stars: gr.Radio(value=None), self.note: "", self.others: ""}
+        demonstration, name = self._lab.demonstrations.get(int(selected)), self._lab.annotators.me
+        mine = _of(demonstration, name)
+        return {
+            self.who: written_by(demonstration),
+            self.judge: gr.Row(visible=True),
+            self.stars: gr.Radio(value=mine.stars if mine else None),
+            self.note: mine.note if mine else "",
+            self.back: gr.Button(visible=mine is not None),
+            self.others: opinions(demonstration, name),
+        }
+
+    def draw_people(self) -> Updates:
+        """Who is at work, and how far all of them agree."""
+        found = self._lab.annotators.agreement()
+        apart = self._lab.annotators.disagreements()[:LISTED] if found.shared else []
+        rows = [(self._row(one), one.demonstration) for one in apart]
+        return {
+            self.name: self._lab.annotators.me,
+            self.said: _at_work(self._lab.annotators.me),
+            self.agreement: agreed(found, len(rows)),
+            self.apart: gr.Radio(choices=rows, value=None, visible=bool(rows)),
+        }
+
+    def _row(self, one: Disagreement) -> str:
+        asked = self._lab.demonstrations.get(one.demonstration).prompt
+        stars = ", ".join(f"{o.by} {o.stars}" + (f" ({one_line(o.note, 40)})" if o.note else "") for o in one.opinions)
+        return f"{one.demonstration} · {one_line(asked[-1].content if asked else '', 70)}\n{stars}"
+
+
+def written_by(demonstration: Demonstration) -> str:
+    """Who wrote and who approved it."""
+    authors = " and ".join(demonstration.authors)
+    model = "the model" if demonstration.source == "liked" else ""
+    facts = [f"Written by {authors or model}" if authors or model else "Nobody has put their name to it"]
+    if demonstration.approved_by:
+        facts.append(f"approved by {demonstration.approved_by}")
+    return div("people-line", span("faint", " · ".join(facts)))
+
+
+def opinions(demonstration: Demonstration, name: str) -> str:
+    """What others think; how many there are, as long as `name` has not said what they do."""
+    known = [opinion for opinion in current(demonstration) if opinion.by != name]
+    gone = len(demonstration.opinions) - len(current(demonstration))
+    earlier = span("faint", f"{counted(gone, 'opinion')} of its earlier words") if gone else ""
+    if _of(demonstration, name) is None:
+        waiting = span("faint", f"Judged by {counted(len(known), 'other')}") if known else ""
+        return div("people-line", waiting, earlier) if waiting or earlier else ""
+    told = (span("chip", f"{o.by}: {o.stars}", o.note) for o in known)
+    return div("people-line", *told, earlier) if known or earlier else ""
+
+
+def agreed(found: Agreement, apart: int) -> str:
+    """The figure, and what it is worth."""
+    if not found.shared:
+        words = "Nothing has been judged by two people yet. Let a second one enter their name and judge the same ones."
+        return div("agreement", span("faint", words))
+    alpha = "-" if found.alpha is None else f"{found.alpha:.2f}"
+    figure = div("figure", span("figure-label", "Krippendorff's alpha"), span(f"figure-value {_colour(found)}", alpha))
+    people = f"{counted(found.shared, 'demonstration')} judged by more than one of {', '.join(found.annotators)}."
+    talk = " Talk about the ones below, then judge them again." if apart else ""
+    return div("agreement", figure, div("agreement-words", span("", verdict(found) + talk), span("faint", people)))
+
+
+def verdict(found: Agreement) -> str:
+    """By Krippendorff's own marks."""
+    if found.alpha is None:
+        return "Everybody gave the same stars every time, so there is nothing to tell agreement by."
+    if not found.tells:
+        return f"Not enough to tell: {found.shared} of the {ENOUGH} that it takes at least."
+    if found.alpha >= RELIABLE:
+        return "They agree: what they approve can be relied on."
+    if found.alpha >= TENTATIVE:
+        return "They agree more or less: enough for a first conclusion, not for a fine one."
+    return "They do not agree on what is good. The model would learn a mixture."
+
+
+def _colour(found: Agreement) -> str:
+    if not found.tells or found.alpha is None:
+        return "unknown"
+    return "good" if found.alpha >= RELIABLE else "doubtful" if found.alpha >= TENTATIVE else "bad"
+
+
+def _at_work(name: str) -> str:
+    words = "What you write, approve and judge bears this name." if name else "Enter it, and what you do bears it."
+    return div("people-line", span("faint", words))
+
+
+def _of(demonstration: Demonstration, name: str) -> Opinion | None:
+    return next((o for o in current(demonstration) if o.by == name), None) if name else None

@@ -1,0 +1,68 @@
+"""Which adapters learned a demonstration, and how other tabs open one on the desk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chatlab.lab import Lab
+from chatlab.lab.lineage import Learned
+from chatlab.ui.markup import counted, div, span
+from chatlab.ui.shell import drawing
+
+WANTED = "wanted demonstration"
+"""Under which the store keeps what the tab should open next."""
+MOST = 6
+"""Adapters named; the rest are counted."""
+CHANGED = {
+    True: (" · changed since", "It has been edited since; this adapter learned the earlier words."),
+    None: ("", "The words it learned are not kept any more."),
+    False: ("", "It learned these very words."),
+}
+
+
+class LearnedBy:
+    """A line on the desk."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+
+    def build(self) -> None:
+        self.line = drawing(elem_classes="flat", elem_id="learned-by")
+
+    @property
+    def shown(self) -> set[Any]:
+        return {self.line}
+
+    def draw(self, selected: int | None) -> dict[Any, Any]:
+        return {
+            self.line: learned_by(self._lab.lineage.learned_by(selected), self._lab.voices.live) if selected else ""
+        }
+
+
+def learned_by(adapters: list[Learned], live: str) -> str:
+    if not adapters:
+        return div("people-line", span("faint", "No adapter has learned it yet."))
+    named = (_chip(one, live) for one in adapters[:MOST])
+    more = len(adapters) - MOST
+    rest = span("faint", f"and {counted(more, 'other adapter')}") if more > 0 else ""
+    return div("people-line", span("faint", "Learned by"), *named, rest)
+
+
+def ask_for(lab: Lab, demonstration_id: int) -> None:
+    """Have the tab open with this one on the desk."""
+    lab.store.state.set(WANTED, demonstration_id)
+
+
+def asked_for(lab: Lab) -> int | None:
+    """What was asked for, once, if it still exists."""
+    wanted = lab.store.state.get(WANTED)
+    if wanted is None:
+        return None
+    lab.store.state.set(WANTED, None)
+    return int(wanted) if wanted in lab.store.demonstrations else None
+
+
+def _chip(one: Learned, live: str) -> str:
+    said, title = CHANGED[one.changed]
+    return span("chip changed" if one.changed else "chip", f"{'● ' if one.adapter == live else ''}{one.adapter}{said}",
+                title)  # fmt: skip

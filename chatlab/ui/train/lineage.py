@@ -1,0 +1,61 @@
+"""What a run or an adapter learned: its demonstrations as they were then, and what has become of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chatlab.errors import ChatlabError
+from chatlab.lab import Lab
+from chatlab.lab.lineage import Lesson
+from chatlab.training.runs import RunView
+from chatlab.ui.markup import div, element, escaped, one_line, span
+from chatlab.ui.shell import told
+
+LISTED = 200
+"""Demonstrations listed; the rest are counted."""
+SINCE = {"same": "", "edited": "edited since", "discarded": "discarded since", "deleted": "deleted since"}
+
+
+def of_run(lab: Lab, run: RunView) -> str:
+    """The exact demonstrations, as they were when the run was asked for."""
+    facts = f"snapshot sha256 {run.request.snapshot[:16]} · live before: {run.request.parent or 'base'}"
+    try:
+        return table(lab.lineage.of_run(run), facts)
+    except ChatlabError as error:
+        return div("faint", span("", told(error)))
+
+
+def of_adapter(lab: Lab, name: str) -> str:
+    """The same from the adapter's own folder, whether or not its run is still there."""
+    card = lab.voices.who(name)
+    facts = f"snapshot sha256 {card.snapshot[:16]}" if card else ""
+    try:
+        return table(lab.lineage.of(name), facts)
+    except ChatlabError as error:
+        return div("faint", span("", told(error)))
+
+
+def table(lessons: Sequence[Lesson], facts: str) -> str:
+    """A row each; the number opens what has become of it."""
+    lines = "".join(_row(lesson) for lesson in lessons[:LISTED])
+    more = len(lessons) - LISTED
+    rest = div("faint", f"and {more:,} more") if more > 0 else ""
+    changed = sum(lesson.now != "same" for lesson in lessons)
+    since = f" · {changed} of {len(lessons)} not as they were" if changed else ""
+    return div("lineage", element("table", lines), rest, div("faint", span("", facts + since)))
+
+
+def _row(lesson: Lesson) -> str:
+    notes = [lesson.part if lesson.part != "learned" else "", SINCE[lesson.now]]
+    note = ", ".join(filter(None, notes))
+    texts = (("", one_line(lesson.asked, 60)), ("", one_line(lesson.answer, 90)), ("faint", note))
+    cells = [_number(lesson), *(span(kind, text) for kind, text in texts)]
+    return element("tr", "".join(element("td", cell) for cell in cells))
+
+
+def _number(lesson: Lesson) -> str:
+    if lesson.now == "deleted":
+        return span("faint", str(lesson.id))
+    act = f'data-act="open-demonstration" data-to="page" data-turn="{lesson.id}"'
+    title = escaped("Open it on the Demonstrations tab")
+    return f'<button type="button" class="linked" {act} title="{title}">{lesson.id}</button>'
