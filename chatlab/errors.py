@@ -132,7 +132,7 @@ class PromptTooLong(EngineError):
 
 
 class EngineUnable(EngineError):
-    """This engine does not compute such a model or adapter as it was trained; another engine does."""
+    """An engine does not compute such a model or adapter as it was trained; another one does."""
 
 
 class DiskFull(ChatlabError):

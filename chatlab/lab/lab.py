@@ -19,6 +19,7 @@ from chatlab.lab.compare import Compare
 from chatlab.lab.demonstrations import Demonstrations
 from chatlab.lab.difficulty import Difficulties
 from chatlab.lab.exchange import Exchange
+from chatlab.lab.exports import Exports
 from chatlab.lab.lineage import Lineage
 from chatlab.lab.machine import Machine, OpenEngine
 from chatlab.lab.mask_trial import MaskTrial
@@ -82,6 +83,7 @@ class Lab:
         self.lineage = Lineage(self.store, self._adapters, settings.runs)
         self.mask_trial = MaskTrial(settings.runs, self.training, self.voices, self.machine)
         self.compare = Compare(self.store, self.machine, self.voices)
+        self.exports = Exports(self.voices, self.machine)
         self.exchange = Exchange(self.store, settings.cache)
         self._base_problem = ""
 

@@ -12,6 +12,7 @@ from chatlab.ui.markup import counted, div, span
 from chatlab.ui.run_watch import RunWatch
 from chatlab.ui.shell import drawing
 from chatlab.ui.train import lineage, report
+from chatlab.ui.train.export import AdapterExport
 from chatlab.ui.verdict import verdict
 
 MOST = 50
@@ -26,6 +27,7 @@ class TrainHistory:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._watch = RunWatch(lab)
+        self.export = AdapterExport(lab)
 
     def build(self) -> None:
         gr.Markdown("#### Runs")
@@ -42,17 +44,26 @@ class TrainHistory:
             self.restore = gr.Button("Bring back", size="sm", min_width=80, scale=0, visible=False)
         with gr.Accordion("What it learned from", open=False, visible=False, elem_id="adapter-papers") as self.papers:
             self.lessons = drawing()
+        self.export.build()
         self.problems = drawing()
 
     @property
     def shown(self) -> set[Any]:
         buttons = {self.live, self.back, self.remove, self.restore}
-        return {self.no_runs, self.runs, self.voices, self.problems, self.papers, self.lessons, *buttons}
+        return {
+            self.no_runs,
+            self.runs,
+            self.voices,
+            self.problems,
+            self.papers,
+            self.lessons,
+            *buttons,
+        } | self.export.of_voice
 
     @property
     def of_voice(self) -> set[Any]:
         """What depends on the voice that is picked."""
-        return {self.live, self.remove, self.papers, self.lessons}
+        return {self.live, self.remove, self.papers, self.lessons} | self.export.of_voice
 
     def draw(self, voice: str | None = None) -> Updates:
         """Both lists as they are now."""
@@ -80,7 +91,7 @@ class TrainHistory:
             self.lessons: lineage.of_adapter(self._lab, adapter) if adapter else "",
             self.live: gr.Button(interactive=voice is not None and voice != self._lab.voices.live),
             self.remove: gr.Button(interactive=voice is not None and voice != BASE),
-        }
+        } | self.export.picked(voice)
 
     def gone_live(self, voice: str | None) -> Updates:
         if voice:

@@ -93,6 +93,7 @@ class TrainTab:
         run, history = self.run, self.history
         shell.on(history.runs.input, do=self.open, inputs=[history.runs], outputs=run.shown)
         shell.on(history.voices.input, do=history.picked, inputs=[history.voices], outputs=history.of_voice)
+        history.export.wire(shell, history.voices)
         voice = [history.voices]
         for button, do, inputs in (
             (history.live, history.gone_live, voice),

@@ -1,0 +1,96 @@
+"""Export: an adapter as a file that other programs load."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from chatlab.lab import Lab
+from chatlab.lab.exports import KINDS
+from chatlab.records import BASE
+from chatlab.ui.markup import div, span
+from chatlab.ui.shell import Shell, drawing
+
+Updates = dict[Any, Any]
+
+
+class AdapterExport:
+    """The file is made when it is asked for, and removed once the page has its own copy."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._exports = lab.exports
+
+    def build(self) -> None:
+        with gr.Accordion(
+            "Export for other programs", open=False, visible=False, elem_id="adapter-export"
+        ) as self.fold:
+            self.kind = gr.Dropdown([(k.title, k.name) for k in KINDS], value=KINDS[0].name, label="As")
+            self.about = drawing(_about(KINDS[0].name), elem_classes="flat")
+            self.strength = gr.Slider(
+                0.0, 2.0, 1.0, step=0.05, label="Strength with which it is added into the base", visible=False
+            )
+            with gr.Row(elem_classes="tight"):
+                self.make = gr.Button("Make the file", variant="primary", size="sm", scale=0, min_width=120)
+                self.download = gr.DownloadButton(
+                    "Download", size="sm", scale=0, min_width=120, visible=False, elem_id="adapter-download"
+                )
+        self.made = gr.State("", delete_callback=_remove)
+
+    @property
+    def of_voice(self) -> set[Any]:
+        """What depends on the voice that is picked."""
+        return {self.fold, self.download}
+
+    def wire(self, shell: Shell, voice: gr.Radio) -> None:
+        shell.on(
+            self.kind.input, do=self.chosen, inputs=[self.kind], outputs=[self.about, self.strength, self.download]
+        )
+        made = shell.on(
+            self.make.click,
+            do=self.written,
+            inputs=[voice, self.kind, self.strength],
+            outputs=[self.download, self.made],
+            trigger_mode="once",
+            show_progress="minimal",
+        )
+        shell.on(made.then, do=self.swept, inputs=[self.made], outputs=[self.made])
+
+    def picked(self, voice: str | None) -> Updates:
+        """Another voice: what was made is of the one before."""
+        wanted = voice is not None and voice != BASE
+        return {self.fold: gr.Accordion(visible=wanted), self.download: gr.DownloadButton(visible=False)}
+
+    def chosen(self, kind: str) -> Updates:
+        whole = next(k.whole for k in KINDS if k.name == kind)
+        return {
+            self.about: _about(kind),
+            self.strength: gr.Slider(visible=whole),
+            self.download: gr.DownloadButton(visible=False),
+        }
+
+    def written(self, voice: str | None, kind: str, strength: float) -> Updates:
+        folder = Path(tempfile.mkdtemp(prefix="chatlab-"))
+        try:
+            made = self._exports.make(voice or BASE, kind, folder, strength)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        label = f"Download {made.name} ({made.stat().st_size / 2**20:.1f} MB)"
+        return {self.download: gr.DownloadButton(label, value=str(made), visible=True), self.made: str(made)}
+
+    def swept(self, made: str) -> Updates:
+        _remove(made)
+        return {self.made: ""}
+
+
+def _about(kind: str) -> str:
+    return div("import-notes", span("", next(k.about for k in KINDS if k.name == kind) + "."))
+
+
+def _remove(made: str) -> None:
+    if made:
+        shutil.rmtree(Path(made).parent, ignore_errors=True)
