@@ -8,7 +8,7 @@ from chatlab.errors import ChatlabError
 from chatlab.evaluation.difficulty import Difficulty, Ledger
 from chatlab.evaluation.scoring import Progress, Scoring
 from chatlab.lab.machine import Machine
-from chatlab.quality.findings import content_hash
+from chatlab.lab.traits import Traits
 from chatlab.records import Message
 from chatlab.store import Store
 
@@ -22,6 +22,7 @@ class Difficulties:
         self._cache = cache
         self._scoring = Scoring(base)
         self._ledger: Ledger | None = None
+        self._traits = Traits()
 
     def measure(self) -> int:
         """Begin to measure what is not known yet; how many that is. Raises what opening the base raises."""
@@ -63,7 +64,7 @@ class Difficulties:
     def _contents(self) -> dict[int, tuple[str, tuple[Message, ...]]]:
         """Content hash and messages by id."""
         rows = self._store.demonstrations.rows()
-        return {i: (content_hash(d.messages), d.messages) for i, d in rows if d.status != "discarded"}
+        return {i: (self._traits.hash(i, d), d.messages) for i, d in rows if d.status != "discarded"}
 
     def _open_ledger(self) -> Ledger:
         base = self._machine.base

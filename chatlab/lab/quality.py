@@ -23,6 +23,9 @@ from chatlab.store import Store
 DISMISSED = "dismissed findings"
 """Their keys, in the store's state."""
 
+MANY = 3000
+"""Demonstrations that take too long to go through while a page waits."""
+
 Hardness = Literal["loss", "ratio"]
 Row = tuple[int, Demonstration]
 
@@ -133,9 +136,12 @@ class Quality:
     # What can be used.
 
     def usable(self, max_tokens: int | None = None) -> Usable:
-        """Of the approved. Near-duplicates are counted once they have been looked for."""
+        """Of the approved. Near-duplicates, and of many demonstrations all else, count once they were looked for."""
+        approved = len(self._approved())
+        if approved > MANY and not self._ever:
+            return Usable(count=approved, not_usable={})
         unusable = self._unusable(max_tokens or TrainSettings().max_tokens)
-        return Usable(count=len(self._approved()) - len(unusable), not_usable=Counter(unusable.values()))
+        return Usable(count=approved - len(unusable), not_usable=Counter(unusable.values()))
 
     def similar(self, demonstration_id: int, limit: int = 8) -> list[tuple[int, float]]:
         """Ids of those that share most words with one, and the share, 0 to 1, the likest first. Raises NotFound."""
@@ -150,6 +156,7 @@ class Quality:
 
     def _look(self, rows: list[Row]) -> None:
         found = check(rows, self._control(), self._languages, self._watch)
+        self._unusable(TrainSettings().max_tokens)  # so that nobody waits for it later
         with self._lock:
             self._found, self._seen, self._ever = found, rows, True
 

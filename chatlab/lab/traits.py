@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 
 from chatlab.errors import ChatlabError
 from chatlab.models import Base
-from chatlab.quality.findings import Case
+from chatlab.quality.findings import Case, content_hash
 from chatlab.quality.words import content, likeness, plain
 from chatlab.records import Demonstration
 
@@ -25,6 +25,10 @@ class Traits:
 
     def __init__(self) -> None:
         self._known: dict[str, dict[int, tuple[Demonstration, object]]] = {}
+
+    def hash(self, id: int, demonstration: Demonstration) -> str:
+        """Of its content."""
+        return self._of("hash", id, demonstration, lambda: content_hash(demonstration.messages))
 
     def wording(self, id: int, demonstration: Demonstration) -> tuple[str, str]:
         """Equal for those that say the same word for word."""

@@ -31,6 +31,8 @@ def plain(text: str) -> str:
 
 
 def words(text: str) -> list[str]:
+    if text.isascii():
+        return _WORD.findall(text.lower())
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     return _WORD.findall("".join(c for c in decomposed if not unicodedata.combining(c)))
 
