@@ -17,7 +17,7 @@ from chatlab.ui.shell import Shell, drawing
 
 LISTED = 50
 """Disagreements in the list."""
-ABOUT = "1: harmful to learn. 5: just as it should be. What others think shows once you have said what you do."
+ABOUT = "1 is harmful to learn, 5 just as it should be. What others gave shows once you have."
 
 Updates = dict[Any, Any]
 
@@ -45,8 +45,9 @@ class DemonstrationAnnotators:
     def build_desk(self) -> None:
         self.who = drawing(elem_classes="flat", elem_id="written-by")
         with gr.Row(visible=False, elem_classes="tight judge") as self.judge:
+            drawing(div("judge-label", span("", "Your opinion", ABOUT)), elem_classes="flat judge-label")
             self.stars = gr.Radio(
-                [(str(n), n) for n in range(1, MOST + 1)], label="Your opinion, in stars", info=ABOUT,
+                [(str(n), n) for n in range(1, MOST + 1)], label="Your opinion, in stars", show_label=False,
                 elem_classes="segments stars", elem_id="opinion", container=False, scale=0, min_width=220,
             )  # fmt: skip
             self.note = gr.Textbox(
@@ -152,8 +153,8 @@ def opinions(demonstration: Demonstration, name: str) -> str:
     gone = len(demonstration.opinions) - len(current(demonstration))
     earlier = span("faint", f"{counted(gone, 'opinion')} of its earlier words") if gone else ""
     if _of(demonstration, name) is None:
-        waiting = span("faint", f"Judged by {counted(len(known), 'other')}") if known else ""
-        return div("people-line", waiting, earlier) if waiting or earlier else ""
+        waiting = span("faint", ABOUT + (f" {counted(len(known), 'other')} judged it." if known else ""))
+        return div("people-line", waiting, earlier)
     told = (span("chip", f"{o.by}: {o.stars}", o.note) for o in known)
     return div("people-line", *told, earlier) if known or earlier else ""
 

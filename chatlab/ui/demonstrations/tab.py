@@ -76,8 +76,9 @@ class DemonstrationsTab:
             self.delete = gr.Button("Delete", size="sm", min_width=70, scale=0, interactive=False)
             self.undo = gr.Button("Undo  (U)", size="sm", min_width=70, scale=0, visible=False, elem_classes="key-u")
         self.undoable = gr.State(None)
-        self.people.build_desk()
-        self.learned.build()
+        with gr.Column(elem_classes="desk-people"):
+            self.learned.build()
+            self.people.build_desk()
         with gr.Row(equal_height=False):
             with gr.Column(min_width=300):
                 self.editor.build()
