@@ -38,7 +38,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Any, cache_folder
 def page(lab: Lab) -> Iterator[Any]:
     with site(lab, lab.settings) as address, browser() as chromium:
         page = chromium.new_page(viewport={"width": 1440, "height": 900})
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         page.goto(address)
         page.get_by_role("tab", name="Demonstrations").click()
         page.get_by_role("button", name="Import a data set").click()

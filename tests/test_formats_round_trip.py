@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chatlab.formats import FORMATS, Format, Kept, Reading, Record, format_of, sniff, write
-from chatlab.records import Demonstration, Message, Preference, Speaker
+from chatlab.records import Demonstration, Message, Preference
 
 LETTERS = st.characters(exclude_categories=("Cs",))
 EDGES = st.sampled_from(
@@ -33,9 +34,27 @@ EDGES = st.sampled_from(
 )
 TEXTS = st.one_of(st.text(LETTERS, max_size=40), EDGES, st.builds("{}{}".format, EDGES, st.text(LETTERS, max_size=10)))
 SAID = TEXTS.filter(str.strip)
-SPEAKERS = st.none() | st.builds(
-    Speaker, adapter=SAID, sha256=SAID, strength=st.floats(0, 2), tokens=st.integers(0, 9999), seconds=st.floats(0, 99)
-)
+
+
+def others(kind: type, *words: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Any values for all fields but these, whatever fields the record has."""
+    hints = get_type_hints(kind)
+    return st.fixed_dictionaries({f.name: values(hints[f.name]) for f in fields(kind) if f.name not in words})
+
+
+def values(kind: Any) -> st.SearchStrategy[Any]:
+    """What an annotation allows, and JSON can hold."""
+    inner = get_args(kind)
+    if is_dataclass(kind):
+        return others(kind).map(lambda given: kind(**given))
+    if get_origin(kind) in (Union, UnionType):
+        return st.none() | values(inner[0])
+    if get_origin(kind) is Literal:
+        return st.sampled_from(inner)
+    if get_origin(kind) is tuple:
+        return st.lists(values(inner[0]), max_size=3).map(tuple)
+    numbers = {int: st.integers(-(2**53), 2**53), float: st.floats(allow_nan=False, allow_infinity=False)}
+    return (numbers | {str: TEXTS, bool: st.booleans()})[kind]
 
 
 @st.composite
@@ -43,14 +62,7 @@ def demonstrations(draw: st.DrawFn, turns: int = 4) -> Demonstration:
     messages = [Message(role="system", content=draw(SAID))] if draw(st.booleans()) else []
     for _ in range(draw(st.integers(1, turns))):
         messages += [Message(role="user", content=draw(SAID)), Message(role="assistant", content=draw(SAID))]
-    return Demonstration(
-        messages=tuple(messages),
-        source=draw(st.sampled_from(["liked", "edited", "written", "imported", "synthetic"])),
-        status=draw(st.sampled_from(["approved", "waiting", "discarded"])),
-        tags=tuple(draw(st.lists(SAID, max_size=3, unique=True))),
-        origin=draw(TEXTS),
-        created=draw(TEXTS),
-    )
+    return Demonstration(messages=tuple(messages), **draw(others(Demonstration, "messages")))
 
 
 @st.composite
@@ -60,19 +72,16 @@ def preferences(draw: st.DrawFn, turns: int = 3) -> Preference:
         prompt=draw(demonstrations(turns)).messages[:-1],
         chosen=chosen,
         rejected=draw(SAID.filter(lambda text: text != chosen)),
-        source=draw(st.sampled_from(["edit", "compare", "imported"])),
-        chosen_by=draw(SPEAKERS),
-        rejected_by=draw(SPEAKERS),
-        created=draw(TEXTS),
+        **draw(others(Preference, "prompt", "chosen", "rejected")),
     )
 
 
 QUICK = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 
 
-FEW = settings(QUICK, max_examples=3)
+FEW = settings(QUICK, max_examples=2)
 """For Parquet, which is read in a process of its own."""
 
 
@@ -131,13 +140,13 @@ def test_without_our_own_fields_the_words_come_back(format: Format, record: Demo
 
 
 @FEW
-@given(records=st.lists(demonstrations(), min_size=30, max_size=40))
+@given(records=st.lists(demonstrations(), min_size=2, max_size=5))
 def test_demonstrations_come_back_equal_from_parquet(records: list[Demonstration], tmp_path: Path) -> None:
     assert back(write(tmp_path / "file", records, format_of("parquet")).path) == records
 
 
 @FEW
-@given(records=st.lists(preferences(), min_size=30, max_size=40))
+@given(records=st.lists(preferences(), min_size=2, max_size=5))
 def test_preferences_come_back_equal_from_parquet(records: list[Preference], tmp_path: Path) -> None:
     assert back(write(tmp_path / "file", records, format_of("parquet")).path) == records
 

@@ -15,7 +15,7 @@ from chatlab.errors import FormatRefused
 from chatlab.formats.json_rows import json_lines, json_values
 from chatlab.formats.layout import KNOWN
 from chatlab.formats.own import OWN
-from chatlab.formats.parquet import parquet_columns, parquet_rows
+from chatlab.formats.parquet import parquet_rows
 from chatlab.formats.row import Row
 from chatlab.formats.table import TableLook, table_look, table_rows
 from chatlab.formats.text import HEAD, decoded, encoding_of, head_of
@@ -60,7 +60,6 @@ def container_of(path: Path) -> Container:
     """Raises FormatRefused for what is no data set."""
     head = head_of(path)
     if head.startswith(b"PAR1"):
-        parquet_columns(path)
         return Container(packing="parquet")
     encoding = encoding_of(path.name, head)
     text = decoded(head, encoding)
@@ -80,8 +79,8 @@ def container_of(path: Path) -> Container:
 class Rows:
     """The rows of a file, one after the other. `share` says how much of it has been read."""
 
-    def __init__(self, path: Path, container: Container, columns: frozenset[str] = frozenset()) -> None:
-        """Of Parquet only `columns` are unpacked, or all if none are named."""
+    def __init__(self, path: Path, container: Container, columns: frozenset[str] | None = None) -> None:
+        """Of Parquet only `columns` are unpacked, or all if none are named. Rows of text have all of theirs."""
         self._path = path
         self._container = container
         self._columns = columns
@@ -101,9 +100,7 @@ class Rows:
         self.share = 1.0
 
     def _parquet(self) -> Iterator[Row]:
-        columns = self._columns or frozenset(parquet_columns(self._path))
-        rows = parquet_rows(self._path, columns | {OWN})
-        for row, share in rows:
+        for row, share in parquet_rows(self._path, self._columns):
             self.share = share
             yield row
 

@@ -66,9 +66,8 @@ def _names(value: Any) -> int:
         item = waiting.pop()
         if type(item) is dict:
             found += len(item)
-            waiting.extend(item.values())
-        elif type(item) is list:
-            waiting.extend(item)
+            item = item.values()
+        waiting += [inner for inner in item if type(inner) is dict or type(inner) is list]
     return found
 
 

@@ -35,7 +35,7 @@ def records_of(values: Values, columns: Columns) -> list[Record]:
 
 def _conversation(parts: Values) -> list[Record]:
     turns = parts.get("turns")
-    said = transcript(turns) if is_transcript(turns) else messages_of(turns, "turns")
+    said = transcript(str(turns)) if is_transcript(turns) else messages_of(turns, "turns")
     return [_demonstration([*_system(parts), *said])]
 
 

@@ -40,7 +40,8 @@ def with_own_fields(record: R, given: Any) -> R:
             raise RowRefused(f"What stands under {OWN!r} is not JSON.") from error
     if not isinstance(given, dict):
         raise RowRefused(f"What stands under {OWN!r} is not a set of named values.")
-    checks = _checks(type(record))
+    kind: Any = type(record)
+    checks = _checks(kind)
     return replace(record, **{name: _checked(name, checks[name], given[name]) for name in checks if name in given})
 
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,36 +20,22 @@ from chatlab.settings import PACKAGE
 _CUT = "The file cannot be read on from here: it is damaged, or its rows are too long."
 
 
-@dataclass(frozen=True, slots=True)
-class _Papers:
-    """What a file says of itself."""
-
-    columns: tuple[str, ...]
-    rows: int
-
-
-def parquet_columns(path: Path) -> tuple[str, ...]:
-    """Raises FormatRefused for what is damaged or too large."""
-    with _unpacking(path, ()) as (papers, _):
-        return papers.columns
-
-
-def parquet_rows(path: Path, columns: Iterable[str]) -> Iterator[tuple[Row, float]]:
-    """Each with the share of the file that is read by then. Only these columns are unpacked.
+def parquet_rows(path: Path, columns: Iterable[str] | None = None) -> Iterator[tuple[Row, float]]:
+    """Each with the share of the file that is read by then. Only these columns are unpacked; all if None.
 
     Raises FormatRefused before the first row for what is damaged or too large.
     """
-    with _unpacking(path, columns) as (papers, lines):
+    with _unpacking(path, columns) as (rows, lines):
         number = 0
         for line in lines:
             if not line.endswith(b"\n"):  # the process was ended in the middle of it
                 break
             number += 1
             row = _row(number, orjson.loads(line))
-            yield row, number / max(1, papers.rows)
+            yield row, number / max(1, rows)
             if row.problem == _CUT:
                 return
-        if number < papers.rows:
+        if number < rows:
             yield Row(number + 1, {}, _CUT), 1.0
 
 
@@ -61,26 +46,27 @@ def _row(number: int, value: Any) -> Row:
 
 
 @contextmanager
-def _unpacking(path: Path, columns: Iterable[str]) -> Iterator[tuple[_Papers, IO[bytes]]]:
-    """What the file is, and the lines of its rows. The process that reads them ends with this block."""
+def _unpacking(path: Path, columns: Iterable[str] | None) -> Iterator[tuple[int, IO[bytes]]]:
+    """How many rows there are, and their lines. The process that reads them ends with this block."""
     command = [sys.executable, "-m", "chatlab.formats.unpack", os.fspath(path)]
     environment = os.environ | {"PYTHONPATH": os.fspath(PACKAGE.parent)}
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, env=environment, **pipes) as process:
         assert process.stdin and process.stdout
         try:
-            process.stdin.write(orjson.dumps(list(columns)))
+            process.stdin.write(orjson.dumps(None if columns is None else list(columns)))
             process.stdin.close()
-            yield _papers(path, process.stdout.readline()), process.stdout
+            yield _count(path, process.stdout.readline()), process.stdout
         finally:
             process.kill()
 
 
-def _papers(path: Path, line: bytes) -> _Papers:
-    said = orjson.loads(line) if line.endswith(b"\n") else {"refused": "It is damaged."}
+def _count(path: Path, line: bytes) -> int:
+    """From what the process says first. Raises FormatRefused."""
+    said: dict[str, Any] = orjson.loads(line) if line.endswith(b"\n") else {"refused": "It is damaged."}
     if said["refused"]:
         raise FormatRefused(f"{path.name} cannot be read as Parquet. {said['refused']}", "Save it again, or in parts.")
-    return _Papers(tuple(said["columns"]), said["rows"])
+    return int(said["rows"])
 
 
 class ParquetFile:

@@ -163,7 +163,7 @@ def _title(columns: Columns, rows: Sequence[Values]) -> str:
     of, name = columns.of, columns.layout
     first = rows[0]
     if name == "conversation":
-        turns = first.get(of["turns"]) if "turns" in of else None
+        turns: Any = first.get(of["turns"]) if "turns" in of else None
         return spelling(turns) if is_turns(turns) else "Transcripts"
     if name == "preference":
         return "HH transcripts" if is_transcript(first.get(of["chosen"])) else "DPO pairs"

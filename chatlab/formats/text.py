@@ -97,7 +97,11 @@ def utf8_lines(file: BinaryIO, encoding: str) -> Iterator[bytes | None]:
     while line := file.readline(LONGEST):
         if first:
             line, first = line.removeprefix(b"\xef\xbb\xbf"), False
-        yield line if line.endswith(b"\n") or len(line) < LONGEST else _skipped(file)
+        if line.endswith(b"\n") or len(line) < LONGEST:
+            yield line
+            continue
+        _pass_over(file)
+        yield None
 
 
 def utf8_pieces(file: BinaryIO, encoding: str) -> Iterator[bytes]:
@@ -121,6 +125,6 @@ def _recoded_lines(text: io.TextIOWrapper) -> Iterator[bytes | None]:
         yield None
 
 
-def _skipped(file: BinaryIO) -> None:
+def _pass_over(file: BinaryIO) -> None:
     while (more := file.readline(LONGEST)) and not more.endswith(b"\n"):
         pass

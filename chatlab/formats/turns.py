@@ -83,7 +83,10 @@ def _content(number: int, content: Any) -> str:
 
 
 def _named(turn: dict[str, Any], names: tuple[str, ...]) -> str:
-    return next((name for name in names if name in turn), "")
+    for name in names:
+        if name in turn:
+            return name
+    return ""
 
 
 def is_transcript(value: Any) -> bool:

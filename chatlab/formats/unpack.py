@@ -2,7 +2,7 @@
 
 The library that reads Parquet is native code. A damaged file can end its process, and a few kilobytes can unpack to
 more than any memory holds; here neither reaches the app. The first line says what the file is, or why it is refused;
-then comes one line a row. Columns are named on standard input, as a JSON list; an empty one asks for no rows.
+then comes one line a row. Columns are named on standard input, as a JSON list; null asks for all.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> None:
         sys.stdout.buffer.write(orjson.dumps(line, default=_kind, option=orjson.OPT_APPEND_NEWLINE))
 
 
-def unpacked(path: Path, columns: list[str]) -> Iterator[Any]:
+def unpacked(path: Path, columns: list[str] | None) -> Iterator[Any]:
     """What the file is, then each row's values, or a text that says why a row has none."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -47,9 +47,8 @@ def unpacked(path: Path, columns: list[str]) -> Iterator[Any]:
     try:
         with pq.ParquetFile(path, memory_map=False, **limits) as file:
             names, papers = file.schema_arrow.names, file.metadata
-            yield {"columns": names, "rows": papers.num_rows, "refused": _too_large(papers)}
-            if wanted := [name for name in names if name in set(columns)]:
-                yield from _rows(file, wanted)
+            yield {"rows": papers.num_rows, "refused": _too_large(papers)}
+            yield from _rows(file, names if columns is None else [name for name in names if name in set(columns)])
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         yield {"refused": f"It is damaged: {(str(error).splitlines() or ['out of memory'])[0][:200].rstrip('.')}."}
 

@@ -111,11 +111,13 @@ class Bringing:
 
     def _dressed(self, record: Record) -> Record:
         """With the tags and the status that were asked for, and a date."""
-        created = record.created or now()
         if isinstance(record, Preference):
-            return replace(record, created=created)
-        tags = tuple(dict.fromkeys((*record.tags, *self._tags)))
-        return replace(record, tags=tags, status=self._status or record.status, created=created)
+            return record if record.created else replace(record, created=now())
+        tags = tuple(dict.fromkeys((*record.tags, *self._tags))) if self._tags else record.tags
+        status = self._status or record.status
+        if record.created and tags == record.tags and status == record.status:
+            return record
+        return replace(record, tags=tags, status=status, created=record.created or now())
 
     def _keep(self) -> None:
         """What waits goes to the disk, and so does the way to take it back."""

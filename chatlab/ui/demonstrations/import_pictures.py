@@ -67,7 +67,9 @@ def said(progress: Progress) -> str:
 
 def offer(report: Path) -> str:
     """A copy of the report where the page may fetch it."""
-    return shutil.copy(report, Path(tempfile.mkdtemp(prefix="chatlab-")) / report.name)
+    copy = Path(tempfile.mkdtemp(prefix="chatlab-")) / report.name
+    shutil.copyfile(report, copy)
+    return str(copy)
 
 
 def _refused(progress: Progress) -> str:
