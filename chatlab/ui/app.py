@@ -40,6 +40,8 @@ TABS: tuple[tuple[TabName, str], ...] = (
     ("compare", "Compare"),
 )
 OWN_FILES = {"page.js": "text/javascript", "page.css": "text/css", "icon.svg": "image/svg+xml"}
+FORGET = (3600, 6 * 3600)
+"""Seconds between looks for uploads and downloads that were left behind, and how old those are that go."""
 HEAD = (
     '<link rel="stylesheet" href="/chatlab/page.css"><link rel="icon" href="/chatlab/icon.svg" type="image/svg+xml">'
     '<script src="/chatlab/page.js" defer></script>'
@@ -50,7 +52,9 @@ def build(lab: Lab, replies: Replies | None = None) -> gr.Blocks:
     """The page. `replies` are the answers under way, which outlive any page."""
     header = Header(lab)
     replies = replies or Replies()
-    with gr.Blocks(title="Chatlab", analytics_enabled=False, fill_width=True, fill_height=True) as page:
+    with gr.Blocks(
+        title="Chatlab", analytics_enabled=False, fill_width=True, fill_height=True, delete_cache=FORGET
+    ) as page:
         _endpoints(lab)  # before the handlers, whose names would be taken
         bar = drawing(elem_id="bar")
         bridge = Bridge("page")
