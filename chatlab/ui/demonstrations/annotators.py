@@ -32,7 +32,7 @@ class DemonstrationAnnotators:
         with gr.Accordion("Annotators", open=False, elem_id="annotators") as self.fold:
             with gr.Row(elem_classes="tight"):
                 self.name = gr.Textbox(
-                    self._lab.annotators.me, label="Your name", placeholder="Your name, as others will see it",
+                    "", label="Your name", placeholder="Your name, as others will see it",
                     show_label=False, container=False, max_lines=1, scale=0, min_width=260, elem_id="annotator-name",
                 )  # fmt: skip
                 self.said = drawing(elem_classes="flat")
@@ -63,11 +63,13 @@ class DemonstrationAnnotators:
 
     @property
     def shown(self) -> set[Any]:
-        return {self.name, self.said, self.agreement, self.apart}
+        """What may be drawn again while a name is being typed: never the name itself."""
+        return {self.said, self.agreement, self.apart}
 
     def wire(self, shell: Shell, selected: Any, open_: Callable[[int | None], Updates], desk: set[Any]) -> None:
         """`selected` holds what is on the desk; `open_` puts another one there and draws `desk`."""
         everything = self.desk | self.shown
+        shell.on(shell.load, do=lambda: self._lab.annotators.me, outputs=[self.name])
         events = [self.name.submit, self.name.blur]
         shell.on(partial(gr.on, events), do=self.named, inputs=[self.name, selected], outputs=everything)
         opinion = [selected, self.stars, self.note]
@@ -125,7 +127,6 @@ class DemonstrationAnnotators:
         apart = self._lab.annotators.disagreements()[:LISTED] if found.shared else []
         rows = [(self._row(one), one.demonstration) for one in apart]
         return {
-            self.name: self._lab.annotators.me,
             self.said: _at_work(self._lab.annotators.me),
             self.agreement: agreed(found, len(rows)),
             self.apart: gr.Radio(choices=rows, value=None, visible=bool(rows)),

@@ -152,7 +152,8 @@ class MaskTrialPanel:
         if not pairs:
             return curves
         said = div("verdict", span("", headline(masked, bare))) if trial.complete else ""
-        return div("mask-trial", said, figures(masked, bare, self._last_losses(trial)), curves, self._replies(trial))
+        top = div("trial-top", figures(masked, bare, self._last_losses(trial)), curves)
+        return div("mask-trial", said, top, self._replies(trial))
 
     def _plot(self, trial: Trial) -> str:
         """Held-out loss of answers against the step; both runs have the same steps and the same answers aside."""
