@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import random
 import re
 import resource
@@ -49,7 +50,7 @@ def measure(rounds: int = 1, count: int = COUNT) -> dict[str, dict[str, float]]:
             figures[f"import {name}"] = done | {"MB beyond the store": round(done["MB"] - own["MB"], 1)}
         for name in FORMATS:
             figures[f"export {name}"] = taken("export", Path(folder), name, count, rounds)
-    columns = ("seconds", "rows/s", "MB", "MB at a tenth", "MB beyond the store")
+    columns = ("seconds", "CPU seconds", "rows/s", "MB", "MB at a tenth", "MB beyond the store")
     show([{"": name, **{c: row.get(c, "") for c in columns}} for name, row in figures.items()])
     return figures
 
@@ -60,17 +61,19 @@ def taken(what: str, folder: Path, file: str, count: int, rounds: int) -> dict[s
     for _ in range(rounds):
         command = [sys.executable, "-m", "bench.formats", "--one", what, str(folder / file), "--count", str(count)]
         runs.append(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
-    seconds, memory = middle([run["seconds"] for run in runs]), middle([run["MB"] for run in runs])
-    return {"seconds": round(seconds, 2), "rows/s": round(runs[0]["rows"] / seconds), "MB": round(memory, 1)}
+    seconds, computed, memory = (middle([run[name] for run in runs]) for name in ("seconds", "CPU seconds", "MB"))
+    spent = {"seconds": round(seconds, 2), "CPU seconds": round(computed, 2)}
+    return {**spent, "rows/s": round(runs[0]["rows"] / seconds), "MB": round(memory, 1)}
 
 
 def one(what: str, file: Path, count: int) -> dict[str, float]:
     """Done here and now, in a process that has done nothing else."""
     with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "store") as store:
         act = {"read": read, "import": brought, "export": exported, "store": handed}[what](store, file, count)
-        began, before = time.perf_counter(), peak_from_here()
+        began, computed, before = time.perf_counter(), cpu_seconds(), peak_from_here()
         rows = act()
-        return {"rows": rows, "seconds": time.perf_counter() - began, "MB": memory_mb() - before}
+        spent = {"seconds": time.perf_counter() - began, "CPU seconds": cpu_seconds() - computed}
+        return {"rows": rows, **spent, "MB": memory_mb() - before}
 
 
 def read(store: Store, file: Path, count: int) -> Callable[[], int]:
@@ -109,6 +112,12 @@ def batches(given: Iterable[Demonstration]) -> Iterator[list[Demonstration]]:
     left = iter(given)
     while batch := list(islice(left, BATCH)):
         yield batch
+
+
+def cpu_seconds() -> float:
+    """Of this process and those that it waited for: the same on a busy machine as on an idle one, nearly."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
 
 
 def peak_from_here() -> float:
