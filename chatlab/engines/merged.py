@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from chatlab.engines.build import with_adapter
 from chatlab.engines.folder import read_adapter
 from chatlab.engines.network import EXACT, open_network
-from chatlab.models.base import Base
+
+if TYPE_CHECKING:
+    from chatlab.models.base import Base
 
 PAPERS = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
 SHARD = "2GB"

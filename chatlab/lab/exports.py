@@ -13,6 +13,7 @@ from chatlab.errors import DiskFull, InputError
 from chatlab.lab.machine import Machine
 from chatlab.lab.voices import Voices
 from chatlab.models.base import Base
+from chatlab.papers import LESSONS
 from chatlab.records import BASE
 
 
@@ -85,7 +86,8 @@ def _published(made: Path, folder: Path) -> Path:
 
 
 def _peft(base: Base, adapter: Path, strength: float, to: Path) -> None:
-    shutil.copytree(adapter, to, dirs_exist_ok=True)
+    """Without the words it learned from: those stay at home."""
+    shutil.copytree(adapter, to, dirs_exist_ok=True, ignore=shutil.ignore_patterns(LESSONS))
 
 
 def _gguf_lora(base: Base, adapter: Path, strength: float, to: Path) -> None:

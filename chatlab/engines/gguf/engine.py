@@ -6,6 +6,7 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -20,8 +21,10 @@ from chatlab.engines.gguf.wardrobe import Wardrobe, Worn
 from chatlab.engines.speech import Speech, decoder
 from chatlab.engines.threads import available_cores
 from chatlab.errors import EngineError, PromptTooLong
-from chatlab.models.base import Base
 from chatlab.records import StopReason
+
+if TYPE_CHECKING:
+    from chatlab.models.base import Base
 
 LONGEST = 8192
 """Tokens of prompt and reply, at most, whatever the model was built for: every place in the context takes memory."""

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from gguf import GGMLQuantizationType as Kind
 from gguf import GGUFWriter, LlamaFileType, quantize
@@ -18,8 +18,10 @@ from chatlab.engines.gguf import vocabulary
 from chatlab.engines.gguf.family import ELSEWHERE, describe, family
 from chatlab.engines.gguf.tensors import arranged, converted, name_of, numbers
 from chatlab.errors import AdapterDamaged, EngineError, EngineUnable
-from chatlab.models.base import Base
 from chatlab.papers import AGAIN
+
+if TYPE_CHECKING:
+    from chatlab.models.base import Base
 
 Precision = Literal["f32", "f16", "bf16", "q8_0"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +14,9 @@ from torch import Tensor
 
 from chatlab.engines.gguf.family import ELSEWHERE, Family, heads, rope
 from chatlab.errors import EngineUnable
-from chatlab.models.base import Base
+
+if TYPE_CHECKING:
+    from chatlab.models.base import Base
 
 _TURNED = {"q_proj": 0, "k_proj": 1}
 """Matrices whose rows are turned by position, and which count of `heads` is theirs."""

@@ -8,13 +8,16 @@ import math
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chatlab.engines.base import Voice
 from chatlab.engines.folder import AdapterFiles, Stamp, read_adapter, stamp
 from chatlab.engines.gguf.files import kept, write_adapter
 from chatlab.engines.gguf.runtime import Runtime
 from chatlab.errors import EngineError
-from chatlab.models.base import Base
+
+if TYPE_CHECKING:
+    from chatlab.models.base import Base
 
 MOST = 12
 """Adapters in memory; every one of them makes a change of voice a little slower."""
