@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,7 +118,8 @@ def _local_theta(config: Mapping[str, Any]) -> float:
     return float(config.get("rope_local_base_freq") or 10000.0)
 
 
-def _doubts(kind: str, config: Mapping[str, Any]):  # type: ignore[no-untyped-def]
+def _doubts(kind: str, config: Mapping[str, Any]) -> Iterator[str]:
+    """Why llama.cpp would not compute this model as it was trained."""
     turn = rope(config)
     layers = int(config["num_hidden_layers"])
     if turn.kind not in ("default", "linear", "llama3"):

@@ -93,7 +93,7 @@ def _begins_with_a_space(parts: Parts) -> bool:
     return _SPACE in prepends or pre.get("prepend_scheme", "never") != "never"
 
 
-def _tokens(tokenizer: PreTrainedTokenizerFast, parts: Parts, rows: int) -> tuple[list[str], list[int]]:
+def _tokens(tokenizer: PreTrainedTokenizerFast, parts: Parts, rows: int) -> tuple[list[str], list[TokenType]]:
     """Texts and kinds by id; rows of the embedding that no token uses are filled up."""
     by_id = {index: token for token, index in tokenizer.get_vocab().items()}
     added = tokenizer.added_tokens_decoder

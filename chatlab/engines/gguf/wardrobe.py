@@ -76,7 +76,7 @@ class Wardrobe:
     def forget(self, folder: Path) -> None:
         for key in [key for key in self._known if key[0] == folder]:
             file = self._known.pop(key).file
-            if file in self._held and not any(worn.file == file for worn in self._known.values()):
+            if file is not None and file in self._held and not any(worn.file == file for worn in self._known.values()):
                 self._runtime.free(self._held.pop(file))
 
     def _made(self, folder: Path) -> Worn:
