@@ -172,7 +172,7 @@ def test_a_card_that_lists_a_demonstration_nobody_kept_says_so(lab: Lab, tmp_pat
 
 def test_an_adapter_that_is_exported_leaves_the_words_at_home(lab: Lab, tmp_path: Path) -> None:
     trained(lab, "first", [lab.demonstrations.write("Hi", "Ay.")])
-    shutil.unpack_archive(lab.exports.make("first", "peft", 1.0, tmp_path), tmp_path / "given")
+    shutil.unpack_archive(lab.exports.make("first", "peft", tmp_path), tmp_path / "given")
     names = {file.name for file in (tmp_path / "given").rglob("*")}
     assert "adapter_model.safetensors" in names and LESSONS not in names
     assert lab.lineage.of("first")
