@@ -49,11 +49,9 @@ class DemonstrationsTab:
 
     def build(self, shell: Shell) -> None:
         self.list.build_meter()
-        self.packs.build()
-        self.importing.build()
-        self.exporting.build()
-        self.panels.build()
-        self.people.build()
+        with gr.Row(elem_classes="folds", equal_height=False):
+            for fold in (self.packs, self.importing, self.exporting, self.panels, self.people):
+                fold.build()
         with gr.Row(elem_classes="curation", equal_height=False):
             with gr.Column(scale=4, min_width=300, elem_classes="curation-list"):
                 self.list.build()
