@@ -14,7 +14,7 @@ from chatlab.engines.fake import FakeEngine, babble
 from chatlab.errors import NothingToLearn, RunBusy, TrainingError
 from chatlab.evaluation.manner import likely_by_chance, manner
 from chatlab.evaluation.replies import form
-from chatlab.evaluation.unseen import FIRST, Reply
+from chatlab.evaluation.unseen import FIRST, Reply, role_markers
 from chatlab.lab import Lab
 from chatlab.lab.mask_trial import FILE, MaskTrial, Trial
 from chatlab.records import BASE
@@ -169,6 +169,10 @@ def test_manner_counts_what_is_wrong_with_replies() -> None:
     found = manner(replies)
     assert (found.strays, found.stops, found.echoes, found.good, found.tokens) == (2, 3, 1, 1, 6.0)
     assert manner([]).replies == 0
+
+
+def test_only_tokens_that_open_or_close_a_turn_are_role_markers(lab: Lab) -> None:
+    assert set(role_markers(lab.machine.base.template)) == {"<|user|>", "<|assistant|>", "<|end|>"}
 
 
 @pytest.mark.parametrize(("fewer", "more", "chance"), [(0, 0, 1.0), (0, 1, 0.5), (0, 5, 0.025), (0, 24, 0.0)])

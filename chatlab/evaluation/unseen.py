@@ -10,8 +10,9 @@ from pathlib import Path
 from chatlab.engines.base import Engine, Sampling, Voice
 from chatlab.evaluation.replies import Form, form
 from chatlab.models.base import Base
-from chatlab.records import Message
+from chatlab.records import Message, Role
 from chatlab.settings import PACKAGE
+from chatlab.template import Template
 
 DATA = PACKAGE / "data"
 FIRST = 24
@@ -44,7 +45,7 @@ def ask(
     engine: Engine, base: Base, voice: Voice, prompts: Sequence[str], sampling: Sampling = CALM, system: str = ""
 ) -> Iterator[Reply]:
     """The voice's reply to each prompt, each in a conversation of its own."""
-    markers = [str(token) for token in base.tokenizer.all_special_tokens]
+    markers = role_markers(base.template)
     for prompt in prompts:
         said = [Message(role="system", content=system)] if system else []
         ids = base.template.prompt([*said, Message(role="user", content=prompt)])
@@ -58,3 +59,14 @@ def ask(
             tokens=last.tokens,
             form=form(prompt, text, last.stop, markers),
         )
+
+
+def role_markers(template: Template) -> list[str]:
+    """The control tokens that a conversation is written with; others, such as padding, open nobody's turn."""
+    talk = [
+        Message(role="user", content="x"),
+        Message(role="assistant", content="x"),
+        Message(role="user", content="x"),
+    ]
+    written = template.text(template.prompt(talk))
+    return [token for token in template.control_tokens if token in written]

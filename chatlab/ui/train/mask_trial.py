@@ -10,6 +10,7 @@ import gradio as gr
 from chatlab.errors import ChatlabError
 from chatlab.evaluation.manner import likely_by_chance
 from chatlab.evaluation.replies import SPOKEN_ROLE
+from chatlab.evaluation.unseen import role_markers
 from chatlab.lab import Lab
 from chatlab.lab.mask_trial import Side, Trial
 from chatlab.records import Step
@@ -177,7 +178,7 @@ class MaskTrialPanel:
 
     def _replies(self, trial: Trial) -> str:
         """The prompts, and what each adapter said, what it should not have written marked."""
-        markers = [str(token) for token in self._lab.machine.base.tokenizer.all_special_tokens]
+        markers = role_markers(self._lab.machine.base.template)
         masked, bare = trial.sides
         rows = zip(masked.replies, bare.replies, strict=False)
         head = element("tr", "".join(element("th", escaped(name)) for name in ("Asked", *HEADS)))
