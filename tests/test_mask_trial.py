@@ -172,7 +172,7 @@ def test_manner_counts_what_is_wrong_with_replies() -> None:
 
 
 def test_only_tokens_that_open_or_close_a_turn_are_role_markers(lab: Lab) -> None:
-    assert set(role_markers(lab.machine.base.template)) == {"<|user|>", "<|assistant|>", "<|end|>"}
+    assert set(role_markers(lab.machine.base.template)) == {"<|system|>", "<|user|>", "<|assistant|>", "<|end|>"}
 
 
 @pytest.mark.parametrize(("fewer", "more", "chance"), [(0, 0, 1.0), (0, 1, 0.5), (0, 5, 0.025), (0, 24, 0.0)])

@@ -63,10 +63,7 @@ def ask(
 
 def role_markers(template: Template) -> list[str]:
     """The control tokens that a conversation is written with; others, such as padding, open nobody's turn."""
-    talk = [
-        Message(role="user", content="x"),
-        Message(role="assistant", content="x"),
-        Message(role="user", content="x"),
-    ]
+    roles: tuple[Role, ...] = ("system", "user", "assistant", "user")
+    talk = [Message(role=role, content="x") for role in roles]
     written = template.text(template.prompt(talk))
     return [token for token in template.control_tokens if token in written]
