@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from chatlab.engines.base import Piece, Sampling, Voice
 from chatlab.engines.blocks import BLOCK
 from chatlab.engines.speech import Speech, decoder
-from chatlab.engines.threads import Threads, available_cores
+from chatlab.engines.threads import Threads, usual_cores
 from chatlab.errors import EngineError, PromptTooLong
 from chatlab.records import StopReason
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 END: StopReason = "end"
 LENGTH: StopReason = "length"
-
-SMALL = 64_000_000
-"""Parameters up to which a token costs more in calls than in arithmetic, so that a second core only adds waiting."""
 
 
 class LocalEngine:
@@ -51,7 +48,7 @@ class LocalEngine:
         from chatlab.engines.network import open_network
         from chatlab.engines.residents import Residents
 
-        cores = Threads(threads or (1 if base.parameters <= SMALL else available_cores()))
+        cores = Threads(threads or usual_cores(base.parameters))
         cores.claim()
         return cls(base, Residents(open_network(base.folder, base.parameters), base.fingerprint), cores)
 

@@ -7,6 +7,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+SMALL = 64_000_000
+"""Parameters up to which a token costs more in calls than in arithmetic, so that a second core adds little but waiting;
+and threads that wait for each other crawl as soon as anybody else wants a core."""
+
 
 class Threads:
     """Shares the cores out: among replies under way, and with training while it runs.
@@ -49,3 +53,8 @@ class Threads:
 def available_cores() -> int:
     """Those that this process may use, which in a container are fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def usual_cores(parameters: int) -> int:
+    """For a base of that size, where nobody asked for another number."""
+    return 1 if parameters <= SMALL else available_cores()

@@ -19,7 +19,7 @@ from chatlab.engines.gguf.places import Place, Places
 from chatlab.engines.gguf.runtime import Runtime
 from chatlab.engines.gguf.wardrobe import Wardrobe, Worn
 from chatlab.engines.speech import Speech, decoder
-from chatlab.engines.threads import available_cores
+from chatlab.engines.threads import usual_cores
 from chatlab.errors import EngineError, PromptTooLong
 from chatlab.records import StopReason
 
@@ -55,7 +55,7 @@ class LlamaEngine:
         family(base.config)  # or nothing below means anything
         length = min(base.context, LONGEST)
         places = max(2, min(8, MEMORY // (length * _cell(base))))
-        cores = threads or available_cores()
+        cores = threads or usual_cores(base.parameters)
         file = kept(cache / f"{base.fingerprint[:32]}-{precision}.gguf", lambda to: write_base(base, to, precision))
         return cls(base, Runtime(file, length, places, cores, BLOCK), places, cores, cache)
 
