@@ -36,7 +36,7 @@ def base(base_folder: Path) -> Base:
 def voices(base_folder: Path, tmp_path_factory) -> list[Voice]:
     root = tmp_path_factory.mktemp("made")
     made = [Voice(name=str(n), folder=make_adapter(base_folder, root / str(n), n)) for n in range(3)]
-    return [Voice(), *made, Voice(name="0", folder=made[0].folder, strength=2.0)]
+    return [Voice(), *made, Voice(name="1", folder=made[1].folder, strength=3.0)]
 
 
 @pytest.fixture

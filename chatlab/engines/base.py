@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from chatlab.errors import EngineError, PromptTooLong
 from chatlab.records import BASE, StopReason
 
 
@@ -87,3 +88,14 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+def check_prompt(prompt: Sequence[int], context: int) -> None:
+    """Raises EngineError for a prompt of nothing, PromptTooLong for one that leaves no room for a reply."""
+    if not prompt:
+        raise EngineError("There is nothing to go on from.", "Write a message first.")
+    if len(prompt) >= context:
+        raise PromptTooLong(
+            f"The conversation has {len(prompt)} tokens; {context} fit.",
+            "Start a new conversation, or shorten this one.",
+        )

@@ -10,9 +10,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from chatlab.engines.base import Piece, Sampling, Voice
+from chatlab.engines.base import Piece, Sampling, Voice, check_prompt
 from chatlab.engines.folder import AdapterFiles, Stamp, read_adapter, stamp
-from chatlab.errors import PromptTooLong
 from chatlab.records import StopReason
 
 Script = Callable[[Sequence[int], Voice, Sampling], str]
@@ -58,11 +57,7 @@ class FakeEngine:
         self, prompt: Sequence[int], sampling: Sampling, voice: Voice, stop_ids: frozenset[int]
     ) -> Iterator[Piece]:
         """The script's words. `stop_ids` mean nothing to it, as it has words in place of tokens."""
-        if len(prompt) >= self._context:
-            raise PromptTooLong(
-                f"The conversation has {len(prompt)} tokens; {self._context} fit.",
-                "Start a new conversation, or shorten this one.",
-            )
+        check_prompt(prompt, self._context)
         sha256 = self._load(voice)
         room = min(sampling.max_tokens, self._context - len(prompt))
         return self._say(self._script(prompt, voice, sampling), sha256, room)

@@ -8,11 +8,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chatlab.engines.base import Piece, Sampling, Voice
+from chatlab.engines.base import Piece, Sampling, Voice, check_prompt
 from chatlab.engines.blocks import BLOCK
 from chatlab.engines.speech import Speech, decoder
 from chatlab.engines.threads import Threads, usual_cores
-from chatlab.errors import EngineError, PromptTooLong
+from chatlab.errors import EngineError
 from chatlab.records import StopReason
 
 if TYPE_CHECKING:
@@ -64,13 +64,7 @@ class LocalEngine:
         self, prompt: Sequence[int], sampling: Sampling, voice: Voice, stop_ids: frozenset[int]
     ) -> Iterator[Piece]:
         """The voice is settled by this call, the rest is done as the iterator is asked."""
-        if not prompt:
-            raise EngineError("There is nothing to go on from.", "Write a message first.")
-        if len(prompt) >= self.context:
-            raise PromptTooLong(
-                f"The conversation has {len(prompt)} tokens; {self.context} fit.",
-                "Start a new conversation, or shorten this one.",
-            )
+        check_prompt(prompt, self.context)
         return self._reply(list(prompt), sampling, self._resident(voice), stop_ids)
 
     def prepare(self, voice: Voice) -> None:

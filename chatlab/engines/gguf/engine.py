@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from chatlab.engines.base import Piece, Sampling, Voice
+from chatlab.engines.base import Piece, Sampling, Voice, check_prompt
 from chatlab.engines.blocks import BLOCK
 from chatlab.engines.draw import Dice
 from chatlab.engines.gguf.family import family, heads
@@ -20,7 +20,7 @@ from chatlab.engines.gguf.runtime import Runtime
 from chatlab.engines.gguf.wardrobe import Wardrobe, Worn
 from chatlab.engines.speech import Speech, decoder
 from chatlab.engines.threads import usual_cores
-from chatlab.errors import EngineError, PromptTooLong
+from chatlab.errors import EngineError
 from chatlab.records import StopReason
 
 if TYPE_CHECKING:
@@ -71,13 +71,7 @@ class LlamaEngine:
         self, prompt: Sequence[int], sampling: Sampling, voice: Voice, stop_ids: frozenset[int]
     ) -> Iterator[Piece]:
         """The voice is settled by this call, the rest is done as the iterator is asked."""
-        if not prompt:
-            raise EngineError("There is nothing to go on from.", "Write a message first.")
-        if len(prompt) >= self.context:
-            raise PromptTooLong(
-                f"The conversation has {len(prompt)} tokens; {self.context} fit.",
-                "Start a new conversation, or shorten this one.",
-            )
+        check_prompt(prompt, self.context)
         with self._lock:
             self._open_runtime()
             worn = self._wardrobe.find(voice)
