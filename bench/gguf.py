@@ -57,7 +57,7 @@ TARGETS = {
 }
 
 
-def measure(rounds: int, threads: int) -> dict[str, float]:
+def measure(rounds: int = 5, threads: int = 1) -> dict[str, float]:
     """Medians of `rounds`; every round asks each of them once."""
     with tempfile.TemporaryDirectory() as home, opened(Path(home), threads) as runs:
         for once in runs.values():
@@ -233,7 +233,7 @@ def bandwidth() -> float:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     found = measure(given.rounds, given.threads)
