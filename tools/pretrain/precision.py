@@ -10,7 +10,8 @@ import torch
 def fastest() -> torch.dtype:
     """bfloat16 where the processor has instructions for it, float32 elsewhere; measured, in some 50 ms.
 
-    Without such instructions a product in bfloat16 takes many times as long: training ran thirty times slower where this was met.
+    Without such instructions a product in bfloat16 takes many times as long: training ran thirty times slower where
+    this was met.
     """
     times = {dtype: _seconds(dtype) for dtype in (torch.float32, torch.bfloat16)}
     return min(times, key=lambda dtype: times[dtype])
