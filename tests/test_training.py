@@ -19,7 +19,7 @@ from chatlab.models import Base
 from chatlab.records import Message, TrainSettings
 from chatlab.settings import PACKAGE
 from chatlab.training import measure
-from chatlab.training.batches import IGNORED, Row, collate, read_rows, schedule, split
+from chatlab.training.batches import IGNORED, Row, collate, dealt, read_rows, schedule, split
 from chatlab.training.defaults import held_out_count, plan, settings_for
 from chatlab.training.learner import Learner
 from chatlab.training.leash import Leash, leash_of
@@ -115,10 +115,29 @@ def test_the_gradient_is_what_autograd_finds_through_peft(
             wanted[name] = parameter.requires_grad_(True)
     row = rows[0]
     theirs(input_ids=torch.tensor([row.ids]), labels=torch.tensor([row.labels])).loss.backward()
-    gradient(learner, [row])
-    for name, parameter in learner.model.named_parameters():
-        if parameter.requires_grad:
-            assert torch.allclose(parameter.grad, wanted[name].grad, atol=2e-5), name
+    _, found = gradient(learner, [row])
+    mine = [name for name, parameter in learner.model.named_parameters() if parameter.requires_grad]
+    for name, part in zip(mine, found.split([wanted[n].numel() for n in mine]), strict=True):
+        assert torch.allclose(part, wanted[name].grad.flatten(), atol=2e-5), name
+
+
+@pytest.mark.parametrize("written_out", [True, False])
+def test_two_hands_find_what_one_finds(learner: Learner, base: Base, rows: list[Row], written_out: bool) -> None:
+    leash = leash_on(learner)
+    other = Learner(base.folder, SETTINGS, Accelerator(cpu=True), bf16=False, hands=2, written_out=written_out)
+    other.flat.data.copy_(learner.flat.data)
+    other.refresh()
+    settings = replace(SETTINGS, leash=2.0, leash_texts=3)
+    one, two = gradient(learner, rows, settings, leash), gradient(other, rows, settings, leash)
+    assert one[0] == pytest.approx(two[0], abs=1e-5)
+    assert torch.allclose(one[1], two[1], atol=2e-5)
+    assert torch.equal(two[1], gradient(other, rows, settings, leash)[1])
+
+
+def test_work_is_dealt_evenly_and_none_of_it_twice() -> None:
+    assert dealt([64, 31, 40, 28, 26], 2) == [[0, 3], [1, 2, 4]]
+    assert dealt([5], 2) == [[0]]
+    assert sorted(i for pile in dealt([3] * 7, 4) for i in pile) == list(range(7))
 
 
 def test_any_other_network_is_trained_through_transformers_to_the_same_gradient(

@@ -107,10 +107,17 @@ def schedule(rows: int, settings: TrainSettings) -> list[tuple[int, ...]]:
     return steps
 
 
-def pieces(rows: Sequence[Row], count: int) -> list[Sequence[Row]]:
-    """A batch cut into at most `count` pieces, none empty."""
-    size = -(-len(rows) // count)
-    return [rows[i : i + size] for i in range(0, len(rows), size)]
+def dealt(sizes: Sequence[int], count: int) -> list[list[int]]:
+    """Indices of `sizes` in at most `count` piles of nearly equal sum, none empty: the largest first, each to the
+    smallest pile so far.
+    """
+    piles: list[list[int]] = [[] for _ in range(min(count, len(sizes)))]
+    held = [0] * len(piles)
+    for i in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+        least = held.index(min(held))
+        piles[least].append(i)
+        held[least] += sizes[i]
+    return [sorted(pile) for pile in piles]
 
 
 def collate(rows: Sequence[Row]) -> Batch:

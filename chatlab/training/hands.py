@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
-P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
@@ -19,14 +18,8 @@ class Hands:
     """One hand or two. With one, everything happens in order, to the same end."""
 
     def __init__(self, count: int) -> None:
+        self.count = count
         self._pool = ThreadPoolExecutor(count) if count > 1 else None
-
-    def start(self, task: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Callable[[], R]:
-        """Begin a task; calling what comes back waits for its result."""
-        if self._pool:
-            return self._pool.submit(task, *args, **kwargs).result
-        result = task(*args, **kwargs)
-        return lambda: result
 
     def map(self, task: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """Results in the order of the items."""

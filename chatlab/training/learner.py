@@ -49,6 +49,7 @@ class Learner:
         self.model = lora.attach(causal, settings)
         self.model.train(settings.dropout > 0)
         self.decoder = causal.base_model
+        self._parts = [p for p in self.model.parameters() if p.requires_grad]
         self.flat = lora.flatten(self.model)
         self.llama = Llama(causal, self.flat, dtype) if written_out and fits(causal) else None
         self.stacks = [] if self.llama else lora.quicken(self.model, dtype)
@@ -80,6 +81,18 @@ class Learner:
             blocks=batch.blocks, dtype=self.head.dtype,
         ).last_hidden_state[0]  # fmt: skip
         return result
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        """Of `loss`, by the numbers in `flat`; for `add`. Several threads may ask at once."""
+        parts = [self.flat] if self.llama else self._parts
+        found = torch.autograd.grad(loss, parts, allow_unused=True)
+        own = (torch.zeros_like(p) if g is None else g for p, g in zip(parts, found, strict=True))
+        return torch.cat([grad.flatten() for grad in own])
+
+    def add(self, grad: Tensor) -> None:
+        """To the gradient that the next `update` follows."""
+        assert self.flat.grad is not None
+        self.flat.grad.add_(grad)
 
     def update(self, rate: float, clip: float) -> None:
         """One optimizer step on the gradients gathered so far, by all processes; they are zero afterwards."""

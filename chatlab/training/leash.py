@@ -7,6 +7,7 @@ learning the text again, and needs no corpus. The base never changes, so its opi
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,16 +40,17 @@ class Leash:
         """Tokens of a text."""
         return self.ids.shape[1]
 
-    def batch(self, texts: list[int]) -> Batch:
+    def batch(self, texts: Sequence[int]) -> Batch:
         """These texts as one block without labels."""
-        ids = self.ids[texts]
+        ids = self.ids[list(texts)]
         none = torch.zeros(0, dtype=torch.long)
         positions = torch.arange(ids.shape[1]).repeat(len(texts))
         return Batch(ids.flatten(), positions, (Block(*ids.shape),), none, none)
 
-    def loss(self, hidden: Tensor, head: Tensor, texts: list[int]) -> Tensor:
+    def loss(self, hidden: Tensor, head: Tensor, texts: Sequence[int]) -> Tensor:
         """Sum over all places of KL(base || adapter); `hidden` begins with these texts, (len(texts) x T or more, H)."""
-        top, chance = self.top[texts].flatten(0, 1), self.chance[texts].flatten(0, 1)
+        at = list(texts)
+        top, chance = self.top[at].flatten(0, 1), self.chance[at].flatten(0, 1)
         return leash_loss(hidden[: len(top)], head, top, chance)
 
     def drawn(self, step: int, count: int, seed: int) -> list[int]:

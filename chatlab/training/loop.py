@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
 
 import torch
+from torch import Tensor
 
 from chatlab.records import Step, TrainSettings
-from chatlab.training.batches import Row, collate, joined, pieces, schedule
+from chatlab.training.batches import Batch, Row, collate, dealt, joined, schedule
 from chatlab.training.learner import Learner
 from chatlab.training.leash import Leash
 from chatlab.training.loss import next_token_loss
@@ -47,28 +50,50 @@ def gather(
     learner: Learner, batch: Sequence[Row], settings: TrainSettings, leash: Leash | None, number: int
 ) -> tuple[float, float]:
     """Gradients of one step, and its loss and KL. Both are means over the tokens of the whole step, so that neither
-    cutting it into pieces nor spreading it over processes changes it.
+    cutting it into piles nor spreading it over hands and processes changes it.
 
     Demonstrations and leash are read in one go: starting operations costs a small base more than computing them.
     """
     own = learner.accelerator
-    cut = pieces(batch, max(settings.accumulate, own.num_processes))
-    learned = sum(row.learned for row in batch)
     texts = leash.drawn(number, settings.leash_texts, settings.seed) if leash and settings.leash else []
+    step = Pull(learner, batch, leash, texts, settings.leash)
+    sizes = [len(row.ids) for row in batch] + [leash.width if leash else 0] * len(texts)
+    piles = dealt(sizes, max(settings.accumulate, own.num_processes) * learner.hands.count)
     loss = pull = 0.0
-    for place in range(own.process_index, len(cut), own.num_processes):
-        reads, line = texts[place :: len(cut)], collate(cut[place])
-        if leash and reads:
-            line = joined(leash.batch(reads), line)
-        hidden = learner.hidden(line)
-        part = next_token_loss(hidden[line.at], learner.head, line.labels) / learned
-        loss += part.item()
-        if leash and reads:
-            held = leash.loss(hidden, learner.head, reads) / (len(texts) * leash.width)
-            pull += held.item()
-            part = part + settings.leash * held
-        part.backward()
+    for part, held, grad in learner.hands.map(step.pile, piles[own.process_index :: own.num_processes]):
+        learner.add(grad)
+        loss, pull = loss + part, pull + held
     return loss, pull
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """What one step pulls at: demonstrations, and texts of the leash with their weight."""
+
+    learner: Learner
+    rows: Sequence[Row]
+    leash: Leash | None
+    texts: Sequence[int]
+    weight: float
+
+    def pile(self, pile: Sequence[int]) -> tuple[float, float, Tensor]:
+        """Its part of the loss, of the KL, and of the gradient; `pile` counts the rows first, then the texts."""
+        rows = [self.rows[i] for i in pile if i < len(self.rows)]
+        reads = [self.texts[i - len(self.rows)] for i in pile if i >= len(self.rows)]
+        line = self._line(rows, reads)
+        hidden = self.learner.hidden(line)
+        part = next_token_loss(hidden[line.at], self.learner.head, line.labels) / sum(r.learned for r in self.rows)
+        loss, pull = part.item(), 0.0
+        if self.leash and reads:
+            held = self.leash.loss(hidden, self.learner.head, reads) / (len(self.texts) * self.leash.width)
+            pull = held.item()
+            part = part + self.weight * held
+        return loss, pull, self.learner.gradient(part)
+
+    def _line(self, rows: Sequence[Row], reads: Sequence[int]) -> Batch:
+        """The leash's texts before the demonstrations."""
+        lines = [self.leash.batch(reads)] if self.leash and reads else []
+        return reduce(joined, [*lines, collate(rows)] if rows else lines)
 
 
 def learning_rate(number: int, steps: int, peak: float) -> float:

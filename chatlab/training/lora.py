@@ -52,7 +52,7 @@ def reset(model: nn.Module, seed: int) -> None:
 
 
 def flatten(model: nn.Module) -> nn.Parameter:
-    """One vector that all trainable numbers of `model` are views of, gradients too.
+    """One vector that all trainable numbers of `model` are views of, with a gradient to add to.
 
     A norm, an optimizer step or a checkpoint is then one operation in place of one for each of many small matrices.
     """
@@ -63,7 +63,6 @@ def flatten(model: nn.Module) -> nn.Parameter:
     for part in parts:
         end = start + part.numel()
         part.data = flat.data[start:end].view_as(part)
-        part.grad = flat.grad[start:end].view_as(part)
         start = end
     return flat
 
