@@ -24,7 +24,6 @@ from chatlab.engines import build  # noqa: E402
 from chatlab.engines.base import Sampling, Voice  # noqa: E402
 from chatlab.engines.blocks import BLOCK  # noqa: E402
 from chatlab.engines.build import bytes_of, with_adapter  # noqa: E402
-from chatlab.engines.draw import Dice, candidates, penalised  # noqa: E402
 from chatlab.engines.folder import read_adapter  # noqa: E402
 from chatlab.engines.llama import agrees, plain  # noqa: E402
 from chatlab.engines.local import LocalEngine  # noqa: E402
@@ -479,54 +478,3 @@ def test_random_tokens_never_show_a_broken_character(base, seed):
 def test_role_tokens_of_a_base_that_runs_on_are_plain_text(base):
     special = base.tokenizer.all_special_ids
     assert spoken(base.tokenizer, special) == "".join(base.tokenizer.convert_ids_to_tokens(special))
-
-
-# ---- drawing ----
-
-
-def test_top_p_keeps_the_fewest_tokens_that_hold_the_share():
-    scores = torch.log(torch.tensor([0.1, 0.5, 0.15, 0.25]))
-    assert candidates(scores, 0, 0.7)[1].tolist() == [1, 3]
-    assert candidates(scores, 0, 0.8)[1].tolist() == [1, 3, 2]
-    assert candidates(scores, 0, 0.0)[1].tolist() == [1]
-    assert sorted(candidates(scores, 0, 1.0)[1].tolist()) == [0, 1, 2, 3]
-    assert candidates(scores, 2, 1.0)[1].tolist() == [1, 3]
-
-
-def test_a_flat_distribution_is_cut_at_its_share_too():
-    assert len(candidates(torch.zeros(1000), 0, 0.5)[1]) == pytest.approx(500, abs=2)
-
-
-def test_tokens_are_drawn_as_often_as_their_probability_says():
-    dice = Dice(Sampling(temperature=1.0, top_p=1.0, repetition_penalty=1.0, seed=1))
-    drawn = [dice.draw(torch.log(torch.tensor([0.2, 0.5, 0.3]))) for _ in range(3000)]
-    assert [drawn.count(token) / 3000 for token in range(3)] == pytest.approx([0.2, 0.5, 0.3], abs=0.03)
-
-
-def test_a_said_token_becomes_less_likely_whichever_sign_its_score_has():
-    scores = torch.tensor([2.0, -2.0, 1.0])
-    assert penalised(scores, {0, 1}, 2.0).tolist() == [1.0, -4.0, 1.0]
-    assert scores.tolist() == [2.0, -2.0, 1.0]
-
-
-@given(
-    st.builds(
-        Sampling,
-        temperature=st.floats(),
-        top_p=st.floats(),
-        top_k=st.integers(-5, 20),
-        seed=st.none() | st.integers(),
-        repetition_penalty=st.floats(0.1, 10),
-    )
-)
-@settings(deadline=None)
-def test_whatever_the_dials_say_a_token_is_drawn(sampling):
-    dice = Dice(sampling)
-    for seed in range(3):
-        assert 0 <= dice.draw(torch.linspace(-30, 30, 50).roll(seed)) < 50
-
-
-def test_numbers_that_overflowed_are_an_engine_error():
-    for temperature in (0.0, 1.0):
-        with pytest.raises(EngineError):
-            Dice(Sampling(temperature=temperature)).draw(torch.tensor([1.0, float("nan")]))

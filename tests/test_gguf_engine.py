@@ -67,6 +67,34 @@ def alone(base: Base, cache_folder: Path, prompt: list[int], voices: list[Voice]
     return told
 
 
+def test_replies_that_grow_together_say_what_each_says_alone(engine, base, voices):
+    prompts = [base.tokenizer(f"{word} is a good {word} because").input_ids for word in ("Rain", "Tea", "A king") * 4]
+    for voice in voices[:2]:
+        told, ends = [""] * len(prompts), {}
+        for number, piece in engine.together(prompts, GREEDY, voice, base.template.stop_ids):
+            assert number not in ends, "nothing after the end"
+            told[number] += piece.text
+            if piece.stop:
+                ends[number] = piece
+        assert len(ends) == len(prompts) and len(set(told[:3])) == 3
+        for prompt, text, end in zip(prompts[:3], told, ends.values(), strict=False):
+            alone = list(engine.stream(prompt, GREEDY, voice, base.template.stop_ids))
+            assert "".join(piece.text for piece in alone) == text
+            assert alone[-1].sha256 == end.sha256
+
+
+def test_many_replies_leave_room_for_a_chat_and_wait_for_each_other(engine, voices, prompt):
+    many = engine.together([prompt] * 20, GREEDY, voices[0], NEVER)
+    next(many)
+    assert said(engine, prompt, voices[2])
+    ended = []
+    other = threading.Thread(target=lambda: ended.extend(engine.together([prompt] * 2, GREEDY, voices[1], NEVER)))
+    other.start()
+    many.close()
+    other.join(60)
+    assert [number for number, piece in ended if piece.stop] == [0, 1]
+
+
 def test_voices_that_take_turns_at_every_token_say_what_each_says_alone(engine, voices, prompt, alone):
     streams = [engine.stream(prompt, GREEDY, voice, NEVER) for voice in voices]
     told = [""] * len(voices)

@@ -100,7 +100,8 @@ def theirs(model: Any, ids: list[int]) -> Any:
 def ours(runtime: Runtime, ids: list[int], worn: tuple[int, float] | None = None) -> Any:
     """Scores after each token; the first 20 are read as one block, the others one by one."""
     first = runtime.read(ids[:20], 0, 0, worn)
-    return torch.stack([first, *(runtime.read([token], 0, 20 + n, worn) for n, token in enumerate(ids[20:]))])
+    rest = (runtime.read([token], 0, 20 + n, worn) for n, token in enumerate(ids[20:]))
+    return torch.stack([torch.from_numpy(scores) for scores in (first, *rest)])
 
 
 def opened(base: Base, to: Path, precision: Precision = "f32") -> Runtime:

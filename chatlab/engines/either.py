@@ -62,6 +62,14 @@ class EitherEngine:
         except EngineUnable:
             return self._slow().stream(prompt, sampling, voice, stop_ids)
 
+    def together(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, voice: Voice, stop_ids: frozenset[int]
+    ) -> Iterator[tuple[int, Piece]]:
+        try:
+            return self._fast.together(prompts, sampling, voice, stop_ids)
+        except EngineUnable:
+            return self._slow().together(prompts, sampling, voice, stop_ids)
+
     def prepare(self, voice: Voice) -> None:
         try:
             self._fast.prepare(voice)

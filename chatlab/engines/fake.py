@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from chatlab.engines.base import Piece, Sampling, Voice, check_prompt
+from chatlab.engines.base import Piece, Sampling, Voice, check_prompt, one_by_one
 from chatlab.engines.folder import AdapterFiles, Stamp, read_adapter, stamp
 from chatlab.records import StopReason
 
@@ -61,6 +61,11 @@ class FakeEngine:
         sha256 = self._load(voice)
         room = min(sampling.max_tokens, self._context - len(prompt))
         return self._say(self._script(prompt, voice, sampling), sha256, room)
+
+    def together(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, voice: Voice, stop_ids: frozenset[int]
+    ) -> Iterator[tuple[int, Piece]]:
+        return one_by_one(self, prompts, sampling, voice, stop_ids)
 
     def prepare(self, voice: Voice) -> None:
         self._load(voice)

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chatlab.engines.base import Piece, Sampling, Voice, check_prompt
+from chatlab.engines.base import Piece, Sampling, Voice, check_prompt, one_by_one
 from chatlab.engines.blocks import BLOCK
 from chatlab.engines.speech import Speech, decoder
 from chatlab.engines.threads import Threads, usual_cores
@@ -16,8 +16,7 @@ from chatlab.errors import EngineError
 from chatlab.records import StopReason
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from chatlab.engines.draw import Scores
     from chatlab.engines.reading import Reading
     from chatlab.engines.residents import Resident, Residents
     from chatlab.models.base import Base
@@ -66,6 +65,11 @@ class LocalEngine:
         """The voice is settled by this call, the rest is done as the iterator is asked."""
         check_prompt(prompt, self.context)
         return self._reply(list(prompt), sampling, self._resident(voice), stop_ids)
+
+    def together(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, voice: Voice, stop_ids: frozenset[int]
+    ) -> Iterator[tuple[int, Piece]]:
+        return one_by_one(self, prompts, sampling, voice, stop_ids)
 
     def prepare(self, voice: Voice) -> None:
         self._resident(voice)
@@ -117,7 +121,8 @@ class LocalEngine:
                 yield (token := dice.draw(scores))
                 scores = self._read(reading, [token])
 
-    def _read(self, reading: Reading, ids: Sequence[int]) -> Tensor:
+    def _read(self, reading: Reading, ids: Sequence[int]) -> Scores:
         self._open_residents()
         self._threads.claim()
-        return reading.read(ids)
+        scores: Scores = reading.read(ids).float().numpy()
+        return scores

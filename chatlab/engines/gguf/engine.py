@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from chatlab.engines.base import Piece, Sampling, Voice, check_prompt
 from chatlab.engines.blocks import BLOCK
-from chatlab.engines.draw import Dice
+from chatlab.engines.draw import Dice, Scores
+from chatlab.engines.gguf.chorus import Chorus
 from chatlab.engines.gguf.family import family, heads
 from chatlab.engines.gguf.files import Precision, kept, write_base
 from chatlab.engines.gguf.places import Place, Places
@@ -47,6 +46,7 @@ class LlamaEngine:
         self._cores = threads
         self._eased = False
         self._lock = threading.RLock()
+        self._crowd = threading.Lock()
         self._length = min(runtime.length, base.context)
 
     @classmethod
@@ -76,6 +76,16 @@ class LlamaEngine:
             self._open_runtime()
             worn = self._wardrobe.find(voice)
         return self._reply(list(prompt), sampling, worn, stop_ids)
+
+    def together(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, voice: Voice, stop_ids: frozenset[int]
+    ) -> Iterator[tuple[int, Piece]]:
+        for prompt in prompts:
+            check_prompt(prompt, self.context)
+        with self._lock:
+            self._open_runtime()
+            worn = self._wardrobe.find(voice)
+        return self._replies(prompts, sampling, worn, stop_ids)
 
     def prepare(self, voice: Voice) -> None:
         with self._lock:
@@ -127,11 +137,34 @@ class LlamaEngine:
                 scores = self._read([token], place, position, worn)
                 position += 1
 
-    def _read(self, ids: list[int], place: Place, position: int, worn: Worn) -> Tensor:
+    def _replies(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, worn: Worn, stop_ids: frozenset[int]
+    ) -> Iterator[tuple[int, Piece]]:
+        """In half of the places and one crowd at a time, so that whoever chats finds a place free."""
+
+        def read(prompt: Sequence[int], place: Place) -> Scores:
+            for start in range(0, len(prompt), BLOCK):
+                scores = self._read(prompt[start : start + BLOCK], place, start, worn)
+            return scores
+
+        chorus = Chorus(read, lambda ends: self._read_each(ends, worn), self._text, self.context)
+        with self._crowd, ExitStack() as held:
+            most = min(len(prompts), max(1, len(self._places) // 2))
+            places = [held.enter_context(self._places.taken(worn, ()))[0] for _ in range(most)]
+            yield from chorus.sing(prompts, sampling, places, stop_ids, worn.sha256)
+
+    def _read(self, ids: Sequence[int], place: Place, position: int, worn: Worn) -> Scores:
         with self._lock:
-            runtime = self._open_runtime()
-            runtime.threads(1 if self._eased else self._cores)
-            return runtime.read(ids, place.sequence, position, self._wardrobe.wear(worn))
+            return self._ready().read(ids, place.sequence, position, self._wardrobe.wear(worn))
+
+    def _read_each(self, ends: Sequence[tuple[int, int, int]], worn: Worn) -> list[Scores]:
+        with self._lock:
+            return self._ready().read_each(ends, self._wardrobe.wear(worn))
+
+    def _ready(self) -> Runtime:
+        runtime = self._open_runtime()
+        runtime.threads(1 if self._eased else self._cores)
+        return runtime
 
     def _open_runtime(self) -> Runtime:
         if self._runtime is None:

@@ -30,6 +30,9 @@ class Places:
         self._free = threading.Condition()
         self._clock = 0
 
+    def __len__(self) -> int:
+        return len(self._places)
+
     @contextmanager
     def taken(self, voice: Hashable, prompt: Sequence[int]) -> Iterator[tuple[Place, int]]:
         """A place for the time of a reply, and how many tokens of the prompt it holds. Waits where all are in use."""

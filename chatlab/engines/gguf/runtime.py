@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import llama_cpp.llama_cpp as llama
-import torch
-from torch import Tensor
+import numpy as np
 
+from chatlab.engines.draw import Scores
 from chatlab.errors import EngineError
 
 BROKEN = "Delete the cache folder and start Chatlab again; the file is made anew."
@@ -75,27 +75,49 @@ class Runtime:
             self._wear(None)
         llama.llama_adapter_lora_free(self._adapters.pop(adapter))
 
-    def read(self, ids: Sequence[int], sequence: int, position: int, worn: tuple[int, float] | None) -> Tensor:
+    def read(self, ids: Sequence[int], sequence: int, position: int, worn: tuple[int, float] | None) -> Scores:
         """Read `ids` on in a sequence, as the base or as an adapter at a strength; the scores (V,) after the last.
 
         What the sequence held from `position` on is forgotten first.
         """
+        last = len(ids) - 1
+        bits = [(token, sequence, position + n, n == last) for n, token in enumerate(ids)]
+        return self._decoded(bits, [(sequence, position)], worn)[0]
+
+    def read_each(self, ends: Sequence[tuple[int, int, int]], worn: tuple[int, float] | None) -> list[Scores]:
+        """One token in each of several sequences, all computed at once: (token, sequence, position); scores by token.
+
+        At most as many as a block has.
+        """
+        bits = [(*end, True) for end in ends]
+        return self._decoded(bits, [(sequence, position) for _, sequence, position in ends], worn)
+
+    def _decoded(
+        self,
+        bits: Sequence[tuple[int, int, int, bool]],
+        starts: Sequence[tuple[int, int]],
+        worn: tuple[int, float] | None,
+    ) -> list[Scores]:
+        """(token, sequence, position, whether its scores are wanted), and where each sequence is cut off before."""
         self._wear(worn)
-        if not llama.llama_memory_seq_rm(self._memory, sequence, position, -1):
-            raise EngineError("llama.cpp cannot take back what was read.", "Start Chatlab again.")
+        for sequence, position in starts:
+            if not llama.llama_memory_seq_rm(self._memory, sequence, position, -1):
+                raise EngineError("llama.cpp cannot take back what was read.", "Start Chatlab again.")
         batch = self._batch
-        batch.n_tokens = len(ids)
-        for place, token in enumerate(ids):
+        batch.n_tokens = len(bits)
+        for place, (token, sequence, position, wanted) in enumerate(bits):
             batch.token[place] = token
-            batch.pos[place] = position + place
+            batch.pos[place] = position
             batch.n_seq_id[place] = 1
             batch.seq_id[place][0] = sequence
-            batch.logits[place] = place == len(ids) - 1
+            batch.logits[place] = wanted
         if code := llama.llama_decode(self._context, batch):
             raise EngineError(f"llama.cpp stopped computing (code {code}).", "Try again.")
-        scores = llama.llama_get_logits_ith(self._context, len(ids) - 1)
-        flat = (ctypes.c_float * self._width).from_address(ctypes.addressof(scores.contents))
-        return torch.frombuffer(flat, dtype=torch.float32).clone()
+        return [self._scores(place) for place, (*_, wanted) in enumerate(bits) if wanted]
+
+    def _scores(self, place: int) -> Scores:
+        found = llama.llama_get_logits_ith(self._context, place)
+        return np.ctypeslib.as_array(found, (self._width,)).copy()
 
     def threads(self, count: int) -> None:
         """Compute with so many from the next call on; waiting threads that spin would starve training."""
