@@ -14,7 +14,7 @@ from types import UnionType
 from typing import Any, TypeVar
 
 from chatlab.errors import AdapterDamaged, AdapterMissing, WrongBase
-from chatlab.records import AdapterCard, TrainSettings
+from chatlab.records import AdapterCard, Manner, TrainSettings
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -23,7 +23,7 @@ MANIFEST = "manifest.json"
 LESSONS = "demonstrations.jsonl"
 """The demonstrations as they were when the run was asked for: the snapshot, byte for byte. It may be taken out."""
 
-R = TypeVar("R", AdapterCard, TrainSettings)
+R = TypeVar("R", AdapterCard, TrainSettings, Manner)
 
 AGAIN = "Train it again, or copy its folder from a backup."
 
@@ -43,6 +43,9 @@ def card_from_json(data: Mapping[str, Any]) -> AdapterCard:
     if (interval := known.get("forgetting_interval")) is not None:
         low, high = interval
         known["forgetting_interval"] = (float(low), float(high))
+    for when in ("manner_before", "manner_after"):
+        if (manner := known.get(when)) is not None:
+            known[when] = _checked(Manner(**_known(Manner, manner)))
     return _checked(AdapterCard(**known))
 
 

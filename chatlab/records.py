@@ -186,6 +186,25 @@ class Step:
     """On demonstrations kept aside, where it was measured at this step."""
     forgetting: float | None = None
     """Per cent by which perplexity on held-out general text rose, where it was measured at this step."""
+    kl: float | None = None
+    """KL divergence from the base on the answers of demonstrations kept aside, nats a token, where it was measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How a voice keeps to its part: counts over `replies`, for one in four is not one in four hundred."""
+
+    replies: int
+    strays: int
+    """Speak for the person, or open another turn: they hold role markers, as tokens or in plain words."""
+    stops: int
+    """Ended by themselves, not because their budget did."""
+    echoes: int
+    """Begin by saying the prompt again."""
+    good: int
+    """Of good form in every respect."""
+    tokens: float
+    """Mean length."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,4 +240,10 @@ class AdapterCard:
     """Per cent, on held-out general text."""
     forgetting_interval: tuple[float, float] | None = None
     """95 % bootstrap interval over documents, per cent."""
+    kl: float | None = None
+    """KL divergence from the base on the answers of demonstrations kept aside, nats a token."""
+    manner_before: Manner | None = None
+    """How the base answered the unseen prompts."""
+    manner_after: Manner | None = None
+    """How this adapter did."""
     stopped_early: bool = False

@@ -21,6 +21,7 @@ from chatlab.settings import PACKAGE
 from chatlab.training import measure
 from chatlab.training.batches import IGNORED, Row, collate, dealt, read_rows, schedule, split
 from chatlab.training.defaults import held_out_count, plan, settings_for
+from chatlab.training.departure import Departure
 from chatlab.training.learner import Learner
 from chatlab.training.leash import Leash, leash_of
 from chatlab.training.loop import gather, learning_rate, train
@@ -232,6 +233,25 @@ def test_a_fresh_adapter_changes_nothing(only: Learner, base: Base, rows: list[R
     assert measure.interval(before, after) == (0, 0)
 
 
+def test_the_departure_from_the_base_is_the_divergence_that_torch_computes(
+    only: Learner, learner: Learner, rows: list[Row]
+) -> None:
+    only.begin(SETTINGS)
+    departure = Departure(only, rows[:3])
+    assert departure.now() == 0
+    only.flat.data.copy_(learner.flat.data)
+    only.refresh()
+    sums = 0.0
+    for row in rows[:3]:
+        batch = collate([row])
+        mine = F.linear(only.hidden(batch)[batch.at], only.head).log_softmax(-1)
+        with only.asleep():
+            base = F.linear(only.hidden(batch)[batch.at], only.head).log_softmax(-1)
+        sums += F.kl_div(mine, base, reduction="sum", log_target=True).item()
+    assert departure.now() == pytest.approx(sums / sum(row.learned for row in rows[:3]), rel=1e-4)
+    assert Departure(only, []).now() is None
+
+
 def test_surprise_is_the_mean_loss_of_all_tokens(learner: Learner, rows: list[Row]) -> None:
     batch = collate(rows)
     with torch.no_grad():
@@ -263,7 +283,7 @@ def test_a_leash_costs_less_forgetting(only: Learner, base: Base, rows: list[Row
     settings = replace(SETTINGS, passes=4, learning_rate=3e-3, leash_texts=1)
     only.begin(settings)
     leash = leash_of(only, tmp_path / "leash.safetensors", base.tokenizer.eos_token_id, texts=8)
-    prose = measure.windows(PACKAGE / "data" / "held_out.jsonl", base.tokenizer.encode, 600)
+    prose = measure.windows(PACKAGE / "data" / "held_out.jsonl", base.tokenizer.encode, 3)
     with only.asleep():
         before = measure.surprise(only, prose)
     forgot = []

@@ -3,27 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import comb
 
 from chatlab.evaluation.unseen import Reply
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
-    """Counts over `replies`, so that nobody takes one in four for one in four hundred."""
-
-    replies: int
-    strays: int
-    """Speak for the person, or open another turn: they hold role markers, as tokens or in plain words."""
-    stops: int
-    """Ended by themselves, not because their budget did."""
-    echoes: int
-    """Begin by saying the prompt again."""
-    good: int
-    """Of good form in every respect."""
-    tokens: float
-    """Mean length."""
+from chatlab.records import Manner
 
 
 def manner(replies: Sequence[Reply]) -> Manner:

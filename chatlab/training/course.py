@@ -18,10 +18,11 @@ from filelock import Timeout
 
 from chatlab.errors import RunBusy, TrainingError, WrongBase
 from chatlab.records import Step
-from chatlab.training import checkpoint, measure
-from chatlab.training.batches import Rows, read_rows, schedule
+from chatlab.training import checkpoint
+from chatlab.training.batches import Rows, read_rows
 from chatlab.training.checkpoint import Checkpoint
 from chatlab.training.defaults import LEASH_TOKENS
+from chatlab.training.gauge import Found, Gauge
 from chatlab.training.learner import Learner
 from chatlab.training.leash import Leash
 from chatlab.training.loop import train
@@ -33,8 +34,6 @@ End = Literal["finished", "stopped", "interrupted"]
 CHECKPOINT_SECONDS = 2.0
 LOCK_SECONDS = 15.0
 """How long a worker that lost its app may take to put its place down and let go of a run."""
-GLANCES = 10
-"""How often held-out demonstrations are measured during a run; general prose, which takes longer, half as often."""
 
 
 class Course:
@@ -70,12 +69,14 @@ class Course:
             leash = self.shop.leash() if request.settings.leash > 0 else None
         self.say("phase", phase="steps")
         with unhurried_garbage():
-            wish = self._learn(request, rows, learner, leash)
+            with self._clock("evaluate"):
+                gauge = Gauge(self.shop, request, rows)
+            wish = self._learn(request, rows, learner, leash, gauge)
         if wish in ("stop", "leave"):
             if wish == "stop":
                 (self.folder / "stopped").touch()
             return "stopped" if wish == "stop" else "interrupted"
-        self._finish(request, rows, learner)
+        self._finish(request, rows, learner, gauge)
         return "finished"
 
     def _rows(self, request: Request) -> Rows:
@@ -86,21 +87,22 @@ class Course:
             raise TrainingError("The run's snapshot of demonstrations has been changed.", "Start a new run.")
         return read_rows(snapshot, self.shop.base.template, request.settings, self.shop.base.context)
 
-    def _learn(self, request: Request, rows: Rows, learner: Learner, leash: Leash | None) -> Wish:
+    def _learn(self, request: Request, rows: Rows, learner: Learner, leash: Leash | None, gauge: Gauge) -> Wish:
         """All steps still to be taken, or those until a wish."""
         place = checkpoint.read(self.folder / "checkpoint")
         if place:
             learner.restore(place.state)
         done, spent = (place.step, place.seconds) if place else (0, 0.0)
         began = time.perf_counter()
-        evaluated = self.seconds["evaluate"]
+        else_spent = self.seconds["evaluate"] + self.seconds["save"]
         wish: Wish = ""
         with self._log(done) as log:
             if not place:
-                log(self._first_step(rows, learner, request))
+                with self._clock("evaluate"):
+                    log(gauge.first())
             kept = time.perf_counter()
             for step in train(
-                learner, rows.learn, request.settings, leash, lambda n, of: self._glance(n, of, rows, learner),
+                learner, rows.learn, request.settings, leash, lambda n, of: self._look(n, of, gauge, learner),
                 done=done, seconds=spent,
             ):  # fmt: skip
                 log(step)
@@ -112,43 +114,32 @@ class Course:
                     kept = time.perf_counter()
                 if wish:
                     break
-        self.seconds["steps"] += time.perf_counter() - began - (self.seconds["evaluate"] - evaluated)
+        else_spent = self.seconds["evaluate"] + self.seconds["save"] - else_spent
+        self.seconds["steps"] += time.perf_counter() - began - else_spent
         return wish
 
-    def _first_step(self, rows: Rows, learner: Learner, request: Request) -> Step:
-        """What is known before training."""
-        with self._clock("evaluate"):
-            before = measure.surprise(learner, rows.aside or rows.learn[:4]).mean
-        steps = len(schedule(len(rows.learn), request.settings))
-        return Step(step=0, steps=steps, loss=before, held_out_loss=before if rows.aside else None, forgetting=0.0)
-
-    def _glance(self, step: int, steps: int, rows: Rows, learner: Learner) -> dict[str, float | None]:
-        """What is measured after a step: something at every GLANCES-th of the way, all at the end."""
-        mark = step * GLANCES // steps
-        if mark == (step - 1) * GLANCES // steps:
+    def _look(self, step: int, steps: int, gauge: Gauge, learner: Learner) -> dict[str, float | None]:
+        """What is measured after a step, now and then; what the adapter was there is kept to be tried and compared."""
+        if not gauge.marks(step):
             return {}
-        found: dict[str, float | None] = {}
+        if step < steps:
+            with self._clock("save"):
+                self._save(learner, self.folder / "kept" / str(step))
         with self._clock("evaluate"):
-            if rows.aside:
-                found["held_out_loss"] = measure.surprise(learner, rows.aside).mean
-            if mark % 2 == 0:
-                before, now = self.shop.before(self.shop.glance), measure.surprise(learner, self.shop.glance)
-                found["forgetting"] = measure.forgetting(before, now)
-        return found
+            return gauge.quick()
 
     def _keep_place(self, learner: Learner, step: Step) -> None:
         with self._clock("save"):
             checkpoint.write(self.folder / "checkpoint", Checkpoint(step.step, step.seconds, learner.state()))
 
-    def _finish(self, request: Request, rows: Rows, learner: Learner) -> None:
+    def _finish(self, request: Request, rows: Rows, learner: Learner, gauge: Gauge) -> None:
         """Measure, save the adapter whole, and write the result last of all."""
         steps = list(read_steps(self.folder))
         with self._phase("evaluate"):
-            before, after = self.shop.before(self.shop.prose), measure.surprise(learner, self.shop.prose)
-            aside = measure.surprise(learner, rows.aside).mean if rows.aside else None
+            found = gauge.whole()
         with self._phase("save"):
-            sha256 = self._save(learner)
-        self._result(request, rows, learner, steps, sha256, before, after, aside)
+            sha256 = self._save(learner, self.folder / "adapter")
+        self._result(request, rows, learner, steps, sha256, found)
         self._pace(request, steps)
         shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
 
@@ -159,22 +150,22 @@ class Course:
             tokens = sum(step.tokens + texts for step in steps[1:])
             self.shop.correct_pace(len(steps) - 1, tokens, self.seconds)
 
-    def _save(self, learner: Learner) -> str:
-        partial = self.folder / "adapter.partial"
+    def _save(self, learner: Learner, to: Path) -> str:
+        """Whole or not at all; sha256 of the weights."""
+        partial = to.with_name(f"{to.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         try:
             sha256 = learner.save(partial, self.shop.base.name)
         except OSError:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-        shutil.rmtree(self.folder / "adapter", ignore_errors=True)
-        partial.rename(self.folder / "adapter")
+        shutil.rmtree(to, ignore_errors=True)
+        partial.rename(to)
         return sha256
 
     def _result(
-        self, request: Request, rows: Rows, learner: Learner, steps: list[Step], sha256: str,
-        before: measure.Surprise, after: measure.Surprise, aside: float | None,
-    ) -> None:  # fmt: skip
+        self, request: Request, rows: Rows, learner: Learner, steps: list[Step], sha256: str, found: Found
+    ) -> None:
         made = [step for step in steps if step.step > 0]
         a_pass = max(1, made[-1].steps // request.settings.passes)
         last = made[-a_pass:]
@@ -184,8 +175,8 @@ class Course:
             demonstrations=tuple(dict.fromkeys(row.demonstration for row in rows.learn)),
             held_out=tuple(dict.fromkeys(row.demonstration for row in rows.aside)), dropped=rows.dropped,
             loss=sum(s.loss for s in last) / len(last),
-            held_out_before=steps[0].held_out_loss, held_out_after=aside,
-            forgetting=measure.forgetting(before, after), forgetting_interval=measure.interval(before, after),
+            held_out_before=steps[0].held_out_loss, held_out_after=found.held_out_loss,
+            forgetting=found.forgetting, forgetting_interval=found.interval, kl=found.kl,
             parameters=learner.flat.numel(), base_parameters=self.shop.base.parameters,
             tokens=sum(step.tokens for step in made),
             seconds={name: round(value, 4) for name, value in self.seconds.items()},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,12 +22,12 @@ from chatlab.training.runs import write_json
 WINDOW = 256
 """Tokens that are read with no memory of those before them."""
 GLANCE = 128
-"""Tokens of a document that are looked at while a run goes on: little of many says more than much of few."""
+"""Tokens of a document that are looked at while a run goes on."""
 UNGRADED = 64
 """Of those, the first are only read. How a text begins is just what demonstrations change: there alone an adapter that
 forgot 0.8 % in all looks as if it had forgotten 6 %."""
-LINE = 512
-"""Tokens computed at once."""
+LINE = 384
+"""Tokens computed at once: enough for long products, and few enough that little work too has a share for each hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +54,24 @@ def surprise(learner: Learner, rows: Sequence[Row]) -> Surprise:
     return Surprise(np.array([nats[d] for d in documents]), np.array([tokens[d] for d in documents]))
 
 
-def windows(file: Path, encode, limit: int | None = None) -> list[Row]:  # type: ignore[no-untyped-def]
+def windows(file: Path, encode: Callable[[str], list[int]], documents: int | None = None) -> list[Row]:
     """Held-out prose, {"title", "text"} a line, as rows of WINDOW ids that all but the first are labels.
 
-    `encode` gives the ids of a text. With `limit`, only the first GLANCE of documents spread over the file, up to so
-    many tokens in all.
+    `encode` gives the ids of a text. All of it, or the first window of so many documents, spread over the file.
     """
-    documents = [encode(json.loads(line)["text"]) for line in file.read_text(encoding="utf-8").splitlines()]
+    texts = [encode(json.loads(line)["text"]) for line in file.read_text(encoding="utf-8").splitlines()]
     rows = [
         Row(demonstration=number, ids=tuple(ids[i : i + WINDOW]), labels=(IGNORED, *ids[i + 1 : i + WINDOW]))
-        for number, ids in enumerate(documents)
+        for number, ids in enumerate(texts)
         for i in range(0, len(ids) - 8, WINDOW)
     ]
-    return rows if limit is None else _spread(rows, limit)
+    return rows if documents is None else _spread(rows, documents)
+
+
+def glimpses(rows: Sequence[Row]) -> list[Row]:
+    """The first GLANCE tokens of each row, of which the first UNGRADED are only read."""
+    unread = (IGNORED,) * UNGRADED
+    return [replace(row, ids=row.ids[:GLANCE], labels=unread + row.labels[UNGRADED:GLANCE]) for row in rows]
 
 
 def forgetting(before: Surprise, after: Surprise) -> float:
@@ -83,13 +88,13 @@ def interval(before: Surprise, after: Surprise, draws: int = 1000) -> tuple[floa
     return float(low), float(high)
 
 
-def base_surprise(learner: Learner, rows: Sequence[Row], cache: Path) -> Surprise:
-    """The base's own, computed once and kept beside its leash."""
+def base_surprise(learner: Learner, rows: Sequence[Row], cache: Path, anew: bool = False) -> Surprise:
+    """The base's own, computed once and kept beside its leash; or `anew`."""
     text = repr([(row.demonstration, row.ids) for row in rows])
     key = hashlib.sha256(f"{learner.head.dtype} {torch.__version__} {text}".encode()).hexdigest()[:16]
     file = cache / f"prose-{key}.json"
     try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
+        kept = {} if anew else json.loads(file.read_text(encoding="utf-8"))
         return Surprise(np.array(kept["nats"]), np.array(kept["tokens"]))
     except (OSError, ValueError, KeyError):
         with learner.asleep():
@@ -112,13 +117,11 @@ def _nats(learner: Learner, line: Sequence[Row]) -> list[float]:
     return found
 
 
-def _spread(rows: list[Row], limit: int) -> list[Row]:
+def _spread(rows: list[Row], count: int) -> list[Row]:
     firsts = {row.demonstration: row for row in reversed(rows)}
     numbers = sorted(firsts)
-    count = max(1, min(len(numbers), limit // GLANCE))
-    chosen = (firsts[numbers[i * len(numbers) // count]] for i in range(count))
-    unread = (IGNORED,) * UNGRADED
-    return [replace(row, ids=row.ids[:GLANCE], labels=unread + row.labels[UNGRADED:GLANCE]) for row in chosen]
+    count = min(len(numbers), count)
+    return [firsts[numbers[i * len(numbers) // count]] for i in range(count)]
 
 
 def _lines(rows: Sequence[Row]) -> list[list[Row]]:

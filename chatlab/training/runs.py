@@ -4,6 +4,7 @@
     snapshot.jsonl  the demonstrations as they were then, a line each: {"id": ..., "messages": [...]}
     steps.jsonl     one Step a line, appended as they are made
     checkpoint/     from which an interrupted run goes on
+    kept/18/        PEFT folder of what the adapter was after step 18, where the run was looked at
     adapter/        PEFT folder, once finished
     result.json     Result, the last thing written
     stopped, error.json   how a run ended without a result; removed when it goes on
@@ -81,6 +82,8 @@ class Result:
     forgetting: float | None = None
     """Per cent by which perplexity on held-out general text rose."""
     forgetting_interval: tuple[float, float] | None = None
+    kl: float | None = None
+    """KL divergence from the base on the answers of demonstrations kept aside, nats a token."""
     parameters: int = 0
     base_parameters: int = 0
     tokens: int = 0
@@ -106,6 +109,12 @@ class RunView:
     def adapter(self) -> Path:
         """The finished PEFT folder."""
         return self.folder / "adapter"
+
+    @property
+    def kept(self) -> dict[int, Path]:
+        """By step, PEFT folders of what the adapter was on its way."""
+        found = (folder for folder in (self.folder / "kept").glob("*") if folder.name.isdecimal())
+        return {int(folder.name): folder for folder in sorted(found, key=lambda folder: int(folder.name))}
 
 
 def write_request(run: Path, request: Request) -> None:

@@ -16,11 +16,13 @@ from chatlab.training.batches import Row
 from chatlab.training.learner import Learner, bf16_pays, shape_of
 from chatlab.training.leash import Leash, leash_of
 from chatlab.training.loop import gather
-from chatlab.training.measure import Surprise, base_surprise, windows
+from chatlab.training.measure import Surprise, base_surprise, glimpses, windows
 
 PROSE = Path(__file__).resolve().parents[1] / "data" / "held_out.jsonl"
-GLANCE = 512
-"""Tokens of held-out prose that are looked at while a run goes on; all of it is read at the end."""
+DOCUMENTS = 24
+"""Of held-out prose, read at a run's end: a window of each, which takes about a seventh of a default run."""
+FEW = 6
+"""Of these, glanced at while a run goes on: little of many says more than much of few."""
 
 
 class Workshop:
@@ -37,8 +39,8 @@ class Workshop:
         self._learner: Learner | None = None
         self._leash: Leash | None = None
         self._before: dict[int, Surprise] = {}
-        self.prose = windows(PROSE, self._ids)
-        self.glance = windows(PROSE, self._ids, GLANCE)
+        self.prose = windows(PROSE, self._ids, DOCUMENTS)
+        self.glance = glimpses(windows(PROSE, self._ids, FEW))
 
     def warm(self) -> None:
         """All that a first run would otherwise wait for."""
@@ -58,6 +60,11 @@ class Workshop:
         self._learner.begin(settings)
         return self._learner
 
+    def learner_at_work(self) -> Learner:
+        """The one that `learner` made ready, as it is now."""
+        assert self._learner is not None
+        return self._learner
+
     def leash(self) -> Leash:
         """The base's own text and opinions, from the cache or made now."""
         assert self._learner is not None
@@ -68,11 +75,11 @@ class Workshop:
             self._leash = leash_of(self._learner, self.cache / f"leash-{precision}.safetensors", start or 0)
         return self._leash
 
-    def before(self, rows: list[Row]) -> Surprise:
-        """The base's own surprise at held-out prose, from the cache or measured now."""
+    def before(self, rows: list[Row], anew: bool = False) -> Surprise:
+        """The base's own surprise at held-out prose, from the cache, or measured now and kept there."""
         assert self._learner is not None
-        if id(rows) not in self._before:
-            self._before[id(rows)] = base_surprise(self._learner, rows, self.cache)
+        if id(rows) not in self._before or anew:
+            self._before[id(rows)] = base_surprise(self._learner, rows, self.cache, anew)
         return self._before[id(rows)]
 
     def _ids(self, text: str) -> list[int]:
