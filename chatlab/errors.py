@@ -17,7 +17,8 @@
     ├── AdapterError          an adapter folder
     │   ├── AdapterMissing    no adapter of that name
     │   ├── AdapterDamaged    its bytes are not what its manifest says
-    │   └── WrongBase         made for another base
+    │   ├── WrongBase         made for another base
+    │   └── AdapterForgets    forgot more than is bearable, and goes live only if somebody says so
     ├── TrainingError         a run
     │   ├── NothingToLearn    no usable demonstration
     │   ├── RunBusy           a run is already under way
@@ -105,6 +106,10 @@ class AdapterDamaged(AdapterError):
 
 class WrongBase(AdapterError):
     """The adapter was made for another base model."""
+
+
+class AdapterForgets(AdapterError):
+    """The adapter forgot more than is bearable; it goes live only if somebody says so."""
 
 
 class TrainingError(ChatlabError):

@@ -21,6 +21,9 @@ Verdict = Literal["best", "tie", "both bad"]
 BASE = "base"
 """The name under which the base model itself speaks, wherever an adapter could be named."""
 
+GOOD, BEARABLE = 2.0, 5.0
+"""Per cent of forgetting up to which it is green, and amber; the guide's marks: well done 1-3 %, too much from 5 %."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:

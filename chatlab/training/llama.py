@@ -85,14 +85,17 @@ class Llama:
         cos, sin = inner.rotary_emb(self.embedding, places)
         self.cos, self.sin = cos[0].float(), sin[0].float()
         self.sin[:, : self.sin.shape[1] // 2] *= -1
-        adapted = (own for layer in self.layers for stack in layer.stacks for own in stack.layers)
+        adapted = (own for stack in self.stacks for own in stack.layers)
         self._shapes = [tuple(matrix.shape for matrix in pair(own)) for own in adapted]
+
+    @property
+    def stacks(self) -> list[Stack]:
+        return [stack for layer in self.layers for stack in layer.stacks]
 
     def refresh(self) -> None:
         """To be called whenever `flat` has been written to."""
-        for layer in self.layers:
-            for stack in layer.stacks:
-                stack.refresh()
+        for stack in self.stacks:
+            stack.refresh()
 
     def hidden(self, batch: Batch) -> Tensor:
         """What the last layer makes of each place, (N, H)."""

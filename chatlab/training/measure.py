@@ -47,10 +47,11 @@ def surprise(learner: Learner, rows: Sequence[Row]) -> Surprise:
     documents = sorted({row.demonstration for row in rows})
     nats, tokens = dict.fromkeys(documents, 0.0), dict.fromkeys(documents, 0.0)
     lines = _lines(rows)
-    for line, found in zip(lines, learner.hands.map(partial(_nats, learner), lines), strict=True):
-        for row, value in zip(line, found, strict=True):
-            nats[row.demonstration] += value
-            tokens[row.demonstration] += row.learned
+    with learner.added_up():
+        for line, found in zip(lines, learner.hands.map(partial(_nats, learner), lines), strict=True):
+            for row, value in zip(line, found, strict=True):
+                nats[row.demonstration] += value
+                tokens[row.demonstration] += row.learned
     return Surprise(np.array([nats[d] for d in documents]), np.array([tokens[d] for d in documents]))
 
 

@@ -47,6 +47,8 @@ class Stack:
         low = torch.zeros(len(layers) * self.rank, len(gain), device=gain.device)
         self.matrix = torch.cat([*(w * gain for w in frozen), low]).to(dtype)
         self.up = torch.zeros(len(low), self.wide, dtype=dtype, device=gain.device)
+        self.sum: Tensor | None = None
+        """W + scale B A (wide, in), while nothing is learned."""
 
     def refresh(self) -> None:
         """Take over what has become of A and B since the last time."""
@@ -55,8 +57,15 @@ class Stack:
             self.matrix[self.wide :][rows].copy_(a * self.scale)
             self.up[rows, columns].copy_(b.t())
 
+    def add_up(self, on: bool) -> None:
+        """Compute with one matrix from now on, or with its parts again. With B all zero the sum is W to the bit."""
+        wide = self.wide
+        self.sum = torch.addmm(self.matrix[:wide], self.up.t(), self.matrix[wide:]) if on else None
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(N, in) to all outputs beside each other (N, wide), and what `backward` needs of the way (N, n rank)."""
+        if self.sum is not None:
+            return x @ self.sum.t(), x[:, :0]
         both = x @ self.matrix.t()
         low = both[:, self.wide :]
         return torch.addmm(both[:, : self.wide], low, self.up), low

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-GOOD, BEARABLE = 2.0, 5.0
-"""Per cent of forgetting; the guide's own marks: well done 1-3 %, too much from 5 %."""
+from chatlab.records import BEARABLE, GOOD
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ from typing import Any
 
 import gradio as gr
 
+from chatlab.errors import AdapterForgets
 from chatlab.lab import Lab
 from chatlab.records import BASE, AdapterCard
 from chatlab.ui.markup import counted, div, span
 from chatlab.ui.run_watch import RunWatch
-from chatlab.ui.shell import drawing
+from chatlab.ui.shell import drawing, notify
 from chatlab.ui.train import lineage, report
 from chatlab.ui.train.export import AdapterExport
 from chatlab.ui.verdict import verdict
@@ -30,6 +31,7 @@ class TrainHistory:
         self.export = AdapterExport(lab)
 
     def build(self) -> None:
+        self.warned = gr.State(None)
         gr.Markdown("#### Runs")
         self.no_runs = drawing(div("empty", span("", "None yet.")))
         self.runs = gr.Radio([], label="Runs", show_label=False, container=False, elem_classes="rows", elem_id="runs")
@@ -57,13 +59,14 @@ class TrainHistory:
             self.problems,
             self.papers,
             self.lessons,
+            self.warned,
             *buttons,
         } | self.export.of_voice
 
     @property
     def of_voice(self) -> set[Any]:
         """What depends on the voice that is picked."""
-        return {self.live, self.remove, self.papers, self.lessons} | self.export.of_voice
+        return {self.live, self.warned, self.remove, self.papers, self.lessons} | self.export.of_voice
 
     def draw(self, voice: str | None = None) -> Updates:
         """Both lists as they are now."""
@@ -89,13 +92,21 @@ class TrainHistory:
         return {
             self.papers: gr.Accordion(visible=adapter is not None),
             self.lessons: lineage.of_adapter(self._lab, adapter) if adapter else "",
-            self.live: gr.Button(interactive=voice is not None and voice != self._lab.voices.live),
+            self.warned: None,
+            self.live: gr.Button(
+                "Go live", variant="secondary", interactive=voice is not None and voice != self._lab.voices.live
+            ),
             self.remove: gr.Button(interactive=voice is not None and voice != BASE),
         } | self.export.picked(voice)
 
-    def gone_live(self, voice: str | None) -> Updates:
-        if voice:
-            self._lab.voices.go_live(voice)
+    def gone_live(self, voice: str | None, warned: str | None = None) -> Updates:
+        """At once; or, for an adapter that forgot too much, once it was said and the button pressed again."""
+        try:
+            if voice:
+                self._lab.voices.go_live(voice, knowingly=warned == voice)
+        except AdapterForgets as forgets:
+            notify(forgets)
+            return {self.live: gr.Button("Go live all the same", variant="stop"), self.warned: voice}
         return self.draw(voice)
 
     def taken_back(self, voice: str | None) -> Updates:

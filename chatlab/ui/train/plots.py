@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from chatlab.records import Step
+from chatlab.records import BEARABLE, GOOD, Step
 from chatlab.ui.markup import escaped
-from chatlab.ui.verdict import BEARABLE, GOOD
 
 WIDTH, HEIGHT = 560, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 12, 24

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from chatlab.records import TrainSettings
+from chatlab.records import AdapterCard, Manner, TrainSettings
 from chatlab.training.process import TrainerStatus
 from chatlab.training.runs import RunView
-from chatlab.ui.markup import counted, div, element, one_line, span, spoken
+from chatlab.ui.markup import counted, div, element, escaped, one_line, span, spoken
 from chatlab.ui.train.plots import sparkline
 from chatlab.ui.verdict import verdict
 
@@ -50,8 +50,8 @@ def progress(run: RunView, status: TrainerStatus) -> str:
     return div("run-progress", bar, span("run-phase", words), _warning(status.message))
 
 
-def ended(run: RunView, adapter: str | None, news: str = "") -> str:
-    """How a run came out: the verdict, or why there is none."""
+def ended(run: RunView, card: AdapterCard | None, news: str = "") -> str:
+    """How a run came out: the verdict, or why there is none. `card` is of the adapter that it became."""
     if run.result is None:
         return div(
             "run-ended",
@@ -65,11 +65,11 @@ def ended(run: RunView, adapter: str | None, news: str = "") -> str:
     facts = [f"{counted(len(result.demonstrations), 'demonstration')} learned", f"{result.steps} steps"]
     if result.base_parameters:
         facts.append(f"{result.parameters / result.base_parameters:.1%} of the base's size")
-    if adapter is None:
+    if card is None:
         facts.append("its adapter is not in the list")
     if result.stopped_early:
         facts.append("stopped early")
-    return div("run-ended", div(f"verdict {found.colour}", span("", found.words)), figures,
+    return div("run-ended", div(f"verdict {found.colour}", span("", found.words)), figures, _manners(card),
                div("faint", span("", " · ".join(facts))), _dropped(run), _warning(news))  # fmt: skip
 
 
@@ -101,6 +101,27 @@ def _learned(run: RunView) -> str:
     better = "good" if result.held_out_after < result.held_out_before else "bad"
     words = f"{result.held_out_before:.2f} → {result.held_out_after:.2f}"
     return _figure("Loss on demonstrations kept aside", words, better)
+
+
+def _manners(card: AdapterCard | None) -> str:
+    """The base and the adapter on the unseen prompts, figure by figure."""
+    if card is None or card.manner_before is None or card.manner_after is None:
+        return ""
+    before, after = card.manner_before, card.manner_after
+    rows = (
+        ("Replies of good form", _of(before.good, before), _of(after.good, after)),
+        ("Replies that end by themselves", _of(before.stops, before), _of(after.stops, after)),
+        ("Replies that speak for the person", _of(before.strays, before), _of(after.strays, after)),
+        ("Tokens an answer", f"{before.tokens:.0f}", f"{after.tokens:.0f}"),
+        ("KL from the base, nats a token", "0", "" if card.kl is None else f"{card.kl:.2f}"),
+    )
+    head = element("tr", "".join(element("th", escaped(name)) for name in ("On unseen prompts", "Base", "Now")))
+    body = "".join(element("tr", "".join(element("td", escaped(cell)) for cell in row)) for row in rows)
+    return div("samples manners", element("table", head + body))
+
+
+def _of(count: int, manner: Manner) -> str:
+    return f"{count} of {manner.replies}"
 
 
 def _took(run: RunView) -> str:

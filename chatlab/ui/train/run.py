@@ -7,12 +7,14 @@ from typing import Any
 
 import gradio as gr
 
+from chatlab.errors import AdapterForgets
 from chatlab.lab import Lab
 from chatlab.training.runs import RunView
 from chatlab.ui.markup import div, span
 from chatlab.ui.run_watch import Pulse, RunWatch
-from chatlab.ui.shell import drawing
+from chatlab.ui.shell import drawing, notify
 from chatlab.ui.train import lineage, report
+from chatlab.ui.train.checkpoints import RunCheckpoints
 from chatlab.ui.train.plots import forgetting_plot, loss_plot
 from chatlab.ui.train.samples import TrainSamples
 
@@ -26,10 +28,12 @@ class TrainRun:
         self._lab = lab
         self._samples = TrainSamples(lab)
         self.watch = RunWatch(lab)
+        self.checkpoints = RunCheckpoints(lab)
 
     def build(self) -> None:
         self.chosen = gr.State(None)
         self.heard = gr.State(None)
+        self.warned = gr.State(None)
         self.fresh = gr.Textbox(
             "", visible="hidden"
         )  # Not a State: those do not report changes made outside the queue.
@@ -61,6 +65,7 @@ class TrainRun:
         with gr.Row(elem_classes="plots"):
             self.losses = drawing(elem_classes="plot-cell")
             self.forgetting = drawing(elem_classes="plot-cell")
+        self.checkpoints.build()
         with gr.Accordion("What it learned from, and its settings", open=False, visible=False) as self.papers:
             with gr.Row(equal_height=False):
                 with gr.Column(scale=3, min_width=280):
@@ -74,7 +79,7 @@ class TrainRun:
         buttons = {self.live, self.undo, self.compare, self.hear, self.resume, self.discard}
         parts = {self.head, self.progress, self.running, self.dialog, self.ended, self.actions, self.sure, self.samples}
         plots = {self.losses, self.forgetting, self.papers, self.lineage, self.settings}
-        return {self.chosen, self.heard, self.fresh, *buttons, *parts, *plots}
+        return {self.chosen, self.heard, self.fresh, self.warned, *buttons, *parts, *plots} | self.checkpoints.shown
 
     def beat(self, chosen: str | None, heard: Pulse) -> Updates:
         """What is new since `heard`. Nothing is read from the disk while nothing moves."""
@@ -109,18 +114,23 @@ class TrainRun:
         under_way = run.state == "running"
         adapter = self._lab.training.adapter_of(run.id)
         live = adapter is not None and adapter == self._lab.voices.live
-        ended = "" if under_way else report.ended(run, adapter, self.watch.news(run))
+        card = self._lab.voices.who(adapter) if adapter else None
+        ended = "" if under_way else report.ended(run, card, self.watch.news(run))
         samples = self._samples.known(adapter)
-        return {
-            self.head: report.heading(run, adapter, live),
-            self.running: gr.Row(visible=under_way),
-            self.dialog: gr.Column(visible=False),
-            self.ended: gr.Markdown(ended, visible=not under_way),
-            self.samples: gr.Markdown(samples, visible=bool(samples)),
-            self.papers: gr.Accordion(visible=True),
-            self.lineage: lineage.of_run(self._lab, run),
-            self.settings: report.settings_table(run.request.settings),
-        } | self._actions(run, adapter, bool(samples))
+        return (
+            {
+                self.head: report.heading(run, adapter, live),
+                self.running: gr.Row(visible=under_way),
+                self.dialog: gr.Column(visible=False),
+                self.ended: gr.Markdown(ended, visible=not under_way),
+                self.samples: gr.Markdown(samples, visible=bool(samples)),
+                self.papers: gr.Accordion(visible=True),
+                self.lineage: lineage.of_run(self._lab, run),
+                self.settings: report.settings_table(run.request.settings),
+            }
+            | self._actions(run, adapter, bool(samples))
+            | self.checkpoints.draw(run)
+        )
 
     def _draw_nothing(self) -> Updates:
         return {
@@ -135,14 +145,14 @@ class TrainRun:
             self.losses: "",
             self.forgetting: "",
             self.papers: gr.Accordion(visible=False),
-        }
+        } | self.checkpoints.nothing()
 
     def _actions(self, run: RunView, adapter: str | None, heard: bool) -> Updates:
         live, previous = self._lab.voices.live, self._lab.voices.previous
         halted = run.state in ("stopped", "interrupted", "failed", "waiting")
         return {
             self.actions: gr.Row(visible=run.state != "running"),
-            self.live: gr.Button(visible=adapter is not None and adapter != live),
+            self.live: gr.Button("Go live", variant="primary", visible=adapter is not None and adapter != live),
             self.undo: gr.Button(
                 f"Undo: back to {previous}", visible=previous is not None and adapter is not None and adapter == live
             ),
@@ -175,11 +185,25 @@ class TrainRun:
         self._lab.training.resume(run.id)
         return self.draw(None) | {self.chosen: None, self.sure: gr.Row(visible=False)}
 
-    def gone_live(self, chosen: str | None) -> Updates:
+    def gone_live(self, chosen: str | None, warned: str | None = None) -> Updates:
+        """At once; or, for an adapter that forgot too much, once it was said and the button pressed again."""
         adapter = self.watch.adapter(chosen)
-        if adapter:
-            self._lab.voices.go_live(adapter)
-        return self.draw(chosen)
+        if adapter is None:
+            return self.draw(chosen)
+        try:
+            self._lab.voices.go_live(adapter, knowingly=warned == adapter)
+        except AdapterForgets as forgets:
+            notify(forgets)
+            return {self.live: gr.Button("Go live all the same", variant="stop"), self.warned: adapter}
+        return self.draw(chosen) | {self.warned: None}
+
+    def tried(self, chosen: str | None, prompt: str) -> Iterator[Updates]:
+        """The checkpoints of the run on show, asked."""
+        yield from self.checkpoints.asked(self.watch.run(chosen), prompt)
+
+    def shelved(self, chosen: str | None, step: int | None) -> Updates:
+        """A checkpoint of it, as an adapter."""
+        return self.checkpoints.published(self.watch.run(chosen), step)
 
     def taken_back(self, chosen: str | None) -> Updates:
         self._lab.voices.undo()

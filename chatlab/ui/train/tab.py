@@ -71,13 +71,16 @@ class TrainTab:
         shell.on(run.stop_only.click, do=run.stop_for_now, outputs={run.dialog})
         shell.on(run.stop_keep.click, do=run.stop_and_keep, outputs={run.dialog})
         shell.on(run.spare.click, do=run.spared, outputs={run.sure})
-        for button, do in (
-            (run.resume, run.resumed),
-            (run.live, run.gone_live),
-            (run.undo, run.taken_back),
-            (run.really, run.thrown_away),
+        for button, do, inputs in (
+            (run.resume, run.resumed, [run.chosen]),
+            (run.live, run.gone_live, [run.chosen, run.warned]),
+            (run.undo, run.taken_back, [run.chosen]),
+            (run.really, run.thrown_away, [run.chosen]),
         ):
-            done = shell.on(button.click, do=do, inputs=[run.chosen], outputs=run.shown)
+            done = shell.on(button.click, do=do, inputs=inputs, outputs=run.shown)
+            if button is run.live:  # drawn again, the button would have forgotten that it warned
+                shell.refresh(shell.on(done.then, do=self.history.draw, outputs=self.history.shown))
+                continue
             shell.refresh(shell.on(done.then, do=self.refresh, inputs=at_hand, outputs=self.shown))
         shell.on(run.compare.click, do=self.comparer(shell), inputs=[run.chosen], outputs=[shell.tabs])
         done = shell.on(
@@ -86,6 +89,17 @@ class TrainTab:
         shell.refresh(shell.on(done.then, do=self.plan.draw, inputs=self.plan.form.inputs, outputs=self.plan.shown))
         for trigger, hear in ((run.hear.click, run.heard_more), (run.fresh.change, run.heard_first)):
             shell.on(trigger, do=hear, inputs=[run.chosen], outputs={run.samples, run.hear}, trigger_mode="once")
+        points = run.checkpoints
+        for trigger in (points.ask.click, points.prompt.submit):
+            asking = shell.on(
+                trigger, do=run.tried, inputs=[run.chosen, points.prompt], outputs={points.answers}, trigger_mode="once"
+            )
+            shell.on(points.stop.click, do=lambda: None, cancels=[asking])
+        done = shell.on(
+            points.publish.click, do=run.shelved, inputs=[run.chosen, points.step], outputs={points.said},
+            trigger_mode="once",
+        )  # fmt: skip
+        shell.refresh(shell.on(done.then, do=self.history.draw, outputs=self.history.shown))
         filled = {*self.plan.form.inputs, self.plan.form.fold}
         self.plan.redraw(shell, shell.on(run.copy.click, do=self.copy, inputs=[run.chosen], outputs=filled))
 
@@ -96,7 +110,7 @@ class TrainTab:
         history.export.wire(shell, history.voices)
         voice = [history.voices]
         for button, do, inputs in (
-            (history.live, history.gone_live, voice),
+            (history.live, history.gone_live, [*voice, history.warned]),
             (history.back, history.taken_back, voice),
             (history.remove, history.set_aside, voice),
             (history.restore, history.brought_back, []),

@@ -1,0 +1,64 @@
+"""How a voice answers what nobody taught it, counted: measured of every adapter before it goes on the shelf."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from chatlab.engines.base import Voice
+from chatlab.errors import ChatlabError
+from chatlab.evaluation.manner import manner
+from chatlab.evaluation.unseen import CALM, ask_all
+from chatlab.lab.machine import Machine
+from chatlab.records import Manner
+from chatlab.training.runs import write_json
+
+log = logging.getLogger("chatlab.lab")
+
+
+class Proof:
+    """Asks the unseen prompts, greedily, so that the same voice gives the same figures every time."""
+
+    def __init__(self, machine: Machine, prompts: Callable[[], Sequence[str]], cache: Path) -> None:
+        self._machine = machine
+        self._prompts = prompts
+        self._cache = cache / "proof"
+
+    def prepare(self) -> None:
+        """Ask the base ahead of the first run, which would wait for it."""
+        if prompts := list(self._prompts()):
+            self._base(prompts)
+
+    def before_and_after(self, adapter: Path) -> tuple[Manner | None, Manner | None]:
+        """Of the base and of the adapter in a folder; None where they cannot be asked, which the log then tells."""
+        prompts = list(self._prompts())
+        if not prompts:
+            return None, None
+        try:
+            return self._base(prompts), self._asked(Voice(name=adapter.name, folder=adapter), prompts)
+        except ChatlabError as error:
+            log.warning("The unseen prompts could not be asked: %s %s", error, error.hint)
+            return None, None
+
+    def _base(self, prompts: Sequence[str]) -> Manner:
+        """Asked once for each set of prompts, and kept."""
+        base = self._machine.base
+        told = json.dumps([base.fingerprint, base.template.sha256, self._machine.engine.name, asdict(CALM), *prompts])
+        file = self._cache / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.json"
+        try:
+            return Manner(**json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            found = self._asked(Voice(), prompts)
+        try:
+            self._cache.mkdir(parents=True, exist_ok=True)
+            write_json(file, asdict(found))
+        except OSError as error:  # it can be asked again
+            log.warning("What the base said could not be kept: %s", error)
+        return found
+
+    def _asked(self, voice: Voice, prompts: Sequence[str]) -> Manner:
+        return manner(ask_all(self._machine.engine, self._machine.base, voice, prompts))

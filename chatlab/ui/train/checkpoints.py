@@ -1,0 +1,117 @@
+"""The checkpoints of the run on show: which to keep and why, what each answers, and onto the shelf with one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from chatlab.engines.base import Sampling
+from chatlab.lab import Lab
+from chatlab.lab.checkpoints import Heard, Kept
+from chatlab.training.runs import RunView
+from chatlab.ui.markup import div, element, escaped, span
+from chatlab.ui.shell import drawing
+
+PACE = 0.12
+"""Seconds between two drawings."""
+CALM = Sampling(temperature=0.0, max_tokens=96)
+"""What differs between two checkpoints is theirs, not the dice's."""
+
+Updates = dict[Any, Any]
+
+
+class RunCheckpoints:
+    """Folded away until it is wanted."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+
+    def build(self) -> None:
+        with gr.Accordion("Checkpoints", open=False, visible=False, elem_id="run-checkpoints") as self.fold:
+            self.table = drawing()
+            with gr.Row(elem_classes="tight"):
+                self.prompt = gr.Textbox(
+                    label="Ask all of them", placeholder="A prompt that none of them has seen", lines=1, scale=4,
+                    elem_id="checkpoint-prompt",
+                )  # fmt: skip
+                self.ask = gr.Button("Ask", size="sm", scale=0, min_width=80, elem_id="checkpoint-ask")
+                self.stop = gr.Button("Stop", size="sm", scale=0, min_width=80)
+            self.answers = drawing(elem_id="checkpoint-answers")
+            with gr.Row(elem_classes="tight"):
+                self.step = gr.Dropdown([], label="Checkpoint", scale=0, min_width=160, elem_id="checkpoint-step")
+                self.publish = gr.Button("Put it on the shelf", size="sm", scale=0, min_width=160)
+            self.said = drawing()
+
+    @property
+    def shown(self) -> set[Any]:
+        return {self.fold, self.table, self.answers, self.step, self.said}
+
+    def draw(self, run: RunView) -> Updates:
+        """Of one run; nothing where it kept none."""
+        kept = self._lab.checkpoints.of(run)
+        choice = self._lab.checkpoints.proposed(run)
+        steps = [(f"step {each.point.step}", each.point.step) for each in kept if not each.last]
+        proposed = choice.step if choice and any(step == choice.step for _, step in steps) else None
+        words = f"Proposed: step {choice.step}. {choice.why}" if choice else ""
+        return {
+            self.fold: gr.Accordion(visible=bool(steps)),
+            self.table: div("checkpoint-choice", span("", words)) + table(kept, choice.step if choice else None),
+            self.answers: "",
+            self.step: gr.Dropdown(choices=steps, value=proposed or (steps[-1][1] if steps else None)),
+            self.said: "",
+        }
+
+    def nothing(self) -> Updates:
+        return {self.fold: gr.Accordion(visible=False)}
+
+    def asked(self, run: RunView | None, prompt: str) -> Iterator[Updates]:
+        """The answers as they grow."""
+        if run is None:
+            return
+        shown = 0.0
+        for heard in self._lab.checkpoints.ask(run.id, prompt, CALM):
+            if time.monotonic() - shown > PACE:
+                shown = time.monotonic()
+                yield {self.answers: answers(heard)}
+        yield {self.answers: answers(heard)}
+
+    def published(self, run: RunView | None, step: int | None) -> Updates:
+        if run is None or step is None:
+            return {}
+        name = self._lab.checkpoints.publish(run.id, int(step))
+        return {self.said: div("run-ended", span("", f"{name} is on the shelf. It can be compared and put live."))}
+
+
+def table(kept: list[Kept], proposed: int | None) -> str:
+    """A line a checkpoint; the proposed one is marked."""
+    names = ("Step", "Loss on what was kept aside", "Forgetting, estimated", "KL from the base")
+    head = element("tr", "".join(element("th", escaped(name)) for name in names))
+    return div("samples checkpoints", element("table", head + "".join(_row(each, proposed) for each in kept)))
+
+
+def answers(heard: list[Heard]) -> str:
+    rows = "".join(
+        element("tr", element("td", escaped(f"step {each.step}" if each.step else "base")) + element("td", _said(each)))
+        for each in heard
+    )
+    return div("samples", element("table", rows))
+
+
+def _row(kept: Kept, proposed: int | None) -> str:
+    point = kept.point
+    mark = span("chip good", "proposed") if point.step == proposed else ""
+    loss = "" if point.held_out_loss is None else f"{point.held_out_loss:.2f}"
+    kl = "" if point.kl is None else f"{point.kl:.2f}"
+    cells = (loss, f"{point.forgetting:+.1f} %", kl)
+    name = span("", f"{point.step}, the end" if kept.last else str(point.step)) + mark
+    return element("tr", element("td", name) + "".join(element("td", escaped(cell)) for cell in cells))
+
+
+def _said(heard: Heard) -> str:
+    if heard.error:
+        return span("warning", heard.error)
+    proof = heard.sha256[:8] or ("base" if heard.text and not heard.step else "")
+    return span("sample-text", heard.text) + div("proof", span("", proof))
