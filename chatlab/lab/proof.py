@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from time import perf_counter
 
 from chatlab.engines.base import Voice
 from chatlab.errors import ChatlabError
@@ -27,6 +28,8 @@ class Proof:
         self._machine = machine
         self._prompts = prompts
         self._cache = cache / "proof"
+        self.seconds = 1.0
+        """What asking an adapter took last time; at first a guess."""
 
     def prepare(self) -> None:
         """Ask the base ahead of the first run, which would wait for it."""
@@ -39,7 +42,10 @@ class Proof:
         if not prompts:
             return None, None
         try:
-            return self._base(prompts), self._asked(Voice(name=adapter.name, folder=adapter), prompts)
+            before, began = self._base(prompts), perf_counter()
+            after = self._asked(Voice(name=adapter.name, folder=adapter), prompts)
+            self.seconds = perf_counter() - began
+            return before, after
         except ChatlabError as error:
             log.warning("The unseen prompts could not be asked: %s %s", error, error.hint)
             return None, None

@@ -32,6 +32,11 @@ class Publisher:
         self._machine = machine
         self._proof = proof
 
+    @property
+    def seconds(self) -> float:
+        """What it takes to prove an adapter and put it on the shelf, about."""
+        return self._proof.seconds
+
     def took(self, run: Path) -> bool:
         """Whether the adapter of the run in this folder is on the shelf."""
         return (run / RECEIPT).exists()

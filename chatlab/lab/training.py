@@ -6,6 +6,7 @@ import contextlib
 import secrets
 import shutil
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,8 @@ class Training:
         base = self._machine.base
         count = len(self._demonstrations.approved())
         settings = settings_for(count, base.parameters, **overrides)
-        return plan(settings, count, base.parameters, pace=read_pace(self._cache, base.fingerprint))
+        found = plan(settings, count, base.parameters, pace=read_pace(self._cache, base.fingerprint))
+        return replace(found, seconds=found.seconds + self._publisher.seconds)
 
     def retrain(self, name: str = "", live: bool = True, **overrides: Any) -> str:
         """Freeze the approved demonstrations and start a run on them; its id.

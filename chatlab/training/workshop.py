@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from chatlab.models import Base
 from chatlab.records import TrainSettings
 from chatlab.training import defaults
-from chatlab.training.batches import Row
+from chatlab.training.batches import IGNORED, Row
 from chatlab.training.learner import Learner, bf16_pays, shape_of
 from chatlab.training.leash import Leash, leash_of
 from chatlab.training.loop import gather
@@ -23,6 +23,10 @@ DOCUMENTS = 24
 """Of held-out prose, read at a run's end: a window of each, which takes about a seventh of a default run."""
 FEW = 4
 """Of these, glanced at while a run goes on: little of many says more than much of few."""
+LOOKS = 8
+"""What a run reads on its way, in glances: four of them, and as much again for demonstrations kept aside."""
+SHORT, LONG = 16, 80
+"""Tokens of a row in the two steps by which the pace of this machine is taken."""
 
 
 class Workshop:
@@ -48,9 +52,9 @@ class Workshop:
         self.learner(settings)
         self.before(self.prose)
         self.before(self.glance)
-        leash = self.leash()
+        self.leash()
         if defaults.read_pace(self._root, self.base.fingerprint) is None:
-            self._time(settings, leash)
+            self._time(settings)
 
     def learner(self, settings: TrainSettings) -> Learner:
         """Ready to begin a run with these settings."""
@@ -102,21 +106,25 @@ class Workshop:
         )  # fmt: skip
         defaults.write_pace(self._root, self.base.fingerprint, pace)
 
-    def _time(self, settings: TrainSettings, leash: Leash) -> None:
-        """Two steps of different size give what a step costs and what a token costs."""
+    def _time(self, settings: TrainSettings) -> None:
+        """Two steps of different length give what a step costs and what a token costs."""
         learner = self.learner(settings)
-        small, large = self._timed(learner, settings, None), self._timed(learner, settings, leash)
-        tokens = settings.leash_texts * defaults.LEASH_TOKENS
-        per_token = max(1e-6, (large - small) / tokens)
-        self.note_pace(max(0.0, small - 4 * 24 * per_token), per_token, len(self.prose) * 80 * per_token, 0.1)
+        short, long = (self._timed(learner, settings, length) for length in (SHORT, LONG))
+        per_token = max(1e-6, (long - short) / (settings.batch * (LONG - SHORT)))
+        read = sum(len(row.ids) for row in self.prose) + LOOKS * sum(len(row.ids) for row in self.glance)
+        evaluate = read * per_token / 3  # there is no way back
+        self.note_pace(max(0.0, short - settings.batch * SHORT * per_token), per_token, evaluate, 0.1)
         learner.begin(settings)
 
-    def _timed(self, learner: Learner, settings: TrainSettings, leash: Leash | None) -> float:
-        row = Row(demonstration=0, ids=tuple(range(24)), labels=(-100,) * 10 + tuple(range(14)))
+    def _timed(self, learner: Learner, settings: TrainSettings, length: int) -> float:
+        """Seconds of a step whose rows have so many tokens; the best of a few."""
+        unread = length // 2
+        ids = tuple(range(length))
+        row = Row(demonstration=0, ids=ids, labels=(IGNORED,) * unread + ids[unread:])
         best = float("inf")
         for number in range(4):
             began = time.perf_counter()
-            gather(learner, [row] * 4, settings, leash, number)
+            gather(learner, [row] * settings.batch, settings, None, number)
             learner.update(0.0, settings.clip)
             best = min(best, time.perf_counter() - began)
         return best
