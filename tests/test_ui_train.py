@@ -396,16 +396,18 @@ def test_the_verdict_changes_colour_at_two_and_five_per_cent(forgetting: float |
     assert verdict(forgetting).colour == colour
 
 
-def test_the_plots_draw_what_was_measured_and_say_it_in_words() -> None:
+def test_the_plots_draw_what_was_measured_and_name_it() -> None:
     steps = [Step(step=0, steps=9, loss=0.0, held_out_loss=4.0, forgetting=0.0)]
     steps += [Step(step=n, steps=9, loss=4.0 - n / 9) for n in range(1, 9)]
     steps += [Step(step=9, steps=9, loss=3.0, held_out_loss=3.1, forgetting=1.2)]
-    assert loss_plot(steps, 9).count("<polyline") == 2
-    assert "held out from 4.00 to 3.10" in text(loss_plot(steps, 9))
-    assert "quick check from 0.00 to 1.20" in text(forgetting_plot(steps, 9))
-    assert "on all of the text 1.50" in text(forgetting_plot(steps, 9, 1.5))
-    assert "<polyline" not in loss_plot([], 1) and "<polyline" not in forgetting_plot([], 1, 1.0)
-    assert "<polyline" in loss_plot([Step(step=n, steps=3, loss=float("nan") if n == 2 else 1.0) for n in (1, 2, 3)], 3)
+    training, held_out = loss_plot(steps, 9).data
+    assert (training.name, held_out.name) == ("training 3.00", "held out 3.10")
+    assert list(held_out.x) == [0, 9] and list(held_out.y) == [4.0, 3.1]
+    quick, whole = forgetting_plot(steps, 9, 1.5).data
+    assert (quick.name, whole.name) == ("quick check 1.20 %", "at the end 1.50 %")
+    assert not loss_plot([], 1).data and not forgetting_plot([], 1, 1.0).data
+    gap = loss_plot([Step(step=n, steps=3, loss=float("nan") if n == 2 else 1.0) for n in (1, 2, 3)], 3)
+    assert list(gap.data[0].x) == [1, 3]
     assert sparkline([3.0, 2.0, 1.0])[0] == "█" and sparkline([1.0]) == ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -17,8 +17,11 @@ from chatlab.records import Step
 from chatlab.training.defaults import FEW
 from chatlab.ui.markup import div, element, escaped, span, spoken
 from chatlab.ui.shell import Shell, drawing, told
-from chatlab.ui.train.plots import Line, plot
+from chatlab.ui.train.plots import BLUE, BROWN, Line, plot
 from chatlab.ui.unseen import EVERYDAY, kind_for
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
 
 SURE = 0.05
 """A difference that chance makes more often than this is called none."""
@@ -46,12 +49,14 @@ class MaskTrialPanel:
                 self.go_on = gr.Button("Go on", size="sm", variant="primary", min_width=90, scale=0, visible=False)
                 self.discard = gr.Button("Throw it away", size="sm", min_width=110, scale=0, visible=False)
             self.progress = drawing(visible=False, elem_id="mask-trial-progress")
+            self.curves = gr.Plot(show_label=False, container=False, visible=False)
             self.result = drawing(visible=False, elem_id="mask-trial-result")
         self.heard = gr.State(None)
 
     @property
     def shown(self) -> set[Any]:
-        return {self.about, self.start, self.stop, self.go_on, self.discard, self.progress, self.result, self.heard}
+        buttons = {self.start, self.stop, self.go_on, self.discard}
+        return {self.about, self.progress, self.curves, self.result, self.heard} | buttons
 
     def wire(self, shell: Shell) -> None:
         shell.on(shell.items["train"].select, do=self.draw, outputs=self.shown)
@@ -70,6 +75,7 @@ class MaskTrialPanel:
         running = trial is not None and trial.state == "running"
         finished = trial is not None and trial.state == "finished"
         result = self._result(trial) if trial else ""
+        curves = self._curves(trial) if trial else None
         return {
             self.about: div("faint", span("", f"{ABOUT} {self._estimate()}")),
             self.start: gr.Button("Run it again" if trial else "Run it", visible=not running),
@@ -78,6 +84,7 @@ class MaskTrialPanel:
             self.discard: gr.Button(visible=trial is not None and not running),
             self.progress: gr.Markdown(self._progress(trial) if trial else "", visible=bool(trial) and not finished),
             self.result: gr.Markdown(result, visible=bool(result)),
+            self.curves: gr.Plot(curves, visible=curves is not None),
             self.heard: self._pulse(trial),
         }
 
@@ -149,22 +156,21 @@ class MaskTrialPanel:
         """Nothing until both have something to show."""
         masked, bare = trial.sides
         pairs = min(len(masked.replies), len(bare.replies))
-        curves = div("plots", self._plot(trial)) if all(self._steps(side) for side in trial.sides) else ""
         if not pairs:
-            return curves
+            return ""
         said = div("verdict", span("", headline(masked, bare))) if trial.complete else ""
-        top = div("trial-top", figures(masked, bare, self._last_losses(trial)), curves)
+        top = div("trial-top", figures(masked, bare, self._last_losses(trial)))
         return div("mask-trial", said, top, self._replies(trial))
 
-    def _plot(self, trial: Trial) -> str:
+    def _curves(self, trial: Trial) -> Figure | None:
         """Held-out loss of answers against the step; both runs have the same steps and the same answers aside."""
-        kinds = ("line-held-out", "line-forgetting")
+        colours = (BLUE, BROWN)
         lines = [
-            Line([(s.step, s.held_out_loss) for s in self._steps(side) if s.held_out_loss is not None], kind, head)
-            for side, head, kind in zip(trial.sides, HEADS, kinds, strict=True)
+            Line([(s.step, s.held_out_loss) for s in self._steps(side) if s.held_out_loss is not None], colour, head)
+            for side, head, colour in zip(trial.sides, HEADS, colours, strict=True)
         ]
-        if not any(line.points for line in lines):
-            return ""
+        if not all(line.points for line in lines):
+            return None
         length = max((steps[-1].steps for side in trial.sides if (steps := self._steps(side))), default=1)
         return plot(lines, length, "Loss of answers kept aside")
 

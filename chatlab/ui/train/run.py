@@ -63,8 +63,8 @@ class TrainRun:
             self.spare = gr.Button("Keep it", size="sm", min_width=90, scale=0)
         self.samples = drawing(visible=False, elem_id="run-samples")
         with gr.Row(elem_classes="plots"):
-            self.losses = drawing(elem_classes="plot-cell")
-            self.forgetting = drawing(elem_classes="plot-cell")
+            self.losses = gr.Plot(show_label=False, container=False, elem_classes="plot-cell", visible=False)
+            self.forgetting = gr.Plot(show_label=False, container=False, elem_classes="plot-cell", visible=False)
         self.checkpoints.build()
         with gr.Accordion("What it learned from, and its settings", open=False, visible=False) as self.papers:
             with gr.Row(equal_height=False):
@@ -103,11 +103,12 @@ class TrainRun:
         """What changes from step to step."""
         under_way = run.state == "running"
         length = run.steps[-1].steps if run.steps else 1
+        final = run.result.forgetting if run.result else None
         moving = report.progress(run, self._lab.training.status()) if under_way else ""
         return {
             self.progress: gr.Markdown(moving, visible=under_way),
-            self.losses: loss_plot(run.steps, length),
-            self.forgetting: forgetting_plot(run.steps, length, run.result.forgetting if run.result else None),
+            self.losses: gr.Plot(loss_plot(run.steps, length), visible=True),
+            self.forgetting: gr.Plot(forgetting_plot(run.steps, length, final), visible=True),
         }
 
     def _draw_rest(self, run: RunView) -> Updates:
@@ -142,8 +143,8 @@ class TrainRun:
             self.actions: gr.Row(visible=False),
             self.sure: gr.Row(visible=False),
             self.samples: gr.Markdown(visible=False),
-            self.losses: "",
-            self.forgetting: "",
+            self.losses: gr.Plot(visible=False),
+            self.forgetting: gr.Plot(visible=False),
             self.papers: gr.Accordion(visible=False),
         } | self.checkpoints.nothing()
 
