@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -180,7 +181,8 @@ def test_a_run_is_followed_from_its_first_moment_to_its_verdict(lab: Lab, tab: T
     name = lab.training.adapter_of(lab.training.runs()[0].id)
     assert fresh == name == lab.voices.live
     assert 'class="verdict' in told(last[tab.run.ended])["value"]
-    assert "<polyline" in last[tab.run.losses]
+    figure = json.loads(told(last[tab.run.losses])["value"].to_json())
+    assert [line["name"].split()[0] for line in figure["data"]] == ["training", "held"]
     assert told(last[tab.plan.button])["value"] == "Retrain"
     assert any("player" in label for label, _ in told(last[tab.history.runs])["choices"])
 
