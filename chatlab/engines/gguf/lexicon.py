@@ -1,0 +1,80 @@
+"""llama.cpp's own view of a file's vocabulary: what its tokens are, and into which it splits a text."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import llama_cpp.llama_cpp as llama
+
+from chatlab.engines.gguf.header import damaged
+
+_FUNCTION = re.compile(r"^\w+: (?:error loading model: )?")
+_VAGUE = ("failed to load model",)
+_ERROR = 3  # GGML_LOG_LEVEL_ERROR
+
+
+class Lexicon:
+    """A file opened for its vocabulary alone. To be used with `with`.
+
+    Raises BaseRefused, with llama.cpp's reason, where it cannot be read. On a hostile file llama.cpp may end the
+    process: this is for one that can be spared.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._said: list[str] = []
+        self._listener = llama.llama_log_callback(self._hear)
+        llama.llama_log_set(self._listener, ctypes.c_void_p(0))
+        settings = llama.llama_model_default_params()
+        settings.vocab_only = True
+        self._model: Any = llama.llama_model_load_from_file(str(file).encode(), settings)
+        if not self._model:
+            raise damaged(self.reason)
+        self._vocabulary: Any = llama.llama_model_get_vocab(self._model)
+        self.size = int(llama.llama_vocab_n_tokens(self._vocabulary))
+
+    def __enter__(self) -> Lexicon:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        llama.llama_model_free(self._model)
+
+    @property
+    def reason(self) -> str:
+        """What llama.cpp complained of, the first thing first."""
+        lines = [_FUNCTION.sub("", line).strip() for line in self._said]
+        return next((line for line in lines if line and not line.startswith(_VAGUE)), "llama.cpp cannot read it")[:300]
+
+    def attributes(self, token: int) -> int:
+        """The bits of LLAMA_TOKEN_ATTR."""
+        return int(llama.llama_vocab_get_attr(self._vocabulary, token))
+
+    @property
+    def ends(self) -> list[int]:
+        """The tokens that end a reply, as llama.cpp has it."""
+        return [token for token in range(self.size) if llama.llama_vocab_is_eog(self._vocabulary, token)]
+
+    @property
+    def named(self) -> dict[str, int]:
+        """The tokens that have a part of their own, by the names that transformers gives them."""
+        found = {
+            "bos_token": llama.llama_vocab_bos(self._vocabulary),
+            "eos_token": llama.llama_vocab_eos(self._vocabulary),
+            "pad_token": llama.llama_vocab_pad(self._vocabulary),
+        }
+        return {name: int(token) for name, token in found.items() if 0 <= token < self.size}
+
+    def split(self, text: str, special: bool = False) -> list[int]:
+        """The ids of a text. With `special` the texts of control tokens count as the tokens."""
+        raw = text.encode()
+        room = len(raw) + 16
+        ids = (llama.llama_token * room)()
+        count = int(llama.llama_tokenize(self._vocabulary, raw, len(raw), ids, room, False, special))
+        return list(ids[: max(0, count)])
+
+    def _hear(self, level: int, text: bytes, data: object) -> None:
+        if level == _ERROR:
+            self._said.append(text.decode(errors="replace"))
