@@ -22,7 +22,7 @@ class Settings:
     home: Path
     """Holds `store/` and `adapters/`."""
     base: Path = PACKAGE / "models" / "embedded"
-    """Folder of the base model."""
+    """Folder of the base model, or a GGUF file to chat with."""
     host: str = "127.0.0.1"
     port: int = 7860
     cache_folder: Path | None = None
@@ -61,7 +61,7 @@ class Settings:
             )
         return cls(
             home=home.expanduser().resolve(),
-            base=Path(environment.get("CHATLAB_BASE", PACKAGE / "models" / "embedded")).expanduser().resolve(),
+            base=Path(environment.get("CHATLAB_BASE", PACKAGE / "models" / "embedded")).expanduser().absolute(),
             host=environment.get("CHATLAB_HOST", "127.0.0.1"),
             port=_number(environment, "CHATLAB_PORT") or 7860,
             cache_folder=Path(cache).expanduser().resolve() if cache else None,

@@ -21,7 +21,7 @@ FLOORS = (
     {"ui", "api", "__main__"},
 )
 
-BESIDE = {("training", "models"), ("__main__", "ui"), ("__main__", "api")}
+BESIDE = {("training", "models"), ("engines", "models"), ("__main__", "ui"), ("__main__", "api")}
 """Neighbours on one floor of whom the first may ask the second."""
 
 CONFINED = {

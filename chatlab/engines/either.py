@@ -21,8 +21,10 @@ log = logging.getLogger("chatlab.engines")
 def open_engine(base: Base, cache: Path, threads: int | None = None, wanted: str = "") -> Engine:
     """The fastest engine for a base, or the one that is `wanted` ("llama.cpp" or "transformers").
 
-    Raises EngineUnable if llama.cpp is wanted and cannot run the base.
+    Raises EngineUnable if llama.cpp is wanted and cannot run the base, or transformers for one that is a GGUF.
     """
+    if base.gguf is not None:
+        return _brought(base, cache, threads, wanted)
     if wanted == "transformers" or importlib.util.find_spec("llama_cpp") is None:
         return LocalEngine.open(base, threads)
     from chatlab.engines.gguf.engine import LlamaEngine
@@ -35,6 +37,15 @@ def open_engine(base: Base, cache: Path, threads: int | None = None, wanted: str
         log.info("%s %s", unable, unable.hint)
         return LocalEngine.open(base, threads)
     return EitherEngine(fast, lambda: LocalEngine.open(base, threads))
+
+
+def _brought(base: Base, cache: Path, threads: int | None, wanted: str) -> Engine:
+    """A GGUF has one engine that runs it."""
+    from chatlab.engines.gguf.engine import LlamaEngine
+
+    if wanted == "transformers":
+        raise EngineUnable(f"transformers does not run {base.name}, which is a GGUF.", "Take CHATLAB_ENGINE away.")
+    return LlamaEngine.open(base, cache, threads)
 
 
 class EitherEngine:

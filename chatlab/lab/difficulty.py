@@ -25,7 +25,11 @@ class Difficulties:
         self._traits = Traits()
 
     def measure(self) -> int:
-        """Begin to measure what is not known yet; how many that is. Raises what opening the base raises."""
+        """Begin to measure what is not known yet; how many that is.
+
+        Raises BaseRefused for a base that is a GGUF, and what opening the base raises.
+        """
+        self._machine.base.check_trainable("measure how hard each demonstration is")
         todo = self._unknown()
         self._scoring.start(self._open_ledger().file, todo)
         return len(todo)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from chatlab.engines.base import Engine
+from chatlab.engines.gguf.admission import Admission
 from chatlab.models.base import Base
 
 OpenEngine = Callable[[Base], Engine]
@@ -15,13 +16,14 @@ OpenEngine = Callable[[Base], Engine]
 class Machine:
     """Opens the base and its engine once, whoever asks first, and hands out the same ones ever after.
 
-    The base is cheap to open; the engine imports torch and reads the weights. A failure is raised to everyone who
+    The base is cheap to open, but for a GGUF file, which is tried first; the engine imports torch and reads the weights. A failure is raised to everyone who
     asks, and tried again at the next call.
     """
 
-    def __init__(self, folder: Path, cache: Path, open_engine: OpenEngine) -> None:
-        self._folder = folder
+    def __init__(self, path: Path, cache: Path, open_engine: OpenEngine) -> None:
+        self._path = path
         self._cache = cache
+        self._admission = Admission(cache)
         self._open_engine = open_engine
         self._lock = threading.RLock()
         self._base: Base | None = None
@@ -32,7 +34,7 @@ class Machine:
         """Raises BaseMissing, BaseRefused or TemplateRefused."""
         with self._lock:
             if self._base is None:
-                self._base = Base.open(self._folder, self._cache)
+                self._base = self._open_base()
             return self._base
 
     @property
@@ -59,7 +61,12 @@ class Machine:
             self._engine.ease(on)
 
     def close(self) -> None:
+        self._admission.close()
         with self._lock:
             if self._engine is not None:
                 self._engine.close()
                 self._engine = None
+
+    def _open_base(self) -> Base:
+        one_file = self._path.is_file() or (self._path.suffix == ".gguf" and not self._path.is_dir())
+        return self._admission.open(self._path) if one_file else Base.open(self._path, self._cache)

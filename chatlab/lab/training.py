@@ -138,8 +138,9 @@ class Training:
         return self._publisher.adapter_of(run_id)
 
     def warm(self) -> None:
-        """Start the trainer process, so that the first run does not wait for it."""
-        self._trainer.warm()
+        """Start the trainer process, so that the first run does not wait for it; none for a base that has no runs."""
+        if self._machine.base.gguf is None:
+            self._trainer.warm()
 
     def adopt(self) -> None:
         """Publish what a run finished while nobody was there to take it."""
@@ -170,6 +171,7 @@ class Training:
 
     def _check_template(self) -> None:
         """Nothing is trained through a template that would teach something else than what chat asks."""
+        self._machine.base.check_trainable()
         if problems := self._machine.base.template.check():
             raise TemplateRefused(
                 " ".join(problems[:3]), "Choose another model, or put another chat_template.jinja into its folder."

@@ -1,4 +1,4 @@
-"""A base model's folder, opened: everything about it that can be known without torch."""
+"""A base model, opened: everything about it that can be known without torch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatlab.errors import BaseRefused
+from chatlab.models.brought import Brought
 from chatlab.models.checks import CONTEXT_KEYS, MIXED, check_config, check_shapes
-from chatlab.models.fingerprint import fingerprint
+from chatlab.models.fingerprint import fingerprint, of_one_file
 from chatlab.models.layout import Layout, find, read_json
-from chatlab.models.weights import Tensor, parameters, read_header
+from chatlab.models.weights import parameters, read_header
 from chatlab.template import Template
 
 if TYPE_CHECKING:
@@ -19,18 +20,25 @@ if TYPE_CHECKING:
 
 
 class Base:
-    """A base model that was found whole and harmless. Make one with `Base.open`."""
+    """A base model that was found whole and harmless. Make one with `Base.open` or `Base.brought`."""
 
     def __init__(
-        self, layout: Layout, config: Mapping[str, Any], tensors: Mapping[str, Tensor], cache: Path | None
+        self,
+        layout: Layout,
+        config: Mapping[str, Any],
+        parameters: int,
+        cache: Path | None = None,
+        gguf: Brought | None = None,
     ) -> None:
         self.folder = layout.folder
         self.name = layout.name
         self.config = config
         self.weights = layout.weights
-        self.parameters = parameters(tensors, tied=bool(config.get("tie_word_embeddings", True)))
-        self._cache = cache
+        self.parameters = parameters
         self.rows = int(config.get("vocab_size") or 0)
+        self.gguf = gguf
+        """The file itself, where the base was brought as one; such a base can be talked to, not trained."""
+        self._cache = cache
 
     @classmethod
     def open(cls, folder: Path, cache: Path | None = None) -> Base:
@@ -43,11 +51,25 @@ class Base:
         check_config(config, layout.name)
         tensors = {name: t for file in layout.weights for name, t in read_header(file).items()}
         check_shapes(config, tensors)
-        return cls(layout, config, tensors, cache)
+        return cls(layout, config, parameters(tensors, bool(config.get("tie_word_embeddings", True))), cache)
+
+    @classmethod
+    def brought(cls, gguf: Brought, name: str, papers: Path, parameters: int) -> Base:
+        """One whose weights are a GGUF file that passed its trial, and all else in the folder `papers`."""
+        return cls(Layout(papers, name, (gguf.file,)), read_json(papers / "config.json"), parameters, gguf=gguf)
+
+    def check_trainable(self, wanted: str = "train") -> None:
+        """Raises BaseRefused for a base that can only be talked to."""
+        if self.gguf is not None:
+            raise BaseRefused(
+                "This base can be talked to, not trained: it is a GGUF.", f"Bring its safetensors folder to {wanted}."
+            )
 
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over config, tokenizer, chat template and weights; adapters name it as the base they are made for."""
+        if self.gguf is not None:
+            return of_one_file(self.gguf.sha256, self.template.source)
         files = [self.folder / "config.json", self.folder / "tokenizer.json", *self.weights]
         return fingerprint(files, self.template.source, self._cache)
 

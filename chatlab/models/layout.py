@@ -33,8 +33,8 @@ def find(folder: Path) -> Layout:
         raise BaseMissing(f"There is no base model at {folder}.", "Choose another folder. " + NEEDED)
     name, folder = _name(folder), _snapshot(folder)
     if not (folder / "config.json").is_file():
-        hint = "GGUF files serve for chat only. " if any(folder.glob("*.gguf")) else ""
-        raise BaseMissing(f"{folder} holds no config.json.", hint + NEEDED)
+        brought = next((f"To chat with {file.name}, name the file itself. " for file in folder.glob("*.gguf")), "")
+        raise BaseMissing(f"{folder} holds no config.json.", brought + NEEDED)
     if not (folder / "tokenizer.json").is_file():
         raise BaseRefused(
             f"{name} has no tokenizer.json.", "Only fast tokenizers are read; transformers converts others to one."

@@ -51,11 +51,19 @@ class LlamaEngine:
 
     @classmethod
     def open(cls, base: Base, cache: Path, threads: int | None = None, precision: Precision = "f16") -> LlamaEngine:
-        """Writes the base as GGUF into `cache` the first time. Raises EngineError where llama.cpp cannot take it."""
-        family(base.config)  # or nothing below means anything
+        """Writes the base as GGUF into `cache` the first time; one that was brought so is run as it is.
+
+        Raises EngineError where llama.cpp cannot take it, BaseRefused for a brought file that has changed.
+        """
+        if base.gguf is None:
+            family(base.config)  # or nothing below means anything
         length = min(base.context, LONGEST)
-        places = max(2, min(8, MEMORY // (length * _cell(base))))
+        places = max(2, min(8, MEMORY // (length * cell(base))))
         cores = threads or usual_cores(base.parameters)
+        if base.gguf is not None:
+            return cls(
+                base, Runtime(base.gguf.whole(), length, places, cores, BLOCK, brought=True), places, cores, cache
+            )
         file = kept(cache / f"{base.fingerprint[:32]}-{precision}.gguf", lambda to: write_base(base, to, precision))
         return cls(base, Runtime(file, length, places, cores, BLOCK), places, cores, cache)
 
@@ -172,7 +180,7 @@ class LlamaEngine:
         return self._runtime
 
 
-def _cell(base: Base) -> int:
+def cell(base: Base) -> int:
     """Bytes that keys and values of one token take, 16 bits a number."""
     _, few, width = heads(base.config)
     return 2 * 2 * few * width * int(base.config["num_hidden_layers"])

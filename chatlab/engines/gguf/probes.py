@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tokenizers import Tokenizer
 
-from chatlab.engines.gguf.lexicon import Lexicon
+from chatlab.engines.gguf.native import Native
 
 PLAIN = (
     "Hello, how are you today? I'm fine, thanks!",
@@ -42,15 +42,17 @@ def texts() -> Iterator[str]:
         yield "".join(dice.choice(_SCRAPS) for _ in range(dice.randint(1, 24)))
 
 
-def equal(tokenizer: Tokenizer, lexicon: Lexicon) -> bool:
+def equal(tokenizer: Tokenizer, native: Native) -> bool:
     """Whether the ids are llama.cpp's own, and lead back to the text."""
-    said = all(_ids(tokenizer, text) == lexicon.split(text) and _back(tokenizer, text) == text for text in texts())
-    return said and all(_ids(tokenizer, text) == lexicon.split(text, special=True) for text in _marked(tokenizer, lexicon))
+    said = all(_ids(tokenizer, text) == native.split(text) and _back(tokenizer, text) == text for text in texts())
+    return said and all(
+        _ids(tokenizer, text) == native.split(text, special=True) for text in _marked(tokenizer, native)
+    )
 
 
-def _marked(tokenizer: Tokenizer, lexicon: Lexicon) -> Iterator[str]:
+def _marked(tokenizer: Tokenizer, native: Native) -> Iterator[str]:
     """The tokens that steer, amid words: they are what they are wherever a chat template writes them."""
-    for index in sorted({*lexicon.ends, *lexicon.named.values()}):
+    for index in sorted({*native.ends, *native.named.values()}):
         yield f"x{tokenizer.id_to_token(index)}y\n"
 
 

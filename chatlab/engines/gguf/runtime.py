@@ -14,6 +14,7 @@ from chatlab.engines.draw import Scores
 from chatlab.errors import EngineError
 
 BROKEN = "Delete the cache folder and start Chatlab again; the file is made anew."
+DAMAGED = "The file is damaged, or memory is short. Close other programs, or fetch it again."
 
 
 @llama.llama_log_callback  # kept by llama.cpp for as long as the process lives
@@ -24,16 +25,29 @@ def _silence(level: int, text: bytes, data: object) -> None:
 class Runtime:
     """A GGUF base in memory, and a context of `sequences` rows of keys and values, `length` tokens each.
 
-    Keys and values are kept in 16 bits, or in 32 if `exact`. One call at a time: the caller holds a lock. Adapters
-    belong to the model and are let go with it.
+    Keys and values are kept in 16 bits, or in 32 if `exact`. A `brought` file is read whole, every number
+    looked at: one that is only mapped would end the process when somebody writes over it. One call at a time: the
+    caller holds a lock. Adapters belong to the model and are let go with it.
     """
 
-    def __init__(self, file: Path, length: int, sequences: int, threads: int, block: int, exact: bool = False) -> None:
+    def __init__(
+        self,
+        file: Path,
+        length: int,
+        sequences: int,
+        threads: int,
+        block: int,
+        exact: bool = False,
+        brought: bool = False,
+    ) -> None:
         llama.llama_log_set(_silence, ctypes.c_void_p(0))
         llama.llama_backend_init()
-        self._model: Any = llama.llama_model_load_from_file(str(file).encode(), llama.llama_model_default_params())
+        opening = llama.llama_model_default_params()
+        if brought:
+            opening.load_mode, opening.check_tensors = llama.LLAMA_LOAD_MODE_NONE, True
+        self._model: Any = llama.llama_model_load_from_file(str(file).encode(), opening)
         if not self._model:
-            raise EngineError(f"llama.cpp cannot read {file.name}.", BROKEN)
+            raise EngineError(f"llama.cpp cannot read {file.name}.", DAMAGED if brought else BROKEN)
         settings = llama.llama_context_default_params()
         settings.n_ctx = length * sequences
         settings.n_seq_max = sequences

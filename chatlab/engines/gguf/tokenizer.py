@@ -8,7 +8,7 @@ import llama_cpp.llama_cpp as llama
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from chatlab.engines.gguf.header import Header, damaged
-from chatlab.engines.gguf.lexicon import Lexicon
+from chatlab.engines.gguf.native import Native
 from chatlab.engines.gguf.probes import equal
 from chatlab.errors import BaseRefused
 
@@ -47,7 +47,7 @@ that llama.cpp alone knows; so they are tried, the commonest first: GPT-2, Llama
 Tekken, GPT-4o, DeepSeek 3, Falcon, and files without a name."""
 
 
-def tokenizer_of(header: Header, lexicon: Lexicon) -> Tokenizer:
+def tokenizer_of(header: Header, native: Native) -> Tokenizer:
     """Raises BaseRefused where there is none, or none that splits text as llama.cpp does."""
     kind = header.text("tokenizer.ggml.model", "no_vocab")
     if kind == "no_vocab":
@@ -55,11 +55,11 @@ def tokenizer_of(header: Header, lexicon: Lexicon) -> Tokenizer:
     if kind not in ("gpt2", "llama"):
         raise BaseRefused(f"The file's tokenizer is of the kind {kind[:40]!r}, which Chatlab does not read.", OTHER)
     tokens = header.texts("tokenizer.ggml.tokens")
-    if len(tokens) != lexicon.size:
-        raise damaged(f"it lists {len(tokens):,} tokens, and llama.cpp finds {lexicon.size:,}")
+    if len(tokens) != native.tokens:
+        raise damaged(f"it lists {len(tokens):,} tokens, and llama.cpp finds {native.tokens:,}")
     for tokenizer in _byte_level(header, tokens) if kind == "gpt2" else _pieces(header, tokens):
-        tokenizer.add_tokens([_added(text, lexicon.attributes(i)) for i, text in _special(tokens, lexicon)])
-        if equal(tokenizer, lexicon):
+        tokenizer.add_tokens([_added(text, native.attributes(i)) for i, text in _special(tokens, native)])
+        if equal(tokenizer, native):
             return tokenizer
     name = header.text("tokenizer.ggml.pre", kind)
     raise BaseRefused(f"Chatlab does not know how this file's tokenizer, {name[:40]!r}, splits text.", OTHER)
@@ -132,8 +132,8 @@ def _known(tokens: list[str]) -> dict[str, int]:
     return known
 
 
-def _special(tokens: list[str], lexicon: Lexicon) -> Iterator[tuple[int, str]]:
-    return ((index, text) for index, text in enumerate(tokens) if lexicon.attributes(index) & ADDED)
+def _special(tokens: list[str], native: Native) -> Iterator[tuple[int, str]]:
+    return ((index, text) for index, text in enumerate(tokens) if native.attributes(index) & ADDED)
 
 
 def _added(text: str, attributes: int) -> AddedToken:

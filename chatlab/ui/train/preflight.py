@@ -95,6 +95,7 @@ class Preflight:
     def _base(self) -> list[Tick]:
         try:
             base = self._lab.machine.base
+            base.check_trainable()
             problems = base.template.check()
         except ChatlabError as error:
             return [Tick("bad", f"{error} {error.hint}".strip())]

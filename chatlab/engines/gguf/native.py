@@ -1,4 +1,4 @@
-"""llama.cpp's own view of a file's vocabulary: what its tokens are, and into which it splits a text."""
+"""A GGUF file as llama.cpp sees it: its sizes, its tokens, and into which of them it splits a text."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _VAGUE = ("failed to load model",)
 _ERROR = 3  # GGML_LOG_LEVEL_ERROR
 
 
-class Lexicon:
-    """A file opened for its vocabulary alone. To be used with `with`.
+class Native:
+    """A file opened by llama.cpp, its weights found but not read. To be used with `with`.
 
-    Raises BaseRefused, with llama.cpp's reason, where it cannot be read. On a hostile file llama.cpp may end the
+    Raises BaseRefused, with llama.cpp's reason, where it cannot be opened. On a hostile file llama.cpp may end the
     process: this is for one that can be spared.
     """
 
@@ -29,18 +29,29 @@ class Lexicon:
         self._listener = llama.llama_log_callback(self._hear)
         llama.llama_log_set(self._listener, ctypes.c_void_p(0))
         settings = llama.llama_model_default_params()
-        settings.vocab_only = True
+        settings.load_mode = llama.LLAMA_LOAD_MODE_NONE
+        settings.no_alloc = True
         self._model: Any = llama.llama_model_load_from_file(str(file).encode(), settings)
         if not self._model:
             raise damaged(self.reason)
         self._vocabulary: Any = llama.llama_model_get_vocab(self._model)
-        self.size = int(llama.llama_vocab_n_tokens(self._vocabulary))
+        self.tokens = int(llama.llama_vocab_n_tokens(self._vocabulary))
+        self.context = int(llama.llama_model_n_ctx_train(self._model))
+        self.width = int(llama.llama_model_n_embd(self._model))
+        self.layers = int(llama.llama_model_n_layer(self._model))
+        self.heads = int(llama.llama_model_n_head(self._model))
+        self.parameters = int(llama.llama_model_n_params(self._model))
 
-    def __enter__(self) -> Lexicon:
+    def __enter__(self) -> Native:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         llama.llama_model_free(self._model)
+
+    @property
+    def continues(self) -> bool:
+        """Whether it is a model that continues text, rather than one that translates, judges, or measures it."""
+        return not (llama.llama_model_has_encoder(self._model) or llama.llama_model_is_diffusion(self._model))
 
     @property
     def reason(self) -> str:
@@ -55,7 +66,7 @@ class Lexicon:
     @property
     def ends(self) -> list[int]:
         """The tokens that end a reply, as llama.cpp has it."""
-        return [token for token in range(self.size) if llama.llama_vocab_is_eog(self._vocabulary, token)]
+        return [token for token in range(self.tokens) if llama.llama_vocab_is_eog(self._vocabulary, token)]
 
     @property
     def named(self) -> dict[str, int]:
@@ -65,7 +76,7 @@ class Lexicon:
             "eos_token": llama.llama_vocab_eos(self._vocabulary),
             "pad_token": llama.llama_vocab_pad(self._vocabulary),
         }
-        return {name: int(token) for name, token in found.items() if 0 <= token < self.size}
+        return {name: int(token) for name, token in found.items() if 0 <= token < self.tokens}
 
     def split(self, text: str, special: bool = False) -> list[int]:
         """The ids of a text. With `special` the texts of control tokens count as the tokens."""
