@@ -16,8 +16,8 @@ OpenEngine = Callable[[Base], Engine]
 class Machine:
     """Opens the base and its engine once, whoever asks first, and hands out the same ones ever after.
 
-    The base is cheap to open, but for a GGUF file, which is tried first; the engine imports torch and reads the weights. A failure is raised to everyone who
-    asks, and tried again at the next call.
+    A folder is cheap to open, a GGUF file is tried first, which takes seconds; the engine imports torch and reads the
+    weights. A failure is raised to everyone who asks, and tried again at the next call.
     """
 
     def __init__(self, path: Path, cache: Path, open_engine: OpenEngine) -> None:

@@ -35,7 +35,7 @@ def stamp(file: Path) -> Stamp:
     except (OSError, ValueError) as error:
         raise BaseMissing(f"There is no base model at {file}.", "Name a GGUF file or a folder.") from error
     if stat.S_ISLNK(status.st_mode):
-        raise BaseRefused(f"{file.name} is a link to a file.", f"Name the file itself: {file.resolve()}")
+        raise BaseRefused(f"{file.name} is a link to a file.", f"Name the file itself: {file.parent / file.readlink()}")
     if not stat.S_ISREG(status.st_mode):
         raise BaseRefused(f"{file.name} is no file that can be read.", "Name a GGUF file or a folder.")
     return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

@@ -29,9 +29,9 @@ STALE = 3600
 class Admission:
     """Opens brought files as bases. What was refused is remembered too, until the file changes or the process ends."""
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, hearing: Hearing | None = None) -> None:
         self._folder = cache / "brought"
-        self._hearing = Hearing()
+        self._hearing = hearing or Hearing()
         self._refused: dict[str, ChatlabError] = {}
 
     def open(self, file: Path) -> Base:

@@ -17,6 +17,9 @@ from typing import Any, BinaryIO
 from chatlab.errors import BaseRefused
 
 AGAIN = "Fetch the file again."
+ELSEWHERE = "Bring the model's safetensors folder instead, or another model."
+BYTE_LEVEL, PIECES = "gpt2", "llama"
+"""The kinds of tokenizers that are read, by the names that GGUF has for them."""
 VERSIONS = (2, 3)
 MOST_KEYS = 4096
 MOST_TENSORS = 65_536
@@ -107,7 +110,7 @@ def read_header(file: Path) -> Header:
 
 
 def check_model(header: Header) -> None:
-    """Raises BaseRefused for a GGUF that is no whole model that continues text."""
+    """Raises BaseRefused for a GGUF that is no whole model, or one that cannot be talked to."""
     kind = header.text("general.type", "model")
     if kind == "adapter" or "adapter.type" in header.values:
         raise BaseRefused("The file is an adapter, not a base.", "Bring the model that it was made for.")
@@ -122,6 +125,11 @@ def check_model(header: Header) -> None:
         raise BaseRefused("The file holds a vocabulary only, no weights.", "Bring the whole model.")
     if kind != "model":
         raise BaseRefused(f"The file holds a {kind[:40]!r}, not a model.", "Bring the model itself.")
+    splits = header.text("tokenizer.ggml.model", "no_vocab")
+    if splits == "no_vocab":
+        raise BaseRefused("The file holds no tokenizer, so nothing can be said to its model.", ELSEWHERE)
+    if splits not in (BYTE_LEVEL, PIECES):
+        raise BaseRefused(f"The file's tokenizer is of the kind {splits[:40]!r}, which is not read here.", ELSEWHERE)
 
 
 def damaged(why: str) -> BaseRefused:

@@ -87,9 +87,7 @@ def _verdict(name: str, folder: Path, code: int | None, said: str) -> ChatlabErr
     if code is None or code == -getattr(signal, "SIGXCPU", 0):
         return BaseRefused(f"{name} takes longer to open than any whole file would.", BROKEN)
     if code == -getattr(signal, "SIGKILL", 0):
-        return EngineError(
-            f"The system stopped Chatlab from opening {name}; memory was short.", "Close other programs."
-        )
+        return EngineError(f"The system ended the opening of {name}: memory was short.", "Close other programs.")
     if code < 0 or code > 1:  # a signal; on Windows, a large number
         return BaseRefused(f"llama.cpp breaks down when it opens {name}: the file is damaged.", BROKEN)
     last = said.splitlines()[-1:] or ["no reason was given"]

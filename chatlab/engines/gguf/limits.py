@@ -11,7 +11,7 @@ SECONDS = 120
 SECONDS_A_GB = 60
 """Of processor time. Hashing and loading a gigabyte takes a few seconds on a slow machine."""
 MEMORY = 3 << 30
-"""Bytes of address space for libraries, the header, the vocabulary and what llama.cpp computes in, the weights aside."""
+"""Bytes of address space for libraries, header, vocabulary and what llama.cpp computes in, the weights aside."""
 WRITTEN = 256 << 20
 """Bytes of one file that it writes."""
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import llama_cpp.llama_cpp as llama
 
-from chatlab.engines.gguf.header import damaged
+from chatlab.errors import BaseRefused
 
-_FUNCTION = re.compile(r"^\w+: (?:error loading model: )?")
+NEWER = "A newer llama.cpp may know a new kind of model; otherwise fetch the file again."
+_FUNCTION = re.compile(r"^\w+: (?:error loading model[\w ]*: )*")
 _VAGUE = ("failed to load model",)
-_ERROR = 3  # GGML_LOG_LEVEL_ERROR
+_ERROR = 4  # GGML_LOG_LEVEL_ERROR
 
 
 class Native:
@@ -33,7 +34,7 @@ class Native:
         settings.no_alloc = True
         self._model: Any = llama.llama_model_load_from_file(str(file).encode(), settings)
         if not self._model:
-            raise damaged(self.reason)
+            raise BaseRefused(f"llama.cpp cannot open the file: {self._reason()}.", NEWER)
         self._vocabulary: Any = llama.llama_model_get_vocab(self._model)
         self.tokens = int(llama.llama_vocab_n_tokens(self._vocabulary))
         self.context = int(llama.llama_model_n_ctx_train(self._model))
@@ -52,12 +53,6 @@ class Native:
     def continues(self) -> bool:
         """Whether it is a model that continues text, rather than one that translates, judges, or measures it."""
         return not (llama.llama_model_has_encoder(self._model) or llama.llama_model_is_diffusion(self._model))
-
-    @property
-    def reason(self) -> str:
-        """What llama.cpp complained of, the first thing first."""
-        lines = [_FUNCTION.sub("", line).strip() for line in self._said]
-        return next((line for line in lines if line and not line.startswith(_VAGUE)), "llama.cpp cannot read it")[:300]
 
     def attributes(self, token: int) -> int:
         """The bits of LLAMA_TOKEN_ATTR."""
@@ -89,3 +84,8 @@ class Native:
     def _hear(self, level: int, text: bytes, data: object) -> None:
         if level == _ERROR:
             self._said.append(text.decode(errors="replace"))
+
+    def _reason(self) -> str:
+        """What llama.cpp complained of first."""
+        lines = [_FUNCTION.sub("", line).strip() for line in self._said]
+        return next((line for line in lines if line and not line.startswith(_VAGUE)), "it does not say why")[:300]

@@ -44,10 +44,10 @@ def texts() -> Iterator[str]:
 
 def equal(tokenizer: Tokenizer, native: Native) -> bool:
     """Whether the ids are llama.cpp's own, and lead back to the text."""
-    said = all(_ids(tokenizer, text) == native.split(text) and _back(tokenizer, text) == text for text in texts())
-    return said and all(
-        _ids(tokenizer, text) == native.split(text, special=True) for text in _marked(tokenizer, native)
-    )
+    for text in texts():
+        if _ids(tokenizer, text) != native.split(text) or _back(tokenizer, text) != text:
+            return False
+    return all(_ids(tokenizer, text) == native.split(text, special=True) for text in _marked(tokenizer, native))
 
 
 def _marked(tokenizer: Tokenizer, native: Native) -> Iterator[str]:

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 import llama_cpp.llama_cpp as llama
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from chatlab.engines.gguf.header import Header, damaged
+from chatlab.engines.gguf.header import BYTE_LEVEL, ELSEWHERE, Header, damaged
 from chatlab.engines.gguf.native import Native
 from chatlab.engines.gguf.probes import equal
 from chatlab.errors import BaseRefused
 
-OTHER = "Bring the model's safetensors folder instead, or another model."
 SPACE = "▁"
 MARKED = llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_UNKNOWN
 ADDED = MARKED | llama.LLAMA_TOKEN_ATTR_USER_DEFINED
@@ -48,21 +47,17 @@ Tekken, GPT-4o, DeepSeek 3, Falcon, and files without a name."""
 
 
 def tokenizer_of(header: Header, native: Native) -> Tokenizer:
-    """Raises BaseRefused where there is none, or none that splits text as llama.cpp does."""
-    kind = header.text("tokenizer.ggml.model", "no_vocab")
-    if kind == "no_vocab":
-        raise BaseRefused("The file holds no tokenizer, so nothing can be said to its model.", OTHER)
-    if kind not in ("gpt2", "llama"):
-        raise BaseRefused(f"The file's tokenizer is of the kind {kind[:40]!r}, which Chatlab does not read.", OTHER)
+    """Raises BaseRefused where there is none that splits text as llama.cpp does."""
     tokens = header.texts("tokenizer.ggml.tokens")
     if len(tokens) != native.tokens:
         raise damaged(f"it lists {len(tokens):,} tokens, and llama.cpp finds {native.tokens:,}")
-    for tokenizer in _byte_level(header, tokens) if kind == "gpt2" else _pieces(header, tokens):
+    kind = header.text("tokenizer.ggml.model")
+    for tokenizer in _byte_level(header, tokens) if kind == BYTE_LEVEL else _pieces(header, tokens):
         tokenizer.add_tokens([_added(text, native.attributes(i)) for i, text in _special(tokens, native)])
         if equal(tokenizer, native):
             return tokenizer
     name = header.text("tokenizer.ggml.pre", kind)
-    raise BaseRefused(f"Chatlab does not know how this file's tokenizer, {name[:40]!r}, splits text.", OTHER)
+    raise BaseRefused(f"Chatlab does not know how this file's tokenizer, {name[:40]!r}, splits text.", ELSEWHERE)
 
 
 def _byte_level(header: Header, tokens: list[str]) -> Iterator[Tokenizer]:

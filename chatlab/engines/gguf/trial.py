@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from chatlab.engines.base import Sampling, Voice
@@ -82,16 +83,14 @@ def _speak(base: Base, limits: Limits) -> None:
     limits.allow(MEMORY + 2 * min(base.context, LONGEST) * cell(base))
     prompt = base.template.prompt([Message(role="user", content=ASKED)])
     sampling = Sampling(temperature=0.0, repetition_penalty=1.0, max_tokens=TOKENS)
-    engine = LlamaEngine.open(base, base.folder)
     try:
-        asked = prompt[: engine.context - TOKENS - 1]
-        first, second = (
-            "".join(piece.text for piece in engine.stream(asked, sampling, Voice(), frozenset())) for _ in range(2)
-        )
+        with closing(LlamaEngine.open(base, base.folder)) as engine:
+            asked = prompt[: engine.context - TOKENS - 1]
+            first, second = (
+                "".join(piece.text for piece in engine.stream(asked, sampling, Voice(), frozenset())) for _ in range(2)
+            )
     except EngineError as error:
-        raise BaseRefused(f"The file's model cannot be run: {error}", "Bring another one.") from error
-    finally:
-        engine.close()
+        raise BaseRefused(f"The file's model cannot be run: {error}", error.hint) from error
     if first != second:
         raise BaseRefused("The file's model says something else whenever it is asked the same.", "Bring another one.")
 
