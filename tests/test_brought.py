@@ -319,7 +319,8 @@ def test_a_trial_has_its_share_of_time_and_memory(tmp_path):
         "made = limits.Limits(0)\n"
         "try: bytes(1 << 29)\n"
         "except MemoryError: made.allow(1 << 29)\n"
-        "bytes(1 << 29)\n"
+        "with made.lifted(): bytes(1 << 31)\n"
+        "made.allow(1 << 29); bytes(1 << 29)\n"
         "while True: pass"
     )
     run = subprocess.run([sys.executable, "-c", code], timeout=60)

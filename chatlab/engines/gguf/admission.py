@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import math
 import shutil
 import tempfile
 import time
@@ -22,6 +23,8 @@ REVISION = 1
 """Of the trial. What passed an older one is tried again."""
 PASSED = "passed.json"
 HALF = ".half-"
+PATIENCE = 60.0
+"""Seconds until a trial is begun again that failed for a reason outside the file."""
 STALE = 3600
 """Seconds after which what a trial left behind that was cut off is thrown away."""
 
@@ -32,7 +35,7 @@ class Admission:
     def __init__(self, cache: Path, hearing: Hearing | None = None) -> None:
         self._folder = cache / "brought"
         self._hearing = hearing or Hearing()
-        self._refused: dict[str, ChatlabError] = {}
+        self._refused: dict[str, tuple[ChatlabError, float]] = {}
 
     def open(self, file: Path) -> Base:
         """Takes seconds the first time, and nothing after that.
@@ -44,13 +47,13 @@ class Admission:
         papers = self._folder / _key(file, seen)
         if (base := _opened(file, seen, papers)) is not None:
             return base
-        if (error := self._refused.get(papers.name)) is not None:
-            raise type(error)(str(error), error.hint)
+        self._check_refused(papers.name)
         _check_memory(file)
         try:
             self._try(file, papers)
-        except (BaseError, TemplateRefused) as error:
-            self._refused[papers.name] = error
+        except ChatlabError as error:
+            lasting = isinstance(error, BaseError | TemplateRefused)
+            self._refused[papers.name] = error, math.inf if lasting else time.monotonic() + PATIENCE
             raise
         base = _opened(file, seen, papers)
         if base is None or stamp(file) != seen:
@@ -61,6 +64,12 @@ class Admission:
         """End a trial under way."""
         self._hearing.close()
 
+    def _check_refused(self, key: str) -> None:
+        """Raises what was raised before; a page asks every few seconds, and a trial is dear."""
+        error, until = self._refused.get(key, (None, 0.0))
+        if error is not None and time.monotonic() < until:
+            raise type(error)(str(error), error.hint)
+
     def _try(self, file: Path, papers: Path) -> None:
         """The papers are there, whole, when this returns."""
         try:
@@ -68,13 +77,21 @@ class Admission:
             _sweep(self._folder)
             with tempfile.TemporaryDirectory(prefix=HALF, dir=self._folder, ignore_cleanup_errors=True) as half:
                 self._hearing.hear(file, Path(half))
-                shutil.rmtree(papers, ignore_errors=True)
-                Path(half).rename(papers)
+                _keep(Path(half), papers)
         except OSError as error:
             raise DiskFull(
                 f"What {file.name} says of itself could not be kept: {error.strerror or error}.",
                 "Make space on the disk that holds the cache folder.",
             ) from error
+
+
+def _keep(half: Path, papers: Path) -> None:
+    """In place of older ones, or of those that another Chatlab has just put there."""
+    try:
+        half.rename(papers)
+    except OSError:
+        shutil.rmtree(papers, ignore_errors=True)
+        half.rename(papers)
 
 
 def check_llama_cpp(file: Path) -> None:

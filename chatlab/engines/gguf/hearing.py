@@ -22,6 +22,13 @@ LOG = "trial.log"
 SECONDS = 300
 SECONDS_A_GB = 120
 """How long a trial is waited for."""
+ALONE = {
+    "CUDA_VISIBLE_DEVICES": "",
+    "HIP_VISIBLE_DEVICES": "",
+    "GGML_VK_VISIBLE_DEVICES": "",
+    "GGML_NO_BACKTRACE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
 BROKEN = "Fetch the file again. If it is whole, llama.cpp cannot run it here."
 
 
@@ -75,9 +82,11 @@ class Hearing:
 
 
 def _environment() -> dict[str, str]:
-    """Without what llama.cpp does when it dies, which is to call a debugger."""
+    """Without a graphics card, which would claim more addresses than a trial is allowed, and without what llama.cpp
+    does when it dies, which is to call a debugger.
+    """
     path = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH", "")) if p)
-    return os.environ | {"PYTHONPATH": path, "GGML_NO_BACKTRACE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    return os.environ | ALONE | {"PYTHONPATH": path}
 
 
 def _verdict(name: str, folder: Path, code: int | None, said: str) -> ChatlabError:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import psutil
 
 SECONDS = 120
 SECONDS_A_GB = 60
 """Of processor time. Hashing and loading a gigabyte takes a few seconds on a slow machine."""
-MEMORY = 3 << 30
-"""Bytes of address space for libraries, header, vocabulary and what llama.cpp computes in, the weights aside."""
+MEMORY = 2 << 30
+"""Bytes of address space for the header, the vocabulary and what llama.cpp computes in, the weights aside."""
 WRITTEN = 256 << 20
 """Bytes of one file that it writes."""
 
@@ -20,22 +21,35 @@ class Limits:
     """On this process, for the rest of its life. Where a system knows none, only whoever waits for it sets one."""
 
     def __init__(self, size: int) -> None:
-        """For a file of `size` bytes, which is not opened yet. What is in memory already is not counted."""
-        self._memory = psutil.Process().memory_info().vms + 2 * size + MEMORY
+        """For a file of `size` bytes, which is not opened yet."""
+        self._size = size
         if sys.platform != "win32":
             import resource
 
-            self.allow(0)
             _set(resource.RLIMIT_CPU, SECONDS + SECONDS_A_GB * (size >> 30))
             _set(resource.RLIMIT_FSIZE, WRITTEN)
             _set(resource.RLIMIT_CORE, 0)
+            self.allow(0)
 
     def allow(self, more: int) -> None:
-        """So many bytes of memory more than at the beginning."""
+        """Memory for the file, and so many bytes more, on top of what is taken already."""
         if sys.platform != "win32":
             import resource
 
-            _set(resource.RLIMIT_AS, self._memory + more)
+            taken = psutil.Process().memory_info().vms
+            _set(resource.RLIMIT_AS, taken + 2 * self._size + MEMORY + more)
+
+    @contextmanager
+    def lifted(self) -> Iterator[None]:
+        """To import within: libraries map gigabytes that nobody uses. What they take is not counted after."""
+        if sys.platform == "win32":
+            yield
+            return
+        import resource
+
+        _set(resource.RLIMIT_AS, resource.RLIM_INFINITY)
+        yield
+        self.allow(0)
 
 
 def _set(kind: int, most: int) -> None:
@@ -43,6 +57,6 @@ def _set(kind: int, most: int) -> None:
     import resource
 
     hard = resource.getrlimit(kind)[1]
-    wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    with contextlib.suppress(OSError, ValueError):  # a system may not know the kind
+    wanted = most if hard == resource.RLIM_INFINITY else hard if most == resource.RLIM_INFINITY else min(most, hard)
+    with suppress(OSError, ValueError):  # a system may not know the kind
         resource.setrlimit(kind, (wanted, hard))

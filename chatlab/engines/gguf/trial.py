@@ -23,6 +23,7 @@ from chatlab.models.brought import Brought, stamp
 from chatlab.records import Message
 
 PAPERS = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+LONGEST_NAME = 80
 TOKENS = 4
 """Drawn in the trial."""
 ASKED = "Say what you know of the sea, the moon and the wind. " * 12
@@ -48,8 +49,8 @@ def tried(file: Path, folder: Path, limits: Limits) -> None:
     try:
         header = read_header(file)
         check_model(header)
-        parameters = _describe(file, header, folder)
-        name = file.stem if file.suffix == ".gguf" else header.text("general.name", file.name)
+        parameters = _describe(file, header, folder, limits)
+        name = file.stem if file.suffix == ".gguf" else _name(header) or file.name
         gguf = Brought(file=file, stamp=stamp(file), sha256=_digest(file))
         base = Base.brought(gguf, name, folder, parameters)
         base.template.check()
@@ -66,10 +67,11 @@ def tried(file: Path, folder: Path, limits: Limits) -> None:
         ) from error
 
 
-def _describe(file: Path, header: Header, folder: Path) -> int:
+def _describe(file: Path, header: Header, folder: Path, limits: Limits) -> int:
     """Write the papers; how many numbers the model has."""
-    from chatlab.engines.gguf.native import Native
-    from chatlab.engines.gguf.papers import write_papers
+    with limits.lifted():
+        from chatlab.engines.gguf.native import Native
+        from chatlab.engines.gguf.papers import write_papers
 
     with Native(file) as native:
         write_papers(file, header, native, folder)
@@ -78,7 +80,8 @@ def _describe(file: Path, header: Header, folder: Path) -> int:
 
 def _speak(base: Base, limits: Limits) -> None:
     """A few words, and the same again from what was read already."""
-    from chatlab.engines.gguf.engine import LONGEST, MEMORY, LlamaEngine, cell
+    with limits.lifted():
+        from chatlab.engines.gguf.engine import LONGEST, MEMORY, LlamaEngine, cell
 
     limits.allow(MEMORY + 2 * min(base.context, LONGEST) * cell(base))
     prompt = base.template.prompt([Message(role="user", content=ASKED)])
@@ -93,6 +96,11 @@ def _speak(base: Base, limits: Limits) -> None:
         raise BaseRefused(f"The file's model cannot be run: {error}", error.hint) from error
     if first != second:
         raise BaseRefused("The file's model says something else whenever it is asked the same.", "Bring another one.")
+
+
+def _name(header: Header) -> str:
+    """What the file calls its model, for one that goes by a number in somebody's cache."""
+    return " ".join(header.text("general.name").split())[:LONGEST_NAME]
 
 
 def _digest(file: Path) -> str:
