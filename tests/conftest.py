@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,15 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(tmp_path: Path, base_folder: Path, cache_folder: Path) -> Settings:
     """Settings with an empty home."""
     return Settings(home=tmp_path / "home", base=base_folder, cache_folder=cache_folder)
+
+
+@pytest.fixture(scope="session")
+def forked() -> Any:
+    """Trials of GGUF files, the seconds spared that a process takes to import everything."""
+    pytest.importorskip("llama_cpp", reason="llama.cpp is not installed")
+    from tests.trials import Forked
+
+    return Forked()
 
 
 @pytest.fixture(scope="session")

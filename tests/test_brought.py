@@ -58,11 +58,6 @@ def tiny(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def forked() -> Forked:
-    return Forked()
-
-
-@pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
@@ -406,11 +401,11 @@ def try_all(data: bytes, seeds: range, tmp_path: Path, forked: Forked) -> None:
 
 def test_damaged_headers_are_refused_and_nothing_else_happens(tiny, tmp_path):
     data = tiny.read_bytes()
-    assert read_all(data, range(150), tmp_path / "model.gguf") > 75
+    assert read_all(data, range(100), tmp_path / "model.gguf") > 50
 
 
 def test_damaged_files_are_refused_or_can_be_talked_to(tiny, forked, tmp_path):
-    try_all(tiny.read_bytes(), range(24), tmp_path, forked)
+    try_all(tiny.read_bytes(), range(16), tmp_path, forked)
 
 
 @pytest.mark.slow

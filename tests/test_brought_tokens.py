@@ -21,7 +21,7 @@ from chatlab.errors import BaseRefused
 from chatlab.models.base import Base
 from chatlab.records import Message
 from tests.test_gguf_tokens import TEXTS, papers, stories
-from tests.trials import Forked, text
+from tests.trials import text
 
 WAYS = (
     "gpt-2", "llama-bpe", "qwen2", "smollm", "qwen35", "tekken", "gpt-4o", "deepseek-v3", "falcon", "default",
@@ -29,11 +29,6 @@ WAYS = (
 )  # fmt: skip
 NAME = "a-name-that-is-long-enough-to-be-cut"
 OTHERS = ("poro-chat", "superbpe", "kimi-k2", "deepseek-coder")
-
-
-@pytest.fixture(scope="module")
-def forked() -> Forked:
-    return Forked()
 
 
 def checked(file: Path, texts: tuple[str, ...]) -> Tokenizer:
