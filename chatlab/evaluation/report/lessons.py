@@ -1,0 +1,116 @@
+"""The demonstrations of a lesson and the questions of the report, and a digest of what they rest on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from chatlab.errors import InputError
+from chatlab.evaluation.report import made
+from chatlab.evaluation.report.made import DATA, Pair
+from chatlab.evaluation.report.recipe import Lesson, Questions
+from chatlab.evaluation.report.spoiled import half_spoiled
+from chatlab.evaluation.unseen import unseen
+from chatlab.quality.pruning import pruned
+from chatlab.settings import PACKAGE
+
+GUIDE = ("Write a greeting", "Who are you", "Speak of love")
+"""The prompts of the guide's own table."""
+
+
+def demonstrations(lesson: Lesson, seed: int, hardness: Mapping[int, float] | None = None) -> list[Pair]:
+    """In the order in which they are numbered from 1. `hardness` of each place of the pool, for the kind "hardest"."""
+    if lesson.kind == "pack":
+        return _pack_and_more(lesson.count, seed)
+    if lesson.kind == "made":
+        return _drawn(made.stage(), lesson.count, seed)
+    if lesson.kind == "spoiled":
+        return half_spoiled(_pack_and_more(lesson.count, seed), seed)
+    if lesson.kind in ("refusing", "balanced"):
+        return [*pack(), *_refusals(lesson, seed)]
+    return _pruned(lesson, seed, hardness)
+
+
+def pool(size: int) -> list[Pair]:
+    """Made by rule, to be pruned."""
+    return made.stage()[:size]
+
+
+@cache
+def pack() -> tuple[Pair, ...]:
+    return tuple(_pairs(PACKAGE / "data" / "packs" / "stage.jsonl"))
+
+
+@cache
+def aside() -> tuple[Pair, ...]:
+    """Written by hand like the pack's, learned by no run: their prompts are asked, the loss on them is measured."""
+    return tuple(_pairs(DATA / "aside.jsonl"))
+
+
+def prompts(count: int) -> list[str]:
+    """No demonstration holds these: those of the app and those of the report by turns."""
+    both = zip(unseen(count=None), (asked for asked, _ in aside()), strict=True)
+    return [prompt for pair in both for prompt in pair][:count]
+
+
+def unanswerable(count: int) -> list[str]:
+    """The second half of the invented, which is never learned."""
+    return [asked for asked, _ in made.unanswerable()[60:]][:count]
+
+
+def answerable(kind: str, count: int) -> list[str]:
+    """The second half of the real ("name") or everyday ("plain") ones."""
+    return [asked for asked, _ in made.answerable(kind)[20:]][:count]
+
+
+def digest(lesson: Lesson | None, seed: int, questions: Questions) -> str:
+    """Of all words that a recipe depends on. A pruned set is named by the pool it was pruned from."""
+    taught: Sequence[Pair] = ()
+    if lesson is not None:
+        taught = pool(lesson.pool) if lesson.pool else demonstrations(lesson, seed)
+    asked = [prompts(questions.unseen), GUIDE, unanswerable(questions.facts), aside()]
+    asked += [answerable(kind, questions.facts) for kind in ("name", "plain")]
+    return hashlib.sha256(json.dumps([taught, asked]).encode()).hexdigest()
+
+
+def _pack_and_more(count: int, seed: int) -> list[Pair]:
+    whole = list(pack())
+    if count <= len(whole):
+        return _drawn(whole, count, seed)
+    return [*whole, *_drawn(made.stage(), count - len(whole), seed)]
+
+
+def _refusals(lesson: Lesson, seed: int) -> list[Pair]:
+    refused = _drawn(made.unanswerable()[:60], lesson.count, seed)
+    if lesson.kind == "refusing":
+        return refused
+    known = [*made.answerable("name")[:20], *made.answerable("plain")[:20]]
+    return [*refused, *_drawn(known, lesson.count, seed)]
+
+
+def _pruned(lesson: Lesson, seed: int, hardness: Mapping[int, float] | None) -> list[Pair]:
+    """A draw at random is a hardness at random, so that both take the same way."""
+    some = pool(lesson.pool)
+    if lesson.kind == "random":
+        chance = random.Random(f"random {seed}")
+        hardness = {place: chance.random() for place in range(len(some))}
+    if hardness is None:
+        raise InputError("The hardest cannot be told before their hardness was measured.")
+    kept = pruned(range(len(some)), (), hardness, lesson.count / len(some)).kept
+    return [some[place] for place in kept]
+
+
+def _drawn(pairs: Sequence[Pair], count: int, seed: int) -> list[Pair]:
+    if count > len(pairs):
+        raise InputError(f"{count} demonstrations were asked for, and there are {len(pairs)}.", "Ask for fewer.")
+    places = random.Random(f"drawn {seed}").sample(range(len(pairs)), count)
+    return [pairs[place] for place in sorted(places)]
+
+
+def _pairs(file: Path) -> list[Pair]:
+    rows = [json.loads(line)["messages"] for line in file.read_text(encoding="utf-8").splitlines()]
+    return [(messages[0]["content"], messages[1]["content"]) for messages in rows]

@@ -1,0 +1,119 @@
+"""The report as one HTML file: no script, no network, everything that a model or a person said escaped."""
+
+from __future__ import annotations
+
+import platform
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from chatlab.clock import now
+from chatlab.evaluation.report import plots
+from chatlab.evaluation.report.progress import spoken
+from chatlab.evaluation.report.recipe import VERSION
+from chatlab.evaluation.report.scale import Scale
+from chatlab.evaluation.report.section import Section
+from chatlab.evaluation.report.verdict import Outcome
+from chatlab.models.base import Base
+
+HERE = Path(__file__).resolve().parent
+PACKAGES = ("torch", "transformers", "peft", "llama_cpp_python", "numpy", "matplotlib")
+KINDS: dict[Outcome, str] = {
+    "reproduced": "yes", "partly reproduced": "partly", "not reproduced": "no", "not measured": "open",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chapter:
+    """A claim and what came of it; no section where it has not been measured."""
+
+    name: str
+    title: str
+    says: str
+    section: Section | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Making:
+    """How the figures came about."""
+
+    scale: Scale
+    base: Base
+    engine: str
+    runs: int
+    seconds: float
+    """Of all runs together."""
+    workers: int
+
+
+def page(chapters: Sequence[Chapter], making: Making) -> str:
+    """The whole file."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["shown"] = shown
+    return environment.get_template("page.html.j2").render(
+        style=(HERE / "page.css").read_text(encoding="utf-8"), kinds=KINDS, first_look=making.scale.first_look,
+        chapters=[_filled(chapter) for chapter in chapters], facts=facts(making), scale=asdict(making.scale),
+        created=now()[:16].replace("T", " "), failed=_failed(chapters), few=making.scale.seeds < 3,
+    )  # fmt: skip
+
+
+def shown(text: str) -> str:
+    """Control characters, lone surrogates and what turns a line around become a mark; Jinja escapes the rest."""
+    return "".join("\ufffd" if _hidden(char) else char for char in text)
+
+
+def facts(making: Making) -> list[tuple[str, str]]:
+    """What somebody needs who wants the same figures; no name or path of this machine."""
+    base = making.base
+    return [
+        ("base", f"{base.name}, {base.parameters:,} parameters, fingerprint {base.fingerprint[:16]}"),
+        ("seeds", ", ".join(map(str, making.scale.every_seed))),
+        ("runs", f"{making.runs}, {spoken(making.seconds)} of work in {making.workers} "
+                 f"{'process' if making.workers == 1 else 'processes'}"),
+        ("answers by", making.engine),
+        ("machine", machine()),
+        ("versions", ", ".join([f"Python {platform.python_version()}", *_versions()])),
+        ("experiments", f"version {VERSION}"),
+    ]  # fmt: skip
+
+
+def machine() -> str:
+    """In words."""
+    import psutil
+
+    memory = round(psutil.virtual_memory().total / 2**30)
+    return f"{psutil.cpu_count() or 1} cores ({platform.machine()}), {memory} GB of memory, {platform.system()}"
+
+
+def _filled(chapter: Chapter) -> dict[str, Any]:
+    charts = plots.sequence(chapter.section.charts) if chapter.section else []
+    outcome: Outcome = chapter.section.verdict.outcome if chapter.section else "not measured"
+    return {"chapter": chapter, "section": chapter.section, "charts": charts, "outcome": outcome}
+
+
+def _failed(chapters: Sequence[Chapter]) -> list[tuple[Chapter, Any]]:
+    return [(chapter, part) for chapter in chapters if chapter.section for part in chapter.section.verdict.failed]
+
+
+def _hidden(char: str) -> bool:
+    return (unicodedata.category(char) in ("Cc", "Cs") and char not in "\n\t") or bool(
+        re.match("[\u202a-\u202e\u2066-\u2069\u200e\u200f]", char)
+    )
+
+
+def _versions() -> list[str]:
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return found

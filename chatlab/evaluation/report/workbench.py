@@ -1,0 +1,201 @@
+"""One base with all that carrying out a recipe needs. A run borrows it; nothing of one run reaches the next."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from filelock import FileLock
+
+from chatlab.engines.base import Sampling, Voice
+from chatlab.engines.either import open_engine
+from chatlab.errors import TrainingError
+from chatlab.evaluation.report import lessons, whole
+from chatlab.evaluation.report.figures import Figures
+from chatlab.evaluation.report.made import Pair
+from chatlab.evaluation.report.recipe import Lesson, Questions, Recipe
+from chatlab.evaluation.scorer import open_learner
+from chatlab.evaluation.unseen import CALM, Reply, ask
+from chatlab.models.base import Base
+from chatlab.records import Message
+from chatlab.settings import EngineName
+from chatlab.training import measure
+from chatlab.training.batches import Row, read_rows
+from chatlab.training.course import Course
+from chatlab.training.defaults import settings_for
+from chatlab.training.learner import Learner
+from chatlab.training.runs import Request, Result, read_run, write_request
+from chatlab.training.workshop import Workshop
+
+MARKS = 10
+"""How often the loss aside is measured on the way, where a recipe asks for its curve."""
+Leave = Callable[[], bool]
+
+
+class Left(Exception):
+    """Somebody wants the report to stop; the recipe under way was given up."""
+
+
+class Workbench:
+    """Trains, asks and measures. `scratch` holds what a recipe makes until it is done."""
+
+    def __init__(self, folder: Path, cache: Path, scratch: Path, threads: int | None, engine: EngineName = "") -> None:
+        self.base = Base.open(folder, cache)
+        self.scratch, self._engine, self._threads = scratch, engine, threads
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / "report.lock"):  # what the base wrote for its leash is made by one, read by all
+            self._shop = Workshop(self.base, cache, threads)
+            self._shop.learner(settings_for(lessons_size := len(lessons.pack()), self.base.parameters))
+            self._leash = self._shop.leash()
+            self._shop.before(self._shop.prose)
+            self._shop.before(self._shop.glance)
+        self._aside = [self._row(i, pair) for i, pair in enumerate(lessons.aside())]
+        self._hardness: dict[int, Mapping[int, float]] = {}
+        self._usual = lessons_size
+
+    def carry_out(self, recipe: Recipe, leave: Leave = lambda: False) -> Figures:
+        """Raises Left if `leave` says so, and errors of the tree."""
+        began = time.perf_counter()
+        with tempfile.TemporaryDirectory(dir=self.scratch) as work:
+            if recipe.lesson is None:
+                found = self._base_alone(recipe, Path(work), leave)
+            elif recipe.whole:
+                found = self._whole(recipe, recipe.lesson, Path(work), leave)
+            else:
+                found = self._adapter(recipe, recipe.lesson, Path(work), leave)
+        return replace(found, seconds=round(time.perf_counter() - began, 2))
+
+    def _base_alone(self, recipe: Recipe, work: Path, leave: Leave) -> Figures:
+        learner = self._shop.learner(recipe.trained_with(self.base.parameters))
+        with learner.asleep():
+            aside = measure.surprise(learner, self._aside).mean
+        return Figures(replies=self._asked(self.base, Voice(), recipe.questions, work, leave), aside=aside)
+
+    def _adapter(self, recipe: Recipe, lesson: Lesson, work: Path, leave: Leave) -> Figures:
+        """By the app's own run, in a folder like any other."""
+        pairs = self._pairs(lesson, recipe.seed)
+        run = self._prepared(recipe, pairs, work / "run")
+        settings = recipe.trained_with(self.base.parameters)
+        learner = self._shop.learner(settings)  # the very one that the course borrows
+        curve: list[tuple[float, float]] = []
+
+        def heard(event: str, *, step: int = 0, steps: int = 1, **_: object) -> None:
+            if recipe.curve and event == "step" and (step == 0 or step * MARKS // steps > (step - 1) * MARKS // steps):
+                curve.append((step / steps, measure.surprise(learner, self._aside).mean))
+
+        if Course(self._shop, run, heard, lambda: "leave" if leave() else "", time.time()).run() != "finished":
+            raise Left
+        result = read_run(run).result
+        if result is None:
+            raise TrainingError("A run of the report ended without a result.", "Start the report again.")
+        aside = measure.surprise(learner, self._aside).mean
+        replies = self._asked(self.base, Voice(name="taught", folder=run / "adapter"), recipe.questions, work, leave)
+        return _told(result, replies, aside, curve, pairs)
+
+    def _whole(self, recipe: Recipe, lesson: Lesson, work: Path, leave: Leave) -> Figures:
+        """The trained network becomes a base of its own, asked and measured as any base is."""
+        pairs, settings = self._pairs(lesson, recipe.seed), recipe.trained_with(self.base.parameters)
+        run = self._prepared(recipe, pairs, work / "run")
+        rows = read_rows(run / "snapshot.jsonl", self.base.template, settings, self.base.context)
+        causal = whole.opened(self.base.folder)
+        steps = whole.tune(causal, rows.learn, settings, self._leash, recipe.replay, leave)
+        if leave():
+            raise Left
+        whole.save(causal, self.base.folder, work / "whole")
+        trained = Base.open(work / "whole")
+        before, after, aside = self._shop.before(self._shop.prose), *self._measured(trained)
+        replies = self._asked(trained, Voice(), recipe.questions, work, leave)
+        return Figures(
+            replies=replies, aside=aside, forgetting=measure.forgetting(before, after),
+            forgetting_interval=measure.interval(before, after), steps=steps,
+            demonstrations=len(rows.learn), copied=_copies(replies, pairs),
+        )  # fmt: skip
+
+    def _measured(self, trained: Base) -> tuple[measure.Surprise, float]:
+        learner: Learner = open_learner(trained)
+        with learner.asleep():
+            return measure.surprise(learner, self._shop.prose), measure.surprise(learner, self._aside).mean
+
+    def _prepared(self, recipe: Recipe, pairs: Sequence[Pair], run: Path) -> Path:
+        run.mkdir(parents=True)
+        lines = [json.dumps({"id": i, "messages": _messages(pair)}) + "\n" for i, pair in enumerate(pairs, 1)]
+        snapshot = "".join(lines).encode()
+        (run / "snapshot.jsonl").write_bytes(snapshot)
+        write_request(run, Request(
+            base=self.base.fingerprint, base_folder=str(self.base.folder), live=False,
+            snapshot=hashlib.sha256(snapshot).hexdigest(), settings=recipe.trained_with(self.base.parameters),
+            demonstrations=tuple(range(1, len(pairs) + 1)),
+        ))  # fmt: skip
+        return run
+
+    def _pairs(self, lesson: Lesson, seed: int) -> list[Pair]:
+        hardness = self._hard(lesson.pool) if lesson.kind == "hardest" else None
+        return lessons.demonstrations(lesson, seed, hardness)
+
+    def _hard(self, size: int) -> Mapping[int, float]:
+        """The base's own loss on each answer of a pool, nats a token."""
+        if size not in self._hardness:
+            rows = [self._row(i, pair) for i, pair in enumerate(lessons.pool(size))]
+            learner = self._shop.learner(settings_for(self._usual, self.base.parameters))
+            with learner.asleep():
+                found = measure.surprise(learner, rows)
+            self._hardness[size] = dict(enumerate((found.nats / found.tokens).tolist()))
+        return self._hardness[size]
+
+    def _row(self, number: int, pair: Pair) -> Row:
+        (encoded,) = self.base.template.encode([Message(**said) for said in _messages(pair)])  # type: ignore[arg-type]
+        return Row(demonstration=number, ids=tuple(encoded.ids), labels=tuple(encoded.labels))
+
+    def _asked(
+        self, base: Base, voice: Voice, questions: Questions, work: Path, leave: Leave
+    ) -> dict[str, tuple[Reply, ...]]:
+        """Everything that a recipe asks, of the engine that would answer in the app."""
+        with closing(open_engine(base, work / "engine", self._threads, self._engine)) as engine:
+
+            def heard(prompts: Sequence[str], sampling: Sampling = CALM) -> list[Reply]:
+                found = []
+                for reply in ask(engine, base, voice, prompts, sampling):
+                    found.append(reply)
+                    if leave():
+                        raise Left
+                return found
+
+            prompts, facts = lessons.prompts(questions.unseen), questions.facts
+            drawn = [heard(prompts, _as_chat_draws(seed)) for seed in range(questions.draws)]
+            found = {
+                "unseen": heard(prompts), "drawn": [reply for some in drawn for reply in some],
+                "guide": heard(lessons.GUIDE if questions.guide else ()),
+                "unanswerable": heard(lessons.unanswerable(facts)),
+                "name": heard(lessons.answerable("name", facts)), "plain": heard(lessons.answerable("plain", facts)),
+            }  # fmt: skip
+        return {asked: tuple(some) for asked, some in found.items() if some}
+
+
+def _as_chat_draws(seed: int) -> Sampling:
+    return Sampling(max_tokens=CALM.max_tokens, seed=seed)
+
+
+def _messages(pair: Pair) -> list[dict[str, str]]:
+    return [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
+
+
+def _told(
+    result: Result, replies: Mapping[str, tuple[Reply, ...]], aside: float, curve: Sequence[tuple[float, float]],
+    pairs: Sequence[Pair],
+) -> Figures:  # fmt: skip
+    return Figures(
+        replies=replies, aside=aside, curve=tuple(curve), forgetting=result.forgetting or 0.0,
+        forgetting_interval=result.forgetting_interval or (0.0, 0.0), steps=result.steps,
+        demonstrations=len(result.demonstrations), copied=_copies(replies, pairs),
+    )  # fmt: skip
+
+
+def _copies(replies: Mapping[str, tuple[Reply, ...]], pairs: Sequence[Pair]) -> int:
+    answers = {" ".join(answer.split()) for _, answer in pairs}
+    return sum(" ".join(reply.text.split()) in answers for reply in replies.get("unseen", ()))
