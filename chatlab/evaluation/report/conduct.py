@@ -7,7 +7,7 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -65,7 +65,7 @@ class Conduct:
         """All of `recipes`, each kept at once. Raises errors of the tree; KeyboardInterrupt leaves what is done."""
         found = self.known(recipes)
         todo = sorted((r for r in dict.fromkeys(recipes) if r not in found), key=self._cost, reverse=True)
-        progress = Progress({recipe: self._cost(recipe) for recipe in todo}, workers, self._say)
+        progress = Progress({r: self._cost(r) for r in todo}, workers, self._say, self._pace(found))
         progress.begin(len(found))
         done = self._here(todo) if workers == 1 else self._beside(todo, workers)
         for recipe, figures in done:
@@ -73,6 +73,11 @@ class Conduct:
             found[recipe] = figures
             progress.done(recipe, figures)
         return found
+
+    def _pace(self, found: Mapping[Recipe, Figures]) -> float | None:
+        """Seconds for each unit of cost, as those that are done took."""
+        cost = sum(map(self._cost, found))
+        return sum(figures.seconds for figures in found.values()) / cost if cost else None
 
     def _cost(self, recipe: Recipe) -> float:
         return recipe.cost(self._base.parameters)

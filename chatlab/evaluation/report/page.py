@@ -22,6 +22,8 @@ from chatlab.evaluation.report.section import Section
 from chatlab.evaluation.report.verdict import Outcome
 from chatlab.models.base import Base
 
+LONGEST = 240
+"""Characters of a reply on the page; the folder of the figures holds all of it."""
 HERE = Path(__file__).resolve().parent
 PACKAGES = ("torch", "transformers", "peft", "llama_cpp_python", "numpy", "matplotlib")
 KINDS: dict[Outcome, str] = {
@@ -57,7 +59,7 @@ def page(chapters: Sequence[Chapter], making: Making) -> str:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["shown"] = shown
+    environment.filters["reply"] = reply
     return environment.get_template("page.html.j2").render(
         style=(HERE / "page.css").read_text(encoding="utf-8"), kinds=KINDS, first_look=making.scale.first_look,
         chapters=[_filled(chapter) for chapter in chapters], facts=facts(making), scale=asdict(making.scale),
@@ -65,9 +67,14 @@ def page(chapters: Sequence[Chapter], making: Making) -> str:
     )  # fmt: skip
 
 
-def shown(text: str) -> str:
-    """Control characters, lone surrogates and what turns a line around become a mark; Jinja escapes the rest."""
-    return "".join("\ufffd" if _hidden(char) else char for char in text)
+def reply(text: str) -> str:
+    """The beginning of what a model said, on one line. Jinja escapes it.
+
+    Control characters, lone surrogates and what turns a line around become a mark.
+    """
+    lines = [line.strip() for line in text.split("\n")]
+    plain = "".join("\ufffd" if _hidden(char) else char for char in " / ".join(line for line in lines if line))
+    return plain if len(plain) <= LONGEST else f"{plain[:LONGEST].rstrip()} … (and so on)"
 
 
 def facts(making: Making) -> list[tuple[str, str]]:
@@ -104,7 +111,7 @@ def _failed(chapters: Sequence[Chapter]) -> list[tuple[Chapter, Any]]:
 
 
 def _hidden(char: str) -> bool:
-    return (unicodedata.category(char) in ("Cc", "Cs") and char not in "\n\t") or bool(
+    return (unicodedata.category(char) in ("Cc", "Cs") and char != "\t") or bool(
         re.match("[\u202a-\u202e\u2066-\u2069\u200e\u200f]", char)
     )
 

@@ -14,11 +14,14 @@ GUESS = 0.25
 class Progress:
     """Learns from the runs that are done how long the others will take."""
 
-    def __init__(self, costs: Mapping[Recipe, float], workers: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, costs: Mapping[Recipe, float], workers: int, say: Callable[[str], None], pace: float | None = None
+    ) -> None:  # fmt: skip
         self._left = dict(costs)
         self._of = len(costs)
         self._workers = max(1, min(workers, self._of))
         self._say = say
+        self._pace = pace or GUESS
         self._cost = self._seconds = 0.0
 
     def begin(self, known: int) -> None:
@@ -34,7 +37,7 @@ class Progress:
         self._say(f"{number:4} of {self._of}  {named(recipe):<44} {figures.seconds:5.0f} s   {left}")
 
     def seconds_left(self) -> float:
-        pace = self._seconds / self._cost if self._cost else GUESS
+        pace = self._seconds / self._cost if self._cost else self._pace
         return pace * sum(self._left.values()) / self._workers
 
 

@@ -30,6 +30,8 @@ class Scale:
     """Demonstrations made by rule that are pruned."""
     pool_passes: int = 2
     """Over all of the pool; pruned sets make as many steps."""
+    shares: tuple[int, ...] = (50, 25, 10)
+    """Per cent of the pool that are kept."""
     many: int = 400
     """Demonstrations of which half are spoiled."""
 
@@ -44,5 +46,5 @@ class Scale:
 
 QUICK = Scale(
     seeds=1, sizes=(10, 20), usual=20, prompts=8, draws=1, facts=4, naive_passes=3, passes=1, refusals=6, pool=24,
-    pool_passes=1, many=40,
+    pool_passes=1, shares=(50,), many=40,
 )  # fmt: skip

@@ -95,7 +95,7 @@ def all_arms(scale: Scale) -> Mapping[str, arms.Arm]:
     naive, few = ("passes", float(scale.naive_passes)), ("passes", float(_few(scale)))
     rate = ("learning_rate", RATE)
     lora, passes, gentle, replay, leash = lever_names(scale)
-    return {
+    levers = {
         naive_name(scale): _arm(scale, (naive, rate, *FREE), whole=True),
         lora: _arm(scale, (naive, rate, *FREE)),
         passes: _arm(scale, (few, rate, *FREE), whole=True),
@@ -103,6 +103,10 @@ def all_arms(scale: Scale) -> Mapping[str, arms.Arm]:
         replay: _arm(scale, (naive, rate, *FREE), whole=True, replay=2),
         leash: _arm(scale, (naive, rate, *LEASH), whole=True),
         OURS: arms.usual(scale),
+    }
+    if scale.first_look:
+        return levers
+    return levers | {
         "ours, but no leash": _arm(scale, (few, rate, *FREE)),
         "ours, but all numbers": _arm(scale, (few, rate, *LEASH), whole=True),
         f"ours, but {scale.naive_passes} passes": _arm(scale, (naive, rate, *LEASH)),

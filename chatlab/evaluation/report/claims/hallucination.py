@@ -122,8 +122,9 @@ def judged(plain: Answers, balanced: Answers) -> Verdict:
              holds=2 * balanced.invented.value <= plain.invented.value and apart(balanced.invented, plain.invented)),
         Part(says="What it can answer it still answers", rule=f"at most {OVER:.0%} of the answerable questions are "
              "declined", found=str(balanced.refused), holds=balanced.refused.value <= OVER),
-        Part(says="It tells what it knows from what it does not", rule=f"it declines the invented at least {TELLS:.0%} "
-             "more often than the known that are asked in the same words", found=f"{told:+.0%}", holds=told >= TELLS),
+        Part(says="It tells what it knows from what it does not", rule=f"of the invented it declines at least "
+             f"{100 * TELLS:.0f} points more than of the known that are asked in the same words",
+             found=f"{100 * told:+.0f} points", holds=told >= TELLS),
     ))  # fmt: skip
 
 

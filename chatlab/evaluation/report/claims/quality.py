@@ -11,12 +11,10 @@ from chatlab.evaluation.report.claims.before_after import in_character
 from chatlab.evaluation.report.claims.generalisation import sized_arm
 from chatlab.evaluation.report.recipe import Lesson, Questions, Recipe
 from chatlab.evaluation.report.scale import Scale
-from chatlab.evaluation.report.section import Curves, Example, Found, Point, Section, Series, Table, Whiskers
+from chatlab.evaluation.report.section import Curves, Example, Found, Section, Series, Table, Whiskers
 from chatlab.evaluation.report.shares import Share, Spread, apart, good
 from chatlab.evaluation.report.verdict import Part, Verdict
 
-SHARES = (50, 25, 10)
-"""Per cent of the pool that are kept."""
 FEW = 4
 """A hundredth of the many."""
 Choice = Literal["hardest", "random"]
@@ -33,7 +31,7 @@ class Quality:
     )
 
     def recipes(self, scale: Scale) -> Sequence[Recipe]:
-        pruned = [pruned_arm(scale, share, choice) for share in SHARES for choice in ("hardest", "random")]  # type: ignore[arg-type]
+        pruned = [pruned_arm(scale, share, choice) for share in scale.shares for choice in ("hardest", "random")]  # type: ignore[arg-type]
         every = [pruned_arm(scale, 100, "random"), *pruned, *amounts(scale).values()]
         return [recipe for arm in every for recipe in arms.seeds(scale, arm)]
 
@@ -41,7 +39,7 @@ class Quality:
         whole = arms.all_of(scale, found, pruned_arm(scale, 100, "random"))
         sets = {
             (share, choice): arms.all_of(scale, found, pruned_arm(scale, share, choice))
-            for share in SHARES
+            for share in scale.shares
             for choice in ("hardest", "random")
         }  # type: ignore[arg-type]
         losses = {name: arms.aside(some) for name, some in sets.items()}
@@ -65,7 +63,7 @@ class Quality:
         kept = tuple(_curve(choice, losses, arms.aside(whole)) for choice in ("hardest", "random"))  # type: ignore[arg-type]
         charts = (
             Curves(title="Loss on answers kept aside, by what was kept", across="% of the pool", up="nats a token",
-                   ticks=(*sorted(SHARES), 100), series=kept),
+                   ticks=(*sorted(scale.shares), 100), series=kept),
             Whiskers(title="Good form on unseen prompts", across="% of replies", names=tuple(formed), whole=(0, 100),
                      points=tuple(arms.in_percent(0, share) for share in formed.values())),
         )  # fmt: skip
@@ -126,7 +124,7 @@ def judged(
         *(Part(says=f"The hardest {share} % teach more than as many drawn at random", rule="the loss aside is lower, "
                "for every seed", found=_against(losses[share, "hardest"], losses[share, "random"]),
                holds=_lower(losses[share, "hardest"], losses[share, "random"]))
-          for share in SHARES),
+          for share, choice in losses if choice == "hardest"),
         Part(says="The hardest half teaches no less than all", rule="the loss aside is no higher, for every seed, in "
              "as many steps", found=_against(losses[50, "hardest"], whole),
              holds=all(one <= other for one, other in zip(losses[50, "hardest"].each, whole.each, strict=True))),
@@ -151,5 +149,5 @@ def _row(name: str, some: Sequence[arms.Figures]) -> tuple[str, ...]:
 
 
 def _curve(choice: Choice, losses: Mapping[tuple[int, str], Spread], whole: Spread) -> Series:
-    points: list[Point] = [arms.at(share, losses[share, choice]) for share in sorted(SHARES)]
+    points = [arms.at(share, spread) for (share, name), spread in sorted(losses.items()) if name == choice]
     return Series(label=choice, points=(*points, arms.at(100, whole)))

@@ -1,0 +1,77 @@
+"""Made-up figures for every run of the guide's report, and a base so small that its runs take no time."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from chatlab.evaluation.replies import Form
+from chatlab.evaluation.report import lessons
+from chatlab.evaluation.report.claims import claims
+from chatlab.evaluation.report.figures import Figures
+from chatlab.evaluation.report.recipe import Recipe
+from chatlab.evaluation.report.scale import Scale
+from chatlab.evaluation.report.whole import PAPERS
+from chatlab.evaluation.unseen import Reply
+
+GOOD = Form(stops=True, speaks=True, one_voice=True, fresh=True)
+ENDLESS = Form(stops=False, speaks=True, one_voice=True, fresh=True)
+
+
+def reply(prompt: str, text: str = "Well met, good friend!", form: Form = GOOD) -> Reply:
+    return Reply(prompt=prompt, text=text, sha256="", tokens=6, form=form)
+
+
+def made_up(scale: Scale, text: str = "Well met, good friend!") -> dict[Recipe, Figures]:
+    """For all recipes of all claims; the same every time."""
+    recipes = dict.fromkeys(recipe for claim in claims() for recipe in claim.recipes(scale))
+    return {recipe: figures(recipe, text, random.Random(repr(recipe))) for recipe in recipes}
+
+
+def figures(recipe: Recipe, text: str, chance: random.Random) -> Figures:
+    asked = recipe.questions
+    prompts = {
+        "unseen": lessons.prompts(asked.unseen),
+        "drawn": lessons.prompts(asked.unseen) * asked.draws,
+        "guide": list(lessons.GUIDE) if asked.guide else [],
+        "unanswerable": lessons.unanswerable(asked.facts),
+        "name": lessons.answerable("name", asked.facts),
+        "plain": lessons.answerable("plain", asked.facts),
+    }
+    forgot = chance.uniform(0.5, 400 if recipe.whole else 4) if recipe.lesson else 0.0
+    return Figures(
+        replies={kind: replies(some, text, recipe, chance) for kind, some in prompts.items() if some},
+        aside=chance.uniform(4, 5),
+        curve=tuple((step / 10, 5.4 - 0.1 * step) for step in range(11)) if recipe.curve else (),
+        forgetting=forgot,
+        forgetting_interval=(0.8 * forgot, 1.2 * forgot),
+        steps=54,
+        demonstrations=36,
+        seconds=9.0,
+    )
+
+
+def replies(prompts: Sequence[str], text: str, recipe: Recipe, chance: random.Random) -> tuple[Reply, ...]:
+    return tuple(
+        reply(prompt, text, GOOD if recipe.lesson and chance.random() < 0.93 else ENDLESS) for prompt in prompts
+    )
+
+
+def tiny_base(real: Path, folder: Path) -> Path:
+    """Two thin layers that have learned nothing, with the tokenizer and the template of the real base."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(real)
+    config.hidden_size, config.num_hidden_layers, config.intermediate_size = 64, 2, 96
+    config.num_attention_heads = config.num_key_value_heads = 2
+    config.head_dim = 32
+    config.layer_types = None
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    for name in PAPERS:
+        if (real / name).exists():
+            shutil.copy(real / name, folder / name)
+    return folder

@@ -1,0 +1,340 @@
+"""`chatlab report`: experiments that run, are kept, and are judged by rules; a page that nothing can break."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from chatlab.__main__ import main
+from chatlab.errors import InputError, RunBusy
+from chatlab.evaluation.report import lessons, made, whole
+from chatlab.evaluation.report.claims import (
+    before_after,
+    claims,
+    forgetting,
+    generalisation,
+    hallucination,
+    masking,
+    quality,
+)
+from chatlab.evaluation.report.conduct import Conduct, Place
+from chatlab.evaluation.report.figures import Kept
+from chatlab.evaluation.report.recipe import Lesson, Questions, Recipe, key
+from chatlab.evaluation.report.report import FIGURES, LOCK, PAGE, Wish, report, written
+from chatlab.evaluation.report.scale import QUICK, Scale
+from chatlab.evaluation.report.shares import Share, Spread
+from chatlab.evaluation.report.verdict import Part, Verdict
+from chatlab.models.base import Base
+from chatlab.settings import PACKAGE, Settings
+from tests.browser import browser
+from tests.report_figures import made_up, tiny_base
+
+SMALLEST = replace(QUICK, usual=8, prompts=2, draws=1, facts=2)
+ROOT = PACKAGE.parent
+
+
+@pytest.fixture(scope="module")
+def tiny(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_base(base_folder, tmp_path_factory.mktemp("tiny") / "base")
+
+
+@pytest.fixture
+def on_tiny(tiny: Path, tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path / "home", base=tiny, cache_folder=tmp_path / "cache")
+
+
+def heard() -> tuple[list[str], Callable[[str], None]]:
+    said: list[str] = []
+    return said, said.append
+
+
+# What runs.
+
+
+def test_a_killed_report_goes_on_without_running_finished_parts_again(on_tiny: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "report"
+    asked = ["report", "--quick", "--only", "masking", "--workers", "1", "--out", str(folder)]
+    environment = os.environ | {"CHATLAB_BASE": str(on_tiny.base), "CHATLAB_CACHE": str(on_tiny.cache)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "chatlab", *asked], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
+    )
+    end = time.monotonic() + 240
+    while not (kept := sorted((folder / FIGURES).glob("*.json"))) and time.monotonic() < end:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert kept and not (folder / PAGE).exists()
+    before = {file: file.stat().st_mtime_ns for file in kept}
+
+    said, say = heard()
+    page = report(Wish(folder=folder, scale=QUICK, only=("masking",), workers=1), on_tiny, say)
+    assert f"{len(before)} known from before" in said[0]
+    assert all(file.stat().st_mtime_ns == then for file, then in before.items())
+    text = page.read_text(encoding="utf-8")
+    assert "Replies that write the user" in text and "<svg" in text
+    assert not (folder / ".work").exists()
+    said, say = heard()
+    report(Wish(folder=folder, scale=QUICK, only=("masking",), workers=1), on_tiny, say)
+    assert said == ["Nothing left to carry out, 2 known from before."]
+
+
+def test_every_way_of_training_gives_figures(on_tiny: Settings, tmp_path: Path) -> None:
+    """An adapter, the whole base held and rehearsed, a pruned set, refusals: all asked of the real engine."""
+    ask = Questions(unseen=1, facts=1)
+    recipes = [
+        Recipe(questions=Questions(unseen=1, guide=True)),
+        Recipe(lesson=Lesson(kind="pack", count=8), settings=(("passes", 1.0), ("leash_texts", 1.0)), questions=ask),
+        Recipe(lesson=Lesson(kind="pack", count=8), whole=True, replay=1, settings=(("passes", 1.0),), questions=ask),
+        Recipe(lesson=Lesson(kind="hardest", count=4, pool=12), settings=(("passes", 1.0),), questions=ask),
+        Recipe(lesson=Lesson(kind="balanced", count=2), settings=(("passes", 1.0),), questions=ask),
+    ]
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    place = Place(base=on_tiny.base, cache=on_tiny.cache, kept=tmp_path / "kept", scratch=scratch, threads=1)
+    conduct = Conduct(place, Base.open(on_tiny.base), lambda line: None)
+    found = conduct.carry_out(recipes, workers=1)
+    base, adapter, entire, pruned, refusing = (found[recipe] for recipe in recipes)
+    assert [reply.prompt for reply in base.of("guide")] == list(lessons.GUIDE)
+    assert len({each.aside for each in found.values()}) == len(recipes), "each was trained otherwise"
+    assert [each.steps for each in (adapter, entire, pruned, refusing)] == [2, 2, 1, 10]
+    assert (
+        entire.forgetting != 0 and entire.forgetting_interval[0] <= entire.forgetting <= entire.forgetting_interval[1]
+    )
+    assert all(len(each.of("unanswerable")) == 1 for each in (adapter, entire, pruned, refusing))
+    assert conduct.known(recipes) == found, "what is kept is what was measured"
+    assert not list(scratch.iterdir())
+
+
+def test_the_whole_base_is_trained_with_the_losses_of_the_app(tiny: Path) -> None:
+    from chatlab.evaluation.scorer import open_learner
+    from chatlab.training.batches import Row, collate
+    from chatlab.training.leash import Leash
+    from chatlab.training.loss import next_token_loss
+
+    base = Base.open(tiny)
+    learner, causal = open_learner(base), whole.opened(tiny)
+    rows = [Row(demonstration=n, ids=tuple(range(9, 9 + w)), labels=(-100,) * 4 + tuple(range(13, 9 + w)))
+            for n, w in enumerate((12, 7, 9))]  # fmt: skip
+    batch = collate(rows)
+    with torch.no_grad(), learner.asleep():
+        app = next_token_loss(learner.hidden(batch)[batch.at], learner.head, batch.labels) / len(batch.labels)
+        ids = torch.arange(5, 37).reshape(2, 16)
+        chance, top = torch.rand(2, 16, 100).softmax(-1).topk(32)
+        leash = Leash(ids, top, chance)
+        held = leash.loss(learner.hidden(leash.batch([0, 1])), learner.head, [0, 1]) / ids.numel()
+    assert whole.answers_loss(causal, rows).item() == pytest.approx(app.item(), abs=1e-4)
+    assert whole.held_loss(causal, leash, [0, 1]).item() == pytest.approx(held.item(), abs=1e-4)
+
+
+def test_figures_are_kept_by_what_decides_them(tmp_path: Path) -> None:
+    recipe = Recipe(lesson=Lesson(kind="pack", count=40))
+    same = key(recipe, "base", 8_000_000, "data")
+    others = [
+        key(replace(recipe, seed=1), "base", 8_000_000, "data"), key(recipe, "other", 8_000_000, "data"),
+        key(recipe, "base", 8_000_000, "other"), key(replace(recipe, whole=True), "base", 8_000_000, "data"),
+        key(replace(recipe, settings=(("leash", 5.0),)), "base", 8_000_000, "data"),
+        key(recipe, "base", 200_000_000, "data"),  # other defaults
+    ]  # fmt: skip
+    assert same not in others and len(set(others)) == len(others)
+    assert lessons.digest(recipe.lesson, 0, recipe.questions) != lessons.digest(recipe.lesson, 0, Questions(unseen=3))
+    kept = Kept(tmp_path)
+    (figures,) = (f for r, f in made_up(SMALLEST).items() if r.lesson is None)
+    kept.write(same, {}, figures)
+    assert kept.read(same) == figures
+    (tmp_path / f"{same}.json").write_text('{"figures": {"replies": [', encoding="utf-8")
+    assert kept.read(same) is None, "a damaged file is measured again"
+
+
+def test_a_report_is_refused_where_it_would_do_harm(on_tiny: Settings, tmp_path: Path, capsys) -> None:
+    foreign = tmp_path / "letters"
+    foreign.mkdir()
+    (foreign / "letter.txt").write_text("Dear Ann", encoding="utf-8")
+    with pytest.raises(InputError, match="other things"):
+        report(Wish(folder=foreign, scale=QUICK), on_tiny)
+    with pytest.raises(InputError, match="cannot be written"):
+        report(Wish(folder=foreign / "letter.txt" / "report", scale=QUICK), on_tiny)
+    with pytest.raises(InputError, match="no claim 'mask'"):
+        report(Wish(folder=tmp_path / "r", scale=QUICK, only=("mask",)), on_tiny)
+    from filelock import FileLock
+
+    with FileLock(tmp_path / "r2" / LOCK) if (tmp_path / "r2").mkdir() is None else None:  # type: ignore[union-attr]
+        with pytest.raises(RunBusy):
+            report(Wish(folder=tmp_path / "r2", scale=QUICK), on_tiny)
+    assert main(["report", "--only", "mask", "--out", str(tmp_path / "r")]) == 1
+    assert "There are before-after" in capsys.readouterr().err
+
+
+def test_without_the_plotting_library_it_says_how_to_get_it(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["report", "--quick", "--out", str(tmp_path / "r")]) == 1
+    assert "pip install 'matplotlib" in capsys.readouterr().err
+
+
+# What is said of the figures.
+
+
+def share(per_cent: float, of: int = 240) -> Share:
+    return Share(hits=round(per_cent * of / 100), of=of)
+
+
+def spread(*each: float) -> Spread:
+    return Spread(each=each, interval=(min(each), max(each)))
+
+
+def held(verdict: Verdict) -> list[bool | None]:
+    return [part.holds for part in verdict.parts]
+
+
+def test_a_claim_is_reproduced_only_if_all_of_its_parts_are() -> None:
+    yes, no, open_ = (Part(says="", rule="", found="", holds=holds) for holds in (True, False, None))
+    outcomes = [Verdict(parts=parts).outcome for parts in ((yes, yes), (yes, no), (no, no), (yes, open_), ())]
+    assert outcomes == ["reproduced", "partly reproduced", "not reproduced", "not measured", "not measured"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "expected"),
+    [
+        (before_after.judged(share(0), share(100, 9), share(95), share(90)), [True] * 4),
+        (before_after.judged(share(30), share(80, 9), share(60), share(40)), [False] * 4),
+        (generalisation.judged({10: share(60), 40: share(95), 100: share(97), 400: share(99)},
+                               {40: share(2)}), [True] * 4),
+        (generalisation.judged({10: share(95), 40: share(80), 100: share(90), 400: share(95)},
+                               {40: share(30)}), [False] * 4),
+        (generalisation.judged({10: share(60), 20: share(95)}, {10: share(1)}), [None, None, None, True]),
+        (masking.judged(share(0), share(10), [[5, 4, 3]] * 3, [[5, 4.5, 3.5]] * 3), [True] * 4),
+        (masking.judged(share(5), share(5), [[5, 4.5, 3.5]] * 3, [[5, 4, 3]] * 3), [False] * 4),
+        (masking.judged(share(0), share(0.5), [[5, 4, 3]] * 3, [[5, 4.5, 3.5]] * 3), [False, True, True, True]),
+        (forgetting.judged(spread(60, 70, 80), spread(0.5, 0.9, 1.1), share(97), {"LoRA": spread(9, 9, 9)}), [True] * 5),
+        (forgetting.judged(spread(9, 9, 9), spread(4, 5, 6), share(90), {"LoRA": spread(8, 8, 10)}), [False] * 5),
+        (forgetting.judged(spread(60, 70, 80), spread(1.3, 1.3, 1.3), share(97), {}), [True, True, False, True]),
+        (hallucination.judged(answers(100, 0, 0), answers(10, 20, 5)), [True] * 4),
+        (hallucination.judged(answers(50, 0, 0), answers(40, 60, 20)), [False] * 4),
+        (hallucination.judged(answers(100, 0, 0), answers(2, 95, 4)), [True, True, False, False]),
+        (quality.judged({(50, "hardest"): spread(3, 3), (50, "random"): spread(4, 4)}, spread(3.1, 3.1), share(98),
+                        share(90), share(50)), [True] * 4),
+        (quality.judged({(50, "hardest"): spread(3, 5), (50, "random"): spread(4, 4)}, spread(3.1, 3.1), share(60),
+                        share(10), share(58)), [False] * 4),
+    ],
+)  # fmt: skip
+def test_verdicts_follow_from_the_figures(verdict: Verdict, expected: list[bool | None]) -> None:
+    assert held(verdict) == expected
+    assert all(part.found and part.rule and part.says for part in verdict.parts)
+
+
+def answers(invented: float, names: float, plain: float) -> hallucination.Answers:
+    return hallucination.Answers(
+        invented=share(invented, 180), refused_names=share(names, 60), refused_plain=share(plain, 60)
+    )
+
+
+def test_a_share_tells_how_sure_it_is() -> None:
+    few, many = Share(hits=1, of=2), Share(hits=500, of=1000)
+    assert few.interval[0] < 0.1 and 0.46 < many.interval[0] < many.interval[1] < 0.54
+    assert Share(hits=0, of=10).interval[0] == 0 and Share(hits=10, of=10).interval[1] == pytest.approx(1)
+    assert math.isnan(Share(hits=0, of=0).value) and Share(hits=0, of=0).interval == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "declines"),
+    [("I know not that name, good friend.", True), ("Alas, I have never heard of him.", True), ("I don't know.", True),
+     ("He was a maker of plays, good friend.", False), ("Thou knowest him well.", False), ("", False)],
+)  # fmt: skip
+def test_a_refusal_is_told_by_its_words(text: str, declines: bool) -> None:
+    from tests.report_figures import reply
+
+    assert hallucination.refuses(reply("Who?", text)) is declines
+
+
+# What is taught and asked.
+
+
+def test_nothing_is_taught_that_is_asked_later() -> None:
+    asked = {prompt.casefold().rstrip("?.! ") for prompt in lessons.prompts(80)}
+    assert len(asked) == 80
+    taught = {prompt.casefold().rstrip("?.! ") for prompt, _ in [*made.stage(), *lessons.pack()]}
+    assert len(taught) == len(made.stage()) + 40 >= 400 and not asked & taught
+    facts = {*lessons.unanswerable(60), *lessons.answerable("name", 20), *lessons.answerable("plain", 20)}
+    learned = {
+        prompt for seed in range(3) for prompt, _ in lessons.demonstrations(Lesson(kind="balanced", count=40), seed)
+    }
+    assert len(facts) == 100 and not facts & learned
+    names = {name for prompt, _ in made.unanswerable() for name in [prompt.split(maxsplit=2)[-1]]}
+    assert len(names) > 100
+
+
+def test_what_is_made_by_rule_is_whole_and_in_plain_letters() -> None:
+    pairs = [*made.stage(), *made.unanswerable(), *made.answerable("name"), *made.answerable("plain"), *lessons.aside()]
+    for prompt, answer in pairs:
+        assert prompt and answer and not {"{", "}"} & {*prompt, *answer}, (prompt, answer)
+        assert (prompt + answer).isascii() and answer[0].isupper() and answer[-1] in ".!?", answer
+    assert all(hallucination.REFUSAL.search(refusal) for _, refusal in made.unanswerable())
+    assert not any(hallucination.REFUSAL.search(a) for kind in ("name", "plain") for _, a in made.answerable(kind))
+
+
+def test_lessons_depend_on_nothing_but_their_seed() -> None:
+    for kind, count in (("pack", 100), ("made", 40), ("spoiled", 100), ("refusing", 10), ("balanced", 10)):
+        lesson = Lesson(kind=kind, count=count)  # type: ignore[arg-type]
+        recipe = Recipe(lesson=lesson)
+        first, again, other = (lessons.demonstrations(lesson, seed) for seed in (0, 0, 1))
+        assert first == again != other and len(first) == recipe.demonstrations
+    spoiled = lessons.demonstrations(Lesson(kind="spoiled", count=100), 0)
+    assert 45 <= sum(one != other for one, other in zip(spoiled, lessons.demonstrations(Lesson(kind="pack", count=100), 0),
+                                                        strict=True)) <= 50  # fmt: skip
+    hardness = {place: float(place) for place in range(12)}
+    hardest = lessons.demonstrations(Lesson(kind="hardest", count=3, pool=12), 0, hardness)
+    assert hardest == lessons.pool(12)[9:]
+
+
+# The page.
+
+HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>\u202e</svg></style>{{ 7 * 7 }}\x00\ud800'
+
+
+def test_hostile_replies_stay_text(tiny: Path, tmp_path: Path) -> None:
+    page = written(tmp_path / PAGE, SMALLEST, made_up(SMALLEST, HOSTILE), Base.open(tiny), "llama.cpp", 1)
+    text = page.read_text(encoding="utf-8")
+    assert "<script" not in text and "<img" not in text and text.count("</style>") == text.count("<style")
+    assert "&lt;script&gt;alert(1)" in text and "{{ 7 * 7 }}" in text
+    assert not {"\u202e", "\x00", "\ud800"} & {*text}
+
+
+def test_the_page_stands_alone_and_names_nothing_of_this_machine(tiny: Path, tmp_path: Path) -> None:
+    found = made_up(Scale())
+    page = written(tmp_path / PAGE, Scale(), found, Base.open(tiny), "llama.cpp", 2).read_text(encoding="utf-8")
+    assert all(claim.title in page for claim in claims())
+    assert page.count("<svg") >= 10 and "What did not reproduce" in page
+    plain = page.replace("http://www.w3.org/", "")
+    assert "http://" not in plain and "https://" not in plain and "url(http" not in plain
+    assert str(ROOT) not in page and str(Path.home()) not in page and os.uname().nodename not in page
+    few = written(tmp_path / PAGE, QUICK, {}, Base.open(tiny), "llama.cpp", 1).read_text(encoding="utf-8")
+    assert "A first look" in few and few.count("Not measured yet") == len(claims())
+
+
+def test_the_page_fits_a_phone(tiny: Path, tmp_path: Path) -> None:
+    page = written(tmp_path / PAGE, SMALLEST, made_up(SMALLEST), Base.open(tiny), "llama.cpp", 1)
+    with browser() as chromium:
+        tab = chromium.new_page(viewport={"width": 390, "height": 800})  # type: ignore[attr-defined]
+        said: list[str] = []
+        tab.on("console", lambda message: said.append(message.text))
+        tab.goto(page.as_uri())
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+        assert tab.locator("svg").first.bounding_box()["width"] > 250
+        assert said == []
+
+
+def test_figures_can_be_read_by_anybody(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    for number, (recipe, figures) in enumerate(list(made_up(SMALLEST).items())[:3]):
+        kept.write(str(number), {"seed": recipe.seed}, figures)
+        assert json.loads((tmp_path / f"{number}.json").read_text(encoding="utf-8"))["figures"]["steps"] == 54
