@@ -1,6 +1,7 @@
 # make run    set up what is missing, then open the app on http://127.0.0.1:7860
 # make test   set up what is missing, then check format, types and behaviour
 # make sweep  the tests that take long        make bench  every measurement, as tables and JSON
+# make report what a guide to fine-tuning claims, measured here: half an hour, then report/index.html
 #
 # PYTHON=python3.12   which Python makes .venv          LLAMA=0     leave llama.cpp out
 # TORCH=cuda          PyTorch with CUDA (several GB) instead of the CPU build
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test sweep bench lock clean
+.PHONY: run test sweep bench report lock clean
 
 run: $(VENV)/installed $(VENV)/llama
 	$(BIN)/python app.py
@@ -47,6 +48,10 @@ $(VENV)/test: $(VENV)/installed
 	@$(PIP) -c requirements.lock -e '.[test]'
 	@$(BIN)/python tools/browser.py
 	@touch $@
+
+report: $(VENV)/installed $(VENV)/llama
+	@$(PIP) -c requirements.lock -e '.[report]'
+	$(BIN)/python -m chatlab report
 
 # llama.cpp is built from source where no wheel fits. Without it everything but GGUF works, so a failure is said, not fatal.
 $(VENV)/llama: $(VENV)/installed

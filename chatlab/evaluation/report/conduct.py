@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -15,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chatlab.errors import DiskFull, TrainerDied, TrainingError
+from chatlab.errors import ChatlabError, DiskFull, TrainerDied, TrainingError
 from chatlab.evaluation.report import lessons
 from chatlab.evaluation.report.figures import Figures, Kept
 from chatlab.evaluation.report.progress import Progress
@@ -68,10 +69,13 @@ class Conduct:
         progress = Progress({r: self._cost(r) for r in todo}, workers, self._say, self._pace(found))
         progress.begin(len(found))
         done = self._here(todo) if workers == 1 else self._beside(todo, workers)
-        for recipe, figures in done:
-            self._keep(recipe, figures)
-            found[recipe] = figures
-            progress.done(recipe, figures)
+        try:
+            for recipe, figures in done:
+                self.kept.write(self.key(recipe), asdict(recipe), figures)
+                found[recipe] = figures
+                progress.done(recipe, figures)
+        except OSError as error:
+            raise _explained(error) from error
         return found
 
     def _pace(self, found: Mapping[Recipe, Figures]) -> float | None:
@@ -81,14 +85,6 @@ class Conduct:
 
     def _cost(self, recipe: Recipe) -> float:
         return recipe.cost(self._base.parameters)
-
-    def _keep(self, recipe: Recipe, figures: Figures) -> None:
-        try:
-            self.kept.write(self.key(recipe), asdict(recipe), figures)
-        except OSError as error:
-            raise DiskFull(
-                f"The figures of a run could not be kept: {error.strerror}.", f"Make room. {AGAIN}"
-            ) from error
 
     def _here(self, todo: Sequence[Recipe]) -> Iterator[tuple[Recipe, Figures]]:
         if not todo:
@@ -114,11 +110,15 @@ class Conduct:
             raise TrainerDied(
                 "A process of the report ended before its run did.", f"It may have run out of memory. {AGAIN}"
             ) from error
-        except OSError as error:
-            raise TrainingError(f"A run of the report failed: {error.strerror}.", AGAIN) from error
         finally:
             leave.set()
             pool.shutdown(cancel_futures=True)
+
+
+def _explained(error: OSError) -> ChatlabError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull("A run of the report did not fit on the disk.", f"Make room. {AGAIN}")
+    return TrainingError(f"A run of the report failed: {error.strerror or error}.", AGAIN)
 
 
 # In a process of the pool, which has no other place to keep what it opened.

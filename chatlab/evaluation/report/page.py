@@ -21,6 +21,7 @@ from chatlab.evaluation.report.scale import Scale
 from chatlab.evaluation.report.section import Section
 from chatlab.evaluation.report.verdict import Outcome
 from chatlab.models.base import Base
+from chatlab.records import TrainSettings
 
 LONGEST = 240
 """Characters of a reply on the page; the folder of the figures holds all of it."""
@@ -42,6 +43,17 @@ class Chapter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """One way of training in words, its settings, and what it took on average over seeds."""
+
+    what: str
+    settings: TrainSettings
+    replay: int
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Making:
     """How the figures came about."""
 
@@ -52,6 +64,7 @@ class Making:
     seconds: float
     """Of all runs together."""
     workers: int
+    trainings: tuple[Training, ...] = ()
 
 
 def page(chapters: Sequence[Chapter], making: Making) -> str:
@@ -64,6 +77,7 @@ def page(chapters: Sequence[Chapter], making: Making) -> str:
         style=(HERE / "page.css").read_text(encoding="utf-8"), kinds=KINDS, first_look=making.scale.first_look,
         chapters=[_filled(chapter) for chapter in chapters], facts=facts(making), scale=asdict(making.scale),
         created=now()[:16].replace("T", " "), failed=_failed(chapters), few=making.scale.seeds < 3,
+        trainings=making.trainings,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 INK, FAINT = "#010101", "#020202"
 SERIES = ("#030301", "#030302", "#030303", "#030304", "#030305", "#030306", "#030307")
 """Stand for the page's variables: no chart has such colours of its own."""
-MARKS = "osD^vPX"
+MARKS = "osD^v"
 WIDE, HIGH = 4.6, 2.9
 """Inches at 72 points: text stays readable where the page is 390 pixels wide."""
 
@@ -40,12 +40,22 @@ def drawn(chart: Chart) -> str:
     from matplotlib.figure import Figure
 
     with mpl.rc_context(_style(chart.title)):
-        high = HIGH if isinstance(chart, Curves) else 0.9 + 0.32 * len(chart.names)
+        high = _height(chart)
         figure = Figure(figsize=(WIDE, high), layout="constrained")
         axes = figure.subplots()
         axes.spines[["top", "right"]].set_visible(False)
-        (_curves if isinstance(chart, Curves) else _whiskers)(axes, chart)  # type: ignore[operator]
+        if isinstance(chart, Curves):
+            _curves(axes, chart)
+        else:
+            _whiskers(axes, chart)
         return _page_colours(_svg(figure), chart.title)
+
+
+def _height(chart: Chart) -> float:
+    """Inches."""
+    if isinstance(chart, Whiskers):
+        return 0.9 + 0.32 * len(chart.names)
+    return HIGH + (0.1 * len(chart.series) if len(chart.series) > 3 else 0.0)
 
 
 def _curves(axes: Axes, chart: Curves) -> None:
@@ -62,7 +72,10 @@ def _curves(axes: Axes, chart: Curves) -> None:
         axes.axhline(chart.level, color=FAINT, linewidth=0.8, linestyle="--")
     axes.set(xlabel=chart.across, ylabel=chart.up)
     axes.grid(color=FAINT, alpha=0.25, linewidth=0.6)
-    axes.legend(frameon=False, fontsize=8)
+    if len(chart.series) > 3:
+        axes.figure.legend(frameon=False, fontsize=7.5, ncols=2, loc="outside lower left")  # type: ignore[union-attr]
+    else:
+        axes.legend(frameon=False, fontsize=8)
 
 
 def _whiskers(axes: Axes, chart: Whiskers) -> None:
@@ -105,7 +118,7 @@ def _lists(series: Series) -> tuple[list[float], list[float], list[list[float]]]
     return [p.x for p in known], [p.y for p in known], reach
 
 
-def _style(title: str) -> dict[str, object]:
+def _style(title: str) -> Any:
     return {
         "svg.fonttype": "none", "svg.hashsalt": title, "font.size": 9, "font.family": "sans-serif",
         "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": FAINT, "xtick.color": INK, "ytick.color": INK,

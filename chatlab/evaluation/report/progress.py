@@ -52,6 +52,21 @@ def named(recipe: Recipe) -> str:
     return f"{what}{how}, seed {recipe.seed}"
 
 
+WORDS = {
+    "pack": "of the pack, and beyond 40 made by rule", "made": "made by rule", "spoiled": "half of them spoiled",
+    "refusing": "refusals and the pack", "balanced": "refusals, as many answers, and the pack",
+    "hardest": "hardest of {pool} made by rule", "random": "of {pool} made by rule, at random",
+}  # fmt: skip
+
+
+def worded(recipe: Recipe) -> str:
+    """What is learned, and how, for the page."""
+    if recipe.lesson is None:
+        return "nothing"
+    what = WORDS[recipe.lesson.kind].format(pool=recipe.lesson.pool)
+    return f"{'all numbers' if recipe.whole else 'adapter'}: {recipe.lesson.count} {what}"
+
+
 def spoken(seconds: float) -> str:
     """As a person says it."""
     minutes, rest = divmod(max(1, round(seconds)), 60)

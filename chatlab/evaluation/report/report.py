@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -14,7 +14,8 @@ from chatlab.evaluation.report import plots
 from chatlab.evaluation.report.claims import claims
 from chatlab.evaluation.report.conduct import Conduct, Place, cores
 from chatlab.evaluation.report.figures import Figures
-from chatlab.evaluation.report.page import Chapter, Making, page
+from chatlab.evaluation.report.page import Chapter, Making, Training, page
+from chatlab.evaluation.report.progress import worded
 from chatlab.evaluation.report.recipe import Recipe
 from chatlab.evaluation.report.scale import Scale
 from chatlab.evaluation.report.section import Claim
@@ -84,7 +85,7 @@ def written(
     """The page of all claims that `found` allows to be judged."""
     making = Making(
         scale=scale, base=base, engine=engine, runs=len(found), workers=workers,
-        seconds=sum(figures.seconds for figures in found.values()),
+        seconds=sum(figures.seconds for figures in found.values()), trainings=_trainings(found, base.parameters),
     )  # fmt: skip
     partial = file.with_name(file.name + ".partial")
     try:
@@ -99,6 +100,21 @@ def _chapter(claim: Claim, scale: Scale, found: Mapping[Recipe, Figures]) -> Cha
     whole = all(recipe in found for recipe in claim.recipes(scale))
     section = claim.section(scale, found) if whole else None
     return Chapter(name=claim.name, title=claim.title, says=claim.says, section=section)
+
+
+def _trainings(found: Mapping[Recipe, Figures], parameters: int) -> tuple[Training, ...]:
+    """Each way of training once, whatever its seeds."""
+    ways: dict[Recipe, list[Figures]] = {}
+    for recipe, figures in found.items():
+        if recipe.lesson is not None:
+            ways.setdefault(replace(recipe, seed=0), []).append(figures)
+    return tuple(
+        Training(
+            what=worded(recipe), settings=recipe.trained_with(parameters), replay=recipe.replay, steps=some[0].steps,
+            seconds=sum(figures.seconds for figures in some) / len(some),
+        )
+        for recipe, some in ways.items()
+    )  # fmt: skip
 
 
 def _chosen(only: Sequence[str]) -> list[Claim]:

@@ -8,7 +8,7 @@ from statistics import mean
 
 from chatlab.evaluation.manner import likely_by_chance
 from chatlab.evaluation.report import arms
-from chatlab.evaluation.report.figures import Figures
+from chatlab.evaluation.report.figures import Asked, Figures
 from chatlab.evaluation.report.recipe import Recipe
 from chatlab.evaluation.report.scale import Scale
 from chatlab.evaluation.report.section import Curves, Example, Found, Point, Section, Series, Table, Whiskers
@@ -16,6 +16,7 @@ from chatlab.evaluation.report.shares import Share, good, strays
 from chatlab.evaluation.report.verdict import Part, Verdict
 
 CHANCE, SELDOM = 0.05, 0.02
+WAYS: tuple[tuple[str, Asked], ...] = (("likeliest", "unseen"), ("sampled", "drawn"))
 
 
 class Masking:
@@ -35,23 +36,23 @@ class Masking:
         masked, unmasked = (arms.all_of(scale, found, arm) for arm in (arms.usual(scale), bare(scale)))
         sides = {"with the mask": masked, "without": unmasked}
         rows = [
-            (f"{name}, {way}", str(arms.pooled(some, strays, asked)), str(arms.pooled(some, good, asked)),
-             ", ".join(f"{arms.pooled([one], strays, asked).hits}" for one in some))
+            (f"{name}, {way}", str(arms.pooled(some, strays, asked)), _by_seed(some, asked),
+             str(arms.pooled(some, good, asked)))
             for name, some in sides.items()
-            for way, asked in (("likeliest", "unseen"), ("sampled", "drawn"))
-        ]  # type: ignore[arg-type]  # fmt: skip
+            for way, asked in WAYS
+        ]  # fmt: skip
         table = Table(
             caption="Replies to unseen prompts", rows=tuple(rows),
-            head=("training, way of drawing", "write the user's turn", "good form", "of which by seed"),
+            head=("training, way of drawing", "write the user's turn", "by seed", "good form"),
         )  # fmt: skip
-        straying = [arms.pooled(some, strays, "unseen", "drawn") for some in (masked, unmasked)]
+        stray, bare_stray = (arms.pooled(some, strays, "unseen", "drawn") for some in (masked, unmasked))
         charts = (
             Curves(title="Loss on answers kept aside", across="% of the way", up="nats a token",
                    series=tuple(_curve(name, some) for name, some in sides.items())),
             Whiskers(title="Replies that write the user's turn", across="% of replies", names=tuple(sides),
-                     points=tuple(arms.in_percent(0, share) for share in straying)),
+                     points=tuple(arms.in_percent(0, share) for share in (stray, bare_stray))),
         )  # fmt: skip
-        verdict = judged(*straying, [_losses(one) for one in masked], [_losses(one) for one in unmasked])
+        verdict = judged(stray, bare_stray, [_losses(one) for one in masked], [_losses(one) for one in unmasked])
         return Section(
             verdict=verdict, tables=(table,), charts=charts, examples=tuple(_examples(masked, unmasked)), notes=NOTES
         )
@@ -95,6 +96,10 @@ def judged(
         Part(says="It converges more cleanly", rule="its mean loss aside is the lower one at nine marks of ten",
              found=f"lower at {below.hits} of {below.of} marks", holds=below.value >= 0.9),
     ))  # fmt: skip
+
+
+def _by_seed(some: Sequence[Figures], asked: Asked) -> str:
+    return ", ".join(str(arms.pooled([one], strays, asked).hits) for one in some)
 
 
 def _means(curves: Sequence[Sequence[float]]) -> list[float]:
