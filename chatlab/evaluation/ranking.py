@@ -1,0 +1,161 @@
+"""A ranking of voices from votes: Bradley-Terry strengths, and how far they may be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chatlab.evaluation.ballots import Contender, Duel, Game, duels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+PRIOR = 0.5
+"""Wins that every two voices which were ever compared get over each other before the first vote (Jeffreys)."""
+
+LEAST = 1e-3
+"""Least random weight of a prior win."""
+
+DRAWS = 400
+"""Times that the votes are drawn anew for the intervals."""
+
+SURE = 0.975
+"""Share of the draws in which one voice must be above another before its place says so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A voice's place, and what the votes leave open about it."""
+
+    contender: Contender
+    share: float
+    """Of its games against the others, each as often, that it is expected to win."""
+    interval: tuple[float, float]
+    """95 %, of the share."""
+    places: tuple[int, int]
+    """The best and the worst that the votes allow; equal where they have told."""
+    games: int
+    group: int = 0
+    """Voices of different groups were never compared, not even by way of others, and their places say nothing."""
+
+
+def ranking(ballots: Sequence[Sequence[Game]], draws: int = DRAWS, seed: int = 0) -> list[Standing]:
+    """The best first; the largest group first. `ballots` holds the games of each vote.
+
+    Strengths are the most likely ones of the Bradley-Terry model (Biometrika 39, 1952, 324-345), given the votes, a
+    tie as half a win for each, and PRIOR wins each way, which keep a voice that never lost from running to infinity.
+    Intervals come from a Bayesian bootstrap (D. B. Rubin, Annals of Statistics 9, 1981, 130-134): each vote, with all
+    its games at once, and each prior win weigh a random amount. For two voices this is the Jeffreys interval.
+    A place is told where a chain of duels tells it (`Duel.better`) and the draws agree.
+    """
+    groups = sorted(_groups([game for ballot in ballots for game in ballot]), key=lambda group: -len(group))
+    return [
+        standing
+        for number, group in enumerate(groups)
+        for standing in _Group(group, ballots, number).standings(draws, seed)
+    ]
+
+
+class _Group:
+    """Voices that were compared with one another, at least by way of others."""
+
+    def __init__(self, contenders: Sequence[Contender], ballots: Sequence[Sequence[Game]], number: int) -> None:
+        self.contenders = contenders
+        self.number = number
+        self.size = len(contenders)
+        place = {contender: i for i, contender in enumerate(contenders)}
+        played = [(v, game) for v, ballot in enumerate(ballots) for game in ballot if game.first in place]
+        self.duels = duels(game for _, game in played)
+        self.votes = len(ballots)
+        self.vote = np.array([v for v, _ in played])
+        self.first = np.array([place[game.first] for _, game in played])
+        self.second = np.array([place[game.second] for _, game in played])
+        self.score = np.array([game.score for _, game in played])
+        self.met = np.zeros((self.size, self.size), dtype=bool)
+        self.met[self.first, self.second] = self.met[self.second, self.first] = True
+
+    def standings(self, draws: int, seed: int) -> list[Standing]:
+        found = self.strengths(np.ones(self.votes), np.where(self.met, PRIOR, 0.0))
+        drawn = self._drawn(found, draws, np.random.default_rng(seed))
+        shares, spread = _shares(found), np.array([_shares(one) for one in drawn])
+        low, high = np.percentile(spread, (2.5, 97.5), axis=0)
+        above = self._above(drawn)
+        best, worst = 1 + above.sum(axis=0), self.size - above.sum(axis=1)
+        return [
+            Standing(
+                contender=self.contenders[i],
+                share=float(shares[i]),
+                interval=(float(low[i]), float(high[i])),
+                places=(int(best[i]), int(worst[i])),
+                games=int((self.first == i).sum() + (self.second == i).sum()),
+                group=self.number,
+            )
+            for i in np.argsort(-found, kind="stable")
+        ]
+
+    def strengths(self, weights: Array, prior: Array, start: Array | None = None, within: float = 1e-6) -> Array:
+        """Of each voice (N,), on the logistic scale, 0 on average. `weights` (V,) of the votes, `prior` (N, N) wins.
+
+        `start` is where to look from, `within` how far the last step of the search may have gone.
+        """
+        import choix  # brings scipy
+
+        wins = prior.copy()
+        np.add.at(wins, (self.first, self.second), weights[self.vote] * self.score)
+        np.add.at(wins, (self.second, self.first), weights[self.vote] * (1 - self.score))
+        return np.asarray(choix.ilsr_pairwise_dense(wins, initial_params=start, max_iter=10_000, tol=within))
+
+    def _drawn(self, found: Array, draws: int, random: np.random.Generator) -> Array:
+        """Strengths (D, N), each with other weights. One row, what was found, where no draws are asked for."""
+        if not draws:
+            return found[None]
+        return np.array(
+            [
+                self.strengths(random.exponential(size=self.votes), self._prior(random), found, within=1e-3)
+                for _ in range(draws)
+            ]
+        )
+
+    def _prior(self, random: np.random.Generator) -> Array:
+        """Prior wins (N, N) of random weight; never so small that the strengths could not be computed."""
+        return np.where(self.met, np.maximum(random.gamma(PRIOR, size=self.met.shape), LEAST), 0.0)
+
+    def _above(self, drawn: Array) -> NDArray[np.bool_]:
+        """(N, N): whether it is told that the first is better than the second."""
+        place = {contender: i for i, contender in enumerate(self.contenders)}
+        told = np.zeros((self.size, self.size), dtype=bool)
+        for duel in self.duels:
+            if (better := duel.better) is not None:
+                told[place[better], place[_other(duel, better)]] = True
+        for _ in range(self.size):
+            told |= told @ told
+        surely = (drawn[:, :, None] > drawn[:, None, :]).mean(axis=0) >= SURE
+        agreed: NDArray[np.bool_] = told & surely
+        return agreed
+
+
+def _shares(strengths: Array) -> Array:
+    """Expected share of wins (N,) over the others, each met as often."""
+    chances = 1 / (1 + np.exp(strengths[None, :] - strengths[:, None]))
+    shares: Array = (chances.sum(axis=1) - 0.5) / (len(strengths) - 1)
+    return shares
+
+
+def _groups(played: Iterable[Game]) -> list[list[Contender]]:
+    """Who was compared with whom, directly or by way of others; each group sorted, so that equal votes rank equally."""
+    group: dict[Contender, set[Contender]] = {}
+    for game in played:
+        joined = group.get(game.first, {game.first}) | group.get(game.second, {game.second})
+        for contender in joined:
+            group[contender] = joined
+    distinct = {id(members): members for members in group.values()}
+    return [sorted(members) for members in distinct.values()]
+
+
+def _other(duel: Duel, one: Contender) -> Contender:
+    return duel.second if one == duel.first else duel.first
