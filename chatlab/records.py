@@ -133,6 +133,8 @@ class Vote:
     verdict: Verdict
     winner: int | None = None
     """Index of the best answer, for the verdict `best`."""
+    blind: bool = True
+    """Whether the names were hidden until then. Only such votes are counted."""
     created: str = ""
 
 

@@ -30,6 +30,7 @@ from chatlab.lab.publisher import Publisher
 from chatlab.lab.quality import Quality
 from chatlab.lab.training import Training
 from chatlab.lab.voices import Voices
+from chatlab.lab.votes import Votes
 from chatlab.models.base import Base
 from chatlab.settings import Settings
 from chatlab.store import Store
@@ -88,7 +89,8 @@ class Lab:
         self.annotators = Annotators(self.store)
         self.lineage = Lineage(self.store, self._adapters, settings.runs)
         self.mask_trial = MaskTrial(settings.runs, self.training, self.voices, self.machine)
-        self.compare = Compare(self.store, self.machine, self.voices)
+        self.compare = Compare(self.machine, self.voices)
+        self.votes = Votes(self.store, self.machine, self.voices)
         self.exports = Exports(self.voices, self.machine)
         self.exchange = Exchange(self.store, settings.cache)
         self._base_problem = ""

@@ -11,7 +11,7 @@ import orjson
 from chatlab.errors import InputError, NotFound, StoreCorrupt
 from chatlab.store.codec import from_document, known_fields, to_document, well_formed
 from chatlab.store.collector import uncollected
-from chatlab.store.journal import Document
+from chatlab.store.journal import Changes, Document
 from chatlab.store.table import JournalTable
 
 T = TypeVar("T")
@@ -78,6 +78,19 @@ class Shelf(Generic[T]):
             removed = {id: value for id in present if (value := self._readable(id)) is not None}
             self._table.commit(dict.fromkeys(present))
         return removed
+
+    def new_ids(self, count: int) -> list[int]:
+        """Ids that no record ever had, for `changes`."""
+        return [self._table.new_id() for _ in range(count)]
+
+    def changes(self, values: Mapping[int, T | None]) -> Changes:
+        """What `Store.together` keeps: new records and others in place of old ones; None takes one away."""
+        documents = {
+            str(_checked(id)): None if value is None else self._with_unknown(id, self._document(value))
+            for id, value in values.items()
+            if value is not None or id in self
+        }
+        return {self._table.name: documents} if documents else {}
 
     def rows(self, *, reverse: bool = False) -> Iterator[tuple[int, T]]:
         """By id, as the shelf is now; unreadable ones are left out."""

@@ -19,7 +19,7 @@ from chatlab.records import Demonstration, Preference, Vote
 from chatlab.store.backups import Backups
 from chatlab.store.codec import to_document
 from chatlab.store.disk import Disk, Files, as_chatlab_error
-from chatlab.store.journal import Document
+from chatlab.store.journal import Changes, Document
 from chatlab.store.migrations import Migrations
 from chatlab.store.shelf import Shelf
 from chatlab.store.storage import JournalStorage
@@ -116,6 +116,21 @@ class Store:
         with _plainly(f"write {path.name}"):
             self._storage.disk.publish(path, data)
         return hashlib.sha256(data).hexdigest()
+
+    def together(self, *changes: Changes) -> None:
+        """Changes of several shelves (see `Shelf.changes`), all or none; on the disk when this returns.
+
+        Raises InputError, DiskFull or StoreError, and then nothing has changed.
+        """
+        if merged := {name: documents for change in changes for name, documents in change.items()}:
+            self._storage.commit(merged)
+
+    def dump(self, shelf: Shelf[Any], path: Path, where: Callable[[Any], bool] = lambda value: True) -> int:
+        """One JSON line a record, oldest first, with its id; how many. Raises DiskFull or StoreError as `snapshot`."""
+        lines = [orjson.dumps({"id": id} | to_document(value)) + b"\n" for id, value in shelf.rows() if where(value)]
+        with _plainly(f"write {path.name}"):
+            self._storage.disk.publish(path, b"".join(lines))
+        return len(lines)
 
     def compact(self) -> None:
         """Write a new snapshot of everything now; also done by itself when the journal has grown long."""

@@ -1,53 +1,72 @@
-"""One round of a comparison: what was asked, who answered what, and what was said of it."""
+"""A round drawn: what was asked, who answered what, and what was said of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from chatlab.lab.compare import Pane
-from chatlab.records import Verdict
-from chatlab.ui.markup import div, span
+from chatlab.ui.compare.sitting import Round, Sitting, Step
+from chatlab.ui.markup import counted, div, element, escaped, one_line, span
 from chatlab.ui.prose import prose
 
 LETTERS = "ABCDEF"
 
 
-@dataclass(frozen=True)
-class Round:
-    """The panes stand in the order in which they are shown."""
-
-    prompt: str
-    system: str
-    panes: tuple[Pane, ...]
-    blind: bool
-    verdict: Verdict | None = None
-    winner: int | None = None
-
-    @property
-    def revealed(self) -> bool:
-        """Names are shown from the start, or once a vote can no longer be swayed by them."""
-        return not self.blind or self.verdict is not None
-
-    @property
-    def can_vote(self) -> bool:
-        """At least two answers, all there, and no vote yet."""
-        whole = all(pane.done and not pane.error for pane in self.panes)
-        return len(self.panes) > 1 and whole and self.verdict is None
-
-
 def panes(round_: Round) -> str:
+    """Until the vote nothing in here depends on who spoke but the answers themselves and their order."""
     drawn = "".join(_pane(round_, i) for i in range(len(round_.panes)))
-    return div(f"panes of-{len(round_.panes)}", drawn) + _note(round_)
+    return _asked(round_) + div(f"panes of-{len(round_.panes)}", drawn) + _note(round_)
+
+
+def last_vote(sitting: Sitting, shown: Round | None) -> str:
+    """Who was who in the newest vote, where the panes no longer say so."""
+    last = sitting.last
+    if last is None:
+        return ""
+    if last.taken_back:
+        return div("last-vote", span("", "Taken back, with its preferences. The prompt can be asked again."))
+    if shown is not None and (shown.prompt, shown.panes) == (last.prompt, last.panes):
+        return ""
+    cast = span("last-verdict", f"{_verdict(last)}: {one_line(last.prompt, 60)}")
+    return div("last-vote", cast, *(_who(last, i) for i in last.spoke))
+
+
+def progress(step: Step) -> str:
+    """How far the walk has come."""
+    done = f"{step.judged} of {counted(step.total, 'unseen prompt')} judged"
+    share = 100 * step.judged / max(1, step.total)
+    bar = (
+        f'<span class="walk-bar" role="progressbar" aria-valuemin="0" aria-valuemax="{step.total}"'
+        f' aria-valuenow="{step.judged}" aria-label="{escaped(done)}"><i style="width: {share:.1f}%"></i></span>'
+    )
+    return div("walk", bar, span("faint", done))
+
+
+def _asked(round_: Round) -> str:
+    """An unseen prompt stands above its answers; a typed one is in its box."""
+    if round_.step is None:
+        return ""
+    return div("asked", progress(round_.step), element("p", escaped(round_.prompt), "asked-prompt"))
 
 
 def _pane(round_: Round, i: int) -> str:
     pane = round_.panes[i]
-    kind = "pane won" if round_.verdict == "best" and round_.winner == i else "pane"
+    best = round_.verdict == "best" and round_.winner == i
     name = span("pane-name", pane.voice) if round_.revealed else span("pane-name faint", "who, after the vote")
-    head = div("pane-head", span("pane-letter", LETTERS[i]), name)
-    waiting = "" if pane.done else '<span class="caret"></span>'
-    body = div("pane-text", prose(pane.text), waiting) if not pane.error else div("warning", span("", pane.error))
-    return div(kind, head, body, _proof(pane) if round_.revealed else "")
+    won = span("chip good", "best") if best else ""
+    head = div("pane-head", span("pane-letter", LETTERS[i]), name, won)
+    body = _failed(round_, pane) if pane.error else _said(pane)
+    return div("pane won" if best else "pane", head, body, _proof(pane) if round_.revealed else "")
+
+
+def _said(pane: Pane) -> str:
+    if pane.done and not pane.text.strip():
+        return div("pane-text", span("faint", "Said nothing." if pane.speaker else "Had not begun."))
+    return div("pane-text", prose(pane.text), "" if pane.done else '<span class="caret"></span>')
+
+
+def _failed(round_: Round, pane: Pane) -> str:
+    """What went wrong may name the adapter."""
+    why = pane.error if round_.revealed else "This voice could not answer. Why, is said after the vote."
+    return div("warning", span("", why))
 
 
 def _proof(pane: Pane) -> str:
@@ -56,12 +75,32 @@ def _proof(pane: Pane) -> str:
         return ""
     speaker = pane.speaker
     adapter = f"{speaker.adapter} sha256 {speaker.sha256[:12]}" if speaker.sha256 else f"{speaker.adapter}, no adapter"
-    pace = f"{speaker.tokens} tokens, {speaker.seconds:.1f} s"
+    pace = f"{counted(speaker.tokens, 'token')}, {speaker.seconds:.1f} s"
     return div("proof", span("", f"Spoken by {adapter} · {pace}", f"{speaker.sha256 or 'base'} on base {speaker.base}"))
 
 
+def _who(round_: Round, i: int) -> str:
+    pane = round_.panes[i]
+    sha256 = pane.speaker.sha256 if pane.speaker else ""
+    proof = element("code", escaped(sha256[:12]) if sha256 else "no adapter")
+    kind = "who won" if round_.verdict == "best" and round_.winner == i else "who"
+    return element("span", f"<b>{LETTERS[i]}</b>" + span("", pane.voice) + proof, kind, sha256)
+
+
+def _verdict(round_: Round) -> str:
+    if round_.verdict == "best" and round_.winner is not None:
+        return f"{LETTERS[round_.winner]} was {'better' if len(round_.spoke) == 2 else 'best'}"
+    if round_.verdict == "tie":
+        return "A tie"
+    return "Both bad" if len(round_.spoke) == 2 else "All bad"
+
+
 def _note(round_: Round) -> str:
-    texts = [pane.text for pane in round_.panes]
-    if len(texts) > 1 and all(pane.done for pane in round_.panes) and len(set(texts)) == 1:
-        return div("faint", span("", "All answers are the same, word for word."))
+    texts = [round_.panes[i].text for i in round_.spoke]
+    if round_.taken_back:
+        return div("faint note", span("", "The vote was taken back. Ask again to vote on new answers."))
+    if round_.done and len(texts) > 1 and len(set(texts)) == 1:
+        return div("faint note", span("", "All answers are the same, word for word: a tie."))
+    if round_.done and len(round_.panes) > 1 and len(texts) < 2:
+        return div("faint note", span("", "There are not two answers to choose from."))
     return ""

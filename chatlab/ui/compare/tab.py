@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import random
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import gradio as gr
+from gradio.context import Context
 
 from chatlab.engines.base import Sampling
+from chatlab.errors import InputError, NotFound
 from chatlab.lab import Lab
 from chatlab.lab.compare import MOST
 from chatlab.records import BASE, Verdict
-from chatlab.ui.compare.panes import LETTERS, Round, panes
-from chatlab.ui.compare.win_rates import win_rates
+from chatlab.ui.compare.ballot import Ballot
+from chatlab.ui.compare.panes import last_vote, panes
+from chatlab.ui.compare.sitting import Desk, Round, Sitting, Step
+from chatlab.ui.compare.votes import VotesPanel
+from chatlab.ui.compare.walk import FIRST, KINDS, next_step, prompts
 from chatlab.ui.markup import div, span
 from chatlab.ui.shell import Shell, drawing
-from chatlab.ui.unseen import EVERYDAY, LABELS, unseen_prompts
 
 PACE = 0.12
 """Seconds between two drawings."""
@@ -34,105 +40,123 @@ Updates = dict[Any, Any]
 
 
 class CompareTab:
-    """A Round travels from handler to handler; what is shown is drawn from it and from nothing else."""
+    """A Round and a Sitting travel from handler to handler; what is shown is drawn from them and nothing else.
+
+    While voices speak, only the round changes, so that a vote can be taken back meanwhile.
+    """
 
     def __init__(self, lab: Lab, shuffle: Callable[[list[str]], None] = random.shuffle) -> None:
         self._lab = lab
         self._shuffle = shuffle
+        self._desk = Desk()
+        self.ballot = Ballot()
+        self.votes = VotesPanel(lab)
 
     def build(self, shell: Shell) -> None:
-        with gr.Row(elem_classes="tight ask-row"):
-            self.prompt = gr.Textbox(
-                "", label="Prompt", placeholder="Ask them all the same thing", show_label=False, container=False,
-                lines=1, max_lines=8,
-                scale=8, min_width=240, elem_id="compare-prompt",
-            )  # fmt: skip
-            self.ask = gr.Button("Ask", variant="primary", scale=1, min_width=80, elem_id="compare-ask")
-            self.stop = gr.Button("Stop", variant="stop", scale=1, min_width=80, visible=False)
-        with gr.Row(elem_classes="tight"):
-            self.voices = gr.Dropdown(
-                [BASE], value=[BASE], multiselect=True, max_choices=MOST, label="Voices", show_label=False,
-                container=False, scale=5, min_width=240, elem_id="compare-voices",
-            )  # fmt: skip
-            self.blind = gr.Checkbox(True, label="Blind", container=False, scale=1, min_width=80)
-            self.kind = gr.Dropdown(
-                [(label, kind) for kind, label in LABELS.items()], value=EVERYDAY, label="Unseen prompts",
-                show_label=False, container=False,
-                scale=2, min_width=150,
-            )  # fmt: skip
-            self.unseen = gr.Button("Next unseen prompt  (N)", size="md", scale=0, min_width=200, elem_classes="key-n")
+        self._build_asking()
         self.panes = drawing(_NOTHING, elem_id="panes")
-        self._build_votes()
+        self.ballot.build()
+        with gr.Row(elem_classes="tight beside-votes"):
+            self.skip = gr.Button("Skip  (S)", size="sm", scale=0, min_width=90, visible=False, elem_classes="key-s")
+            self.undo = gr.Button(
+                "Undo vote  (U)", size="sm", scale=0, min_width=120, visible=False, elem_classes="key-u"
+            )
+            self.last = drawing(elem_id="last-vote")
         with gr.Accordion("System message and sampling", open=False):
             self.system = gr.Textbox("", label="System message", lines=2, max_lines=8)
             with gr.Row():
                 self.temperature = gr.Slider(0, 1.5, 0.7, step=0.05, label="Temperature")
                 self.tokens = gr.Slider(8, 512, 96, step=8, label="Longest answer, tokens")
-        gr.Markdown("#### Votes so far")
-        self.rates = drawing(elem_id="win-rates")
+        self.votes.build()
         self.round = gr.State(None)
-        self.place = gr.State(0)
+        self.sitting = gr.State(Sitting())
         self._wire(shell)
 
-    def _build_votes(self) -> None:
-        with gr.Row(visible=False, elem_classes="tight votes") as self.two:
-            for_two: list[tuple[str, Verdict, int | None]] = [
-                ("A is better  (1)", "best", 0),
-                ("B is better  (2)", "best", 1),
-                ("Tie  (3)", "tie", None),
-                ("Both bad  (4)", "both bad", None),
-            ]
-            self._two = [
-                (gr.Button(label, size="sm", min_width=110, elem_classes=f"key-{i + 1}"), verdict, winner)
-                for i, (label, verdict, winner) in enumerate(for_two)
-            ]
-        with gr.Row(visible=False, elem_classes="tight votes") as self.many:
-            best: list[tuple[gr.Button, Verdict, int | None]] = [
-                (
-                    gr.Button(f"{letter} is best  ({i + 1})", size="sm", min_width=90, elem_classes=f"key-{i + 1}"),
-                    "best",
-                    i,
-                )
-                for i, letter in enumerate(LETTERS)
-            ]
-            self._many = [
-                *best,
-                (gr.Button("No difference  (7)", size="sm", min_width=90, elem_classes="key-7"), "tie", None),
-                (gr.Button("All bad  (8)", size="sm", min_width=90, elem_classes="key-8"), "both bad", None),
-            ]
-
-    @property
-    def votes(self) -> set[Any]:
-        return {self.two, self.many, *(button for button, *_ in self._many)}
+    def _build_asking(self) -> None:
+        with gr.Row(elem_classes="tight ask-row"):
+            self.prompt = gr.Textbox(
+                "", label="Prompt", placeholder="Ask them all the same thing", show_label=False, container=False,
+                lines=1, max_lines=8, scale=8, min_width=240, elem_id="compare-prompt",
+            )  # fmt: skip
+            self.ask = gr.Button("Ask", variant="primary", scale=1, min_width=80, elem_id="compare-ask")
+            self.stop = gr.Button("Stop", variant="stop", scale=1, min_width=80, visible=False, elem_id="compare-stop")
+        with gr.Row(elem_classes="tight"):
+            self.voices = gr.Dropdown(
+                [BASE], value=[BASE], multiselect=True, max_choices=MOST, label="Voices", show_label=False,
+                container=False, scale=5, min_width=240, elem_id="compare-voices",
+            )  # fmt: skip
+            self.blind = gr.Checkbox(
+                True, label="Blind", container=False, scale=1, min_width=80, elem_id="compare-blind"
+            )
+            self.kind = gr.Dropdown(
+                KINDS, value=FIRST, label="Unseen prompts", show_label=False, container=False, scale=2, min_width=150,
+            )  # fmt: skip
+            self.walk = gr.Button(
+                "Judge unseen prompts  (N)",
+                size="md",
+                scale=0,
+                min_width=200,
+                elem_classes="key-n",
+                elem_id="compare-walk",
+            )
 
     def _wire(self, shell: Shell) -> None:
-        asked = [self.prompt, self.system, self.voices, self.blind, self.temperature, self.tokens]
-        outputs = {self.panes, self.round, self.ask, self.stop, *self.votes}
+        drawn = {self.panes, self.round, self.ask, self.stop, self.walk, self.skip, *self.ballot.parts}
+        noted = {self.sitting, self.undo, self.last}
+        how = [self.voices, self.blind, self.temperature, self.tokens, self.system]
+        at = [self.sitting, self.round]
+        speaking: dict[str, Any] = {"outputs": drawn | noted, "concurrency_limit": 2, "concurrency_id": "compare"}
         asking = [
-            shell.on(trigger, do=self.answered, inputs=asked, outputs=outputs, concurrency_limit=2, trigger_mode="once")
+            shell.on(trigger, do=self.answered, inputs=[self.prompt, *how, *at], trigger_mode="once", **speaking)
             for trigger in (self.ask.click, self.prompt.submit)
         ]
-        walk = shell.on(self.unseen.click, do=self.next_prompt, inputs=[self.kind, self.place],
-                        outputs={self.prompt, self.place})  # fmt: skip
-        asking.append(shell.on(walk.then, do=self.answered, inputs=asked, outputs=outputs, concurrency_limit=2))
-        shell.on(self.stop.click, do=self.stopped, inputs=[self.round], outputs=outputs, cancels=asking)
+        walking = [self.kind, *how, *at]
+        asking.append(shell.on(self.walk.click, do=self.walked, inputs=walking, trigger_mode="once", **speaking))
+        # One at a time, so that of two keys pressed at once the second finds what the first has done.
+        deed: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "vote", "trigger_mode": "once"}
+        for button, verdict, winner in self.ballot.verdicts:
+            do = self.voter(verdict, winner)
+            cast = shell.on(button.click, do=do, inputs=at, outputs=drawn | noted, **deed)
+            asking.append(shell.on(cast.then, do=self.went_on, inputs=walking, **speaking))
+            shell.on(cast.then, do=self.votes.drawn, outputs={self.votes.results})
+        skipped = shell.on(self.skip.click, do=self.skipped, inputs=at, outputs=drawn | noted, **deed)
+        asking.append(shell.on(skipped.then, do=self.went_on, inputs=walking, **speaking))
+        undone = shell.on(self.undo.click, do=self.undone, inputs=at, outputs=drawn | noted, **deed)
+        shell.on(undone.then, do=self.votes.drawn, outputs={self.votes.results})
+        shell.on(self.stop.click, do=self.stopped, inputs=at, outputs=drawn | noted, cancels=asking)
+        self._wire_memory(shell, drawn | noted)
+        self.votes.wire(shell)
+
+    def _wire_memory(self, shell: Shell, drawn: set[Any]) -> None:
+        """What outlives a reload."""
         shell.on(self.voices.input, do=self.choose, inputs=[self.voices])
-        shell.on(self.kind.input, do=lambda: 0, outputs=[self.place])
-        for button, verdict, winner in (*self._two, *self._many):
-            shell.on(
-                button.click, do=self.voter(verdict, winner), inputs=[self.round], outputs=outputs | {self.rates},
-                trigger_mode="once",
-            )  # fmt: skip
         typed = [self.prompt, self.system]
         changes = [event for box in typed for event in (box.input, box.blur)]
         shell.on(partial(gr.on, changes), do=self.remember, inputs=typed, trigger_mode="always_last", queue=False)
-        restored = {self.voices, self.rates, *typed}
-        shell.on(shell.items["compare"].select, do=self.refresh, inputs=typed, outputs=restored)
+        opened = shell.on(
+            shell.items["compare"].select, do=self.opened, inputs=[*typed, self.sitting, self.round],
+            outputs=drawn | {self.voices, *typed},
+        )  # fmt: skip
+        shell.on(opened.then, do=self.votes.drawn, outputs={self.votes.results})
+        if (page := Context.root_block) is not None:
+            page.unload(self.left)
+            list(page.fns.values())[-1].api_visibility = "private"  # unload itself offers no choice
 
     # What the events do.
 
+    def opened(self, prompt: str, system: str, sitting: Sitting, round_: Round | None, request: gr.Request) -> Updates:
+        window = request.session_hash or uuid.uuid4().hex
+        sitting, kept = self._desk.enter(window, sitting, round_)
+        updates = self.refresh(prompt, system)
+        if kept is not None and kept is not round_:
+            updates |= self._draw(kept) | self._noted(sitting, kept) | self._idle(sitting)
+        return updates | {self.sitting: sitting}
+
+    def left(self, request: gr.Request) -> None:
+        self._desk.leave(request.session_hash or "")
+
     def refresh(self, prompt: str = "", system: str = "") -> Updates:
-        """Who can be asked now, and the votes. At first the base and who is live, or newest, are chosen.
+        """Who can be asked now. At first the base and who is live, or newest, are chosen.
 
         Empty boxes, as after a reload, get back what was typed last.
         """
@@ -145,7 +169,6 @@ class CompareTab:
             kept = [BASE, other]
         return {
             self.voices: gr.Dropdown(choices=names, value=kept or [BASE], multiselect=True),
-            self.rates: win_rates(self._lab.compare.tally()),
             self.prompt: prompt or typed.get("prompt", ""),
             self.system: system or typed.get("system", ""),
         }
@@ -158,69 +181,147 @@ class CompareTab:
         """Remember who is to be compared, for the next time the tab is opened."""
         choose(self._lab, voices)
 
-    def next_prompt(self, kind: str, place: int) -> Updates:
-        prompts = unseen_prompts(kind)
-        return {self.prompt: prompts[place % len(prompts)], self.place: place + 1}
-
     def answered(
-        self, prompt: str, system: str, voices: list[str], blind: bool, temperature: float, tokens: float
-    ) -> Iterator[Updates]:
+        self, prompt: str, voices: list[str], blind: bool, temperature: float, tokens: float, system: str,
+        sitting: Sitting, round_: Round | None,
+    ) -> Iterator[Updates]:  # fmt: skip
         """All voices answer at once, a token each in turn."""
-        order = list(voices or [])
-        if blind:
-            self._shuffle(order)
-        sampling = Sampling(temperature=float(temperature), max_tokens=int(tokens))
-        shown = 0.0
-        round_: Round | None = None
-        for given in self._lab.compare.ask(prompt, order, sampling, system):
-            round_ = Round(prompt, system, tuple(given), blind)
-            if time.monotonic() - shown > PACE:
-                shown = time.monotonic()
-                yield self._draw(round_) | {self.ask: gr.Button(visible=False), self.stop: gr.Button(visible=True)}
-        if round_ is not None:
-            yield self._draw(round_) | self._idle()
+        sitting = replace(sitting.skipped(round_), walking=False)
+        begun = Round(prompt=prompt, system=system, blind=blind)
+        yield from self._spoken(
+            begun, voices, Sampling(temperature=float(temperature), max_tokens=int(tokens)), sitting
+        )
 
-    def stopped(self, round_: Round | None) -> Updates:
-        """What was said so far can still be voted on."""
+    def walked(
+        self, kind: str, voices: list[str], blind: bool, temperature: float, tokens: float, system: str,
+        sitting: Sitting, round_: Round | None,
+    ) -> Iterator[Updates]:  # fmt: skip
+        """The next unseen prompt that waits for a vote between these voices; from now on a vote leads to the next."""
+        if len(voices or []) < 2:
+            raise InputError("One voice alone cannot be judged.", "Choose two or more.")
+        sitting = replace(sitting.skipped(round_), walking=True)
+        step = self._step(kind, voices, sitting)
+        if step is None:  # only what was skipped is left: begin with that again
+            sitting = replace(sitting, passed=())
+            step = self._step(kind, voices, sitting)
+        if step is None:
+            raise InputError("There are no unseen prompts.", "Ask one of your own.")
+        begun = Round(prompt=step.prompt, system=system, blind=blind, step=step)
+        yield from self._spoken(
+            begun, voices, Sampling(temperature=float(temperature), max_tokens=int(tokens)), sitting
+        )
+
+    def went_on(
+        self, kind: str, voices: list[str], blind: bool, temperature: float, tokens: float, system: str,
+        sitting: Sitting, round_: Round | None,
+    ) -> Iterator[Updates]:  # fmt: skip
+        """After a vote or a skip: the next unseen prompt, unless that was the last, or the prompt was typed."""
+        if not sitting.walking or (round_ is not None and round_.open and round_.prompt not in sitting.passed):
+            return
+        step = self._step(kind, voices, sitting)
+        lap = round_ is not None and round_.verdict is not None and len(round_.spoke) == len(round_.panes)
+        if step is None or (lap and step.judged == 0):
+            yield self._ended(sitting, round_)
+            return
+        yield from self.walked(kind, voices, blind, temperature, tokens, system, sitting, round_)
+
+    def stopped(self, sitting: Sitting, round_: Round | None) -> Updates:
+        """What was said so far can still be voted on; the walk ends here."""
+        sitting = replace(sitting, walking=False)
         if round_ is None:
-            return self._idle()
-        whole = tuple(replace(pane, done=True) for pane in round_.panes)
-        return self._draw(replace(round_, panes=whole)) | self._idle()
+            return self._idle(sitting) | {self.sitting: sitting}
+        round_ = round_.stopped()
+        return self._draw(round_) | self._noted(sitting, round_) | self._idle(sitting)
 
-    def voter(self, verdict: Verdict, winner: int | None) -> Callable[[Round | None], Updates]:
+    def voter(self, verdict: Verdict, winner: int | None) -> Callable[[Sitting, Round | None], Updates]:
         """What one of the buttons does."""
 
-        def vote(round_: Round | None) -> Updates:
-            return self.vote(round_, verdict, winner)
+        def vote(sitting: Sitting, round_: Round | None) -> Updates:
+            return self.vote(sitting, round_, verdict, winner)
 
         return vote
 
-    def vote(self, round_: Round | None, verdict: Verdict, winner: int | None) -> Updates:
+    def vote(self, sitting: Sitting, round_: Round | None, verdict: Verdict, winner: int | None = None) -> Updates:
         """Keep it, then show the names."""
         if round_ is None or not round_.can_vote:
             return {}
-        self._lab.compare.vote(round_.prompt, round_.panes, verdict, winner, round_.system)
+        id = self._lab.votes.cast(round_.prompt, round_.panes, verdict, winner, round_.system, round_.blind)
         told = replace(round_, verdict=verdict, winner=winner)
-        return self._draw(told) | {self.rates: win_rates(self._lab.compare.tally())}
+        return self._draw(told) | self._noted(sitting.voted(told, id), told)
 
-    def _draw(self, round_: Round) -> Updates:
-        several = len(round_.panes) > 2
+    def skipped(self, sitting: Sitting, round_: Round | None) -> Updates:
+        """The prompt comes again when the others are done."""
+        return self._noted(sitting.skipped(round_), round_)
+
+    def undone(self, sitting: Sitting, round_: Round | None) -> Updates:
+        """Take back the newest vote of this window. Its names are known by now: only new answers can be voted on."""
+        if not sitting.votes:
+            return {}
+        with suppress(NotFound):  # taken back elsewhere already
+            self._lab.votes.take_back(sitting.votes[-1])
+        shown = round_ is not None and round_ == sitting.last
+        sitting = sitting.taken_back()
+        if not shown:
+            return self._noted(sitting, round_)
+        return self._draw(sitting.last) | self._noted(sitting, sitting.last)
+
+    # What they share.
+
+    def _step(self, kind: str, voices: Sequence[str], sitting: Sitting) -> Step | None:
+        return next_step(prompts(kind), self._lab.votes.judged(voices), sitting.passed)
+
+    def _spoken(self, begun: Round, voices: Sequence[str], sampling: Sampling, sitting: Sitting) -> Iterator[Updates]:
+        """The round as it grows. The sitting is written once, before the first word."""
+        order = list(voices or [])
+        if begun.blind:
+            self._shuffle(order)
+        busy = {self.ask: _hidden(), self.walk: _hidden(), self.skip: _hidden(), self.stop: gr.Button(visible=True)}
+        shown, round_ = 0.0, begun
+        for given in self._lab.compare.ask(begun.prompt, order, sampling, begun.system):
+            first = not round_.panes
+            round_ = replace(begun, panes=tuple(given))
+            self._desk.keep(sitting, round_)
+            if first or time.monotonic() - shown > PACE:
+                shown = time.monotonic()
+                yield self._draw(round_) | busy | (self._noted(sitting, round_) if first else {})
+        yield self._draw(round_) | self._idle(sitting)
+
+    def _draw(self, round_: Round | None) -> Updates:
+        if round_ is None:
+            return {}
+        return {self.panes: panes(round_), self.round: round_} | self.ballot.drawn(round_)
+
+    def _noted(self, sitting: Sitting, round_: Round | None) -> Updates:
+        self._desk.keep(sitting, round_)
         return {
-            self.panes: panes(round_),
-            self.round: round_,
-            self.two: gr.Row(visible=round_.can_vote and not several),
-            self.many: gr.Row(visible=round_.can_vote and several),
-        } | {
-            button: gr.Button(visible=winner is None or winner < len(round_.panes)) for button, _, winner in self._many
+            self.sitting: sitting,
+            self.undo: gr.Button(visible=bool(sitting.votes)),
+            self.last: last_vote(sitting, round_),
         }
 
-    def _idle(self) -> Updates:
-        return {self.ask: gr.Button(visible=True), self.stop: gr.Button(visible=False)}
+    def _idle(self, sitting: Sitting) -> Updates:
+        return {
+            self.ask: gr.Button(visible=True),
+            self.walk: gr.Button(visible=True),
+            self.skip: gr.Button(visible=sitting.walking),
+            self.stop: _hidden(),
+        }
+
+    def _ended(self, sitting: Sitting, round_: Round | None) -> Updates:
+        """Nothing waits any more. What the last vote was cast on stays on the screen."""
+        sitting = replace(sitting, walking=False)
+        said = "Judged, all of them but those that were skipped." if sitting.passed else "All of them are judged."
+        end = div("last-vote", span("last-verdict", f"{said} Press N to go through them again, with new answers."))
+        return self._noted(sitting, round_) | self._idle(sitting) | {self.last: end}
 
 
 def choose(lab: Lab, voices: Sequence[str]) -> None:
     """Have Compare open with these voices."""
     lab.store.state.set(CHOSEN, list(voices))
+
+
+def _hidden() -> gr.Button:
+    return gr.Button(visible=False)
 
 
 _NOTHING = div(

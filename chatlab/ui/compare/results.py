@@ -1,0 +1,130 @@
+"""What the votes say: who is best, how often each is preferred, and whether that says anything yet."""
+
+from __future__ import annotations
+
+from chatlab.evaluation.ballots import Duel
+from chatlab.evaluation.ranking import Standing
+from chatlab.lab.votes import Results
+from chatlab.ui.markup import counted, div, element, escaped, span
+
+MOST = 30
+"""Rows of a table; the rest is counted."""
+
+UNTOLD = "not enough votes to tell"
+
+
+def results(found: Results) -> str:
+    """A sentence, the ranking, and the duels under it."""
+    if not found.votes:
+        return div("empty", span("", "No blind votes yet. Ask, read, and say which answer is better.")) + _seen(found)
+    duels = _table("duels", "Each two of them", [_duel(found, duel) for duel in found.duels]) if _several(found) else ""
+    ranking = _table("ranking", "Ranking", [_standing(found, standing) for standing in found.standings])
+    return div("results", div("headline", span("", headline(found))), ranking, duels, _legend(found), _seen(found))
+
+
+def headline(found: Results) -> str:
+    """The most that the votes allow one to say of all voices."""
+    if not found.standings:
+        return "Nobody was compared with another voice yet."
+    names = [found.names[s.contender] for s in found.standings if s.group == 0]
+    first = found.standings[0]
+    if len(names) == 2:
+        duel = _of_two(found)
+        if duel.better is None:
+            return f"{names[0]} or {names[1]}: {UNTOLD} which is better."
+        return f"{names[0]} is better than {names[1]}: preferred {duel.wins} to {duel.losses}."
+    if first.places == (1, 1):
+        return f"{names[0]} is the best of {len(names)} voices."
+    maybe = [found.names[s.contender] for s in found.standings if s.group == 0 and s.places[0] == 1]
+    behind = f"; {len(names) - len(maybe)} of {len(names)} are not" if len(maybe) < len(names) else ""
+    return f"Which of {len(maybe)} voices is the best: {UNTOLD}{behind}."
+
+
+def says(found: Results, duel: Duel) -> str:
+    """What the votes allow one to say of two voices."""
+    return UNTOLD if duel.better is None else f"{found.names[duel.better]} is better"
+
+
+def _standing(found: Results, standing: Standing) -> str:
+    best, worst = standing.places
+    place = f"{best}" if best == worst else f"{best} to {worst}"
+    low, high = standing.interval
+    cells = (
+        span("place-number", place, "Place, as far as the votes tell"),
+        _named(found, standing),
+        _bar(low, high, standing.share),
+        span("rate-share", f"{standing.share:.0%}") + span("faint", f" {low:.0%} to {high:.0%}"),
+        span("faint", counted(standing.games, "game")),
+    )
+    return _row("told" if best == worst else "", cells)
+
+
+def _duel(found: Results, duel: Duel) -> str:
+    duel = duel if duel.share >= 0.5 else duel.turned()
+    low, high = duel.interval
+    score = f"{duel.wins} to {duel.losses}" + (f", {counted(duel.ties, 'tie')}" if duel.ties else "")
+    told = "chip good" if duel.better else "chip"
+    cells = (
+        span("rate-name", found.names[duel.first]) + span("faint", " against ") + span("", found.names[duel.second]),
+        _bar(low, high, duel.share),
+        span("rate-share", f"{duel.share:.0%}") + span("faint", f" {low:.0%} to {high:.0%}"),
+        span("faint", score),
+        span(told, says(found, duel)),
+    )
+    return _row("", cells)
+
+
+def _named(found: Results, standing: Standing) -> str:
+    who = standing.contender
+    proof = element("code", escaped(who.sha256[:12]), "", who.sha256) if who.sha256 else ""
+    gone = span("chip", "deleted") if who in found.gone else ""
+    group = span("chip", f"apart {standing.group}", "Never compared with those above") if standing.group else ""
+    return span("rate-name", found.names[who]) + proof + gone + group
+
+
+def _table(kind: str, caption: str, rows: list[str]) -> str:
+    more = div("faint", span("", f"and {len(rows) - MOST} more")) if len(rows) > MOST else ""
+    body = element("caption", escaped(caption)) + element("tbody", "".join(rows[:MOST]))
+    return div(f"rates {kind}", element("table", body), more)
+
+
+def _row(kind: str, cells: tuple[str, ...]) -> str:
+    return element("tr", "".join(element("td", cell) for cell in cells), kind)
+
+
+def _bar(low: float, high: float, share: float) -> str:
+    """The interval on a line from 0 to 1, with a mark in the middle. The figures beside it say the same."""
+    return (
+        '<svg class="rate-bar" viewBox="-4 0 128 14" width="128" height="14" aria-hidden="true">'
+        '<line x1="0" x2="120" y1="7" y2="7" class="rate-line"/>'
+        '<line x1="60" x2="60" y1="1" y2="13" class="rate-half"/>'
+        f'<line x1="{low * 120:.1f}" x2="{high * 120:.1f}" y1="7" y2="7" class="rate-reach"/>'
+        f'<circle cx="{share * 120:.1f}" cy="7" r="3.5" class="rate-dot"/></svg>'
+    )
+
+
+def _legend(found: Results) -> str:
+    said = (
+        f"{counted(found.votes, 'blind vote')}. A tie is half a win; a line is the 95 % interval. A voice is called "
+        "better once its votes would convince a doubter who looked after every one of them: 8 to 0 does, 7 to 0 does "
+        "not."
+    )
+    return div("faint legend", span("", said))
+
+
+def _seen(found: Results) -> str:
+    if not found.seen:
+        return ""
+    said = f"{counted(found.seen, 'vote')} cast with the names in sight: kept as preferences, not counted here."
+    return div("faint", span("", said))
+
+
+def _several(found: Results) -> bool:
+    return len(found.standings) > 1
+
+
+def _of_two(found: Results) -> Duel:
+    """The duel of the two that lead, as the first of them sees it."""
+    first, second = (s.contender for s in found.standings[:2])
+    duel = next(duel for duel in found.duels if {duel.first, duel.second} == {first, second})
+    return duel if duel.first == first else duel.turned()
