@@ -10,22 +10,25 @@ from chatlab.ui.markup import counted, div, element, escaped, span
 MOST = 30
 """Rows of a table; the rest is counted."""
 
+OPEN = 3
+"""Duels that are shown at once; more fold away."""
+
 UNTOLD = "not enough votes to tell"
 
 
 def results(found: Results) -> str:
     """A sentence, the ranking, and the duels under it."""
-    if not found.votes:
+    if not found.standings:
         return div("empty", span("", "No blind votes yet. Ask, read, and say which answer is better.")) + _seen(found)
-    duels = _table("duels", "Each two of them", [_duel(found, duel) for duel in found.duels]) if _several(found) else ""
+    duels = _table("duels", "Each two of them", [_duel(found, duel) for duel in found.duels])
+    if len(found.duels) > OPEN:
+        duels = f"<details><summary>Each two of them, {counted(len(found.duels), 'pair')}</summary>{duels}</details>"
     ranking = _table("ranking", "Ranking", [_standing(found, standing) for standing in found.standings])
     return div("results", div("headline", span("", headline(found))), ranking, duels, _legend(found), _seen(found))
 
 
 def headline(found: Results) -> str:
     """The most that the votes allow one to say of all voices."""
-    if not found.standings:
-        return "Nobody was compared with another voice yet."
     names = [found.names[s.contender] for s in found.standings if s.group == 0]
     first = found.standings[0]
     if len(names) == 2:
@@ -117,10 +120,6 @@ def _seen(found: Results) -> str:
         return ""
     said = f"{counted(found.seen, 'vote')} cast with the names in sight: kept as preferences, not counted here."
     return div("faint", span("", said))
-
-
-def _several(found: Results) -> bool:
-    return len(found.standings) > 1
 
 
 def _of_two(found: Results) -> Duel:

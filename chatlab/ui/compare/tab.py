@@ -275,7 +275,8 @@ class CompareTab:
         order = list(voices or [])
         if begun.blind:
             self._shuffle(order)
-        busy = {self.ask: _hidden(), self.walk: _hidden(), self.skip: _hidden(), self.stop: gr.Button(visible=True)}
+        asleep = gr.Button(interactive=False)
+        busy = {self.ask: _hidden(), self.stop: gr.Button(visible=True), self.walk: asleep, self.skip: asleep}
         shown, round_ = 0.0, begun
         for given in self._lab.compare.ask(begun.prompt, order, sampling, begun.system):
             first = not round_.panes
@@ -302,8 +303,8 @@ class CompareTab:
     def _idle(self, sitting: Sitting) -> Updates:
         return {
             self.ask: gr.Button(visible=True),
-            self.walk: gr.Button(visible=True),
-            self.skip: gr.Button(visible=sitting.walking),
+            self.walk: gr.Button(interactive=True),
+            self.skip: gr.Button(visible=sitting.walking, interactive=True),
             self.stop: _hidden(),
         }
 
