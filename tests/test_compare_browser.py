@@ -26,7 +26,7 @@ window.fetch = async (...given) => {
   const answer = await plain(...given);
   if (answer.body) (async () => {
     const reader = answer.clone().body.getReader(), text = new TextDecoder();
-    for (;;) { const { value, done } = await reader.read(); if (done) break; heard.push(text.decode(value, { stream: true })); }
+    for (let piece; !(piece = await reader.read()).done; ) heard.push(text.decode(piece.value, { stream: true }));
   })().catch(() => {});
   return answer;
 };
@@ -67,7 +67,7 @@ def browser() -> Iterator[Any]:
         yield browser
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page(browser: Any, address: str) -> Iterator[Any]:
     page = opened(browser, address)
     yield page
@@ -95,7 +95,8 @@ def ask(page: Any, prompt: str) -> None:
 
 def press(page: Any, key: str) -> None:
     """Where nobody is typing."""
-    page.locator("#panes").click(position={"x": 2, "y": 2})
+    page.bring_to_front()
+    page.evaluate("document.activeElement?.blur()")
     page.keyboard.press(key)
 
 
@@ -123,6 +124,7 @@ def test_nothing_tells_who_spoke_until_the_key_is_pressed(page: Any, lab: Lab) -
     assert vote.winner == 1 and vote.blind
     best = vote.speakers[1]
     assert best.adapter in page.locator(".pane.won").inner_text()
+    assert all(name in page.locator("#panes").inner_text() for name in (BASE, *NAMES))
     assert {s.sha256 for s in vote.speakers} == {"", *(card.sha256 for card in lab.voices.cards())}
     assert len(lab.store.preferences.find("Who is there?")[0]) == 2
     press(page, "u")
