@@ -12,7 +12,7 @@ from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.records import BASE
 from chatlab.settings import Settings
-from chatlab.ui.compare.tab import choose
+from chatlab.ui.compare.asking import choose
 from chatlab.ui.compare.walk import prompts
 from tests.browser import browser as open_browser
 from tests.page import voiced

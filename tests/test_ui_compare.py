@@ -19,9 +19,9 @@ from chatlab.lab.compare import Pane
 from chatlab.lab.votes import Results
 from chatlab.records import BASE, Speaker
 from chatlab.settings import Settings
-from chatlab.ui.compare.panes import panes
+from chatlab.ui.compare.panes import last_vote, panes
 from chatlab.ui.compare.results import headline, results, says
-from chatlab.ui.compare.sitting import Desk, Round, Sitting
+from chatlab.ui.compare.sitting import Desk, Round, Sitting, Step
 from chatlab.ui.compare.tab import CompareTab
 from chatlab.ui.compare.walk import next_step, prompts
 from chatlab.ui.unseen import kind_for, unseen_prompts
@@ -252,7 +252,7 @@ def test_what_was_said_before_a_stop_can_be_voted_on(settings: Settings) -> None
     assert offered(tab, first) == []
     stopped = first | tab.stopped(first[tab.sitting], first[tab.round])
     assert offered(tab, stopped)
-    assert visible(stopped, tab.ask)
+    assert visible(stopped, tab.asking.ask)
     lab.close()
 
 
@@ -267,19 +267,19 @@ def test_the_base_and_the_live_adapter_are_chosen_at_first(tab: CompareTab, lab:
     voiced(lab, "old")
     voiced(lab, "new")
     lab.voices.go_live("old")
-    assert told(tab.refresh()[tab.voices])["value"] == [BASE, "old"]
-    tab.choose([BASE, "new"])
-    assert told(tab.refresh()[tab.voices])["value"] == [BASE, "new"]
+    assert told(tab.asking.refresh()[tab.asking.voices])["value"] == [BASE, "old"]
+    tab.asking.choose([BASE, "new"])
+    assert told(tab.asking.refresh()[tab.asking.voices])["value"] == [BASE, "new"]
     lab.voices.remove("new")
-    assert told(tab.refresh()[tab.voices])["value"] == [BASE, "old"]
+    assert told(tab.asking.refresh()[tab.asking.voices])["value"] == [BASE, "old"]
 
 
 def test_a_prompt_that_was_typed_is_there_after_a_reload(tab: CompareTab, lab: Lab) -> None:
-    tab.remember("Half a quest", "Be brief.")
+    tab.asking.remember("Half a quest", "Be brief.")
     again = built(CompareTab(lab), "compare")
-    shown = again.refresh("", "")
-    assert (shown[again.prompt], shown[again.system]) == ("Half a quest", "Be brief.")
-    assert again.refresh("Another", "")[again.prompt] == "Another"
+    shown = again.asking.refresh("", "")
+    assert (shown[again.asking.prompt], shown[again.asking.system]) == ("Half a quest", "Be brief.")
+    assert again.asking.refresh("Another", "")[again.asking.prompt] == "Another"
 
 
 # The walk through the unseen prompts
@@ -305,7 +305,7 @@ def test_a_typed_prompt_leads_nowhere_and_is_not_touched_by_the_walk(tab: Compar
     voiced(lab, "player")
     shown = voted(tab, asked(tab, [BASE, "player"]))
     assert walked(tab, [BASE, "player"], shown, go="went_on") == shown
-    assert tab.prompt not in walked(tab, [BASE, "player"], shown)
+    assert tab.asking.prompt not in walked(tab, [BASE, "player"], shown)
 
 
 def test_a_skipped_prompt_waits_until_the_others_are_done(tab: CompareTab, lab: Lab) -> None:
@@ -379,7 +379,9 @@ def test_a_reloaded_window_goes_on_where_it_was_and_two_windows_do_not_mix() -> 
 
 def test_a_hostile_answer_is_shown_and_does_nothing() -> None:
     pane = Pane(voice=HOSTILE, text=HOSTILE, speaker=Speaker(adapter=HOSTILE, sha256=HOSTILE), done=True)
-    html = panes(Round(prompt=HOSTILE, panes=(pane, pane), blind=False))
+    html = panes(Round(prompt=HOSTILE, panes=(pane, pane), blind=False, step=Step(prompt=HOSTILE, judged=0, total=3)))
+    last = Round(prompt=HOSTILE, panes=(pane, pane), verdict="best", winner=0)
+    html += last_vote(Sitting(last=last), None) + panes(replace(last, panes=(replace(pane, error=HOSTILE),) * 2))
     assert "<script" not in html and "<img" not in html and "<a " not in html.replace('<a href="http', "")
     assert "javascript:" not in html.split('class="pane-text"')[1].split("</p>")[0] or "href" not in html
     assert "\n" not in html

@@ -364,7 +364,7 @@ def test_compare_opens_with_the_base_and_the_runs_adapter(lab: Lab, tab: TrainTa
         shell = Shell(tabs=gr.Tabs(), beat=gr.Timer(), header=drawing(), draw_header=str, load=page.load)
     assert told(tab.comparer(shell)(finished))["selected"] == "compare"
     compare = built(CompareTab(lab), "compare")
-    assert told(compare.refresh()[compare.voices])["value"] == [BASE, lab.training.adapter_of(finished)]
+    assert told(compare.asking.refresh()[compare.asking.voices])["value"] == [BASE, lab.training.adapter_of(finished)]
 
 
 def test_the_settings_of_a_run_are_copied_into_the_form(lab: Lab, tab: TrainTab, finished: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,13 +13,15 @@ import pytest
 from chatlab.adapters import Adapters
 from chatlab.engines.base import Sampling, Voice
 from chatlab.engines.fake import FakeEngine
-from chatlab.errors import ChatlabError, InputError, NotFound
+from chatlab.errors import ChatlabError, DiskFull, InputError, NotFound
 from chatlab.lab import Lab
 from chatlab.lab.compare import Pane
 from chatlab.records import BASE, AdapterCard, Message, Speaker, Vote
 from chatlab.settings import Settings
 from chatlab.store.codec import from_document, to_document
-from tests.page import voiced
+from chatlab.ui.compare.sitting import Round, Sitting
+from chatlab.ui.compare.tab import CompareTab
+from tests.page import built, voiced
 
 
 def says_who(prompt: object, voice: Voice, sampling: Sampling) -> str:
@@ -159,3 +162,23 @@ def test_all_votes_go_into_a_file_with_the_proof_beside_them(lab: Lab, tmp_path:
     row = json.loads(line)
     assert (row["id"], row["verdict"], row["winner"], row["blind"]) == (id, "best", 1, True)
     assert [s.get("sha256", "") for s in row["speakers"]] == ["", card.sha256]
+
+
+def test_a_vote_that_finds_no_room_is_neither_half_kept_nor_lost_from_the_screen(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voiced(lab, "player")
+    tab = built(CompareTab(lab), "compare")
+    panes = tuple(answered(lab, BASE, "player"))
+    round_ = Round(prompt="Who are you?", panes=panes)
+
+    def full(handle: int, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lab.store._storage.disk, "write", full)
+        with pytest.raises(DiskFull):
+            tab.vote(Sitting(), round_, "best", 1)
+    assert len(lab.store.votes) == len(lab.store.preferences) == 0
+    tab.vote(Sitting(), round_, "best", 1)
+    assert len(lab.store.votes) == len(lab.store.preferences) == 1

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from chatlab.clock import now
 from chatlab.errors import InputError
-from chatlab.evaluation.ballots import Contender, Duel, duels, games
-from chatlab.evaluation.ranking import Standing, ranking
+from chatlab.evaluation.ballots import Contender, Duel, Game, duels, games
+from chatlab.evaluation.ranking import DRAWS, Standing, ranking
 from chatlab.lab.compare import Pane, messages
 from chatlab.lab.machine import Machine
 from chatlab.lab.voices import Voices
@@ -43,6 +43,7 @@ class Votes:
         self._store = store
         self._machine = machine
         self._voices = voices
+        self._newest: tuple[tuple[int, tuple[int, ...]], tuple[Standing, ...]] | None = None
 
     def cast(
         self,
@@ -89,14 +90,15 @@ class Votes:
             if {Contender.of(speaker) for speaker in vote.speakers} == wanted
         )
 
-    def results(self, draws: int | None = None) -> Results:
+    def results(self, draws: int = DRAWS) -> Results:
         """Of the blind votes on the base that is open. `draws` as in `ranking`."""
-        votes = [vote for _, vote in self._store.votes.rows() if self._is_here(vote)]
+        rows = [(id, vote) for id, vote in self._store.votes.rows() if self._is_here(vote)]
+        votes = [vote for _, vote in rows]
         ballots = [games(vote) for vote in votes if vote.blind]
-        standings = ranking(ballots) if draws is None else ranking(ballots, draws)
+        standings = self._ranked(tuple(id for id, vote in rows if vote.blind), ballots, draws)
         names, gone = self._named(votes)
         return Results(
-            standings=tuple(standings),
+            standings=standings,
             duels=tuple(duels(game for ballot in ballots for game in ballot)),
             names=names,
             gone=gone,
@@ -114,6 +116,13 @@ class Votes:
 
     def __len__(self) -> int:
         return len(self._store.votes)
+
+    def _ranked(self, ids: tuple[int, ...], ballots: Sequence[Sequence[Game]], draws: int) -> tuple[Standing, ...]:
+        """Computed once for the same votes: the draws take a moment, and a vote is never altered."""
+        newest = self._newest
+        if newest is None or newest[0] != (draws, ids):
+            newest = self._newest = ((draws, ids), tuple(ranking(ballots, draws)))
+        return newest[1]
 
     def _is_here(self, vote: Vote) -> bool:
         return all(speaker.base == self._machine.base.fingerprint for speaker in vote.speakers)

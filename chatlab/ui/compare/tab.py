@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -17,24 +16,18 @@ from gradio.context import Context
 from chatlab.engines.base import Sampling
 from chatlab.errors import InputError, NotFound
 from chatlab.lab import Lab
-from chatlab.lab.compare import MOST
-from chatlab.records import BASE, Verdict
+from chatlab.records import Verdict
+from chatlab.ui.compare.asking import Asking
 from chatlab.ui.compare.ballot import Ballot
 from chatlab.ui.compare.panes import last_vote, panes
 from chatlab.ui.compare.sitting import Desk, Round, Sitting, Step
 from chatlab.ui.compare.votes import VotesPanel
-from chatlab.ui.compare.walk import FIRST, KINDS, next_step, prompts
+from chatlab.ui.compare.walk import next_step, prompts
 from chatlab.ui.markup import div, span
 from chatlab.ui.shell import Shell, drawing
 
 PACE = 0.12
 """Seconds between two drawings."""
-
-CHOSEN = "compare"
-"""Under which the store keeps who is compared."""
-
-TYPED = "compare typed"
-"""Under which the store keeps the prompt and the system message as they stand in their boxes."""
 
 Updates = dict[Any, Any]
 
@@ -49,11 +42,12 @@ class CompareTab:
         self._lab = lab
         self._shuffle = shuffle
         self._desk = Desk()
+        self.asking = Asking(lab)
         self.ballot = Ballot()
         self.votes = VotesPanel(lab)
 
     def build(self, shell: Shell) -> None:
-        self._build_asking()
+        self.asking.build()
         self.panes = drawing(_NOTHING, elem_id="panes")
         self.ballot.build()
         with gr.Row(elem_classes="tight beside-votes"):
@@ -62,56 +56,23 @@ class CompareTab:
                 "Undo vote  (U)", size="sm", scale=0, min_width=120, visible=False, elem_classes="key-u"
             )
             self.last = drawing(elem_id="last-vote")
-        with gr.Accordion("System message and sampling", open=False):
-            self.system = gr.Textbox("", label="System message", lines=2, max_lines=8)
-            with gr.Row():
-                self.temperature = gr.Slider(0, 1.5, 0.7, step=0.05, label="Temperature")
-                self.tokens = gr.Slider(8, 512, 96, step=8, label="Longest answer, tokens")
+        self.asking.build_more()
         self.votes.build()
         self.round = gr.State(None)
         self.sitting = gr.State(Sitting())
         self._wire(shell)
 
-    def _build_asking(self) -> None:
-        with gr.Row(elem_classes="tight ask-row"):
-            self.prompt = gr.Textbox(
-                "", label="Prompt", placeholder="Ask them all the same thing", show_label=False, container=False,
-                lines=1, max_lines=8, scale=8, min_width=240, elem_id="compare-prompt",
-            )  # fmt: skip
-            self.ask = gr.Button("Ask", variant="primary", scale=1, min_width=80, elem_id="compare-ask")
-            self.stop = gr.Button("Stop", variant="stop", scale=1, min_width=80, visible=False, elem_id="compare-stop")
-        with gr.Row(elem_classes="tight"):
-            self.voices = gr.Dropdown(
-                [BASE], value=[BASE], multiselect=True, max_choices=MOST, label="Voices", show_label=False,
-                container=False, scale=5, min_width=240, elem_id="compare-voices",
-            )  # fmt: skip
-            self.blind = gr.Checkbox(
-                True, label="Blind", container=False, scale=1, min_width=80, elem_id="compare-blind"
-            )
-            self.kind = gr.Dropdown(
-                KINDS, value=FIRST, label="Unseen prompts", show_label=False, container=False, scale=2, min_width=150,
-            )  # fmt: skip
-            self.walk = gr.Button(
-                "Judge unseen prompts  (N)",
-                size="md",
-                scale=0,
-                min_width=200,
-                elem_classes="key-n",
-                elem_id="compare-walk",
-            )
-
     def _wire(self, shell: Shell) -> None:
-        drawn = {self.panes, self.round, self.ask, self.stop, self.walk, self.skip, *self.ballot.parts}
+        asks, how, at = self.asking, self.asking.how, [self.sitting, self.round]
+        drawn = {self.panes, self.round, asks.ask, asks.stop, asks.walk, self.skip, *self.ballot.parts}
         noted = {self.sitting, self.undo, self.last}
-        how = [self.voices, self.blind, self.temperature, self.tokens, self.system]
-        at = [self.sitting, self.round]
         speaking: dict[str, Any] = {"outputs": drawn | noted, "concurrency_limit": 2, "concurrency_id": "compare"}
         asking = [
-            shell.on(trigger, do=self.answered, inputs=[self.prompt, *how, *at], trigger_mode="once", **speaking)
-            for trigger in (self.ask.click, self.prompt.submit)
+            shell.on(trigger, do=self.answered, inputs=[asks.prompt, *how, *at], trigger_mode="once", **speaking)
+            for trigger in (asks.ask.click, asks.prompt.submit)
         ]
-        walking = [self.kind, *how, *at]
-        asking.append(shell.on(self.walk.click, do=self.walked, inputs=walking, trigger_mode="once", **speaking))
+        walking = [asks.kind, *how, *at]
+        asking.append(shell.on(asks.walk.click, do=self.walked, inputs=walking, trigger_mode="once", **speaking))
         # One at a time, so that of two keys pressed at once the second finds what the first has done.
         deed: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "vote", "trigger_mode": "once"}
         for button, verdict, winner in self.ballot.verdicts:
@@ -123,19 +84,16 @@ class CompareTab:
         asking.append(shell.on(skipped.then, do=self.went_on, inputs=walking, **speaking))
         undone = shell.on(self.undo.click, do=self.undone, inputs=at, outputs=drawn | noted, **deed)
         shell.on(undone.then, do=self.votes.drawn, outputs={self.votes.results})
-        shell.on(self.stop.click, do=self.stopped, inputs=at, outputs=drawn | noted, cancels=asking)
-        self._wire_memory(shell, drawn | noted)
+        shell.on(asks.stop.click, do=self.stopped, inputs=at, outputs=drawn | noted, cancels=asking)
+        self._wire_windows(shell, drawn | noted)
+        asks.wire(shell)
         self.votes.wire(shell)
 
-    def _wire_memory(self, shell: Shell, drawn: set[Any]) -> None:
-        """What outlives a reload."""
-        shell.on(self.voices.input, do=self.choose, inputs=[self.voices])
-        typed = [self.prompt, self.system]
-        changes = [event for box in typed for event in (box.input, box.blur)]
-        shell.on(partial(gr.on, changes), do=self.remember, inputs=typed, trigger_mode="always_last", queue=False)
+    def _wire_windows(self, shell: Shell, drawn: set[Any]) -> None:
+        """What is found again after a reload."""
         opened = shell.on(
-            shell.items["compare"].select, do=self.opened, inputs=[*typed, self.sitting, self.round],
-            outputs=drawn | {self.voices, *typed},
+            shell.items["compare"].select, do=self.opened, inputs=[*self.asking.typed, self.sitting, self.round],
+            outputs=drawn | {self.asking.voices, *self.asking.typed},
         )  # fmt: skip
         shell.on(opened.then, do=self.votes.drawn, outputs={self.votes.results})
         if (page := Context.root_block) is not None:
@@ -147,39 +105,13 @@ class CompareTab:
     def opened(self, prompt: str, system: str, sitting: Sitting, round_: Round | None, request: gr.Request) -> Updates:
         window = request.session_hash or uuid.uuid4().hex
         sitting, kept = self._desk.enter(window, sitting, round_)
-        updates = self.refresh(prompt, system)
+        updates = self.asking.refresh(prompt, system)
         if kept is not None and kept is not round_:
             updates |= self._draw(kept) | self._noted(sitting, kept) | self._idle(sitting)
         return updates | {self.sitting: sitting}
 
     def left(self, request: gr.Request) -> None:
         self._desk.leave(request.session_hash or "")
-
-    def refresh(self, prompt: str = "", system: str = "") -> Updates:
-        """Who can be asked now. At first the base and who is live, or newest, are chosen.
-
-        Empty boxes, as after a reload, get back what was typed last.
-        """
-        typed = self._lab.store.state.get(TYPED, {})
-        names = self._lab.voices.names()
-        kept = [name for name in self._lab.store.state.get(CHOSEN, []) if name in names]
-        live = self._lab.voices.live
-        other = live if live != BASE else next(iter(names[1:]), None)
-        if len(kept) < 2 and other is not None:
-            kept = [BASE, other]
-        return {
-            self.voices: gr.Dropdown(choices=names, value=kept or [BASE], multiselect=True),
-            self.prompt: prompt or typed.get("prompt", ""),
-            self.system: system or typed.get("system", ""),
-        }
-
-    def remember(self, prompt: str, system: str) -> None:
-        """Keep what is being typed, for after a reload."""
-        self._lab.store.state.set(TYPED, {"prompt": prompt or "", "system": system or ""})
-
-    def choose(self, voices: list[str]) -> None:
-        """Remember who is to be compared, for the next time the tab is opened."""
-        choose(self._lab, voices)
 
     def answered(
         self, prompt: str, voices: list[str], blind: bool, temperature: float, tokens: float, system: str,
@@ -276,7 +208,8 @@ class CompareTab:
         if begun.blind:
             self._shuffle(order)
         asleep = gr.Button(interactive=False)
-        busy = {self.ask: _hidden(), self.stop: gr.Button(visible=True), self.walk: asleep, self.skip: asleep}
+        asks = self.asking
+        busy = {asks.ask: _hidden(), asks.stop: gr.Button(visible=True), asks.walk: asleep, self.skip: asleep}
         shown, round_ = 0.0, begun
         for given in self._lab.compare.ask(begun.prompt, order, sampling, begun.system):
             first = not round_.panes
@@ -302,10 +235,10 @@ class CompareTab:
 
     def _idle(self, sitting: Sitting) -> Updates:
         return {
-            self.ask: gr.Button(visible=True),
-            self.walk: gr.Button(interactive=True),
+            self.asking.ask: gr.Button(visible=True),
+            self.asking.walk: gr.Button(interactive=True),
             self.skip: gr.Button(visible=sitting.walking, interactive=True),
-            self.stop: _hidden(),
+            self.asking.stop: _hidden(),
         }
 
     def _ended(self, sitting: Sitting, round_: Round | None) -> Updates:
@@ -314,11 +247,6 @@ class CompareTab:
         said = "Judged, all of them but those that were skipped." if sitting.passed else "All of them are judged."
         end = div("last-vote", span("last-verdict", f"{said} Press N to go through them again, with new answers."))
         return self._noted(sitting, round_) | self._idle(sitting) | {self.last: end}
-
-
-def choose(lab: Lab, voices: Sequence[str]) -> None:
-    """Have Compare open with these voices."""
-    lab.store.state.set(CHOSEN, list(voices))
 
 
 def _hidden() -> gr.Button:

@@ -9,7 +9,7 @@ import gradio as gr
 
 from chatlab.lab import Lab
 from chatlab.records import BASE
-from chatlab.ui.compare.tab import choose
+from chatlab.ui.compare.asking import choose
 from chatlab.ui.run_watch import Pulse
 from chatlab.ui.shell import Shell
 from chatlab.ui.train.history import TrainHistory
