@@ -78,7 +78,11 @@ def test_votes_and_preferences_are_kept_together_or_not_at_all(lab: Lab, monkeyp
     assert len(lab.store.votes) == len(lab.store.preferences) == 0
 
 
-def test_a_vote_that_is_taken_back_takes_its_preferences_along_and_no_others(lab: Lab) -> None:
+def test_a_vote_that_is_taken_back_takes_its_preferences_along_and_no_others(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even those of an equal vote that was cast in the same moment."""
+    monkeypatch.setattr("chatlab.lab.votes.now", lambda: "2026-11-25T01:00:00.000+00:00")
     voiced(lab, "one")
     voiced(lab, "two")
     panes = answered(lab, BASE, "one", "two")

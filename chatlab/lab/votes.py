@@ -70,12 +70,12 @@ class Votes:
     def take_back(self, id: int) -> Vote:
         """Remove a vote and what was preferred by it; the vote. Raises NotFound."""
         vote = self._store.votes.get(id)
-        made = {(one.prompt, one.chosen, one.rejected) for one in _preferences(vote)}
-        gone = [
-            key
-            for key, one in self._store.preferences.rows(reverse=True)
-            if one.created == vote.created and (one.prompt, one.chosen, one.rejected) in made
-        ]
+        made = _preferences(vote)
+        gone: list[int] = []
+        for key, one in self._store.preferences.rows(reverse=True):
+            if one in made:  # once each: an equal vote of the same moment made equal ones
+                made.remove(one)
+                gone.append(key)
         self._store.together(
             self._store.votes.changes({id: None}), self._store.preferences.changes(dict.fromkeys(gone))
         )
