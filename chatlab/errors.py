@@ -4,6 +4,7 @@
     ├── InputError            what was typed or asked for cannot be used as it is
     │   ├── NameRefused       a name that could leave its folder or confuse a file system
     │   ├── EmptyAnswer       a demonstration without an answer to learn
+    │   ├── UnseenRepeated    what is learned would repeat a prompt that is measured on
     │   └── FormatRefused     a file that is no data set, or none that can be read
     │       └── RowRefused    one row of it that cannot become a record
     ├── StoreError            the store cannot keep or give something
@@ -50,6 +51,19 @@ class NameRefused(InputError):
 
 class EmptyAnswer(InputError):
     """A demonstration without an answer to learn."""
+
+
+class UnseenRepeated(InputError):
+    """A demonstration and an unseen prompt ask the same, and only one of them can stay."""
+
+    def __init__(
+        self, message: str, hint: str = "", prompts: tuple[str, ...] = (), demonstrations: tuple[int, ...] = ()
+    ) -> None:
+        super().__init__(message, hint)
+        self.prompts = prompts
+        """Of the unseen set, or meant for it."""
+        self.demonstrations = demonstrations
+        """Ids of those that teach them already."""
 
 
 class FormatRefused(InputError):

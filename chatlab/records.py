@@ -139,6 +139,15 @@ class Vote:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnseenSet:
+    """Prompts by which voices are heard and measured, so that nothing is ever trained on them."""
+
+    prompts: tuple[str, ...]
+    """In the person's order; one line each."""
+    changed: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSettings:
     """Everything that decides what a run computes. Two runs with equal settings, base and snapshot are equal."""
 

@@ -14,6 +14,7 @@ from chatlab.errors import EmptyAnswer, InputError
 from chatlab.lab.annotators import PACK, me, resigned, signed
 from chatlab.lab.chat import Chat
 from chatlab.lab.machine import Machine
+from chatlab.lab.unseen import Unseen
 from chatlab.records import Demonstration, Message, Preference, Source, Status
 from chatlab.settings import PACKAGE
 from chatlab.store import Store
@@ -47,10 +48,11 @@ class Pack:
 class Demonstrations:
     """The collection that the model learns from. Every change is on disk before it is reported."""
 
-    def __init__(self, store: Store, chat: Chat, machine: Machine, packs: Path = PACKS) -> None:
+    def __init__(self, store: Store, chat: Chat, machine: Machine, unseen: Unseen, packs: Path = PACKS) -> None:
         self._store = store
         self._chat = chat
         self._machine = machine
+        self._unseen = unseen
         self._packs = packs
         self._deleted: list[dict[int, Demonstration]] = []
 

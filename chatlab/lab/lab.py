@@ -29,6 +29,7 @@ from chatlab.lab.proof import Proof
 from chatlab.lab.publisher import Publisher
 from chatlab.lab.quality import Quality
 from chatlab.lab.training import Training
+from chatlab.lab.unseen import Unseen
 from chatlab.lab.voices import Voices
 from chatlab.lab.votes import Votes
 from chatlab.models.base import Base
@@ -70,7 +71,8 @@ class Lab:
         self._trainer = Trainer(settings.base, settings.cache)
         self.voices = Voices(self.store, self._adapters, self.machine)
         self.chat = Chat(self.store, self.machine, self.voices)
-        self.demonstrations = Demonstrations(self.store, self.chat, self.machine)
+        self.unseen = Unseen(self.store)
+        self.demonstrations = Demonstrations(self.store, self.chat, self.machine, self.unseen)
         difficulties = Difficulties(self.store, self.machine, settings.base, settings.cache)
         self.quality = Quality(self.store, self.machine, difficulties)
         self.proof = Proof(self.machine, unseen, settings.cache)

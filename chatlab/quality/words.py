@@ -71,9 +71,11 @@ def same_question(a: str, b: str) -> bool:
     A number, a name or a negation that only one of them has makes them two questions.
     """
     ours, theirs = content(a), content(b)
-    if ours == theirs:
-        return True
-    named = names(a) | names(b)
+    return ours == theirs or same_words(ours, theirs, names(a) | names(b))
+
+
+def same_words(ours: frozenset[str], theirs: frozenset[str], named: frozenset[str]) -> bool:
+    """`same_question` of contents that differ; `named` are the names in either text."""
     odd = _without_misspelt(ours - theirs, theirs - ours, named)
     if odd & named or any(has_digit(word) or word in _TELLING for word in odd):
         return False

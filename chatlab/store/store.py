@@ -1,4 +1,4 @@
-"""The store: conversations, demonstrations, preferences, votes and a little state; one folder, one process."""
+"""The store: conversations, demonstrations, preferences, votes, unseen prompts, a little state; one folder, one process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from chatlab.clock import now
 from chatlab.conversation import Conversation
 from chatlab.errors import ChatlabError, InputError, StoreBusy, StoreError
-from chatlab.records import Demonstration, Preference, Vote
+from chatlab.records import Demonstration, Preference, UnseenSet, Vote
 from chatlab.store.backups import Backups
 from chatlab.store.codec import to_document
 from chatlab.store.disk import Disk, Files, as_chatlab_error
@@ -55,6 +55,7 @@ class Store:
         self.demonstrations: Shelf[Demonstration] = self._shelf("demonstrations", Demonstration, _demonstration_words)
         self.preferences: Shelf[Preference] = self._shelf("preferences", Preference, _preference_words)
         self.votes: Shelf[Vote] = self._shelf("votes", Vote, _vote_words)
+        self.unseen: Shelf[UnseenSet] = self._shelf("unseen", UnseenSet, _unseen_words)
         self.state = State(self._table("state"))
         self.backups = Backups(files.backups, storage)
 
@@ -92,7 +93,7 @@ class Store:
     @property
     def warnings(self) -> list[str]:
         """What a person should know about the files; empty when all is well."""
-        shelves = (self.conversations, self.demonstrations, self.preferences, self.votes)
+        shelves = (self.conversations, self.demonstrations, self.preferences, self.votes, self.unseen)
         bad = sum(len(shelf.unreadable) for shelf in shelves)
         refusal = self._storage.refusal if self._lock.is_locked else ""
         return [
@@ -222,6 +223,10 @@ def _conversation_words(document: Document) -> list[str]:
 def _preference_words(document: Document) -> list[str]:
     asked = (message["content"] for message in document["prompt"])
     return [*asked, document["chosen"], document["rejected"]]
+
+
+def _unseen_words(document: Document) -> list[str]:
+    return list(document["prompts"])
 
 
 def _vote_words(document: Document) -> list[str]:

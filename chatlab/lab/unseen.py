@@ -1,0 +1,277 @@
+"""The unseen prompts: a person's own set, on which voices are heard and measured and nothing is ever trained."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from chatlab.clock import now
+from chatlab.errors import ChatlabError, InputError, UnseenRepeated
+from chatlab.evaluation.unseen import FIRST, unseen
+from chatlab.quality.findings import quoted
+from chatlab.quality.repeats import Repeats
+from chatlab.quality.words import plain
+from chatlab.records import Demonstration, Message, UnseenSet
+from chatlab.store import Store
+
+MOST = 500
+"""Prompts in the set. More take longer to read than anybody has."""
+LONGEST = 2000
+"""Characters of one."""
+SETS: Mapping[str, str] = {"everyday": "", "triage": "triage"}
+"""Sets that come with the app, and the kind that each is called by where it is kept."""
+
+_THE_SET = 1
+"""Its id in the store."""
+
+Verdicts = dict[int, tuple[Demonstration, tuple[str, ...]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What became of the lines that somebody gave."""
+
+    added: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+    """Not added: the set, or a line before, says the same."""
+    empty: int = 0
+    """Lines with nothing in them, passed over."""
+    aside: tuple[int, ...] = ()
+    """Demonstrations that teach a new prompt and so wait now, unlearned."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What a change can be taken back to."""
+
+    prompts: tuple[str, ...]
+    aside: Mapping[int, tuple[Demonstration, Demonstration]] = field(default_factory=dict)
+    """Demonstrations that were set aside with it: before and after."""
+
+
+class Unseen:
+    """Prompts in the person's order, no two the same. Whatever is changed is on the disk, and can be undone.
+
+    A prompt and an approved demonstration never ask the same: whichever comes second is refused, unless told which of
+    the two gives way.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = threading.RLock()
+        self._past: list[_Before] = []
+        self._repeats: tuple[tuple[str, ...], Repeats] = ((), Repeats(()))
+        self._verdicts: Verdicts = {}
+
+    def prompts(self) -> list[str]:
+        """In order. The first time the set that comes with the app, less what is taught already."""
+        with self._lock:
+            return list(self._prompts())
+
+    @property
+    def undoable(self) -> bool:
+        return bool(self._past)
+
+    # Changing the set.
+
+    def add(self, lines: Sequence[str], anyway: bool = False) -> Change:
+        """Each line a prompt, at the end of the set; empty ones and those that are in it are passed over.
+
+        Raises InputError where nothing is new or something is too long or too much, and UnseenRepeated where an
+        approved demonstration teaches one of them, unless `anyway` has those wait.
+        """
+        with self._lock:
+            before = self._prompts()
+            said = [line for line in map(str.strip, _split(lines)) if line]
+            new, known = _sifted(said, before)
+            if not new:
+                raise InputError(*_nothing_new(known))
+            aside = self._become((*before, *new), anyway)
+            return Change(added=new, known=known, empty=len(_split(lines)) - len(said), aside=aside)
+
+    def rewrite(self, lines: Sequence[str], before: Sequence[str] | None = None, anyway: bool = False) -> Change:
+        """The whole set, a line each, in this order; empty lines are passed over. `before` is the set as it was read.
+
+        Raises InputError where two lines are the same or the set is another than `before` by now; else as `add`.
+        """
+        with self._lock:
+            old = self._prompts()
+            if before is not None and tuple(before) != old:
+                raise InputError(
+                    "The set was changed elsewhere in the meantime.", "Copy your text, take up the set, and edit that."
+                )
+            said = tuple(line for line in map(str.strip, _split(lines)) if line)
+            new, twice = _sifted(said, ())
+            if twice:
+                raise InputError(f"{quoted(twice[0])} is there twice, but for its spelling.", "Take one of them out.")
+            aside = self._become(new, anyway)
+            return Change(added=_missing(new, old), gone=_missing(old, new),
+                          empty=len(_split(lines)) - len(said), aside=aside)  # fmt: skip
+
+    def take_out(self, prompts: Iterable[str]) -> int:
+        """How many of these were in the set, and no longer are."""
+        with self._lock:
+            gone, old = set(prompts), self._prompts()
+            left = tuple(prompt for prompt in old if prompt not in gone)
+            if left != old:
+                self._become(left)
+            return len(old) - len(left)
+
+    def reset(self, name: str = "everyday", anyway: bool = False) -> Change:
+        """To one of `SETS`, whole. Raises InputError for another name, and UnseenRepeated as `add`."""
+        if name not in SETS:
+            raise InputError(f"There is no set {name!r}.", "Choose one of: " + ", ".join(SETS))
+        with self._lock:
+            old, new = self._prompts(), tuple(unseen(SETS[name], FIRST))
+            aside = self._become(new, anyway)
+            return Change(added=_missing(new, old), gone=_missing(old, new), aside=aside)
+
+    def undo(self) -> int:
+        """Take the last change back; how many prompts the set has now.
+
+        Raises UnseenRepeated where what would come back has been taught since.
+        """
+        with self._lock:
+            if not self._past:
+                raise InputError("There is nothing to take back.")
+            past, old = self._past[-1], self._prompts()
+            shelf = self._store.demonstrations
+            back = {i: was for i, (was, then) in past.aside.items() if i in shelf and shelf.get(i) == then}
+            taught = self._teaching(_missing(past.prompts, old))
+            if taught:
+                raise _already(taught, "Undo that first, or leave it as it is.")
+            self._keep(past.prompts)
+            shelf.put_many(back)
+            self._past.pop()
+            return len(past.prompts)
+
+    # Never trained on.
+
+    def repeated(self, messages: Iterable[Message]) -> tuple[str, ...]:
+        """Prompts of the set that the user asks in these messages, word for word or nearly."""
+        return self._index().in_conversation(messages)
+
+    def check(self, demonstrations: Iterable[Demonstration]) -> None:
+        """Raises UnseenRepeated if one of them would be learned and asks what the set asks."""
+        found = [prompt for d in demonstrations if d.status == "approved" for prompt in self.repeated(d.messages)]
+        if not found:
+            return
+        prompts = tuple(dict.fromkeys(found))
+        one = f"{quoted(prompts[0])} is one of your unseen prompts"
+        said = one if len(prompts) == 1 else f"{one}, and so are {len(prompts) - 1} more"
+        raise UnseenRepeated(
+            f"{said}, and nothing is trained on those.",
+            "Keep it and take the prompt out of the unseen set, or ask something else.",
+            prompts=prompts,
+        )
+
+    def repeating(self, rows: Iterable[tuple[int, Demonstration]]) -> list[int]:
+        """Ids of those that ask what the set asks. Looked at once each, and again only after a change."""
+        with self._lock:
+            self._index()
+            return [i for i, d in rows if self._verdict(i, d)]
+
+    def _prompts(self) -> tuple[str, ...]:
+        if _THE_SET not in self._store.unseen:
+            self._begin()
+        try:
+            return self._store.unseen.get(_THE_SET).prompts
+        except ChatlabError:  # on a full disk, or unreadable: what comes with the app will do until it is changed
+            return tuple(unseen("", FIRST))
+
+    def _begin(self) -> None:
+        taught = Repeats(unseen("", None))
+        learned = (d for _, d in self._store.demonstrations.rows() if d.status == "approved")
+        known = {prompt for d in learned for prompt in taught.in_conversation(d.messages)}
+        free = tuple(prompt for prompt in unseen("", None) if prompt not in known)
+        with contextlib.suppress(ChatlabError):
+            self._keep(free[:FIRST])
+
+    def _become(self, prompts: tuple[str, ...], anyway: bool = False) -> tuple[int, ...]:
+        """Ids of demonstrations that were set aside for it."""
+        old = self._prompts()
+        _check(prompts)
+        taught = self._teaching(_missing(prompts, old))
+        if taught and not anyway:
+            raise _already(taught, "Add it all the same and let them wait, unlearned; or leave it out.")
+        shelf = self._store.demonstrations
+        aside = {i: (shelf.get(i), replace(shelf.get(i), status="waiting", approved_by="")) for i in taught}
+        shelf.put_many({i: after for i, (_, after) in aside.items()})
+        self._keep(prompts)
+        self._past.append(_Before(old, aside))
+        return tuple(aside)
+
+    def _keep(self, prompts: tuple[str, ...]) -> None:
+        self._store.unseen.put(_THE_SET, UnseenSet(prompts=prompts, changed=now()))
+
+    def _teaching(self, prompts: Sequence[str]) -> dict[int, tuple[str, ...]]:
+        """Approved demonstrations by id, with those of the prompts that they ask."""
+        wanted = Repeats(prompts)
+        rows = self._store.demonstrations.rows() if prompts else ()
+        found = {i: wanted.in_conversation(d.messages) for i, d in rows if d.status == "approved"}
+        return {i: asked for i, asked in found.items() if asked}
+
+    def _index(self) -> Repeats:
+        with self._lock:
+            prompts = self._prompts()
+            if self._repeats[0] != prompts:
+                self._repeats, self._verdicts = (prompts, Repeats(prompts)), {}
+            return self._repeats[1]
+
+    def _verdict(self, id: int, demonstration: Demonstration) -> tuple[str, ...]:
+        known = self._verdicts.get(id)
+        if known is None or known[0] is not demonstration:
+            found = self._repeats[1].in_conversation(demonstration.messages)
+            known = self._verdicts[id] = (demonstration, found)
+        return known[1]
+
+
+def _split(lines: Sequence[str]) -> list[str]:
+    """A line each, whatever was pasted into one; only the end of a text is not a line of its own."""
+    return [part for line in lines for part in (line.splitlines() or [""])]
+
+
+def _sifted(lines: Sequence[str], before: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What is new, and what says the same as something before it but for case, accents and punctuation."""
+    seen, new, known = {_said(prompt) for prompt in before}, [], []
+    for line in lines:
+        (known if _said(line) in seen else new).append(line)
+        seen.add(_said(line))
+    return tuple(new), tuple(known)
+
+
+def _said(prompt: str) -> str:
+    return plain(prompt) or prompt
+
+
+def _missing(some: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
+    there = set(others)
+    return tuple(prompt for prompt in some if prompt not in there)
+
+
+def _check(prompts: Sequence[str]) -> None:
+    if len(prompts) > MOST:
+        raise InputError(f"{len(prompts):,} prompts are too many to be read.", f"Keep up to {MOST}.")
+    long = next((prompt for prompt in prompts if len(prompt) > LONGEST), None)
+    if long is not None:
+        raise InputError(f"{quoted(long)} is longer than {LONGEST:,} characters.", "Ask it in fewer words.")
+
+
+def _nothing_new(known: Sequence[str]) -> tuple[str, str]:
+    if known:
+        return f"{quoted(known[0])} is in the set already.", "Write a prompt that asks something else."
+    return "There is nothing to add.", "Write a prompt, one a line."
+
+
+def _already(taught: Mapping[int, tuple[str, ...]], hint: str) -> UnseenRepeated:
+    prompts = tuple(dict.fromkeys(prompt for asked in taught.values() for prompt in asked))
+    first = next(iter(taught))
+    others = f" and {len(taught) - 1} more" if len(taught) > 1 else ""
+    verb = "teach" if others else "teaches"
+    return UnseenRepeated(
+        f"{quoted(prompts[0])} would not be unseen: demonstration {first}{others} {verb} it.",
+        hint, prompts=prompts, demonstrations=tuple(taught),
+    )  # fmt: skip
