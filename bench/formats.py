@@ -26,6 +26,7 @@ from bench.table import middle, show
 from chatlab.formats import Kept, Reading, format_of, sniff, write
 from chatlab.lab.bringing import BATCH
 from chatlab.lab.exchange import Exchange, Which
+from chatlab.lab.unseen import Unseen
 from chatlab.records import Demonstration
 from chatlab.store import Store
 
@@ -82,7 +83,7 @@ def read(store: Store, file: Path, count: int) -> Callable[[], int]:
 
 
 def brought(store: Store, file: Path, count: int) -> Callable[[], int]:
-    exchange = Exchange(store, file.parent)
+    exchange = Exchange(store, file.parent, Unseen(store))
 
     def act() -> int:
         *_, last = exchange.bring(file, exchange.sniff(file))
@@ -96,7 +97,7 @@ def exported(store: Store, file: Path, count: int) -> Callable[[], int]:
     for batch in batches(records(count)):
         store.demonstrations.add_many(batch)
     list(store.demonstrations.rows())
-    return lambda: Exchange(store, file.parent).export(file.name, Which(), file.parent).records
+    return lambda: Exchange(store, file.parent, Unseen(store)).export(file.name, Which(), file.parent).records
 
 
 def handed(store: Store, file: Path, count: int) -> Callable[[], int]:

@@ -12,6 +12,7 @@ from chatlab.evaluation.unseen import FIRST, unseen
 from chatlab.lab import Lab
 from chatlab.lab.unseen import LONGEST, MOST
 from chatlab.quality.repeats import Repeats
+from chatlab.records import Demonstration, Message, Status
 from chatlab.settings import Settings
 
 
@@ -113,8 +114,7 @@ def test_a_set_that_is_none_is_not_reset_to(small: Lab) -> None:
 def test_the_set_may_be_empty(small: Lab) -> None:
     small.unseen.rewrite([])
     assert small.unseen.prompts() == []
-    lab = small
-    lab.demonstrations.write("Tell a joke", "No.")
+    assert small.demonstrations.write("Tell a joke", "No.")
 
 
 # What counts as the same.
@@ -145,11 +145,9 @@ def test_prompts_without_words_are_told_apart_by_their_signs() -> None:
 # Never trained on.
 
 
-def said(prompt: str, answer: str, status: str = "approved"):  # type: ignore[no-untyped-def]
-    from chatlab.records import Demonstration, Message
-
+def said(prompt: str, answer: str, status: Status = "approved") -> Demonstration:
     messages = (Message(role="user", content=prompt), Message(role="assistant", content=answer))
-    return Demonstration(messages=messages, status=status)  # type: ignore[arg-type]
+    return Demonstration(messages=messages, status=status)
 
 
 def test_a_prompt_that_a_demonstration_teaches_is_refused_unless_that_may_wait(small: Lab) -> None:

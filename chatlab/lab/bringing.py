@@ -15,6 +15,7 @@ import orjson
 from chatlab.clock import now
 from chatlab.formats import Outcome, Proposal, Reading, Record, Refused, tamed
 from chatlab.lab.trail import Trail
+from chatlab.lab.unseen import Unseen
 from chatlab.records import Demonstration, Preference, Status
 from chatlab.store import Store
 
@@ -40,6 +41,8 @@ class Progress:
     kept: int = 0
     known: int = 0
     """Rows that say what is in the store already, word for word."""
+    aside: tuple[int, ...] = ()
+    """Ids of those kept that repeat an unseen prompt, and so wait instead of being approved."""
     refused: int = 0
     reasons: tuple[Refused, ...] = ()
     """The first of them."""
@@ -55,10 +58,18 @@ class Bringing:
     """Iterate over it to do the work. Whoever stops early has what was kept so far, and can take it back."""
 
     def __init__(
-        self, store: Store, path: Path, proposal: Proposal, tags: Sequence[str], status: Status | None, report: Path
+        self,
+        store: Store,
+        unseen: Unseen,
+        path: Path,
+        proposal: Proposal,
+        tags: Sequence[str],
+        status: Status | None,
+        report: Path,
     ) -> None:
         """`status` None leaves it to the file. Raises FormatRefused where a needed column was not chosen."""
         self._store = store
+        self._unseen = unseen
         self._reading = Reading(path, proposal)
         self._tags = tuple(tags)
         self._status = status
@@ -69,6 +80,7 @@ class Bringing:
         self._began = time.monotonic()
         self._rows = self._kept = self._known = 0
         self._trail = Trail(name=path.name)
+        self._aside: list[int] = []
 
     def __iter__(self) -> Iterator[Progress]:
         """A value for every batch of rows; the last one is done."""
@@ -90,6 +102,7 @@ class Bringing:
             rows=self._rows,
             kept=self._kept,
             known=self._known,
+            aside=tuple(self._aside),
             refused=self._report.count,
             reasons=tuple(self._report.first),
             report=self._report.path if self._report.count else None,
@@ -124,11 +137,14 @@ class Bringing:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        demonstrations = [one for one in waiting if isinstance(one, Demonstration)]
+        given = [one for one in waiting if isinstance(one, Demonstration)]
+        demonstrations = [self._unseen.waiting(one) for one in given]
         preferences = [one for one in waiting if isinstance(one, Preference)]
-        self._trail.demonstrations.add(self._store.demonstrations.add_many(demonstrations))
+        ids = self._store.demonstrations.add_many(demonstrations)
+        self._trail.demonstrations.add(ids)
         self._trail.preferences.add(self._store.preferences.add_many(preferences))
         self._trail.leave(self._store)
+        self._aside += [i for i, was, one in zip(ids, given, demonstrations, strict=True) if one is not was]
         self._kept += len(waiting)
 
 

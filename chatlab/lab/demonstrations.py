@@ -56,11 +56,13 @@ class Demonstrations:
         self._packs = packs
         self._deleted: list[dict[int, Demonstration]] = []
 
-    def keep(self, conversation_id: int, turn: int, text: str | None = None) -> Kept:
+    def keep(self, conversation_id: int, turn: int, text: str | None = None, release: bool = False) -> Kept:
         """Keep an answer as a demonstration: as it stands, or as `text` says it should have been.
 
         An edit becomes a version of its own in the conversation, and the pair a preference. An answer that is
-        kept already is kept once. Raises EmptyAnswer, and InputError in an incognito conversation.
+        kept already is kept once. Raises EmptyAnswer, and InputError in an incognito conversation. Raises
+        UnseenRepeated where an unseen prompt is answered, unless `release` takes that out of its set; an edit is a
+        version in the conversation even so.
         """
         if conversation_id < 0:
             raise InputError("Nothing is kept from an incognito conversation.", "Start an ordinary one to teach.")
@@ -68,23 +70,30 @@ class Demonstrations:
         original = conversation.turns[turn]
         if original.role != "assistant":
             raise InputError("Only an answer can be kept as a demonstration.")
-        if text is None or text == original.content:
-            return self._keep_as_is(conversation_id, turn)
-        return self._keep_edited(conversation_id, turn, text)
+        if text is not None and text != original.content:
+            turn = self._edit(conversation_id, turn, text)
+        return self._keep_turn(conversation_id, turn, release)
 
-    def write(self, prompt: str, answer: str, system: str = "", tags: Sequence[str] = ()) -> int:
-        """A demonstration from scratch; its id. Raises InputError, EmptyAnswer."""
+    def write(self, prompt: str, answer: str, system: str = "", tags: Sequence[str] = (), release: bool = False) -> int:
+        """A demonstration from scratch; its id. Raises InputError, EmptyAnswer, UnseenRepeated."""
         heading = (Message(role="system", content=system.strip()),) if system.strip() else ()
         messages = (*heading, Message(role="user", content=prompt), Message(role="assistant", content=answer))
-        return self.add([Demonstration(messages=messages, source="written", tags=tuple(tags))])[0]
+        return self.add([Demonstration(messages=messages, source="written", tags=tuple(tags))], release)[0]
 
-    def add(self, demonstrations: Sequence[Demonstration]) -> list[int]:
-        """Keep many at once, all or none; their ids."""
+    def add(self, demonstrations: Sequence[Demonstration], release: bool = False) -> list[int]:
+        """Keep many at once, all or none; their ids.
+
+        Raises UnseenRepeated where one asks an unseen prompt, unless `release` takes that out of its set.
+        """
         for demonstration in demonstrations:
             check(demonstration.messages)
+        if not release:
+            self._unseen.check(demonstrations)
         name = me(self._store)
         dated = [replace(d, created=d.created or now()) for d in demonstrations]
-        return self._store.demonstrations.add_many([signed(d, name) for d in dated])
+        ids = self._store.demonstrations.add_many([signed(d, name) for d in dated])
+        self._release(demonstrations)
+        return ids
 
     def get(self, demonstration_id: int) -> Demonstration:
         return self._store.demonstrations.get(demonstration_id)
@@ -95,8 +104,12 @@ class Demonstrations:
         messages: Sequence[Message] | None = None,
         status: Status | None = None,
         tags: Sequence[str] | None = None,
+        release: bool = False,
     ) -> Demonstration:
-        """Change what is given, leave the rest. Raises InputError, EmptyAnswer."""
+        """Change what is given, leave the rest. Raises InputError, EmptyAnswer.
+
+        Raises UnseenRepeated where it would from now on teach an unseen prompt, unless `release` takes that out.
+        """
         old = self.get(demonstration_id)
         new = replace(
             old,
@@ -105,8 +118,12 @@ class Demonstrations:
             tags=old.tags if tags is None else tuple(tags),
         )
         check(new.messages)
+        taught = [new] if (new.messages, new.status) != (old.messages, old.status) else []
+        if not release:
+            self._unseen.check(taught)
         new = resigned(old, new, me(self._store))
         self._store.demonstrations.put(demonstration_id, new)
+        self._release(taught)
         return new
 
     def delete(self, ids: Sequence[int]) -> int:
@@ -135,8 +152,14 @@ class Demonstrations:
         return self._store.demonstrations.find(text, where=where, offset=offset, limit=limit)
 
     def approved(self) -> list[int]:
-        """Ids of what the next run will learn from."""
-        return [i for i, d in self._store.demonstrations.rows() if d.status == "approved"]
+        """Ids of what the next run will learn from: not of what repeats an unseen prompt, however it came there."""
+        approved = [(i, d) for i, d in self._store.demonstrations.rows() if d.status == "approved"]
+        held_back = set(self._unseen.repeating(approved))
+        return [i for i, _ in approved if i not in held_back]
+
+    def held_back(self) -> list[int]:
+        """Ids of what is approved and yet not learned, because it repeats an unseen prompt."""
+        return self._unseen.repeating((i, d) for i, d in self._store.demonstrations.rows() if d.status == "approved")
 
     def tags(self) -> list[str]:
         return sorted({tag for _, d in self._store.demonstrations.rows() for tag in d.tags})
@@ -161,7 +184,10 @@ class Demonstrations:
         return packs
 
     def load_pack(self, name: str) -> list[int]:
-        """Add a pack's demonstrations, but those already there; the ids of what was added."""
+        """Add a pack's demonstrations, but those already there; the ids of what was added.
+
+        Those that ask an unseen prompt are added as waiting.
+        """
         entries = json.loads((self._packs / "index.json").read_text(encoding="utf-8"))
         entry = next((e for e in entries if e["name"] == name), None)
         if entry is None:
@@ -169,18 +195,24 @@ class Demonstrations:
                 f"There is no pack called {name!r}.", "Choose one of: " + ", ".join(e["name"] for e in entries)
             )
         present = {_key(d) for _, d in self._store.demonstrations.rows()}
-        return self.add([d for d in self._read(entry["file"]) if _key(d) not in present])
+        return self.add([self._unseen.waiting(d) for d in self._read(entry["file"]) if _key(d) not in present])
 
-    def _keep_as_is(self, conversation_id: int, turn: int) -> Kept:
+    def _keep_turn(self, conversation_id: int, turn: int, release: bool) -> Kept:
         conversation = self._chat.get(conversation_id)
-        kept = conversation.turns[turn].demonstration
-        if kept is None or kept not in self._store.demonstrations:
-            source: Source = "liked" if conversation.turns[turn].edited_from is None else "edited"
-            kept = self._store_turn(conversation_id, conversation, turn, source)
-            conversation = self._chat.change(conversation_id, lambda c: c.changed(turn, demonstration=kept))
-        return Kept(demonstration=kept, preference=None, conversation=conversation)
+        before = conversation.turns[turn].demonstration
+        if before is not None and before in self._store.demonstrations:
+            return Kept(demonstration=before, preference=None, conversation=conversation)
+        edited_from = conversation.turns[turn].edited_from
+        kept = self._store_turn(
+            conversation_id, conversation, turn, "liked" if edited_from is None else "edited", release
+        )
+        first = edited_from is not None and before is None
+        preference = self._prefer(conversation, turn, edited_from) if edited_from is not None and first else None
+        conversation = self._chat.change(conversation_id, lambda c: c.changed(turn, demonstration=kept))
+        return Kept(demonstration=kept, preference=preference, conversation=conversation)
 
-    def _keep_edited(self, conversation_id: int, turn: int, text: str) -> Kept:
+    def _edit(self, conversation_id: int, turn: int, text: str) -> int:
+        """`text` as another version of an answer; the turn it is."""
         conversation = self._chat.get(conversation_id)
         original = conversation.turns[turn]
         check((*conversation.messages(original.parent), Message(role="assistant", content=text)))
@@ -188,17 +220,22 @@ class Demonstrations:
             conversation_id,
             lambda c: c.grown(role="assistant", content=text, parent=original.parent, edited_from=turn, created=now()),
         )
-        edited = conversation.turns[-1].id
-        demonstration = self._store_turn(conversation_id, conversation, edited, "edited")
-        preference = self._prefer(conversation, edited, turn)
-        conversation = self._chat.change(conversation_id, lambda c: c.changed(edited, demonstration=demonstration))
-        return Kept(demonstration=demonstration, preference=preference, conversation=conversation)
+        return conversation.turns[-1].id
 
-    def _store_turn(self, conversation_id: int, conversation: Conversation, turn: int, source: Source) -> int:
+    def _store_turn(
+        self, conversation_id: int, conversation: Conversation, turn: int, source: Source, release: bool
+    ) -> int:
         demonstration = Demonstration(
             messages=conversation.messages(turn), source=source, origin=f"{conversation_id}/{turn}", created=now()
         )
-        return self.add([demonstration])[0]
+        return self.add([demonstration], release)[0]
+
+    def _release(self, demonstrations: Sequence[Demonstration]) -> None:
+        """What is learned by now cannot be unseen. If this fails, what was kept is held back from runs."""
+        learned = [d for d in demonstrations if d.status == "approved"]
+        prompts = {prompt for d in learned for prompt in self._unseen.repeated(d.messages)}
+        if prompts:
+            self._unseen.take_out(prompts)
 
     def _prefer(self, conversation: Conversation, chosen: int, rejected: int) -> int | None:
         """The pair edit over original, unless the original said nothing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,7 @@ from chatlab.errors import ChatlabError, InputError
 from chatlab.formats import Outcome, Proposal, Record, Written, format_of, preview, sniff, write
 from chatlab.lab.bringing import Bringing, Progress
 from chatlab.lab.trail import Trail
+from chatlab.lab.unseen import Unseen
 from chatlab.records import Demonstration, Status
 from chatlab.store import Store
 
@@ -36,8 +37,9 @@ class Which:
 class Exchange:
     """One import at a time. It goes on when nobody looks, and what it keeps is on the disk batch by batch."""
 
-    def __init__(self, store: Store, cache: Path) -> None:
+    def __init__(self, store: Store, cache: Path, unseen: Unseen) -> None:
         self._store = store
+        self._unseen = unseen
         self._report = cache / "refused-rows.csv"
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -59,7 +61,7 @@ class Exchange:
 
         `status` None leaves it to the file, and approves what says nothing. Raises FormatRefused, DiskFull, StoreError.
         """
-        yield from Bringing(self._store, path, proposal, tags, status, self._report)
+        yield from Bringing(self._store, self._unseen, path, proposal, tags, status, self._report)
 
     def begin(
         self,
@@ -76,7 +78,7 @@ class Exchange:
         with self._lock:
             if self.running:
                 raise InputError("Another import is under way.", AGAIN)
-            bringing = Bringing(self._store, path, proposal, tags, status, self._report)
+            bringing = Bringing(self._store, self._unseen, path, proposal, tags, status, self._report)
             self._stop.clear()
             self._progress = bringing.progress()
             self._thread = threading.Thread(target=self._run, args=(bringing, after), name="import", daemon=True)
@@ -115,6 +117,24 @@ class Exchange:
             raise InputError("The import is still under way.", "Stop it first.")
         trail = Trail.last(self._store)
         return trail.take_back(self._store) if trail else 0
+
+    def settle(self, keep: bool) -> int:
+        """Decide on what the last import set aside and nobody has decided on since; how many those were.
+
+        `keep` approves them and takes the prompts that they repeat out of the unseen set; else they are discarded.
+        """
+        progress = self._progress
+        if progress is None or self.running:
+            raise InputError("There is no import to decide on.", "Wait for its end.")
+        shelf = self._store.demonstrations
+        found = {i: shelf.get(i) for i in progress.aside if i in shelf}
+        waiting = {i: d for i, d in found.items() if d.status == "waiting"}
+        status: Status = "approved" if keep else "discarded"
+        shelf.put_many({i: replace(d, status=status) for i, d in waiting.items()})
+        if keep:
+            self._unseen.take_out({prompt for d in waiting.values() for prompt in self._unseen.repeated(d.messages)})
+        self._progress = replace(progress, aside=())
+        return len(waiting)
 
     def export(self, format: str, which: Which, folder: Path, own: bool = True) -> Written:
         """A file in `folder`, whole or not there. Raises InputError where nothing matches or fits, DiskFull.

@@ -94,7 +94,7 @@ class Lab:
         self.compare = Compare(self.machine, self.voices)
         self.votes = Votes(self.store, self.machine, self.voices)
         self.exports = Exports(self.voices, self.machine)
-        self.exchange = Exchange(self.store, settings.cache)
+        self.exchange = Exchange(self.store, settings.cache, self.unseen)
         self._base_problem = ""
 
     def warm(self) -> None:

@@ -168,6 +168,12 @@ class Unseen:
             prompts=prompts,
         )
 
+    def waiting(self, demonstration: Demonstration) -> Demonstration:
+        """The same, but waiting for a decision where it would teach a prompt of the set."""
+        if demonstration.status != "approved" or not self.repeated(demonstration.messages):
+            return demonstration
+        return replace(demonstration, status="waiting", approved_by="")
+
     def repeating(self, rows: Iterable[tuple[int, Demonstration]]) -> list[int]:
         """Ids of those that ask what the set asks. Looked at once each, and again only after a change."""
         with self._lock:

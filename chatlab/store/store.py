@@ -1,4 +1,4 @@
-"""The store: conversations, demonstrations, preferences, votes, unseen prompts, a little state; one folder, one process."""
+"""The store: conversations, demonstrations, preferences, votes, unseen prompts, some state; one folder, one process."""
 
 from __future__ import annotations
 
