@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import html
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,8 @@ from chatlab.records import Demonstration, Message, Status
 from chatlab.settings import Settings
 from chatlab.store import Store
 from chatlab.store.disk import Disk
+from chatlab.training.runs import Result
+from chatlab.ui.train import report
 
 JOKE = "Tell a joke"
 
@@ -185,6 +189,16 @@ def test_what_came_in_by_another_door_is_held_back_from_runs(lab: Lab) -> None:
     assert lab.demonstrations.approved() == [fine] and lab.demonstrations.held_back() == [odd]
     lab.unseen.take_out([JOKE])
     assert lab.demonstrations.approved() == [odd, fine] and lab.demonstrations.held_back() == []
+
+
+def test_a_run_says_whom_it_left_out_and_why(lab: Lab) -> None:
+    odd = lab.store.demonstrations.add(Demonstration(messages=talk(JOKE, "No.")))
+    fine = lab.demonstrations.write("Hi", "Ay.")
+    run = lab.training.run(lab.training.prepare())
+    assert (run.request.demonstrations, run.request.held_back) == ((fine,), (odd,))
+    assert JOKE not in (run.folder / "snapshot.jsonl").read_text()
+    done = replace(run, state="finished", result=Result(adapter="", template="", steps=1, demonstrations=(fine,)))
+    assert "1 demonstration left out for asking an unseen prompt" in html.unescape(report.ended(done, "player"))
 
 
 class Full(Disk):

@@ -207,6 +207,7 @@ class Training:
             parent=self._voices.live,
             created=created,
             live=live,
+            held_back=tuple(self._demonstrations.held_back()),
         )
         write_request(run, request)
         return run

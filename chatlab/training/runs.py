@@ -50,6 +50,8 @@ class Request:
     """ISO 8601, UTC."""
     live: bool = True
     """Whether the adapter is to go live when it is done."""
+    held_back: tuple[int, ...] = ()
+    """Approved demonstrations that were left out, because they ask what the unseen prompts asked then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +130,7 @@ def read_request(run: Path) -> Request:
     raw = json.loads((run / "run.json").read_text(encoding="utf-8"))
     raw["settings"] = TrainSettings(**_known(TrainSettings, raw["settings"]))
     raw["demonstrations"] = tuple(raw["demonstrations"])
+    raw["held_back"] = tuple(raw.get("held_back", ()))
     return Request(**_known(Request, raw))
 
 

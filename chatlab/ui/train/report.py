@@ -70,7 +70,7 @@ def ended(run: RunView, card: AdapterCard | None, news: str = "") -> str:
     if result.stopped_early:
         facts.append("stopped early")
     return div("run-ended", div(f"verdict {found.colour}", span("", found.words)), figures, _manners(card),
-               div("faint", span("", " · ".join(facts))), _dropped(run), _warning(news))  # fmt: skip
+               div("faint", span("", " · ".join(facts))), _dropped(run), _held_back(run), _warning(news))  # fmt: skip
 
 
 def settings_table(settings: TrainSettings) -> str:
@@ -140,6 +140,15 @@ def _dropped(run: RunView) -> str:
         return ""
     reasons = "; ".join(f"{d.id}: {d.reason}" for d in dropped[:10])
     return _warning(f"{counted(len(dropped), 'demonstration')} left out. {reasons}")
+
+
+def _held_back(run: RunView) -> str:
+    """What was approved and yet not learned, so that the unseen prompts stayed unseen."""
+    ids = run.request.held_back
+    if not ids:
+        return ""
+    named = ", ".join(map(str, ids[:10])) + (" and more" if len(ids) > 10 else "")
+    return _warning(f"{counted(len(ids), 'demonstration')} left out for asking an unseen prompt: {named}.")
 
 
 def _warning(text: str) -> str:
