@@ -22,6 +22,7 @@ from chatlab.lab.demonstrations import Demonstrations
 from chatlab.lab.difficulty import Difficulties
 from chatlab.lab.exchange import Exchange
 from chatlab.lab.exports import Exports
+from chatlab.lab.grid import Grid
 from chatlab.lab.lineage import Lineage
 from chatlab.lab.machine import Machine, OpenEngine
 from chatlab.lab.mask_trial import MaskTrial
@@ -93,6 +94,7 @@ class Lab:
         self.mask_trial = MaskTrial(settings.runs, self.training, self.voices, self.machine)
         self.compare = Compare(self.machine, self.voices)
         self.votes = Votes(self.store, self.machine, self.voices)
+        self.grid = Grid(settings.cache, self.unseen, self.machine, self.voices)
         self.exports = Exports(self.voices, self.machine)
         self.exchange = Exchange(self.store, settings.cache, self.unseen)
         self._base_problem = ""
