@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError, UnseenRepeated
 from chatlab.evaluation.unseen import FIRST, unseen
 from chatlab.lab import Lab
-from chatlab.lab.unseen import LONGEST, MOST
+from chatlab.lab.prompts import BYTES, LONGEST, MOST, packaged, read
 from chatlab.quality.repeats import Repeats
 from chatlab.records import Demonstration, Message, Status
 from chatlab.settings import Settings
@@ -54,7 +55,7 @@ def test_it_is_kept_over_a_restart(small: Lab, settings: Settings) -> None:
 def test_many_lines_are_pasted_at_once_and_what_is_there_is_passed_over(small: Lab) -> None:
     change = small.unseen.add(["Sing a song\n\n  tell a joke?!\nSing a song!", "What is tin?\r\n"])
     assert change.added == ("Sing a song", "What is tin?")
-    assert change.known == ("tell a joke?!", "Sing a song!") and change.empty == 1
+    assert change.known == ("tell a joke?!", "Sing a song!")
     assert small.unseen.prompts() == ["Tell a joke", "Describe the moon", "Sing a song", "What is tin?"]
 
 
@@ -68,13 +69,13 @@ def test_empty_lines_and_doubles_alone_are_refused_in_words(small: Lab, lines: l
 
 def test_the_whole_set_is_rewritten_in_another_order(small: Lab) -> None:
     change = small.unseen.rewrite(["Describe the moon", "", "Tell a joke", "Why?"], before=small.unseen.prompts())
-    assert change.added == ("Why?",) and change.gone == () and change.empty == 1
+    assert change.added == ("Why?",) and change.gone == ()
     assert small.unseen.prompts() == ["Describe the moon", "Tell a joke", "Why?"]
 
 
-def test_a_line_that_is_there_twice_is_refused_by_name(small: Lab) -> None:
-    with pytest.raises(InputError, match="“tell a JOKE” is there twice"):
-        small.unseen.rewrite(["Tell a joke", "Why?", "tell a JOKE"])
+def test_a_line_that_is_there_twice_is_kept_once_and_named(small: Lab) -> None:
+    assert small.unseen.rewrite(["Tell a joke", "Why?", "tell a JOKE"]).known == ("tell a JOKE",)
+    assert small.unseen.prompts() == ["Tell a joke", "Why?"]
 
 
 def test_who_edits_an_old_reading_of_the_set_does_not_undo_another_s_work(small: Lab) -> None:
@@ -95,7 +96,7 @@ def test_too_many_and_too_long_are_refused(small: Lab) -> None:
 
 def test_every_change_is_undone_in_turn(small: Lab) -> None:
     small.unseen.take_out(["Tell a joke", "never there"])
-    small.unseen.reset("triage")
+    small.unseen.rewrite(packaged("triage"))
     assert small.unseen.prompts() == unseen("triage", FIRST)
     small.unseen.undo()
     assert small.unseen.prompts() == ["Describe the moon"]
@@ -106,9 +107,25 @@ def test_every_change_is_undone_in_turn(small: Lab) -> None:
         small.unseen.undo()
 
 
-def test_a_set_that_is_none_is_not_reset_to(small: Lab) -> None:
+def test_a_set_that_is_none_is_not_taken_up() -> None:
     with pytest.raises(InputError, match="no set"):
-        small.unseen.reset("../../etc/passwd")
+        packaged("../../etc/passwd")
+
+
+def test_a_text_file_is_read_line_by_line(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_bytes("\ufeffWarum?\r\nÇa va?\n".encode())
+    assert read(file) == ["Warum?", "Ça va?"]
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"a\x00b", b"x" * (BYTES + 1)], ids=["letters", "zero", "large"])
+def test_what_is_no_list_of_prompts_is_refused(tmp_path: Path, data: bytes) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_bytes(data)
+    with pytest.raises(InputError, match=r"prompts.txt is"):
+        read(file)
+    with pytest.raises(InputError, match="cannot be read"):
+        read(tmp_path / "gone.txt")
 
 
 def test_the_set_may_be_empty(small: Lab) -> None:

@@ -10,18 +10,11 @@ from dataclasses import dataclass, field, replace
 from chatlab.clock import now
 from chatlab.errors import ChatlabError, InputError, UnseenRepeated
 from chatlab.evaluation.unseen import FIRST, unseen
+from chatlab.lab.prompts import check, sifted
 from chatlab.quality.findings import quoted
 from chatlab.quality.repeats import Repeats
-from chatlab.quality.words import plain
 from chatlab.records import Demonstration, Message, UnseenSet
 from chatlab.store import Store
-
-MOST = 500
-"""Prompts in the set. More take longer to read than anybody has."""
-LONGEST = 2000
-"""Characters of one."""
-SETS: Mapping[str, str] = {"everyday": "", "triage": "triage"}
-"""Sets that come with the app, and the kind that each is called by where it is kept."""
 
 _THE_SET = 1
 """Its id in the store."""
@@ -36,9 +29,7 @@ class Change:
     added: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
-    """Not added: the set, or a line before, says the same."""
-    empty: int = 0
-    """Lines with nothing in them, passed over."""
+    """Left out: a line before says the same."""
     aside: tuple[int, ...] = ()
     """Demonstrations that teach a new prompt and so wait now, unlearned."""
 
@@ -78,38 +69,31 @@ class Unseen:
     # Changing the set.
 
     def add(self, lines: Sequence[str], anyway: bool = False) -> Change:
-        """Each line a prompt, at the end of the set; empty ones and those that are in it are passed over.
-
-        Raises InputError where nothing is new or something is too long or too much, and UnseenRepeated where an
-        approved demonstration teaches one of them, unless `anyway` has those wait.
-        """
+        """Each line a prompt, at the end of the set. Raises what `rewrite` raises, and InputError for nothing new."""
         with self._lock:
             before = self._prompts()
-            said = [line for line in map(str.strip, _split(lines)) if line]
-            new, known = _sifted(said, before)
+            new, known = sifted(lines, before)
             if not new:
                 raise InputError(*_nothing_new(known))
-            aside = self._become((*before, *new), anyway)
-            return Change(added=new, known=known, empty=len(_split(lines)) - len(said), aside=aside)
+            return replace(self.rewrite((*before, *new), anyway=anyway), known=known)
 
     def rewrite(self, lines: Sequence[str], before: Sequence[str] | None = None, anyway: bool = False) -> Change:
-        """The whole set, a line each, in this order; empty lines are passed over. `before` is the set as it was read.
+        """The whole set, a line each, in this order. `before` is the set as it was when it was read.
 
-        Raises InputError where two lines are the same or the set is another than `before` by now; else as `add`.
+        Empty lines, and those that say what a line before them says, are passed over. Raises InputError where the
+        set is another than `before` by now, or a line is too long, or they are too many; UnseenRepeated where an
+        approved demonstration teaches a new one, unless `anyway` has those wait.
         """
         with self._lock:
             old = self._prompts()
             if before is not None and tuple(before) != old:
                 raise InputError(
-                    "The set was changed elsewhere in the meantime.", "Copy your text, take up the set, and edit that."
+                    "The set was changed elsewhere in the meantime.",
+                    "Copy what you typed, throw the changes away, and put it in again.",
                 )
-            said = tuple(line for line in map(str.strip, _split(lines)) if line)
-            new, twice = _sifted(said, ())
-            if twice:
-                raise InputError(f"{quoted(twice[0])} is there twice, but for its spelling.", "Take one of them out.")
+            new, known = sifted(lines)
             aside = self._become(new, anyway)
-            return Change(added=_missing(new, old), gone=_missing(old, new),
-                          empty=len(_split(lines)) - len(said), aside=aside)  # fmt: skip
+            return Change(added=_missing(new, old), gone=_missing(old, new), known=known, aside=aside)
 
     def take_out(self, prompts: Iterable[str]) -> int:
         """How many of these were in the set, and no longer are."""
@@ -119,15 +103,6 @@ class Unseen:
             if left != old:
                 self._become(left)
             return len(old) - len(left)
-
-    def reset(self, name: str = "everyday", anyway: bool = False) -> Change:
-        """To one of `SETS`, whole. Raises InputError for another name, and UnseenRepeated as `add`."""
-        if name not in SETS:
-            raise InputError(f"There is no set {name!r}.", "Choose one of: " + ", ".join(SETS))
-        with self._lock:
-            old, new = self._prompts(), tuple(unseen(SETS[name], FIRST))
-            aside = self._become(new, anyway)
-            return Change(added=_missing(new, old), gone=_missing(old, new), aside=aside)
 
     def undo(self) -> int:
         """Take the last change back; how many prompts the set has now.
@@ -199,7 +174,7 @@ class Unseen:
     def _become(self, prompts: tuple[str, ...], anyway: bool = False) -> tuple[int, ...]:
         """Ids of demonstrations that were set aside for it."""
         old = self._prompts()
-        _check(prompts)
+        check(prompts)
         taught = self._teaching(_missing(prompts, old))
         if taught and not anyway:
             raise _already(taught, "Add it all the same and let them wait, unlearned; or leave it out.")
@@ -235,35 +210,9 @@ class Unseen:
         return known[1]
 
 
-def _split(lines: Sequence[str]) -> list[str]:
-    """A line each, whatever was pasted into one; only the end of a text is not a line of its own."""
-    return [part for line in lines for part in (line.splitlines() or [""])]
-
-
-def _sifted(lines: Sequence[str], before: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What is new, and what says the same as something before it but for case, accents and punctuation."""
-    seen, new, known = {_said(prompt) for prompt in before}, [], []
-    for line in lines:
-        (known if _said(line) in seen else new).append(line)
-        seen.add(_said(line))
-    return tuple(new), tuple(known)
-
-
-def _said(prompt: str) -> str:
-    return plain(prompt) or prompt
-
-
 def _missing(some: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
     there = set(others)
     return tuple(prompt for prompt in some if prompt not in there)
-
-
-def _check(prompts: Sequence[str]) -> None:
-    if len(prompts) > MOST:
-        raise InputError(f"{len(prompts):,} prompts are too many to be read.", f"Keep up to {MOST}.")
-    long = next((prompt for prompt in prompts if len(prompt) > LONGEST), None)
-    if long is not None:
-        raise InputError(f"{quoted(long)} is longer than {LONGEST:,} characters.", "Ask it in fewer words.")
 
 
 def _nothing_new(known: Sequence[str]) -> tuple[str, str]:
