@@ -32,6 +32,7 @@ from chatlab.ui.ports import address
 from chatlab.ui.shell import Shell, TabName, drawing, told
 from chatlab.ui.theme import ASSETS, tab_sheets, theme
 from chatlab.ui.train.tab import TrainTab
+from chatlab.ui.unseen.panel import UnseenPanel
 
 TABS: tuple[tuple[TabName, str], ...] = (
     ("chat", "Chat"),
@@ -79,6 +80,8 @@ def _fill(shell: Shell, lab: Lab, replies: Replies) -> None:
     for name, _ in TABS:
         with shell.items[name]:
             built[name].build(shell)
+    with shell.items["compare"]:
+        UnseenPanel(lab).build(shell)
 
 
 def _page_act(lab: Lab, payload: str) -> Any:

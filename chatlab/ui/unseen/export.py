@@ -1,0 +1,60 @@
+"""The grid as a file to download."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from chatlab.clock import now
+from chatlab.errors import DiskFull
+from chatlab.lab.sheet import Sheet
+from chatlab.lab.sheet_files import written
+
+FORMS = (("Markdown, to read", "md"), ("CSV, for a spreadsheet", "csv"), ("JSON lines, for a program", "jsonl"))
+
+Updates = dict[Any, Any]
+
+
+class UnseenExport:
+    """The file is made when it is asked for, and the copy that was made is removed once the page has it."""
+
+    def build(self) -> None:
+        self.form = gr.Dropdown(
+            list(FORMS), value="md", label="File", show_label=False, container=False, scale=0, min_width=200
+        )
+        self.make = gr.Button("Make a file", size="sm", scale=0, min_width=110, elem_id="unseen-export")
+        self.download = gr.DownloadButton(
+            "Download", size="sm", scale=0, min_width=120, visible=False, elem_id="unseen-download"
+        )
+        self.made = gr.State("", delete_callback=_remove)
+
+    @property
+    def shown(self) -> set[Any]:
+        return {self.download, self.made}
+
+    def write(self, sheet: Sheet, form: str) -> Updates:
+        """Raises InputError where nothing has been said, DiskFull."""
+        data = written(sheet, form)
+        try:
+            path = Path(tempfile.mkdtemp(prefix="chatlab-")) / f"unseen-{now()[:10]}.{form}"
+            path.write_bytes(data)
+        except OSError as error:
+            raise DiskFull(f"The file could not be made: {error.strerror}.", "Make space on the disk.") from error
+        return {
+            self.download: gr.DownloadButton(f"Download {path.name}", value=str(path), visible=True),
+            self.made: str(path),
+        }
+
+    def swept(self, made: str) -> Updates:
+        """The page has its own copy by now."""
+        _remove(made)
+        return {self.made: ""}
+
+
+def _remove(made: str) -> None:
+    if made:
+        shutil.rmtree(Path(made).parent, ignore_errors=True)

@@ -1,0 +1,172 @@
+"""The section on unseen prompts: who is heard, the grid of what they say, and the set itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from chatlab.engines.base import Sampling
+from chatlab.evaluation.unseen import CALM
+from chatlab.lab import Lab
+from chatlab.lab.grid import MOST
+from chatlab.lab.sheet import Sheet
+from chatlab.records import BASE
+from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.unseen.editor import UnseenEditor
+from chatlab.ui.unseen.export import UnseenExport
+from chatlab.ui.unseen.sheet_picture import PAGE, pages, progress, sheet_picture
+
+PACE = 0.25
+"""Seconds between two drawings: a grid is larger than an answer."""
+CHOSEN = "unseen voices"
+"""Under which the store keeps who is heard."""
+SEED = 0
+"""Where chance is let in, it is the same chance for every voice, and the same replies the next time."""
+
+Updates = dict[Any, Any]
+
+
+class UnseenPanel:
+    """What is shown is read from what the lab remembers of each reply; nothing but the page number lives here."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self.editor = UnseenEditor(lab)
+        self.export = UnseenExport()
+
+    def build(self, shell: Shell) -> None:
+        with gr.Column(elem_classes="unseen"):
+            gr.Markdown("#### Unseen prompts")
+            with gr.Row(elem_classes="tight"):
+                self.voices = gr.Dropdown(
+                    [BASE], value=[BASE], multiselect=True, max_choices=MOST, label="Voices to hear", show_label=False,
+                    container=False, scale=5, min_width=240, elem_id="unseen-voices",
+                )  # fmt: skip
+                self.ask = gr.Button("Hear them", variant="primary", scale=0, min_width=120, elem_id="unseen-ask")
+                self.stop = gr.Button(
+                    "Stop", variant="stop", scale=0, min_width=120, visible=False, elem_id="unseen-stop"
+                )
+            self.progress = drawing(elem_classes="flat", elem_id="unseen-progress")
+            self.grid = drawing(elem_classes="flat", elem_id="unseen-grid")
+            with gr.Row(elem_classes="tight"):
+                self.earlier = gr.Button("‹", size="sm", min_width=40, scale=0, visible=False)
+                self.later = gr.Button("›", size="sm", min_width=40, scale=0, visible=False)
+                self.export.build()
+            self._build_sampling()
+            self.editor.build()
+        self.page = gr.State(0)
+        self._wire(shell)
+
+    def _build_sampling(self) -> None:
+        with gr.Accordion("System message, sampling and strength of the unseen prompts", open=False) as self.fold:
+            self.system = gr.Textbox("", label="System message", lines=2, max_lines=8)
+            with gr.Row():
+                self.temperature = gr.Slider(
+                    0, 1.5, CALM.temperature, step=0.05, label="Temperature (0: the likeliest)"
+                )
+                self.tokens = gr.Slider(8, 512, CALM.max_tokens, step=8, label="Longest reply, tokens")
+                self.strength = gr.Slider(0, 2, 1.0, step=0.05, label="Strength of the adapters")
+
+    @property
+    def asked(self) -> list[Any]:
+        return [self.voices, self.temperature, self.tokens, self.system, self.strength]
+
+    @property
+    def shown(self) -> set[Any]:
+        return {self.grid, self.progress, self.ask, self.stop, self.page, self.earlier, self.later}
+
+    def _wire(self, shell: Shell) -> None:
+        at_hand = [*self.asked, self.page]
+        asking = shell.on(
+            self.ask.click, do=self.answered, inputs=at_hand, outputs=self.shown, trigger_mode="once",
+            concurrency_limit=2,
+        )  # fmt: skip
+        shell.on(self.stop.click, do=self.drawn, inputs=at_hand, outputs=self.shown, cancels=[asking])
+        shell.on(self.voices.input, do=self.choose, inputs=at_hand, outputs=self.shown)
+        for dial in (self.temperature.release, self.tokens.release, self.strength.release, self.system.blur):
+            shell.on(dial, do=self.drawn, inputs=at_hand, outputs=self.shown)
+        shell.on(self.earlier.click, do=self.turned_back, inputs=at_hand, outputs=self.shown)
+        shell.on(self.later.click, do=self.turned_on, inputs=at_hand, outputs=self.shown)
+        self.editor.wire(shell)
+        shell.on(self.editor.changed.change, do=self.drawn, inputs=at_hand, outputs=self.shown)
+        shell.on(
+            shell.items["compare"].select, do=self.refresh, inputs=at_hand,
+            outputs=self.shown | self.editor.shown | {self.voices},
+        )  # fmt: skip
+        made = shell.on(
+            self.export.make.click, do=self.exported, inputs=[*self.asked, self.export.form],
+            outputs=self.export.shown, trigger_mode="once",
+        )  # fmt: skip
+        shell.on(made.then, do=self.export.swept, inputs=[self.export.made], outputs=[self.export.made])
+
+    # What the events do.
+
+    def refresh(self, voices: list[str], *rest: Any) -> Updates:
+        """Who can be heard now, what they have said, and the set. At first the base, who was live, and who is."""
+        names = self._lab.voices.names()
+        kept = [name for name in self._lab.store.state.get(CHOSEN, []) if name in names]
+        voices = kept or self._lab.grid.proposed()
+        return {
+            self.voices: gr.Dropdown(choices=names, value=voices, multiselect=True),
+            **self.drawn(voices, *rest),
+            **self.editor.draw(),
+        }
+
+    def choose(self, voices: list[str], *rest: Any) -> Updates:
+        """Remember who is heard, and show what they have said before."""
+        self._lab.store.state.set(CHOSEN, list(voices or []))
+        return self.drawn(voices, *rest)
+
+    def answered(
+        self, voices: list[str], temperature: float, tokens: float, system: str, strength: float, page: int
+    ) -> Iterator[Updates]:
+        """What has not been said yet, as it is said."""
+        shown, sheet = 0.0, None
+        for sheet in self._lab.grid.ask(voices or [], _sampling(temperature, tokens), system or "", float(strength)):
+            if time.monotonic() - shown > PACE:
+                shown = time.monotonic()
+                yield self._draw(sheet, page, asking=True)
+        if sheet is not None:
+            yield self._draw(sheet, page, asking=False)
+
+    def drawn(
+        self, voices: list[str], temperature: float, tokens: float, system: str, strength: float, page: int
+    ) -> Updates:
+        """What has been said before."""
+        return self._draw(self._known(voices, temperature, tokens, system, strength), page, asking=False)
+
+    def turned_on(self, *at_hand: Any) -> Updates:
+        return self.drawn(*at_hand[:-1], at_hand[-1] + 1)
+
+    def turned_back(self, *at_hand: Any) -> Updates:
+        return self.drawn(*at_hand[:-1], max(0, at_hand[-1] - 1))
+
+    def exported(self, *asked_and_form: Any) -> Updates:
+        *asked, form = asked_and_form
+        return self.export.write(self._known(*asked), form)
+
+    def _known(self, voices: list[str], temperature: float, tokens: float, system: str, strength: float) -> Sheet:
+        return self._lab.grid.known(voices or [], _sampling(temperature, tokens), system or "", float(strength))
+
+    def _draw(self, sheet: Sheet, page: int, asking: bool) -> Updates:
+        last = pages(sheet) - 1
+        page = min(page, last)
+        return {
+            self.grid: sheet_picture(sheet, page),
+            self.progress: progress(sheet, asking),
+            self.page: page,
+            self.earlier: gr.Button(f"‹ {PAGE} before", visible=page > 0),
+            self.later: gr.Button(f"{PAGE} more ›", visible=page < last),
+            self.ask: gr.Button("Go on" if 0 < sheet.done < sheet.size else "Hear them", visible=not asking),
+            self.stop: gr.Button(visible=asking),
+        }
+
+
+def _sampling(temperature: float, tokens: float) -> Sampling:
+    """The calm one, but for what was chosen."""
+    if temperature == 0:
+        return Sampling(temperature=0.0, max_tokens=int(tokens))
+    return Sampling(temperature=float(temperature), max_tokens=int(tokens), seed=SEED)

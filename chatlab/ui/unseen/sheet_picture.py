@@ -1,0 +1,128 @@
+"""The grid drawn: a table that becomes cards where there is no room for columns."""
+
+from __future__ import annotations
+
+import re
+from difflib import SequenceMatcher
+from functools import lru_cache
+
+from chatlab.evaluation.heard import Said
+from chatlab.lab.sheet import Cell, Sheet
+from chatlab.records import BASE
+from chatlab.ui.markup import counted, div, element, escaped, span
+
+PAGE = 24
+"""Prompts drawn at once."""
+ALIKE = 0.5
+"""Likeness of two replies from which it helps to see the words that differ; below it they all do."""
+WORDS = 200
+"""Words of a reply that are compared one by one."""
+
+
+def sheet_picture(sheet: Sheet, page: int = 0) -> str:
+    """One page of it. `page` past the end is the last."""
+    if not sheet.prompts:
+        return div("empty", span("", "There are no unseen prompts. Write some below, one a line."))
+    first = min(page, pages(sheet) - 1) * PAGE
+    head = element(
+        "tr", element("th", span("", "Prompt")) + "".join(_head(sheet, at) for at in range(len(sheet.voices)))
+    )
+    rows = "".join(_row(sheet, place) for place in range(first, min(first + PAGE, len(sheet.prompts))))
+    table = element("table", element("thead", head) + element("tbody", rows))
+    return div(f"sheet of-{len(sheet.voices)}", table)
+
+
+def pages(sheet: Sheet) -> int:
+    return max(1, -(-len(sheet.prompts) // PAGE))
+
+
+def progress(sheet: Sheet, asking: bool) -> str:
+    """How much of it has been said."""
+    if not sheet.size:
+        return ""
+    bar = f'<progress class="run-bar" max="{sheet.size}" value="{sheet.done}"></progress>' if asking else ""
+    failed = sum(bool(cell.error) for row in sheet.cells for cell in row)
+    words = [f"{sheet.done - failed:,} of {sheet.size:,} replies", *([f"{failed:,} failed"] if failed else [])]
+    return div("sheet-progress", bar, span("faint", ", ".join(words)))
+
+
+def _head(sheet: Sheet, at: int) -> str:
+    """Who it is, and how they did over all prompts, not only those of this page."""
+    found, voice = sheet.manner(at), sheet.voices[at]
+    speaker = next((said.speaker for _, said in sheet.column(at)), None)
+    proof = "" if speaker is None else (f"sha256 {speaker.sha256[:12]}" if speaker.sha256 else "no adapter")
+    title = "" if speaker is None else f"{speaker.sha256 or 'The base alone'} on base {speaker.base}"
+    name = span("sheet-name", voice) + (element("span", escaped(proof), "sheet-proof", title) if proof else "")
+    if not found.replies:
+        return element("th", div("sheet-who", name) + div("sheet-sum", span("faint", "not heard yet")))
+    figures = [
+        ("on-format", f"{found.good / found.replies:.0%}"),
+        ("stop by themselves", f"{found.stops / found.replies:.0%}"),
+        ("tokens", f"{found.tokens:.0f}"),
+    ]
+    differing, both = sheet.differing(at)
+    if both and voice != BASE:
+        figures.append((f"of {both} unlike the base", f"{differing}"))
+    drawn = "".join(element("span", element("b", escaped(value)) + " " + escaped(label)) for label, value in figures)
+    return element("th", div("sheet-who", name) + div("sheet-sum", drawn))
+
+
+def _row(sheet: Sheet, place: int) -> str:
+    asked = element(
+        "td", span("sheet-number", f"{place + 1}") + span("sheet-prompt", sheet.prompts[place]), "sheet-asked"
+    )
+    return element("tr", asked + "".join(_cell(sheet, place, at) for at in range(len(sheet.voices))))
+
+
+def _cell(sheet: Sheet, place: int, at: int) -> str:
+    cell: Cell = sheet.cells[place][at]
+    voice = span("sheet-voice", sheet.voices[at])
+    if cell.error:
+        return element("td", voice + span("warning", cell.error))
+    if cell.said is None:
+        caret = '<span class="caret"></span>' if cell.speaking else ""
+        return element("td", voice + div("sheet-text", escaped(cell.text), caret))
+    base = sheet.cells[place][sheet.against].said if sheet.against not in (None, at) else None
+    return element("td", voice + _said(cell.said, base))
+
+
+@lru_cache(maxsize=4096)
+def _said(said: Said, base: Said | None) -> str:
+    """A whole reply, the words marked that the base did not say. Drawn once: only the grid around it changes."""
+    text = escaped(said.text) if base is None else _differences(base.text, said.text)
+    same = span("chip same", "as the base") if base is not None and base.text == said.text else ""
+    speaker = said.speaker
+    strength = "" if not speaker.sha256 or speaker.strength == 1.0 else f" × {speaker.strength:g}"
+    proof = f"{speaker.adapter}{strength} {speaker.sha256[:7]}".rstrip()
+    facts = f"{proof} · {counted(speaker.tokens, 'token')}"
+    title = f"{speaker.sha256 or 'The base alone'} on base {speaker.base}, {speaker.seconds:.1f} s"
+    nothing = span("faint", "(nothing)") if not said.text.strip() else ""
+    return div("sheet-text", text, nothing) + div("sheet-foot", *_marks(said), same, span("sheet-fact", facts, title))
+
+
+def _marks(said: Said) -> list[str]:
+    """What is wrong with its form; one tick where nothing is."""
+    wrong = [
+        (not said.form.stops, "✗ does not stop", "Its budget ended it, not the reply itself"),
+        (not said.form.speaks, "✗ says nothing", ""),
+        (not said.form.one_voice, "✗ speaks for you", "It holds role markers: it goes on to play the other side"),
+        (not said.form.fresh, "✗ repeats the prompt", "It begins by saying the prompt again"),
+    ]
+    marks = [span("mark wrong", label, why) for is_wrong, label, why in wrong if is_wrong]
+    return marks or [span("mark right", "✓", "Stops by itself, in one voice, with words of its own")]
+
+
+def _differences(base: str, text: str) -> str:
+    ours, theirs = _pieces(text), _pieces(base)
+    if text == base or max(len(ours), len(theirs)) > 2 * WORDS:
+        return escaped(text)
+    matcher = SequenceMatcher(None, theirs, ours, autojunk=False)
+    if matcher.ratio() < ALIKE:
+        return escaped(text)
+    parts = ((kind, "".join(ours[start:end])) for kind, _, _, start, end in matcher.get_opcodes())
+    return "".join(escaped(part) if kind == "equal" else element("mark", escaped(part)) for kind, part in parts if part)
+
+
+def _pieces(text: str) -> list[str]:
+    """Words and what is between them."""
+    return re.findall(r"\s+|\S+", text)
