@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from chatlab.errors import ChatlabError
+from chatlab.errors import ChatlabError, UnseenRepeated
 from chatlab.lab import Lab
 from chatlab.training.process import TrainerStatus
 from chatlab.training.runs import RunView
@@ -23,6 +23,8 @@ class Notice:
     actions: tuple[tuple[str, str], ...] = ()
     progress: float | None = None
     """0 to 1, of a run."""
+    turn: int | None = None
+    """Of the conversation, that the buttons speak of."""
 
 
 def drawn(notice: Notice | None) -> str:
@@ -30,7 +32,7 @@ def drawn(notice: Notice | None) -> str:
         return ""
     bar = "" if notice.progress is None else f'<i class="bar" style="width:{100 * notice.progress:.0f}%"></i>'
     kinds = ["small primary" if notice.kind == "good" else "small", *["small"] * len(notice.actions)]
-    buttons = [button(act, label, kind) for (act, label), kind in zip(notice.actions, kinds, strict=False)]
+    buttons = [button(act, label, kind, notice.turn) for (act, label), kind in zip(notice.actions, kinds, strict=False)]
     close = '<button type="button" class="tool" data-act="dismiss" aria-label="Dismiss">×</button>'
     words = f'<span class="words" role="status">{escaped(notice.text)}</span>'
     return div(f"notice {notice.kind}", bar, words, *buttons, close)
@@ -39,6 +41,13 @@ def drawn(notice: Notice | None) -> str:
 def offer(lab: Lab, text: str) -> Notice:
     """What was kept, and the button that teaches it."""
     return Notice(text=text, kind="good", actions=(("retrain", f"Retrain now{_about(lab)}"),))
+
+
+def asked(error: UnseenRepeated, turn: int, edited: bool) -> Notice:
+    """An answer to an unseen prompt would be learned: which of the two is to give way?"""
+    stays = " What you wrote stands in the conversation." if edited else ""
+    actions = (("release", "Keep it; the prompt is unseen no more"), ("dismiss", "Do not keep it"))
+    return Notice(text=f"{error}{stays}", actions=actions, turn=turn)
 
 
 def failed(error: ChatlabError) -> Notice:
@@ -81,8 +90,12 @@ def share(status: TrainerStatus) -> float:
     return min(1.0, last.step / last.steps) if last and last.steps else 0.0
 
 
-def added(count: int) -> str:
-    return f"{counted(count, 'demonstration')} added." if count else "They were all there already."
+def added(count: int, waiting: int = 0) -> str:
+    """What came of a pack; `waiting` of it repeat unseen prompts."""
+    if not count:
+        return "They were all there already."
+    waits = f" {waiting:,} of them wait, for they ask what your unseen prompts ask." if waiting else ""
+    return f"{counted(count, 'demonstration')} added.{waits}"
 
 
 def _about(lab: Lab) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from chatlab.conversation import Conversation, Turn
-from chatlab.errors import InputError, NotFound
+from chatlab.errors import InputError, NotFound, UnseenRepeated
 from chatlab.lab import Lab
 from chatlab.ui import notices
 from chatlab.ui.act import Act
@@ -88,7 +88,7 @@ class ChatHandlers:
                 return self.view(session)._replace(tabs=gr.Tabs(selected="train"))
             case "earlier" | "dismiss":
                 return self._look(act, session)
-            case "like" | "dislike" | "reason" | "show" | "keep" | "rewrite":
+            case "like" | "dislike" | "reason" | "show" | "keep" | "rewrite" | "release":
                 return self._teach(act, session)
         raise InputError(f"The page asked for {act.do!r}, which nothing here does.", "Reload the page.")
 
@@ -177,8 +177,9 @@ class ChatHandlers:
         return self._answering(_quieted(session))
 
     def _load_pack(self, session: Session) -> View:
-        count = len(self.lab.demonstrations.load_pack(STARTER))
-        return self.view(replace(session, notice=notices.offer(self.lab, notices.added(count))))
+        ids = self.lab.demonstrations.load_pack(STARTER)
+        waiting = sum(self.lab.demonstrations.get(one).status == "waiting" for one in ids)
+        return self.view(replace(session, notice=notices.offer(self.lab, notices.added(len(ids), waiting))))
 
     def _retrain(self, session: Session) -> View:
         run = self.lab.training.retrain()
@@ -213,11 +214,23 @@ class ChatHandlers:
         return self.view(session)
 
     def _keep(self, act: Act, session: Session) -> View:
-        """An answer as it stands, or as the person rewrote it, becomes a demonstration."""
+        """An answer as it stands, or as the person rewrote it, becomes a demonstration.
+
+        Where it answers an unseen prompt the person is asked, and `release` is the answer that keeps it.
+        """
         self._check_quiet(session)
         text = act.text if act.do == "rewrite" else None
-        kept = self.lab.demonstrations.keep(_id(session), act.turn, text)
+        try:
+            kept = self.lab.demonstrations.keep(_id(session), act.turn, text, release=act.do == "release")
+        except UnseenRepeated as error:
+            return self._ask_release(error, act, session)
         notice = notices.offer(self.lab, f"Kept as demonstration {kept.demonstration}.")
+        return self.view(replace(session, notice=notice, run=None))
+
+    def _ask_release(self, error: UnseenRepeated, act: Act, session: Session) -> View:
+        path = self._open(session).path()
+        edited = act.do == "rewrite" and bool(path) and path[-1].edited_from == act.turn
+        notice = notices.asked(error, path[-1].id if edited else act.turn, edited)
         return self.view(replace(session, notice=notice, run=None))
 
     def _open(self, session: Session) -> Conversation:

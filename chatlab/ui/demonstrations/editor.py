@@ -90,12 +90,17 @@ class DemonstrationEditor:
         buttons = {button: gr.Button(visible=False) for button in (self.save, self.more, self.revert)}
         return hidden | buttons | {self.selected: None, self.roles: "", self.hint: gr.Markdown(visible=True)}
 
-    def keep(self, selected: int | None, system: str, tags: str, roles: str, texts: Sequence[str]) -> int:
-        """Store what the boxes hold; the id it has now. Raises InputError, and then changes nothing."""
+    def keep(
+        self, selected: int | None, system: str, tags: str, roles: str, texts: Sequence[str], release: bool = False
+    ) -> int:
+        """Store what the boxes hold; the id it has now. Raises InputError, and then changes nothing.
+
+        Raises UnseenRepeated where it would teach an unseen prompt, unless `release` takes that out.
+        """
         if selected is None:
             raise InputError("There is nothing to save.", "Pick a demonstration, or write one.")
         words = Words.typed(system, tags, roles, texts)
-        kept = self._keep_new(words) if selected == NEW else self._keep_changed(int(selected), words)
+        kept = self._keep_new(words, release) if selected == NEW else self._keep_changed(int(selected), words, release)
         self.forget(selected)
         return kept
 
@@ -117,14 +122,16 @@ class DemonstrationEditor:
     def _stored(self, selected: int) -> Words:
         return BLANK if selected == NEW else Words.of(self._demonstrations.get(selected))
 
-    def _keep_new(self, words: Words) -> int:
+    def _keep_new(self, words: Words, release: bool) -> int:
         written = Demonstration(messages=words.messages(), source="written", tags=words.label_list())
-        return self._demonstrations.add([written])[0]
+        return self._demonstrations.add([written], release)[0]
 
-    def _keep_changed(self, selected: int, words: Words) -> int:
+    def _keep_changed(self, selected: int, words: Words, release: bool) -> int:
         stored = [m for i, m in enumerate(self._demonstrations.get(selected).messages) if i or m.role != "system"]
         earlier = stored[: max(0, len(stored) - BOXES)]
-        self._demonstrations.update(selected, messages=words.messages(earlier), tags=words.label_list())
+        self._demonstrations.update(
+            selected, messages=words.messages(earlier), tags=words.label_list(), release=release
+        )
         return selected
 
     def _fill(self, selected: int, words: Words, changed: bool) -> dict[Any, Any]:

@@ -49,6 +49,8 @@ def outcome(progress: Progress) -> str:
         parts.insert(0, bar)
     if progress.problem:
         parts.append(div("import-said", span("mask-warning", progress.problem)))
+    if progress.aside:
+        parts.append(_aside(progress))
     if progress.refused:
         parts.append(_refused(progress))
     return div(f"import-outcome {progress.state}", *parts)
@@ -70,6 +72,14 @@ def offer(report: Path) -> str:
     copy = Path(tempfile.mkdtemp(prefix="chatlab-")) / report.name
     shutil.copyfile(report, copy)
     return str(copy)
+
+
+def _aside(progress: Progress) -> str:
+    """What waits for asking the unseen prompts' questions."""
+    count = len(progress.aside)
+    waits = "1 of them asks" if count == 1 else f"{count:,} of them ask"
+    said = f"{waits} what your unseen prompts ask. Nothing is trained on those, so until you decide they wait."
+    return div("import-said", span("mask-warning", said))
 
 
 def _refused(progress: Progress) -> str:

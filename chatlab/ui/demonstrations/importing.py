@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -74,6 +75,11 @@ class DemonstrationImport:
 
     def _build_result(self) -> None:
         self.progress = drawing(elem_classes="flat", elem_id="import-progress")
+        with gr.Row(elem_classes="tight", visible=False, elem_id="import-aside") as self.aside:
+            self.approve = gr.Button(
+                "Approve them; their prompts are unseen no more", size="sm", variant="primary", scale=0, min_width=300
+            )
+            self.discard = gr.Button("Discard them", size="sm", scale=0, min_width=120)
         with gr.Row(elem_classes="tight"):
             self.stop = gr.Button("Stop", size="sm", scale=0, min_width=80)
             self.undo = gr.Button("Undo this import", size="sm", scale=0, min_width=140, elem_id="import-undo")
@@ -95,6 +101,9 @@ class DemonstrationImport:
         shell.on(shell.load, do=self.look, inputs=[self.ended], outputs=[*self.shown_result])
         shell.on(self.stop.click, do=self.stopped, inputs=[self.ended], outputs=[*self.shown_result])
         shell.on(self.undo.click, do=self.undone, inputs=[self.ended], outputs=[*self.shown_result])
+        for button, keep in ((self.approve, True), (self.discard, False)):
+            shell.on(button.click, do=partial(self.settled, keep), inputs=[self.ended], outputs=[*self.shown_result],
+                     trigger_mode="once")  # fmt: skip
         shell.on(self.again.click, do=self.put_away, outputs=[*self.shown_result])
 
     @property
@@ -104,7 +113,7 @@ class DemonstrationImport:
 
     @property
     def shown_result(self) -> set[Any]:
-        buttons = {self.stop, self.undo, self.refused, self.again}
+        buttons = {self.stop, self.undo, self.refused, self.again, self.aside}
         return {self.file, self.takes, self.result, self.progress, self.timer, self.ended} | buttons
 
     @property
@@ -172,6 +181,7 @@ class DemonstrationImport:
             self.undo: gr.Button(visible=not running and left > 0 and progress.kept > 0),
             self.refused: self._report(running),
             self.again: gr.Button(visible=not running),
+            self.aside: gr.Row(visible=not running and bool(progress.aside)),
             **over,
         }
 
@@ -183,7 +193,18 @@ class DemonstrationImport:
         """Everything that the import added goes, in one go."""
         gone = self._exchange.undo()
         said = div("import-said", span("", f"Undone: {gone:,} taken out again."))
-        return self.look(ended) | {self.progress: said, self.undo: gr.Button(visible=False)}
+        return self.look(ended) | {
+            self.progress: said,
+            self.undo: gr.Button(visible=False),
+            self.aside: gr.Row(visible=False),
+        }
+
+    def settled(self, keep: bool, ended: int) -> Updates:
+        """All that was set aside for repeating unseen prompts is approved, or discarded."""
+        count = self._exchange.settle(keep)
+        what = "approved, and their prompts are unseen no more" if keep else "discarded"
+        said = div("import-said", span("", f"{count:,} {what}."))
+        return self.look(ended) | {self.progress: said}
 
     def put_away(self) -> Updates:
         self._exchange.forget()

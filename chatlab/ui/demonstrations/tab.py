@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from chatlab.errors import ChatlabError
+from chatlab.errors import ChatlabError, UnseenRepeated
 from chatlab.lab import Lab
 from chatlab.records import Demonstration, Status, TrainSettings
 from chatlab.ui.demonstrations.annotators import DemonstrationAnnotators
@@ -21,6 +21,7 @@ from chatlab.ui.demonstrations.mask_picture import mask_picture
 from chatlab.ui.demonstrations.packs import DemonstrationPacks
 from chatlab.ui.demonstrations.panels import QualityPanels
 from chatlab.ui.demonstrations.similar import SimilarDemonstrations
+from chatlab.ui.demonstrations.unseen import UnseenQuestion
 from chatlab.ui.markup import div, span
 from chatlab.ui.shell import Shell, drawing, told
 
@@ -46,6 +47,7 @@ class DemonstrationsTab:
         self.exporting = DemonstrationExport(lab)
         self.panels = QualityPanels(lab, self)
         self.similar = SimilarDemonstrations(lab.quality, lab.demonstrations)
+        self.unseen = UnseenQuestion(lab.demonstrations)
 
     def build(self, shell: Shell) -> None:
         self.list.build_meter()
@@ -74,6 +76,7 @@ class DemonstrationsTab:
             self.delete = gr.Button("Delete", size="sm", min_width=70, scale=0, interactive=False)
             self.undo = gr.Button("Undo  (U)", size="sm", min_width=70, scale=0, visible=False, elem_classes="key-u")
         self.undoable = gr.State(None)
+        self.unseen.build()
         with gr.Column(elem_classes="desk-people"):
             self.learned.build()
             self.people.build_desk()
@@ -87,7 +90,7 @@ class DemonstrationsTab:
     @property
     def desk(self) -> set[Any]:
         own = {self.title, self.picture, self.approve, self.discard, self.delete}
-        return own | self.editor.shown | self.similar.shown | self.people.desk | self.learned.shown
+        return own | self.editor.shown | self.similar.shown | self.people.desk | self.learned.shown | self.unseen.shown
 
     def _wire_list(self, shell: Shell) -> None:
         rows, editor = self.list, self.editor
@@ -117,8 +120,14 @@ class DemonstrationsTab:
             shell.on(button.click, do=do, inputs=at_hand, outputs=everything, trigger_mode="once")
         shell.on(self.next.click, do=self.go_on, inputs=at_hand, outputs=shown)
         undone = shell.on(self.undo.click, do=self.undone, inputs=[self.undoable, *rows.place], outputs=everything)
-        saved = shell.on(editor.save.click, do=self.saved, inputs=[*editor.typed, *rows.place], outputs=shown)
-        self.panels.follow(shell, undone, saved)
+        typed = [*editor.typed, *rows.place]
+        saved = shell.on(editor.save.click, do=self.saved, inputs=typed, outputs=shown)
+        released = shell.on(
+            self.unseen.release.click, do=self.released, inputs=[self.unseen.about, *typed], outputs=everything,
+            trigger_mode="once",
+        )  # fmt: skip
+        shell.on(self.unseen.leave.click, do=self.unseen.quiet, outputs=self.unseen.shown)
+        self.panels.follow(shell, undone, saved, released)
         shell.on(editor.revert.click, do=self.reverted, inputs=[editor.selected], outputs=self.desk)
         editor.wire(shell)
         self.people.wire(shell, editor.selected, self.open, self.desk)
@@ -151,6 +160,7 @@ class DemonstrationsTab:
 
         def load() -> Updates:
             ids = self._demonstrations.load_pack(name)
+            self.unseen.tell(ids)
             newest = ids[-1] if ids else None
             drawn = self.list.draw("", ANY, ANY, 0, selected=newest) | self._packs_now() | {self.list.search: ""}
             return drawn | self.open(newest) if newest else drawn
@@ -173,6 +183,7 @@ class DemonstrationsTab:
             **self.similar.reset(selected),
             **self.people.draw(selected),
             **self.learned.draw(selected),
+            **self.unseen.quiet(),
         } | self.editor.open(selected)
 
     def go_on(self, selected: int | None, *place: Any) -> Updates:
@@ -208,23 +219,37 @@ class DemonstrationsTab:
         drawn = self.list.draw(*place, selected=demonstration_id) | self.open(demonstration_id) | self._packs_now()
         return drawn | self.offer_undo(None, "")
 
-    def saved(self, selected: int | None, system: str, tags: str, roles: str, *rest: Any) -> Updates:
+    def saved(
+        self, selected: int | None, system: str, tags: str, roles: str, *rest: Any, release: bool = False
+    ) -> Updates:
         """Keep what was typed. When it cannot be kept, the words stay in their boxes."""
         texts, place = rest[:-4], rest[-4:]
-        kept = self.editor.keep(selected, system, tags, roles, texts)
+        try:
+            kept = self.editor.keep(selected, system, tags, roles, texts, release)
+        except UnseenRepeated as error:
+            return self.unseen.ask(error, "save")
         return self.list.draw(*place, selected=kept) | self.open(kept)
+
+    def released(self, about: str, selected: int | None, *rest: Any) -> Updates:
+        """What was asked about is done, and the unseen prompt gives way."""
+        if about == "save":
+            return self.saved(selected, *rest, release=True)
+        return self._decide("approved", selected, *rest[-4:], release=True) if about == "approve" else {}
 
     def reverted(self, selected: int | None) -> Updates:
         self.editor.forget(selected)
         return self.open(selected) if selected else self._writing()
 
-    def _decide(self, verdict: Status, selected: int | None, *place: Any) -> Updates:
+    def _decide(self, verdict: Status, selected: int | None, *place: Any, release: bool = False) -> Updates:
         """Give a status, and go on to the next one."""
         if not selected:
             return {}
         former = self._demonstrations.get(selected).status
         following = self.list.without(selected, *place)
-        self._demonstrations.update(selected, status=verdict)
+        try:
+            self._demonstrations.update(selected, status=verdict, release=release)
+        except UnseenRepeated as error:
+            return self.unseen.ask(error, "approve")
         drawn = self.list.draw(*place, selected=following) | self.open(following)
         return drawn | self.offer_undo(("status", selected, former), f"Undo: {verdict} {selected}  (U)")
 
@@ -249,7 +274,7 @@ class DemonstrationsTab:
     def _nothing(self) -> Updates:
         off = gr.Button(interactive=False)
         desk = {self.title: "", self.picture: "", self.approve: off, self.discard: off, self.delete: off}
-        people = self.people.draw(None) | self.learned.draw(None)
+        people = self.people.draw(None) | self.learned.draw(None) | self.unseen.quiet()
         return desk | self.editor.clear() | self.similar.reset(None) | people
 
 

@@ -11,7 +11,7 @@ from chatlab.lab.compare import Pane
 from chatlab.records import BASE
 from chatlab.training.runs import RunView
 from chatlab.ui.markup import div, element, escaped, span
-from chatlab.ui.unseen import kind_for, unseen_prompts
+from chatlab.ui.unseen import EVERYDAY, kind_for, unseen_prompts
 
 PROMPTS = 3
 PACE = 0.12
@@ -36,7 +36,7 @@ class TrainSamples:
     def hear(self, run: RunView, adapter: str) -> Iterator[str]:
         """Ask the next few, and draw the answers as they grow under those heard before."""
         answers = list(self._known.get(adapter, []))
-        prompts, begin = unseen_prompts(kind_for(self._tags(run))), len(answers)
+        prompts, begin = self._prompts(run), len(answers)
         shown = 0.0
         for prompt in prompts[begin : begin + PROMPTS]:
             answers.append((prompt, []))
@@ -47,6 +47,11 @@ class TrainSamples:
                     yield drawn(answers)
         self._known[adapter] = answers
         yield drawn(answers)
+
+    def _prompts(self, run: RunView) -> list[str]:
+        """The person's own set, but where a pack that was learned has unseen prompts of its own."""
+        kind = kind_for(self._tags(run))
+        return self._lab.unseen.prompts() if kind == EVERYDAY else unseen_prompts(kind)
 
     def _tags(self, run: RunView) -> list[str]:
         wanted = set(run.request.demonstrations)

@@ -14,7 +14,7 @@ from chatlab.errors import DiskFull
 from chatlab.lab.sheet import Sheet
 from chatlab.lab.sheet_files import written
 
-FORMS = (("Markdown, to read", "md"), ("CSV, for a spreadsheet", "csv"), ("JSON lines, for a program", "jsonl"))
+FORMS = (("Markdown", "md"), ("CSV", "csv"), ("JSON lines", "jsonl"))
 
 Updates = dict[Any, Any]
 
@@ -23,13 +23,17 @@ class UnseenExport:
     """The file is made when it is asked for, and the copy that was made is removed once the page has it."""
 
     def build(self) -> None:
-        self.form = gr.Dropdown(
-            list(FORMS), value="md", label="File", show_label=False, container=False, scale=0, min_width=200
-        )
-        self.make = gr.Button("Make a file", size="sm", scale=0, min_width=110, elem_id="unseen-export")
-        self.download = gr.DownloadButton(
-            "Download", size="sm", scale=0, min_width=120, visible=False, elem_id="unseen-download"
-        )
+        with gr.Accordion("Export", open=False, elem_id="unseen-out"):
+            self.form = gr.Radio(
+                list(FORMS), value="md", label="File", show_label=False, container=False, elem_classes="segments"
+            )
+            with gr.Row(elem_classes="tight"):
+                self.make = gr.Button(
+                    "Make a file", variant="primary", size="sm", scale=0, min_width=120, elem_id="unseen-export"
+                )
+                self.download = gr.DownloadButton(
+                    "Download", size="sm", scale=0, min_width=120, visible=False, elem_id="unseen-download"
+                )
         self.made = gr.State("", delete_callback=_remove)
 
     @property

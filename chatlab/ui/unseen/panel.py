@@ -49,19 +49,20 @@ class UnseenPanel:
                 self.stop = gr.Button(
                     "Stop", variant="stop", scale=0, min_width=120, visible=False, elem_id="unseen-stop"
                 )
+            with gr.Row(elem_classes="folds", equal_height=False):
+                self.editor.build()
+                self._build_sampling()
+                self.export.build()
             self.progress = drawing(elem_classes="flat", elem_id="unseen-progress")
             self.grid = drawing(elem_classes="flat", elem_id="unseen-grid")
             with gr.Row(elem_classes="tight"):
                 self.earlier = gr.Button("‹", size="sm", min_width=40, scale=0, visible=False)
                 self.later = gr.Button("›", size="sm", min_width=40, scale=0, visible=False)
-                self.export.build()
-            self._build_sampling()
-            self.editor.build()
         self.page = gr.State(0)
         self._wire(shell)
 
     def _build_sampling(self) -> None:
-        with gr.Accordion("System message, sampling and strength of the unseen prompts", open=False) as self.fold:
+        with gr.Accordion("How they are asked", open=False, elem_id="unseen-how"):
             self.system = gr.Textbox("", label="System message", lines=2, max_lines=8)
             with gr.Row():
                 self.temperature = gr.Slider(
