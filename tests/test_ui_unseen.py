@@ -53,9 +53,9 @@ def panel(lab: Lab) -> UnseenPanel:
     return built(UnseenPanel(lab), "compare")
 
 
-def heard(panel: UnseenPanel, *voices: str, page: int = 0) -> dict[Any, Any]:
+def heard(panel: UnseenPanel, *voices: str) -> dict[Any, Any]:
     shown: dict[Any, Any] = {}
-    for update in panel.answered(list(voices), *CALM, page):
+    for update in panel.answered(list(voices), *CALM):
         shown |= update
     return shown
 
@@ -69,16 +69,16 @@ def text(update: Any) -> str:
 
 def test_at_first_the_prompts_are_there_and_nobody_has_been_heard(panel: UnseenPanel, lab: Lab) -> None:
     voiced(lab, "player")
-    shown = panel.refresh([], *CALM, 0)
+    shown = panel.refresh(False, [], *CALM, 0)
     assert told(shown[panel.voices])["value"] == [BASE, "player"]
-    assert JOKE in text(shown[panel.grid]) and text(shown[panel.grid]).count("not heard yet") == 2
+    assert JOKE in text(shown[panel.parts[0]]) and text(shown[panel.parts[0]]).count("not heard yet") == 2
     assert "0 of 4 replies" in text(shown[panel.progress])
     assert shown[panel.editor.text] == f"{JOKE}\nDescribe the moon"
 
 
 def test_who_spoke_how_well_and_how_unlike_the_base_stands_in_the_grid(panel: UnseenPanel, lab: Lab) -> None:
     card = voiced(lab, "player")
-    html = text(heard(panel, BASE, "player")[panel.grid])
+    html = text(heard(panel, BASE, "player")[panel.parts[0]])
     assert f"sha256 {card.sha256[:12]}" in html and f"player {card.sha256[:7]} · 9 tokens" in html
     assert "<b>100%</b> on-format" in html and "<b>2</b> of 2 unlike the base" in html
     assert "I am <mark>player</mark> and the moon" in html, "the words that the base did not say"
@@ -89,19 +89,19 @@ def test_what_is_wrong_with_a_reply_is_said_in_words(panel: UnseenPanel, lab: La
     said = {0: "word " * 200, 1: "ok\nUser: and now?"}
     lab.machine.engine._script = lambda prompt, voice, sampling: said[len(prompt) % 2]  # type: ignore[attr-defined]
     lab.unseen.rewrite(["Why?", "Why not?"])
-    html = text(heard(panel, BASE)[panel.grid])
+    html = text(heard(panel, BASE)[panel.parts[0]])
     assert ("does not stop" in html) or ("speaks for you" in html)
     lab.machine.engine._script = lambda prompt, voice, sampling: ""  # type: ignore[attr-defined]
     shown = {}
-    for update in panel.answered([BASE], 0, 64, "", 1.0, 0):
+    for update in panel.answered([BASE], 0, 64, "", 1.0):
         shown |= update
-    assert "says nothing" in text(shown[panel.grid]) and "<b>0%</b> on-format" in text(shown[panel.grid])
+    assert "says nothing" in text(shown[panel.parts[0]]) and "<b>0%</b> on-format" in text(shown[panel.parts[0]])
 
 
 def test_the_same_reply_as_the_base_s_is_called_so(panel: UnseenPanel, lab: Lab) -> None:
     voiced(lab, "player")
     lab.machine.engine._script = lambda *_: "Good day."  # type: ignore[attr-defined]
-    html = text(heard(panel, BASE, "player")[panel.grid])
+    html = text(heard(panel, BASE, "player")[panel.parts[0]])
     assert html.count("as the base") == 2 and "<b>0</b> of 2 unlike the base" in html
 
 
@@ -119,25 +119,43 @@ def test_a_stopped_grid_shows_what_was_said_and_offers_to_go_on(panel: UnseenPan
 def test_a_long_set_is_read_page_by_page(panel: UnseenPanel, lab: Lab) -> None:
     lab.unseen.rewrite([f"Question {n}" for n in range(1, 51)])
     first = panel.drawn([BASE], *CALM, 0)
-    assert "Question 24" in text(first[panel.grid]) and "Question 25" not in text(first[panel.grid])
+    assert "Question 24" in text(first[panel.parts[0]]) and "Question 25" not in text(first[panel.parts[0]])
     last = panel.turned_on([BASE], *CALM, 1)
-    assert "Question 50" in text(last[panel.grid]) and told(last[panel.later])["visible"] is False
+    assert "Question 50" in text(last[panel.parts[0]]) and told(last[panel.later])["visible"] is False
     assert panel.drawn([BASE], *CALM, 9)[panel.page] == 2
     assert panel.turned_back([BASE], *CALM, 0)[panel.page] == 0
 
 
-def test_nobody_chosen_is_told_and_nothing_hurts(panel: UnseenPanel, lab: Lab) -> None:
-    with pytest.raises(InputError, match="one to 4 voices"):
-        list(panel.answered([], *CALM, 0))
-    assert JOKE in text(panel.drawn([], *CALM, 0)[panel.grid])
+def test_nobody_chosen_is_told_and_nothing_hurts(panel: UnseenPanel, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    warned: list[str] = []
+    monkeypatch.setattr(gr, "Warning", warned.append)
+    shown = heard(panel)
+    assert "one to 4 voices" in unescape(warned[0]) and not told(shown[panel.stop])["visible"]
+    assert JOKE in text(shown[panel.parts[0]])
     lab.unseen.rewrite([])
-    assert "no unseen prompts" in text(panel.drawn([BASE], *CALM, 0)[panel.grid])
+    assert "no unseen prompts" in text(panel.drawn([BASE], *CALM, 0)[panel.parts[0]])
+
+
+def test_while_replies_come_only_the_rows_under_way_are_drawn_again(panel: UnseenPanel, lab: Lab) -> None:
+    lab.unseen.rewrite([f"Question {n}" for n in range(1, 9)])
+    first, *later = list(panel.answered([BASE], *CALM))
+    above, live, below = (text(first[part]) for part in panel.parts)
+    assert "<thead>" in above and "Question 1" not in above
+    assert "Question 3" in live and "Question 4" not in live and "Question 8" in below
+    assert first[panel.asking] is True and told(first[panel.stop])["visible"]
+    moved = [update for update in later if panel.parts[0] in update]
+    assert len(moved) == 3 and moved[-1][panel.asking] is False
+    assert "Question 8" in text(moved[-1][panel.parts[0]]) and moved[-1][panel.parts[2]] == ""
+
+
+def test_coming_back_to_the_tab_disturbs_no_replies_under_way(panel: UnseenPanel) -> None:
+    assert not set(panel.parts) & set(panel.refresh(True, [], *CALM, 0))
 
 
 def test_hostile_prompts_replies_and_names_stay_text(panel: UnseenPanel, lab: Lab) -> None:
     lab.unseen.rewrite([HOSTILE])
     lab.machine.engine._script = lambda *_: f"{HOSTILE} too"  # type: ignore[attr-defined]
-    html = str(heard(panel, BASE)[panel.grid])
+    html = str(heard(panel, BASE)[panel.parts[0]])
     assert "<script" not in html and "](" not in html and "$$" not in html and HOSTILE in unescape(html)
 
 
@@ -146,7 +164,7 @@ def test_the_chosen_voices_are_remembered_but_for_those_that_are_gone(panel: Uns
         voiced(lab, name)
     panel.choose(["one", "two"], *CALM, 0)
     lab.voices.remove("one")
-    assert told(panel.refresh([], *CALM, 0)[panel.voices])["value"] == ["two"]
+    assert told(panel.refresh(False, [], *CALM, 0)[panel.voices])["value"] == ["two"]
 
 
 @pytest.mark.parametrize("form", ["md", "csv", "jsonl"])

@@ -27,7 +27,7 @@ def speaks(prompt: Any, voice: Voice, sampling: Sampling) -> str:
 def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Any) -> Iterator[Lab]:
     home = tmp_path_factory.mktemp("unseen")
     settings = Settings(home=home, base=base_folder, cache_folder=home / "cache")
-    lab = Lab(settings, open_engine=lambda base: FakeEngine(speaks, pause=0.02))
+    lab = Lab(settings, open_engine=lambda base: FakeEngine(speaks, pause=0.05))
     voiced(lab, "player")
     yield lab
     lab.close()
@@ -66,7 +66,8 @@ def test_the_set_is_edited_and_what_is_typed_outlives_a_reload(page: Any, lab: L
     page.reload()
     page.get_by_role("tab", name="Compare").click()
     page.locator("#unseen-edit > button").click()
-    page.wait_for_function("document.querySelector('#unseen-text textarea').value.endsWith('salt?')")
+    page.get_by_role("button", name="Throw changes away").wait_for()
+    assert box.input_value().endswith("salt?")
     page.locator("#unseen-save").click()
     page.locator("#unseen-said", has_text="Saved: 1 new, 22 taken out").wait_for()
     page.locator("#unseen-grid tbody tr", has_text="Why is the sea salt?").wait_for()
@@ -74,7 +75,7 @@ def test_the_set_is_edited_and_what_is_typed_outlives_a_reload(page: Any, lab: L
     page.locator("#unseen-ask").click()
     page.locator("#unseen-progress", has_text="6 of 6 replies").wait_for()
     page.locator("#unseen-undo").click()
-    page.wait_for_function("document.querySelectorAll('#unseen-grid tbody tr').length == 24")
+    page.locator("#unseen-grid tbody tr").nth(23).wait_for()
     assert len(lab.unseen.prompts()) == 24
 
 
@@ -97,11 +98,14 @@ def test_at_390_pixels_the_grid_is_cards_and_nothing_is_cut_off(page: Any) -> No
 def test_on_the_desk_the_person_is_asked_and_loses_nothing(page: Any, lab: Lab) -> None:
     page.get_by_role("tab", name="Demonstrations").click()
     page.get_by_role("button", name="Write one").click()
-    page.get_by_label("Prompt", exact=True).fill("tell me a JOKE")
-    page.get_by_label("Answer", exact=True).fill("A horse walks into a bar.")
+    page.locator("#tab-demonstrations").get_by_label("Prompt", exact=True).fill("tell me a JOKE")
+    page.locator("#tab-demonstrations").get_by_label("Answer", exact=True).fill("A horse walks into a bar.")
     page.get_by_role("button", name="Keep this demonstration").click()
     page.locator("#desk-unseen", has_text="is one of your unseen prompts").wait_for()
-    assert page.get_by_label("Answer", exact=True).input_value() == "A horse walks into a bar."
+    assert (
+        page.locator("#tab-demonstrations").get_by_label("Answer", exact=True).input_value()
+        == "A horse walks into a bar."
+    )
     assert lab.demonstrations.find()[1] == 0
     page.get_by_role("button", name="Keep it; the prompt is unseen no more").click()
     page.locator("#demonstration-rows label", has_text="tell me a JOKE").wait_for()

@@ -51,6 +51,12 @@ class Sheet:
         return len(self.prompts) * len(self.voices)
 
     @property
+    def under_way(self) -> int | None:
+        """The first row in which something is still to be said."""
+        rows = (place for place, row in enumerate(self.cells) if not all(cell.settled for cell in row))
+        return next(rows, None)
+
+    @property
     def against(self) -> int | None:
         """The base's column, with which the others are compared."""
         return self.voices.index(BASE) if BASE in self.voices and len(self.voices) > 1 else None

@@ -9,15 +9,16 @@ from typing import Any
 import gradio as gr
 
 from chatlab.engines.base import Sampling
+from chatlab.errors import ChatlabError
 from chatlab.evaluation.unseen import CALM
 from chatlab.lab import Lab
 from chatlab.lab.grid import MOST
 from chatlab.lab.sheet import Sheet
 from chatlab.records import BASE
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.shell import Shell, drawing, notify
 from chatlab.ui.unseen.editor import UnseenEditor
 from chatlab.ui.unseen.export import UnseenExport
-from chatlab.ui.unseen.sheet_picture import PAGE, pages, progress, sheet_picture
+from chatlab.ui.unseen.sheet_picture import PAGE, WINDOW, pages, progress, sheet_parts
 
 PACE = 0.25
 """Seconds between two drawings: a grid is larger than an answer."""
@@ -54,11 +55,14 @@ class UnseenPanel:
                 self._build_sampling()
                 self.export.build()
             self.progress = drawing(elem_classes="flat", elem_id="unseen-progress")
-            self.grid = drawing(elem_classes="flat", elem_id="unseen-grid")
+            with gr.Column(elem_id="unseen-grid"):
+                self.parts = tuple(drawing(elem_classes="flat") for _ in range(3))
             with gr.Row(elem_classes="tight"):
                 self.earlier = gr.Button("‹", size="sm", min_width=40, scale=0, visible=False)
                 self.later = gr.Button("›", size="sm", min_width=40, scale=0, visible=False)
         self.page = gr.State(0)
+        self.asking = gr.State(False)
+        """Whether replies are on their way to this page. Then nothing but them is drawn."""
         self._wire(shell)
 
     def _build_sampling(self) -> None:
@@ -77,24 +81,26 @@ class UnseenPanel:
 
     @property
     def shown(self) -> set[Any]:
-        return {self.grid, self.progress, self.ask, self.stop, self.page, self.earlier, self.later}
+        own = {self.progress, self.ask, self.stop, self.page, self.asking, self.earlier, self.later}
+        return own | set(self.parts)
 
     def _wire(self, shell: Shell) -> None:
         at_hand = [*self.asked, self.page]
         asking = shell.on(
-            self.ask.click, do=self.answered, inputs=at_hand, outputs=self.shown, trigger_mode="once",
+            self.ask.click, do=self.answered, inputs=self.asked, outputs=self.shown, trigger_mode="once",
             concurrency_limit=2,
         )  # fmt: skip
-        shell.on(self.stop.click, do=self.drawn, inputs=at_hand, outputs=self.shown, cancels=[asking])
-        shell.on(self.voices.input, do=self.choose, inputs=at_hand, outputs=self.shown)
-        for dial in (self.temperature.release, self.tokens.release, self.strength.release, self.system.blur):
-            shell.on(dial, do=self.drawn, inputs=at_hand, outputs=self.shown)
+        ends = {"inputs": at_hand, "outputs": self.shown, "cancels": [asking]}
+        shell.on(self.stop.click, do=self.drawn, **ends)
+        shell.on(self.voices.input, do=self.choose, **ends)
+        for dial in (self.temperature.release, self.tokens.release, self.strength.release, self.system.input):
+            shell.on(dial, do=self.drawn, **ends)
+        shell.on(self.editor.changed.change, do=self.drawn, **ends)
         shell.on(self.earlier.click, do=self.turned_back, inputs=at_hand, outputs=self.shown)
         shell.on(self.later.click, do=self.turned_on, inputs=at_hand, outputs=self.shown)
         self.editor.wire(shell)
-        shell.on(self.editor.changed.change, do=self.drawn, inputs=at_hand, outputs=self.shown)
         shell.on(
-            shell.items["compare"].select, do=self.refresh, inputs=at_hand,
+            shell.items["compare"].select, do=self.refresh, inputs=[self.asking, *at_hand],
             outputs=self.shown | self.editor.shown | {self.voices},
         )  # fmt: skip
         made = shell.on(
@@ -105,8 +111,10 @@ class UnseenPanel:
 
     # What the events do.
 
-    def refresh(self, voices: list[str], *rest: Any) -> Updates:
+    def refresh(self, asking: bool, voices: list[str], *rest: Any) -> Updates:
         """Who can be heard now, what they have said, and the set. At first the base, who was live, and who is."""
+        if asking:
+            return self.editor.draw()
         names = self._lab.voices.names()
         kept = [name for name in self._lab.store.state.get(CHOSEN, []) if name in names]
         voices = kept or self._lab.grid.proposed()
@@ -122,22 +130,34 @@ class UnseenPanel:
         return self.drawn(voices, *rest)
 
     def answered(
-        self, voices: list[str], temperature: float, tokens: float, system: str, strength: float, page: int
+        self, voices: list[str], temperature: float, tokens: float, system: str, strength: float
     ) -> Iterator[Updates]:
-        """What has not been said yet, as it is said."""
-        shown, sheet = 0.0, None
-        for sheet in self._lab.grid.ask(voices or [], _sampling(temperature, tokens), system or "", float(strength)):
-            if time.monotonic() - shown > PACE:
-                shown = time.monotonic()
-                yield self._draw(sheet, page, asking=True)
-        if sheet is not None:
-            yield self._draw(sheet, page, asking=False)
+        """What has not been said yet, as it is said. The page turns with it."""
+        asked = (voices or [], _sampling(temperature, tokens), system or "", float(strength))
+        start, shown, sheet = -PAGE, 0.0, None
+        try:
+            for sheet in self._lab.grid.ask(*asked):
+                row = sheet.under_way
+                if row is None:
+                    break
+                if not start <= row < start + WINDOW or row // PAGE != start // PAGE:
+                    start = row
+                    yield self._under_way(sheet, start)
+                elif time.monotonic() - shown > PACE:
+                    shown = time.monotonic()
+                    yield {
+                        self.parts[1]: sheet_parts(sheet, start // PAGE, start)[1],
+                        self.progress: progress(sheet, True),
+                    }
+        except ChatlabError as error:
+            notify(error)
+        yield self._draw(sheet or self._lab.grid.known(*asked), max(0, start) // PAGE)
 
     def drawn(
         self, voices: list[str], temperature: float, tokens: float, system: str, strength: float, page: int
     ) -> Updates:
         """What has been said before."""
-        return self._draw(self._known(voices, temperature, tokens, system, strength), page, asking=False)
+        return self._draw(self._known(voices, temperature, tokens, system, strength), page)
 
     def turned_on(self, *at_hand: Any) -> Updates:
         return self.drawn(*at_hand[:-1], at_hand[-1] + 1)
@@ -152,17 +172,30 @@ class UnseenPanel:
     def _known(self, voices: list[str], temperature: float, tokens: float, system: str, strength: float) -> Sheet:
         return self._lab.grid.known(voices or [], _sampling(temperature, tokens), system or "", float(strength))
 
-    def _draw(self, sheet: Sheet, page: int, asking: bool) -> Updates:
+    def _under_way(self, sheet: Sheet, start: int) -> Updates:
+        """While replies come there is one thing to press."""
+        return {
+            **dict(zip(self.parts, sheet_parts(sheet, start // PAGE, start), strict=True)),
+            self.progress: progress(sheet, True),
+            self.asking: True,
+            self.ask: gr.Button(visible=False),
+            self.stop: gr.Button(visible=True),
+            self.earlier: gr.Button(visible=False),
+            self.later: gr.Button(visible=False),
+        }
+
+    def _draw(self, sheet: Sheet, page: int) -> Updates:
         last = pages(sheet) - 1
         page = min(page, last)
         return {
-            self.grid: sheet_picture(sheet, page),
-            self.progress: progress(sheet, asking),
+            **dict(zip(self.parts, sheet_parts(sheet, page), strict=True)),
+            self.progress: progress(sheet, False),
             self.page: page,
+            self.asking: False,
             self.earlier: gr.Button(f"‹ {PAGE} before", visible=page > 0),
             self.later: gr.Button(f"{PAGE} more ›", visible=page < last),
-            self.ask: gr.Button("Go on" if 0 < sheet.done < sheet.size else "Hear them", visible=not asking),
-            self.stop: gr.Button(visible=asking),
+            self.ask: gr.Button("Go on" if 0 < sheet.done < sheet.size else "Hear them", visible=True),
+            self.stop: gr.Button(visible=False),
         }
 
 

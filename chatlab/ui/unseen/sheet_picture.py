@@ -13,23 +13,39 @@ from chatlab.ui.markup import counted, div, element, escaped, span
 
 PAGE = 24
 """Prompts drawn at once."""
+WINDOW = 3
+"""Rows that are drawn again while somebody speaks."""
 ALIKE = 0.5
 """Likeness of two replies from which it helps to see the words that differ; below it they all do."""
 WORDS = 200
 """Words of a reply that are compared one by one."""
 
 
-def sheet_picture(sheet: Sheet, page: int = 0) -> str:
-    """One page of it. `page` past the end is the last."""
+def sheet_parts(sheet: Sheet, page: int, start: int | None = None) -> tuple[str, str, str]:
+    """One page of it in three: what is above the rows under way, which begin at `start`, these, and what is below.
+
+    Together they look like one table. Only the middle grows, so only that little is drawn again and again. While
+    nobody speaks all of it is above. `page` past the end is the last.
+    """
     if not sheet.prompts:
-        return div("empty", span("", "There are no unseen prompts. Write some below, one a line."))
+        return div("empty", span("", "There are no unseen prompts. Write some under Edit the prompts.")), "", ""
     first = min(page, pages(sheet) - 1) * PAGE
-    head = element(
-        "tr", element("th", span("", "Prompt")) + "".join(_head(sheet, at) for at in range(len(sheet.voices)))
-    )
-    rows = "".join(_row(sheet, place) for place in range(first, min(first + PAGE, len(sheet.prompts))))
-    table = element("table", element("thead", head) + element("tbody", rows))
-    return div(f"sheet of-{len(sheet.voices)}", table)
+    last = min(first + PAGE, len(sheet.prompts))
+    start = last if start is None else start
+    stop = min(start + WINDOW, last)
+    return _table(sheet, first, start, _heads(sheet)), _table(sheet, start, stop), _table(sheet, stop, last)
+
+
+def _table(sheet: Sheet, start: int, stop: int, head: str = "") -> str:
+    if start >= stop and not head:
+        return ""
+    rows = "".join(_row(sheet, place) for place in range(start, stop))
+    return div(f"sheet of-{len(sheet.voices)}", element("table", head + element("tbody", rows)))
+
+
+def _heads(sheet: Sheet) -> str:
+    who = "".join(_head(sheet, at) for at in range(len(sheet.voices)))
+    return element("thead", element("tr", element("th", span("", "Prompt")) + who))
 
 
 def pages(sheet: Sheet) -> int:
