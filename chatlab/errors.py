@@ -5,8 +5,9 @@
     │   ├── NameRefused       a name that could leave its folder or confuse a file system
     │   ├── EmptyAnswer       a demonstration without an answer to learn
     │   ├── UnseenRepeated    what is learned would repeat a prompt that is measured on
-    │   └── FormatRefused     a file that is no data set, or none that can be read
-    │       └── RowRefused    one row of it that cannot become a record
+    │   ├── FormatRefused     a file that is no data set, or none that can be read
+    │   │   └── RowRefused    one row of it that cannot become a record
+    │   └── DocumentRefused   a file that no text can be read from
     ├── StoreError            the store cannot keep or give something
     │   ├── StoreBusy         another process has it open
     │   ├── StoreCorrupt      the files cannot be read
@@ -27,6 +28,7 @@
     ├── EngineError           the engine cannot answer
     │   ├── PromptTooLong     more tokens than the context has room for
     │   └── EngineUnable      this engine does not compute such a model or adapter; another one does
+    ├── EmbedderError         the embedding model is missing, changed or has died; words alone can be searched
     └── DiskFull              a write did not fit; nothing was half-written
 
 Anything raised outside this tree is a bug and keeps its traceback.
@@ -72,6 +74,10 @@ class FormatRefused(InputError):
 
 class RowRefused(FormatRefused):
     """One row of a data set that cannot become a record; the others may."""
+
+
+class DocumentRefused(InputError):
+    """A file that no text can be read from."""
 
 
 class StoreError(ChatlabError):
@@ -152,6 +158,10 @@ class PromptTooLong(EngineError):
 
 class EngineUnable(EngineError):
     """An engine does not compute such a model or adapter as it was trained; another one does."""
+
+
+class EmbedderError(ChatlabError):
+    """The embedding model is missing, changed, or its process has died; what is indexed by words can be searched."""
 
 
 class DiskFull(ChatlabError):

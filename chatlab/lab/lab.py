@@ -23,6 +23,7 @@ from chatlab.lab.difficulty import Difficulties
 from chatlab.lab.exchange import Exchange
 from chatlab.lab.exports import Exports
 from chatlab.lab.grid import Grid
+from chatlab.lab.knowledge import Knowledge
 from chatlab.lab.lineage import Lineage
 from chatlab.lab.machine import Machine, OpenEngine
 from chatlab.lab.mask_trial import MaskTrial
@@ -70,6 +71,7 @@ class Lab:
         self._adapters = Adapters(settings.adapters)
         self.machine = Machine(settings.base, settings.cache, open_engine or _fastest_engine(settings))
         self._trainer = Trainer(settings.base, settings.cache)
+        self.knowledge = Knowledge(self.store, settings.store / "knowledge", settings.cache / "knowledge")
         self.voices = Voices(self.store, self._adapters, self.machine)
         self.chat = Chat(self.store, self.machine, self.voices)
         self.unseen = Unseen(self.store)
@@ -123,6 +125,7 @@ class Lab:
     def close(self) -> None:
         """End the trainer (its run can be resumed), the engine and the store. Nothing that was said is lost."""
         self.exchange.close()
+        self.knowledge.close()
         self.mask_trial.close()
         self.training.close()
         self.mask_trial.wait(10)

@@ -1,0 +1,283 @@
+"""The documents that answers can go by: dropped, read, indexed, searched."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from chatlab.errors import ChatlabError, DocumentRefused, InputError
+from chatlab.retrieval import Found, Index, Library, Papers, Passage, Reading, State, Upkeep
+from chatlab.retrieval.embedder import check, packaged
+from chatlab.store import Store
+
+log = logging.getLogger("chatlab.lab")
+
+MODEL = "embedding model"
+"""Under which the chosen folder is kept in the store's state."""
+QUESTION = 4000
+"""Characters of a question that are searched for; more would only blur it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adding:
+    """How far the reading of dropped files has come."""
+
+    files: int = 0
+    done: int = 0
+    kept: int = 0
+    again: int = 0
+    """Files that were in the library already."""
+    refused: tuple[str, ...] = ()
+    """One sentence a file that could not be read."""
+    name: str = ""
+    """The file that is being read."""
+    state: Literal["idle", "reading", "done", "stopped", "failed"] = "idle"
+    message: str = ""
+    """Why it failed."""
+
+
+class Knowledge:
+    """Opens the library when it is first needed. Safe to call from threads."""
+
+    def __init__(self, store: Store, folder: Path, cache: Path) -> None:
+        self._store, self._folder, self._cache = store, folder, cache
+        self._lock = threading.RLock()
+        self._opened: tuple[Library, Index, Upkeep] | None = None
+        self._queue: deque[tuple[Path, str]] = deque()
+        self._reading: Reading | None = None
+        self._thread: threading.Thread | None = None
+        self._stop = False
+        self._adding = Adding()
+        self._removed: list[list[str]] = []
+
+    def documents(self) -> list[Papers]:
+        """The newest first."""
+        return self._library.all()[::-1]
+
+    def document(self, id: str) -> Papers:
+        """Raises NotFound."""
+        return self._library.papers(id)
+
+    def passages(self, id: str, start: int = 0, count: int = 20) -> list[Passage]:
+        """Some of a document's passages. Raises NotFound or StoreCorrupt."""
+        numbers = range(len(self._library.papers(id).spans))[start : start + count]
+        return [self._library.passage(id, number) for number in numbers]
+
+    def around(self, id: str, start: int, end: int, margin: int = 400) -> tuple[str, str, str]:
+        """What stands before a passage, the passage, and what follows it. Raises NotFound or StoreCorrupt."""
+        text = self._library.text(id)
+        return text[max(0, start - margin) : start], text[start:end], text[end : end + margin]
+
+    def add(self, files: Iterable[Path | tuple[Path, str]]) -> None:
+        """Read files in the background, and those in folders; `adding` tells how far it is. Names are for the person.
+
+        Raises InputError where there is no file among them.
+        """
+        found = [one for given in files for one in _files(given)]
+        if not found:
+            raise InputError("There is no file to read.", "Choose files that hold text.")
+        with self._lock:
+            if not self.reading:
+                self._adding, self._stop = Adding(), False
+            self._queue += found
+            self._adding = replace(self._adding, files=self._adding.files + len(found), state="reading")
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._read_all, name="reading", daemon=True)
+                self._thread.start()
+
+    @property
+    def adding(self) -> Adding:
+        """Of the files that are being read, or that were read last."""
+        return self._adding
+
+    @property
+    def reading(self) -> bool:
+        return self._adding.state == "reading"
+
+    def stop(self) -> None:
+        """End the reading now. What was kept stays."""
+        with self._lock:
+            self._stop = True
+            self._queue.clear()
+            reading, thread = self._reading, self._thread
+        if reading is not None:
+            reading.stop()
+        if thread is not None:
+            thread.join(10)
+
+    def wait(self, timeout: float = 60.0) -> State:
+        """The state once everything is read and indexed, or after `timeout` seconds."""
+        ends = time.monotonic() + timeout
+        if self._thread is not None:
+            self._thread.join(timeout)
+        return self._upkeep.wait(max(0.0, ends - time.monotonic()))
+
+    def remove(self, ids: Sequence[str]) -> int:
+        """Out of the library and the index; `undo_remove` brings them back. How many there were."""
+        with self._lock:
+            papers = {id: self._library.papers(id) for id in ids if id in self._library}
+            removed = self._library.remove(papers)
+            for id in removed:
+                self._index.displace(papers[id])
+            if removed:
+                self._removed.append(removed)
+        self._upkeep.kick()
+        return len(removed)
+
+    def undo_remove(self) -> int:
+        """Bring back what was removed last, since the start of the app; how many that was."""
+        with self._lock:
+            restored = self._library.restore(self._removed.pop()) if self._removed else []
+            for id in restored:
+                self._index.place(self._library.papers(id))
+        self._upkeep.kick()
+        return len(restored)
+
+    @property
+    def undoable(self) -> int:
+        """How many documents `undo_remove` would bring back."""
+        return len(self._removed[-1]) if self._removed else 0
+
+    def search(self, query: str, count: int = 8) -> list[Found]:
+        """The passages that match best. Nothing where nothing is asked or kept."""
+        query = query.strip()[:QUESTION]
+        if not query or not len(self._library):
+            return []
+        self._upkeep.open_words()
+        self._upkeep.open_vectors()
+        return self._index.search(query, count, self._upkeep.embed)
+
+    def warm(self) -> None:
+        """Somebody will ask soon: load the index and the process that embeds questions, in the background."""
+        self._upkeep.kick()
+
+    def state(self) -> State:
+        return self._upkeep.state()
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Files of the library that cannot be read, and why."""
+        return dict(self._library.problems)
+
+    def rebuild(self) -> None:
+        """Throw the index away and make it again. The documents stay."""
+        self._upkeep.rebuild()
+
+    @property
+    def model(self) -> Path | None:
+        """Folder of the embedding model; None where there is none."""
+        chosen = self._store.state.get(MODEL)
+        return Path(chosen) if chosen else packaged()
+
+    def choose_model(self, folder: Path | None) -> None:
+        """Embed by another model from now on; None for the one that came with the app. Raises EmbedderError."""
+        if folder is not None:
+            folder = folder.expanduser().resolve()
+            check(folder)
+        with self._lock:
+            self._store.state.set(MODEL, str(folder) if folder else "")
+            if self._opened is not None:
+                library, index, upkeep = self._opened
+                upkeep.close()
+                index.vectors = None
+                self._opened = (library, index, self._kept_up(library, index))
+        self._upkeep.kick()
+
+    def close(self) -> None:
+        """End what is under way. What was kept stays, and is indexed on when the app is opened again."""
+        self.stop()
+        if self._opened is not None:
+            self._upkeep.close()
+
+    @property
+    def _library(self) -> Library:
+        return self._all()[0]
+
+    @property
+    def _index(self) -> Index:
+        return self._all()[1]
+
+    @property
+    def _upkeep(self) -> Upkeep:
+        return self._all()[2]
+
+    def _all(self) -> tuple[Library, Index, Upkeep]:
+        with self._lock:
+            if self._opened is None:
+                library = Library(self._folder)
+                library.purge()
+                index = Index(library)
+                self._opened = (library, index, self._kept_up(library, index))
+            return self._opened
+
+    def _kept_up(self, library: Library, index: Index) -> Upkeep:
+        return Upkeep(library, index, self._cache, self.model)
+
+    def _read_all(self) -> None:
+        self._reading = reading = Reading()
+        try:
+            while (one := self._next()) is not None:
+                self._take(reading, *one)
+        except ChatlabError as error:
+            self._end("failed", f"{error} {error.hint}".strip())
+        except Exception:
+            log.exception("Reading documents failed")
+            self._end("failed", "Something inside Chatlab went wrong; the log says what it was.")
+        finally:
+            reading.close()
+            self._upkeep.kick()
+
+    def _next(self) -> tuple[Path, str] | None:
+        """The next file, or None when all are read; then the reading has ended."""
+        with self._lock:
+            if self._stop or not self._queue:
+                self._end("stopped" if self._stop else "done")
+                return None
+            one = self._queue.popleft()
+            self._adding = replace(self._adding, name=one[1])
+            return one
+
+    def _take(self, reading: Reading, path: Path, name: str) -> None:
+        """Read and keep a file. Raises DiskFull or StoreError, after which the others need not be tried."""
+        kept = again = 0
+        refused: tuple[str, ...] = ()
+        try:
+            papers, text = reading.read(path, name)
+            if self._library.keep(papers, text):
+                self._index.place(papers)
+                kept = 1
+                self._upkeep.kick()
+            else:
+                again = 1
+        except DocumentRefused as error:
+            if self._stop:
+                return
+            refused = (f"{error} {error.hint}".strip(),)
+        with self._lock:
+            now = self._adding
+            self._adding = replace(
+                now, done=now.done + 1, kept=now.kept + kept, again=now.again + again, refused=now.refused + refused
+            )
+
+    def _end(self, state: Literal["done", "stopped", "failed"], message: str = "") -> None:
+        with self._lock:
+            self._queue.clear()
+            self._adding = replace(self._adding, state=state, message=message, name="")
+
+
+def _files(given: Path | tuple[Path, str]) -> Iterator[tuple[Path, str]]:
+    """A file and its name for the person; of a folder, all files in it that are not hidden."""
+    path, name = given if isinstance(given, tuple) else (given, given.name)
+    if not path.is_dir():
+        yield path, name
+        return
+    for file in sorted(path.rglob("*")):
+        inside = file.relative_to(path)
+        if file.is_file() and not file.is_symlink() and not any(part.startswith(".") for part in inside.parts):
+            yield file, file.name

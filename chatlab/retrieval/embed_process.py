@@ -1,0 +1,46 @@
+"""The embedding process: `python -m chatlab.retrieval.embed_process FOLDER NICENESS`.
+
+Says first, in a line of JSON, which model it has, or why it has none. Then a line comes in for each request, `texts`
+and whether they are a `query`; out go a line with the number of rows, and the rows as float32. Ends with its input.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from chatlab.errors import EmbedderError
+
+
+def main() -> None:
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # before torch: threads that spin would starve chat and training
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    if hasattr(os, "nice"):
+        os.nice(int(sys.argv[2]))
+
+    def say(said: dict[str, Any], rows: bytes = b"") -> None:
+        out.write(orjson.dumps(said) + b"\n" + rows)
+        out.flush()
+
+    from chatlab.retrieval.embedder import Embedder
+
+    try:
+        embedder = Embedder(Path(sys.argv[1]))
+    except EmbedderError as error:
+        say({"refused": str(error), "hint": error.hint})
+        return
+    say({"sha256": embedder.sha256, "dimension": embedder.dimension})
+    for line in sys.stdin.buffer:
+        asked = orjson.loads(line)
+        rows = embedder.embed(asked["texts"], asked["query"])
+        say({"rows": len(rows)}, rows.tobytes())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""The app's side of the embedding process. Never imports torch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from chatlab.errors import EmbedderError
+from chatlab.retrieval.embedder import INSTALL
+from chatlab.settings import PACKAGE
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Which model makes the vectors; two models' vectors are never mixed."""
+
+    sha256: str
+    dimension: int
+
+
+class Embedding:
+    """One process with a model in it, started when it is first needed and replaced when it has died.
+
+    `niceness` is how much it stands back: 0 for a question that somebody waits on, more for passages.
+    """
+
+    def __init__(self, folder: Path | None, niceness: int = 0) -> None:
+        self.folder = folder
+        self._niceness = niceness
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._model: Model | None = None
+        self._closed = False
+
+    def warm(self) -> None:
+        """Start it in the background, so that the first question does not wait."""
+        if self.folder is not None and not self.running:
+            threading.Thread(target=self._quietly_open, name="embedding", daemon=True).start()
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None and self.running else None
+
+    @property
+    def model(self) -> Model:
+        """Raises EmbedderError."""
+        with self._lock:
+            return self._opened()
+
+    def embed(self, texts: Sequence[str], query: bool = False) -> np.ndarray:
+        """(N, D) of float32, each row of length 1. Raises EmbedderError; a process that had died is tried once more."""
+        request = orjson.dumps({"texts": list(texts), "query": query}) + b"\n"
+        with self._lock:
+            for _ in range(2):
+                self._opened()
+                rows = self._asked(request)
+                if rows is not None:
+                    return rows
+            raise EmbedderError("The embedding process has ended.", "See whether the machine is short of memory.")
+
+    def close(self) -> None:
+        """End the process; what waits for it gets EmbedderError."""
+        self._closed = True
+        process = self._process
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def rest(self) -> None:
+        """End the process and free its memory; it starts again when it is needed."""
+        with self._lock:
+            self._end()
+
+    def _quietly_open(self) -> None:
+        with suppress(EmbedderError):  # whoever asks next is told
+            _ = self.model
+
+    def _opened(self) -> Model:
+        if self.folder is None:
+            raise EmbedderError("There is no embedding model.", INSTALL)
+        if self._closed:
+            raise EmbedderError("The embedding process was closed.")
+        if self._model is not None and self.running:
+            return self._model
+        self._end()
+        self._process = process = self._spawned(self.folder)
+        assert process.stdout
+        line = process.stdout.readline()
+        said = orjson.loads(line) if line.endswith(b"\n") else {"refused": "It cannot be opened.", "hint": ""}
+        if "refused" in said:
+            self._end()
+            raise EmbedderError(said["refused"], said["hint"])
+        self._model = Model(said["sha256"], said["dimension"])
+        return self._model
+
+    def _spawned(self, folder: Path) -> subprocess.Popen[bytes]:
+        environment = os.environ | {"PYTHONPATH": os.fspath(PACKAGE.parent), "OMP_WAIT_POLICY": "PASSIVE"}
+        return subprocess.Popen(
+            [sys.executable, "-m", "chatlab.retrieval.embed_process", os.fspath(folder), str(self._niceness)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
+            creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0) if self._niceness else 0,
+            start_new_session=os.name == "posix",
+        )  # fmt: skip
+
+    def _asked(self, request: bytes) -> np.ndarray | None:
+        """None when the process has died."""
+        import numpy as np
+
+        process, model = self._process, self._model
+        assert process and process.stdin and process.stdout and model
+        try:
+            process.stdin.write(request)
+            process.stdin.flush()
+            line = process.stdout.readline()
+            count = orjson.loads(line)["rows"] if line.endswith(b"\n") else -1
+            data = process.stdout.read(count * model.dimension * 4) if count >= 0 else b""
+        except OSError:
+            return None
+        if count < 0 or len(data) < count * model.dimension * 4:
+            return None
+        return np.frombuffer(data, dtype=np.float32).reshape(count, model.dimension)
+
+    def _end(self) -> None:
+        process, self._process, self._model = self._process, None, None
+        if process is not None:
+            process.kill()
+            process.communicate()

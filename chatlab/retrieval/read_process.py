@@ -1,0 +1,124 @@
+"""Documents read in a process of their own: `python -m chatlab.retrieval.read_process`.
+
+A file can be a trap: a few kilobytes that unpack to gigabytes, a page that takes an hour, bytes that end a native
+library. Here none of it reaches the app, which ends this process when it takes too long. A line of JSON a file comes
+in, `{"path", "name"}`; for each one line goes out: the document, or `{"refused", "hint"}`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from chatlab.errors import DocumentRefused
+from chatlab.retrieval.chunking import spans
+from chatlab.retrieval.content import kind_of
+from chatlab.retrieval.document import Kind
+from chatlab.retrieval.pieces import Notes, pieces
+
+MEMORY = 2 << 30
+"""Bytes of address space, where the system keeps to such a limit."""
+CHARACTERS = 30_000_000
+"""Of one document: the words of a hundred thick books."""
+SECONDS = 90.0
+"""After which what has been read of a file is taken for all of it, and the person is told."""
+TITLE = 200
+_ODD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufeff]")
+_BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*){2,}")
+
+
+def main() -> None:
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
+    _limit_memory()
+    for line in sys.stdin.buffer:
+        asked = orjson.loads(line)
+        out.write(orjson.dumps(_answer(Path(asked["path"]), asked["name"]), option=orjson.OPT_APPEND_NEWLINE))
+        out.flush()
+
+
+def _answer(path: Path, name: str) -> dict[str, Any]:
+    try:
+        return read(path, name)
+    except DocumentRefused as error:
+        return {"refused": str(error), "hint": error.hint}
+    except (MemoryError, RecursionError):
+        return {"refused": "it needs more memory than a document may", "hint": "Save it in parts."}
+    except OSError as error:
+        return {"refused": f"it cannot be opened: {error.strerror or error}", "hint": "Choose the file again."}
+    except Exception as error:  # libraries raise whatever they like at a damaged file
+        said = f"{type(error).__name__}: {error}"[:200]
+        return {"refused": f"it is damaged ({said})", "hint": "Open it in its own program and save it again."}
+
+
+def read(path: Path, name: str) -> dict[str, Any]:
+    """The document as JSON. Raises DocumentRefused, or whatever a library raises at a damaged file."""
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    kind, encoding = kind_of(path)
+    notes = Notes()
+    text = _clean("".join(_within_limits(pieces(path, kind, encoding, notes), notes)))
+    if not text:
+        reason = notes.problems[0].rstrip(".") if notes.problems else "there are no words in it"
+        raise DocumentRefused(f"no text was found: {reason}", "Run it through text recognition first.")
+    title = _title(notes.title, name, kind)
+    return {
+        "id": sha256,
+        "kind": kind,
+        "size": path.stat().st_size,
+        "title": title,
+        "pages": notes.pages,
+        "problems": notes.problems,
+        "text": text,
+        "spans": [[span.start, span.end, span.key, span.at] for span in spans(text, kind, title)],
+    }
+
+
+def _within_limits(found: Iterator[str], notes: Notes) -> Iterator[str]:
+    ends, characters = time.monotonic() + SECONDS, 0
+    for piece in found:
+        piece = piece[: CHARACTERS - characters]
+        characters += len(piece)
+        yield piece
+        if characters >= CHARACTERS:
+            notes.problems.append(f"Only the first {CHARACTERS:,} characters were read; the file holds more.")
+            return
+        if time.monotonic() > ends:
+            notes.problems.append(f"Only the first {characters:,} characters were read; the rest would take too long.")
+            return
+
+
+def _clean(text: str) -> str:
+    text = _ODD.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return _BLANK_LINES.sub("\n\n", text).strip()
+
+
+def _title(given: str, name: str, kind: Kind) -> str:
+    """What the document calls itself, if that is a name; else its file's name without the ending."""
+    title = " ".join(_ODD.sub("", given).split())
+    usable = 3 <= len(title) <= TITLE and not title.lower().startswith(("untitled", "microsoft word", "document"))
+    return title if usable else (" ".join(_ODD.sub("", Path(name).stem).split())[:TITLE] or kind)
+
+
+def _limit_memory() -> None:
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # it has nothing to write but its answers, to a pipe
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.nice(5)
+    except (ImportError, ValueError, OSError, AttributeError):  # Windows has none of these
+        pass
+
+
+if __name__ == "__main__":
+    main()

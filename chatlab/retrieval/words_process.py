@@ -1,0 +1,31 @@
+"""The word index built aside: `python -m chatlab.retrieval.words_process LIBRARY FOLDER`, ids of documents in."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import orjson
+
+from chatlab.errors import ChatlabError
+from chatlab.retrieval.document import indexed_text
+from chatlab.retrieval.library import Library
+from chatlab.retrieval.words import build
+
+
+def main() -> None:
+    if hasattr(os, "nice"):
+        os.nice(15)
+    library, folder = Library(Path(sys.argv[1])), Path(sys.argv[2])
+    found: dict[int, str] = {}
+    for id in orjson.loads(sys.stdin.buffer.read()):
+        try:
+            found |= {key: indexed_text(passage.title, passage.text) for key, passage in library.passages(id)}
+        except ChatlabError as error:  # removed meanwhile, or damaged: the others are searched all the same
+            print(error, file=sys.stderr)
+    build(list(found), list(found.values()), folder)
+
+
+if __name__ == "__main__":
+    main()
