@@ -41,6 +41,7 @@ def main() -> None:
     _limit_memory()
     for line in sys.stdin.buffer:
         asked = orjson.loads(line)
+        _limit_time()
         out.write(orjson.dumps(_answer(Path(asked["path"]), asked["name"]), option=orjson.OPT_APPEND_NEWLINE))
         out.flush()
 
@@ -106,6 +107,18 @@ def _title(given: str, name: str, kind: Kind) -> str:
     title = " ".join(_ODD.sub("", given).split())
     usable = 3 <= len(title) <= TITLE and not title.lower().startswith(("untitled", "microsoft word", "document"))
     return title if usable else (" ".join(_ODD.sub("", Path(name).stem).split())[:TITLE] or kind)
+
+
+def _limit_time() -> None:
+    """The app ends this process when a file takes too long; this is for when the app itself has gone."""
+    try:
+        import resource
+
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        _, most = resource.getrlimit(resource.RLIMIT_CPU)
+        resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime + 2 * SECONDS), most))
+    except (ImportError, ValueError, OSError):  # Windows has no such limit
+        pass
 
 
 def _limit_memory() -> None:
