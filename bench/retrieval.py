@@ -100,7 +100,7 @@ def quality() -> dict[str, Any]:
 
 @contextmanager
 def cranfield() -> Iterator[tuple[Knowledge, dict[str, float]]]:
-    """All abstracts read and indexed. The vectors are kept in CHATLAB_BENCH_CACHE, if that is set, for the next time."""
+    """All abstracts read and indexed. Vectors are kept in CHATLAB_BENCH_CACHE, if that is set."""
     with tempfile.TemporaryDirectory() as home:
         cache = Path(os.environ.get("CHATLAB_BENCH_CACHE", home)) / "knowledge"
         files = Path(home) / "files"

@@ -135,8 +135,8 @@ class Library:
         return restored
 
     def purge(self) -> None:
-        """Delete what was removed for good."""
-        for file in self._removed.glob(f"*{ENDING}"):
+        """Delete for good what was removed, and what a kill left half-written."""
+        for file in [*self._removed.glob(f"*{ENDING}"), *self.folder.glob(f".*{ENDING}.tmp")]:
             with contextlib.suppress(OSError):
                 file.unlink()
 
