@@ -74,11 +74,11 @@ def quality() -> dict[str, Any]:
         index, embed = knowledge._index, remembered(knowledge._upkeep.embed)
         grades = [{int(id): grade for id, grade in query["relevant"].items()} for query in queries]
 
-        def ranked(tuning: Tuning) -> list[list[Found]]:
+        def ranked(tuning: Tuning, count: int = 60) -> list[list[Found]]:
             index.tuning = tuning
-            return [index.search(query["query"], 200, embed) for query in queries]
+            return [index.search(query["query"], count, embed) for query in queries]
 
-        found = ranked(Tuning())
+        found = ranked(Tuning(), 200)
         rows = {
             "words alone": [order(hits, lambda hit: hit.words_rank) for hits in found],
             "meaning alone": [order(hits, lambda hit: hit.meaning_rank) for hits in found],

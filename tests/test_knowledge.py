@@ -35,9 +35,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    tokenizer.train_from_iterator(
-        DOCUMENTS.values(), trainers.WordPieceTrainer(vocab_size=300, special_tokens=special)
-    )
+    tokenizer.train_from_iterator(DOCUMENTS.values(), trainers.WordPieceTrainer(vocab_size=300, special_tokens=special))
     ends = [("[CLS]", 2), ("[SEP]", 3)]
     tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
@@ -99,7 +97,10 @@ def test_files_that_come_while_others_are_read_join_them(knowledge: Knowledge, t
     adding = knowledge.adding
     assert (adding.done, adding.kept, adding.state) == (7, 6, "done")
     assert len(adding.refused) == 1 and adding.refused[0].casefold().startswith("bad.bin: it is no document")
-    assert knowledge.remove([papers.id for papers in knowledge.documents() if "Note" in papers.title or papers.size < 20]) == 6
+    assert (
+        knowledge.remove([papers.id for papers in knowledge.documents() if "Note" in papers.title or papers.size < 20])
+        == 6
+    )
 
 
 def test_what_is_removed_is_not_found_until_it_is_brought_back(knowledge: Knowledge) -> None:

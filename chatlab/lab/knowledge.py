@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
 from collections import deque
@@ -49,7 +50,7 @@ class Knowledge:
         self._store, self._folder, self._cache = store, folder, cache
         self._lock = threading.RLock()
         self._opened: tuple[Library, Index, Upkeep] | None = None
-        self._queue: deque[tuple[Path, str]] = deque()
+        self._queue: deque[_Wanted] = deque()
         self._reading: Reading | None = None
         self._thread: threading.Thread | None = None
         self._stop = False
@@ -74,12 +75,13 @@ class Knowledge:
         text = self._library.text(id)
         return text[max(0, start - margin) : start], text[start:end], text[end : end + margin]
 
-    def add(self, files: Iterable[Path | tuple[Path, str]]) -> None:
+    def add(self, files: Iterable[Path | tuple[Path, str]], uploads: bool = False) -> None:
         """Read files in the background, and those in folders; `adding` tells how far it is. Names are for the person.
 
-        Raises InputError where there is no file among them.
+        `uploads` are copies, each in a folder of its own, and are removed once they have been read. Raises InputError
+        where there is no file among them.
         """
-        found = [one for given in files for one in _files(given)]
+        found = [_Wanted(path, name, uploads) for given in files for path, name in _files(given)]
         if not found:
             raise InputError("There is no file to read.", "Choose files that hold text.")
         with self._lock:
@@ -104,7 +106,7 @@ class Knowledge:
         """End the reading now. What was kept stays."""
         with self._lock:
             self._stop = True
-            self._queue.clear()
+            self._forget()
             reading, thread = self._reading, self._thread
         if reading is not None:
             reading.stop()
@@ -172,8 +174,12 @@ class Knowledge:
     @property
     def model(self) -> Path | None:
         """Folder of the embedding model; None where there is none."""
-        chosen = self._store.state.get(MODEL)
-        return Path(chosen) if chosen else packaged()
+        return Path(self.chosen_model) if self.chosen_model else packaged()
+
+    @property
+    def chosen_model(self) -> str:
+        """Folder that a person chose; empty for the model that comes with the app."""
+        return str(self._store.state.get(MODEL) or "")
 
     def choose_model(self, folder: Path | None) -> None:
         """Embed by another model from now on; None for the one that came with the app. Raises EmbedderError."""
@@ -223,7 +229,8 @@ class Knowledge:
         self._reading = reading = Reading()
         try:
             while (one := self._next()) is not None:
-                self._take(reading, *one)
+                self._take(reading, one)
+                one.done()
         except ChatlabError as error:
             self._end("failed", f"{error} {error.hint}".strip())
         except Exception:
@@ -233,22 +240,22 @@ class Knowledge:
             reading.close()
             self._upkeep.kick()
 
-    def _next(self) -> tuple[Path, str] | None:
+    def _next(self) -> _Wanted | None:
         """The next file, or None when all are read; then the reading has ended."""
         with self._lock:
             if self._stop or not self._queue:
                 self._end("stopped" if self._stop else "done")
                 return None
             one = self._queue.popleft()
-            self._adding = replace(self._adding, name=one[1])
+            self._adding = replace(self._adding, name=one.name)
             return one
 
-    def _take(self, reading: Reading, path: Path, name: str) -> None:
+    def _take(self, reading: Reading, one: _Wanted) -> None:
         """Read and keep a file. Raises DiskFull or StoreError, after which the others need not be tried."""
         kept = again = 0
         refused: tuple[str, ...] = ()
         try:
-            papers, text = reading.read(path, name)
+            papers, text = reading.read(one.path, one.name)
             if self._library.keep(papers, text):
                 self._index.place(papers)
                 kept = 1
@@ -265,10 +272,27 @@ class Knowledge:
                 now, done=now.done + 1, kept=now.kept + kept, again=now.again + again, refused=now.refused + refused
             )
 
+    def _forget(self) -> None:
+        while self._queue:
+            self._queue.popleft().done()
+
     def _end(self, state: Literal["done", "stopped", "failed"], message: str = "") -> None:
         with self._lock:
-            self._queue.clear()
+            self._forget()
             self._adding = replace(self._adding, state=state, message=message, name="")
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A file that waits to be read."""
+
+    path: Path
+    name: str
+    upload: bool
+
+    def done(self) -> None:
+        if self.upload:
+            shutil.rmtree(self.path.parent, ignore_errors=True)
 
 
 def _files(given: Path | tuple[Path, str]) -> Iterator[tuple[Path, str]]:

@@ -72,10 +72,15 @@ class Passage:
 
 
 def indexed_text(title: str, text: str) -> str:
-    """What is indexed for a passage. The title stands first, even where the passage begins with it: it weighs more."""
+    """What the word index holds. The title stands first, even where the passage begins with it: it weighs more."""
     return f"{title}\n{text}" if title else text
 
 
+def embedded_text(title: str, text: str) -> str:
+    """What a passage's vector is made from: with its title, once."""
+    return text if not title or text.startswith(title) else f"{title}\n{text}"
+
+
 def key_of(indexed: str) -> int:
-    """A positive number of 63 bits, equal for equal words."""
+    """A passage's key by its `indexed_text`: a positive number of 63 bits, equal for equal words."""
     return int.from_bytes(hashlib.sha256(indexed.encode()).digest()[:8], "big") & _KEY

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from chatlab.errors import ChatlabError, EmbedderError
-from chatlab.retrieval.document import indexed_text
+from chatlab.retrieval.document import embedded_text
 from chatlab.retrieval.embedding import Embedding
 from chatlab.retrieval.index import Index
 from chatlab.retrieval.library import Library
@@ -204,7 +204,7 @@ class Upkeep:
             if passage is None:
                 self._unreadable.add(key)
             else:
-                texts[key] = indexed_text(passage.title, passage.text)
+                texts[key] = embedded_text(passage.title, passage.text)
         if texts:
             began = time.monotonic()
             vectors.add(texts, asked.embed(list(texts.values())))

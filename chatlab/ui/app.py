@@ -27,6 +27,7 @@ from chatlab.ui.demonstrations.lineage import ask_for
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from chatlab.ui.doors import UPLOAD_LIMIT, Doors
 from chatlab.ui.header import Header
+from chatlab.ui.knowledge.tab import KnowledgeTab
 from chatlab.ui.markup import escaped
 from chatlab.ui.ports import address
 from chatlab.ui.shell import Shell, TabName, drawing, told
@@ -39,6 +40,7 @@ TABS: tuple[tuple[TabName, str], ...] = (
     ("demonstrations", "Demonstrations"),
     ("train", "Train"),
     ("compare", "Compare"),
+    ("knowledge", "Knowledge"),
 )
 OWN_FILES = {"page.js": "text/javascript", "page.css": "text/css", "icon.svg": "image/svg+xml"}
 FORGET = (3600, 6 * 3600)
@@ -76,6 +78,7 @@ def _fill(shell: Shell, lab: Lab, replies: Replies) -> None:
         "demonstrations": DemonstrationsTab(lab),
         "train": TrainTab(lab),
         "compare": CompareTab(lab),
+        "knowledge": KnowledgeTab(lab),
     }
     for name, _ in TABS:
         with shell.items[name]:

@@ -26,7 +26,7 @@ from chatlab.ui.markup import escaped
 
 log = logging.getLogger("chatlab.ui")
 
-TabName = Literal["chat", "demonstrations", "train", "compare"]
+TabName = Literal["chat", "demonstrations", "train", "compare", "knowledge"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,156 @@
+"""What the Knowledge tab shows: files as they are read, the state of the index, documents, and passages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from chatlab.lab.knowledge import Adding
+from chatlab.retrieval import LABELS, Found, Papers, Passage, State
+from chatlab.ui.markup import counted, div, element, escaped, one_line, span, spoken
+
+LISTED = 60
+"""Documents on the page; a filter finds the others."""
+REFUSED = 12
+_WORD = re.compile(r"\w+")
+_STEM = 5
+"""Letters by which a word is taken for a form of one that was asked for."""
+
+
+def adding(progress: Adding) -> str:
+    """A bar while files are read; what came of them after; nothing before."""
+    if progress.state == "idle":
+        return ""
+    parts = [div("import-said", span("", _said(progress)))]
+    if progress.state == "reading":
+        share = progress.done / max(1, progress.files)
+        parts.insert(0, f'<progress class="run-bar" max="1" value="{share:.4f}"></progress>')
+    if progress.message:
+        parts.append(div("import-said", span("mask-warning", progress.message)))
+    parts += [div("refusal", span("", one_line(reason, 300))) for reason in progress.refused[:REFUSED]]
+    if (left := len(progress.refused) - REFUSED) > 0:
+        parts.append(div("import-notes", span("", f"and {counted(left, 'more file')} that could not be read")))
+    return div("import-outcome", *parts)
+
+
+def _said(progress: Adding) -> str:
+    doing = {"reading": "Reading", "done": "Read", "stopped": "Stopped", "failed": "Not finished"}
+    figures = [f"{progress.done:,} of {counted(progress.files, 'file')}", f"{progress.kept:,} kept"]
+    if progress.again:
+        figures.append(f"{progress.again:,} already there")
+    if progress.refused:
+        figures.append(f"{len(progress.refused):,} refused")
+    name = f" · {one_line(progress.name, 40)}" if progress.name else ""
+    return f"{doing.get(progress.state, '')} {', '.join(figures)}{name}"
+
+
+def state(now: State, documents: int) -> str:
+    """How far the index is, in a sentence and a bar."""
+    if not documents:
+        return ""
+    have = f"{counted(documents, 'document')}, {counted(now.passages, 'passage')}."
+    if now.meaning:
+        return div("index-state", span("", f"{have} Found by words alone. "), span("warn", now.meaning))
+    parts = [span("", f"{have} {_ready(now)}")]
+    if now.problem:
+        parts.append(span("warn", " " + now.problem))
+    if now.embedded < now.passages:
+        share = now.embedded / max(1, now.passages)
+        parts.append(f'<progress class="run-bar" max="1" value="{share:.4f}"></progress>')
+    return div("index-state", *parts)
+
+
+def _ready(now: State) -> str:
+    if now.embedded < now.passages:
+        left = (now.passages - now.embedded) / now.rate if now.rate else 0
+        soon = f", about {spoken(left)} left" if left >= 1 else ""
+        return f"{now.embedded:,} can be found by meaning so far{soon}. You can ask already."
+    if not now.words_ready:
+        return "All can be found by meaning; the word index is being built."
+    return "All can be found by words and by meaning."
+
+
+def documents(found: Sequence[Papers], query: str) -> str:
+    """A line or two each."""
+    wanted = query.casefold().split()
+    shown = [papers for papers in found if all(word in f"{papers.title} {papers.name}".casefold() for word in wanted)]
+    if not found:
+        said = "Nothing here yet. Drop a few documents, and answers can go by what they say."
+        return div("empty", span("", said))
+    if not shown:
+        return div("empty", span("", "No document is called that."))
+    more = len(shown) - LISTED
+    rest = (
+        div("import-notes", span("", f"and {counted(more, 'more document')}; the filter finds them"))
+        if more > 0
+        else ""
+    )
+    return div("shelf", *map(_document, shown[:LISTED]), rest)
+
+
+def _document(papers: Papers) -> str:
+    pages = {"pdf": "page", "table": "row"}.get(papers.kind)
+    facts = [counted(papers.pages, pages)] if pages else []
+    facts += [counted(papers.characters, "character"), counted(len(papers.spans), "passage")]
+    title = _press("read", papers.id, papers.title, "shelf-title", f"Read the passages of {papers.name}")
+    remove = _press("remove", papers.id, "×", "tool", f"Remove {papers.name}")
+    line = div(
+        "shelf-facts", span("chip", LABELS[papers.kind]), span("", f"{one_line(papers.name, 60)} · {' · '.join(facts)}")
+    )
+    problems = "".join(div("refusal", span("", problem)) for problem in papers.problems)
+    return div("shelf-one", div("shelf-head", title, remove), line, problems)
+
+
+def _press(act: str, id: str, label: str, kind: str, said: str) -> str:
+    named = f'title="{escaped(said)}" aria-label="{escaped(said)}"'
+    data = f'data-act="{act}" data-to="knowledge" data-text="{escaped(id)}"'
+    return f'<button type="button" class="{kind}" {named} {data}>{escaped(label)}</button>'
+
+
+def hits(found: Sequence[Found], query: str) -> str:
+    """The passages that were found, the best first, and which of the two retrievers found them."""
+    if not found:
+        return div("empty", span("", "Nothing matches."))
+    return div("hits", *(_hit(number, hit, query) for number, hit in enumerate(found, 1)))
+
+
+def _hit(number: int, hit: Found, query: str) -> str:
+    head = div(
+        "hit-head",
+        span("hit-number", str(number)),
+        span("hit-title", one_line(hit.passage.title, 80), title=hit.name),
+        span("hit-place", f"characters {hit.passage.start:,} to {hit.passage.end:,}"),
+    )
+    words = _found_by("Words", hit.words_rank, hit.words_score, "BM25 {:.1f}")
+    meaning = _found_by("Meaning", hit.meaning_rank, hit.meaning_score, "cosine {:.2f}")
+    return div("hit", head, div("hit-how", words, meaning), div("said", marked(hit.passage.text, query)))
+
+
+def _found_by(who: str, rank: int | None, score: float | None, how: str) -> str:
+    if rank is None or score is None:
+        return span("chip missed", f"{who}: not among its first 100")
+    return span("chip", f"{who}: rank {rank}, {how.format(score)}")
+
+
+def marked(text: str, query: str) -> str:
+    """The text, its words that were asked for made to stand out."""
+    wanted = {word[:_STEM] for word in _WORD.findall(query.casefold()) if len(word) > 3}
+    parts, done = [], 0
+    for word in _WORD.finditer(text):
+        if len(word[0]) > 3 and word[0].casefold()[:_STEM] in wanted:
+            parts += [escaped(text[done : word.start()]), element("mark", escaped(word[0]))]
+            done = word.end()
+    return "".join([*parts, escaped(text[done:])])
+
+
+def passages(papers: Papers, found: Iterable[Passage], first: int) -> str:
+    """Some of a document's passages, as they are indexed."""
+    shown = list(found)
+    title = span("hit-title", one_line(papers.title, 80), title=papers.name)
+    count = span("hit-place", f"passages {first + 1:,} to {first + len(shown):,} of {len(papers.spans):,}")
+    return div("hits", div("hit-head", title, count), *(_read(first + n, one) for n, one in enumerate(shown, 1)))
+
+
+def _read(number: int, one: Passage) -> str:
+    place = span("hit-place", f"characters {one.start:,} to {one.end:,}")
+    return div("hit", div("hit-head", span("hit-number", str(number)), place), div("said", span("", one.text)))

@@ -1,0 +1,179 @@
+"""The Knowledge tab: a place to drop documents, the documents, and a question to try on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from chatlab.errors import InputError
+from chatlab.lab import Lab
+from chatlab.ui.act import Act
+from chatlab.ui.bridge import Bridge
+from chatlab.ui.knowledge import pictures
+from chatlab.ui.markup import counted, div, span
+from chatlab.ui.shell import Shell, drawing
+
+TICK = 0.7
+"""Seconds between looks while something is read or indexed."""
+FOUND = 8
+READ = 20
+TAKES = "PDF, Word, HTML, Markdown, text and CSV, told by content. They are read here; nothing leaves this machine."
+
+Updates = dict[Any, Any]
+
+
+class KnowledgeTab:
+    """Documents on the left, what is found in them on the right."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._knowledge = lab.knowledge
+
+    def build(self, shell: Shell) -> None:
+        with gr.Row(elem_classes="knowing"):
+            with gr.Column(scale=5, min_width=340):
+                self._build_documents()
+            with gr.Column(scale=6, min_width=340):
+                self._build_question()
+        self.bridge = Bridge("knowledge")
+        self.timer = gr.Timer(TICK, active=False)
+        self._wire(shell)
+
+    def _build_documents(self) -> None:
+        self.file = gr.File(
+            label="Documents", show_label=False, file_count="multiple", height=132, elem_id="knowledge-file"
+        )
+        with gr.Row(elem_classes="tight"):
+            self.folder = gr.UploadButton(
+                "Add a folder", file_count="directory", size="sm", scale=0, min_width=120, elem_id="knowledge-folder"
+            )
+            self.stop = gr.Button("Stop", size="sm", scale=0, min_width=80, visible=False)
+            self.undo = gr.Button("Undo", size="sm", scale=0, min_width=80, visible=False, elem_id="knowledge-undo")
+        drawing(div("import-notes", span("", TAKES)), elem_classes="flat")
+        self.adding = drawing(elem_classes="flat", elem_id="knowledge-adding")
+        self.state = drawing(elem_classes="flat", elem_id="knowledge-state")
+        self.filter = gr.Textbox(
+            placeholder="Filter by name", show_label=False, container=False, max_lines=1, elem_id="knowledge-filter"
+        )
+        self.documents = drawing(elem_classes="flat", elem_id="knowledge-documents")
+        with gr.Accordion("The index", open=False, elem_id="knowledge-index"):
+            self.model = gr.Textbox(
+                label="Embedding model",
+                info="Folder of a model in Hugging Face's format; empty for the one that comes with Chatlab.",
+                max_lines=1,
+            )
+            with gr.Row(elem_classes="tight"):
+                self.use = gr.Button("Use this model", size="sm", scale=0, min_width=130)
+                self.rebuild = gr.Button("Make the index again", size="sm", scale=0, min_width=160)
+            drawing(
+                div("import-notes", span("", "The index can always be made again; the documents' text is kept apart.")),
+                elem_classes="flat",
+            )
+
+    def _build_question(self) -> None:
+        with gr.Row(elem_classes="tight asking"):
+            self.question = gr.Textbox(
+                placeholder="Try a question",
+                show_label=False,
+                container=False,
+                max_lines=3,
+                elem_id="knowledge-question",
+            )
+            self.ask = gr.Button("Find", variant="primary", size="sm", scale=0, min_width=90, elem_id="knowledge-ask")
+        self.found = drawing(_NOTHING, elem_classes="flat", elem_id="knowledge-found")
+
+    def _wire(self, shell: Shell) -> None:
+        shown = [*self.shown]
+        shell.on(self.file.upload, do=self.dropped, inputs=[self.file, self.filter], outputs=shown)
+        shell.on(self.folder.upload, do=self.dropped, inputs=[self.folder, self.filter], outputs=shown)
+        for opened in (shell.load, shell.items["knowledge"].select):
+            shell.on(opened, do=self.look, inputs=[self.filter], outputs=shown)
+        shell.on(self.timer.tick, do=self.look, inputs=[self.filter], outputs=shown)
+        shell.on(self.stop.click, do=self.stopped, inputs=[self.filter], outputs=shown)
+        shell.on(self.undo.click, do=self.undone, inputs=[self.filter], outputs=shown)
+        shell.on(self.filter.change, do=self.look, inputs=[self.filter], outputs=shown, trigger_mode="always_last")
+        shell.on(self.use.click, do=self.chosen, inputs=[self.model, self.filter], outputs=shown)
+        shell.on(self.rebuild.click, do=self.made_again, inputs=[self.filter], outputs=shown)
+        pressed = [*shown, self.found]
+        shell.on(self.bridge.pressed, do=self.pressed, inputs=[self.bridge.said, self.filter], outputs=pressed)
+        shell.on(shell.items["knowledge"].select, do=self.came, outputs=[self.model])
+        for asked in (self.question.submit, self.ask.click):
+            shell.on(asked, do=self.search, inputs=[self.question], outputs=[self.found], trigger_mode="once")
+
+    @property
+    def shown(self) -> set[Any]:
+        return {self.file, self.stop, self.undo, self.adding, self.state, self.documents, self.timer}
+
+    # What the events do.
+
+    def dropped(self, files: list[str] | str | None, query: str) -> Updates:
+        """Files came. They are read in the background, and the copies that were uploaded are removed."""
+        paths = [files] if isinstance(files, str) else files or []
+        if not paths:
+            return {}
+        self._knowledge.add([Path(path) for path in paths], uploads=True)
+        return self.look(query) | {self.file: gr.File(value=None)}
+
+    def look(self, query: str | None) -> Updates:
+        """How everything stands. The timer runs only while something moves."""
+        knowledge = self._knowledge
+        documents, state, progress = knowledge.documents(), knowledge.state(), knowledge.adding
+        undoable = knowledge.undoable
+        return {
+            self.adding: pictures.adding(progress),
+            self.state: pictures.state(state, len(documents)),
+            self.documents: pictures.documents(documents, query or ""),
+            self.stop: gr.Button(visible=knowledge.reading),
+            self.undo: gr.Button(f"Undo: removed {counted(undoable, 'document')}", visible=undoable > 0),
+            self.timer: gr.Timer(active=knowledge.reading or state.working),
+        }
+
+    def came(self) -> str:
+        """Somebody looks at the tab: have the index ready. What the box for the model should hold."""
+        self._knowledge.warm()
+        return self._knowledge.chosen_model
+
+    def stopped(self, query: str) -> Updates:
+        self._knowledge.stop()
+        return self.look(query)
+
+    def undone(self, query: str) -> Updates:
+        self._knowledge.undo_remove()
+        return self.look(query) | {self.timer: gr.Timer(active=True)}
+
+    def made_again(self, query: str) -> Updates:
+        self._knowledge.rebuild()
+        return self.look(query) | {self.timer: gr.Timer(active=True)}
+
+    def chosen(self, folder: str, query: str) -> Updates:
+        """Another embedding model; passages are embedded again by it. Raises EmbedderError."""
+        self._knowledge.choose_model(Path(folder.strip()) if folder.strip() else None)
+        return self.look(query) | {self.timer: gr.Timer(active=True)}
+
+    def pressed(self, payload: str, query: str) -> Updates:
+        """A button in the list of documents."""
+        act = Act.read(payload)
+        if act.do == "remove":
+            self._knowledge.remove([act.text])
+            return self.look(query) | {self.timer: gr.Timer(active=True)}
+        if act.do == "read":
+            papers = self._knowledge.document(act.text)
+            return {self.found: pictures.passages(papers, self._knowledge.passages(act.text, 0, READ), 0)}
+        raise InputError(f"The page asked for {act.do!r}, which nothing here does.", "Reload the page.")
+
+    def search(self, question: str) -> str:
+        if not question.strip():
+            raise InputError("There is nothing to look for.", "Write a question first.")
+        if not self._knowledge.documents():
+            raise InputError("There is no document to look into.", "Drop one on the left first.")
+        return pictures.hits(self._knowledge.search(question, FOUND), question)
+
+
+_NOTHING = div(
+    "empty",
+    span(
+        "",
+        "Ask, and the passages that an answer would be given appear here, with their ranks by words and by meaning.",
+    ),
+)
