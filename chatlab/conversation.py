@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from chatlab.records import Message, Rating, Role, Speaker, StopReason
+from chatlab.sources import Given, with_sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,8 @@ class Turn:
     """The turn that a person rewrote into this one."""
     demonstration: int | None = None
     """The demonstration that keeps this answer."""
+    sources: tuple[Given, ...] = ()
+    """The passages that this answer was given, in the order of their numbers."""
     created: str = ""
 
 
@@ -52,10 +55,14 @@ class Conversation:
         return tuple(t for t in self.turns if t.parent == own.parent and t.role == own.role)
 
     def messages(self, until: int | None = None) -> tuple[Message, ...]:
-        """What a model is asked: the system message and the path up to and including turn `until`."""
+        """What a model is asked: the system message and the path up to and including turn `until`.
+
+        If that is an answer made with sources, its question stands as it was asked, with them; earlier ones without.
+        """
         system = (Message(role="system", content=self.system),) if self.system else ()
-        shown = reversed(list(self._up_from(self.head if until is None else until)))
-        return system + tuple(Message(role=t.role, content=t.content) for t in shown)
+        shown = list(self._up_from(self.head if until is None else until))[::-1]
+        said = system + tuple(Message(role=t.role, content=t.content) for t in shown)
+        return with_sources(said, shown[-1].sources if shown else ())
 
     def grown(self, **said: object) -> Conversation:
         """With one more turn, which becomes the head. `said` holds Turn's fields but `id`.

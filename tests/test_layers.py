@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CHATLAB = ROOT / "chatlab"
 
 FLOORS = (
-    {"records", "conversation", "errors", "settings", "clock"},
+    {"records", "conversation", "errors", "settings", "clock", "sources"},
     {"store", "template", "formats", "quality", "papers"},
     {"models", "training", "engines", "adapters", "retrieval", "tools"},
     {"evaluation", "teacher"},

@@ -11,11 +11,15 @@ from chatlab.clock import now
 from chatlab.conversation import Conversation
 from chatlab.engines.base import Piece, Sampling, Voice
 from chatlab.errors import InputError, NotFound
+from chatlab.lab.knowledge import Knowledge
 from chatlab.lab.machine import Machine
 from chatlab.lab.voices import Voices
 from chatlab.records import Rating, Reason, Speaker, StopReason
+from chatlab.sources import Given, with_sources
 from chatlab.store import Store
 
+PASSAGES = 4
+"""Most passages that an answer is given."""
 TITLE = 48
 """Characters of the first message that name a conversation."""
 
@@ -40,8 +44,9 @@ class Chat:
     Incognito conversations have negative ids, live in memory alone and end with the process.
     """
 
-    def __init__(self, store: Store, machine: Machine, voices: Voices) -> None:
+    def __init__(self, store: Store, machine: Machine, voices: Voices, knowledge: Knowledge) -> None:
         self._store = store
+        self._knowledge = knowledge
         self._machine = machine
         self._voices = voices
         self._incognito: dict[int, Conversation] = {}
@@ -92,23 +97,38 @@ class Chat:
         return next(iter(self._deleted.pop()), None)
 
     def reply(
-        self, conversation_id: int, text: str, sampling: Sampling, voice: str | None = None, strength: float = 1.0
+        self,
+        conversation_id: int,
+        text: str,
+        sampling: Sampling,
+        voice: str | None = None,
+        strength: float = 1.0,
+        knowledge: bool = False,
     ) -> Iterator[Draft]:
-        """Say `text` and stream the answer. Closing the iterator keeps what has been said so far."""
+        """Say `text` and stream the answer. Closing the iterator keeps what has been said so far.
+
+        With `knowledge` the passages that match are put before the question, as many as fit; see `sources`.
+        """
         if not text.strip():
             raise InputError("There is nothing to send.", "Write a message first.")
         said = self._change(conversation_id, lambda c: _titled(c, text).grown(role="user", content=text, created=now()))
-        return self._answer(conversation_id, said.turns[-1].id, sampling, voice, strength)
+        return self._answer(conversation_id, said.turns[-1].id, sampling, voice, strength, knowledge)
 
     def retry(
-        self, conversation_id: int, turn: int, sampling: Sampling, voice: str | None = None, strength: float = 1.0
+        self,
+        conversation_id: int,
+        turn: int,
+        sampling: Sampling,
+        voice: str | None = None,
+        strength: float = 1.0,
+        knowledge: bool = False,
     ) -> Iterator[Draft]:
         """Another version of an answer; or an answer to a person's turn that has none."""
         asked = self.get(conversation_id).turns[turn]
         prompt = asked.id if asked.role == "user" else asked.parent
         if prompt is None:
             raise InputError("There is no question above this answer to ask again.")
-        return self._answer(conversation_id, prompt, sampling, voice, strength)
+        return self._answer(conversation_id, prompt, sampling, voice, strength, knowledge)
 
     def edit_prompt(
         self,
@@ -118,6 +138,7 @@ class Chat:
         sampling: Sampling,
         voice: str | None = None,
         strength: float = 1.0,
+        knowledge: bool = False,
     ) -> Iterator[Draft]:
         """Another version of what a person said, and the answer to it. What followed the old one stays beside it."""
         if not text.strip():
@@ -126,7 +147,13 @@ class Chat:
             conversation_id,
             lambda c: c.grown(role="user", content=text, parent=c.turns[turn].parent, created=now()),
         )
-        return self._answer(conversation_id, said.turns[-1].id, sampling, voice, strength)
+        return self._answer(conversation_id, said.turns[-1].id, sampling, voice, strength, knowledge)
+
+    def rewrite(self, conversation_id: int, turn: int, text: str) -> Conversation:
+        """A person's version of an answer, shown in its place; the head is its turn."""
+        original = self.get(conversation_id).turns[turn]
+        said = {"role": "assistant", "content": text, "parent": original.parent, "created": now()}
+        return self._change(conversation_id, lambda c: c.grown(**said, edited_from=turn, sources=original.sources))
 
     def show(self, conversation_id: int, turn: int) -> Conversation:
         """Show this version of a turn, and what followed it."""
@@ -151,13 +178,14 @@ class Chat:
             return changed
 
     def _answer(
-        self, conversation_id: int, prompt: int, sampling: Sampling, name: str | None, strength: float
+        self, conversation_id: int, prompt: int, sampling: Sampling, name: str | None, strength: float, knowledge: bool
     ) -> Iterator[Draft]:
         """Stream an answer to turn `prompt` by the voice that is live now, and keep it, whole or cut short."""
         asked = replace(self.get(conversation_id), head=prompt)
         base = self._machine.base
         reply = _Growing(self._voices.voice(name, strength), base.fingerprint)
-        ids = base.template.prompt(asked.messages())
+        given = self._given(asked, sampling) if knowledge else ()
+        ids = base.template.prompt(with_sources(asked.messages(), given))
         pieces = self._machine.engine.stream(ids, sampling, reply.voice, base.template.stop_ids)
         kept: Conversation | None = None
         stop: StopReason = "error"
@@ -173,11 +201,24 @@ class Chat:
         finally:
             _close(pieces)
             if reply.speaker is not None and (reply.text or stop == "end"):
-                kept = self._keep_answer(conversation_id, prompt, reply, stop)
+                kept = self._keep_answer(conversation_id, prompt, reply, stop, given)
         if kept is not None:
             yield reply.draft(kept, done=True)
 
-    def _keep_answer(self, conversation_id: int, prompt: int, reply: _Growing, stop: StopReason) -> Conversation:
+    def _given(self, asked: Conversation, sampling: Sampling) -> tuple[Given, ...]:
+        """The passages that match the question, the best first, as many as the context has room for."""
+        messages = asked.messages()
+        passages = [found.passage for found in self._knowledge.search(messages[-1].content, PASSAGES)]
+        given = tuple(Given.of(p.document, p.title, p.start, p.end, p.text) for p in passages)
+        context = self._machine.engine.context
+        room = context - min(sampling.max_tokens, context // 4)
+        while given and len(self._machine.base.template.prompt(with_sources(messages, given))) > room:
+            given = given[:-1]
+        return given
+
+    def _keep_answer(
+        self, conversation_id: int, prompt: int, reply: _Growing, stop: StopReason, given: tuple[Given, ...]
+    ) -> Conversation:
         return self._change(
             conversation_id,
             lambda c: c.grown(
@@ -186,6 +227,7 @@ class Chat:
                 parent=prompt,
                 speaker=reply.speaker,
                 stopped=stop,
+                sources=given,
                 created=now(),
             ),
         )

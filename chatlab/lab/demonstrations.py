@@ -17,9 +17,12 @@ from chatlab.lab.machine import Machine
 from chatlab.lab.unseen import Unseen
 from chatlab.records import Demonstration, Message, Preference, Source, Status
 from chatlab.settings import PACKAGE
+from chatlab.sources import with_sources
 from chatlab.store import Store
 from chatlab.template import Span
 
+SOURCED = "with sources"
+"""The tag of demonstrations whose question holds sources."""
 PACKS = PACKAGE / "data" / "packs"
 
 
@@ -56,8 +59,13 @@ class Demonstrations:
         self._packs = packs
         self._deleted: list[dict[int, Demonstration]] = []
 
-    def keep(self, conversation_id: int, turn: int, text: str | None = None, release: bool = False) -> Kept:
+    def keep(
+        self, conversation_id: int, turn: int, text: str | None = None, release: bool = False, sourced: bool = False
+    ) -> Kept:
         """Keep an answer as a demonstration: as it stands, or as `text` says it should have been.
+
+        An answer that was made with sources is kept only if somebody said so, `sourced`; the sources then stand in
+        its question, as they did when it was asked.
 
         An edit becomes a version of its own in the conversation, and the pair a preference. An answer that is
         kept already is kept once. Raises EmptyAnswer, and InputError in an incognito conversation. Raises
@@ -70,6 +78,8 @@ class Demonstrations:
         original = conversation.turns[turn]
         if original.role != "assistant":
             raise InputError("Only an answer can be kept as a demonstration.")
+        if original.sources and not sourced:
+            raise InputError("This answer was made with sources.", "It is kept as a demonstration only if you say so.")
         if text is not None and text != original.content:
             turn = self._edit(conversation_id, turn, text)
         return self._keep_turn(conversation_id, turn, release)
@@ -216,17 +226,17 @@ class Demonstrations:
         conversation = self._chat.get(conversation_id)
         original = conversation.turns[turn]
         check((*conversation.messages(original.parent), Message(role="assistant", content=text)))
-        conversation = self._chat.change(
-            conversation_id,
-            lambda c: c.grown(role="assistant", content=text, parent=original.parent, edited_from=turn, created=now()),
-        )
-        return conversation.turns[-1].id
+        return self._chat.rewrite(conversation_id, turn, text).turns[-1].id
 
     def _store_turn(
         self, conversation_id: int, conversation: Conversation, turn: int, source: Source, release: bool
     ) -> int:
         demonstration = Demonstration(
-            messages=conversation.messages(turn), source=source, origin=f"{conversation_id}/{turn}", created=now()
+            messages=conversation.messages(turn),
+            source=source,
+            tags=(SOURCED,) if conversation.turns[turn].sources else (),
+            origin=f"{conversation_id}/{turn}",
+            created=now(),
         )
         return self.add([demonstration], release)[0]
 
@@ -244,7 +254,7 @@ class Demonstrations:
             return None
         return self._store.preferences.add(
             Preference(
-                prompt=conversation.messages(bad.parent),
+                prompt=with_sources(conversation.messages(bad.parent), bad.sources),
                 chosen=good.content,
                 rejected=bad.content,
                 source="edit",

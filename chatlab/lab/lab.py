@@ -13,7 +13,6 @@ import psutil
 from chatlab.adapters import Adapters
 from chatlab.engines.base import Engine
 from chatlab.errors import ChatlabError
-from chatlab.evaluation.unseen import unseen
 from chatlab.lab.annotators import Annotators
 from chatlab.lab.chat import Chat
 from chatlab.lab.checkpoints import Checkpoints
@@ -73,12 +72,12 @@ class Lab:
         self._trainer = Trainer(settings.base, settings.cache)
         self.knowledge = Knowledge(self.store, settings.store / "knowledge", settings.cache / "knowledge")
         self.voices = Voices(self.store, self._adapters, self.machine)
-        self.chat = Chat(self.store, self.machine, self.voices)
+        self.chat = Chat(self.store, self.machine, self.voices, self.knowledge)
         self.unseen = Unseen(self.store)
         self.demonstrations = Demonstrations(self.store, self.chat, self.machine, self.unseen)
         difficulties = Difficulties(self.store, self.machine, settings.base, settings.cache)
         self.quality = Quality(self.store, self.machine, difficulties)
-        self.proof = Proof(self.machine, unseen, settings.cache)
+        self.proof = Proof(self.machine, self.unseen.prompts, settings.cache)
         publisher = Publisher(self._adapters, self.voices, self.machine, self.proof)
         self.training = Training(
             settings.runs,

@@ -24,7 +24,7 @@ class Notice:
     progress: float | None = None
     """0 to 1, of a run."""
     turn: int | None = None
-    """Of the conversation, that the buttons speak of."""
+    """The message that the buttons are about."""
 
 
 def drawn(notice: Notice | None) -> str:
@@ -48,6 +48,15 @@ def asked(error: UnseenRepeated, turn: int, edited: bool) -> Notice:
     stays = " What you wrote stands in the conversation." if edited else ""
     actions = (("release", "Keep it; the prompt is unseen no more"), ("dismiss", "Do not keep it"))
     return Notice(text=f"{error}{stays}", actions=actions, turn=turn)
+
+
+def made_with_sources(turn: int) -> Notice:
+    """What answers by sources teach is to read, not to know; so nobody is taught them unasked."""
+    return Notice(
+        text="This answer was made with sources, so it is not kept as a demonstration unless you say so.",
+        actions=(("keep-sourced", "Keep it, with its sources"),),
+        turn=turn,
+    )
 
 
 def failed(error: ChatlabError) -> Notice:

@@ -5,25 +5,29 @@ Raw HTML is shown as text, images are never fetched, links lead only to http, ht
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 from markdown_it import MarkdownIt
+from markdown_it.common.utils import escapeHtml
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
 from chatlab.ui.markup import escaped
 
+Cite = Callable[[int], str]
+_CITED = re.compile(r"\[(\d{1,2})\]")
 LONGEST = 60_000
 """Characters of one message that are drawn as Markdown; a longer one is shown as plain text."""
 
 
-def prose(text: str) -> str:
-    """One line of HTML."""
+def prose(text: str, cite: Cite | None = None) -> str:
+    """One line of HTML. `cite` gives the HTML for a number that stands in brackets, or nothing."""
     if len(text) > LONGEST:
         return plain(text)
-    return _reader().render(text).strip().replace("\n", "&#10;")
+    return _reader().render(text, {"cite": cite}).strip().replace("\n", "&#10;")
 
 
 def plain(text: str) -> str:
@@ -36,6 +40,7 @@ def _reader() -> MarkdownIt:
     reader = MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": 30})
     reader.enable(["table", "strikethrough"])
     reader.validateLink = _may_lead  # type: ignore[method-assign]
+    reader.add_render_rule("text", _words)
     reader.add_render_rule("link_open", _link)
     reader.add_render_rule("image", _picture)
     return reader
@@ -43,6 +48,12 @@ def _reader() -> MarkdownIt:
 
 def _may_lead(url: str) -> bool:
     return url.strip().lower().startswith(("http://", "https://", "mailto:"))
+
+
+def _words(self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
+    """Text, with links where it cites a source. Code is no text, and neither is where a link leads."""
+    said, cite = escapeHtml(tokens[at].content), env.get("cite")
+    return said if cite is None else _CITED.sub(lambda found: cite(int(found[1])) or found[0], said)
 
 
 def _link(self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:

@@ -14,7 +14,7 @@
     setTimeout(() => go.click(), 0);
   }
 
-  const local = { edit: openEditor, copy: copyText, rename: openRename };
+  const local = { edit: openEditor, copy: copyText, rename: openRename, cite: openSource };
 
   function press(button) {
     const { to, ...said } = button.dataset;
@@ -104,6 +104,15 @@
     await navigator.clipboard?.writeText(button.closest(".turn").dataset.raw);
     button.classList.add("done");
     setTimeout(() => button.classList.remove("done"), 900);
+  }
+
+  function openSource(button) {
+    const source = $(`#source-${button.dataset.turn}-${button.dataset.number}`);
+    if (!source) return;
+    source.closest("details").open = true;
+    source.scrollIntoView({ block: "nearest", behavior: "smooth" });
+    document.querySelectorAll(".source.shown").forEach((other) => other.classList.remove("shown"));
+    source.classList.add("shown");
   }
 
   function openRename(button) {

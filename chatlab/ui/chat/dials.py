@@ -15,7 +15,7 @@ LIVE = ""
 
 DEFAULTS = Sampling()
 RANGES = ((0, 1.5), (0, 1.5), (0.05, 1), (1, 2), (16, 1024), (0, 2**31))
-"""Of strength, temperature, top p, repetition penalty, most tokens and seed."""
+"""Of strength, temperature, top p, repetition penalty, most tokens and seed; after them stands a yes or no."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +26,8 @@ class Dials:
     """None for whoever is live."""
     strength: float
     sampling: Sampling
+    knowledge: bool = False
+    """Whether the documents are asked too."""
 
     @classmethod
     def of(
@@ -37,6 +39,7 @@ class Dials:
         repetition_penalty: float = DEFAULTS.repetition_penalty,
         max_tokens: float = DEFAULTS.max_tokens,
         seed: float | None = None,
+        knowledge: bool | None = False,
     ) -> Dials:
         """From the components' values, in their order."""
         sampling = Sampling(
@@ -46,19 +49,26 @@ class Dials:
             max_tokens=int(max_tokens),
             seed=None if seed is None else int(seed),
         )
-        return cls(voice=voice or None, strength=float(strength), sampling=sampling)
+        return cls(voice=voice or None, strength=float(strength), sampling=sampling, knowledge=bool(knowledge))
+
+    @property
+    def chosen(self) -> tuple[Sampling, str | None, float, bool]:
+        """What a reply is asked for with, in the order of `Chat.reply`."""
+        return self.sampling, self.voice, self.strength, self.knowledge
 
 
-def kept(*values: float | None) -> list[float | None]:
+def kept(*values: float | bool | None) -> list[float | bool | None]:
     """What the browser keeps of the panel: everything but who speaks."""
     return list(values)
 
 
 def remembered(values: Any) -> list[Any]:
     """The dials as the browser kept them; as they come where it kept nothing that fits."""
-    if not isinstance(values, list) or len(values) != len(RANGES):
-        return [gr.skip()] * len(RANGES)
-    return [v if _fits(v, *span) else gr.skip() for v, span in zip(values, RANGES, strict=True)]
+    if not isinstance(values, list) or len(values) != len(RANGES) + 1:
+        return [gr.skip()] * (len(RANGES) + 1)
+    *numbers, knowledge = values
+    fitting = [v if _fits(v, *span) else gr.skip() for v, span in zip(numbers, RANGES, strict=True)]
+    return [*fitting, knowledge if isinstance(knowledge, bool) else gr.skip()]
 
 
 def _fits(value: Any, low: float, high: float) -> bool:
@@ -76,6 +86,11 @@ def build(lab: Lab) -> list[Any]:
     strength = gr.Slider(
         0, 1.5, 1.0, step=0.05, label="Strength", info="0 is the base alone, 1 the adapter as it was trained."
     )
+    knowledge = gr.Checkbox(
+        label="Answer from my documents",
+        info="What matches in Knowledge is put before the question and can be cited as [1].",
+        elem_id="knowledge-on",
+    )
     with gr.Accordion("How it draws its words", open=False):
         temperature = gr.Slider(
             0, 1.5, DEFAULTS.temperature, step=0.05, label="Temperature", info="0 always takes the likeliest word."
@@ -86,4 +101,4 @@ def build(lab: Lab) -> list[Any]:
         )
         seed = gr.Number(None, label="Seed", precision=0, info="Empty draws anew each time.")
     budget = gr.Slider(16, 1024, DEFAULTS.max_tokens, step=16, label="Most tokens in an answer")
-    return [voice, strength, temperature, top_p, penalty, budget, seed]
+    return [voice, strength, temperature, top_p, penalty, budget, seed, knowledge]

@@ -61,7 +61,7 @@ class ChatHandlers:
             raise InputError("There is nothing to send.", "Write a message first.")
         conversation_id = self._conversation(session, system)
         chosen = Dials.of(*dials)
-        drafts = self.lab.chat.reply(conversation_id, text, chosen.sampling, chosen.voice, chosen.strength)
+        drafts = self.lab.chat.reply(conversation_id, text, *chosen.chosen)
         self._begin(conversation_id, drafts)
         return self.screen.answering(replace(_quieted(session), conversation=conversation_id))
 
@@ -88,7 +88,7 @@ class ChatHandlers:
                 return self.view(session)._replace(tabs=gr.Tabs(selected="train"))
             case "earlier" | "dismiss":
                 return self._look(act, session)
-            case "like" | "dislike" | "reason" | "show" | "keep" | "rewrite" | "release":
+            case "like" | "dislike" | "reason" | "show" | "keep" | "keep-sourced" | "rewrite" | "release":
                 return self._teach(act, session)
         raise InputError(f"The page asked for {act.do!r}, which nothing here does.", "Reload the page.")
 
@@ -111,6 +111,11 @@ class ChatHandlers:
         reply = self.replies.running(session.conversation)
         if reply is not None:
             reply.stop()
+
+    def warm(self, knowledge: bool) -> None:
+        """Documents will be asked: have the index ready by then."""
+        if knowledge:
+            self.lab.knowledge.warm()
 
     def set_system(self, text: str, session: Session) -> str:
         """Keep the system message with the conversation, if there is one yet. What the box should show."""
@@ -164,7 +169,7 @@ class ChatHandlers:
             return self.view(replace(session, notice=None))
         turn = path[-1] if act.do == "again" else _turn(conversation, act)
         prompt = turn.parent if turn.role != "user" else turn.id
-        drafts = self.lab.chat.retry(_id(session), turn.id, dials.sampling, dials.voice, dials.strength)
+        drafts = self.lab.chat.retry(_id(session), turn.id, *dials.chosen)
         self._begin(_id(session), drafts, prompt)
         return self._answering(_quieted(session))
 
@@ -172,7 +177,7 @@ class ChatHandlers:
         """A question put differently, and the answer to it."""
         self._check_quiet(session)
         turn = _turn(self._open(session), act)
-        drafts = self.lab.chat.edit_prompt(_id(session), turn.id, act.text, dials.sampling, dials.voice, dials.strength)
+        drafts = self.lab.chat.edit_prompt(_id(session), turn.id, act.text, *dials.chosen)
         self._begin(_id(session), drafts)
         return self._answering(_quieted(session))
 
@@ -216,12 +221,18 @@ class ChatHandlers:
     def _keep(self, act: Act, session: Session) -> View:
         """An answer as it stands, or as the person rewrote it, becomes a demonstration.
 
-        Where it answers an unseen prompt the person is asked, and `release` is the answer that keeps it.
+        The person is asked first where it was made with sources, and where it answers an unseen prompt.
         """
         self._check_quiet(session)
         text = act.text if act.do == "rewrite" else None
+        agreed = act.do in ("keep-sourced", "release")  # sources are asked about before unseen prompts are
+        turn = _turn(self._open(session), act)
+        if turn.sources and not agreed:
+            if text is not None and text != turn.content:
+                turn = self.lab.chat.rewrite(_id(session), turn.id, text).turns[-1]
+            return self.view(replace(session, notice=notices.made_with_sources(turn.id), run=None))
         try:
-            kept = self.lab.demonstrations.keep(_id(session), act.turn, text, release=act.do == "release")
+            kept = self.lab.demonstrations.keep(_id(session), act.turn, text, act.do == "release", agreed)
         except UnseenRepeated as error:
             return self._ask_release(error, act, session)
         notice = notices.offer(self.lab, f"Kept as demonstration {kept.demonstration}.")

@@ -19,6 +19,8 @@ class Row:
     """From 1."""
     versions: tuple[int, ...]
     """Turn ids of all versions, oldest first."""
+    asked: str = ""
+    """What an answer answers."""
 
     @property
     def previous(self) -> int | None:
@@ -43,4 +45,5 @@ def earlier(conversation: Conversation, shown: int = SHOWN) -> int:
 
 def _row(conversation: Conversation, turn: Turn) -> Row:
     versions = tuple(t.id for t in conversation.siblings(turn.id))
-    return Row(turn=turn, version=versions.index(turn.id) + 1, versions=versions)
+    asked = "" if turn.parent is None else conversation.turns[turn.parent].content
+    return Row(turn=turn, version=versions.index(turn.id) + 1, versions=versions, asked=asked)

@@ -125,6 +125,7 @@ class ChatTab:
         kept = gr.BrowserState(None, storage_key="chatlab-dials", secret="chatlab")
         drawn = self.dials[1:]
         shell.on(shell.load, do=dials.remembered, inputs=[kept], outputs=drawn)
+        shell.on(self.dials[-1].input, do=self.handlers.warm, inputs=[self.dials[-1]])
         for dial in drawn:
             shell.on(dial.change, do=dials.kept, inputs=drawn, outputs=[kept], trigger_mode="always_last")
         shell.on(

@@ -7,6 +7,7 @@ from typing import get_args
 from chatlab.conversation import Conversation, Turn
 from chatlab.lab.chat import Draft
 from chatlab.records import BASE, Reason, Speaker
+from chatlab.ui.chat.citations import citing, sources
 from chatlab.ui.chat.rows import Row, earlier, rows
 from chatlab.ui.icons import icon
 from chatlab.ui.markup import div, escaped, span
@@ -64,11 +65,11 @@ def _question(row: Row) -> str:
 
 def _answer(row: Row, incognito: bool) -> str:
     turn = row.turn
-    body = div("body prose", prose(turn.content) or "<p><em>(nothing)</em></p>")
+    body = div("body prose", prose(turn.content, citing(turn)) or "<p><em>(nothing)</em></p>")
     tools = (*_arrows(row), *_thumbs(turn), *_teach(turn, incognito), tool("copy", "copy", "Copy", turn.id))
     retry = tool("retry", "retry", "Another answer", turn.id)
     foot = div("foot", *tools, retry, '<span class="gap"></span>', *_origin(turn))
-    return _turn(turn, "answer", body, foot, _reasons(turn))
+    return _turn(turn, "answer", body, sources(turn, row.asked), foot, _reasons(turn))
 
 
 def _turn(turn: Turn, kind: str, *inner: str) -> str:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
 from chatlab.lab.knowledge import Adding
 from chatlab.retrieval import LABELS, Found, Papers, Passage, State
-from chatlab.ui.markup import counted, div, element, escaped, one_line, span, spoken
+from chatlab.ui.markup import counted, div, escaped, one_line, span, spoken
+from chatlab.ui.passage import marked
 
 LISTED = 60
 """Documents on the page; a filter finds the others."""
 REFUSED = 12
-_WORD = re.compile(r"\w+")
-_STEM = 5
-"""Letters by which a word is taken for a form of one that was asked for."""
 
 
 def adding(progress: Adding) -> str:
@@ -132,17 +129,6 @@ def _found_by(who: str, rank: int | None, score: float | None, how: str) -> str:
     return span("chip", f"{who}: rank {rank}, {how.format(score)}")
 
 
-def marked(text: str, query: str) -> str:
-    """The text, its words that were asked for made to stand out."""
-    wanted = {word[:_STEM] for word in _WORD.findall(query.casefold()) if len(word) > 3}
-    parts, done = [], 0
-    for word in _WORD.finditer(text):
-        if len(word[0]) > 3 and word[0].casefold()[:_STEM] in wanted:
-            parts += [escaped(text[done : word.start()]), element("mark", escaped(word[0]))]
-            done = word.end()
-    return "".join([*parts, escaped(text[done:])])
-
-
 def passages(papers: Papers, found: Iterable[Passage], first: int) -> str:
     """Some of a document's passages, as they are indexed."""
     shown = list(found)
@@ -154,3 +140,14 @@ def passages(papers: Papers, found: Iterable[Passage], first: int) -> str:
 def _read(number: int, one: Passage) -> str:
     place = span("hit-place", f"characters {one.start:,} to {one.end:,}")
     return div("hit", div("hit-head", span("hit-number", str(number)), place), div("said", span("", one.text)))
+
+
+def around(title: str, place: tuple[int, int], parts: tuple[str, str, str]) -> str:
+    """A passage among what stands about it."""
+    before, passage, after = (escaped(part) for part in parts)
+    head = div(
+        "hit-head",
+        span("hit-title", one_line(title, 80)),
+        span("hit-place", f"characters {place[0]:,} to {place[1]:,}"),
+    )
+    return div("hits", div("hit", head, div("said whole", before, f"<mark>{passage}</mark>", after)))

@@ -38,6 +38,7 @@ class KnowledgeTab:
                 self._build_question()
         self.bridge = Bridge("knowledge")
         self.timer = gr.Timer(TICK, active=False)
+        self.tabs = shell.tabs
         self._wire(shell)
 
     def _build_documents(self) -> None:
@@ -95,7 +96,7 @@ class KnowledgeTab:
         shell.on(self.filter.change, do=self.look, inputs=[self.filter], outputs=shown, trigger_mode="always_last")
         shell.on(self.use.click, do=self.chosen, inputs=[self.model, self.filter], outputs=shown)
         shell.on(self.rebuild.click, do=self.made_again, inputs=[self.filter], outputs=shown)
-        pressed = [*shown, self.found]
+        pressed = [*shown, self.found, shell.tabs]
         shell.on(self.bridge.pressed, do=self.pressed, inputs=[self.bridge.said, self.filter], outputs=pressed)
         shell.on(shell.items["knowledge"].select, do=self.came, outputs=[self.model])
         for asked in (self.question.submit, self.ask.click):
@@ -152,7 +153,7 @@ class KnowledgeTab:
         return self.look(query) | {self.timer: gr.Timer(active=True)}
 
     def pressed(self, payload: str, query: str) -> Updates:
-        """A button in the list of documents."""
+        """A button in the list of documents, or one in chat that leads here."""
         act = Act.read(payload)
         if act.do == "remove":
             self._knowledge.remove([act.text])
@@ -160,7 +161,19 @@ class KnowledgeTab:
         if act.do == "read":
             papers = self._knowledge.document(act.text)
             return {self.found: pictures.passages(papers, self._knowledge.passages(act.text, 0, READ), 0)}
+        if act.do == "around":
+            return {self.found: self._around(act.text), self.tabs: gr.Tabs(selected="knowledge")}
         raise InputError(f"The page asked for {act.do!r}, which nothing here does.", "Reload the page.")
+
+    def _around(self, place: str) -> str:
+        """A passage in its document, named as `sha256:start:end`."""
+        id, _, numbers = place.partition(":")
+        try:
+            start, end = map(int, numbers.split(":"))
+        except ValueError as error:
+            raise InputError("The page sent something that cannot be read.", "Reload it.") from error
+        papers = self._knowledge.document(id)
+        return pictures.around(papers.title, (start, end), self._knowledge.around(id, start, end))
 
     def search(self, question: str) -> str:
         if not question.strip():
