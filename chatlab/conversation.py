@@ -31,6 +31,8 @@ class Turn:
     """The demonstration that keeps this answer."""
     sources: tuple[Given, ...] = ()
     """The passages that this answer was given, in the order of their numbers."""
+    since: int | None = None
+    """The first turn that the model was asked with, where there was no room for older ones."""
     created: str = ""
 
 
@@ -42,6 +44,8 @@ class Conversation:
     system: str = ""
     turns: tuple[Turn, ...] = ()
     head: int | None = None
+    shortens: bool = False
+    """Whether the oldest turns are left out where there is no room for all."""
     created: str = ""
     updated: str = ""
 
@@ -54,14 +58,17 @@ class Conversation:
         own = self.turns[turn]
         return tuple(t for t in self.turns if t.parent == own.parent and t.role == own.role)
 
-    def messages(self, until: int | None = None) -> tuple[Message, ...]:
-        """What a model is asked: the system message and the path up to and including turn `until`.
+    def messages(self, until: int | None = None, since: int | None = None) -> tuple[Message, ...]:
+        """What a model is asked: the system message and the path up to and including turn `until`, from `since` on.
 
-        If that is an answer made with sources, its question stands as it was asked, with them; earlier ones without.
+        If that is an answer, what was said before it stands as it was asked then: its question with the sources, and
+        without the turns that were left out.
         """
         system = (Message(role="system", content=self.system),) if self.system else ()
         shown = list(self._up_from(self.head if until is None else until))[::-1]
-        said = system + tuple(Message(role=t.role, content=t.content) for t in shown)
+        since = since if since is not None or not shown else shown[-1].since
+        left = [t.id for t in shown].index(since) if since is not None else 0
+        said = system + tuple(Message(role=t.role, content=t.content) for t in shown[left:])
         return with_sources(said, shown[-1].sources if shown else ())
 
     def grown(self, **said: object) -> Conversation:

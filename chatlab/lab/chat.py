@@ -11,15 +11,13 @@ from chatlab.clock import now
 from chatlab.conversation import Conversation
 from chatlab.engines.base import Piece, Sampling, Voice
 from chatlab.errors import InputError, NotFound
+from chatlab.lab.asking import Asked, Asking
 from chatlab.lab.knowledge import Knowledge
 from chatlab.lab.machine import Machine
 from chatlab.lab.voices import Voices
 from chatlab.records import Rating, Reason, Speaker, StopReason
-from chatlab.sources import Given, with_sources
 from chatlab.store import Store
 
-PASSAGES = 4
-"""Most passages that an answer is given."""
 TITLE = 48
 """Characters of the first message that name a conversation."""
 
@@ -46,7 +44,7 @@ class Chat:
 
     def __init__(self, store: Store, machine: Machine, voices: Voices, knowledge: Knowledge) -> None:
         self._store = store
-        self._knowledge = knowledge
+        self._asking = Asking(machine, knowledge)
         self._machine = machine
         self._voices = voices
         self._incognito: dict[int, Conversation] = {}
@@ -81,6 +79,10 @@ class Chat:
 
     def set_system(self, conversation_id: int, system: str) -> Conversation:
         return self._change(conversation_id, lambda c: replace(c, system=system.strip()))
+
+    def shorten(self, conversation_id: int) -> Conversation:
+        """From now on, leave out the oldest turns where all of them are more than the context has room for."""
+        return self._change(conversation_id, lambda c: replace(c, shortens=True))
 
     def delete(self, conversation_id: int) -> None:
         """Take a conversation out of the list; `undo_delete` brings it back, incognito ones excepted."""
@@ -153,7 +155,9 @@ class Chat:
         """A person's version of an answer, shown in its place; the head is its turn."""
         original = self.get(conversation_id).turns[turn]
         said = {"role": "assistant", "content": text, "parent": original.parent, "created": now()}
-        return self._change(conversation_id, lambda c: c.grown(**said, edited_from=turn, sources=original.sources))
+        return self._change(
+            conversation_id, lambda c: c.grown(**said, edited_from=turn, sources=original.sources, since=original.since)
+        )
 
     def show(self, conversation_id: int, turn: int) -> Conversation:
         """Show this version of a turn, and what followed it."""
@@ -184,9 +188,8 @@ class Chat:
         asked = replace(self.get(conversation_id), head=prompt)
         base = self._machine.base
         reply = _Growing(self._voices.voice(name, strength), base.fingerprint)
-        given = self._given(asked, sampling) if knowledge else ()
-        ids = base.template.prompt(with_sources(asked.messages(), given))
-        pieces = self._machine.engine.stream(ids, sampling, reply.voice, base.template.stop_ids)
+        prompted = self._asking.prompt(asked, sampling, knowledge)
+        pieces = self._machine.engine.stream(prompted.ids, sampling, reply.voice, base.template.stop_ids)
         kept: Conversation | None = None
         stop: StopReason = "error"
         try:
@@ -201,23 +204,12 @@ class Chat:
         finally:
             _close(pieces)
             if reply.speaker is not None and (reply.text or stop == "end"):
-                kept = self._keep_answer(conversation_id, prompt, reply, stop, given)
+                kept = self._keep_answer(conversation_id, prompt, reply, stop, prompted)
         if kept is not None:
             yield reply.draft(kept, done=True)
 
-    def _given(self, asked: Conversation, sampling: Sampling) -> tuple[Given, ...]:
-        """The passages that match the question, the best first, as many as the context has room for."""
-        messages = asked.messages()
-        passages = [found.passage for found in self._knowledge.search(messages[-1].content, PASSAGES)]
-        given = tuple(Given.of(p.document, p.title, p.start, p.end, p.text) for p in passages)
-        context = self._machine.engine.context
-        room = context - min(sampling.max_tokens, context // 4)
-        while given and len(self._machine.base.template.prompt(with_sources(messages, given))) > room:
-            given = given[:-1]
-        return given
-
     def _keep_answer(
-        self, conversation_id: int, prompt: int, reply: _Growing, stop: StopReason, given: tuple[Given, ...]
+        self, conversation_id: int, prompt: int, reply: _Growing, stop: StopReason, asked: Asked
     ) -> Conversation:
         return self._change(
             conversation_id,
@@ -227,7 +219,8 @@ class Chat:
                 parent=prompt,
                 speaker=reply.speaker,
                 stopped=stop,
-                sources=given,
+                sources=asked.sources,
+                since=asked.since,
                 created=now(),
             ),
         )

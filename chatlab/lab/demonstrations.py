@@ -225,7 +225,7 @@ class Demonstrations:
         """`text` as another version of an answer; the turn it is."""
         conversation = self._chat.get(conversation_id)
         original = conversation.turns[turn]
-        check((*conversation.messages(original.parent), Message(role="assistant", content=text)))
+        check((*conversation.messages(original.parent, original.since), Message(role="assistant", content=text)))
         return self._chat.rewrite(conversation_id, turn, text).turns[-1].id
 
     def _store_turn(
@@ -254,7 +254,7 @@ class Demonstrations:
             return None
         return self._store.preferences.add(
             Preference(
-                prompt=with_sources(conversation.messages(bad.parent), bad.sources),
+                prompt=with_sources(conversation.messages(bad.parent, bad.since), bad.sources),
                 chosen=good.content,
                 rejected=bad.content,
                 source="edit",

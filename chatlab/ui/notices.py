@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from chatlab.errors import ChatlabError, UnseenRepeated
+from chatlab.errors import ChatlabError, PromptTooLong, UnseenRepeated
 from chatlab.lab import Lab
 from chatlab.training.process import TrainerStatus
 from chatlab.training.runs import RunView
@@ -59,8 +59,11 @@ def made_with_sources(turn: int) -> Notice:
     )
 
 
-def failed(error: ChatlabError) -> Notice:
-    return Notice(text=told(error), kind="bad")
+def failed(error: ChatlabError, alone: bool = False) -> Notice:
+    """What went wrong; too long a conversation can go on in two ways, unless its one message is too long, `alone`."""
+    ways = (("shorten", "Answer without the oldest messages"), ("afresh", "Ask it in a new conversation"))
+    helps = isinstance(error, PromptTooLong) and not alone
+    return Notice(text=told(error), kind="bad", actions=ways if helps else ())
 
 
 def training(status: TrainerStatus) -> Notice:

@@ -76,6 +76,11 @@ class ChatHandlers:
                 return self._retry(act, session, chosen)
             case "ask":
                 return self._ask(act, session, chosen)
+            case "shorten":
+                self.lab.chat.shorten(_id(session))
+                return self._retry(replace(act, do="again"), session, chosen)
+            case "afresh":
+                return self._afresh(session, dials)
             case "pack":
                 return self._load_pack(session)
             case "retrain":
@@ -103,7 +108,7 @@ class ChatHandlers:
             asked = rows(replace(conversation, head=reply.prompt))[-1]
             for draft in reply.watch():
                 yield SAME._replace(live=growing(asked, draft))
-        failed = None if reply is None or reply.error is None else notices.failed(reply.error)
+        failed = None if reply is None or reply.error is None else notices.failed(reply.error, _alone(conversation))
         yield self.view(replace(session, waiting=False, notice=failed or session.notice))
 
     def stop(self, session: Session) -> None:
@@ -172,6 +177,15 @@ class ChatHandlers:
         drafts = self.lab.chat.retry(_id(session), turn.id, *dials.chosen)
         self._begin(_id(session), drafts, prompt)
         return self._answering(_quieted(session))
+
+    def _afresh(self, session: Session, dials: Sequence[Any]) -> View:
+        """The last question again, in a conversation that holds nothing else but the system message."""
+        conversation = self._open(session)
+        asked = next((turn for turn in reversed(conversation.path()) if turn.role == "user"), None)
+        if asked is None:
+            raise InputError("There is no question to ask again.", "Write a message first.")
+        fresh = replace(_quieted(session), conversation=None)
+        return self._say(asked.content, fresh, conversation.system, dials)
 
     def _ask(self, act: Act, session: Session, dials: Dials) -> View:
         """A question put differently, and the answer to it."""
@@ -246,6 +260,11 @@ class ChatHandlers:
 
     def _open(self, session: Session) -> Conversation:
         return self.lab.chat.get(_id(session))
+
+
+def _alone(conversation: Conversation | None) -> bool:
+    """Whether nothing is left to leave out: one question, or older ones left out already."""
+    return conversation is None or conversation.shortens or len(conversation.path()) < 2
 
 
 def _id(session: Session) -> int:

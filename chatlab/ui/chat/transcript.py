@@ -122,7 +122,8 @@ def _origin(turn: Turn) -> tuple[str, ...]:
     if turn.speaker is None:
         return (span("who person", "rewritten by you" if turn.edited_from is not None else "yours"),)
     ending = (span("ending", ENDINGS[turn.stopped]),) if turn.stopped in ENDINGS else ()
-    return (*ending, *_speaker(turn.speaker))
+    cut = (span("ending", "asked without the oldest messages"),) if turn.since is not None else ()
+    return (*ending, *cut, *_speaker(turn.speaker))
 
 
 def _speaker(speaker: Speaker | None) -> tuple[str, ...]:

@@ -1,0 +1,71 @@
+"""What a model is asked: a conversation as token ids, with passages that match, and within the context."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+from chatlab.conversation import Conversation
+from chatlab.engines.base import Sampling
+from chatlab.lab.knowledge import Knowledge
+from chatlab.lab.machine import Machine
+from chatlab.sources import Given, with_sources
+
+PASSAGES = 4
+"""Most passages that an answer is given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A prompt, and what it was made of."""
+
+    ids: list[int]
+    sources: tuple[Given, ...] = ()
+    since: int | None = None
+    """The first turn that is in it, where older ones were left out."""
+
+
+class Asking:
+    """Puts prompts together. All of them come out of the one template that training uses."""
+
+    def __init__(self, machine: Machine, knowledge: Knowledge) -> None:
+        self._machine = machine
+        self._knowledge = knowledge
+
+    def prompt(self, conversation: Conversation, sampling: Sampling, knowledge: bool = False) -> Asked:
+        """For the next answer. With `knowledge` the passages that match are put before the question, as many as fit.
+
+        A conversation that `shortens` leaves out its oldest turns where the context is too small; the engine refuses
+        any other that does not fit.
+        """
+        since = self._since(conversation, sampling) if conversation.shortens else None
+        given = self._given(conversation, sampling, since) if knowledge else ()
+        messages = with_sources(conversation.messages(since=since), given)
+        return Asked(ids=self._machine.base.template.prompt(messages), sources=given, since=since)
+
+    def _since(self, conversation: Conversation, sampling: Sampling) -> int | None:
+        """The earliest of the person's turns from which on the conversation fits; None if all of it does."""
+        asked = [turn.id for turn in conversation.path() if turn.role == "user"]
+        room = self._room(sampling)
+
+        def fits(place: int) -> bool:
+            return len(self._machine.base.template.prompt(conversation.messages(since=asked[place]))) <= room
+
+        if not asked or fits(0):
+            return None
+        return asked[min(bisect_left(range(len(asked)), True, key=fits), len(asked) - 1)]
+
+    def _given(self, conversation: Conversation, sampling: Sampling, since: int | None) -> tuple[Given, ...]:
+        """The passages that match the question, the best first, as many as the context has room for."""
+        messages = conversation.messages(since=since)
+        passages = [found.passage for found in self._knowledge.search(messages[-1].content, PASSAGES)]
+        given = tuple(Given.of(p.document, p.title, p.start, p.end, p.text) for p in passages)
+        room, template = self._room(sampling), self._machine.base.template
+        while given and len(template.prompt(with_sources(messages, given))) > room:
+            given = given[:-1]
+        return given
+
+    def _room(self, sampling: Sampling) -> int:
+        """Tokens that a prompt may have, so that a decent answer has room after it."""
+        context = self._machine.engine.context
+        return context - min(sampling.max_tokens, context // 4)
