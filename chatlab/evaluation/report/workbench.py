@@ -21,7 +21,7 @@ from chatlab.evaluation.report.figures import Figures
 from chatlab.evaluation.report.made import Pair
 from chatlab.evaluation.report.recipe import Lesson, Questions, Recipe
 from chatlab.evaluation.scorer import open_learner
-from chatlab.evaluation.unseen import CALM, Reply, ask
+from chatlab.evaluation.unseen import CALM, Reply, ask_all
 from chatlab.models.base import Base
 from chatlab.records import Message
 from chatlab.settings import EngineName
@@ -159,12 +159,9 @@ class Workbench:
         with closing(open_engine(base, work / "engine", self._threads, self._engine)) as engine:
 
             def heard(prompts: Sequence[str], sampling: Sampling = CALM) -> list[Reply]:
-                found = []
-                for reply in ask(engine, base, voice, prompts, sampling):
-                    found.append(reply)
-                    if leave():
-                        raise Left
-                return found
+                if leave():
+                    raise Left
+                return ask_all(engine, base, voice, prompts, sampling)
 
             prompts, facts = lessons.prompts(questions.unseen), questions.facts
             drawn = [heard(prompts, _as_chat_draws(seed)) for seed in range(questions.draws)]
