@@ -206,7 +206,7 @@ def test_a_reply_under_way_keeps_the_adapter_it_began_with(lab: Lab) -> None:
     for draft in drafts:
         if draft.tokens >= 3:
             break
-    lab.voices.go_live("player")
+    lab.voices.go_live("player", knowingly=True)  # one pass is too short for the leash to take back what it forgot
     assert list(drafts)[-1].text == expected
     speaker = lab.chat.get(chat).path()[-1].speaker
     assert speaker is not None and speaker.adapter == BASE
