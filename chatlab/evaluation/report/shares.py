@@ -7,10 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+from chatlab.evaluation.shares import wilson
 from chatlab.evaluation.unseen import Reply
-
-Z = 1.96
-"""Standard errors on either side of a 95 % interval."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +25,8 @@ class Share:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % score interval (E. B. Wilson, JASA 22, 1927): sound for few and for shares near 0 or 1."""
-        if not self.of:
-            return 0.0, 1.0
-        share = self.hits / self.of
-        middle = (share + Z * Z / (2 * self.of)) / (1 + Z * Z / self.of)
-        reach = Z * math.sqrt(share * (1 - share) / self.of + Z * Z / (4 * self.of**2)) / (1 + Z * Z / self.of)
-        return max(0.0, middle - reach), min(1.0, middle + reach)
+        """95 % score interval: sound for few and for shares near 0 or 1."""
+        return wilson(self.hits, self.of)
 
     def __str__(self) -> str:
         low, high = self.interval
