@@ -92,7 +92,7 @@ def test_what_is_wrong_with_a_reply_is_said_in_words(panel: UnseenPanel, lab: La
     html = text(heard(panel, BASE)[panel.parts[0]])
     assert ("does not stop" in html) or ("speaks for you" in html)
     lab.machine.engine._script = lambda prompt, voice, sampling: ""  # type: ignore[attr-defined]
-    shown = {}
+    shown: dict[Any, Any] = {}
     for update in panel.answered([BASE], 0, 64, "", 1.0):
         shown |= update
     assert "says nothing" in text(shown[panel.parts[0]]) and "<b>0%</b> on-format" in text(shown[panel.parts[0]])

@@ -36,7 +36,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Any) -> Iterator[
 @pytest.fixture(scope="module")
 def page(lab: Lab) -> Iterator[Any]:
     with site(lab, lab.settings) as address, browser() as chromium:
-        page = chromium.new_page(viewport={"width": 1440, "height": 1000})
+        page = chromium.new_page(viewport={"width": 1440, "height": 1000})  # type: ignore[attr-defined]
         page.set_default_timeout(60_000)
         page.goto(address)
         page.get_by_role("tab", name="Compare").click()

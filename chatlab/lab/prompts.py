@@ -47,7 +47,9 @@ def sifted(lines: Sequence[str], before: Sequence[str] = ()) -> tuple[tuple[str,
 
     Empty lines are no prompts, and whatever was pasted into one is as many as it has lines.
     """
-    seen, new, known = {_said(prompt) for prompt in before}, [], []
+    new: list[str] = []
+    known: list[str] = []
+    seen = {_said(prompt) for prompt in before}
     for line in (part.strip() for given in lines for part in given.splitlines()):
         if line:
             (known if _said(line) in seen else new).append(line)

@@ -159,11 +159,13 @@ class UnseenPanel:
         """What has been said before."""
         return self._draw(self._known(voices, temperature, tokens, system, strength), page)
 
-    def turned_on(self, *at_hand: Any) -> Updates:
-        return self.drawn(*at_hand[:-1], at_hand[-1] + 1)
+    def turned_on(self, *asked_and_page: Any) -> Updates:
+        *asked, page = asked_and_page
+        return self._draw(self._known(*asked), page + 1)
 
-    def turned_back(self, *at_hand: Any) -> Updates:
-        return self.drawn(*at_hand[:-1], max(0, at_hand[-1] - 1))
+    def turned_back(self, *asked_and_page: Any) -> Updates:
+        *asked, page = asked_and_page
+        return self._draw(self._known(*asked), max(0, page - 1))
 
     def exported(self, *asked_and_form: Any) -> Updates:
         *asked, form = asked_and_form
