@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -102,7 +102,9 @@ class Embedding:
         self._process = process = self._spawned(self.folder)
         assert process.stdout
         line = process.stdout.readline()
-        said = orjson.loads(line) if line.endswith(b"\n") else {"refused": "It cannot be opened.", "hint": ""}
+        said: dict[str, Any] = (
+            orjson.loads(line) if line.endswith(b"\n") else {"refused": "It cannot be opened.", "hint": ""}
+        )
         if "refused" in said:
             self._end()
             raise EmbedderError(said["refused"], said["hint"])

@@ -29,9 +29,9 @@ Ranking = list[tuple[int, float]]
 class Tuning:
     """What the order depends on. `python -m bench.retrieval` tells how these were chosen."""
 
-    believed: int = 2
+    believed: int = 3
     """Best passages of the first look that the second goes by; 0 leaves the second look out."""
-    share: float = 0.8
+    share: float = 1.2
     """Weight of their mean beside the question's own vector."""
     meaning: float = 2.0
     """Weight of the ranking by meaning beside that by words."""

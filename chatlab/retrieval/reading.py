@@ -55,7 +55,7 @@ class Reading:
         process = self._running()
         assert process.stdin and process.stdout
         late = threading.Event()
-        watch = threading.Timer(self._seconds, lambda: (late.set(), process.kill()))
+        watch = threading.Timer(self._seconds, _give_up, (process, late))
         watch.daemon = True
         watch.start()
         try:
@@ -89,6 +89,11 @@ class Reading:
         if process is not None:
             process.kill()
             process.communicate()
+
+
+def _give_up(process: subprocess.Popen[bytes], late: threading.Event) -> None:
+    late.set()
+    process.kill()
 
 
 def _ended(name: str, late: bool, stopped: bool) -> DocumentRefused:

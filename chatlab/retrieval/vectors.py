@@ -65,11 +65,13 @@ class Vectors:
     def remove(self, keys: Iterable[int]) -> None:
         """Not found any more; `revive` brings them back without embedding them again."""
         with self._lock:
+            import faiss
+
             gone = [key for key in keys if key in self._known]
             if not gone:
                 return
             self._parked.update(zip(gone, self.rows(gone), strict=True))
-            self._index.remove_ids(np.array(gone, dtype=np.int64))
+            self._index.remove_ids(faiss.IDSelectorBatch(np.array(gone, dtype=np.int64)))
             self._known.difference_update(gone)
 
     def revive(self, keys: Iterable[int]) -> None:
@@ -171,7 +173,7 @@ class Vectors:
             data = file.read_bytes()
             if hashlib.sha256(data).hexdigest() != papers["sha256"] or not self._papers().items() <= papers.items():
                 return None
-            part = faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
+            part: Any = faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
             keys = faiss.vector_to_array(part.id_map).tolist()
             return keys, part.index.reconstruct_n(0, len(keys))
         except (OSError, ValueError, KeyError, AttributeError, RuntimeError):
