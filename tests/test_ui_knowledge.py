@@ -110,6 +110,6 @@ def test_a_removed_document_comes_back_with_undo(tab: KnowledgeTab, lab: Lab) ->
 
 
 def test_a_folder_without_a_model_is_refused_in_words(tab: KnowledgeTab, tmp_path: Path) -> None:
-    with pytest.raises(ChatlabError, match="config.json"):
+    with pytest.raises(ChatlabError, match="no config"):
         tab.chosen(str(tmp_path), "")
     assert tab.came().endswith("none")
