@@ -10,8 +10,8 @@ How the search's few numbers (`Tuning`) were chosen: by nDCG@10 over GRID on the
 is shown by the row "fused, tuned on the other half": each query is answered with the numbers that did best on the
 half of the queries that it is not in, over 50 random halvings.
 
-The 100,000 passages are synthetic, of words drawn by Zipf's rule, and their vectors are random: speed depends on how
-many there are, not on what they say. Questions are Cranfield's or of the same make, and are really embedded.
+The 100,000 passages are synthetic, of words drawn by Zipf's rule, a tenth of them from Cranfield's questions, and their vectors
+are random: speed depends on how many there are, not on what they say. Questions are Cranfield's, and really embedded.
 """
 
 from __future__ import annotations
@@ -227,8 +227,7 @@ def timed(knowledge: Knowledge, rounds: int) -> dict[str, float]:
     """p50 and p95 over 60 questions a round, one every tenth of a second, as people ask and not as fast as it goes."""
     chance, took = random.Random(1), []
     knowledge.search("a first question, which opens what has to be open", 6)
-    for _ in range(60 * rounds):
-        question = " ".join(word(chance) for _ in range(12))
+    for question in questions(60 * rounds, chance):
         began = time.perf_counter()
         assert len(knowledge.search(question, 6)) == 6
         took.append((time.perf_counter() - began) * 1000)
@@ -237,13 +236,22 @@ def timed(knowledge: Knowledge, rounds: int) -> dict[str, float]:
     return {"p50, ms": round(float(p50), 1), "p95, ms": round(float(p95), 1), "worst": round(max(took), 1)}
 
 
+def questions(count: int, chance: random.Random) -> list[str]:
+    """Cranfield's, where they are at hand: of 17 words, as people ask."""
+    if not CRANFIELD.exists():
+        return [" ".join(word(chance) for _ in range(8)) for _ in range(count)]
+    lines = (CRANFIELD / "cranfield_queries.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(chance.choice(lines))["query"] for _ in range(count)]
+
+
 def synthetic(lab: Lab, count: int = COUNT) -> dict[str, float]:
     """Put a library of so many passages in the lab's place of it, with random vectors, and let it be opened."""
     folder, cache = lab.settings.store / "knowledge", lab.settings.cache / "knowledge"
     library, chance = Library(folder), random.Random(0)
+    asked = " ".join(questions(150, random.Random(0))).split()
     began = time.perf_counter()
     for number in range(count // EACH):
-        library.keep(*document(number, chance))
+        library.keep(*document(number, chance, asked))
     kept = time.perf_counter() - began
     keys = sorted(Index(library).keys)
     questions = Embedding(lab.knowledge.model)
@@ -262,10 +270,10 @@ def synthetic(lab: Lab, count: int = COUNT) -> dict[str, float]:
     return {"passages": len(keys), "kept, s": round(kept, 1), "opened and words built, s": round(opened, 1)}
 
 
-def document(number: int, chance: random.Random) -> tuple[Papers, str]:
+def document(number: int, chance: random.Random, asked: list[str]) -> tuple[Papers, str]:
     parts, spans, at = [], [], 0
     for _ in range(EACH):
-        part = " ".join(word(chance) for _ in range(130))
+        part = " ".join(chance.choice(asked) if chance.random() < 0.1 else word(chance) for _ in range(130))
         spans.append(Span(at, at + len(part), key_of(indexed_text(f"Document {number}", part)), at))
         parts.append(part)
         at += len(part) + 1
@@ -279,7 +287,7 @@ def document(number: int, chance: random.Random) -> tuple[Papers, str]:
 
 
 def word(chance: random.Random) -> str:
-    """One of 50,000, the n-th about n times rarer than the first."""
+    """One of a few thousand, the n-th about n times rarer than the first."""
     rank = int(50_000 ** chance.random())
     return "".join("bdfgklmnprstvz"[(rank // 14**place) % 14] + "aeiou"[(rank + place) % 5] for place in range(3))
 
