@@ -10,8 +10,9 @@ How the search's few numbers (`Tuning`) were chosen: by nDCG@10 over GRID on the
 is shown by the row "fused, tuned on the other half": each query is answered with the numbers that did best on the
 half of the queries that it is not in, over 50 random halvings.
 
-The 100,000 passages are synthetic, of words drawn by Zipf's rule, a tenth of them from Cranfield's questions, and their vectors
-are random: speed depends on how many there are, not on what they say. Questions are Cranfield's, and really embedded.
+The 100,000 passages are synthetic, of words drawn by Zipf's rule, a tenth of them from Cranfield's questions, and their
+vectors are random: speed depends on how many there are, not on what they say. The questions are Cranfield's, and are
+really embedded.
 """
 
 from __future__ import annotations
@@ -254,9 +255,9 @@ def synthetic(lab: Lab, count: int = COUNT) -> dict[str, float]:
         library.keep(*document(number, chance, asked))
     kept = time.perf_counter() - began
     keys = sorted(Index(library).keys)
-    questions = Embedding(lab.knowledge.model)
-    model = questions.model
-    questions.close()
+    embedding = Embedding(lab.knowledge.model)
+    model = embedding.model
+    embedding.close()
     rows = np.random.default_rng(0).standard_normal((len(keys), model.dimension)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     vectors = Vectors(cache / model.sha256[:16], model, frozenset(keys))
