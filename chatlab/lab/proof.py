@@ -20,6 +20,9 @@ from chatlab.training.runs import write_json
 
 log = logging.getLogger("chatlab.lab")
 
+MOST = 48
+"""Prompts asked after a run, the first of the set: enough for a figure, and soon done. The grid asks all of them."""
+
 
 class Proof:
     """Asks the unseen prompts, greedily, so that the same voice gives the same figures every time."""
@@ -33,12 +36,12 @@ class Proof:
 
     def prepare(self) -> None:
         """Ask the base ahead of the first run, which would wait for it."""
-        if prompts := list(self._prompts()):
+        if prompts := self._few():
             self._base(prompts)
 
     def before_and_after(self, adapter: Path) -> tuple[Manner | None, Manner | None]:
         """Of the base and of the adapter in a folder; None where they cannot be asked, which the log then tells."""
-        prompts = list(self._prompts())
+        prompts = self._few()
         if not prompts:
             return None, None
         try:
@@ -49,6 +52,9 @@ class Proof:
         except ChatlabError as error:
             log.warning("The unseen prompts could not be asked: %s %s", error, error.hint)
             return None, None
+
+    def _few(self) -> list[str]:
+        return list(self._prompts())[:MOST]
 
     def _base(self, prompts: Sequence[str]) -> Manner:
         """Asked once for each set of prompts, and kept."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 PULSE = 1.0
 """Seconds between signs of life."""
+NICE = 5
 
 
 class Voice:
@@ -81,8 +82,7 @@ def main() -> None:
     for task in (ears.listen, voice.beat):
         threading.Thread(target=task, daemon=True).start()
     sys.setswitchinterval(1e-4)  # Hands pass the interpreter to each other thousands of times a second.
-    if hasattr(os, "nice"):
-        os.nice(5)
+    _give_way()
     try:
         shop = _opened(asked.base, asked.cache, asked.threads)
     except Exception as error:
@@ -92,6 +92,16 @@ def main() -> None:
     voice.say("ready")
     while (command := ears.starts.get()) is not None:
         _run(shop, command, voice, ears)
+
+
+def _give_way() -> None:
+    """To the chat. Linux weighs niceness only among the processes of one session, and each session as one; so this
+    session, which is the trainer's own, is made nice as well.
+    """
+    if hasattr(os, "nice"):
+        os.nice(NICE)
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(NICE), encoding="ascii")
 
 
 def _opened(folder: Path, cache: Path, threads: int | None) -> Workshop:
