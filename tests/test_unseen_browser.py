@@ -84,13 +84,6 @@ def test_the_grid_leaves_as_a_file(page: Any) -> None:
     assert "| Prompt | base | player |" in Path(download.value.path()).read_text("utf-8")
 
 
-def test_at_390_pixels_the_grid_is_cards_and_nothing_is_cut_off(page: Any) -> None:
-    page.set_viewport_size({"width": 390, "height": 900})
-    assert page.locator("#unseen-grid tbody tr").first.evaluate("row => getComputedStyle(row).display") == "block"
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.set_viewport_size({"width": 1440, "height": 1000})
-
-
 def test_on_the_desk_the_person_is_asked_and_loses_nothing(page: Any, lab: Lab) -> None:
     page.get_by_role("tab", name="Demonstrations").click()
     page.get_by_role("button", name="Write one").click()
@@ -106,3 +99,10 @@ def test_on_the_desk_the_person_is_asked_and_loses_nothing(page: Any, lab: Lab) 
     page.get_by_role("button", name="Keep it; the prompt is unseen no more").click()
     page.locator("#demonstration-rows label", has_text="tell me a JOKE").wait_for()
     assert "Tell a joke" not in lab.unseen.prompts() and len(lab.demonstrations.approved()) == 1
+
+
+def test_at_390_pixels_the_grid_is_cards_and_nothing_is_cut_off(page: Any) -> None:
+    page.get_by_role("tab", name="Compare").click()
+    page.set_viewport_size({"width": 390, "height": 900})
+    assert page.locator("#unseen-grid tbody tr").first.evaluate("row => getComputedStyle(row).display") == "block"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
