@@ -48,7 +48,7 @@ def files_no_larger_than(size: int) -> Iterator[None]:
 def trained(lab: Lab, name: str) -> None:
     """A quick adapter, published."""
     lab.demonstrations.load_pack("stage")
-    lab.training.retrain(name, passes=1)
+    lab.training.retrain(name, passes=1, learning_rate=3e-4)
     lab.training.wait(timeout=240)
     assert name in lab.voices.names(), lab.training.news
 
@@ -113,7 +113,7 @@ def test_a_full_disk_while_publishing_is_said_and_the_run_is_published_later(set
     with open_lab(settings) as lab:
         lab.demonstrations.load_pack("stage")
         lab.training.warm()
-        run = lab.training.retrain("player", passes=1)
+        run = lab.training.retrain("player", passes=1, learning_rate=3e-4)
         with files_no_larger_than(200_000):
             lab.training.wait(timeout=240)
             assert "player" not in lab.voices.names()
