@@ -13,7 +13,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-NAMES = ("training", "beside", "engines", "gguf", "stream", "store", "quality", "formats")
+NAMES = ("training", "beside", "engines", "gguf", "stream", "store", "quality", "formats", "retrieval")
 
 
 def machine() -> dict[str, Any]:

@@ -157,7 +157,7 @@ class Knowledge:
 
     def warm(self) -> None:
         """Somebody will ask soon: load the index and the process that embeds questions, in the background."""
-        self._upkeep.kick()
+        self._upkeep.warm()
 
     def state(self) -> State:
         return self._upkeep.state()

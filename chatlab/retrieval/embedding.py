@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ class Embedding:
         self._process: subprocess.Popen[bytes] | None = None
         self._model: Model | None = None
         self._closed = False
+        self._asked_last = 0.0
 
     def warm(self) -> None:
         """Start it in the background, so that the first question does not wait."""
@@ -65,6 +67,7 @@ class Embedding:
 
     def embed(self, texts: Sequence[str], query: bool = False) -> np.ndarray:
         """(N, D) of float32, each row of length 1. Raises EmbedderError; a process that had died is tried once more."""
+        self._asked_last = time.monotonic()
         request = orjson.dumps({"texts": list(texts), "query": query}) + b"\n"
         with self._lock:
             for _ in range(2):
@@ -82,10 +85,11 @@ class Embedding:
             process.kill()
             process.wait()
 
-    def rest(self) -> None:
-        """End the process and free its memory; it starts again when it is needed."""
+    def rest(self, unused: float = 0.0) -> None:
+        """End the process if nobody asked it for so many seconds; it starts again when it is needed."""
         with self._lock:
-            self._end()
+            if time.monotonic() - self._asked_last >= unused:
+                self._end()
 
     def _quietly_open(self) -> None:
         with suppress(EmbedderError):  # whoever asks next is told

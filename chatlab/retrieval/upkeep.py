@@ -42,6 +42,8 @@ FLUSH = 15.0
 LOOK = 0.2
 """Seconds between looks at the word index that is being built."""
 NICENESS = 15
+IDLE = 900.0
+"""Seconds without a question after which the process for questions ends, and gives its memory back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,12 @@ class Upkeep:
                 self._thread = threading.Thread(target=self._run, name="knowledge", daemon=True)
                 self._thread.start()
         self._wake.set()
+
+    def warm(self) -> None:
+        """Somebody will ask soon."""
+        self.kick()
+        if len(self._library):
+            self._questions.warm()
 
     def embed(self, question: str) -> np.ndarray:
         """(D,). Raises EmbedderError."""
@@ -162,7 +170,9 @@ class Upkeep:
     def _run(self) -> None:
         self.open_words()
         while not self._closing:
-            self._wake.wait()
+            if not self._wake.wait(IDLE):
+                self._questions.rest(IDLE)
+                continue
             self._working = True
             self._wake.clear()
             try:
