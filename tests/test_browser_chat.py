@@ -117,7 +117,7 @@ def test_an_early_second_message_is_refused_and_stays_in_the_box(page: Any) -> N
 
 
 def test_a_rewritten_answer_is_kept_offered_and_survives_what_happens_around_it(page: Any, lab: Lab) -> None:
-    say(page, "What is your name?")
+    say(page, "Pray, by what name do they call you here?")
     whole(page)
     page.click(f"{ANSWER} [data-act=edit]")
     page.fill(".editor textarea", "Call me Ariel.\n\nGentle friend.")

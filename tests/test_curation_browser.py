@@ -118,7 +118,7 @@ def test_names_are_nowhere_in_the_page_until_the_vote(page: Any, lab: Lab) -> No
     page.keyboard.press("1")
     page.locator("#panes .proof", has_text="sha256").wait_for()
     assert len(lab.store.votes) == 1
-    page.locator("#win-rates", has_text="not enough votes to tell").wait_for()
+    page.locator("#vote-results", has_text="not enough votes to tell").wait_for()
 
 
 @pytest.mark.parametrize(
@@ -130,9 +130,10 @@ def test_names_are_nowhere_in_the_page_until_the_vote(page: Any, lab: Lab) -> No
     ],
 )
 def test_nothing_is_wider_than_a_phone(chromium: Any, address: str, tab: str, shows: str) -> None:
-    page = chromium.new_page(viewport={"width": 390, "height": 844})
+    page = chromium.new_page(viewport={"width": 1440, "height": 844})
     page.goto(address)
     open_tab(page, tab, shows)
+    page.set_viewport_size({"width": 390, "height": 844})  # there, the last tabs are in a menu
     page.wait_for_timeout(500)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.close()
