@@ -76,8 +76,8 @@ class Forgetting:
 
 
 NOTES = (
-    "Forgetting is the rise in perplexity on two dozen pieces of general prose that no run reads. Intervals: 95 % bootstrap "
-    "over the documents for each seed, from the lowest lower to the highest upper end.",
+    "Forgetting is the rise in perplexity on two dozen pieces of general prose that no run reads. Intervals: 95 % "
+    "bootstrap over the documents for each seed, from the lowest lower to the highest upper end.",
     "The base's own training data is not in the package, so what is mixed in are texts that the base wrote itself: "
     "learned again word by word (replay), or as a leash, by staying near the base's opinion of every next word.",
 )
