@@ -97,7 +97,7 @@ def answers(heard: list[Heard]) -> str:
         element("tr", element("td", escaped(f"step {each.step}" if each.step else "base")) + element("td", _said(each)))
         for each in heard
     )
-    return div("samples", element("table", rows))
+    return div("samples answers", element("table", rows))
 
 
 def _row(kept: Kept, proposed: int | None) -> str:
