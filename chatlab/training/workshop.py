@@ -20,7 +20,7 @@ from chatlab.training.measure import Surprise, base_surprise, glimpses, windows
 
 PROSE = Path(__file__).resolve().parents[1] / "data" / "held_out.jsonl"
 DOCUMENTS = 24
-"""Of held-out prose, read at a run's end: a window of each, which takes about a seventh of a default run."""
+"""Of held-out prose, read at a run's end: a window of each, which takes about a tenth of a default run."""
 FEW = 4
 """Of these, glanced at while a run goes on: little of many says more than much of few."""
 LOOKS = 8
