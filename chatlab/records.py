@@ -166,7 +166,7 @@ class TrainSettings:
     """Pieces that a batch is cut into, to save memory; the result is the same."""
     max_tokens: int = 512
     """Longer demonstrations are left out, and counted."""
-    leash: float = 2.0
+    leash: float = 3.5
     """Weight of the KL divergence from the base on text that the base wrote; 0 lets go."""
     leash_texts: int = 2
     """Base-written texts read with every step."""
