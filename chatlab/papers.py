@@ -20,8 +20,13 @@ WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 CARD = "card.json"
 MANIFEST = "manifest.json"
+MANNER = "manner.json"
+"""How the base and the adapter answered the unseen prompts: found out once the adapter is on the shelf, so that nobody
+waits for it, and therefore not in the manifest. It says nothing of how the adapter speaks that asking could not."""
 LESSONS = "demonstrations.jsonl"
 """The demonstrations as they were when the run was asked for: the snapshot, byte for byte. It may be taken out."""
+
+MANNERS = ("manner_before", "manner_after")
 
 R = TypeVar("R", AdapterCard, TrainSettings, Manner)
 
@@ -43,16 +48,16 @@ def card_from_json(data: Mapping[str, Any]) -> AdapterCard:
     if (interval := known.get("forgetting_interval")) is not None:
         low, high = interval
         known["forgetting_interval"] = (float(low), float(high))
-    for when in ("manner_before", "manner_after"):
+    for when in MANNERS:
         if (manner := known.get(when)) is not None:
             known[when] = _checked(Manner(**_known(Manner, manner)))
     return _checked(AdapterCard(**known))
 
 
 def read_card(folder: Path) -> AdapterCard:
-    """Raises AdapterDamaged if it is missing or makes no sense."""
+    """With what its manner was found to be. Raises AdapterDamaged if it is missing or makes no sense."""
     try:
-        return card_from_json(_read(folder, CARD))
+        return card_from_json(_read(folder, CARD) | _manners(folder))
     except (TypeError, ValueError, AttributeError) as error:
         raise AdapterDamaged(f"The card of adapter {folder.name!r} makes no sense: {error}.", AGAIN) from error
 
@@ -106,6 +111,22 @@ def damaged(folder: Path, name: str) -> AdapterDamaged:
 def digest(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def manners_as_json(before: Manner, after: Manner) -> dict[str, Any]:
+    """For the file of an adapter's manner."""
+    return dict(zip(MANNERS, (asdict(before), asdict(after)), strict=True))
+
+
+def _manners(folder: Path) -> dict[str, Any]:
+    """Nothing where they were not asked for yet, or cannot be read: they can be found out again."""
+    try:
+        data = json.loads((folder / MANNER).read_bytes())
+        for when in MANNERS:
+            _checked(Manner(**_known(Manner, data[when])))
+        return {when: data[when] for when in MANNERS}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
 
 
 def _known(record: type, data: Mapping[str, Any]) -> dict[str, Any]:

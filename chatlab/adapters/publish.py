@@ -75,6 +75,15 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def replace_json(file: Path, data: object) -> None:
+    """All of it on the disk before it takes the place of what was there."""
+    partial = file.with_name(f"{file.name}.partial")
+    partial.unlink(missing_ok=True)
+    _write_json(partial, data)
+    partial.replace(file)
+    fsync_folder(file.parent)
+
+
 def _pieces(file: Path) -> Iterator[bytes]:
     with file.open("rb") as stream:
         while piece := stream.read(_PIECE):

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from chatlab.adapters.names import check_name, unlike
-from chatlab.adapters.publish import HIDDEN, fsync_folder, hidden_copy, space_or_error
+from chatlab.adapters.publish import HIDDEN, fsync_folder, hidden_copy, replace_json, space_or_error
 from chatlab.errors import AdapterError, AdapterMissing, NameRefused
-from chatlab.papers import CARD, CONFIG, check_base, check_bytes, check_lessons, read_card
-from chatlab.records import AdapterCard
+from chatlab.papers import CARD, CONFIG, MANNER, check_base, check_bytes, check_lessons, manners_as_json, read_card
+from chatlab.records import AdapterCard, Manner
 
 TRASH = ".trash"
 
@@ -56,6 +56,11 @@ class Adapters:
             hidden, card = hidden_copy(source, self._folder, card, lessons)
             self._reveal(hidden, card.name)
             return card
+
+    def note_manner(self, name: str, before: Manner, after: Manner) -> None:
+        """How the base and this adapter answer the unseen prompts. Raises AdapterMissing, DiskFull."""
+        with self._lock, space_or_error(f"The proof of adapter {name!r} cannot be kept"):
+            replace_json(self._existing(name) / MANNER, manners_as_json(before, after))
 
     def open(self, name: str, base_fingerprint: str) -> tuple[AdapterCard, Path]:
         """Its card and folder, every byte checked. Raises AdapterMissing, AdapterDamaged, WrongBase."""

@@ -77,7 +77,7 @@ class Lab:
         self.demonstrations = Demonstrations(self.store, self.chat, self.machine, self.unseen)
         difficulties = Difficulties(self.store, self.machine, settings.base, settings.cache)
         self.quality = Quality(self.store, self.machine, difficulties)
-        self.proof = Proof(self.machine, self.unseen.prompts, settings.cache)
+        self.proof = Proof(self.machine, self._adapters, self.unseen.prompts, settings.cache)
         publisher = Publisher(self._adapters, self.voices, self.machine, self.proof)
         self.training = Training(
             settings.runs,
@@ -129,6 +129,7 @@ class Lab:
         self.training.close()
         self.mask_trial.wait(10)
         self.quality.difficulties.cancel()
+        self.proof.close()
         self.machine.close()
         self.store.close()
 
@@ -136,8 +137,8 @@ class Lab:
         try:
             self.machine.engine.prepare(self.voices.voice())  # before the trainer: a person speaks first, then trains
             self.training.warm()
-            self.training.adopt()
             self.proof.prepare()
+            self.training.adopt()
         except ChatlabError as error:
             log.warning("%s %s", error, error.hint)
 

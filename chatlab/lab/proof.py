@@ -1,4 +1,4 @@
-"""How a voice answers what nobody taught it, counted: measured of every adapter before it goes on the shelf."""
+"""How a voice answers what nobody taught it, counted: asked of every adapter once it is on the shelf."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from time import perf_counter
 
-from chatlab.engines.base import Voice
+from chatlab.adapters import Adapters
+from chatlab.engines.base import Engine, Voice
 from chatlab.errors import ChatlabError
 from chatlab.evaluation.manner import manner
 from chatlab.evaluation.unseen import CALM, ask_all
@@ -25,46 +27,68 @@ MOST = 48
 
 
 class Proof:
-    """Asks the unseen prompts, greedily, so that the same voice gives the same figures every time."""
+    """Asks the unseen prompts, greedily, so that the same voice gives the same figures every time.
 
-    def __init__(self, machine: Machine, prompts: Callable[[], Sequence[str]], cache: Path) -> None:
+    In a thread of its own, one adapter after the other: meanwhile the adapter can be talked to.
+    """
+
+    def __init__(self, machine: Machine, adapters: Adapters, prompts: Callable[[], Sequence[str]], cache: Path) -> None:
         self._machine = machine
+        self._adapters = adapters
         self._prompts = prompts
         self._cache = cache / "proof"
-        self.seconds = 1.0
-        """What asking an adapter took last time; at first a guess."""
+        self._thread = ThreadPoolExecutor(1, "proof")
+        self._asked_for: dict[str, Future[None]] = {}
 
     def prepare(self) -> None:
         """Ask the base ahead of the first run, which would wait for it."""
         if prompts := self._few():
-            self._base(prompts)
+            self._base(self._machine.engine, prompts)
 
-    def before_and_after(self, adapter: Path) -> tuple[Manner | None, Manner | None]:
-        """Of the base and of the adapter in a folder; None where they cannot be asked, which the log then tells."""
+    def begin(self, name: str) -> None:
+        """Ask the base and an adapter on the shelf, soon, and note with its papers what came of it."""
+        with suppress(RuntimeError):  # closed: the next start asks
+            self._asked_for[name] = self._thread.submit(self._prove, name)
+
+    def pending(self, name: str) -> bool:
+        """Whether an adapter is being asked, or waits to be."""
+        asked = self._asked_for.get(name)
+        return asked is not None and not asked.done()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Until all that was begun is done."""
+        wait(list(self._asked_for.values()), timeout)
+
+    def close(self) -> None:
+        """Ask nobody any more. What is being asked ends when the engine is closed."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _prove(self, name: str) -> None:
         prompts = self._few()
         if not prompts:
-            return None, None
+            return
         try:
-            before, began = self._base(prompts), perf_counter()
-            after = self._asked(Voice(name=adapter.name, folder=adapter), prompts)
-            self.seconds = perf_counter() - began
-            return before, after
+            engine = self._machine.engine  # this one for all of it: closed, it is not to be opened again
+            _, folder = self._adapters.open(name, self._machine.base.fingerprint)
+            before, after = self._base(engine, prompts), self._asked(engine, Voice(name=name, folder=folder), prompts)
+            self._adapters.note_manner(name, before, after)
         except ChatlabError as error:
             log.warning("The unseen prompts could not be asked: %s %s", error, error.hint)
-            return None, None
+        except Exception:  # nobody looks at this thread's end
+            log.exception("The unseen prompts could not be asked")
 
     def _few(self) -> list[str]:
         return list(self._prompts())[:MOST]
 
-    def _base(self, prompts: Sequence[str]) -> Manner:
+    def _base(self, engine: Engine, prompts: Sequence[str]) -> Manner:
         """Asked once for each set of prompts, and kept."""
         base = self._machine.base
-        told = json.dumps([base.fingerprint, base.template.sha256, self._machine.engine.name, asdict(CALM), *prompts])
+        told = json.dumps([base.fingerprint, base.template.sha256, engine.name, asdict(CALM), *prompts])
         file = self._cache / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.json"
         try:
             return Manner(**json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
-            found = self._asked(Voice(), prompts)
+            found = self._asked(engine, Voice(), prompts)
         try:
             self._cache.mkdir(parents=True, exist_ok=True)
             write_json(file, asdict(found))
@@ -72,5 +96,5 @@ class Proof:
             log.warning("What the base said could not be kept: %s", error)
         return found
 
-    def _asked(self, voice: Voice, prompts: Sequence[str]) -> Manner:
-        return manner(ask_all(self._machine.engine, self._machine.base, voice, prompts))
+    def _asked(self, engine: Engine, voice: Voice, prompts: Sequence[str]) -> Manner:
+        return manner(ask_all(engine, self._machine.base, voice, prompts))

@@ -14,7 +14,7 @@ from chatlab.evaluation.choice import Point
 from chatlab.lab.machine import Machine
 from chatlab.lab.proof import Proof
 from chatlab.lab.voices import Voices
-from chatlab.records import AdapterCard, Manner
+from chatlab.records import AdapterCard
 from chatlab.training.runs import Request, RunView, write_json
 
 log = logging.getLogger("chatlab.lab")
@@ -32,14 +32,20 @@ class Publisher:
         self._machine = machine
         self._proof = proof
 
-    @property
-    def seconds(self) -> float:
-        """What it takes to prove an adapter and put it on the shelf, about."""
-        return self._proof.seconds
-
     def took(self, run: Path) -> bool:
         """Whether the adapter of the run in this folder is on the shelf."""
         return (run / RECEIPT).exists()
+
+    def prove(self, run_id: str) -> None:
+        """Ask a run's adapter the unseen prompts, unless that was done; a start makes up for an end that came early."""
+        card = next((card for card in self._adapters.cards() if card.run == run_id), None)
+        if card is not None and card.manner_after is None:
+            self._proof.begin(card.name)
+
+    def proven(self, run_id: str) -> bool:
+        """Whether nothing more is to be expected of how a run's adapter answers."""
+        name = self.adapter_of(run_id)
+        return name is None or not self._proof.pending(name)
 
     def adapter_of(self, run_id: str) -> str | None:
         """Name of the adapter that a run became."""
@@ -63,25 +69,26 @@ class Publisher:
 
         Of forgetting there was only a glance there, which is no verdict: its card says that it was not measured.
         """
-        card = self._card(run, *self._proof.before_and_after(folder))
+        card = self._card(run)
         name = self._adapters.free_name(f"{card.name}-step{point.step}")
         card = replace(
             card, name=name, run="", steps=point.step, loss=None, held_out_after=point.held_out_loss,
             forgetting=None, forgetting_interval=None, kl=point.kl, stopped_early=True,
         )  # fmt: skip
-        return self._adapters.publish(folder, card, _snapshot(run)).name
+        name = self._adapters.publish(folder, card, _snapshot(run)).name
+        self._proof.begin(name)
+        return name
 
     def _publish(self, run: RunView) -> str:
         began = perf_counter()
         there = self.adapter_of(run.id)
         card = self._voices.who(there) if there else None
-        manners = (None, None) if card else self._proof.before_and_after(run.adapter)
-        asked = perf_counter()
-        card = card or self._adapters.publish(run.adapter, self._card(run, *manners), _snapshot(run))
+        card = card or self._adapters.publish(run.adapter, self._card(run), _snapshot(run))
         published = perf_counter()
         news = self._go_live(card) if run.request.live else ""
-        seconds = {"ask": asked - began, "publish": published - asked, "swap": perf_counter() - published}
+        seconds = {"publish": published - began, "swap": perf_counter() - published}
         write_json(run.folder / RECEIPT, {"adapter": card.name, "seconds": seconds})
+        self._proof.begin(card.name)
         return news
 
     def _go_live(self, card: AdapterCard) -> str:
@@ -91,7 +98,7 @@ class Publisher:
             return f"It was not put live. {forgets} {forgets.hint}"
         return ""
 
-    def _card(self, run: RunView, before: Manner | None, after: Manner | None) -> AdapterCard:
+    def _card(self, run: RunView) -> AdapterCard:
         """The papers of what a finished run made."""
         result, request = run.result, run.request
         if result is None:
@@ -118,8 +125,6 @@ class Publisher:
             forgetting=result.forgetting,
             forgetting_interval=result.forgetting_interval,
             kl=result.kl,
-            manner_before=before,
-            manner_after=after,
             stopped_early=result.stopped_early,
         )
 

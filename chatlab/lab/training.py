@@ -6,7 +6,6 @@ import contextlib
 import secrets
 import shutil
 import threading
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -61,8 +60,7 @@ class Training:
         base = self._machine.base
         count = len(self._demonstrations.approved())
         settings = settings_for(count, base.parameters, **overrides)
-        found = plan(settings, count, base.parameters, pace=read_pace(self._cache, base.fingerprint))
-        return replace(found, seconds=found.seconds + self._publisher.seconds)
+        return plan(settings, count, base.parameters, pace=read_pace(self._cache, base.fingerprint))
 
     def retrain(self, name: str = "", live: bool = True, **overrides: Any) -> str:
         """Freeze the approved demonstrations and start a run on them; its id.
@@ -122,6 +120,10 @@ class Training:
         """Whether a finished run's adapter is on the shelf."""
         return self._publisher.took(run)
 
+    def proven(self, run_id: str) -> bool:
+        """Whether its adapter is not being asked the unseen prompts, as it is for seconds after it was published."""
+        return self._publisher.proven(run_id)
+
     def run(self, run_id: str) -> RunView:
         """Raises TrainingError for an id that is no run."""
         folder = self._folder / run_id
@@ -147,6 +149,8 @@ class Training:
         for run in self.runs():
             if run.state == "finished" and not self.published(run.folder):
                 self.news = self._publisher.take(run)
+            elif run.state == "finished":
+                self._publisher.prove(run.id)
 
     def wait(self, timeout: float | None = None) -> None:
         """Until the run under way has ended and been published."""

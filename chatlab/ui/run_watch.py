@@ -16,15 +16,16 @@ class Pulse(NamedTuple):
     run: str
     state: str
     published: bool
+    proven: bool
     steps: int
     phase: str
     left: int
     news: str
 
     @property
-    def stage(self) -> tuple[str, str, bool, str]:
-        """Differs only when a run begins, ends, is published or, once it has ended, needs a word."""
-        return self.run, self.state, self.published, "" if self.state == "training" else self.news
+    def stage(self) -> tuple[str, str, bool, bool, str]:
+        """Differs only when a run begins, ends, is published, is proven or, once it has ended, needs a word."""
+        return self.run, self.state, self.published, self.proven, "" if self.state == "training" else self.news
 
 
 class RunWatch:
@@ -35,10 +36,12 @@ class RunWatch:
 
     def pulse(self) -> Pulse:
         status = self._lab.training.status()
+        published = status.run is not None and self._lab.training.published(status.run)
         return Pulse(
             run=status.run.name if status.run else "",
             state=status.state,
-            published=status.run is not None and self._lab.training.published(status.run),
+            published=published,
+            proven=published and status.run is not None and self._lab.training.proven(status.run.name),
             steps=len(status.steps),
             phase=status.phase,
             left=-1 if status.eta is None else round(status.eta),

@@ -50,8 +50,11 @@ def progress(run: RunView, status: TrainerStatus) -> str:
     return div("run-progress", bar, span("run-phase", words), _warning(status.message))
 
 
-def ended(run: RunView, card: AdapterCard | None, news: str = "") -> str:
-    """How a run came out: the verdict, or why there is none. `card` is of the adapter that it became."""
+def ended(run: RunView, card: AdapterCard | None, news: str = "", proven: bool = True) -> str:
+    """How a run came out: the verdict, or why there is none. `card` is of the adapter that it became.
+
+    Until it is `proven` the unseen prompts are still being asked.
+    """
     if run.result is None:
         return div(
             "run-ended",
@@ -69,7 +72,7 @@ def ended(run: RunView, card: AdapterCard | None, news: str = "") -> str:
         facts.append("its adapter is not in the list")
     if result.stopped_early:
         facts.append("stopped early")
-    return div("run-ended", div(f"verdict {found.colour}", span("", found.words)), figures, _manners(card),
+    return div("run-ended", div(f"verdict {found.colour}", span("", found.words)), figures, _manners(card, proven),
                div("faint", span("", " · ".join(facts))), _dropped(run), _held_back(run), _warning(news))  # fmt: skip
 
 
@@ -103,10 +106,10 @@ def _learned(run: RunView) -> str:
     return _figure("Loss on demonstrations kept aside", words, better)
 
 
-def _manners(card: AdapterCard | None) -> str:
+def _manners(card: AdapterCard | None, proven: bool) -> str:
     """The base and the adapter on the unseen prompts, figure by figure."""
     if card is None or card.manner_before is None or card.manner_after is None:
-        return ""
+        return "" if proven else div("faint", span("", "The unseen prompts are being asked …"))
     before, after = card.manner_before, card.manner_after
     rows = (
         ("Replies of good form", _of(before.good, before), _of(after.good, after)),
