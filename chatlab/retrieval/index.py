@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,8 +123,10 @@ class Index:
 
     def search(self, query: str, count: int, embed: Callable[[str], np.ndarray] | None) -> list[Found]:
         """The best passages first. Without `embed`, or where it raises EmbedderError, words alone decide."""
-        by_words = self._live(self.words.search(query, CANDIDATES)) if self.words else []
-        by_meaning, order = self._by_meaning(query, by_words, embed)
+        with ThreadPoolExecutor(1) as beside:  # the vector comes from another process: no need to wait for it idly
+            row = beside.submit(embed, query) if embed and self.vectors is not None and len(self.vectors) else None
+            by_words = self._live(self.words.search(query, CANDIDATES)) if self.words else []
+        by_meaning, order = self._by_meaning(row, by_words)
         words, meaning = dict(by_words), dict(by_meaning)
         found: list[Found] = []
         for key, score in order:
@@ -143,16 +146,14 @@ class Index:
                 )
         return found
 
-    def _by_meaning(
-        self, query: str, by_words: Ranking, embed: Callable[[str], np.ndarray] | None
-    ) -> tuple[Ranking, Ranking]:
-        """The ranking by meaning, and the final order."""
+    def _by_meaning(self, asked: Future[np.ndarray] | None, by_words: Ranking) -> tuple[Ranking, Ranking]:
+        """The ranking by meaning, and the final order. `asked` is the question as a vector."""
         words = [key for key, _ in by_words]
         vectors = self.vectors
-        if vectors is None or embed is None or not len(vectors):
+        if vectors is None or asked is None:
             return [], fused([(words, 1.0)])
         try:
-            row = embed(query)
+            row = asked.result()
         except EmbedderError:
             return [], fused([(words, 1.0)])
         by_meaning = self._live(vectors.search(row, CANDIDATES))
