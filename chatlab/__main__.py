@@ -1,19 +1,26 @@
-"""`python -m chatlab`: open the app on this machine. `python -m chatlab report`: measure what the guide claims."""
+"""`python -m chatlab`: open the app on this machine; `doctor`: look for trouble; `report`: measure the guide."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
+import os
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from chatlab.errors import ChatlabError
 from chatlab.lab import Lab
+from chatlab.logbook import close_log, open_log
 from chatlab.settings import Settings
-from chatlab.ui.ports import listening
+from chatlab.ui.ending import Ending
+from chatlab.ui.gate import made_up, people
+from chatlab.ui.ports import is_loopback, listening
+
+log = logging.getLogger("chatlab")
 
 NO_LLAMA = (
     "llama.cpp is not installed, so transformers gives the replies. To add it: get a C++ compiler and cmake, "
@@ -21,28 +28,75 @@ NO_LLAMA = (
 )
 
 
+WIDE = """Chatlab listens on {host}: every machine that can reach this one reaches it, and is asked for a password.
+What is said travels unencrypted; use a network that you trust, or an SSH tunnel."""
+MADE = """Sign in as {name} with the password {password}
+It is made anew at every start; choose your own with --auth NAME:PASSWORD or CHATLAB_AUTH."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until interrupted, or do what else was asked; 1 if that could not be done."""
     given = _read(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    return _report(given) if given.what == "report" else _open(given)
+    logging.getLogger().handlers[0].setLevel(logging.WARNING)
+    try:
+        return {"report": _report, "doctor": _doctor}.get(given.what, _open)(given)
+    except ChatlabError as error:
+        print(f"{error} {error.hint}".strip(), file=sys.stderr)
+        return 1
 
 
 def _open(given: argparse.Namespace) -> int:
     print("Opening Chatlab ...", flush=True)
-    try:
-        with listening(Settings.from_environment()) as (sock, settings):
-            lab = Lab(settings)
-            try:
-                _serve(lab, settings, sock, not given.no_browser)
-            finally:
-                lab.close()
-    except ChatlabError as error:
-        print(f"{error} {error.hint}".strip(), file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 0
+    settings = _guarded(_settings(given))
+    with Ending() as ending:
+        try:
+            with listening(settings) as (sock, settings):
+                lab = Lab(settings)
+                book = open_log(settings.log)
+                log.info("Opened on port %d", settings.port)
+                try:
+                    _serve(lab, settings, sock, not given.no_browser, ending)
+                finally:
+                    lab.close()
+                    log.info("Ended")
+                    close_log(book)
+        except KeyboardInterrupt:
+            return 0
     return 0
+
+
+def _settings(given: argparse.Namespace) -> Settings:
+    """As the environment and the command line say."""
+    settings = Settings.from_environment()
+    auth = given.auth or os.environ.get("CHATLAB_AUTH", "").split()
+    return replace(settings, host=given.host or settings.host, auth=people(auth))
+
+
+def _guarded(settings: Settings) -> Settings:
+    """Beyond loopback there is a password, made up and said once if none was given."""
+    if is_loopback(settings.host):
+        return settings
+    print(WIDE.format(host=settings.host), flush=True)
+    if settings.auth:
+        return settings
+    name, password = made_up()
+    print(MADE.format(name=name, password=password), flush=True)
+    return replace(settings, auth=((name, password),))
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    """1 if anything has to be put right before the app works as it should."""
+    from chatlab.doctor import Doctor, as_text
+
+    found = []
+    for finding in Doctor(_settings(given), given.quick).findings():
+        found.append(finding)
+        if not given.json:
+            print(as_text([finding]), flush=True)
+    if given.json:
+        print(json.dumps([asdict(finding) for finding in found], indent=1))
+    return int(any(finding.mark == "bad" for finding in found))
 
 
 def _report(given: argparse.Namespace) -> int:
@@ -57,16 +111,13 @@ def _report(given: argparse.Namespace) -> int:
             scale=replace(QUICK if given.quick else Scale(), **seeds), only=tuple(given.only), workers=given.workers,
         )  # fmt: skip
         print(f"The report is at {report(wish, settings)}", flush=True)
-    except ChatlabError as error:
-        print(f"{error} {error.hint}".strip(), file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("\nStopped. What is finished is kept; the same command goes on from there.", file=sys.stderr)
         return 130
     return 0
 
 
-def _serve(lab: Lab, settings: Settings, sock: socket.socket, open_browser: bool) -> None:
+def _serve(lab: Lab, settings: Settings, sock: socket.socket, open_browser: bool, ending: Ending) -> None:
     from chatlab.ui.app import serve  # brings gradio, which takes seconds
 
     def ready(address: str) -> None:
@@ -74,13 +125,20 @@ def _serve(lab: Lab, settings: Settings, sock: socket.socket, open_browser: bool
         if not lab.health().llama_cpp:
             print(NO_LLAMA, flush=True)
 
-    serve(lab, settings, sock, open_browser, ready=ready)
+    serve(lab, settings, sock, open_browser, ready, ending)
 
 
 def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="chatlab", description="Chat with a local model and teach it.")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
-    also = parser.add_subparsers(dest="what", metavar="{report}")
+    parser.add_argument("--host", default="", help="where to listen (127.0.0.1); anything wider asks for a password")
+    parser.add_argument(
+        "--auth", action="append", default=[], metavar="NAME:PASSWORD", help="who may come in; may be repeated"
+    )
+    also = parser.add_subparsers(dest="what", metavar="{doctor,report}")
+    doctor = also.add_parser("doctor", help="look at everything the app needs, and say what to do")
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.add_argument("--quick", action="store_true", help="without what takes seconds: llama.cpp and the trainer")
     report = also.add_parser("report", help="measure the guide's claims on this base and write a page about them")
     report.add_argument("--quick", action="store_true", help="one seed and the smallest sizes: a first look")
     report.add_argument("--only", action="append", default=[], metavar="CLAIM", help="one claim; may be repeated")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -25,6 +25,8 @@ class Settings:
     """Folder of the base model, or a GGUF file to chat with."""
     host: str = "127.0.0.1"
     port: int = 7860
+    auth: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """Names and passwords of those who may come in; nobody is asked while it is empty."""
     cache_folder: Path | None = None
     """None keeps the cache in `home`."""
     threads: int | None = None
@@ -39,6 +41,11 @@ class Settings:
     @property
     def runs(self) -> Path:
         return self.store / "runs"
+
+    @property
+    def log(self) -> Path:
+        """A folder of log files, whose size is limited."""
+        return self.store / "log"
 
     @property
     def adapters(self) -> Path:

@@ -13,15 +13,22 @@ ROOT = Path(__file__).resolve().parents[1]
 CHATLAB = ROOT / "chatlab"
 
 FLOORS = (
-    {"records", "conversation", "errors", "settings", "clock", "sources"},
+    {"records", "conversation", "errors", "settings", "clock", "sources", "logbook"},
     {"store", "template", "formats", "quality", "papers"},
     {"models", "training", "engines", "adapters", "retrieval", "tools"},
     {"evaluation", "teacher"},
     {"lab"},
-    {"ui", "api", "__main__"},
+    {"ui", "api", "__main__", "doctor"},
 )
 
-BESIDE = {("training", "models"), ("engines", "models"), ("__main__", "ui"), ("__main__", "api")}
+BESIDE = {
+    ("training", "models"),
+    ("engines", "models"),
+    ("__main__", "ui"),
+    ("__main__", "api"),
+    ("__main__", "doctor"),
+    ("doctor", "ui"),
+}
 """Neighbours on one floor of whom the first may ask the second."""
 
 CONFINED = {

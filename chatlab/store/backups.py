@@ -37,9 +37,7 @@ class Backups:
 
     def all(self) -> list[Backup]:
         """Newest first."""
-        files = self._folder.iterdir() if self._folder.exists() else ()
-        found = [_backup(file, match) for file in files if (match := _NAME.fullmatch(file.name))]
-        return sorted(found, key=lambda backup: backup.number, reverse=True)
+        return listed(self._folder)
 
     def make(self) -> Backup:
         """Copy the store as it is now. Raises DiskFull or StoreError, and then there is no new copy."""
@@ -85,6 +83,13 @@ class Backups:
             raise StoreCorrupt(f"The backup {name} cannot be read: {error}.", "Choose another.") from error
         self._storage.migrations.bring(image, self._storage.migrations.format)
         return image
+
+
+def listed(folder: Path) -> list[Backup]:
+    """The copies in a folder, newest first."""
+    files = folder.iterdir() if folder.exists() else ()
+    found = [_backup(file, match) for file in files if (match := _NAME.fullmatch(file.name))]
+    return sorted(found, key=lambda backup: backup.number, reverse=True)
 
 
 def _backup(file: Path, match: re.Match[str]) -> Backup:

@@ -95,12 +95,17 @@ class Store:
         """What a person should know about the files; empty when all is well."""
         shelves = (self.conversations, self.demonstrations, self.preferences, self.votes, self.unseen)
         bad = sum(len(shelf.unreadable) for shelf in shelves)
-        refusal = self._storage.refusal if self._lock.is_locked else ""
+        refusal = self.refusal
         return [
             *self._storage.warnings,
             *([f"{bad} record(s) cannot be read and are left out."] if bad else []),
             *([f"The store takes no changes until Chatlab is restarted: {refusal}."] if refusal else []),
         ]
+
+    @property
+    def refusal(self) -> str:
+        """Why changes are refused until the store is opened again; empty while all is well, and once it is closed."""
+        return self._storage.refusal if self._lock.is_locked else ""
 
     def announce(self, address: str) -> None:
         """Tell whoever finds the store busy where this process is reached."""

@@ -26,6 +26,9 @@ TrainerState = Literal["cold", "warming", "ready", "training", "dead"]
 SILENCE = 10.0
 """Seconds without a sign of life after which the status says so; the worker gives one every second."""
 
+LARGEST_LOG = 1_000_000
+"""Bytes of trainer.log at which another is begun."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainerStatus:
@@ -137,7 +140,7 @@ class Trainer:
         # Waiting threads that spin would bring chat beside the trainer to a standstill.
         environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
         environment["PYTHONPATH"] = os.pathsep.join(p for p in (str(_root()), os.environ.get("PYTHONPATH", "")) if p)
-        with (self._cache / "trainer.log").open("ab") as log:
+        with _log(self._cache / "trainer.log").open("ab") as log:
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment,
                 creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0),
@@ -213,6 +216,14 @@ class Trainer:
         first, last = made[0], made[-1]
         pace = (last.seconds - first.seconds) / (last.step - first.step)
         return (last.steps - last.step) * pace if pace >= 0 else None
+
+
+def _log(file: Path) -> Path:
+    """Where the worker's last words go; a file that has grown large makes room and is kept once."""
+    with suppress(OSError):
+        if file.stat().st_size > LARGEST_LOG:
+            file.replace(file.with_name(f"{file.name}.1"))
+    return file
 
 
 def _hang_up(process: subprocess.Popen[bytes]) -> None:

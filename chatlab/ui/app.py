@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
@@ -26,7 +27,10 @@ from chatlab.ui.compare.tab import CompareTab
 from chatlab.ui.demonstrations.lineage import ask_for
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from chatlab.ui.doors import UPLOAD_LIMIT, Doors
+from chatlab.ui.ending import Ending
+from chatlab.ui.gate import Gate
 from chatlab.ui.header import Header
+from chatlab.ui.health import PATH, health
 from chatlab.ui.knowledge.tab import KnowledgeTab
 from chatlab.ui.markup import escaped
 from chatlab.ui.ports import address
@@ -129,6 +133,7 @@ def web(lab: Lab, settings: Settings, replies: Replies) -> FastAPI:
 
     for name, kind in OWN_FILES.items():
         app.add_route(f"/chatlab/{name}", _own_file(name, kind), include_in_schema=False)
+    app.add_route(PATH, health(lab), include_in_schema=False)
     gr.mount_gradio_app(
         app,
         build(lab, replies),
@@ -146,7 +151,7 @@ def web(lab: Lab, settings: Settings, replies: Replies) -> FastAPI:
         css_paths=tab_sheets(),
         head=HEAD,
     )
-    app.add_middleware(Doors, host=settings.host)
+    app.add_middleware(Doors, host=settings.host, gate=Gate(settings.auth) if settings.auth else None)
     return app
 
 
@@ -163,8 +168,9 @@ def serve(
     sock: socket.socket,
     open_browser: bool = True,
     ready: Callable[[str], None] = print,
+    ending: Ending | None = None,
 ) -> None:
-    """Serve on `sock` until interrupted. The model is opened once the page can be had; `ready` is told the address."""
+    """Serve on `sock` until `ending` is asked. The model is opened once the page can be had; `ready` is told where."""
     replies = Replies()
 
     def answered() -> None:
@@ -175,7 +181,10 @@ def serve(
 
     app = web(lab, settings, replies)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, access_log=False)
-    _Server(config, answered, replies.close).run(sockets=[sock])
+    server = _Server(config, answered, replies.close)
+    if ending is not None:
+        ending.stops(server.stop)
+    server.run(sockets=[sock])
 
 
 class _Server(uvicorn.Server):
@@ -185,6 +194,14 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._answered = answered
         self._ending = ending
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Left to `Ending`: what the server would raise again at its end would end the process before the lab is."""
+        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

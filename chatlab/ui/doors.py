@@ -2,7 +2,8 @@
 
 A program that listens on loopback is still reached by every web page its user opens. So a request must name a
 host that is ours (DNS rebinding), must not come from another site, and the page that is served may load nothing
-from elsewhere, run no script but its own, and be framed by nobody.
+from elsewhere, run no script but its own, and be framed by nobody. Beyond loopback the gate asks for a password
+as well, before anything else is looked at but the host.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from chatlab.ui.gate import Gate
+
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 JSON_LIMIT = 8 * 2**20
 """Bytes of a request that is not an upload."""
 UPLOAD_LIMIT = 256 * 2**20
 UPLOAD = "/gradio_api/upload"
+PERSON = b"x-chatlab-person"
+"""The header that tells the app who was let in. What a request brings under that name is thrown away."""
 SCRIPT = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL | re.IGNORECASE)
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -39,14 +44,19 @@ class Refusal:
 
     status: int
     reason: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class Doors:
     """ASGI middleware, the outermost."""
 
-    def __init__(self, app: ASGIApp, host: str = "127.0.0.1") -> None:
-        """`host` is what the server listens on. Beyond loopback, numeric addresses may be named too."""
+    def __init__(self, app: ASGIApp, host: str = "127.0.0.1", gate: Gate | None = None) -> None:
+        """`host` is what the server listens on. Beyond loopback, numeric addresses may be named too.
+
+        Without a `gate` nobody is asked for a password.
+        """
         self.app = app
+        self._gate = gate
         self._names = LOOPBACK | ({host.lower()} - {"0.0.0.0", "::"})
         self._numeric = host not in LOOPBACK
 
@@ -55,12 +65,14 @@ class Doors:
             await (self.app(scope, receive, send) if scope["type"] == "lifespan" else _hang_up(receive, send))
             return
         headers = _headers(scope)
-        refusal = self._refusal(scope, headers)
+        refusal, person = self._refusal(scope, headers), b""
+        if refusal is None or refusal.status != 400:  # who is not known learns nothing else
+            closed, person = self._asked(scope, headers)
+            refusal = closed or refusal
         if refusal is not None:
             await _refuse(refusal, send)
             return
-        if scope["path"] == "/":
-            scope = dict(scope, headers=[h for h in scope["headers"] if h[0] != b"accept-encoding"])
+        scope = dict(scope, headers=_passed_on(scope, person))
         limit = UPLOAD_LIMIT if scope["path"].startswith(UPLOAD) else JSON_LIMIT
         await self.app(scope, _counted(receive, limit), _Headed(send).send)
 
@@ -76,6 +88,20 @@ class Doors:
         if not length.isdigit() or int(length) > limit:
             return Refusal(413, "That is too large.")
         return None
+
+    def _asked(self, scope: Scope, headers: dict[str, str]) -> tuple[Refusal | None, bytes]:
+        """Whom the gate lets in."""
+        if self._gate is None:
+            return None, b""
+        peer = scope.get("client")
+        answer = self._gate.ask(headers.get("authorization", ""), peer[0] if peer else "")
+        if answer.name:
+            return None, answer.name.encode()
+        if answer.wait > 0:
+            wait = str(int(answer.wait) + 1)
+            return Refusal(429, f"Wait {wait} seconds, then try again.", ((b"retry-after", wait.encode()),)), b""
+        asks = ((b"www-authenticate", b'Basic realm="Chatlab", charset="UTF-8"'),)
+        return Refusal(401, "A name and a password are needed.", asks), b""
 
     def _ours(self, host: str) -> bool:
         name = _name(host)
@@ -132,6 +158,13 @@ def _headers(scope: Scope) -> dict[str, str]:
         name = raw.decode("latin-1").lower()
         found[name] = f"{found[name]},{value.decode('latin-1')}" if name in found else value.decode("latin-1")
     return found
+
+
+def _passed_on(scope: Scope, person: bytes) -> list[tuple[bytes, bytes]]:
+    """The headers that the app gets: no password, and the name of who was let in, which nobody else can set."""
+    hidden = {b"authorization", PERSON} | ({b"accept-encoding"} if scope["path"] == "/" else set())
+    kept = [header for header in scope["headers"] if header[0].lower() not in hidden]
+    return [*kept, (PERSON, person)] if person else kept
 
 
 def _counted(receive: Receive, limit: int) -> Receive:
@@ -191,7 +224,10 @@ def _with(message: Message, rules: bytes) -> Message:
 
 
 async def _refuse(refusal: Refusal, send: Send) -> None:
-    head = [(b"content-type", b"text/plain; charset=utf-8"), *HEADERS, (b"content-security-policy", policy())]
+    head = [
+        (b"content-type", b"text/plain; charset=utf-8"), *HEADERS, *refusal.headers,
+        (b"content-security-policy", policy()),
+    ]  # fmt: skip
     await send({"type": "http.response.start", "status": refusal.status, "headers": head})
     await send({"type": "http.response.body", "body": refusal.reason.encode()})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -31,6 +32,25 @@ def address(settings: Settings) -> str:
     """What a browser on this machine opens."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def is_free(settings: Settings) -> bool:
+    """Whether the wished port could be had now."""
+    try:
+        sock = _bound(settings.host, settings.port)
+    except InputError:
+        return False
+    if sock is not None:
+        sock.close()
+    return sock is not None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server that listens there. A name that is not known is taken for wider."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _bound(host: str, port: int) -> socket.socket | None:

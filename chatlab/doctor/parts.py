@@ -1,0 +1,119 @@
+"""What Chatlab works with: the store, the base, the adapters, the embedding model, the trainer."""
+
+from __future__ import annotations
+
+import hashlib
+
+from chatlab.doctor.finding import Finding, refused
+from chatlab.engines.base import Engine
+from chatlab.errors import ChatlabError, EngineError
+from chatlab.lab.machine import Machine
+from chatlab.models.base import Base
+from chatlab.papers import CARD, CONFIG, check_base, check_bytes, read_card
+from chatlab.retrieval.embedder import INSTALL, WEIGHTS, WEIGHTS_SHA256, check, packaged
+from chatlab.settings import Settings
+from chatlab.store import Checkup, checkup
+from chatlab.training.process import Trainer
+
+WARMS_WITHIN = 180.0
+"""Seconds that the trainer may take to import torch and load the base."""
+
+
+def store(settings: Settings) -> tuple[Finding, str]:
+    """And who has it open."""
+    if not settings.store.exists():
+        return Finding(about="Store", mark="good", words="none yet; the first start makes one"), ""
+    try:
+        found = checkup(settings.store)
+    except ChatlabError as error:
+        return refused("Store", error), ""
+    trouble = [*found.warnings, *([f"{found.unreadable} record(s) cannot be read"] if found.unreadable else [])]
+    if trouble:
+        advice = "Start Chatlab: it puts right what it can, keeps what is damaged, and says so."
+        return Finding(about="Store", mark="bad", words="; ".join(trouble), advice=advice), found.owner
+    return Finding(about="Store", mark="good", words=_store_words(found)), found.owner
+
+
+def base(machine: Machine) -> Finding:
+    try:
+        opened = machine.base
+        problems = opened.template.check()
+        words = f"{opened.name}, {opened.parameters / 1e6:.0f} million parameters, {opened.fingerprint[:12]}"
+    except ChatlabError as error:
+        return refused("Base", error)
+    if problems:
+        advice = "It can be talked to, not trained; put another chat_template.jinja into its folder."
+        return Finding(about="Base", mark="note", words=" ".join(problems), advice=advice)
+    return Finding(about="Base", mark="good", words=words)
+
+
+def adapters(settings: Settings, machine: Machine) -> Finding:
+    """Reads every byte of them, and clears nothing away: the app may be at work."""
+    folders = settings.adapters.iterdir() if settings.adapters.is_dir() else ()
+    sound, wrong = 0, []
+    for folder in sorted(folders):
+        if folder.name.startswith(".") or not any((folder / name).is_file() for name in (CARD, CONFIG)):
+            continue
+        try:
+            check_bytes(folder)
+            check_base(read_card(folder), machine.base.fingerprint)
+            sound += 1
+        except ChatlabError as error:
+            wrong.append(f"{error}")
+    if wrong:
+        advice = "It never goes live. Discard it and train again, or choose its base."
+        return Finding(about="Adapters", mark="note", words=" ".join(wrong), advice=advice)
+    return Finding(about="Adapters", mark="good", words=f"{sound}, every byte as published")
+
+
+def embedder() -> Finding:
+    folder = packaged()
+    if folder is None:
+        words = "not installed: documents are found by their words alone"
+        return Finding(about="Embedder", mark="note", words=words, advice=INSTALL)
+    try:
+        check(folder)
+    except ChatlabError as error:
+        return refused("Embedder", error)
+    with (folder / WEIGHTS).open("rb") as stream:
+        if hashlib.file_digest(stream, "sha256").hexdigest() != WEIGHTS_SHA256:
+            return Finding(about="Embedder", mark="bad", words="its weights are not those published", advice=INSTALL)
+    return Finding(about="Embedder", mark="good", words="weights as published")
+
+
+def trainer(settings: Settings, machine: Machine) -> Finding:
+    """Starts one, has it load the base, and ends it."""
+    try:
+        if machine.base.gguf is not None:
+            return Finding(about="Trainer", mark="note", words="this base can be talked to, not trained: it is a GGUF")
+    except ChatlabError:
+        return Finding(about="Trainer", mark="bad", words="has no base to train", advice="Put the base right first.")
+    worker = Trainer(settings.base, settings.cache)
+    try:
+        worker.warm()
+        status = worker.wait(WARMS_WITHIN)
+    except OSError as error:
+        return Finding(about="Trainer", mark="bad", words=f"cannot be started: {error.strerror}")
+    finally:
+        worker.close()
+    if status.state != "ready":
+        advice = f"The whole story is in {settings.cache / 'trainer.log'}."
+        words = status.message or f"is not ready after {WARMS_WITHIN:.0f} seconds"
+        return Finding(about="Trainer", mark="bad", words=words, advice=advice)
+    return Finding(about="Trainer", mark="good", words="starts and loads the base")
+
+
+def machine(settings: Settings) -> Machine:
+    """With a base and no engine."""
+    return Machine(settings.base, settings.cache, _no_engine)
+
+
+def _no_engine(base: Base) -> Engine:
+    raise EngineError("The doctor opens no engine.")
+
+
+def _store_words(found: Checkup) -> str:
+    copies = (
+        f"{found.backups} backup(s), the newest of {found.newest_backup[:10]}" if found.backups else "no backup yet"
+    )
+    return f"{found.records} records, all readable; format {found.format}; {copies}"
