@@ -46,6 +46,8 @@ class Conversation:
     head: int | None = None
     shortens: bool = False
     """Whether the oldest turns are left out where there is no room for all."""
+    owner: str = ""
+    """Who may see it, where several people sign in; empty for the house's own."""
     created: str = ""
     updated: str = ""
 

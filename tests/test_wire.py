@@ -36,8 +36,8 @@ def address(lab: Lab, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> It
 class Tab:
     """What the page's script does: joins the queue with a press and reads what comes back."""
 
-    def __init__(self, address: str, session: str) -> None:
-        self.http = httpx.Client(base_url=address, trust_env=False, timeout=30)
+    def __init__(self, address: str, session: str, auth: tuple[str, str] | None = None) -> None:
+        self.http = httpx.Client(base_url=address, trust_env=False, timeout=30, auth=auth)
         self.session = session
         config = self.http.get("/config").json()
         self.calls = {call["api_name"]: call for call in reversed(config["dependencies"])}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from chatlab.lab.voices import Voices
 from chatlab.records import Rating, Reason, Speaker, StopReason
 from chatlab.store import Store
 
+GUESSES = 1 << 52
+"""Ids that an incognito conversation may get; browsers hold such numbers exactly."""
 TITLE = 48
 """Characters of the first message that name a conversation."""
 
@@ -39,7 +42,7 @@ class Draft:
 class Chat:
     """Conversations and what is said in them. What a person says is kept before the model is asked.
 
-    Incognito conversations have negative ids, live in memory alone and end with the process.
+    Incognito conversations have negative ids that nobody can guess, live in memory alone and end with the process.
     """
 
     def __init__(self, store: Store, machine: Machine, voices: Voices, knowledge: Knowledge) -> None:
@@ -51,18 +54,21 @@ class Chat:
         self._deleted: list[dict[int, Conversation]] = []
         self._lock = threading.RLock()
 
-    def conversations(self, query: str = "", limit: int = 100) -> list[tuple[int, Conversation]]:
-        """Stored ones that contain `query`, the last used first."""
-        rows, _ = self._store.conversations.find(query, limit=10_000)
+    def conversations(
+        self, query: str = "", limit: int = 100, owner: str | None = None
+    ) -> list[tuple[int, Conversation]]:
+        """Stored ones that contain `query`, the last used first; only an owner's, if one is named."""
+        own = None if owner is None else lambda conversation: conversation.owner == owner
+        rows, _ = self._store.conversations.find(query, where=own, limit=10_000)
         return sorted(rows, key=lambda row: row[1].updated, reverse=True)[:limit]
 
-    def new(self, system: str = "", incognito: bool = False) -> int:
+    def new(self, system: str = "", incognito: bool = False, owner: str = "") -> int:
         """An empty conversation's id."""
-        conversation = Conversation(system=system, created=now(), updated=now())
+        conversation = Conversation(system=system, owner=owner, created=now(), updated=now())
         if not incognito:
             return self._store.conversations.add(conversation)
         with self._lock:
-            conversation_id = min(self._incognito, default=0) - 1
+            conversation_id = -1 - secrets.randbelow(GUESSES)
             self._incognito[conversation_id] = conversation
         return conversation_id
 
@@ -73,6 +79,13 @@ class Chat:
         if conversation_id not in self._incognito:
             raise NotFound("That incognito conversation has ended.", "Start a new one.")
         return self._incognito[conversation_id]
+
+    def owned(self, conversation_id: int, owner: str | None) -> Conversation:
+        """`get`, for a person: somebody else's is as little there as one that never was. Raises NotFound."""
+        conversation = self.get(conversation_id)
+        if owner is None or conversation.owner != owner:
+            raise NotFound(f"There is no conversation {conversation_id}.", "It may have been deleted; reload the list.")
+        return conversation
 
     def rename(self, conversation_id: int, title: str) -> Conversation:
         return self._change(conversation_id, lambda c: replace(c, title=title.strip()[:200]))
@@ -91,12 +104,14 @@ class Chat:
         else:
             self._deleted.append(self._store.conversations.remove([conversation_id]))
 
-    def undo_delete(self) -> int | None:
-        """Bring the conversation back that was deleted last; its id, or None when there is none."""
-        if not self._deleted:
-            return None
-        self._store.conversations.put_many(self._deleted[-1])
-        return next(iter(self._deleted.pop()), None)
+    def undo_delete(self, owner: str = "") -> int | None:
+        """Bring back the conversation that its owner deleted last; its id, or None when there is none."""
+        for place, removed in reversed(list(enumerate(self._deleted))):
+            if all(conversation.owner == owner for conversation in removed.values()):
+                self._store.conversations.put_many(removed)
+                del self._deleted[place]
+                return next(iter(removed), None)
+        return None
 
     def reply(
         self,

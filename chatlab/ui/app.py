@@ -38,6 +38,7 @@ from chatlab.ui.shell import Shell, TabName, drawing, told
 from chatlab.ui.theme import ASSETS, tab_sheets, theme
 from chatlab.ui.train.tab import TrainTab
 from chatlab.ui.unseen.panel import UnseenPanel
+from chatlab.ui.visitor import visitor
 
 TABS: tuple[tuple[TabName, str], ...] = (
     ("chat", "Chat"),
@@ -110,14 +111,19 @@ def _page_act(lab: Lab, payload: str) -> Any:
 def _endpoints(lab: Lab) -> None:
     """The few calls that other programs may make."""
 
-    def say(text: str, voice: str = "", conversation: int = 0) -> Iterator[str]:
-        """The answer as far as it has come. `conversation` 0 says it to nobody's record."""
+    def say(text: str, voice: str = "", conversation: int = 0, request: gr.Request | None = None) -> Iterator[str]:
+        """The answer as far as it has come. `conversation` 0 says it to nobody's record, else to one of one's own."""
+        chat_id = conversation or lab.chat.new(incognito=True)
         try:
-            chat_id = conversation or lab.chat.new(incognito=True)
+            if conversation:
+                lab.chat.owned(conversation, visitor(request, lab.settings.auth))
             for draft in lab.chat.reply(chat_id, text, Dials.of().sampling, voice or None):
                 yield draft.text
         except ChatlabError as error:
             raise gr.Error(told(error)) from error
+        finally:
+            if not conversation:
+                lab.chat.delete(chat_id)  # nobody can come back to it
 
     def voices() -> list[str]:
         """Who can speak; the base first."""

@@ -32,25 +32,26 @@ class ConversationList:
         fresh = replace(session, shown=SHOWN, notice=session.notice if session.run else None)
         match act.do:
             case "open":
-                chat.get(act.conversation)
+                chat.owned(act.conversation, session.person)
                 return self.screen.view(replace(fresh, conversation=act.conversation, incognito=act.conversation < 0))
             case "new" | "incognito":
                 session = replace(fresh, conversation=None, incognito=act.do == "incognito")
                 return self.screen.view(session)._replace(system="")
             case "rename":
+                chat.owned(act.conversation, session.person)
                 chat.rename(act.conversation, act.text)
                 return self.screen.view(session)
             case "delete":
                 return self._delete(act.conversation, session)
-        back = chat.undo_delete()
+        back = chat.undo_delete(session.person) if session.person is not None else None
         return self.screen.view(replace(fresh, notice=None, conversation=back, incognito=False))
 
     def _delete(self, conversation_id: int, session: Session) -> View:
+        title = self.lab.chat.owned(conversation_id, session.person).title or UNTITLED
         reply = self.replies.running(conversation_id)
         if reply is not None:
             reply.stop()
             reply.wait(2)
-        title = self.lab.chat.get(conversation_id).title or UNTITLED
         self.lab.chat.delete(conversation_id)
         undo = () if conversation_id < 0 else (("undo-delete", "Undo"),)
         here = None if session.conversation == conversation_id else session.conversation

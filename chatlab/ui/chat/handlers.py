@@ -37,13 +37,13 @@ class ChatHandlers:
         self.screen = Screen(lab, replies)
         self.list = ConversationList(lab, replies, self.screen)
 
-    def load(self, wanted: str | None = None) -> View:
+    def load(self, wanted: str | None = None, person: str | None = "") -> View:
         """A page that opens, or opens again: back to its conversation, its reply under way and the run under way."""
-        session = Session()
+        session = Session(person=person)
         with contextlib.suppress(ValueError, NotFound):
             conversation_id = int(wanted or "")
-            self.lab.chat.get(conversation_id)
-            session = Session(conversation=conversation_id, incognito=conversation_id < 0)
+            self.lab.chat.owned(conversation_id, person)
+            session = replace(session, conversation=conversation_id, incognito=conversation_id < 0)
         status = self.lab.training.status()
         if status.state == "training" and status.run is not None:
             session = replace(session, run=status.run.name, notice=notices.training(status))
@@ -155,7 +155,9 @@ class ChatHandlers:
     def _conversation(self, session: Session, system: str) -> int:
         if session.conversation is not None:
             return session.conversation
-        return self.lab.chat.new(filled(system, self.lab), session.incognito)
+        if session.person is None:
+            raise InputError("It is not known who you are.", "Reload the page.")
+        return self.lab.chat.new(filled(system, self.lab), session.incognito, session.person)
 
     def _begin(self, conversation_id: int, drafts: Any, prompt: int | None = None) -> None:
         head = self.lab.chat.get(conversation_id).head if prompt is None else prompt

@@ -71,5 +71,6 @@ class Screen:
         return transcript(conversation, session.shown, incognito=session.incognito, waiting=session.waiting)
 
     def listing(self, session: Session) -> str:
-        found = self.lab.chat.conversations(session.query)
+        known = session.person is not None
+        found = self.lab.chat.conversations(session.query, owner=session.person) if known else []
         return listing(found, session.conversation, self.replies.ids(), session.query)

@@ -15,6 +15,8 @@ class Session:
 
     conversation: int | None = None
     """None until the first message of a new one."""
+    person: str | None = ""
+    """Who owns what is said here; None while nobody has signed in where somebody should."""
     incognito: bool = False
     shown: int = SHOWN
     """Turns drawn."""

@@ -16,6 +16,7 @@ from chatlab.ui.chat.systems import HINT, PRESETS, preset
 from chatlab.ui.chat.transcript import button
 from chatlab.ui.markup import div
 from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.visitor import visitor
 
 SIDE = div(
     "side-head",
@@ -32,7 +33,7 @@ class ChatTab:
         self.handlers = ChatHandlers(lab, replies)
 
     def build(self, shell: Shell) -> None:
-        self.session = gr.State(Session())
+        self.session = gr.State(Session(person=visitor(None, self.lab.settings.auth)))
         with gr.Row(elem_id="chat", equal_height=True):
             with gr.Column(elem_id="side", scale=0, min_width=0):
                 self._side()
@@ -149,7 +150,7 @@ class ChatTab:
 
     def load(self, request: gr.Request) -> Any:
         """The page's address holds the conversation: `?c=12`."""
-        return self.handlers.load(request.query_params.get("c"))
+        return self.handlers.load(request.query_params.get("c"), visitor(request, self.lab.settings.auth))
 
     def voices(self) -> Any:
         """Who can be chosen to speak, as it is now."""
