@@ -97,13 +97,13 @@ def test_who_signs_in_gets_the_page_its_files_and_its_health(address: str) -> No
 
 
 def test_a_name_that_a_request_brings_itself_is_thrown_away(address: str, lab: Lab) -> None:
-    chat = lab.chat.new("anna's words")
+    chat = lab.chat.new("annaswords")
     with outsider(address, **{"x-chatlab-person": "anna"}) as client:
         assert client.get("/config").status_code == 401
     tab = Tab(address, "forging", BEN)
     tab.http.headers["x-chatlab-person"] = "anna"
     tab.http.cookies.set("chatlab-person", "anna")
-    assert "anna's words" not in pressed(tab, act="open", conversation=chat)
+    assert "annaswords" not in pressed(tab, act="open", conversation=chat)
 
 
 @pytest.mark.parametrize(
@@ -169,21 +169,21 @@ def test_a_second_person_with_guessed_numbers_gets_nothing(address: str, lab: La
         tab.http.get("/")
         tab.send("load", **{})
         tab.result()
-        tab.send("say_1", composer=f"planted-by-{name}")
+        tab.send("say_1", composer=f"plantedby{name}")
         tab.result()
-    whose = {chat.owner: number for number, chat in lab.chat.conversations("planted-by")}
+    whose = {chat.owner: number for number, chat in lab.chat.conversations("plantedby")}
     assert set(whose) == {"", "ben"}, "the first of those who may come in is the house"
-    secret = lab.chat.new("incognito words of anna", incognito=True)
+    secret = lab.chat.new("incognitowords", incognito=True)
     for name, other, theirs in (("ben", "anna", whose[""]), ("anna", "ben", whose["ben"])):
         tab, own = tabs[name], whose["" if name == "anna" else name]
-        assert f"planted-by-{name}" in pressed(tab, act="open", conversation=own)
+        assert f"plantedby{name}" in pressed(tab, act="open", conversation=own)
         for number in (theirs, secret if name == "ben" else theirs, -1, -2):
             for act in ("open", "rename", "delete"):
-                heard = pressed(tab, act=act, conversation=number, text="taken over")
-                assert f"planted-by-{other}" not in heard and "incognito words" not in heard
-        assert f"planted-by-{other}" not in pressed(tab, act="undo-delete") + pressed(tab, act="dismiss")
-    assert {chat.owner for _, chat in lab.chat.conversations("planted-by")} == {"", "ben"}, "nothing was deleted"
-    assert not lab.chat.conversations("taken over")
+                heard = pressed(tab, act=act, conversation=number, text="takenover")
+                assert f"plantedby{other}" not in heard and "incognitowords" not in heard
+        assert f"plantedby{other}" not in pressed(tab, act="undo-delete") + pressed(tab, act="dismiss")
+    assert {chat.owner for _, chat in lab.chat.conversations("plantedby")} == {"", "ben"}, "nothing was deleted"
+    assert not lab.chat.conversations("takenover")
 
 
 def test_the_other_program_s_door_keeps_people_apart_too(address: str, lab: Lab) -> None:

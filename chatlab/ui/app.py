@@ -38,6 +38,7 @@ from chatlab.ui.shell import Shell, TabName, drawing, told
 from chatlab.ui.theme import ASSETS, tab_sheets, theme
 from chatlab.ui.train.tab import TrainTab
 from chatlab.ui.unseen.panel import UnseenPanel
+from chatlab.ui.uploads import refuse_addresses
 from chatlab.ui.visitor import visitor
 
 TABS: tuple[tuple[TabName, str], ...] = (
@@ -74,6 +75,7 @@ def build(lab: Lab, replies: Replies | None = None) -> gr.Blocks:
         shell.on(page.load, do=header.beat, outputs=[bar, beat])
         shell.on(beat.tick, do=header.beat, outputs=[bar, beat], queue=False)
         shell.on(bridge.pressed, do=lambda said: _page_act(lab, said), inputs=[bridge.said], outputs=[tabs])
+    refuse_addresses(page)
     return page
 
 
