@@ -96,6 +96,19 @@ class Adapters:
             fsync_folder(self._folder)
             return replace(read_card(self._folder / back), name=back)
 
+    def trash(self) -> tuple[int, int]:
+        """How many removed adapters there are, and their bytes. They stay until `empty_trash`."""
+        removed = list((self._folder / TRASH).glob("*~*"))
+        return len(removed), sum(file.stat().st_size for folder in removed for file in folder.glob("*"))
+
+    def empty_trash(self) -> int:
+        """Delete what was removed, for good; how many that was."""
+        with self._lock, space_or_error("The trash cannot be emptied"):
+            removed = list((self._folder / TRASH).glob("*~*"))
+            for folder in removed:
+                shutil.rmtree(folder)
+            return len(removed)
+
     def free_name(self, wish: str) -> str:
         """`wish`, or `wish-2` and so on if it is taken. Raises NameRefused."""
         return unlike(check_name(wish), {path.name.casefold() for path in self._folder.iterdir()})

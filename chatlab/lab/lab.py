@@ -29,6 +29,7 @@ from chatlab.lab.mask_trial import MaskTrial
 from chatlab.lab.proof import Proof
 from chatlab.lab.publisher import Publisher
 from chatlab.lab.quality import Quality
+from chatlab.lab.safekeeping import Safekeeping
 from chatlab.lab.training import Training
 from chatlab.lab.unseen import Unseen
 from chatlab.lab.voices import Voices
@@ -97,6 +98,7 @@ class Lab:
         self.votes = Votes(self.store, self.machine, self.voices)
         self.grid = Grid(settings.cache, self.unseen, self.machine, self.voices)
         self.exports = Exports(self.voices, self.machine)
+        self.safekeeping = Safekeeping(self.store, self._adapters)
         self.exchange = Exchange(self.store, settings.cache, self.unseen)
         self._base_problem = ""
 

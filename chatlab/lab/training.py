@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 import shutil
 import threading
@@ -21,6 +22,9 @@ from chatlab.store import Store
 from chatlab.training.defaults import Plan, plan, read_pace, settings_for
 from chatlab.training.process import Trainer, TrainerStatus
 from chatlab.training.runs import Request, RunView, list_runs, read_run, write_request
+
+_RUN = re.compile(r"[A-Za-z0-9_][\w.-]{0,99}")
+"""What a run's folder can be called."""
 
 
 class Training:
@@ -127,7 +131,7 @@ class Training:
     def run(self, run_id: str) -> RunView:
         """Raises TrainingError for an id that is no run."""
         folder = self._folder / run_id
-        if folder.parent != self._folder or not (folder / "run.json").exists():
+        if not _RUN.fullmatch(run_id) or not (folder / "run.json").exists():
             raise TrainingError(f"There is no run {run_id!r}.", "Choose one from the list.")
         return read_run(folder)
 

@@ -34,6 +34,7 @@ from chatlab.ui.health import PATH, health
 from chatlab.ui.knowledge.tab import KnowledgeTab
 from chatlab.ui.markup import escaped
 from chatlab.ui.ports import address
+from chatlab.ui.safekeeping import SafekeepingPanel
 from chatlab.ui.shell import Shell, TabName, drawing, told
 from chatlab.ui.theme import ASSETS, tab_sheets, theme
 from chatlab.ui.train.tab import TrainTab
@@ -92,6 +93,8 @@ def _fill(shell: Shell, lab: Lab, replies: Replies) -> None:
             built[name].build(shell)
     with shell.items["compare"]:
         UnseenPanel(lab).build(shell)
+    with shell.items["demonstrations"]:
+        SafekeepingPanel(lab).build(shell)
 
 
 def _page_act(lab: Lab, payload: str) -> Any:

@@ -1,0 +1,121 @@
+"""The fold "Backups": copies of the store, made and brought back, and the trash of removed adapters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from chatlab.errors import InputError
+from chatlab.lab import Lab
+from chatlab.store import Backup
+from chatlab.ui.markup import counted, div, span
+from chatlab.ui.shell import Shell, drawing
+
+Updates = dict[Any, Any]
+
+ABOUT = (
+    "A backup holds conversations, demonstrations, preferences, votes and unseen prompts. One is made on every day "
+    "that Chatlab is opened; the newest ten are kept, in store/backups. Documents, adapters and runs are files of their own "
+    "and not in it: to keep them too, copy the folders store and adapters while Chatlab is closed."
+)
+
+
+class SafekeepingPanel:
+    """Restoring asks first, keeps how it was just before as a backup of its own, and can so be undone."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._keeping = lab.safekeeping
+
+    def build(self, shell: Shell) -> None:
+        with gr.Accordion("Backups", open=False, elem_id="backups") as self.fold:
+            drawing(div("import-notes", span("", ABOUT)), elem_classes="flat")
+            self.pick = gr.Radio([], label="Kept", elem_id="backups-kept")
+            with gr.Row(elem_classes="tight"):
+                self.make = _button("Back up now", "backups-make", variant="primary")
+                self.restore = _button("Restore", "backups-restore")
+                self.sure = _button("Yes, put this one in place of what is there", "backups-sure", visible=False)
+                self.cancel = _button("Cancel", "backups-cancel", visible=False)
+                self.undo = _button("Undo the restore", "backups-undo", visible=False)
+            self.said = drawing(elem_id="backups-said", elem_classes="flat")
+            with gr.Row(elem_classes="tight"):
+                self.trash = _button("Empty the trash", "trash-empty", visible=False)
+        self.before = gr.State("")
+        self._wire(shell)
+
+    def _wire(self, shell: Shell) -> None:
+        shown = [self.pick, self.restore, self.sure, self.cancel, self.undo, self.said, self.trash, self.before]
+        shell.on(self.fold.expand, do=self.opened, inputs=[self.before], outputs=shown)
+        shell.on(self.make.click, do=self.made, outputs=shown, trigger_mode="once")
+        shell.on(self.restore.click, do=self.asked, inputs=[self.pick], outputs=shown)
+        shell.on(self.cancel.click, do=self.opened, inputs=[self.before], outputs=shown)
+        shell.on(self.sure.click, do=self.restored, inputs=[self.pick], outputs=shown, trigger_mode="once")
+        shell.on(self.undo.click, do=self.undone, inputs=[self.before], outputs=shown, trigger_mode="once")
+        shell.on(self.trash.click, do=self.emptied, inputs=[self.before], outputs=shown, trigger_mode="once")
+
+    def opened(self, before: str = "", said: str = "") -> Updates:
+        """As it is now. `before` is the backup that undoes the last restore."""
+        kept = self._keeping.all()
+        number, size = self._keeping.trash()
+        emptying = f"Empty the trash: {counted(number, 'removed adapter')}, {size / 2**20:.1f} MB"
+        return {
+            self.pick: gr.Radio([(_label(one), one.name) for one in kept], value=None),
+            self.restore: gr.Button(visible=bool(kept)),
+            self.sure: gr.Button(visible=False),
+            self.cancel: gr.Button(visible=False),
+            self.undo: gr.Button(visible=bool(before)),
+            self.said: div("import-notes", span("", said)) if said else "",
+            self.trash: gr.Button(emptying, visible=bool(number)),
+            self.before: before,
+        }
+
+    def made(self) -> Updates:
+        made = self._keeping.make()
+        return self.opened(said=f"Kept as {made.name}.")
+
+    def asked(self, name: str | None) -> Updates:
+        """What restoring will do, before it does."""
+        chosen = self._chosen(name)
+        words = f"Everything will be as it was on {_when(chosen)}. How it is now is kept first, so it can be undone."
+        return {
+            self.restore: gr.Button(visible=False),
+            self.sure: gr.Button(visible=True),
+            self.cancel: gr.Button(visible=True),
+            self.undo: gr.Button(visible=False),
+            self.said: div("import-notes", span("", words)),
+        }
+
+    def restored(self, name: str | None) -> Updates:
+        chosen = self._chosen(name)
+        before = self._keeping.restore(chosen.name)
+        words = (
+            f"Everything is as it was on {_when(chosen)}. How it was before is kept as {before.name}. Reload the page."
+        )
+        return self.opened(before.name, words)
+
+    def undone(self, before: str) -> Updates:
+        self._keeping.restore(before)
+        return self.opened(said="Everything is as it was before that. Reload the page.")
+
+    def emptied(self, before: str) -> Updates:
+        gone = self._keeping.empty_trash()
+        return self.opened(before, f"Deleted {counted(gone, 'removed adapter')} for good.")
+
+    def _chosen(self, name: str | None) -> Backup:
+        found = next((one for one in self._keeping.all() if one.name == name), None)
+        if found is None:
+            raise InputError("No backup is chosen.", "Choose one from the list.")
+        return found
+
+
+def _button(label: str, name: str, **look: Any) -> gr.Button:
+    return gr.Button(label, size="sm", scale=0, min_width=120, elem_id=name, **look)
+
+
+def _label(one: Backup) -> str:
+    return f"{_when(one)}, {one.bytes / 1000:,.0f} kB"
+
+
+def _when(one: Backup) -> str:
+    return f"{one.created[:10]} {one.created[11:16]} UTC"
