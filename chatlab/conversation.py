@@ -33,6 +33,8 @@ class Turn:
     """The passages that this answer was given, in the order of their numbers."""
     since: int | None = None
     """The first turn that the model was asked with, where there was no room for older ones."""
+    under: tuple[str, ...] = ()
+    """The system message that this answer was asked under, where the conversation has another by now; else nothing."""
     created: str = ""
 
 
@@ -42,6 +44,9 @@ class Conversation:
 
     title: str = ""
     system: str = ""
+    """Word for word what the model is told."""
+    wording: str = ""
+    """The same as it was written, its variables in braces; empty where there are none."""
     turns: tuple[Turn, ...] = ()
     head: int | None = None
     shortens: bool = False
@@ -63,11 +68,12 @@ class Conversation:
     def messages(self, until: int | None = None, since: int | None = None) -> tuple[Message, ...]:
         """What a model is asked: the system message and the path up to and including turn `until`, from `since` on.
 
-        If that is an answer, what was said before it stands as it was asked then: its question with the sources, and
-        without the turns that were left out.
+        If that is an answer, what was said before it stands as it was asked then: the system message of then, its
+        question with the sources, and without the turns that were left out.
         """
-        system = (Message(role="system", content=self.system),) if self.system else ()
         shown = list(self._up_from(self.head if until is None else until))[::-1]
+        told = shown[-1].under[0] if shown and shown[-1].under else self.system
+        system = (Message(role="system", content=told),) if told else ()
         since = since if since is not None or not shown else shown[-1].since
         left = [t.id for t in shown].index(since) if since is not None else 0
         said = system + tuple(Message(role=t.role, content=t.content) for t in shown[left:])
@@ -86,6 +92,19 @@ class Conversation:
         """With some fields of one turn replaced: its rating, or the demonstration that keeps it."""
         new = replace(self.turns[turn], **fields)  # type: ignore[arg-type]
         return replace(self, turns=(*self.turns[:turn], new, *self.turns[turn + 1 :]))
+
+    def told(self, system: str, wording: str = "") -> Conversation:
+        """With another system message from the next answer on. Answers given keep the one they were asked under."""
+        wording = "" if wording == system else wording
+        if system == self.system:
+            return replace(self, wording=wording)
+        turns = tuple(replace(t, under=self.under(t)) if t.role == "assistant" else t for t in self.turns)
+        kept = tuple(replace(t, under=()) if t.under == (system,) else t for t in turns)
+        return replace(self, system=system, wording=wording, turns=kept)
+
+    def under(self, turn: Turn) -> tuple[str, ...]:
+        """The system message that an answer was asked under, as `Turn.under` would hold it under any other."""
+        return turn.under or (self.system,)
 
     def showing(self, turn: int) -> Conversation:
         """With this version of a turn shown, and below it whatever was said last."""

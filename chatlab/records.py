@@ -139,6 +139,15 @@ class Vote:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """A system message to begin from, its variables in braces."""
+
+    name: str
+    text: str = ""
+    created: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UnseenSet:
     """Prompts by which voices are heard and measured, so that nothing is ever trained on them."""
 

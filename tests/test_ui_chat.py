@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date
 from html import unescape
 from typing import Any
 
@@ -25,7 +24,6 @@ from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.rows import earlier, rows
 from chatlab.ui.chat.session import Session, View
-from chatlab.ui.chat.systems import preset
 from chatlab.ui.chat.transcript import transcript
 from chatlab.ui.header import Header, live_chip
 from chatlab.ui.prose import prose
@@ -341,20 +339,6 @@ def test_the_starter_pack_loads_once_and_offers_a_run(page: Page) -> None:
     assert "demonstrations added" in page.view.notice and "Retrain now" in page.view.notice
     page.press("pack")
     assert "there already" in page.view.notice
-
-
-def test_the_system_message_goes_with_the_conversation(page: Page) -> None:
-    *_, page.view = page.handlers.say("Hello", page.session, "Be brief.")
-    assert page.conversation.system == "Be brief."
-    page.handlers.set_system("Be kind.", page.session)
-    page.press("open", conversation=page.session.conversation)
-    assert page.view.system == "Be kind."
-
-
-def test_the_system_message_is_told_who_speaks_and_the_day(page: Page) -> None:
-    *_, page.view = page.handlers.say("Hello", page.session, preset("Knows itself"))
-    assert page.conversation.system.startswith("You are base,") and str(date.today().year) in page.conversation.system
-    assert page.handlers.set_system("{name} {x}", page.session) == "base {x}" == page.conversation.system
 
 
 def test_the_panel_says_how_to_draw() -> None:

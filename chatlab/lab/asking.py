@@ -20,6 +20,8 @@ class Asked:
     """A prompt, and what it was made of."""
 
     ids: list[int]
+    system: str = ""
+    """The system message in it."""
     sources: tuple[Given, ...] = ()
     since: int | None = None
     """The first turn that is in it, where older ones were left out."""
@@ -41,7 +43,8 @@ class Asking:
         since = self._since(conversation, sampling) if conversation.shortens else None
         given = self._given(conversation, sampling, since) if knowledge else ()
         messages = with_sources(conversation.messages(since=since), given)
-        return Asked(ids=self._machine.base.template.prompt(messages), sources=given, since=since)
+        ids = self._machine.base.template.prompt(messages)
+        return Asked(ids=ids, system=conversation.system, sources=given, since=since)
 
     def _since(self, conversation: Conversation, sampling: Sampling) -> int | None:
         """The earliest of the person's turns from which on the conversation fits; None if all of it does."""

@@ -62,9 +62,9 @@ class Chat:
         rows, _ = self._store.conversations.find(query, where=own, limit=10_000)
         return sorted(rows, key=lambda row: row[1].updated, reverse=True)[:limit]
 
-    def new(self, system: str = "", incognito: bool = False, owner: str = "") -> int:
-        """An empty conversation's id."""
-        conversation = Conversation(system=system, owner=owner, created=now(), updated=now())
+    def new(self, system: str = "", incognito: bool = False, *, wording: str = "", owner: str = "") -> int:
+        """An empty conversation's id. `wording` is the system message with its variables still in braces."""
+        conversation = Conversation(owner=owner, created=now(), updated=now()).told(system, wording)
         if not incognito:
             return self._store.conversations.add(conversation)
         with self._lock:
@@ -90,8 +90,9 @@ class Chat:
     def rename(self, conversation_id: int, title: str) -> Conversation:
         return self._change(conversation_id, lambda c: replace(c, title=title.strip()[:200]))
 
-    def set_system(self, conversation_id: int, system: str) -> Conversation:
-        return self._change(conversation_id, lambda c: replace(c, system=system.strip()))
+    def set_system(self, conversation_id: int, system: str, wording: str = "") -> Conversation:
+        """From the next answer on. Answers given keep the message they were asked under, see `Conversation.told`."""
+        return self._change(conversation_id, lambda c: c.told(system.strip(), wording.strip()))
 
     def shorten(self, conversation_id: int) -> Conversation:
         """From now on, leave out the oldest turns where all of them are more than the context has room for."""
@@ -171,7 +172,10 @@ class Chat:
         original = self.get(conversation_id).turns[turn]
         said = {"role": "assistant", "content": text, "parent": original.parent, "created": now()}
         return self._change(
-            conversation_id, lambda c: c.grown(**said, edited_from=turn, sources=original.sources, since=original.since)
+            conversation_id,
+            lambda c: c.grown(
+                **said, edited_from=turn, sources=original.sources, since=original.since, under=c.turns[turn].under
+            ),
         )
 
     def show(self, conversation_id: int, turn: int) -> Conversation:
@@ -236,6 +240,7 @@ class Chat:
                 stopped=stop,
                 sources=asked.sources,
                 since=asked.since,
+                under=() if asked.system == c.system else (asked.system,),
                 created=now(),
             ),
         )

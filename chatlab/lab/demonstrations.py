@@ -17,7 +17,6 @@ from chatlab.lab.machine import Machine
 from chatlab.lab.unseen import Unseen
 from chatlab.records import Demonstration, Message, Preference, Source, Status
 from chatlab.settings import PACKAGE
-from chatlab.sources import with_sources
 from chatlab.store import Store
 from chatlab.template import Span
 
@@ -254,7 +253,7 @@ class Demonstrations:
             return None
         return self._store.preferences.add(
             Preference(
-                prompt=with_sources(conversation.messages(bad.parent, bad.since), bad.sources),
+                prompt=conversation.messages(bad.id)[:-1],
                 chosen=good.content,
                 rejected=bad.content,
                 source="edit",

@@ -13,6 +13,7 @@ import psutil
 from chatlab.adapters import Adapters
 from chatlab.engines.base import Engine
 from chatlab.errors import ChatlabError
+from chatlab.lab.accord import Accord
 from chatlab.lab.annotators import Annotators
 from chatlab.lab.chat import Chat
 from chatlab.lab.checkpoints import Checkpoints
@@ -22,6 +23,7 @@ from chatlab.lab.difficulty import Difficulties
 from chatlab.lab.exchange import Exchange
 from chatlab.lab.exports import Exports
 from chatlab.lab.grid import Grid
+from chatlab.lab.identity import Identity
 from chatlab.lab.knowledge import Knowledge
 from chatlab.lab.lineage import Lineage
 from chatlab.lab.machine import Machine, OpenEngine
@@ -30,6 +32,8 @@ from chatlab.lab.proof import Proof
 from chatlab.lab.publisher import Publisher
 from chatlab.lab.quality import Quality
 from chatlab.lab.safekeeping import Safekeeping
+from chatlab.lab.spending import Spending
+from chatlab.lab.systems import Systems
 from chatlab.lab.training import Training
 from chatlab.lab.unseen import Unseen
 from chatlab.lab.voices import Voices
@@ -100,6 +104,10 @@ class Lab:
         self.exports = Exports(self.voices, self.machine)
         self.safekeeping = Safekeeping(self.store, self._adapters)
         self.exchange = Exchange(self.store, settings.cache, self.unseen)
+        self.systems = Systems(self.store)
+        self.identity = Identity(self.store, self.unseen)
+        self.accord = Accord(self.store, self.lineage, self.voices)
+        self.spending = Spending(self.store, self.machine, self.voices, self.accord)
         self._base_problem = ""
 
     def warm(self) -> None:

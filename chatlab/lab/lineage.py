@@ -75,6 +75,14 @@ class Lineage:
         learned = set(card.demonstrations)
         return [self._lesson(row, "learned" if row["id"] in learned else "kept aside") for row in _rows(file)]
 
+    def learned(self, card: AdapterCard) -> list[tuple[Message, ...]]:
+        """The words that an adapter learned, those kept aside left out. Raises TrainingError, AdapterError."""
+        file = self._file(card)
+        if file is None:
+            raise TrainingError(f"What {card.name} learned from is not kept any more.", "Its card has the numbers.")
+        learned = set(card.demonstrations)
+        return [_messages(row) for row in _rows(file) if row["id"] in learned]
+
     def of_run(self, run: RunView) -> list[Lesson]:
         """The same for a run, which may not have ended. Raises TrainingError for a snapshot that cannot be read."""
         aside = set(run.result.held_out) if run.result else set()

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from chatlab.clock import now
 from chatlab.conversation import Conversation
 from chatlab.errors import ChatlabError, InputError, StoreBusy, StoreError
-from chatlab.records import Demonstration, Preference, UnseenSet, Vote
+from chatlab.records import Demonstration, Preference, Preset, UnseenSet, Vote
 from chatlab.store.backups import Backups
 from chatlab.store.codec import to_document
 from chatlab.store.disk import Disk, Files, as_chatlab_error
@@ -56,6 +56,7 @@ class Store:
         self.preferences: Shelf[Preference] = self._shelf("preferences", Preference, _preference_words)
         self.votes: Shelf[Vote] = self._shelf("votes", Vote, _vote_words)
         self.unseen: Shelf[UnseenSet] = self._shelf("unseen", UnseenSet, _unseen_words)
+        self.presets: Shelf[Preset] = self._shelf("presets", Preset, _preset_words)
         self.state = State(self._table("state"))
         self.backups = Backups(files.backups, storage)
 
@@ -93,7 +94,7 @@ class Store:
     @property
     def warnings(self) -> list[str]:
         """What a person should know about the files; empty when all is well."""
-        shelves = (self.conversations, self.demonstrations, self.preferences, self.votes, self.unseen)
+        shelves = (self.conversations, self.demonstrations, self.preferences, self.votes, self.unseen, self.presets)
         bad = sum(len(shelf.unreadable) for shelf in shelves)
         refusal = self.refusal
         return [
@@ -232,6 +233,10 @@ def _preference_words(document: Document) -> list[str]:
 
 def _unseen_words(document: Document) -> list[str]:
     return list(document["prompts"])
+
+
+def _preset_words(document: Document) -> list[str]:
+    return [document["name"], document.get("text", "")]
 
 
 def _vote_words(document: Document) -> list[str]:

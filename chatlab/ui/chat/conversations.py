@@ -36,7 +36,7 @@ class ConversationList:
                 return self.screen.view(replace(fresh, conversation=act.conversation, incognito=act.conversation < 0))
             case "new" | "incognito":
                 session = replace(fresh, conversation=None, incognito=act.do == "incognito")
-                return self.screen.view(session)._replace(system="")
+                return self.screen.fresh(session)
             case "rename":
                 chat.owned(act.conversation, session.person)
                 chat.rename(act.conversation, act.text)
@@ -56,5 +56,5 @@ class ConversationList:
         undo = () if conversation_id < 0 else (("undo-delete", "Undo"),)
         here = None if session.conversation == conversation_id else session.conversation
         notice = Notice(text=f"“{title}” is deleted.", actions=undo)
-        view = self.screen.view(replace(session, conversation=here, notice=notice, run=None))
-        return view._replace(system="") if here is None else view
+        session = replace(session, conversation=here, notice=notice, run=None)
+        return self.screen.fresh(session) if here is None else self.screen.view(session)

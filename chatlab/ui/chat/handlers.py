@@ -20,7 +20,6 @@ from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.rows import SHOWN, rows
 from chatlab.ui.chat.screen import SAME, Screen
 from chatlab.ui.chat.session import Session, View
-from chatlab.ui.chat.systems import filled
 from chatlab.ui.chat.transcript import growing
 from chatlab.ui.notices import Notice
 from chatlab.ui.run_watch import RunWatch
@@ -47,7 +46,7 @@ class ChatHandlers:
         status = self.lab.training.status()
         if status.state == "training" and status.run is not None:
             session = replace(session, run=status.run.name, notice=notices.training(status))
-        return self.view(session)
+        return self.screen.fresh(session) if session.conversation is None else self.view(session)
 
     def say(self, text: str, session: Session, system: str, *dials: Any) -> Iterator[View]:
         """A message, and its answer as it grows. If the message cannot be kept, its text stays in the box."""
@@ -122,13 +121,6 @@ class ChatHandlers:
         if knowledge:
             self.lab.knowledge.warm()
 
-    def set_system(self, text: str, session: Session) -> str:
-        """Keep the system message with the conversation, if there is one yet. What the box should show."""
-        text = filled(text, self.lab)
-        if session.conversation is not None and text.strip() != self.lab.chat.get(session.conversation).system:
-            self.lab.chat.set_system(session.conversation, text)
-        return text
-
     def tick(self, session: Session) -> View:
         """What a run is doing, for the line above the composer; the whole page again once it is over."""
         if session.run is None:
@@ -157,7 +149,10 @@ class ChatHandlers:
             return session.conversation
         if session.person is None:
             raise InputError("It is not known who you are.", "Reload the page.")
-        return self.lab.chat.new(filled(system, self.lab), session.incognito, session.person)
+        told = self.lab.systems.filled(system)
+        return self.lab.chat.new(
+            told, session.incognito, wording=(system or "").strip(), owner=session.person
+        )
 
     def _begin(self, conversation_id: int, drafts: Any, prompt: int | None = None) -> None:
         head = self.lab.chat.get(conversation_id).head if prompt is None else prompt
@@ -187,7 +182,7 @@ class ChatHandlers:
         if asked is None:
             raise InputError("There is no question to ask again.", "Write a message first.")
         fresh = replace(_quieted(session), conversation=None)
-        return self._say(asked.content, fresh, conversation.system, dials)
+        return self._say(asked.content, fresh, conversation.wording or conversation.system, dials)
 
     def _ask(self, act: Act, session: Session, dials: Dials) -> View:
         """A question put differently, and the answer to it."""

@@ -10,6 +10,7 @@ import gradio as gr
 from chatlab.conversation import Conversation
 from chatlab.lab import Lab
 from chatlab.ui import notices
+from chatlab.ui.chat.about import About
 from chatlab.ui.chat.dials import choices
 from chatlab.ui.chat.listing import listing
 from chatlab.ui.chat.replies import Replies
@@ -29,6 +30,7 @@ class Screen:
     def __init__(self, lab: Lab, replies: Replies) -> None:
         self.lab = lab
         self.replies = replies
+        self.about = About(lab)
 
     def view(self, session: Session, text: str | None = None) -> View:
         """The page as it should be now. `text` replaces what is in the composer; None leaves it alone."""
@@ -43,18 +45,25 @@ class Screen:
             transcript=self._transcript(conversation, session),
             live="" if reply is None or conversation is None else growing(rows(conversation)[-1], reply.draft),
             notice=notices.drawn(session.notice),
-            system=gr.skip() if conversation is None else conversation.system,
+            system=gr.skip() if conversation is None else conversation.wording or conversation.system,
             composer=gr.update(**box) if text is None else gr.update(value=text, **box),
             voice=gr.update(choices=choices(self.lab)),
             tabs=gr.skip(),
+            about=gr.skip()
+            if conversation is None
+            else self.about.draw(conversation.wording or conversation.system, conversation),
         )
+
+    def fresh(self, session: Session) -> View:
+        """An empty conversation, under no system message."""
+        return self.view(session)._replace(system="", about=self.about.draw("", None))
 
     def answering(self, session: Session) -> View:
         """As little as it takes to show that a message is sent: a long conversation is not drawn again."""
         view = self.view(session, text="")
         conversation = self.shown(session)
         first = conversation is None or len(conversation.path()) <= 1
-        spared = {} if first else {"transcript": gr.skip(), "system": gr.skip()}
+        spared = {} if first else {"transcript": gr.skip(), "system": gr.skip(), "about": gr.skip()}
         return view._replace(session=replace(view.session, waiting=True), voice=gr.skip(), **spared)
 
     def shown(self, session: Session) -> Conversation | None:

@@ -42,3 +42,4 @@ class View(NamedTuple):
     composer: Any
     voice: Any
     tabs: Any
+    about: Any

@@ -12,7 +12,7 @@ from chatlab.ui.chat import dials
 from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.session import Session
-from chatlab.ui.chat.systems import HINT, PRESETS, preset
+from chatlab.ui.chat.systems import SystemPanel
 from chatlab.ui.chat.transcript import button
 from chatlab.ui.markup import div
 from chatlab.ui.shell import Shell, drawing
@@ -31,6 +31,7 @@ class ChatTab:
     def __init__(self, lab: Lab, replies: Replies) -> None:
         self.lab = lab
         self.handlers = ChatHandlers(lab, replies)
+        self.system = SystemPanel(lab)
 
     def build(self, shell: Shell) -> None:
         self.session = gr.State(Session(person=visitor(None, self.lab.settings.auth)))
@@ -70,19 +71,10 @@ class ChatTab:
 
     def _panel(self) -> None:
         self.dials = dials.build(self.lab)
-        self.system = gr.Textbox(
-            label="System message",
-            info=HINT,
-            lines=3,
-            max_lines=10,
-            elem_id="system",
-        )
-        self.presets = gr.Dropdown(
-            [name for name, _ in PRESETS], value=None, label="Begin from", elem_id="presets", filterable=False
-        )
+        self.system.build()
 
     def _wire(self, shell: Shell) -> None:
-        heard = [self.session, self.system, *self.dials]
+        heard = [self.session, self.system.system, *self.dials]
         self.view = [
             self.session,
             self.top,
@@ -90,10 +82,11 @@ class ChatTab:
             self.transcript,
             self.live,
             self.notice,
-            self.system,
+            self.system.system,
             self.composer,
             self.dials[0],
             shell.tabs,
+            self.system.drawn,
         ]
         free = {"concurrency_limit": None, "trigger_mode": "multiple"}
         watched: list[Any] = []
@@ -136,9 +129,7 @@ class ChatTab:
             outputs=[self.session, self.listing],
             trigger_mode="always_last",
         )
-        chosen = shell.on(self.presets.input, do=preset, inputs=[self.presets], outputs=[self.system])
-        for settled in (chosen.then, self.system.blur):
-            shell.on(settled, do=self.handlers.set_system, inputs=[self.system, self.session], outputs=[self.system])
+        self.system.wire(shell, self.session)
         shell.on(shell.items["chat"].select, do=self.voices, outputs=[self.dials[0]])
         shell.on(
             shell.beat.tick,

@@ -123,7 +123,8 @@ def _origin(turn: Turn) -> tuple[str, ...]:
         return (span("who person", "rewritten by you" if turn.edited_from is not None else "yours"),)
     ending = (span("ending", ENDINGS[turn.stopped]),) if turn.stopped in ENDINGS else ()
     cut = (span("ending", "asked without the oldest messages"),) if turn.since is not None else ()
-    return (*ending, *cut, *_speaker(turn.speaker))
+    other = (span("ending", "under another system message", turn.under[0] or "None"),) if turn.under else ()
+    return (*ending, *cut, *other, *_speaker(turn.speaker))
 
 
 def _speaker(speaker: Speaker | None) -> tuple[str, ...]:

@@ -1,0 +1,147 @@
+"""Whether the system message of a conversation and what the live adapter was trained with say the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from chatlab.errors import ChatlabError
+from chatlab.lab.identity import asks_who, taught_names, told_name
+from chatlab.lab.lineage import Lineage
+from chatlab.lab.systems import undated
+from chatlab.lab.voices import Voices
+from chatlab.records import Message
+from chatlab.store import Store
+
+Kind = Literal["untrained message", "missing message", "other message", "other name"]
+
+SOME = 0.1
+"""Share of an adapter's demonstrations under one message from which on it was trained with that message too."""
+MOSTLY = 0.5
+"""Share from which on a message is the one that it was trained with."""
+KEPT = 16
+"""Adapters whose lessons are remembered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taught:
+    """What an adapter learned, as far as it concerns who it is."""
+
+    demonstrations: int = 0
+    systems: tuple[tuple[str, int], ...] = ()
+    """System messages as they were written, and how many demonstrations had each; "" is none. The commonest first."""
+    names: tuple[tuple[str, int], ...] = ()
+    """Names that it was taught to give itself."""
+    identity: int = 0
+    """Demonstrations in which somebody asks it who it is."""
+    answers: tuple[str, ...] = ()
+    """Some of the answers, evenly from all of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discord:
+    """Prompt and training say two things."""
+
+    kind: Kind
+    why: str
+    """In words, with the figures."""
+    trained: str = ""
+    """The system message that it was trained with, or the name that it was taught."""
+
+
+class Accord:
+    """Reads the snapshot of an adapter once; after that it is asked with every look at a conversation."""
+
+    def __init__(self, store: Store, lineage: Lineage, voices: Voices) -> None:
+        self._store = store
+        self._lineage = lineage
+        self._voices = voices
+        self._known: dict[tuple[str, str], Taught] = {}
+
+    def of(self, system: str) -> list[Discord]:
+        """What disagrees between a system message and the live adapter; nothing for the base, or where all is well."""
+        taught = self.taught()
+        if taught is None or not taught.demonstrations:
+            return []
+        live = self._voices.live
+        return [found for found in (_message(system, taught, live), _name(system, taught, live)) if found]
+
+    def ready(self, system: str) -> int:
+        """Approved demonstrations with this system message: what a new run would learn it from."""
+        same = undated(system)
+        heads = Counter(_system(d.messages) for _, d in self._store.demonstrations.rows() if d.status == "approved")
+        return sum(count for text, count in heads.items() if undated(text) == same)
+
+    def taught(self, adapter: str | None = None) -> Taught | None:
+        """Of the live adapter unless another is named; None for the base, and where its lessons are not kept."""
+        card = self._voices.who(adapter or self._voices.live)
+        if card is None:
+            return None
+        key = (card.sha256, card.snapshot)
+        if key not in self._known:
+            try:
+                lessons = self._lineage.learned(card)
+            except ChatlabError:
+                return None
+            if len(self._known) >= KEPT:
+                self._known.clear()
+            self._known[key] = summary(lessons)
+        return self._known[key]
+
+
+def summary(lessons: Sequence[Sequence[Message]], sample: int = 200) -> Taught:
+    """Of the words that were learned."""
+    systems = Counter(_system(messages) for messages in lessons)
+    step = max(1, -(-len(lessons) // sample))
+    return Taught(
+        demonstrations=len(lessons),
+        systems=tuple(systems.most_common()),
+        names=tuple(taught_names(lessons).most_common()),
+        identity=sum(any(m.role == "user" and asks_who(m.content) for m in messages) for messages in lessons),
+        answers=tuple(messages[-1].content for messages in lessons[::step] if messages),
+    )
+
+
+def _message(system: str, taught: Taught, live: str) -> Discord | None:
+    count = taught.demonstrations
+    same = undated(system)
+    shares: Counter[str] = Counter()
+    for text, times in taught.systems:
+        shares[undated(text)] += times
+    if shares[same] >= SOME * count:
+        return None
+    usual, times = shares.most_common(1)[0]
+    of = f"{times:,} of the {count:,} demonstrations that {live} learned"
+    if not usual:
+        why = f"{of} had no system message; this conversation has one, so {live} is asked in a way it was not taught."
+        return Discord(kind="untrained message", why=why)
+    if times < MOSTLY * count:
+        why = f"{live} learned under {len(shares):,} system messages; this conversation's is none of the common ones."
+        return Discord(kind="other message", why=why, trained=_as_written(taught, usual))
+    if not same:
+        why = f"{of} had a system message; this conversation has none."
+        return Discord(kind="missing message", why=why, trained=_as_written(taught, usual))
+    why = f"{of} had another system message than this conversation has."
+    return Discord(kind="other message", why=why, trained=_as_written(taught, usual))
+
+
+def _name(system: str, taught: Taught, live: str) -> Discord | None:
+    """The name that is taught most against the one in the prompt. A prompt without a name contradicts nothing."""
+    told = told_name(system)
+    if not told or not taught.names or told.casefold() in {name.casefold() for name, _ in taught.names}:
+        return None
+    name, times = taught.names[0]
+    learned = f"{times} demonstration{'' if times == 1 else 's'} that {live} learned say{'s' if times == 1 else ''}"
+    return Discord(
+        kind="other name", why=f"The system message calls it {told}; {learned} its name is {name}.", trained=name
+    )
+
+
+def _as_written(taught: Taught, same: str) -> str:
+    return next((text for text, _ in taught.systems if undated(text) == same), same)
+
+
+def _system(messages: Sequence[Message]) -> str:
+    return "\n\n".join(message.content for message in messages if message.role == "system")

@@ -1,0 +1,137 @@
+"""Below the system message: what the model will really read, whether it was trained with it, how long it answers."""
+
+from __future__ import annotations
+
+from chatlab.conversation import Conversation
+from chatlab.errors import ChatlabError
+from chatlab.evaluation.growth import LEAST, Growth
+from chatlab.lab import Lab
+from chatlab.lab.accord import Discord
+from chatlab.lab.spending import Thrift
+from chatlab.records import Message
+from chatlab.ui.chat.transcript import button
+from chatlab.ui.markup import counted, div, element, escaped, one_line, span
+
+
+class About:
+    """Draws; changes nothing."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+
+    def draw(self, wording: str | None, conversation: Conversation | None) -> str:
+        """One line of HTML. `wording` is what stands in the box; a conversation has its own message."""
+        told = self.lab.systems.filled(wording) if conversation is None else conversation.system
+        return div(
+            "about",
+            self._preview(wording or "", told, conversation),
+            *(discord(found, self._ready(found, told)) for found in self.lab.accord.of(told)),
+            thrift(self.lab.spending.thrift()),
+        )
+
+    def _preview(self, wording: str, told: str, conversation: Conversation | None) -> str:
+        head = "What the model reads first" if told else "No system message: the model reads only the conversation."
+        text = div("told", escaped(told)) if told else ""
+        return div(
+            "preview", span("about-head", head), text, self._as_written(told), *self._notes(wording, conversation)
+        )
+
+    def _as_written(self, told: str) -> str:
+        """With the template's own words around it, once the model is open: nothing is opened to show this."""
+        if not told or not self.lab.machine.started:
+            return ""
+        try:
+            template = self.lab.machine.base.template
+            asked = [Message(role="system", content=told), Message(role="user", content="…")]
+            ids = template.prompt(asked)
+        except ChatlabError:
+            return ""
+        summary = element("summary", escaped(f"As the chat template writes it, {counted(len(ids), 'token')}"))
+        return element("details", summary + div("told raw", escaped(template.text(ids))))
+
+    def _notes(self, wording: str, conversation: Conversation | None) -> list[str]:
+        notes = []
+        if unset := self.lab.systems.unset(wording):
+            names = ", ".join(f"{{{name}}}" for name in unset)
+            notes.append(div("about-note warn", escaped(f"{names} has no value and reaches the model as it is.")))
+        if conversation is None:
+            return notes
+        if self.lab.systems.filled(wording) != conversation.system:
+            said = escaped("It was filled in when it was set. Filled in now, it would read otherwise. ")
+            notes.append(div("about-note", said, _own("system-again", "Fill it in again")))
+        return [*notes, *_in_the_middle(conversation)]
+
+    def _ready(self, found: Discord, told: str) -> int:
+        return self.lab.accord.ready(told) if found.kind != "other name" and told else 0
+
+
+def _in_the_middle(conversation: Conversation) -> list[str]:
+    """What a change does to a conversation in which something was answered already."""
+    answers = [turn for turn in conversation.path() if turn.role == "assistant"]
+    older = sum(turn.under != () for turn in answers)
+    if older:
+        said = f"{counted(older, 'answer')} above kept another system message: the one that it was asked under."
+        said += " Kept as a demonstration, it is learned under that one."
+        return [div("about-note", escaped(said))]
+    if answers:
+        return [div("about-note", escaped("A change counts from the next answer on; those above keep this one."))]
+    return []
+
+
+def discord(found: Discord, ready: int) -> str:
+    """Prompt and training disagree: why, and what can be done."""
+    trained = (
+        div("told", escaped(one_line(found.trained, 240)))
+        if found.kind in ("other message", "missing message") and found.trained
+        else ""
+    )
+    retrain = button("retrain", f"Retrain: {counted(ready, 'approved demonstration')} with this message", "small")
+    return div(
+        "discord",
+        element("b", "Prompt and training disagree"),
+        span("", f" {found.why}"),
+        trained,
+        div("about-do", *_ways(found), retrain if ready else ""),
+    )
+
+
+def _ways(found: Discord) -> list[str]:
+    identity = _own("identity", "Write identity demonstrations")
+    match found.kind:
+        case "untrained message":
+            return [_own("system-none", "Talk without it"), identity]
+        case "missing message" | "other message":
+            return [_own("system-trained", "Use the trained message"), identity]
+    return [identity]
+
+
+def thrift(found: Thrift) -> str:
+    """How long answers are; a warning where they grow."""
+    if not found.now.count:
+        return ""
+    few = f"; from {LEAST} on it is said whether they grow" if found.now.count < LEAST else ""
+    taught = "" if found.taught is None else f" Answers it learned have {found.taught.mean:.0f}."
+    over = f"over {counted(found.now.count, 'answer')}{few}."
+    said = f"{found.name}: {found.now.mean:.0f} tokens an answer on average, {over}"
+    return div(
+        "thrift",
+        span("", said + taught),
+        *(div("about-note warn", escaped(grown_in_words(found, one))) for one in found.growth),
+    )
+
+
+def grown_in_words(found: Thrift, growth: Growth) -> str:
+    """One sentence of a warning."""
+    if growth.since == "demonstrations":
+        return (
+            f"Answers are {growth.times:.1f} times as long as the ones that {found.name} learned: "
+            f"{growth.now.mean:.0f} tokens against {growth.before.mean:.0f}."
+        )
+    return (
+        f"Answers grow: {growth.now.mean:.0f} tokens on average by {found.name}, "
+        f"{growth.before.mean:.0f} by {found.earlier} before it ({growth.times:.1f} times as many)."
+    )
+
+
+def _own(act: str, label: str) -> str:
+    return button(act, label, "small", to="self")
