@@ -16,6 +16,7 @@ from chatlab.errors import ChatlabError
 from chatlab.lab.accord import Accord
 from chatlab.lab.annotators import Annotators
 from chatlab.lab.chat import Chat
+from chatlab.lab.checklist import Checklist
 from chatlab.lab.checkpoints import Checkpoints
 from chatlab.lab.compare import Compare
 from chatlab.lab.demonstrations import Demonstrations
@@ -33,6 +34,7 @@ from chatlab.lab.publisher import Publisher
 from chatlab.lab.quality import Quality
 from chatlab.lab.safekeeping import Safekeeping
 from chatlab.lab.spending import Spending
+from chatlab.lab.symptoms import Symptoms
 from chatlab.lab.systems import Systems
 from chatlab.lab.training import Training
 from chatlab.lab.unseen import Unseen
@@ -108,6 +110,8 @@ class Lab:
         self.identity = Identity(self.store, self.unseen)
         self.accord = Accord(self.store, self.lineage, self.voices)
         self.spending = Spending(self.store, self.machine, self.voices, self.accord)
+        self.checklist = Checklist(self.store, self.machine, self.voices, self.quality, self.unseen)
+        self.symptoms = Symptoms(self.store, self.voices, self.quality, self.accord, self.spending)
         self._base_problem = ""
 
     def warm(self) -> None:

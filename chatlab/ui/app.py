@@ -24,11 +24,12 @@ from chatlab.ui.chat.dials import Dials
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.tab import ChatTab
 from chatlab.ui.compare.tab import CompareTab
-from chatlab.ui.demonstrations.lineage import ask_for
+from chatlab.ui.demonstrations.lineage import ask_for, ask_to_write
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from chatlab.ui.doors import UPLOAD_LIMIT, Doors
 from chatlab.ui.ending import Ending
 from chatlab.ui.gate import Gate
+from chatlab.ui.guide.tab import GuideTab
 from chatlab.ui.header import Header
 from chatlab.ui.health import PATH, health
 from chatlab.ui.knowledge.tab import KnowledgeTab
@@ -48,6 +49,7 @@ TABS: tuple[tuple[TabName, str], ...] = (
     ("train", "Train"),
     ("compare", "Compare"),
     ("knowledge", "Knowledge"),
+    ("guide", "Guide"),
 )
 OWN_FILES = {"page.js": "text/javascript", "page.css": "text/css", "icon.svg": "image/svg+xml"}
 FORGET = (3600, 6 * 3600)
@@ -87,6 +89,7 @@ def _fill(shell: Shell, lab: Lab, replies: Replies) -> None:
         "train": TrainTab(lab),
         "compare": CompareTab(lab),
         "knowledge": KnowledgeTab(lab),
+        "guide": GuideTab(lab),
     }
     for name, _ in TABS:
         with shell.items[name]:
@@ -103,6 +106,9 @@ def _page_act(lab: Lab, payload: str) -> Any:
     name = act.do
     if name == "open-demonstration":
         ask_for(lab, act.turn)
+        return gr.Tabs(selected="demonstrations")
+    if name == "write-demonstration":
+        ask_to_write(lab)
         return gr.Tabs(selected="demonstrations")
     if name == "warnings":
         for warning in lab.health().warnings:

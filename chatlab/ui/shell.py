@@ -6,8 +6,9 @@ no spinner over the page, and turns a ChatlabError into a sentence on the screen
 
 The page forbids `eval`, so nothing here uses gr.HTML or gr.LinePlot: what is drawn is `drawing(html)`, one line of
 HTML without blank lines. Style sheets lie in `assets/*.css` and are all loaded. In a drawing, a click on an element
-with `data-act="train" data-to="page"` opens a tab; `data-press="some-id"` presses the Gradio button of that id. A
-Gradio button with the class `key-a` is pressed by the key A while its tab is shown and nobody is typing.
+with `data-act="train" data-to="page"` opens a tab; `data-show="some-id"` beside it unfolds and shows a component there.
+`data-press="some-id"` presses the Gradio button of that id. A Gradio button with the class `key-a` is pressed by the
+key A while its tab is shown and nobody is typing.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from chatlab.ui.markup import escaped
 
 log = logging.getLogger("chatlab.ui")
 
-TabName = Literal["chat", "demonstrations", "train", "compare", "knowledge"]
+TabName = Literal["chat", "demonstrations", "train", "compare", "knowledge", "guide"]
 
 
 @dataclass(frozen=True)

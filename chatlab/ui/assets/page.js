@@ -23,6 +23,23 @@
     if (said.act === "earlier") fromEnd = { height: $("#scroll").scrollHeight, top: $("#scroll").scrollTop };
     if (said.act === "open" && innerWidth < 900) fold("side", false);
     report(to || "chat", said);
+    if (said.show) show(said.show);
+  }
+
+  // A component of a tab that is about to open: unfolded, in the middle of the view, with the keyboard.
+  function show(id, left = 40) {
+    const place = document.getElementById(id);
+    if (place?.closest("#panel")) fold("panel", true);
+    if (!place?.offsetParent) {
+      if (left) setTimeout(() => show(id, left - 1), 100);
+      return;
+    }
+    const label = $(":scope > .label-wrap", place);
+    if (label && !label.classList.contains("open")) label.click();
+    place.scrollIntoView({ block: label ? "start" : "center" });
+    place.classList.add("shown-now");
+    setTimeout(() => place.classList.remove("shown-now"), 1900);
+    (place.matches("button") ? place : $("textarea, input:not([type=range]), button", place))?.focus({ preventScroll: true });
   }
 
   document.addEventListener("click", (event) => {

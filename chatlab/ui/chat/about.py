@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from chatlab.conversation import Conversation
 from chatlab.errors import ChatlabError
 from chatlab.evaluation.growth import LEAST, Growth
 from chatlab.lab import Lab
-from chatlab.lab.accord import Discord
+from chatlab.lab.accord import Discord, Kind
 from chatlab.lab.spending import Thrift
 from chatlab.records import Message
 from chatlab.ui.chat.transcript import button
 from chatlab.ui.markup import counted, div, element, escaped, one_line, span
+
+IDENTITY = ("identity", "Write identity demonstrations")
+TRAINED = ("system-trained", "Use the trained message")
+WAYS: Mapping[Kind, tuple[tuple[str, str], ...]] = {
+    "untrained message": (("system-none", "Talk without it"), IDENTITY),
+    "missing message": (TRAINED, IDENTITY),
+    "other message": (TRAINED, IDENTITY),
+    "other name": (IDENTITY,),
+}
+"""What a button does and is called, by what disagrees."""
 
 
 class About:
@@ -25,7 +37,7 @@ class About:
         return div(
             "about",
             self._preview(wording or "", told, conversation),
-            *(discord(found, self._ready(found, told)) for found in self.lab.accord.of(told)),
+            self._accord(told),
             thrift(self.lab.spending.thrift()),
         )
 
@@ -61,8 +73,10 @@ class About:
             notes.append(div("about-note", said, _own("system-again", "Fill it in again")))
         return [*notes, *_in_the_middle(conversation)]
 
-    def _ready(self, found: Discord, told: str) -> int:
-        return self.lab.accord.ready(told) if found.kind != "other name" and told else 0
+    def _accord(self, told: str) -> str:
+        found = self.lab.accord.of(told)
+        untrained = [one for one in found if one.kind != "other name"]
+        return discords(found, self.lab.accord.ready(told) if untrained and told else 0)
 
 
 def _in_the_middle(conversation: Conversation) -> list[str]:
@@ -78,31 +92,22 @@ def _in_the_middle(conversation: Conversation) -> list[str]:
     return []
 
 
-def discord(found: Discord, ready: int) -> str:
-    """Prompt and training disagree: why, and what can be done."""
-    trained = (
-        div("told", escaped(one_line(found.trained, 240)))
-        if found.kind in ("other message", "missing message") and found.trained
-        else ""
-    )
+def discords(found: Sequence[Discord], ready: int) -> str:
+    """Prompt and training disagree: in what, and what can be done. Nothing where they do not."""
+    if not found:
+        return ""
+    ways = list(dict.fromkeys(way for one in found for way in WAYS[one.kind]))
     retrain = button("retrain", f"Retrain: {counted(ready, 'approved demonstration')} with this message", "small")
     return div(
         "discord",
         element("b", "Prompt and training disagree"),
-        span("", f" {found.why}"),
-        trained,
-        div("about-do", *_ways(found), retrain if ready else ""),
+        *(part for one in found for part in (div("", escaped(one.why)), _trained(one))),
+        div("about-do", *(_own(act, label) for act, label in ways), retrain if ready else ""),
     )
 
 
-def _ways(found: Discord) -> list[str]:
-    identity = _own("identity", "Write identity demonstrations")
-    match found.kind:
-        case "untrained message":
-            return [_own("system-none", "Talk without it"), identity]
-        case "missing message" | "other message":
-            return [_own("system-trained", "Use the trained message"), identity]
-    return [identity]
+def _trained(one: Discord) -> str:
+    return div("told", escaped(one_line(one.trained, 240))) if one.trained and one.kind != "other name" else ""
 
 
 def thrift(found: Thrift) -> str:

@@ -100,5 +100,5 @@ def build(lab: Lab) -> list[Any]:
             1, 2, DEFAULTS.repetition_penalty, step=0.05, label="Repetition penalty", info="1 lets it repeat itself."
         )
         seed = gr.Number(None, label="Seed", precision=0, info="Empty draws anew each time.")
-    budget = gr.Slider(16, 1024, DEFAULTS.max_tokens, step=16, label="Most tokens in an answer")
+    budget = gr.Slider(16, 1024, DEFAULTS.max_tokens, step=16, label="Most tokens in an answer", elem_id="budget")
     return [voice, strength, temperature, top_p, penalty, budget, seed, knowledge]

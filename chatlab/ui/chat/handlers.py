@@ -150,9 +150,7 @@ class ChatHandlers:
         if session.person is None:
             raise InputError("It is not known who you are.", "Reload the page.")
         told = self.lab.systems.filled(system)
-        return self.lab.chat.new(
-            told, session.incognito, wording=(system or "").strip(), owner=session.person
-        )
+        return self.lab.chat.new(told, session.incognito, wording=(system or "").strip(), owner=session.person)
 
     def _begin(self, conversation_id: int, drafts: Any, prompt: int | None = None) -> None:
         head = self.lab.chat.get(conversation_id).head if prompt is None else prompt

@@ -33,7 +33,9 @@ class DemonstrationEditor:
         self.roles = gr.Textbox(visible="hidden")
         self.hint = drawing(_HINT, elem_classes="flat")
         self.system = gr.Textbox(label="System message (optional)", lines=1, max_lines=6, visible=False)
-        self.boxes = [gr.Textbox(lines=2, max_lines=14, visible=False) for _ in range(BOXES)]
+        self.boxes = [
+            gr.Textbox(lines=2, max_lines=14, visible=False, elem_id=f"demonstration-box-{n}") for n in range(BOXES)
+        ]
         self.tags = gr.Textbox(label="Tags, with commas between", max_lines=1, visible=False)
         with gr.Row(elem_classes="tight"):
             self.save = gr.Button("Save", variant="primary", size="sm", visible=False, min_width=110, scale=0)

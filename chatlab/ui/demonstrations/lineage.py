@@ -6,6 +6,7 @@ from typing import Any
 
 from chatlab.lab import Lab
 from chatlab.lab.lineage import Learned
+from chatlab.ui.demonstrations.drafts import NEW
 from chatlab.ui.markup import counted, div, span
 from chatlab.ui.shell import drawing
 
@@ -53,13 +54,18 @@ def ask_for(lab: Lab, demonstration_id: int) -> None:
     lab.store.state.set(WANTED, demonstration_id)
 
 
+def ask_to_write(lab: Lab) -> None:
+    """Have the tab open with an empty desk."""
+    ask_for(lab, NEW)
+
+
 def asked_for(lab: Lab) -> int | None:
-    """What was asked for, once, if it still exists."""
+    """What was asked for, once, if it still exists; NEW for an empty desk."""
     wanted = lab.store.state.get(WANTED)
     if wanted is None:
         return None
     lab.store.state.set(WANTED, None)
-    return int(wanted) if wanted in lab.store.demonstrations else None
+    return int(wanted) if wanted == NEW or wanted in lab.store.demonstrations else None
 
 
 def _chip(one: Learned, live: str) -> str:

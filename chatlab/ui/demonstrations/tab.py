@@ -146,7 +146,10 @@ class DemonstrationsTab:
 
     def refresh(self, selected: int | None, *place: Any) -> Updates:
         """The list as the store has it now; the desk stays as it is, unless that is gone or another was asked for."""
-        if (wanted := asked_for(self._lab)) is not None:
+        wanted = asked_for(self._lab)
+        if wanted == NEW:
+            return self.start_writing(*place) | self._packs_now()
+        if wanted is not None:
             return self.list.draw(*place, selected=wanted) | self._packs_now() | self.open(wanted)
         listed = self.list.draw(*place, selected=selected) | self._packs_now()
         return listed if self.editor.holds(selected) else listed | self.open(None)

@@ -1,0 +1,56 @@
+"""The checklist and the two tables as the page shows them: each one line of HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from chatlab.evaluation.growth import LEAST
+from chatlab.lab.checklist import Item
+from chatlab.lab.spending import Thrift
+from chatlab.lab.symptoms import Row
+from chatlab.ui.chat.about import grown_in_words
+from chatlab.ui.guide.ways import REMEDIES, STEPS, starting
+from chatlab.ui.markup import counted, div, element, escaped, span
+
+
+def checklist(items: Sequence[Item]) -> str:
+    """Eight steps, each with its figure, what is missing, and the button that goes on with it."""
+    done = sum(item.done for item in items)
+    head = element("h3", "Eight steps of a small fine-tuning")
+    said = f"{done} of {len(items)} done. Every tick is a measurement; none can be set by hand."
+    return div("steps", head, element("p", escaped(said)), *(_step(n, item) for n, item in enumerate(items, 1)))
+
+
+def _step(number: int, item: Item) -> str:
+    said, sign = ("done", "✓") if item.done else ("not done", str(number))
+    mark = f'<span class="tick" role="img" aria-label="{said}">{sign}</span>'
+    missing = "" if item.done else div("missing", escaped(item.missing))
+    words = div("step-words", element("b", escaped(item.title)), div("figure", escaped(item.figure)), missing)
+    way = "" if item.done else starting(STEPS[item.key])
+    return div(f"one-step {'done' if item.done else 'open'}", mark, words, way)
+
+
+def table(title: str, about: str, rows: Sequence[Row], signs: Mapping[str, str]) -> str:
+    """What is seen or wanted, why, what helps, what was measured of it, and the buttons."""
+    head = element("h3", escaped(title)) + element("p", escaped(about))
+    return div("symptoms", head, *(_row(row, signs.get(row.key, "")) for row in rows))
+
+
+def _row(row: Row, sign: str) -> str:
+    seen = div("seen", element("b", escaped(row.seen)), span("sign", sign) if sign else "")
+    helps = div("helps", div("why", escaped(row.why)), div("does", escaped(row.does)))
+    return div("symptom", seen, helps, div("ways", *(starting(REMEDIES[one]) for one in row.remedies)))
+
+
+def lengths(found: Thrift) -> str:
+    """The words above the plot."""
+    head = element("h3", "Tokens per answer")
+    if not found.now.count:
+        return div("lengths", head, element("p", "No answer of the live voice is kept yet."))
+    said = f"{found.name}: {found.now.mean:.0f} on average over {counted(found.now.count, 'answer')}."
+    if found.now.count < LEAST:
+        said += f" From {LEAST} answers on it is said here whether they grow."
+    elif not found.growth:
+        said += " They do not grow."
+    warnings = (div("about-note warn", escaped(grown_in_words(found, one))) for one in found.growth)
+    return div("lengths", head, element("p", escaped(said)), *warnings)
