@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,10 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
     partial = folder / f"{FILE}.partial"
     notes = {"step": str(checkpoint.step), "seconds": repr(checkpoint.seconds)}
     try:
-        partial.write_bytes(safetensors.torch.save(checkpoint.state, metadata=notes))
+        with partial.open("wb") as file:
+            file.write(safetensors.torch.save(checkpoint.state, metadata=notes))
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut could leave a name without its bytes
         partial.replace(folder / FILE)
     except OSError:
         partial.unlink(missing_ok=True)
