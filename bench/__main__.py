@@ -13,7 +13,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-NAMES = ("training", "beside", "engines", "gguf", "stream", "store", "quality", "formats", "retrieval")
+NAMES = ("training", "beside", "engines", "gguf", "stream", "store", "quality", "formats", "retrieval", "load")
 
 
 def machine() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The trainer stopped, killed, out of memory, on a full disk: the app says what happened, chat goes on, so does the run."""
+"""The trainer stopped, killed, out of memory, on a full disk: that is said, chat goes on, and so does the run."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ Updates = dict[Any, Any]
 
 ABOUT = (
     "A backup holds conversations, demonstrations, preferences, votes and unseen prompts. One is made on every day "
-    "that Chatlab is opened; the newest ten are kept, in store/backups. Documents, adapters and runs are files of their "
-    "own and not in it: to keep them too, copy the folders store and adapters while Chatlab is closed."
+    "that Chatlab is opened; the newest ten are kept, in store/backups. Documents, adapters and runs are files of "
+    "their own and not in it: to keep them too, copy the folders store and adapters while Chatlab is closed."
 )
 
 

@@ -1,0 +1,50 @@
+"""Many people at once for some seconds: nobody meets an error, and nobody hears another's words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from bench.crowd import WORD, crowd, signed_in
+from bench.load import slope
+from chatlab.engines.fake import FakeEngine
+from chatlab.lab import Lab
+from chatlab.settings import Settings
+from tests.served import site
+
+
+@pytest.fixture
+def lab(settings: Settings) -> Iterator[Lab]:
+    """Its model says back what it was asked, so that an answer in the wrong place would be seen."""
+
+    def echo(prompt: list[int], *_: object) -> str:
+        return "You said " + lab.machine.base.tokenizer.decode(prompt).split("<|")[-2][:200].replace("\n", " ")
+
+    lab = Lab(
+        replace(settings, auth=signed_in(8)),
+        open_engine=lambda base: FakeEngine(script=echo, context=4096, pause=0.002),
+    )
+    yield lab
+    lab.close()
+
+
+def test_eight_people_at_once_hear_their_own_words_and_no_others(lab: Lab) -> None:
+    with site(lab, lab.settings) as address:
+        heard = crowd(address, lab.settings.auth, 4.0, pause=(0.0, 0.1))
+    assert [error for one in heard for error in one.errors] == []
+    assert [one.others for one in heard if one.others] == []
+    assert all(one.whole for one in heard)
+    words = {one.word for one in heard}
+    answered = 0
+    for _, conversation in lab.chat.conversations(limit=10_000):
+        said = [set(WORD.findall(turn.content)) & words for turn in conversation.turns]
+        assert len(set.union(*said)) == 1, "one conversation, one person"
+        answered += sum(len(said[turn.id]) for turn in conversation.turns if turn.role == "assistant")
+    assert answered >= 8, "answers hold the words, so a mix-up would be seen"
+    print(f"{sum(len(one.whole) for one in heard)} answers, nothing mixed")
+
+
+def test_the_slope_is_that_of_the_line() -> None:
+    assert slope([(0, 5), (1, 7), (2, 9)]) == pytest.approx(2) and slope([(1, 1), (1, 2)]) == 0
