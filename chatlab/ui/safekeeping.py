@@ -114,7 +114,7 @@ def _button(label: str, name: str, **look: Any) -> gr.Button:
 
 
 def _label(one: Backup) -> str:
-    return f"{_when(one)}, {one.bytes / 1000:,.0f} kB"
+    return f"{one.number}: {_when(one)}, {one.bytes / 1000:,.0f} kB"
 
 
 def _when(one: Backup) -> str:
