@@ -21,6 +21,8 @@ class Turn:
     parent: int | None
     role: Role
     content: str
+    thought: str = ""
+    """What a model thought before it answered."""
     speaker: Speaker | None = None
     """Who said it, for an answer of a model; None for a person's words, edited answers included."""
     stopped: StopReason | None = None
@@ -76,7 +78,7 @@ class Conversation:
         system = (Message(role="system", content=told),) if told else ()
         since = since if since is not None or not shown else shown[-1].since
         left = [t.id for t in shown].index(since) if since is not None else 0
-        said = system + tuple(Message(role=t.role, content=t.content) for t in shown[left:])
+        said = system + tuple(Message(role=t.role, content=t.content, thought=t.thought) for t in shown[left:])
         return with_sources(said, shown[-1].sources if shown else ())
 
     def grown(self, **said: object) -> Conversation:

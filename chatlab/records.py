@@ -31,11 +31,13 @@ class Message:
 
     role: Role
     content: str
+    thought: str = ""
+    """What was thought before an answer, where the template has a place for it."""
 
 
 def digest(messages: Sequence[Message]) -> str:
     """sha256 of roles and words."""
-    said = [[message.role, message.content] for message in messages]
+    said = [[m.role, m.content, *([m.thought] if m.thought else [])] for m in messages]
     return hashlib.sha256(json.dumps(said).encode("ascii")).hexdigest()
 
 

@@ -23,6 +23,8 @@ class Sampling:
     repetition_penalty: float = 1.1
     max_tokens: int = 256
     """The budget of one reply."""
+    thinking: int = 0
+    """The budget of a thought before it, for templates that have a place for one; 0 asks for none."""
     seed: int | None = None
 
 

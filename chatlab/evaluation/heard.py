@@ -33,8 +33,10 @@ class Asked:
 
     @property
     def key(self) -> str:
-        decides = orjson.dumps(asdict(self), option=orjson.OPT_SORT_KEYS)
-        return hashlib.sha256(decides).hexdigest()[:32]
+        decides = asdict(self)
+        if not self.sampling.thinking:
+            del decides["sampling"]["thinking"]  # as replies were kept before there were thoughts
+        return hashlib.sha256(orjson.dumps(decides, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from chatlab.conversation import Conversation
 from chatlab.engines.base import Sampling
 from chatlab.lab.knowledge import Knowledge
 from chatlab.lab.machine import Machine
+from chatlab.records import Message
 from chatlab.sources import Given, with_sources
 
 PASSAGES = 4
@@ -20,6 +21,7 @@ class Asked:
     """A prompt, and what it was made of."""
 
     ids: list[int]
+    messages: tuple[Message, ...] = ()
     system: str = ""
     """The system message in it."""
     sources: tuple[Given, ...] = ()
@@ -44,7 +46,7 @@ class Asking:
         given = self._given(conversation, sampling, since) if knowledge else ()
         messages = with_sources(conversation.messages(since=since), given)
         ids = self._machine.base.template.prompt(messages)
-        return Asked(ids=ids, system=conversation.system, sources=given, since=since)
+        return Asked(ids=ids, messages=messages, system=conversation.system, sources=given, since=since)
 
     def _since(self, conversation: Conversation, sampling: Sampling) -> int | None:
         """The earliest of the person's turns from which on the conversation fits; None if all of it does."""

@@ -15,6 +15,7 @@ from chatlab.errors import InputError, NotFound
 from chatlab.lab.asking import Asked, Asking
 from chatlab.lab.knowledge import Knowledge
 from chatlab.lab.machine import Machine
+from chatlab.lab.thinking import ThoughtPiece, thinks, thought_and_answer
 from chatlab.lab.voices import Voices
 from chatlab.records import Rating, Reason, Speaker, StopReason
 from chatlab.store import Store
@@ -36,6 +37,8 @@ class Draft:
     seconds: float
     speaker: Speaker | None
     """None before the first token."""
+    thought: str = ""
+    """What is thought before the text."""
     done: bool = False
 
 
@@ -174,7 +177,12 @@ class Chat:
         return self._change(
             conversation_id,
             lambda c: c.grown(
-                **said, edited_from=turn, sources=original.sources, since=original.since, under=c.turns[turn].under
+                **said,
+                edited_from=turn,
+                sources=original.sources,
+                since=original.since,
+                under=c.turns[turn].under,
+                thought=original.thought,
             ),
         )
 
@@ -208,7 +216,11 @@ class Chat:
         base = self._machine.base
         reply = _Growing(self._voices.voice(name, strength), base.fingerprint)
         prompted = self._asking.prompt(asked, sampling, knowledge)
-        pieces = self._machine.engine.stream(prompted.ids, sampling, reply.voice, base.template.stop_ids)
+        engine, template = self._machine.engine, base.template
+        if thinks(template, sampling):
+            pieces = thought_and_answer(engine, template, prompted.messages, sampling, reply.voice)
+        else:
+            pieces = engine.stream(prompted.ids, sampling, reply.voice, template.stop_ids)
         kept: Conversation | None = None
         stop: StopReason = "error"
         try:
@@ -222,7 +234,7 @@ class Chat:
             raise
         finally:
             _close(pieces)
-            if reply.speaker is not None and (reply.text or stop == "end"):
+            if reply.speaker is not None and (reply.text or reply.thought or stop == "end"):
                 kept = self._keep_answer(conversation_id, prompt, reply, stop, prompted)
         if kept is not None:
             yield reply.draft(kept, done=True)
@@ -235,6 +247,7 @@ class Chat:
             lambda c: c.grown(
                 role="assistant",
                 content=self._machine.base.template.content(reply.text),
+                thought=reply.thought.strip(),
                 parent=prompt,
                 speaker=reply.speaker,
                 stopped=stop,
@@ -252,12 +265,16 @@ class _Growing:
     def __init__(self, voice: Voice, base: str) -> None:
         self.voice = voice
         self.text = ""
+        self.thought = ""
         self.speaker: Speaker | None = None
         self._base = base
         self._began = perf_counter()
 
     def add(self, piece: Piece) -> None:
-        self.text += piece.text
+        if isinstance(piece, ThoughtPiece):
+            self.thought += piece.text
+        else:
+            self.text += piece.text
         self.speaker = Speaker(
             adapter=self.voice.name,
             sha256=piece.sha256,
@@ -270,7 +287,13 @@ class _Growing:
     def draft(self, conversation: Conversation, done: bool = False) -> Draft:
         tokens, seconds = (self.speaker.tokens, self.speaker.seconds) if self.speaker else (0, 0.0)
         return Draft(
-            conversation=conversation, text=self.text, tokens=tokens, seconds=seconds, speaker=self.speaker, done=done
+            conversation=conversation,
+            text=self.text,
+            thought=self.thought,
+            tokens=tokens,
+            seconds=seconds,
+            speaker=self.speaker,
+            done=done,
         )
 
 

@@ -122,7 +122,7 @@ class Demonstrations:
         old = self.get(demonstration_id)
         new = replace(
             old,
-            messages=old.messages if messages is None else tuple(messages),
+            messages=old.messages if messages is None else _thinking_as(old.messages, messages),
             status=status or old.status,
             tags=old.tags if tags is None else tuple(tags),
         )
@@ -265,6 +265,14 @@ class Demonstrations:
     def _read(self, file: str) -> list[Demonstration]:
         lines = (self._packs / file).read_text(encoding="utf-8").splitlines()
         return [_from_json(json.loads(line)) for line in lines if line.strip()]
+
+
+def _thinking_as(old: Sequence[Message], new: Sequence[Message]) -> tuple[Message, ...]:
+    """The new words, with the thoughts of old where a turn stands in its place: a thought is not edited away unseen."""
+    thoughts = [m.thought if m.role == "assistant" else "" for m in old] + [""] * len(new)
+    return tuple(
+        replace(m, thought=m.thought or t) if m.role == "assistant" else m for m, t in zip(new, thoughts, strict=False)
+    )
 
 
 def check(messages: Sequence[Message]) -> None:

@@ -24,7 +24,7 @@ KEPT = 512
 _OPEN, _CLOSE = "\U000f4c1b", "\U000f4c1d"
 _HOLE = re.compile(f'{_OPEN}([0-9]+)(\\\\?)"{_CLOSE}')
 _PAD = "\n \n"
-_THOUGHT_END = re.compile(r"</[a-z:]*think(?:ing)?>|\[/THINK\]")
+THOUGHT_END = re.compile(r"</[a-z:]*think(?:ing)?>|\[/THINK\]")
 """How a template that knows of thinking aloud names its end."""
 
 
@@ -76,7 +76,7 @@ class Skeletons:
         self._variables = dict(variables)
         self._kept: dict[tuple[tuple[Role, ...], bool], tuple[Part, ...]] = {}
         self._in_parts = False
-        self._thought_end = next(iter(_THOUGHT_END.findall(source)), "")
+        self._thought_end = next(iter(THOUGHT_END.findall(source)), "")
         self.opening: tuple[Role, ...] = ()
         """What a conversation cannot do without: a system message, for some templates."""
         self._in_parts, self.opening = self._needs()

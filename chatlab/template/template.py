@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date as Date
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from chatlab.errors import EmptyAnswer, TemplateRefused
@@ -17,7 +18,8 @@ from chatlab.records import Message
 from chatlab.template.check import problems
 from chatlab.template.picture import Span, spans
 from chatlab.template.skeleton import Skeletons
-from chatlab.template.spelling import Speller
+from chatlab.template.spelling import Said, Speller
+from chatlab.template.thinking import ANALYSIS, ON, Thinking, find_thinking
 from chatlab.template.walk import Piece, Walk
 
 if TYPE_CHECKING:
@@ -67,8 +69,10 @@ class Template:
         self.source = source if source is not None else _own_source(tokenizer)
         self.sha256 = hashlib.sha256(self.source.encode()).hexdigest()
         self._speller = Speller(tokenizer.backend_tokenizer, _control(tokenizer, self.source))
-        skeletons = Skeletons(self.source, PINNED | _special(tokenizer), date)
-        self._walk = Walk(skeletons, self._speller.first_control, system)
+        variables = PINNED | _special(tokenizer)
+        self._skeletons = Skeletons(self.source, variables, date)
+        self._walk = Walk(self._skeletons, self._speller.first_control, system)
+        self._thoughtful = partial(Skeletons, self.source, variables | ON, date)
         self._eos: int | None = tokenizer.eos_token_id
         self._problems: list[str] | None = None
         self.stop_ids = frozenset([*self._ends(), *stop_ids, *([] if self._eos is None else [self._eos])])
@@ -84,9 +88,30 @@ class Template:
         """Texts that are tokens when the template writes them, and plain words when a person does."""
         return tuple(self._speller.control)
 
-    def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """What chat asks with: the conversation up to where the answer begins."""
-        return self._spell(self._walk.prompt(messages))
+    @cached_property
+    def thinking(self) -> Thinking | None:
+        """How it writes a thought before an answer; None where it has no place for one."""
+        if "think" not in self.source and ANALYSIS not in self.source:
+            return None
+        try:
+            roles = (*self._skeletons.opening, "user")
+            asks = self._thoughtful().of(roles, True)[-1]
+        except TemplateRefused:
+            return None
+        plain = self._walk.prompt([Message(role="user", content="x")])[-1].said[-1]
+        return find_thinking(self.source, asks, plain.text) if isinstance(asks, str) and not plain.content else None
+
+    def prompt(self, messages: Sequence[Message], thinks: bool = False) -> list[int]:
+        """What chat asks with: the conversation up to where the answer begins, or with `thinks` the thought before it.
+
+        Raises TemplateRefused where a thought is asked for that the template has no place for.
+        """
+        return self._spell(self._asking(messages, thinks))
+
+    def thought(self, messages: Sequence[Message], thought: str) -> list[int]:
+        """What chat asks with once something was thought: the same up to where the answer begins."""
+        pieces = self._asking(messages, True)
+        return self._spell([*pieces, self._closed(thought)])
 
     def encode(self, messages: Sequence[Message], mask: bool = True) -> list[Encoded]:
         """Training sequences in which every answer is learned once: one if the template lets it, else one an answer.
@@ -109,9 +134,11 @@ class Template:
 
     def turn(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
         """Ids of what is read before the last answer, and of that answer with its end."""
-        pieces = self._walk.prompt(messages[:-1])
+        thought = messages[-1].thought.strip() if self.thinking else ""
+        pieces = self._asking(messages[:-1], bool(thought))
         answer = self._walk.answer(messages)
-        ids = self._spell([answer], pieces[-1].text)
+        answers = [self._closed(thought), replace(answer, said=answer.said[1:])] if thought else [answer]
+        ids = self._spell(answers, pieces[-1].text)
         if not answer.ended:
             ids += [] if self._eos is None else [self._eos]
         return self._spell(pieces), ids
@@ -148,6 +175,23 @@ class Template:
     def text(self, ids: Sequence[int]) -> str:
         """The ids as text, control tokens shown."""
         return self._speller.text(ids)
+
+    def _asking(self, messages: Sequence[Message], thinks: bool) -> list[Piece]:
+        pieces = self._walk.prompt(messages)
+        if not thinks:
+            return pieces
+        *before, last = pieces[-1].said
+        if self.thinking is None or last.content or not last.text.endswith(self.thinking.instead):
+            raise TemplateRefused(
+                "The chat template has no place for a thought here.", "Set the tokens for thinking to 0."
+            )
+        text = last.text.removesuffix(self.thinking.instead) + self.thinking.asks
+        return [*pieces[:-1], replace(pieces[-1], said=(*before, Said(text, content=False)))]
+
+    def _closed(self, thought: str) -> Piece:
+        """A thought and its end."""
+        closes = self.thinking.closes if self.thinking else ""
+        return Piece((Said(thought, content=True), Said(closes, content=False)), answer=True)
 
     def _spell(self, pieces: Sequence[Piece], before: str = "") -> list[int]:
         ids: list[int] = []

@@ -163,7 +163,7 @@ def _blocks(lengths: Sequence[int]) -> Iterator[Block]:
 def _rows_of(id: int, messages: list[dict[str, str]], template: Template, longest: int) -> list[Row] | str:
     """The rows of one demonstration, or why it has to be left out."""
     try:
-        turns = [Message(role=m["role"], content=m["content"]) for m in messages]  # type: ignore[arg-type]
+        turns = [Message(role=m["role"], content=m["content"], thought=m.get("thought", "")) for m in messages]  # type: ignore[arg-type]
         encoded = template.encode(turns)
     except (EmptyAnswer, TemplateRefused) as error:
         return str(error)

@@ -14,8 +14,8 @@ LIVE = ""
 """The choice that follows whoever is live."""
 
 DEFAULTS = Sampling()
-RANGES = ((0, 1.5), (0, 1.5), (0.05, 1), (1, 2), (16, 1024), (0, 2**31))
-"""Of strength, temperature, top p, repetition penalty, most tokens and seed; after them stands a yes or no."""
+RANGES = ((0, 1.5), (0, 1.5), (0.05, 1), (1, 2), (16, 1024), (0, 2**31), (0, 2048))
+"""Of strength, temperature, top p, repetition penalty, most tokens, seed and thinking; after them a yes or no."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,7 @@ class Dials:
         repetition_penalty: float = DEFAULTS.repetition_penalty,
         max_tokens: float = DEFAULTS.max_tokens,
         seed: float | None = None,
+        thinking: float | None = 0,
         knowledge: bool | None = False,
     ) -> Dials:
         """From the components' values, in their order."""
@@ -48,6 +49,7 @@ class Dials:
             repetition_penalty=float(repetition_penalty),
             max_tokens=int(max_tokens),
             seed=None if seed is None else int(seed),
+            thinking=int(thinking or 0),
         )
         return cls(voice=voice or None, strength=float(strength), sampling=sampling, knowledge=bool(knowledge))
 
@@ -101,4 +103,13 @@ def build(lab: Lab) -> list[Any]:
         )
         seed = gr.Number(None, label="Seed", precision=0, info="Empty draws anew each time.")
     budget = gr.Slider(16, 1024, DEFAULTS.max_tokens, step=16, label="Most tokens in an answer", elem_id="budget")
-    return [voice, strength, temperature, top_p, penalty, budget, seed, knowledge]
+    thinking = gr.Slider(
+        0, 2048, 0, step=32, label="Most tokens of thinking before it", visible=False, elem_id="thinking",
+        info="Then the thought is closed and the answer begins. 0 answers at once.",
+    )  # fmt: skip
+    return [voice, strength, temperature, top_p, penalty, budget, seed, thinking, knowledge]
+
+
+def thinking(lab: Lab) -> Any:
+    """The budget of a thought, offered where the base's template has a place for one."""
+    return gr.Slider(visible=lab.machine.base.template.thinking is not None)

@@ -24,6 +24,9 @@ SIDE = div(
     button("incognito", "Incognito", "quiet"),
 )
 
+THINKING = 7
+"""Its place among the dials."""
+
 
 class ChatTab:
     """Lays the tab out and ties its events to `ChatHandlers`."""
@@ -119,6 +122,8 @@ class ChatTab:
         kept = gr.BrowserState(None, storage_key="chatlab-dials", secret="chatlab")
         drawn = self.dials[1:]
         shell.on(shell.load, do=dials.remembered, inputs=[kept], outputs=drawn)
+        for opened in (shell.load, shell.items["chat"].select):
+            shell.on(opened, do=lambda: dials.thinking(self.lab), outputs=[self.dials[THINKING]])
         shell.on(self.dials[-1].input, do=self.handlers.warm, inputs=[self.dials[-1]])
         for dial in drawn:
             shell.on(dial.change, do=dials.kept, inputs=drawn, outputs=[kept], trigger_mode="always_last")

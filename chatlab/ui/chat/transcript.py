@@ -10,7 +10,7 @@ from chatlab.records import BASE, Reason, Speaker
 from chatlab.ui.chat.citations import citing, sources
 from chatlab.ui.chat.rows import Row, earlier, rows
 from chatlab.ui.icons import icon
-from chatlab.ui.markup import div, escaped, span
+from chatlab.ui.markup import counted, div, element, escaped, span
 from chatlab.ui.prose import plain, prose
 
 REASONS: tuple[Reason, ...] = get_args(Reason)
@@ -30,7 +30,16 @@ def growing(asked: Row, draft: Draft | None) -> str:
     """The question that is being answered, and the answer as far as it has come."""
     text = prose(draft.text) if draft and draft.text else '<p class="dots"><i></i><i></i><i></i></p>'
     foot = div("foot", *_speaker(draft.speaker if draft else None))
-    return div("turns", _question(asked), div("turn answer growing", div("body prose", text), foot))
+    thinking = thought(draft.thought) if draft else ""
+    return div("turns", _question(asked), div("turn answer growing", thinking, div("body prose", text), foot))
+
+
+def thought(text: str) -> str:
+    """What was thought before an answer, folded."""
+    if not text:
+        return ""
+    about = escaped(f"Thought, {counted(len(text.split()), 'word')}")
+    return element("details", element("summary", about) + div("plain", plain(text)), "thought")
 
 
 def button(act: str, label: str, kind: str = "", turn: int | None = None, **data: object) -> str:
@@ -69,7 +78,7 @@ def _answer(row: Row, incognito: bool) -> str:
     tools = (*_arrows(row), *_thumbs(turn), *_teach(turn, incognito), tool("copy", "copy", "Copy", turn.id))
     retry = tool("retry", "retry", "Another answer", turn.id)
     foot = div("foot", *tools, retry, '<span class="gap"></span>', *_origin(turn))
-    return _turn(turn, "answer", body, sources(turn, row.asked), foot, _reasons(turn))
+    return _turn(turn, "answer", thought(turn.thought), body, sources(turn, row.asked), foot, _reasons(turn))
 
 
 def _turn(turn: Turn, kind: str, *inner: str) -> str:

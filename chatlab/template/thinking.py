@@ -1,0 +1,49 @@
+"""Thinking aloud before an answer, for templates that have a place for it.
+
+The thought stands between two marks of the template's own. Chat opens it, lets the model think as long as its budget
+lasts, closes it, and asks for the answer; training learns the thought, its end and the answer after the same opening.
+Thoughts of earlier answers are read by nobody, as these templates have it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from chatlab.template.skeleton import THOUGHT_END
+
+ON = {"enable_thinking": True, "thinking": True}
+"""What a rendering is told that asks for a thought."""
+
+ANALYSIS, ANALYSIS_END = "<|channel|>analysis<|message|>", "<|end|>"
+"""How templates that name channels open and end a thought."""
+_OPEN = re.compile(r"<(think|thinking|thought|reasoning)>(?!.*</\1>)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """What a template writes around a thought."""
+
+    asks: str
+    """After the last message, up to where the thought begins."""
+    instead: str
+    """What a prompt without a thought has in that place."""
+    end: str
+    """What a model writes to say that it has thought enough."""
+    closes: str
+    """Between the thought and the answer."""
+
+
+def find_thinking(source: str, asks: str, plain: str) -> Thinking | None:
+    """None where the template has no thoughts, or will not say how one begins.
+
+    `asks` is what it writes after a question when it is told to think, `plain` what a prompt has there otherwise.
+    """
+    if ANALYSIS in source and plain.startswith(asks) and plain.startswith(ANALYSIS_END):
+        return Thinking(asks + ANALYSIS, plain, ANALYSIS_END, plain)
+    end = next(iter(THOUGHT_END.findall(source)), "")
+    if not end or not (_OPEN.search(asks) or end in plain):
+        return None
+    opened = asks if _OPEN.search(asks) else asks + end.replace("/", "", 1) + "\n"
+    gap = plain.rpartition(end)[2] if end in plain else "\n\n"
+    return Thinking(opened, plain, end, f"\n{end}{gap}")

@@ -1,0 +1,219 @@
+"""Thoughts: opened and closed by the template's own marks, within a budget, and trained as they were asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import AddedToken
+from transformers import PreTrainedTokenizerFast
+
+from chatlab.engines.base import Sampling
+from chatlab.engines.fake import FakeEngine
+from chatlab.errors import EmptyAnswer
+from chatlab.lab import Lab
+from chatlab.lab.thinking import _sure
+from chatlab.records import Message, digest
+from chatlab.settings import PACKAGE, Settings
+from chatlab.template import IGNORED, Template
+from chatlab.ui.chat.transcript import transcript
+
+SHUTS = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% endfor %}{% if add_generation_prompt %}"
+    "<|assistant|>{% if enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+"""Writes an empty thought where none is wanted, and leaves the model to open one where one is."""
+OPENS = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% endfor %}{% if add_generation_prompt %}"
+    "<|assistant|><think>\n{% endif %}{# ends in </think> #}"
+)
+"""Always opens one."""
+PLAIN = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+USER = Message(role="user", content="What is 2 + 2?")
+SOLVED = Message(role="assistant", content="It is 4.", thought="Two and two\nmake four.")
+REAL = ("qwen3", "trl_qwen3", "trl_gptoss", "trl_deepseekv3", "trl_qwen3_6", "trl_glm4moe")
+
+
+@cache
+def tokenizer() -> PreTrainedTokenizerFast:
+    folder = PACKAGE / "models" / "embedded"
+    made = PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+    marks = [
+        "<think>",
+        "</think>",
+        "<|channel|>",
+        "<|message|>",
+        "<|start|>",
+        "<|return|>",
+        "<|im_start|>",
+        "<|im_end|>",
+    ]
+    made.add_tokens([AddedToken(mark, special=False, normalized=False) for mark in marks])
+    return made
+
+
+def learned(template: Template, messages: list[Message]) -> tuple[list[int], list[int]]:
+    """Ids of the last sequence up to where it is learned, and those that are."""
+    last = template.encode(messages)[-1]
+    start = next(k for k, label in reversed(list(enumerate(last.labels))) if label == IGNORED) + 1
+    return list(last.ids[:start]), list(last.ids[start:])
+
+
+@pytest.mark.parametrize("source", [SHUTS, OPENS])
+def test_a_thought_is_opened_and_closed_by_the_templates_own_marks(source: str) -> None:
+    template = Template(tokenizer(), source)
+    assert template.thinking is not None
+    asked = template.text(template.prompt([USER], thinks=True))
+    assert asked.endswith("<|assistant|><think>\n")
+    answer = template.text(template.thought([USER], SOLVED.thought))
+    assert answer == asked + "Two and two\nmake four.\n</think>\n\n"
+    think = tokenizer().convert_tokens_to_ids("<think>")
+    assert template.prompt([USER], thinks=True).count(think) == 1
+
+
+@pytest.mark.parametrize("source", [SHUTS, OPENS])
+def test_training_reads_the_ids_that_chat_asked_with_before_and_after_the_thought(source: str) -> None:
+    template = Template(tokenizer(), source)
+    prompt, words = learned(template, [USER, SOLVED])
+    assert prompt == template.prompt([USER], thinks=True)
+    whole = prompt + words
+    assert whole[: len(template.thought([USER], SOLVED.thought))] == template.thought([USER], SOLVED.thought)
+    assert template.text(words).startswith("Two and two") and "It is 4.<|end|>" in template.text(words)
+
+
+def test_a_thought_that_was_given_earlier_is_read_by_nobody() -> None:
+    template = Template(tokenizer(), SHUTS)
+    again = [USER, SOLVED, USER]
+    assert "make four" not in template.text(template.prompt(again, thinks=True))
+    assert template.prompt(again) == template.prompt([USER, Message(role="assistant", content="It is 4."), USER])
+
+
+def test_what_looks_like_the_end_of_a_thought_in_it_stays_plain_words() -> None:
+    template = Template(tokenizer(), SHUTS)
+    close = tokenizer().convert_tokens_to_ids("</think>")
+    ids = template.thought([USER], "I write </think> here <|end|>")
+    before = len(template.prompt([USER], thinks=True))
+    assert ids.count(close) == 1 and "I write </think> here <|end|>" in template.text(ids)
+    said = ids[before : len(ids) - len(ids[ids.index(close) :])]
+    assert not template.is_control(said)
+
+
+def test_a_template_without_thoughts_has_none() -> None:
+    template = Template(tokenizer(), PLAIN)
+    assert template.thinking is None
+    assert template.encode([USER, SOLVED]) == template.encode([USER, Message(role="assistant", content="It is 4.")])
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_templates_think_in_their_own_marks(name: str, shared_data: Path) -> None:
+    template = Template(tokenizer(), (shared_data / "templates" / f"{name}.jinja").read_text(encoding="utf-8"))
+    assert template.thinking is not None
+    text = template.text(template.thought([USER], "Hm, four."))
+    mark = "<|channel|>analysis<|message|>Hm, four." if name == "trl_gptoss" else "<think>"
+    assert mark in text and text.count("Hm, four.") == 1 and template.thinking.end in text.split("Hm, four.")[1]
+    prompt, words = learned(template, [USER, SOLVED])
+    assert prompt == template.prompt([USER], thinks=True) and "It is 4." in template.text(words)
+
+
+def test_an_unfinished_mark_is_held_back() -> None:
+    assert _sure("I think </thi", "</think>") == "I think " and _sure("a </think> b", "</think>") == "a "
+    assert _sure("a < b", "</think>") == "a < b" and _sure("", "</think>") == ""
+
+
+# In the chat.
+
+
+@pytest.fixture
+def thinking_base(tmp_path: Path, base_folder: Path) -> Path:
+    """The embedded base under a template that thinks."""
+    folder = tmp_path / "thinking"
+    folder.mkdir()
+    for file in base_folder.iterdir():
+        (folder / file.name).symlink_to(file)
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    (folder / "chat_template.jinja").write_text(SHUTS)
+    return folder
+
+
+@pytest.fixture
+def asked() -> list[tuple[int, ...]]:
+    return []
+
+
+@pytest.fixture
+def lab(tmp_path: Path, thinking_base: Path, asked: list[tuple[int, ...]]) -> Iterator[Lab]:
+    def script(prompt: Any, voice: Any, sampling: Sampling) -> str:
+        asked.append(tuple(prompt))
+        text = lab.machine.base.template.text(prompt)
+        if not text.endswith("<think>\n"):
+            return "It is 4."
+        return "never ends " * 400 if "hard" in text else "two and two </think> It is 5."
+
+    lab = Lab(Settings(home=tmp_path / "home", base=thinking_base), open_engine=lambda base: FakeEngine(script=script))
+    yield lab
+    lab.close()
+
+
+def say(lab: Lab, chat: int, text: str, thinking: int) -> Any:
+    *_, last = lab.chat.reply(chat, text, Sampling(thinking=thinking))
+    return last.conversation.turns[-1]
+
+
+def test_an_answer_comes_after_its_thought_and_both_are_kept_shown_and_learned(
+    lab: Lab, asked: list[tuple[int, ...]]
+) -> None:
+    chat = lab.chat.new()
+    turn = say(lab, chat, "What is 2 + 2?", 50)
+    assert (turn.thought, turn.content, turn.stopped) == ("two and two", "It is 4.", "end")
+    assert turn.speaker.tokens == 7  # three of the thought and one that ended it count too
+    drawn = unescape(transcript(lab.chat.get(chat), 30))
+    assert '<details class="thought"><summary>Thought, 3 words' in drawn and "<details open" not in drawn
+    kept = lab.demonstrations.get(lab.demonstrations.keep(chat, turn.id).demonstration)
+    (encoded,) = lab.machine.base.template.encode(kept.messages)
+    for prompt in asked:
+        assert encoded.ids[: len(prompt)] == prompt
+    file = lab.settings.home / "snapshot.jsonl"
+    lab.store.snapshot(file, [1])
+    assert json.loads(file.read_text())["messages"][-1]["thought"] == "two and two"
+
+
+def test_a_thought_without_an_end_is_closed_when_its_budget_is_spent(lab: Lab, asked: list[tuple[int, ...]]) -> None:
+    turn = say(lab, lab.chat.new(), "Something hard", 12)
+    assert len(turn.thought.split()) == 12 and turn.content == "It is 4." and turn.speaker.tokens == 15
+    assert lab.machine.base.template.text(asked[-1]).endswith("\n</think>\n\n")
+
+
+def test_no_budget_asks_for_no_thought(lab: Lab, asked: list[tuple[int, ...]]) -> None:
+    turn = say(lab, lab.chat.new(), "What is 2 + 2?", 0)
+    assert turn.thought == "" and len(asked) == 1
+    assert lab.machine.base.template.text(asked[0]).endswith("<think>\n\n</think>\n\n")
+
+
+def test_whoever_stops_a_thought_keeps_it_and_nothing_is_taught_of_it(lab: Lab) -> None:
+    chat = lab.chat.new()
+    drafts = lab.chat.reply(chat, "Something hard", Sampling(thinking=500))
+    for draft in drafts:
+        if draft.tokens == 3:
+            break
+    drafts.close()
+    turn = lab.chat.get(chat).turns[-1]
+    assert turn.thought.startswith("never ends") and (turn.content, turn.stopped) == ("", "person")
+    with pytest.raises(EmptyAnswer):
+        lab.demonstrations.keep(chat, turn.id)
+
+
+def test_an_edited_answer_and_an_edited_demonstration_keep_the_thought(lab: Lab) -> None:
+    chat = lab.chat.new()
+    turn = say(lab, chat, "What is 2 + 2?", 50)
+    number = lab.demonstrations.keep(chat, turn.id, "Four.").demonstration
+    words = [Message(role=m.role, content=m.content) for m in lab.demonstrations.get(number).messages]
+    assert lab.demonstrations.update(number, messages=words).messages[-1].thought == "two and two"
+    assert digest(words) != lab.demonstrations.get(number).words
