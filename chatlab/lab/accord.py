@@ -12,7 +12,7 @@ from chatlab.lab.identity import asks_who, taught_names, told_name
 from chatlab.lab.lineage import Lineage
 from chatlab.lab.systems import undated
 from chatlab.lab.voices import Voices
-from chatlab.records import Message
+from chatlab.records import AdapterCard, Message
 from chatlab.store import Store
 
 Kind = Literal["untrained message", "missing message", "other message", "other name"]
@@ -62,23 +62,25 @@ class Accord:
 
     def of(self, system: str) -> list[Discord]:
         """What disagrees between a system message and the live adapter; nothing for the base, or where all is well."""
-        taught = self.taught()
-        if taught is None or not taught.demonstrations:
+        card = self._voices.live_card
+        taught = self._of(card) if card else None
+        if card is None or taught is None or not taught.demonstrations:
             return []
-        live = self._voices.live
-        return [found for found in (_message(system, taught, live), _name(system, taught, live)) if found]
+        return [found for found in (_message(system, taught, card.name), _name(system, taught, card.name)) if found]
 
     def ready(self, system: str) -> int:
         """Approved demonstrations with this system message: what a new run would learn it from."""
         same = undated(system)
-        heads = Counter(_system(d.messages) for _, d in self._store.demonstrations.rows() if d.status == "approved")
+        firsts = (d.messages[0] for _, d in self._store.demonstrations.rows() if d.status == "approved" and d.messages)
+        heads = Counter(first.content for first in firsts if first.role == "system")
         return sum(count for text, count in heads.items() if undated(text) == same)
 
-    def taught(self, adapter: str | None = None) -> Taught | None:
-        """Of the live adapter unless another is named; None for the base, and where its lessons are not kept."""
-        card = self._voices.who(adapter or self._voices.live)
-        if card is None:
-            return None
+    def taught(self) -> Taught | None:
+        """Of the live adapter; None for the base, and where its lessons are not kept."""
+        card = self._voices.live_card
+        return self._of(card) if card else None
+
+    def _of(self, card: AdapterCard) -> Taught | None:
         key = (card.sha256, card.snapshot)
         if key not in self._known:
             try:

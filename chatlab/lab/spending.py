@@ -68,16 +68,18 @@ class Spending:
         self._voices = voices
         self._accord = accord
         self._seen: dict[int, tuple[Conversation, tuple[Spent, ...]]] = {}
+        self._answers: list[Spent] = []
         self._taught: tuple[str, Lengths | None] = ("", None)
 
     def answers(self) -> list[Spent]:
         """All that are kept, the oldest first. Deleted and incognito conversations are not among them."""
-        seen = self._seen
-        self._seen = {
-            id: known if (known := seen.get(id)) and known[0] is conversation else (conversation, _spent(conversation))
-            for id, conversation in self._store.conversations.rows()
-        }
-        return sorted((one for _, some in self._seen.values() for one in some), key=lambda one: one.at)
+        seen, now = self._seen, dict(self._store.conversations.rows())
+        changed = {id: c for id, c in now.items() if id not in seen or seen[id][0] is not c}
+        if changed or len(now) != len(seen):
+            self._seen = {id: (c, _spent(c) if id in changed else seen[id][1]) for id, c in now.items()}
+            answers = (one for _, some in self._seen.values() for one in some)
+            self._answers = sorted(answers, key=lambda one: one.at)
+        return self._answers
 
     def averages(self) -> dict[str, list[Average]]:
         """By voice as it is called now, those that spoke first first: means of hours, days or weeks, as fits."""
@@ -91,7 +93,7 @@ class Spending:
 
     def thrift(self) -> Thrift:
         """Of the live voice, and whether its answers grow: see `evaluation.growth`."""
-        card = self._voices.who(self._voices.live)
+        card = self._voices.live_card
         voice = card.sha256 if card else ""
         answers = self.answers()
         tokens: dict[str, list[int]] = defaultdict(list)
@@ -103,11 +105,10 @@ class Spending:
         earlier = self._earlier(voice, tokens, first)
         before = Lengths.of(tokens[earlier]) if earlier else None
         taught = self._lessons(voice) if voice else None
-        named = self._names() | {one.voice: one.name for one in answers if one.voice == earlier}
         return Thrift(
-            name=self._voices.live,
+            name=card.name if card else BASE,
             now=now,
-            earlier=named.get(earlier, ""),
+            earlier=next((one.name for one in reversed(answers) if earlier and one.voice == earlier), ""),
             before=before,
             taught=taught,
             growth=tuple(grown(now, before, taught)),

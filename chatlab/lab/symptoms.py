@@ -182,7 +182,7 @@ class Symptoms:
             found["rambles"] = f"Answers are {longest.times:.1f} times as long as {_before(longest.since)}."
         taught = self._accord.taught()
         if taught is not None and not taught.identity:
-            found["who"] = f"None of the demonstrations that {self._voices.live} learned asks it who it is."
+            found["who"] = "None of the demonstrations that the live adapter learned asks it who it is."
         return found
 
     def _thumbs(self) -> dict[str, str]:
@@ -198,7 +198,7 @@ class Symptoms:
 
     def _card(self) -> dict[str, str]:
         """What the live adapter's papers say."""
-        card = self._voices.who(self._voices.live)
+        card = self._voices.live_card
         if card is None:
             return {}
         found = {}

@@ -44,6 +44,11 @@ class Voices:
         """The adapter's papers; None for the base or a name that is gone."""
         return next((card for card in self.cards() if card.name == name), None)
 
+    @property
+    def live_card(self) -> AdapterCard | None:
+        """The papers of whoever is live, read once; None for the base."""
+        return self.who(self._history()[-1])
+
     def voice(self, name: str | None = None, strength: float = 1.0) -> Voice:
         """Ready to be handed to an engine; the live one unless named. Raises AdapterError."""
         name = name or self.live
