@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import cache
 from html import unescape
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tokenizers import AddedToken
@@ -17,7 +17,9 @@ from chatlab.engines.base import Sampling
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import EmptyAnswer
 from chatlab.lab import Lab
+from chatlab.lab.chat import Draft
 from chatlab.lab.thinking import _sure
+from chatlab.models.base import Base
 from chatlab.records import Message, digest
 from chatlab.settings import PACKAGE, Settings
 from chatlab.template import IGNORED, Template
@@ -60,6 +62,11 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return made
 
 
+def mark(text: str) -> int:
+    """The id of a control token."""
+    return int(tokenizer().get_vocab()[text])
+
+
 def learned(template: Template, messages: list[Message]) -> tuple[list[int], list[int]]:
     """Ids of the last sequence up to where it is learned, and those that are."""
     last = template.encode(messages)[-1]
@@ -75,7 +82,7 @@ def test_a_thought_is_opened_and_closed_by_the_templates_own_marks(source: str) 
     assert asked.endswith("<|assistant|><think>\n")
     answer = template.text(template.thought([USER], SOLVED.thought))
     assert answer == asked + "Two and two\nmake four.\n</think>\n\n"
-    think = tokenizer().convert_tokens_to_ids("<think>")
+    think = mark("<think>")
     assert template.prompt([USER], thinks=True).count(think) == 1
 
 
@@ -98,7 +105,7 @@ def test_a_thought_that_was_given_earlier_is_read_by_nobody() -> None:
 
 def test_what_looks_like_the_end_of_a_thought_in_it_stays_plain_words() -> None:
     template = Template(tokenizer(), SHUTS)
-    close = tokenizer().convert_tokens_to_ids("</think>")
+    close = mark("</think>")
     ids = template.thought([USER], "I write </think> here <|end|>")
     before = len(template.prompt([USER], thinks=True))
     assert ids.count(close) == 1 and "I write </think> here <|end|>" in template.text(ids)
@@ -117,8 +124,8 @@ def test_real_templates_think_in_their_own_marks(name: str, shared_data: Path) -
     template = Template(tokenizer(), (shared_data / "templates" / f"{name}.jinja").read_text(encoding="utf-8"))
     assert template.thinking is not None
     text = template.text(template.thought([USER], "Hm, four."))
-    mark = "<|channel|>analysis<|message|>Hm, four." if name == "trl_gptoss" else "<think>"
-    assert mark in text and text.count("Hm, four.") == 1 and template.thinking.end in text.split("Hm, four.")[1]
+    opening = "<|channel|>analysis<|message|>Hm, four." if name == "trl_gptoss" else "<think>"
+    assert opening in text and text.count("Hm, four.") == 1 and template.thinking.end in text.split("Hm, four.")[1]
     prompt, words = learned(template, [USER, SOLVED])
     assert prompt == template.prompt([USER], thinks=True) and "It is 4." in template.text(words)
 
@@ -150,9 +157,11 @@ def asked() -> list[tuple[int, ...]]:
 
 @pytest.fixture
 def lab(tmp_path: Path, thinking_base: Path, asked: list[tuple[int, ...]]) -> Iterator[Lab]:
+    written = Base.open(thinking_base).template
+
     def script(prompt: Any, voice: Any, sampling: Sampling) -> str:
         asked.append(tuple(prompt))
-        text = lab.machine.base.template.text(prompt)
+        text = written.text(prompt)
         if not text.endswith("<think>\n"):
             return "It is 4."
         return "never ends " * 400 if "hard" in text else "two and two </think> It is 5."
@@ -199,7 +208,7 @@ def test_no_budget_asks_for_no_thought(lab: Lab, asked: list[tuple[int, ...]]) -
 
 def test_whoever_stops_a_thought_keeps_it_and_nothing_is_taught_of_it(lab: Lab) -> None:
     chat = lab.chat.new()
-    drafts = lab.chat.reply(chat, "Something hard", Sampling(thinking=500))
+    drafts = cast(Generator[Draft, None, None], lab.chat.reply(chat, "Something hard", Sampling(thinking=500)))
     for draft in drafts:
         if draft.tokens == 3:
             break

@@ -114,7 +114,7 @@ def test_the_preview_is_what_the_model_reads(panel: SystemPanel, lab: Lab, asked
     )
     handlers = ChatHandlers(lab, Replies())
     *_, view = handlers.say("Hello", Session(), "You are {name} by {maker}. {date}")
-    conversation = lab.chat.get(view.session.conversation)
+    conversation = lab.chat.get(view.session.conversation or 0)
     assert conversation.system == f"You are Ada by Bob. {day(date.today())}" and view.system.endswith("{date}")
     assert conversation.system in lab.machine.base.template.text(asked[-1])
     assert lab.machine.base.template.text(asked[-1]).split("Hello")[0] in unescape(view.about)

@@ -13,7 +13,7 @@ from chatlab.evaluation.growth import LEAST, Growth, Lengths, grown
 from chatlab.lab.accord import Accord
 from chatlab.lab.machine import Machine
 from chatlab.lab.voices import Voices
-from chatlab.records import BASE
+from chatlab.records import BASE, AdapterCard
 from chatlab.store import Store
 
 WHOLE = ("end", "length")
@@ -69,6 +69,7 @@ class Spending:
         self._accord = accord
         self._seen: dict[int, tuple[Conversation, tuple[Spent, ...]]] = {}
         self._answers: list[Spent] = []
+        self._thrift: tuple[tuple[list[Spent], AdapterCard | None, Lengths | None], Thrift] | None = None
         self._taught: tuple[str, Lengths | None] = ("", None)
 
     def answers(self) -> list[Spent]:
@@ -94,8 +95,15 @@ class Spending:
     def thrift(self) -> Thrift:
         """Of the live voice, and whether its answers grow: see `evaluation.growth`."""
         card = self._voices.live_card
-        voice = card.sha256 if card else ""
         answers = self.answers()
+        lessons = self._lessons(card.sha256) if card else None
+        seen = (answers, card, lessons)
+        if self._thrift is None or any(a is not b and a != b for a, b in zip(self._thrift[0], seen, strict=True)):
+            self._thrift = (seen, self._worked_out(answers, card, lessons))
+        return self._thrift[1]
+
+    def _worked_out(self, answers: list[Spent], card: AdapterCard | None, taught: Lengths | None) -> Thrift:
+        voice = card.sha256 if card else ""
         tokens: dict[str, list[int]] = defaultdict(list)
         first: dict[str, str] = {}
         for one in answers:
@@ -104,7 +112,6 @@ class Spending:
         now = Lengths.of(tokens[voice])
         earlier = self._earlier(voice, tokens, first)
         before = Lengths.of(tokens[earlier]) if earlier else None
-        taught = self._lessons(voice) if voice else None
         return Thrift(
             name=card.name if card else BASE,
             now=now,

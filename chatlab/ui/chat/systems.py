@@ -111,7 +111,7 @@ class SystemPanel:
             self.called: values["name"], self.maker: values.get("maker", ""), self.others: in_lines(values),
         }  # fmt: skip
 
-    def pressed(self, payload: str, voice: str, under: bool, text: str, session: Session) -> Updates:
+    def pressed(self, payload: str, voice: Voice, under: bool, text: str, session: Session) -> Updates:
         """A button below the message. Raises InputError for what no button says."""
         match Act.read(payload).do:
             case "system-again":
