@@ -26,6 +26,10 @@
     if (said.show) show(said.show);
   }
 
+  function unfold(label) {
+    if (label?.isConnected && !label.classList.contains("open")) label.click();
+  }
+
   // A component of a tab that is about to open: unfolded, in the middle of the view, with the keyboard.
   function show(id, left = 40) {
     const place = document.getElementById(id);
@@ -35,7 +39,8 @@
       return;
     }
     const label = $(":scope > .label-wrap", place);
-    if (label && !label.classList.contains("open")) label.click();
+    unfold(label);
+    setTimeout(() => unfold(label), 600); // a tab that opens for the first time may be drawn once more
     place.scrollIntoView({ block: label ? "start" : "center" });
     place.classList.add("shown-now");
     setTimeout(() => place.classList.remove("shown-now"), 1900);

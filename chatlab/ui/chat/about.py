@@ -43,7 +43,7 @@ class About:
 
     def _preview(self, wording: str, told: str, conversation: Conversation | None) -> str:
         head = "What the model reads first" if told else "No system message: the model reads only the conversation."
-        text = div("told", escaped(told)) if told else ""
+        text = div("read-first", escaped(told)) if told else ""
         return div(
             "preview", span("about-head", head), text, self._as_written(told), *self._notes(wording, conversation)
         )
@@ -59,7 +59,7 @@ class About:
         except ChatlabError:
             return ""
         summary = element("summary", escaped(f"As the chat template writes it, {counted(len(ids), 'token')}"))
-        return element("details", summary + div("told raw", escaped(template.text(ids))))
+        return element("details", summary + div("read-first raw", escaped(template.text(ids))))
 
     def _notes(self, wording: str, conversation: Conversation | None) -> list[str]:
         notes = []
@@ -107,7 +107,7 @@ def discords(found: Sequence[Discord], ready: int) -> str:
 
 
 def _trained(one: Discord) -> str:
-    return div("told", escaped(one_line(one.trained, 240))) if one.trained and one.kind != "other name" else ""
+    return div("read-first", escaped(one_line(one.trained, 240))) if one.trained and one.kind != "other name" else ""
 
 
 def thrift(found: Thrift) -> str:

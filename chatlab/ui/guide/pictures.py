@@ -23,7 +23,7 @@ def checklist(items: Sequence[Item]) -> str:
 
 def _step(number: int, item: Item) -> str:
     said, sign = ("done", "✓") if item.done else ("not done", str(number))
-    mark = f'<span class="tick" role="img" aria-label="{said}">{sign}</span>'
+    mark = f'<span class="step-tick" role="img" aria-label="{said}">{sign}</span>'
     missing = "" if item.done else div("missing", escaped(item.missing))
     words = div("step-words", element("b", escaped(item.title)), div("figure", escaped(item.figure)), missing)
     way = "" if item.done else starting(STEPS[item.key])

@@ -31,7 +31,7 @@ def averages_plot(lines: Mapping[str, Sequence[Average]]) -> Figure:
             customdata=[one.count for one in line],
             hovertemplate=f"{_plain(name)}: %{{y:.0f}} tokens, %{{customdata}} answers<extra></extra>",
         )  # fmt: skip
-    figure.update_xaxes(gridcolor=GRID, zeroline=False, fixedrange=True, nticks=6)
+    figure.update_xaxes(gridcolor=GRID, zeroline=False, fixedrange=True, nticks=4, tickangle=0)
     figure.update_yaxes(gridcolor=GRID, zeroline=False, fixedrange=True, rangemode="tozero", title_text="tokens")
     figure.update_layout(
         height=HEIGHT, margin={"l": 48, "r": 10, "t": 34, "b": 30}, dragmode=False, hovermode="closest",

@@ -23,7 +23,7 @@ class GuideTab:
         self._lab = lab
 
     def build(self, shell: Shell) -> None:
-        with gr.Row(elem_classes="guide", equal_height=False):
+        with gr.Row(elem_classes="guide-tab", equal_height=False):
             with gr.Column(scale=5, min_width=320):
                 self.steps = drawing(elem_classes="flat", elem_id="checklist")
                 self.lengths = drawing(elem_classes="flat", elem_id="answer-lengths")
