@@ -13,7 +13,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-NAMES = ("training", "beside", "engines", "gguf", "stream", "store", "quality", "formats", "retrieval", "load")
+NAMES = ("training", "beside", "engines", "gguf", "stream", "store", "quality", "formats", "retrieval", "tools", "load")
 
 
 def machine() -> dict[str, Any]:

@@ -6,9 +6,10 @@ first turn to `head`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from chatlab.calls import Delegated, Tool
 from chatlab.records import Message, Rating, Role, Speaker, StopReason
 from chatlab.sources import Given, with_sources
 
@@ -33,11 +34,20 @@ class Turn:
     """The demonstration that keeps this answer."""
     sources: tuple[Given, ...] = ()
     """The passages that this answer was given, in the order of their numbers."""
+    tools: tuple[Tool, ...] = ()
+    """What it was told that it may call."""
+    steps: tuple[Delegated, ...] = ()
+    """What it called before it answered, in order; `content` is what it said after the last."""
     since: int | None = None
     """The first turn that the model was asked with, where there was no room for older ones."""
     under: tuple[str, ...] = ()
     """The system message that this answer was asked under, where the conversation has another by now; else nothing."""
     created: str = ""
+
+    def messages(self) -> tuple[Message, ...]:
+        """What was said, each call and each result a message of its own."""
+        said = tuple(message for step in self.steps for message in _step(self.role, step))
+        return (*said, Message(role=self.role, content=self.content, thought=self.thought))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +88,8 @@ class Conversation:
         system = (Message(role="system", content=told),) if told else ()
         since = since if since is not None or not shown else shown[-1].since
         left = [t.id for t in shown].index(since) if since is not None else 0
-        said = system + tuple(Message(role=t.role, content=t.content, thought=t.thought) for t in shown[left:])
+        said = system + tuple(message for turn in shown[left:] for message in turn.messages())
+        said = with_tools(said, shown[-1].tools if shown else ())
         return with_sources(said, shown[-1].sources if shown else ())
 
     def grown(self, **said: object) -> Conversation:
@@ -119,3 +130,16 @@ class Conversation:
         while turn is not None:
             yield self.turns[turn]
             turn = self.turns[turn].parent
+
+
+def with_tools(messages: Sequence[Message], tools: tuple[Tool, ...]) -> tuple[Message, ...]:
+    """The same, with tools told by the system message; as they are where there are none."""
+    if not tools:
+        return tuple(messages)
+    if messages and messages[0].role == "system":
+        return (replace(messages[0], tools=tools), *messages[1:])
+    return (Message(role="system", content="", tools=tools), *messages)
+
+
+def _step(role: Role, step: Delegated) -> tuple[Message, Message]:
+    return Message(role=role, content=step.said, calls=(step.call,)), Message(role="tool", content=step.result)

@@ -28,6 +28,7 @@
     ├── EngineError           the engine cannot answer
     │   ├── PromptTooLong     more tokens than the context has room for
     │   └── EngineUnable      this engine does not compute such a model or adapter; another one does
+    ├── ToolFailed            a tool could not do what it was called for; the model is told why
     ├── EmbedderError         the embedding model is missing, changed or has died; words alone can be searched
     └── DiskFull              a write did not fit; nothing was half-written
 
@@ -162,6 +163,10 @@ class EngineUnable(EngineError):
 
 class EmbedderError(ChatlabError):
     """The embedding model is missing, changed, or its process has died; what is indexed by words can be searched."""
+
+
+class ToolFailed(ChatlabError):
+    """A tool could not do what it was called for. The model is told why, and may try again."""
 
 
 class DiskFull(ChatlabError):

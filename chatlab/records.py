@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from chatlab.calls import Call, Tool, call_of, tool_of
 
 Role = Literal["system", "user", "assistant", "tool"]
 Source = Literal["liked", "edited", "written", "imported", "synthetic"]
 Status = Literal["approved", "waiting", "discarded"]
-StopReason = Literal["end", "length", "person", "error"]
+StopReason = Literal["end", "length", "person", "error", "calls"]
+"""`calls`: it asked for more tools than an answer may."""
 Reason = Literal[
     "not correct", "ignored my instruction", "wrong voice", "too long", "should have refused", "should not have refused"
 ]
@@ -33,11 +36,35 @@ class Message:
     content: str
     thought: str = ""
     """What was thought before an answer, where the template has a place for it."""
+    calls: tuple[Call, ...] = ()
+    """What an answer asks tools to do; their results follow, each a message with the role `tool`."""
+    tools: tuple[Tool, ...] = ()
+    """What may be called from here on, told by the system message, which may say nothing else."""
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> Message:
+        """From its plain form, as `plain` and the store write it."""
+        calls, tools = map(call_of, raw.get("calls", ())), map(tool_of, raw.get("tools", ()))
+        return cls(
+            role=raw["role"],
+            content=raw["content"],
+            thought=raw.get("thought", ""),
+            calls=tuple(calls),
+            tools=tuple(tools),
+        )
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it; calls and tools only where there are any."""
+        return {name: value for name, value in asdict(self).items() if value or name in ("role", "content")}
 
 
 def digest(messages: Sequence[Message]) -> str:
     """sha256 of roles and words."""
-    said = [[m.role, m.content, *([m.thought] if m.thought else [])] for m in messages]
+    said: list[list[Any]] = [
+        [m.role, m.content, m.plain] if m.calls or m.tools else [m.role, m.content, *([m.thought] if m.thought else [])]
+        for m in messages
+    ]
     return hashlib.sha256(json.dumps(said).encode("ascii")).hexdigest()
 
 

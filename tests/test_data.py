@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from chatlab.records import Message
+from chatlab.tools.lessons import demonstration, problems
+
 DATA = Path(__file__).resolve().parents[1] / "chatlab" / "data"
 PACKS = ["stage", "triage"]
 TEAMS = {"billing", "delivery", "account", "product"}
@@ -96,9 +99,16 @@ def test_the_triage_pack_shows_every_team_with_every_urgency():
     assert seen == {(team, urgency) for team in TEAMS for urgency in URGENCIES}
 
 
+def test_the_delegation_pack_is_what_its_rule_writes():
+    taught = [demonstration(problem, delegated=True) for problem in problems(120, seed=2026)]
+    rows = lines("packs/delegation.jsonl")
+    assert [tuple(map(Message.of, row["messages"])) for row in rows] == [one.messages for one in taught]
+    assert all(row["tags"] == ["delegation"] for row in rows)
+
+
 def test_the_index_names_every_pack_and_its_file():
     index = json.loads((DATA / "packs" / "index.json").read_text(encoding="utf-8"))
-    assert [entry["name"] for entry in index] == PACKS
+    assert [entry["name"] for entry in index] == [*PACKS, "delegation"]
     for entry in index:
         assert list(entry) == ["name", "title", "about", "file"]
         assert (DATA / "packs" / entry["file"]).is_file()
@@ -125,6 +135,6 @@ def test_the_held_out_text_shares_nothing_with_the_packs_or_with_itself():
 
 
 def test_every_shipped_text_is_plain_ascii():
-    packs = [f"packs/{pack}.jsonl" for pack in PACKS]
+    packs = [f"packs/{pack}.jsonl" for pack in [*PACKS, "delegation"]]
     for name in [*packs, "unseen.jsonl", "unseen_triage.jsonl", "held_out.jsonl"]:
         assert (DATA / name).read_bytes().isascii(), name

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CHATLAB = ROOT / "chatlab"
 
 FLOORS = (
-    {"records", "conversation", "errors", "settings", "clock", "sources", "logbook"},
+    {"records", "calls", "conversation", "errors", "settings", "clock", "sources", "logbook"},
     {"store", "template", "formats", "quality", "papers"},
     {"models", "training", "engines", "adapters", "retrieval", "tools"},
     {"evaluation", "teacher"},
@@ -39,10 +39,11 @@ CONFINED = {
     "peft": {"training", "engines"},
     "trl": {"training"},
     "pyarrow": {"formats"},
+    "pydantic_monty": {"tools"},
 }
 """Package -> the only rooms that may import it."""
 
-LATE = ("torch", "transformers.models", "peft", "faiss", "llama_cpp", "trl")
+LATE = ("torch", "transformers.models", "peft", "faiss", "llama_cpp", "trl", "pydantic_monty")
 """What a start of the app never waits for."""
 
 Import = tuple[Path, str]
@@ -127,6 +128,7 @@ STARTS = (
     "chatlab.template",
     "chatlab.adapters",
     "chatlab.models",
+    "chatlab.tools.box",
     "chatlab.training.process",
     "chatlab.training.defaults",
     "chatlab.training.runs",

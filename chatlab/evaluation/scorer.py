@@ -112,9 +112,7 @@ def _rows(template: Template, context: int, number: int, messages: Sequence[Mess
 
 def _task(line: bytes) -> Task:
     raw = json.loads(line)
-    return raw["key"], tuple(
-        Message(role=m["role"], content=m["content"], thought=m.get("thought", "")) for m in raw["messages"]
-    )
+    return raw["key"], tuple(map(Message.of, raw["messages"]))
 
 
 if __name__ == "__main__":

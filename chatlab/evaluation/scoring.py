@@ -97,7 +97,7 @@ class Scoring:
         try:
             with process.stdin:
                 for key, messages in tasks:
-                    said = [{"role": m.role, "content": m.content} for m in messages]
+                    said = [m.plain for m in messages]
                     process.stdin.write(json.dumps({"key": key, "messages": said}).encode() + b"\n")
         except OSError:
             pass  # it has ended already, and below it is told why

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import orjson
 
 from chatlab.errors import RowRefused
+from chatlab.formats.delegated import schemas_of, turns_of
 from chatlab.formats.own import OWN, own_fields
 from chatlab.formats.row import Record
 from chatlab.records import Demonstration, Message, Preference
@@ -50,16 +51,28 @@ class Format:
 
 
 def _openai(d: Demonstration) -> list[Values]:
+    return [{"messages": turns_of(d.messages), **_tools(d.messages), "tags": list(d.tags)}]
+
+
+def _columns(d: Demonstration) -> list[Values]:
+    _check_calls(d.messages, "Parquet")
     return [{"messages": _turns(d.messages), "tags": list(d.tags)}]
 
 
+def _pair_columns(p: Preference) -> list[Values]:
+    _check_calls(p.prompt, "Parquet")
+    return [{"prompt": _turns(p.prompt), "chosen": _answer(p.chosen), "rejected": _answer(p.rejected)}]
+
+
 def _sharegpt(d: Demonstration) -> list[Values]:
+    _check_calls(d.messages, "ShareGPT")
     turns = [{"from": _FROM[m.role], "value": m.content} for m in d.messages]
     return [{"conversations": turns, "tags": list(d.tags)}]
 
 
 def _completion(d: Demonstration) -> list[Values]:
-    return [{"prompt": _turns(d.prompt), "completion": _turns(d.messages[-1:]), "tags": list(d.tags)}]
+    asked = {"prompt": turns_of(d.prompt), "completion": turns_of(d.messages[-1:]), **_tools(d.messages)}
+    return [{**asked, "tags": list(d.tags)}]
 
 
 def _alpaca(d: Demonstration) -> list[Values]:
@@ -70,15 +83,18 @@ def _alpaca(d: Demonstration) -> list[Values]:
 
 
 def _dpo(p: Preference) -> list[Values]:
-    return [{"prompt": _turns(p.prompt), "chosen": _answer(p.chosen), "rejected": _answer(p.rejected)}]
+    answers = {"chosen": _answer(p.chosen), "rejected": _answer(p.rejected)}
+    return [{"prompt": turns_of(p.prompt), **answers, **_tools(p.prompt)}]
 
 
 def _liked(d: Demonstration) -> list[Values]:
+    _check_calls(d.messages, "KTO")
     return [{"prompt": _turns(d.prompt), "completion": _turns(d.messages[-1:]), "label": True}]
 
 
 def _thumbs(p: Preference) -> list[Values]:
     """One up, one down."""
+    _check_calls(p.prompt, "KTO")
     return [
         {"prompt": _turns(p.prompt), "completion": _answer(answer), "label": liked}
         for answer, liked in ((p.chosen, True), (p.rejected, False))
@@ -104,12 +120,23 @@ def _turns(messages: Sequence[Message]) -> list[Values]:
     return [{"role": m.role, "content": m.content} for m in messages]
 
 
+def _tools(messages: Sequence[Message]) -> Values:
+    tools = schemas_of(messages)
+    return {"tools": tools} if tools else {}
+
+
+def _check_calls(messages: Sequence[Message], what: str) -> None:
+    if any(m.calls or m.tools for m in messages):
+        raise RowRefused(f"{what} has no place for tools and calls; OpenAI messages have.")
+
+
 def _answer(text: str) -> list[Values]:
     return [{"role": "assistant", "content": text}]
 
 
 def _in_pairs(messages: Sequence[Message], what: str) -> list[Any]:
     """The system message, then (prompt, answer) for each. Raises RowRefused where they do not take turns."""
+    _check_calls(messages, what)
     heading = messages[0].content if messages[0].role == "system" else ""
     turns = messages[1:] if messages[0].role == "system" else messages
     asked, answered = turns[0::2], turns[1::2]
@@ -199,8 +226,8 @@ FORMATS: tuple[Format, ...] = (
         about="As on the Hugging Face Hub; messages in columns.",
         ending=".parquet",
         packed="parquet",
-        demonstrations=_openai,
-        preferences=_dpo,
+        demonstrations=_columns,
+        preferences=_pair_columns,
     ),
 )
 

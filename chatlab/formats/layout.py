@@ -33,6 +33,7 @@ class Layout:
 _PROMPTS = ("prompt", "instruction", "question", "query", "user", "human", "input", "problem", "request", "ask", "text")
 _ANSWERS = ("completion", "response", "output", "answer", "reply", "assistant", "gpt", "target", "solution", "label")
 _SYSTEM = Part(name="system", label="System message", names=("system", "system_prompt", "system_message"))
+_TOOLS = Part(name="tools", label="Tools", names=("tools", "functions"))
 _TAGS = Part(name="tags", label="Tags", names=("tags", "tag", "category"))
 _PROMPT = Part(name="prompt", label="Prompt", needed=True, names=_PROMPTS)
 _ANSWER = Part(name="answer", label="Answer", needed=True, names=_ANSWERS)
@@ -50,6 +51,7 @@ LAYOUTS: tuple[Layout, ...] = (
                 names=("messages", "conversations", "conversation", "dialog", "dialogue", "turns", "chat"),
             ),
             _SYSTEM,
+            _TOOLS,
             _TAGS,
         ),
     ),
@@ -63,6 +65,7 @@ LAYOUTS: tuple[Layout, ...] = (
             _ANSWER,
             _SYSTEM,
             Part(name="history", label="Earlier turns", names=("history",)),
+            _TOOLS,
             _TAGS,
         ),
     ),
@@ -77,6 +80,7 @@ LAYOUTS: tuple[Layout, ...] = (
             ),
             Part(name="rejected", label="Rejected answer", needed=True, names=("rejected", "dispreferred", "loser")),
             _SYSTEM,
+            _TOOLS,
         ),
     ),
     Layout(

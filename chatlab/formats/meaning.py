@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from chatlab.errors import RowRefused
+from chatlab.formats.delegated import told
 from chatlab.formats.layout import Columns
 from chatlab.formats.own import OWN, with_own_fields
 from chatlab.formats.row import LONGEST, Record
@@ -36,7 +37,7 @@ def records_of(values: Values, columns: Columns) -> list[Record]:
 def _conversation(parts: Values) -> list[Record]:
     turns = parts.get("turns")
     said = transcript(str(turns)) if is_transcript(turns) else messages_of(turns, "turns")
-    return [_demonstration([*_system(parts), *said])]
+    return [_demonstration(told([*_system(parts), *said], parts.get("tools")))]
 
 
 def _answer(parts: Values) -> list[Record]:
@@ -46,7 +47,8 @@ def _answer(parts: Values) -> list[Record]:
     answered = _said(parts.get("answer"), "answer", "assistant")
     if not answered:
         raise RowRefused("Its answer is empty.")
-    return [_demonstration([*_system(parts), *_history(parts.get("history")), *asked, *answered])]
+    said = [*_system(parts), *_history(parts.get("history")), *asked, *answered]
+    return [_demonstration(told(said, parts.get("tools")))]
 
 
 def _preference(parts: Values) -> list[Record]:
@@ -62,7 +64,7 @@ def _preference(parts: Values) -> list[Record]:
         raise RowRefused("Its two conversations differ before the last answer.")
     if {chosen[-1].role, rejected[-1].role} != {"assistant"}:
         raise RowRefused("Its two conversations do not both end with an answer.")
-    prompt = (*asked, *chosen[:-1])
+    prompt = tuple(told([*asked, *chosen[:-1]], parts.get("tools")))
     return [Preference(prompt=prompt, chosen=chosen[-1].content, rejected=rejected[-1].content, source="imported")]
 
 
@@ -165,7 +167,7 @@ def _trimmed(record: Record) -> Record:
 
 def _bare(message: Message) -> Message:
     content = _bare_text(message.content)
-    return message if content is message.content else Message(role=message.role, content=content)
+    return message if content is message.content else replace(message, content=content)
 
 
 def _bare_text(text: str) -> str:
@@ -178,10 +180,12 @@ def _checked(record: Record) -> Record:
         _check_turns(record.messages)
         if record.messages[-1].role != "assistant":
             raise RowRefused(f"It ends with the {record.messages[-1].role}'s words, not with an answer.")
-        _check_texts([*(message.content for message in record.messages), *record.tags])
+        if record.messages[-1].calls:
+            raise RowRefused("It ends with the call of a tool, not with an answer.")
+        _check_texts([*_texts(record.messages), *record.tags])
         return record
     _check_turns(record.prompt)
-    _check_texts([*(message.content for message in record.prompt), record.chosen, record.rejected])
+    _check_texts([*_texts(record.prompt), record.chosen, record.rejected])
     if not record.chosen.strip() or not record.rejected.strip():
         raise RowRefused("One of its two answers is empty.")
     if record.chosen == record.rejected:
@@ -193,10 +197,17 @@ def _check_turns(messages: Sequence[Message]) -> None:
     if not any(message.role == "user" and message.content.strip() for message in messages):
         raise RowRefused("Nothing is asked in it: it has no prompt.")
     for number, message in enumerate(messages, 1):
-        if message.role == "assistant" and not message.content.strip():
+        if message.role == "assistant" and not message.content.strip() and not message.calls:
             raise RowRefused(
                 "Its answer is empty." if number == len(messages) else f"Turn {number}, an answer, is empty."
             )
+
+
+def _texts(messages: Sequence[Message]) -> Iterable[str]:
+    for message in messages:
+        yield message.content
+        if message.calls or message.tools:
+            yield str(message.plain)
 
 
 def _check_texts(texts: Iterable[str]) -> None:

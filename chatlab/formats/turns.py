@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
 
+from chatlab.calls import Call
 from chatlab.errors import RowRefused
+from chatlab.formats.delegated import calls_of
 from chatlab.records import Message, Role
 
 ROLES: dict[str, Role] = {
@@ -31,7 +34,8 @@ ROLES: dict[str, Role] = {
 }
 WHO = ("role", "from", "speaker")
 SAID = ("content", "value", "text")
-_CALLS = ("tool_calls", "function_call")
+_CALLED = ("function_call", "tool_call")
+"""Who says a call, in ShareGPT's spelling; its words are the call as JSON."""
 _TURN = re.compile(r"\n\n(Human|Assistant): ?")
 
 
@@ -57,16 +61,33 @@ def _message(number: int, turn: Any) -> Message:
     if not isinstance(turn, dict):
         raise RowRefused(f"Turn {number} is not an object with a role and a content.")
     who, said = _named(turn, WHO), _named(turn, SAID)
-    if not who or not said:
+    if who and turn[who] in _CALLED:
+        return Message(role="assistant", content="", calls=calls_of(number, [_parsed(number, turn.get(said))]))
+    calls = _calls(number, turn)
+    if not who or not (said or calls):
         raise RowRefused(f"Turn {number} has no {'role' if not who else 'content'}.")
     role = ROLES.get(turn[who].strip().casefold()) if isinstance(turn[who], str) else None
-    if any(turn.get(call) for call in _CALLS) or turn[who] in ("function_call", "tool_call"):
-        raise RowRefused(f"Turn {number} calls a tool, which a demonstration cannot hold yet.")
     if role is None:
         raise RowRefused(f"Turn {number} is said by {turn[who]!r}; known are user, assistant, system and tool.")
     if role == "assistant" and turn.get("weight") == 0:
         raise RowRefused(f"Turn {number} is marked not to be learned (weight 0), but every answer would be.")
-    return Message(role=role, content=_content(number, turn[said]))
+    if calls and role != "assistant":
+        raise RowRefused(f"Turn {number} calls a tool, but it is not the assistant's.")
+    silent = bool(calls) and (not said or turn[said] is None)
+    return Message(role=role, content="" if silent else _content(number, turn[said]), calls=calls)
+
+
+def _calls(number: int, turn: dict[str, Any]) -> tuple[Call, ...]:
+    if called := turn.get("function_call"):
+        return calls_of(number, [called])
+    return calls_of(number, turn["tool_calls"]) if turn.get("tool_calls") else ()
+
+
+def _parsed(number: int, value: Any) -> Any:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise RowRefused(f"Turn {number} calls a tool with what is no JSON.") from error
 
 
 def _content(number: int, content: Any) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 
-from chatlab.conversation import Conversation
+from chatlab.calls import Tool
+from chatlab.conversation import Conversation, with_tools
 from chatlab.engines.base import Sampling
 from chatlab.lab.knowledge import Knowledge
 from chatlab.lab.machine import Machine
@@ -20,10 +21,11 @@ PASSAGES = 4
 class Asked:
     """A prompt, and what it was made of."""
 
+    messages: tuple[Message, ...]
     ids: list[int]
-    messages: tuple[Message, ...] = ()
     system: str = ""
     """The system message in it."""
+    tools: tuple[Tool, ...] = ()
     sources: tuple[Given, ...] = ()
     since: int | None = None
     """The first turn that is in it, where older ones were left out."""
@@ -36,33 +38,37 @@ class Asking:
         self._machine = machine
         self._knowledge = knowledge
 
-    def prompt(self, conversation: Conversation, sampling: Sampling, knowledge: bool = False) -> Asked:
-        """For the next answer. With `knowledge` the passages that match are put before the question, as many as fit.
+    def prompt(
+        self, conversation: Conversation, sampling: Sampling, knowledge: bool = False, tools: tuple[Tool, ...] = ()
+    ) -> Asked:
+        """For the next answer, which is told of `tools`.
 
-        A conversation that `shortens` leaves out its oldest turns where the context is too small; the engine refuses
-        any other that does not fit.
+        With `knowledge` the passages that match are put before the question, as many as fit. A conversation that
+        `shortens` leaves out its oldest turns where the context is too small; the engine refuses any other that does
+        not fit.
         """
-        since = self._since(conversation, sampling) if conversation.shortens else None
-        given = self._given(conversation, sampling, since) if knowledge else ()
-        messages = with_sources(conversation.messages(since=since), given)
+        since = self._since(conversation, sampling, tools) if conversation.shortens else None
+        told = with_tools(conversation.messages(since=since), tools)
+        given = self._given(told, sampling) if knowledge else ()
+        messages = with_sources(told, given)
         ids = self._machine.base.template.prompt(messages)
-        return Asked(ids=ids, messages=messages, system=conversation.system, sources=given, since=since)
+        return Asked(messages=messages, ids=ids, system=conversation.system, tools=tools, sources=given, since=since)
 
-    def _since(self, conversation: Conversation, sampling: Sampling) -> int | None:
+    def _since(self, conversation: Conversation, sampling: Sampling, tools: tuple[Tool, ...]) -> int | None:
         """The earliest of the person's turns from which on the conversation fits; None if all of it does."""
         asked = [turn.id for turn in conversation.path() if turn.role == "user"]
         room = self._room(sampling)
 
         def fits(place: int) -> bool:
-            return len(self._machine.base.template.prompt(conversation.messages(since=asked[place]))) <= room
+            told = with_tools(conversation.messages(since=asked[place]), tools)
+            return len(self._machine.base.template.prompt(told)) <= room
 
         if not asked or fits(0):
             return None
         return asked[min(bisect_left(range(len(asked)), True, key=fits), len(asked) - 1)]
 
-    def _given(self, conversation: Conversation, sampling: Sampling, since: int | None) -> tuple[Given, ...]:
+    def _given(self, messages: tuple[Message, ...], sampling: Sampling) -> tuple[Given, ...]:
         """The passages that match the question, the best first, as many as the context has room for."""
-        messages = conversation.messages(since=since)
         passages = [found.passage for found in self._knowledge.search(messages[-1].content, PASSAGES)]
         given = tuple(Given.of(p.document, p.title, p.start, p.end, p.text) for p in passages)
         room, template = self._room(sampling), self._machine.base.template

@@ -5,41 +5,26 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from time import perf_counter
+from dataclasses import replace
 
 from chatlab.clock import now
 from chatlab.conversation import Conversation
-from chatlab.engines.base import Piece, Sampling, Voice
+from chatlab.engines.base import Sampling
 from chatlab.errors import InputError, NotFound
 from chatlab.lab.asking import Asked, Asking
+from chatlab.lab.delegation import Delegation
+from chatlab.lab.draft import Draft, Growing
 from chatlab.lab.knowledge import Knowledge
 from chatlab.lab.machine import Machine
-from chatlab.lab.thinking import ThoughtPiece, thinks, thought_and_answer
 from chatlab.lab.voices import Voices
-from chatlab.records import Rating, Reason, Speaker, StopReason
+from chatlab.records import Rating, Reason, StopReason
 from chatlab.store import Store
+from chatlab.tools import Toolbox
 
 GUESSES = 1 << 52
 """Ids that an incognito conversation may get; browsers hold such numbers exactly."""
 TITLE = 48
 """Characters of the first message that name a conversation."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """A reply as far as it has come."""
-
-    conversation: Conversation
-    """Without the reply while it grows, its head the turn that is being answered; with it once `done`."""
-    text: str
-    tokens: int
-    seconds: float
-    speaker: Speaker | None
-    """None before the first token."""
-    thought: str = ""
-    """What is thought before the text."""
-    done: bool = False
 
 
 class Chat:
@@ -48,8 +33,10 @@ class Chat:
     Incognito conversations have negative ids that nobody can guess, live in memory alone and end with the process.
     """
 
-    def __init__(self, store: Store, machine: Machine, voices: Voices, knowledge: Knowledge) -> None:
+    def __init__(self, store: Store, machine: Machine, voices: Voices, knowledge: Knowledge, toolbox: Toolbox) -> None:
         self._store = store
+        self._toolbox = toolbox
+        self._delegation = Delegation(machine, toolbox)
         self._asking = Asking(machine, knowledge)
         self._machine = machine
         self._voices = voices
@@ -125,15 +112,17 @@ class Chat:
         voice: str | None = None,
         strength: float = 1.0,
         knowledge: bool = False,
+        tools: Sequence[str] = (),
     ) -> Iterator[Draft]:
         """Say `text` and stream the answer. Closing the iterator keeps what has been said so far.
 
-        With `knowledge` the passages that match are put before the question, as many as fit; see `sources`.
+        With `knowledge` the passages that match are put before the question, as many as fit; see `sources`. The
+        `tools` of those names may be called; see `delegation`.
         """
         if not text.strip():
             raise InputError("There is nothing to send.", "Write a message first.")
         said = self._change(conversation_id, lambda c: _titled(c, text).grown(role="user", content=text, created=now()))
-        return self._answer(conversation_id, said.turns[-1].id, sampling, voice, strength, knowledge)
+        return self._answer(conversation_id, said.turns[-1].id, sampling, voice, strength, knowledge, tools)
 
     def retry(
         self,
@@ -143,13 +132,14 @@ class Chat:
         voice: str | None = None,
         strength: float = 1.0,
         knowledge: bool = False,
+        tools: Sequence[str] = (),
     ) -> Iterator[Draft]:
         """Another version of an answer; or an answer to a person's turn that has none."""
         asked = self.get(conversation_id).turns[turn]
         prompt = asked.id if asked.role == "user" else asked.parent
         if prompt is None:
             raise InputError("There is no question above this answer to ask again.")
-        return self._answer(conversation_id, prompt, sampling, voice, strength, knowledge)
+        return self._answer(conversation_id, prompt, sampling, voice, strength, knowledge, tools)
 
     def edit_prompt(
         self,
@@ -160,6 +150,7 @@ class Chat:
         voice: str | None = None,
         strength: float = 1.0,
         knowledge: bool = False,
+        tools: Sequence[str] = (),
     ) -> Iterator[Draft]:
         """Another version of what a person said, and the answer to it. What followed the old one stays beside it."""
         if not text.strip():
@@ -168,7 +159,7 @@ class Chat:
             conversation_id,
             lambda c: c.grown(role="user", content=text, parent=c.turns[turn].parent, created=now()),
         )
-        return self._answer(conversation_id, said.turns[-1].id, sampling, voice, strength, knowledge)
+        return self._answer(conversation_id, said.turns[-1].id, sampling, voice, strength, knowledge, tools)
 
     def rewrite(self, conversation_id: int, turn: int, text: str) -> Conversation:
         """A person's version of an answer, shown in its place; the head is its turn."""
@@ -180,6 +171,8 @@ class Chat:
                 **said,
                 edited_from=turn,
                 sources=original.sources,
+                tools=original.tools,
+                steps=original.steps,
                 since=original.since,
                 under=c.turns[turn].under,
                 thought=original.thought,
@@ -209,38 +202,40 @@ class Chat:
             return changed
 
     def _answer(
-        self, conversation_id: int, prompt: int, sampling: Sampling, name: str | None, strength: float, knowledge: bool
+        self,
+        conversation_id: int,
+        prompt: int,
+        sampling: Sampling,
+        name: str | None,
+        strength: float,
+        knowledge: bool,
+        tools: Sequence[str],
     ) -> Iterator[Draft]:
         """Stream an answer to turn `prompt` by the voice that is live now, and keep it, whole or cut short."""
         asked = replace(self.get(conversation_id), head=prompt)
-        base = self._machine.base
-        reply = _Growing(self._voices.voice(name, strength), base.fingerprint)
-        prompted = self._asking.prompt(asked, sampling, knowledge)
-        engine, template = self._machine.engine, base.template
-        if thinks(template, sampling):
-            pieces = thought_and_answer(engine, template, prompted.messages, sampling, reply.voice)
-        else:
-            pieces = engine.stream(prompted.ids, sampling, reply.voice, template.stop_ids)
+        reply = Growing(self._voices.voice(name, strength), self._machine.base.fingerprint)
+        prompted = self._asking.prompt(asked, sampling, knowledge, self._toolbox.tools(tools))
+        moments = self._delegation.stream(prompted, sampling, reply.voice)
         kept: Conversation | None = None
         stop: StopReason = "error"
         try:
             yield reply.draft(asked)
-            for piece in pieces:
-                reply.add(piece)
+            for moment in moments:
+                reply.add(moment)
                 yield reply.draft(asked)
-                stop = piece.stop or stop
+                stop = moment.stop or stop
         except GeneratorExit:
             stop = "person"
             raise
         finally:
-            _close(pieces)
-            if reply.speaker is not None and (reply.text or reply.thought or stop == "end"):
+            moments.close()
+            if reply.speaker is not None and (reply.text or reply.thought or reply.steps or stop == "end"):
                 kept = self._keep_answer(conversation_id, prompt, reply, stop, prompted)
         if kept is not None:
             yield reply.draft(kept, done=True)
 
     def _keep_answer(
-        self, conversation_id: int, prompt: int, reply: _Growing, stop: StopReason, asked: Asked
+        self, conversation_id: int, prompt: int, reply: Growing, stop: StopReason, asked: Asked
     ) -> Conversation:
         return self._change(
             conversation_id,
@@ -252,48 +247,12 @@ class Chat:
                 speaker=reply.speaker,
                 stopped=stop,
                 sources=asked.sources,
+                tools=asked.tools,
+                steps=reply.steps,
                 since=asked.since,
                 under=() if asked.system == c.system else (asked.system,),
                 created=now(),
             ),
-        )
-
-
-class _Growing:
-    """A reply under way: its text so far and who speaks."""
-
-    def __init__(self, voice: Voice, base: str) -> None:
-        self.voice = voice
-        self.text = ""
-        self.thought = ""
-        self.speaker: Speaker | None = None
-        self._base = base
-        self._began = perf_counter()
-
-    def add(self, piece: Piece) -> None:
-        if isinstance(piece, ThoughtPiece):
-            self.thought += piece.text
-        else:
-            self.text += piece.text
-        self.speaker = Speaker(
-            adapter=self.voice.name,
-            sha256=piece.sha256,
-            base=self._base,
-            strength=self.voice.strength,
-            tokens=piece.tokens,
-            seconds=perf_counter() - self._began,
-        )
-
-    def draft(self, conversation: Conversation, done: bool = False) -> Draft:
-        tokens, seconds = (self.speaker.tokens, self.speaker.seconds) if self.speaker else (0, 0.0)
-        return Draft(
-            conversation=conversation,
-            text=self.text,
-            thought=self.thought,
-            tokens=tokens,
-            seconds=seconds,
-            speaker=self.speaker,
-            done=done,
         )
 
 
@@ -303,10 +262,3 @@ def _titled(conversation: Conversation, text: str) -> Conversation:
         return conversation
     line = " ".join(text.split())
     return replace(conversation, title=line if len(line) <= TITLE else line[: TITLE - 1].rstrip() + "…")
-
-
-def _close(pieces: Iterator[Piece]) -> None:
-    """Stop the engine's work now rather than when the iterator is collected."""
-    close = getattr(pieces, "close", None)
-    if close:
-        close()

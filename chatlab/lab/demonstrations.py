@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chatlab.clock import now
-from chatlab.conversation import Conversation
+from chatlab.conversation import Conversation, Turn
 from chatlab.errors import EmptyAnswer, InputError
 from chatlab.lab.annotators import PACK, me, resigned, signed
 from chatlab.lab.chat import Chat
@@ -22,6 +22,8 @@ from chatlab.template import Span
 
 SOURCED = "with sources"
 """The tag of demonstrations whose question holds sources."""
+DELEGATED = "with tools"
+"""The tag of those that call tools."""
 PACKS = PACKAGE / "data" / "packs"
 
 
@@ -182,11 +184,11 @@ class Demonstrations:
         return self._machine.base.template.picture(messages, max_tokens)
 
     def packs(self) -> list[Pack]:
-        present = {_key(d) for _, d in self._store.demonstrations.rows()}
+        present = {d.messages for _, d in self._store.demonstrations.rows()}
         packs = []
         for entry in json.loads((self._packs / "index.json").read_text(encoding="utf-8")):
             rows = self._read(entry["file"])
-            loaded = sum(_key(d) in present for d in rows)
+            loaded = sum(d.messages in present for d in rows)
             packs.append(
                 Pack(name=entry["name"], title=entry["title"], about=entry["about"], size=len(rows), loaded=loaded)
             )
@@ -203,8 +205,8 @@ class Demonstrations:
             raise InputError(
                 f"There is no pack called {name!r}.", "Choose one of: " + ", ".join(e["name"] for e in entries)
             )
-        present = {_key(d) for _, d in self._store.demonstrations.rows()}
-        return self.add([self._unseen.waiting(d) for d in self._read(entry["file"]) if _key(d) not in present])
+        present = {d.messages for _, d in self._store.demonstrations.rows()}
+        return self.add([self._unseen.waiting(d) for d in self._read(entry["file"]) if d.messages not in present])
 
     def _keep_turn(self, conversation_id: int, turn: int, release: bool) -> Kept:
         conversation = self._chat.get(conversation_id)
@@ -223,8 +225,7 @@ class Demonstrations:
     def _edit(self, conversation_id: int, turn: int, text: str) -> int:
         """`text` as another version of an answer; the turn it is."""
         conversation = self._chat.get(conversation_id)
-        original = conversation.turns[turn]
-        check((*conversation.messages(original.parent, original.since), Message(role="assistant", content=text)))
+        check((*conversation.messages(turn)[:-1], Message(role="assistant", content=text)))
         return self._chat.rewrite(conversation_id, turn, text).turns[-1].id
 
     def _store_turn(
@@ -233,7 +234,7 @@ class Demonstrations:
         demonstration = Demonstration(
             messages=conversation.messages(turn),
             source=source,
-            tags=(SOURCED,) if conversation.turns[turn].sources else (),
+            tags=_tags(conversation.turns[turn]),
             origin=f"{conversation_id}/{turn}",
             created=now(),
         )
@@ -285,11 +286,11 @@ def check(messages: Sequence[Message]) -> None:
         raise InputError("A demonstration needs something that the user says.", "Write the prompt, then save again.")
 
 
+def _tags(turn: Turn) -> tuple[str, ...]:
+    """What an answer was made with."""
+    return tuple(tag for tag, with_it in ((SOURCED, turn.sources), (DELEGATED, turn.steps)) if with_it)
+
+
 def _from_json(row: dict) -> Demonstration:
-    messages = tuple(Message(role=m["role"], content=m["content"]) for m in row["messages"])
+    messages = tuple(map(Message.of, row["messages"]))
     return Demonstration(messages=messages, source="written", tags=tuple(row.get("tags", ())), authors=(PACK,))
-
-
-def _key(demonstration: Demonstration) -> tuple[tuple[str, str], ...]:
-    """Equal for demonstrations that say the same."""
-    return tuple((m.role, m.content) for m in demonstration.messages)

@@ -15,6 +15,7 @@ from chatlab.engines.base import Engine
 from chatlab.errors import ChatlabError
 from chatlab.lab.accord import Accord
 from chatlab.lab.annotators import Annotators
+from chatlab.lab.asking import PASSAGES
 from chatlab.lab.chat import Chat
 from chatlab.lab.checklist import Checklist
 from chatlab.lab.checkpoints import Checkpoints
@@ -43,6 +44,7 @@ from chatlab.lab.votes import Votes
 from chatlab.models.base import Base
 from chatlab.settings import Settings
 from chatlab.store import Store
+from chatlab.tools.box import toolbox
 from chatlab.training.process import Trainer
 from chatlab.training.runs import damaged_runs
 
@@ -79,7 +81,8 @@ class Lab:
         self._trainer = Trainer(settings.base, settings.cache)
         self.knowledge = Knowledge(self.store, settings.store / "knowledge", settings.cache / "knowledge")
         self.voices = Voices(self.store, self._adapters, self.machine)
-        self.chat = Chat(self.store, self.machine, self.voices, self.knowledge)
+        self.toolbox = toolbox(self._search)
+        self.chat = Chat(self.store, self.machine, self.voices, self.knowledge, self.toolbox)
         self.unseen = Unseen(self.store)
         self.demonstrations = Demonstrations(self.store, self.chat, self.machine, self.unseen)
         difficulties = Difficulties(self.store, self.machine, settings.base, settings.cache)
@@ -146,6 +149,9 @@ class Lab:
         self.proof.close()
         self.machine.close()
         self.store.close()
+
+    def _search(self, query: str) -> list[tuple[str, str]]:
+        return [(found.passage.title, found.passage.text) for found in self.knowledge.search(query, PASSAGES)]
 
     def _warm(self) -> None:
         try:

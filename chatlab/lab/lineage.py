@@ -144,4 +144,4 @@ def _rows(file: Path) -> list[dict[str, Any]]:
 
 
 def _messages(row: dict[str, Any]) -> tuple[Message, ...]:
-    return tuple(Message(role=m["role"], content=m["content"], thought=m.get("thought", "")) for m in row["messages"])
+    return tuple(map(Message.of, row["messages"]))

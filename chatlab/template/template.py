@@ -7,16 +7,22 @@ is, id for id, what is asked; and a conversation's ids do not change when it goe
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date as Date
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+from chatlab.calls import Tool
 from chatlab.errors import EmptyAnswer, TemplateRefused
 from chatlab.records import Message
+from chatlab.template import plain
 from chatlab.template.check import problems
+from chatlab.template.native import Dressing, Native, proved, schemas, without_tools
 from chatlab.template.picture import Span, spans
+from chatlab.template.plain import Heard
+from chatlab.template.sandbox import Sandbox
 from chatlab.template.skeleton import Skeletons
 from chatlab.template.spelling import Said, Speller
 from chatlab.template.thinking import ANALYSIS, ON, Thinking, find_thinking
@@ -24,6 +30,9 @@ from chatlab.template.walk import Piece, Walk
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+KEPT = 8
+"""Choices of tools whose form is remembered."""
 
 IGNORED = -100
 """The label of a token that is read but not learned, as torch's cross-entropy has it."""
@@ -69,10 +78,12 @@ class Template:
         self.source = source if source is not None else _own_source(tokenizer)
         self.sha256 = hashlib.sha256(self.source.encode()).hexdigest()
         self._speller = Speller(tokenizer.backend_tokenizer, _control(tokenizer, self.source))
-        variables = PINNED | _special(tokenizer)
-        self._skeletons = Skeletons(self.source, variables, date)
+        self._date, self._system = date, system
+        self._variables = PINNED | _special(tokenizer)
+        self._dressings: dict[tuple[Tool, ...], Dressing | None] = {}
+        self._skeletons = Skeletons(self.source, self._variables, date)
         self._walk = Walk(self._skeletons, self._speller.first_control, system)
-        self._thoughtful = partial(Skeletons, self.source, variables | ON, date)
+        self._thoughtful = partial(Skeletons, self.source, self._variables | ON, date)
         self._eos: int | None = tokenizer.eos_token_id
         self._problems: list[str] | None = None
         self.stop_ids = frozenset([*self._ends(), *stop_ids, *([] if self._eos is None else [self._eos])])
@@ -98,19 +109,21 @@ class Template:
             asks = self._thoughtful().of(roles, True)[-1]
         except TemplateRefused:
             return None
-        plain = self._walk.prompt([Message(role="user", content="x")])[-1].said[-1]
-        return find_thinking(self.source, asks, plain.text) if isinstance(asks, str) and not plain.content else None
+        usual = self._walk.prompt([Message(role="user", content="x")])[-1].said[-1]
+        return find_thinking(self.source, asks, usual.text) if isinstance(asks, str) and not usual.content else None
 
     def prompt(self, messages: Sequence[Message], thinks: bool = False) -> list[int]:
         """What chat asks with: the conversation up to where the answer begins, or with `thinks` the thought before it.
 
         Raises TemplateRefused where a thought is asked for that the template has no place for.
         """
-        return self._spell(self._asking(messages, thinks))
+        walk, said = self._dressed(messages)
+        return self._spell(self._asking(walk, said, thinks))
 
     def thought(self, messages: Sequence[Message], thought: str) -> list[int]:
         """What chat asks with once something was thought: the same up to where the answer begins."""
-        pieces = self._asking(messages, True)
+        walk, said = self._dressed(messages)
+        pieces = self._asking(walk, said, True)
         return self._spell([*pieces, self._closed(thought)])
 
     def encode(self, messages: Sequence[Message], mask: bool = True) -> list[Encoded]:
@@ -134,9 +147,10 @@ class Template:
 
     def turn(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
         """Ids of what is read before the last answer, and of that answer with its end."""
+        walk, said = self._dressed(messages)
         thought = messages[-1].thought.strip() if self.thinking else ""
-        pieces = self._asking(messages[:-1], bool(thought))
-        answer = self._walk.answer(messages)
+        pieces = self._asking(walk, said[:-1], bool(thought))
+        answer = walk.answer(said)
         answers = [self._closed(thought), replace(answer, said=answer.said[1:])] if thought else [answer]
         ids = self._spell(answers, pieces[-1].text)
         if not answer.ended:
@@ -157,7 +171,17 @@ class Template:
 
     def rewrites(self, messages: Sequence[Message]) -> bool:
         """Whether the template, given these messages to see, would not write their words as they are."""
-        return self._walk.rewrites(messages)
+        walk, said = self._dressed(messages)
+        return walk.rewrites(said)
+
+    def hear(self, reply: str, tools: Sequence[Tool], ended: bool) -> Heard:
+        """What a reply under way says, and the call that it makes of a tool, if it does."""
+        dressing = self._dressing(tuple(tools))
+        return dressing.native.hear(reply, ended) if dressing else plain.read(reply, tools, ended)
+
+    def is_native(self, tools: Sequence[Tool]) -> bool:
+        """Whether the template tells of these tools in a form of its own; else they are told in plain words."""
+        return self._dressing(tuple(tools)) is not None
 
     def check(self) -> list[str]:
         """What is wrong with this template on this tokenizer, in plain words; nothing, if it can be trusted.
@@ -176,8 +200,8 @@ class Template:
         """The ids as text, control tokens shown."""
         return self._speller.text(ids)
 
-    def _asking(self, messages: Sequence[Message], thinks: bool) -> list[Piece]:
-        pieces = self._walk.prompt(messages)
+    def _asking(self, walk: Walk, messages: Sequence[Message], thinks: bool) -> list[Piece]:
+        pieces = walk.prompt(messages)
         if not thinks:
             return pieces
         *before, last = pieces[-1].said
@@ -192,6 +216,38 @@ class Template:
         """A thought and its end."""
         closes = self.thinking.closes if self.thinking else ""
         return Piece((Said(thought, content=True), Said(closes, content=False)), answer=True)
+
+    def _dressed(self, messages: Sequence[Message]) -> tuple[Walk, Sequence[Message]]:
+        """Messages with their tools, calls and results in a form that the walk knows."""
+        if not any(message.calls or message.tools for message in messages):
+            return self._walk, messages
+        tools = tuple(tool for message in messages for tool in message.tools)
+        dressing = self._dressing(tools)
+        if dressing and all(not m.calls or (len(m.calls) == 1 and dressing.native.writes(m.calls)) for m in messages):
+            return dressing.walk, without_tools(messages)
+        return self._walk, plain.written(messages)
+
+    def _dressing(self, tools: tuple[Tool, ...]) -> Dressing | None:
+        if not tools or "tool_calls" not in self.source:
+            return None
+        if tools not in self._dressings:
+            if len(self._dressings) >= KEPT:
+                self._dressings.clear()
+            self._dressings[tools] = self._dress(tools)
+        return self._dressings[tools]
+
+    def _dress(self, tools: tuple[Tool, ...]) -> Dressing | None:
+        """The template's own form for these tools, if it is proved to be what the template writes."""
+        told = json.dumps(schemas(tools), ensure_ascii=False)
+        if any(token in told for token in self.control_tokens):
+            return None  # a foreign tool's words would steer
+        try:
+            native = Native(Sandbox(self.source, self._date), self._variables, tools)
+            skeletons = Skeletons(self.source, self._variables | {"tools": schemas(tools)}, self._date)
+            walk = Walk(skeletons, self._speller.first_control, self._system, native.said)
+            return Dressing(native, walk) if proved(native, walk) else None
+        except TemplateRefused:
+            return None
 
     def _spell(self, pieces: Sequence[Piece], before: str = "") -> list[int]:
         ids: list[int] = []
@@ -238,6 +294,6 @@ def _control(tokenizer: PreTrainedTokenizerFast, source: str) -> Iterator[str]:
 
 
 def _refuse_empty(messages: Sequence[Message]) -> None:
-    answers = [m.content for m in messages if m.role == "assistant"]
-    if not answers or not all(a.strip() for a in answers):
+    answers = [m for m in messages if m.role == "assistant"]
+    if not answers or not all(a.content.strip() or a.calls for a in answers):
         raise EmptyAnswer("There is an answer with nothing in it.", "Write what the model should have said.")

@@ -15,6 +15,8 @@ _THINKING = re.compile(r"<(think|thinking|thought|reasoning)>(?!.*</\1>)", re.DO
 
 FindEnd = Callable[[str], int | None]
 """Where in a template's words its first control token ends."""
+WriteCall = Callable[[Message], tuple[Said, ...]]
+"""An answer that calls a tool, as the template writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,12 @@ class Piece:
 class Walk:
     """Cuts what a template makes of messages. `system` is put before conversations that bring no system message."""
 
-    def __init__(self, skeletons: Skeletons, find_end: FindEnd, system: str = "") -> None:
+    def __init__(
+        self, skeletons: Skeletons, find_end: FindEnd, system: str = "", write_call: WriteCall | None = None
+    ) -> None:
+        """`write_call` gives the words of an answer that calls a tool."""
         self._skeletons = skeletons
+        self._write_call = write_call
         self._find_end = find_end
         self._system = system
         self._asked = ""
@@ -66,7 +72,8 @@ class Walk:
                 read.append(Said(part.fill(messages[part.index].content), content=True))
             else:
                 before, lead = self._parted(read)
-                pieces += [before, self._earlier(lead, part.fill(messages[part.index].content), parts)]
+                answer = messages[part.index]
+                pieces += [before, self._earlier(lead, self._answered(answer, part.fill(answer.content)), parts)]
                 read = []
         return [*pieces, Piece(tuple(read)) if self._asks else self._parted(read)[0]]
 
@@ -80,7 +87,7 @@ class Walk:
         # Words that also ask for an answer are not the end of one, but the opening of the next.
         if self._find_end(tail) is None or self._asked.endswith(tail.strip()):
             tail = self._middle_end
-        return self._ended(self.lead, content, tail)
+        return self._ended(self.lead, self._answered(messages[-1], content), tail)
 
     def rewrites(self, messages: Sequence[Message]) -> bool:
         """Whether the template would itself write these words otherwise than they are, up to the next answer."""
@@ -97,7 +104,13 @@ class Walk:
         last = Said(said[-1].text.removesuffix(self.lead), content=False)
         return Piece((*said[:-1], last)), self.lead
 
-    def _earlier(self, lead: str, content: str, parts: list[Part]) -> Piece:
+    def _answered(self, message: Message, content: str) -> tuple[Said, ...]:
+        """What an answer says: its content, or what calls a tool."""
+        if message.calls and self._write_call:
+            return self._write_call(message)
+        return (Said(content, content=True),)
+
+    def _earlier(self, lead: str, content: tuple[Said, ...], parts: list[Part]) -> Piece:
         """An answer in the middle, with its end taken from the words that follow it in `parts`."""
         following = _words(parts)
         piece = self._ended(lead, content, following)
@@ -105,8 +118,8 @@ class Walk:
             parts[0] = following[len(piece.said[-1].text) :]
         return piece
 
-    def _ended(self, lead: str, content: str, tail: str) -> Piece:
-        said = (Said(lead, content=False), Said(content, content=True))
+    def _ended(self, lead: str, content: tuple[Said, ...], tail: str) -> Piece:
+        said = (Said(lead, content=False), *content)
         if (end := self._find_end(tail)) is None:
             return Piece(said, answer=True, ended=False)
         return Piece((*said, Said(tail[:end], content=False)), answer=True)

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -160,10 +160,10 @@ def _blocks(lengths: Sequence[int]) -> Iterator[Block]:
     yield Block(len(lengths) - start, lengths[start])
 
 
-def _rows_of(id: int, messages: list[dict[str, str]], template: Template, longest: int) -> list[Row] | str:
+def _rows_of(id: int, messages: list[dict[str, Any]], template: Template, longest: int) -> list[Row] | str:
     """The rows of one demonstration, or why it has to be left out."""
     try:
-        turns = [Message(role=m["role"], content=m["content"], thought=m.get("thought", "")) for m in messages]  # type: ignore[arg-type]
+        turns = [Message.of(m) for m in messages]
         encoded = template.encode(turns)
     except (EmptyAnswer, TemplateRefused) as error:
         return str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,8 @@ class Dials:
     sampling: Sampling
     knowledge: bool = False
     """Whether the documents are asked too."""
+    tools: tuple[str, ...] = ()
+    """What may be called."""
 
     @classmethod
     def of(
@@ -41,6 +44,7 @@ class Dials:
         seed: float | None = None,
         thinking: float | None = 0,
         knowledge: bool | None = False,
+        tools: Sequence[str] | None = (),
     ) -> Dials:
         """From the components' values, in their order."""
         sampling = Sampling(
@@ -51,12 +55,18 @@ class Dials:
             seed=None if seed is None else int(seed),
             thinking=int(thinking or 0),
         )
-        return cls(voice=voice or None, strength=float(strength), sampling=sampling, knowledge=bool(knowledge))
+        return cls(
+            voice=voice or None,
+            strength=float(strength),
+            sampling=sampling,
+            knowledge=bool(knowledge),
+            tools=tuple(tools or ()),
+        )
 
     @property
-    def chosen(self) -> tuple[Sampling, str | None, float, bool]:
+    def chosen(self) -> tuple[Sampling, str | None, float, bool, tuple[str, ...]]:
         """What a reply is asked for with, in the order of `Chat.reply`."""
-        return self.sampling, self.voice, self.strength, self.knowledge
+        return self.sampling, self.voice, self.strength, self.knowledge, self.tools
 
 
 def kept(*values: float | bool | None) -> list[float | bool | None]:

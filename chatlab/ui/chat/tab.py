@@ -13,6 +13,7 @@ from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.session import Session
 from chatlab.ui.chat.systems import SystemPanel
+from chatlab.ui.chat.tool_switch import ToolSwitch
 from chatlab.ui.chat.transcript import button
 from chatlab.ui.markup import div
 from chatlab.ui.shell import Shell, drawing
@@ -35,6 +36,7 @@ class ChatTab:
         self.lab = lab
         self.handlers = ChatHandlers(lab, replies)
         self.system = SystemPanel(lab)
+        self.tools = ToolSwitch(lab)
 
     def build(self, shell: Shell) -> None:
         self.session = gr.State(Session(person=visitor(None, self.lab.settings.auth)))
@@ -74,10 +76,11 @@ class ChatTab:
 
     def _panel(self) -> None:
         self.dials = dials.build(self.lab)
+        self.tools.build()
         self.system.build()
 
     def _wire(self, shell: Shell) -> None:
-        heard = [self.session, self.system.system, *self.dials]
+        heard = [self.session, self.system.system, *self.dials, self.tools.box]
         self.view = [
             self.session,
             self.top,
@@ -117,6 +120,7 @@ class ChatTab:
         loaded = shell.on(shell.load, do=self.load, outputs=self.view, **free)
         then_watch(loaded)
         self._wire_panel(shell)
+        self.tools.wire(shell)
 
     def _wire_panel(self, shell: Shell) -> None:
         kept = gr.BrowserState(None, storage_key="chatlab-dials", secret="chatlab")

@@ -5,16 +5,22 @@ from __future__ import annotations
 from typing import get_args
 
 from chatlab.conversation import Conversation, Turn
-from chatlab.lab.chat import Draft
+from chatlab.lab.draft import Draft
 from chatlab.records import BASE, Reason, Speaker
 from chatlab.ui.chat.citations import citing, sources
 from chatlab.ui.chat.rows import Row, earlier, rows
+from chatlab.ui.chat.steps import steps
 from chatlab.ui.icons import icon
 from chatlab.ui.markup import counted, div, element, escaped, span
 from chatlab.ui.prose import plain, prose
 
 REASONS: tuple[Reason, ...] = get_args(Reason)
-ENDINGS = {"length": "cut off at its token budget", "person": "stopped by you", "error": "broken off by an error"}
+ENDINGS = {
+    "length": "cut off at its token budget",
+    "person": "stopped by you",
+    "error": "broken off by an error",
+    "calls": "stopped: it asked for too many tools",
+}
 
 
 def transcript(conversation: Conversation, shown: int, *, incognito: bool = False, waiting: bool = False) -> str:
@@ -31,7 +37,8 @@ def growing(asked: Row, draft: Draft | None) -> str:
     text = prose(draft.text) if draft and draft.text else '<p class="dots"><i></i><i></i><i></i></p>'
     foot = div("foot", *_speaker(draft.speaker if draft else None))
     thinking = thought(draft.thought) if draft else ""
-    return div("turns", _question(asked), div("turn answer growing", thinking, div("body prose", text), foot))
+    taken = steps(draft.steps, draft.doing) if draft else ""
+    return div("turns", _question(asked), div("turn answer growing", thinking, taken, div("body prose", text), foot))
 
 
 def thought(text: str) -> str:
@@ -78,7 +85,8 @@ def _answer(row: Row, incognito: bool) -> str:
     tools = (*_arrows(row), *_thumbs(turn), *_teach(turn, incognito), tool("copy", "copy", "Copy", turn.id))
     retry = tool("retry", "retry", "Another answer", turn.id)
     foot = div("foot", *tools, retry, '<span class="gap"></span>', *_origin(turn))
-    return _turn(turn, "answer", thought(turn.thought), body, sources(turn, row.asked), foot, _reasons(turn))
+    before = thought(turn.thought) + steps(turn.steps)
+    return _turn(turn, "answer", before, body, sources(turn, row.asked), foot, _reasons(turn))
 
 
 def _turn(turn: Turn, kind: str, *inner: str) -> str:

@@ -9,6 +9,8 @@ from typing import Any, cast
 
 from chatlab.records import Demonstration, Message, Role
 from chatlab.store import Store
+from chatlab.ui.demonstrations.calls import shown as in_a_box
+from chatlab.ui.demonstrations.calls import told
 
 BOXES = 12
 """Most turns shown; of longer ones the last are shown, and the earlier stay as they are."""
@@ -33,7 +35,8 @@ class Words:
         messages = list(demonstration.messages)
         system = messages.pop(0).content if messages and messages[0].role == "system" else ""
         shown = messages[-BOXES:]
-        roles, texts = tuple(m.role for m in shown), tuple(m.content for m in shown)
+        tools = told(demonstration.messages)
+        roles, texts = tuple(m.role for m in shown), tuple(in_a_box(m, tools) for m in shown)
         return cls(system, ", ".join(demonstration.tags), roles, texts)
 
     @classmethod

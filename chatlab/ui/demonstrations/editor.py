@@ -10,11 +10,19 @@ import gradio as gr
 
 from chatlab.errors import InputError, NotFound
 from chatlab.lab.demonstrations import Demonstrations
-from chatlab.records import Demonstration
+from chatlab.records import Demonstration, Role
+from chatlab.tools import Toolbox
+from chatlab.ui.demonstrations.calls import STEP, meant, told
 from chatlab.ui.demonstrations.drafts import BLANK, BOXES, NEW, Drafts, Words
 from chatlab.ui.shell import Shell, drawing
 
-LABELS: dict[str, str] = {"user": "Prompt", "assistant": "Answer", "system": "System message", "tool": "Tool"}
+LABELS: dict[str, str] = {
+    "user": "Prompt",
+    "assistant": "Answer",
+    "system": "System message",
+    "tool": "Result: read, never learned",
+}
+CALLING = "Call of a tool, as in Call: calculator 12 * 7"
 
 
 class DemonstrationEditor:
@@ -23,8 +31,9 @@ class DemonstrationEditor:
     Every change is kept as a draft until it is saved or thrown away.
     """
 
-    def __init__(self, demonstrations: Demonstrations, drafts: Drafts) -> None:
+    def __init__(self, demonstrations: Demonstrations, drafts: Drafts, toolbox: Toolbox) -> None:
         self._demonstrations = demonstrations
+        self._toolbox = toolbox
         self._drafts = drafts
 
     def build(self) -> None:
@@ -40,6 +49,7 @@ class DemonstrationEditor:
         with gr.Row(elem_classes="tight"):
             self.save = gr.Button("Save", variant="primary", size="sm", visible=False, min_width=110, scale=0)
             self.more = gr.Button("Add a turn", size="sm", visible=False, min_width=110, scale=0)
+            self.step = gr.Button("Add a tool step", size="sm", visible=False, min_width=110, scale=0)
             self.revert = gr.Button("Throw changes away", size="sm", visible=False, min_width=110, scale=0)
 
     @property
@@ -48,7 +58,7 @@ class DemonstrationEditor:
 
     @property
     def shown(self) -> set[Any]:
-        return {*self.typed, self.hint, self.save, self.more, self.revert}
+        return {*self.typed, self.hint, self.save, self.more, self.step, self.revert}
 
     def wire(self, shell: Shell) -> None:
         # Gradio reports typing key by key, but neither pasting nor deleting: those are caught when the box is left.
@@ -58,8 +68,9 @@ class DemonstrationEditor:
             partial(gr.on, changes), do=self.remember, inputs=self.typed, outputs=[self.revert],
             trigger_mode="always_last", queue=False,
         )  # fmt: skip
-        outputs = {*self.boxes, self.roles, self.more, self.revert}
+        outputs = {*self.boxes, self.roles, self.more, self.step, self.revert}
         shell.on(self.more.click, do=self.add_turn, inputs=self.typed, outputs=outputs)
+        shell.on(self.step.click, do=self.add_step, inputs=self.typed, outputs=outputs)
 
     def remember(self, selected: int | None, system: str, tags: str, roles: str, *texts: str) -> Any:
         """Keep what is being typed until it is saved or thrown away."""
@@ -75,7 +86,18 @@ class DemonstrationEditor:
 
     def add_turn(self, selected: int | None, system: str, tags: str, roles: str, *texts: str) -> dict[Any, Any]:
         """Room for one more prompt and answer."""
-        longer = f"{roles} user assistant".strip()
+        return self._with_room(selected, system, tags, f"{roles} user assistant".strip(), texts)
+
+    def add_step(self, selected: int | None, system: str, tags: str, roles: str, *texts: str) -> dict[Any, Any]:
+        """Room for a call and its result before the last answer. A result left empty is worked out when it is saved."""
+        known = roles.split()
+        place = len(known) - 1 - known[::-1].index("assistant") if "assistant" in known else len(known)
+        longer = " ".join([*known[:place], *STEP, *known[place:]])
+        return self._with_room(selected, system, tags, longer, (*texts[:place], "", "", *texts[place:]))
+
+    def _with_room(
+        self, selected: int | None, system: str, tags: str, longer: str, texts: Sequence[str]
+    ) -> dict[Any, Any]:
         if len(longer.split()) > BOXES:
             raise InputError(f"There is room for {BOXES} turns here.", "Import a file to bring in longer ones.")
         revert = self.remember(selected, system, tags, longer, *texts)
@@ -89,7 +111,7 @@ class DemonstrationEditor:
 
     def clear(self) -> dict[Any, Any]:
         hidden = {box: gr.Textbox(value="", visible=False) for box in (self.system, self.tags, *self.boxes)}
-        buttons = {button: gr.Button(visible=False) for button in (self.save, self.more, self.revert)}
+        buttons = {button: gr.Button(visible=False) for button in (self.save, self.more, self.step, self.revert)}
         return hidden | buttons | {self.selected: None, self.roles: "", self.hint: gr.Markdown(visible=True)}
 
     def keep(
@@ -125,15 +147,16 @@ class DemonstrationEditor:
         return BLANK if selected == NEW else Words.of(self._demonstrations.get(selected))
 
     def _keep_new(self, words: Words, release: bool) -> int:
-        written = Demonstration(messages=words.messages(), source="written", tags=words.label_list())
+        messages = meant(words.messages(), (), self._toolbox)
+        written = Demonstration(messages=messages, source="written", tags=words.label_list())
         return self._demonstrations.add([written], release)[0]
 
     def _keep_changed(self, selected: int, words: Words, release: bool) -> int:
-        stored = [m for i, m in enumerate(self._demonstrations.get(selected).messages) if i or m.role != "system"]
+        before = self._demonstrations.get(selected).messages
+        stored = [m for i, m in enumerate(before) if i or m.role != "system"]
         earlier = stored[: max(0, len(stored) - BOXES)]
-        self._demonstrations.update(
-            selected, messages=words.messages(earlier), tags=words.label_list(), release=release
-        )
+        messages = meant(words.messages(earlier), told(before), self._toolbox)
+        self._demonstrations.update(selected, messages=messages, tags=words.label_list(), release=release)
         return selected
 
     def _fill(self, selected: int, words: Words, changed: bool) -> dict[Any, Any]:
@@ -150,11 +173,18 @@ class DemonstrationEditor:
     def _boxes(self, words: Words) -> dict[Any, Any]:
         said = list(zip(words.roles, words.texts, strict=True))
         shown = {
-            box: gr.Textbox(value=text, label=LABELS[role], visible=True)
-            for box, (role, text) in zip(self.boxes, said, strict=False)
+            box: gr.Textbox(value=text, label=label, visible=True)
+            for box, (_, text), label in zip(self.boxes, said, _labels(words.roles), strict=False)
         }
         hidden = {box: gr.Textbox(value="", visible=False) for box in self.boxes[len(said) :]}
-        return shown | hidden | {self.more: gr.Button(visible=len(said) + 2 <= BOXES)}
+        room = gr.Button(visible=len(said) + 2 <= BOXES)
+        return shown | hidden | {self.more: room, self.step: room}
+
+
+def _labels(roles: Sequence[Role]) -> list[str]:
+    """What each box is called. An answer before a result is a call."""
+    following = [*roles[1:], None]
+    return [CALLING if (role, after) == STEP else LABELS[role] for role, after in zip(roles, following, strict=True)]
 
 
 _HINT = "Pick a demonstration to read what it teaches, word by word."

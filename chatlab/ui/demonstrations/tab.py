@@ -41,7 +41,7 @@ class DemonstrationsTab:
         self.learned = LearnedBy(lab)
         self._quality = lab.quality
         self.list = DemonstrationList(lab.demonstrations, lab.quality)
-        self.editor = DemonstrationEditor(lab.demonstrations, Drafts(lab.store))
+        self.editor = DemonstrationEditor(lab.demonstrations, Drafts(lab.store), lab.toolbox)
         self.packs = DemonstrationPacks(lab.demonstrations)
         self.importing = DemonstrationImport(lab)
         self.exporting = DemonstrationExport(lab)

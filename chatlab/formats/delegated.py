@@ -1,0 +1,101 @@
+"""Tools and calls as OpenAI's messages hold them, to and from our own.
+
+A row tells of its tools beside its messages; ours are told by the system message. Values are text: a call that gives a
+number or a list to a tool is refused, since a template would write it otherwise than it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from chatlab.calls import Call, Parameter, Tool
+from chatlab.conversation import with_tools
+from chatlab.errors import RowRefused
+from chatlab.records import Message
+
+Values = dict[str, Any]
+LINES = frozenset({"code", "program", "script"})
+"""Names of parameters that hold several lines."""
+
+
+def turns_of(messages: Sequence[Message]) -> list[Values]:
+    """As OpenAI's API has them, each result with the id of its call."""
+    waiting: list[str] = []
+    turns: list[Values] = []
+    for number, message in enumerate(messages):
+        if message.role == "system" and message.tools and not message.content:
+            continue  # it says nothing but what the row tells beside its messages
+        turn: Values = {"role": message.role, "content": message.content}
+        if message.calls:
+            waiting = [f"call_{number}_{place}" for place in range(len(message.calls))]
+            turn["tool_calls"] = [_call(id, call) for id, call in zip(waiting, message.calls, strict=True)]
+        elif message.role == "tool" and waiting:
+            turn["tool_call_id"] = waiting.pop(0)
+        turns.append(turn)
+    return turns
+
+
+def schemas_of(messages: Sequence[Message]) -> list[Values]:
+    """What a row tells of its tools."""
+    return [tool.schema for message in messages for tool in message.tools]
+
+
+def calls_of(number: int, raw: Any) -> tuple[Call, ...]:
+    """The calls of turn `number`. Raises RowRefused."""
+    if not isinstance(raw, list):
+        raise RowRefused(f"Turn {number} has calls that are no list.")
+    return tuple(_call_of(number, one) for one in raw)
+
+
+def told(messages: Sequence[Message], raw: Any) -> list[Message]:
+    """The messages with the tools that their row tells of. Raises RowRefused."""
+    if isinstance(raw, str):
+        raw = _json(raw, "Its tools are no JSON.")
+    if not raw:
+        return list(messages)
+    if not isinstance(raw, list):
+        raise RowRefused("Its tools are no list.")
+    return list(with_tools(tuple(messages), tuple(map(_tool_of, raw))))
+
+
+def _call(id: str, call: Call) -> Values:
+    arguments = json.dumps(call.values, ensure_ascii=False)
+    return {"id": id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+
+
+def _call_of(number: int, raw: Any) -> Call:
+    function = raw.get("function", raw) if isinstance(raw, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"].strip():
+        raise RowRefused(f"Turn {number} calls something without a name.")
+    given = function.get("arguments", {})
+    given = _json(given, f"Turn {number} calls a tool with what is no JSON.") if isinstance(given, str) else given
+    if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
+        raise RowRefused(f"Turn {number} calls a tool with something other than text.")
+    return Call(name=function["name"], arguments=tuple(given.items()))
+
+
+def _tool_of(raw: Any) -> Tool:
+    function = raw.get("function", raw) if isinstance(raw, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise RowRefused("One of its tools has no name.")
+    about = function.get("description") or ""
+    schema = function.get("parameters")
+    return Tool(name=function["name"], about=str(about), parameters=tuple(_parameters(schema)))
+
+
+def _parameters(schema: Any) -> Iterator[Parameter]:
+    properties = schema.get("properties") if isinstance(schema, Mapping) else None
+    for name, about in (properties or {}).items() if isinstance(properties, Mapping) else ():
+        if isinstance(about, Mapping) and about.get("type", "string") != "string":
+            raise RowRefused(f"One of its tools takes {about['type']!r} for {name!r}; only text can be kept.")
+        words = about.get("description") if isinstance(about, Mapping) else ""
+        yield Parameter(name=str(name), about=str(words or ""), lines=name in LINES)
+
+
+def _json(text: str, problem: str) -> Any:
+    try:
+        return json.loads(text) if text.strip() else {}
+    except ValueError as error:
+        raise RowRefused(problem) from error
