@@ -323,7 +323,7 @@ def trained(template: Template) -> bool:
     return native
 
 
-@pytest.mark.parametrize(("name", "own"), [("trl_glm4moe", True), ("phi_4", False)])
+@pytest.mark.parametrize(("name", "own"), [("trl_glm4moe", True), ("phi_4", False), ("mistral_v1", False)])
 def test_templates_with_a_form_of_their_own_train_in_it(base_folder: Path, shared_data: Path, name: str, own: bool):
     source = (shared_data / "templates" / f"{name}.jinja").read_text(encoding="utf-8")
     assert trained(Template(Base.open(base_folder).tokenizer, source)) is own

@@ -177,7 +177,9 @@ class Template:
     def hear(self, reply: str, tools: Sequence[Tool], ended: bool) -> Heard:
         """What a reply under way says, and the call that it makes of a tool, if it does."""
         dressing = self._dressing(tuple(tools))
-        return dressing.native.hear(reply, ended) if dressing else plain.read(reply, tools, ended)
+        return (
+            dressing.native.hear(reply, ended) if dressing else plain.read(reply.removeprefix(self.lead), tools, ended)
+        )
 
     def is_native(self, tools: Sequence[Tool]) -> bool:
         """Whether the template tells of these tools in a form of its own; else they are told in plain words."""
