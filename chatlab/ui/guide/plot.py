@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from chatlab.lab.spending import Average
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MOST = 5
 """Voices drawn, those that spoke last."""
+AIR = timedelta(hours=1)
+"""Left free on both sides: of a lone point plotly would draw the milliseconds around it."""
 COLOURS = (BLUE, BROWN, GREEN, "#9a6bd6", INK)
 
 
@@ -31,7 +33,9 @@ def averages_plot(lines: Mapping[str, Sequence[Average]]) -> Figure:
             customdata=[one.count for one in line],
             hovertemplate=f"{_plain(name)}: %{{y:.0f}} tokens, %{{customdata}} answers<extra></extra>",
         )  # fmt: skip
-    figure.update_xaxes(gridcolor=GRID, zeroline=False, fixedrange=True, nticks=4, tickangle=0)
+    ends = [datetime.fromisoformat(one.at) for name in newest for one in lines[name]]
+    width = [min(ends) - AIR, max(ends) + AIR] if ends else None
+    figure.update_xaxes(gridcolor=GRID, zeroline=False, fixedrange=True, nticks=4, tickangle=0, range=width)
     figure.update_yaxes(gridcolor=GRID, zeroline=False, fixedrange=True, rangemode="tozero", title_text="tokens")
     figure.update_layout(
         height=HEIGHT, margin={"l": 48, "r": 10, "t": 34, "b": 30}, dragmode=False, hovermode="closest",
