@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import gradio as gr
 import pytest
+from fastapi import FastAPI
 
 from bench.crowd import WORD, crowd, signed_in
 from bench.load import slope
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import Settings
+from chatlab.ui.app import PAGES, build
 from tests.served import site
 
 
@@ -48,3 +51,14 @@ def test_eight_people_at_once_hear_their_own_words_and_no_others(lab: Lab) -> No
 
 def test_the_slope_is_that_of_the_line() -> None:
     assert slope([(0, 5), (1, 7), (2, 9)]) == pytest.approx(2) and slope([(1, 1), (1, 2)]) == 0
+
+
+def test_pages_that_were_left_take_memory_no_longer_and_one_in_use_stays(lab: Lab) -> None:
+    page = build(lab)
+    gr.mount_gradio_app(FastAPI(), page, path="/")
+    pages = page.state_holder
+    mine = pages["mine"]
+    for number in range(2 * PAGES):
+        assert pages["mine"] is mine, "it asks once a second"
+        assert pages[f"left {number}"]
+    assert len(pages.session_data) == PAGES

@@ -52,6 +52,9 @@ TABS: tuple[tuple[TabName, str], ...] = (
     ("guide", "Guide"),
 )
 OWN_FILES = {"page.js": "text/javascript", "page.css": "text/css", "icon.svg": "image/svg+xml"}
+PAGES = 64
+"""Pages whose state is kept; those left longest go first. Gradio holds a copy of the whole page for each, about 1 MB,
+also for those that were closed. An open one asks once a second, and so is never the one left longest."""
 FORGET = (3600, 6 * 3600)
 """Seconds between looks for uploads and downloads that were left behind, and how old those are that go."""
 HEAD = (
@@ -67,6 +70,7 @@ def build(lab: Lab, replies: Replies | None = None) -> gr.Blocks:
     with gr.Blocks(
         title="Chatlab", analytics_enabled=False, fill_width=True, fill_height=True, delete_cache=FORGET
     ) as page:
+        page.state_session_capacity = PAGES
         _endpoints(lab)  # before the handlers, whose names would be taken
         bar = drawing(elem_id="bar")
         bridge = Bridge("page")
