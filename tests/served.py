@@ -23,7 +23,7 @@ def site(lab: Lab, settings: Settings, host: str = "127.0.0.1") -> Iterator[str]
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         app = web(lab, settings, replies)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, log_level="warning", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
         thread.start()
         while not server.started:

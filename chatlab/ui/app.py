@@ -201,7 +201,8 @@ def serve(
             threading.Thread(target=webbrowser.open, args=(address(settings),), daemon=True).start()
 
     app = web(lab, settings, replies)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, access_log=False)
+    # Its own arrangement of loggers would keep the server's errors out of the log.
+    config = uvicorn.Config(app, log_config=None, log_level="warning", timeout_graceful_shutdown=1, access_log=False)
     server = _Server(config, answered, replies.close)
     if ending is not None:
         ending.stops(server.stop)
