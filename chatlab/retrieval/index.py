@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,10 +122,8 @@ class Index:
 
     def search(self, query: str, count: int, embed: Callable[[str], np.ndarray] | None) -> list[Found]:
         """The best passages first. Without `embed`, or where it raises EmbedderError, words alone decide."""
-        with ThreadPoolExecutor(1) as beside:  # the vector comes from another process: no need to wait for it idly
-            row = beside.submit(embed, query) if embed and self.vectors is not None and len(self.vectors) else None
-            by_words = self._live(self.words.search(query, CANDIDATES)) if self.words else []
-        by_meaning, order = self._by_meaning(row, by_words)
+        by_words = self._live(self.words.search(query, CANDIDATES)) if self.words else []
+        by_meaning, order = self._by_meaning(query, by_words, embed)
         words, meaning = dict(by_words), dict(by_meaning)
         found: list[Found] = []
         for key, score in order:
@@ -146,14 +143,16 @@ class Index:
                 )
         return found
 
-    def _by_meaning(self, asked: Future[np.ndarray] | None, by_words: Ranking) -> tuple[Ranking, Ranking]:
-        """The ranking by meaning, and the final order. `asked` is the question as a vector."""
+    def _by_meaning(
+        self, query: str, by_words: Ranking, embed: Callable[[str], np.ndarray] | None
+    ) -> tuple[Ranking, Ranking]:
+        """The ranking by meaning, and the final order."""
         words = [key for key, _ in by_words]
         vectors = self.vectors
-        if vectors is None or asked is None:
+        if vectors is None or embed is None or not len(vectors):
             return [], fused([(words, 1.0)])
         try:
-            row = asked.result()
+            row = embed(query)
         except EmbedderError:
             return [], fused([(words, 1.0)])
         by_meaning = self._live(vectors.search(row, CANDIDATES))
