@@ -69,6 +69,9 @@ class Embedder:
             ).eval()
         except Exception as error:  # transformers raises whatever it likes at a folder that it cannot use
             raise EmbedderError(f"The model in {folder} cannot be opened: {error}", "Choose another one.") from error
+        from chatlab.retrieval.half import halve
+
+        halve(self._model)
         self.dimension = int(self._model.config.hidden_size)
         self._first_token = bool(_json(folder / "1_Pooling" / "config.json").get("pooling_mode_cls_token"))
         longest = int(self._model.config.max_position_embeddings)
