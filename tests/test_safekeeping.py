@@ -45,8 +45,11 @@ def test_a_backup_is_made_shown_restored_after_a_second_word_and_that_is_undone(
     restored = panel.restored(name)
     assert answers(lab) == ["one"]
     assert told(restored[panel.undo])["visible"] and len(told(restored[panel.pick])["choices"]) == 2
-    panel.undone(restored[panel.before])
-    assert answers(lab) == ["one", "two"]
+    assert 'data-act="reload"' in told(restored[panel.said])["value"], "the page shows what was there before"
+    reloaded = built(SafekeepingPanel(lab), "demonstrations")
+    assert told(reloaded.opened()[reloaded.undo])["visible"], "it can be undone from a page that was opened since"
+    undone = reloaded.undone()
+    assert answers(lab) == ["one", "two"] and not told(undone[reloaded.undo])["visible"]
 
 
 def test_nothing_chosen_or_nothing_there_is_said(lab: Lab, panel: SafekeepingPanel) -> None:
@@ -55,7 +58,7 @@ def test_nothing_chosen_or_nothing_there_is_said(lab: Lab, panel: SafekeepingPan
         with pytest.raises(InputError, match="No backup is chosen"):
             panel.restored(name)
     with pytest.raises(NotFound):
-        panel.undone("000009-2026-01-01T00-00-00.json")
+        panel.undone()
 
 
 def test_what_is_not_in_a_backup_is_said_plainly(lab: Lab, panel: SafekeepingPanel, tmp_path: Path) -> None:
@@ -71,7 +74,7 @@ def test_a_removed_adapter_stays_until_the_trash_is_emptied(lab: Lab, panel: Saf
     assert "2 removed adapters" in told(panel.opened()[panel.trash])["value"]
     lab.voices.restore()
     assert lab.safekeeping.trash()[0] == 1
-    assert "Deleted 1 removed adapter for good" in told(panel.emptied("")[panel.said])["value"].replace("&#46;", ".")
+    assert "Deleted 1 removed adapter for good" in told(panel.emptied()[panel.said])["value"].replace("&#46;", ".")
     with pytest.raises(AdapterMissing):
         lab.voices.restore()
     assert "second" in lab.voices.names() and not told(panel.opened()[panel.trash])["visible"]

@@ -15,6 +15,8 @@ class Safekeeping:
     def __init__(self, store: Store, adapters: Adapters) -> None:
         self._store = store
         self._adapters = adapters
+        self.undoing = ""
+        """The backup that undoes the last restore; empty where none was made since the app was opened."""
 
     def all(self) -> list[Backup]:
         """Newest first."""
@@ -29,7 +31,15 @@ class Safekeeping:
 
         Raises NotFound, StoreCorrupt, DiskFull or StoreError.
         """
-        return self._store.backups.restore(name)
+        before = self._store.backups.restore(name)
+        self.undoing = before.name
+        return before
+
+    def undo(self) -> Backup:
+        """Put back what the last restore replaced. Raises as `restore` does."""
+        before = self._store.backups.restore(self.undoing)
+        self.undoing = ""
+        return before
 
     def trash(self) -> tuple[int, int]:
         """How many removed adapters there are, and their bytes."""

@@ -119,7 +119,10 @@ class Library:
 
     def remove(self, ids: Iterable[str]) -> list[str]:
         """Out of the library, until `restore`; those that were there."""
-        return [id for id in ids if self._moved(id)]
+        moved = [id for id in ids if self._moved(id)]
+        if moved:
+            self._last()
+        return moved
 
     def restore(self, ids: Iterable[str]) -> list[str]:
         """Back in; those that could be brought back."""
@@ -132,6 +135,8 @@ class Library:
                     self._disk.replace(file, self._file(id))
                     self._papers[id] = papers
                     restored.append(id)
+            if restored:
+                self._last()
         return restored
 
     def purge(self) -> None:
@@ -153,6 +158,12 @@ class Library:
                 raise as_chatlab_error(error, f"remove {self._papers[id].name}") from error
             del self._papers[id]
             return True
+
+    def _last(self) -> None:
+        """Let what was moved be there after a loss of power too: with none, it is only where it was before."""
+        with contextlib.suppress(OSError):
+            for folder in (self.folder, self._removed):
+                self._disk.sync_folder(folder)
 
     def _file(self, id: str) -> Path:
         return self.folder / f"{id}{ENDING}"

@@ -19,6 +19,7 @@ ABOUT = (
     "that Chatlab is opened; the newest ten are kept, in store/backups. Documents, adapters and runs are files of "
     "their own and not in it: to keep them too, copy the folders store and adapters while Chatlab is closed."
 )
+RELOAD = '<button type="button" class="quiet" data-act="reload">Reload the page to see it</button>'
 
 
 class SafekeepingPanel:
@@ -41,21 +42,20 @@ class SafekeepingPanel:
             self.said = drawing(elem_id="backups-said", elem_classes="flat")
             with gr.Row(elem_classes="tight"):
                 self.trash = _button("Empty the trash", "trash-empty", visible=False)
-        self.before = gr.State("")
         self._wire(shell)
 
     def _wire(self, shell: Shell) -> None:
-        shown = [self.pick, self.restore, self.sure, self.cancel, self.undo, self.said, self.trash, self.before]
-        shell.on(self.fold.expand, do=self.opened, inputs=[self.before], outputs=shown)
+        shown = [self.pick, self.restore, self.sure, self.cancel, self.undo, self.said, self.trash]
+        shell.on(self.fold.expand, do=self.opened, outputs=shown)
         shell.on(self.make.click, do=self.made, outputs=shown, trigger_mode="once")
         shell.on(self.restore.click, do=self.asked, inputs=[self.pick], outputs=shown)
-        shell.on(self.cancel.click, do=self.opened, inputs=[self.before], outputs=shown)
+        shell.on(self.cancel.click, do=self.opened, outputs=shown)
         shell.on(self.sure.click, do=self.restored, inputs=[self.pick], outputs=shown, trigger_mode="once")
-        shell.on(self.undo.click, do=self.undone, inputs=[self.before], outputs=shown, trigger_mode="once")
-        shell.on(self.trash.click, do=self.emptied, inputs=[self.before], outputs=shown, trigger_mode="once")
+        shell.on(self.undo.click, do=self.undone, outputs=shown, trigger_mode="once")
+        shell.on(self.trash.click, do=self.emptied, outputs=shown, trigger_mode="once")
 
-    def opened(self, before: str = "", said: str = "") -> Updates:
-        """As it is now. `before` is the backup that undoes the last restore."""
+    def opened(self, said: str = "", stale: bool = False) -> Updates:
+        """As it is now. `stale` when the rest of the page still shows what was there before."""
         kept = self._keeping.all()
         number, size = self._keeping.trash()
         emptying = f"Empty the trash: {counted(number, 'removed adapter')}, {size / 2**20:.1f} MB"
@@ -64,15 +64,14 @@ class SafekeepingPanel:
             self.restore: gr.Button(visible=bool(kept)),
             self.sure: gr.Button(visible=False),
             self.cancel: gr.Button(visible=False),
-            self.undo: gr.Button(visible=bool(before)),
-            self.said: div("import-notes", span("", said)) if said else "",
+            self.undo: gr.Button(visible=bool(self._keeping.undoing)),
+            self.said: div("import-notes", span("", said), RELOAD if stale else "") if said else "",
             self.trash: gr.Button(emptying, visible=bool(number)),
-            self.before: before,
         }
 
     def made(self) -> Updates:
         made = self._keeping.make()
-        return self.opened(said=f"Kept as {made.name}.")
+        return self.opened(f"Kept as {made.name}.")
 
     def asked(self, name: str | None) -> Updates:
         """What restoring will do, before it does."""
@@ -89,18 +88,16 @@ class SafekeepingPanel:
     def restored(self, name: str | None) -> Updates:
         chosen = self._chosen(name)
         before = self._keeping.restore(chosen.name)
-        words = (
-            f"Everything is as it was on {_when(chosen)}. How it was before is kept as {before.name}. Reload the page."
-        )
-        return self.opened(before.name, words)
+        words = f"Everything is as it was on {_when(chosen)}. How it was before is kept as {before.name}."
+        return self.opened(words, stale=True)
 
-    def undone(self, before: str) -> Updates:
-        self._keeping.restore(before)
-        return self.opened(said="Everything is as it was before that. Reload the page.")
+    def undone(self) -> Updates:
+        self._keeping.undo()
+        return self.opened("Everything is as it was before that.", stale=True)
 
-    def emptied(self, before: str) -> Updates:
+    def emptied(self) -> Updates:
         gone = self._keeping.empty_trash()
-        return self.opened(before, f"Deleted {counted(gone, 'removed adapter')} for good.")
+        return self.opened(f"Deleted {counted(gone, 'removed adapter')} for good.")
 
     def _chosen(self, name: str | None) -> Backup:
         found = next((one for one in self._keeping.all() if one.name == name), None)

@@ -14,7 +14,7 @@
     setTimeout(() => go.click(), 0);
   }
 
-  const local = { edit: openEditor, copy: copyText, rename: openRename, cite: openSource };
+  const local = { edit: openEditor, copy: copyText, rename: openRename, cite: openSource, reload: () => location.reload() };
 
   function press(button) {
     const { to, ...said } = button.dataset;
