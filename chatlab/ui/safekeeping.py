@@ -71,7 +71,7 @@ class SafekeepingPanel:
 
     def made(self) -> Updates:
         made = self._keeping.make()
-        return self.opened(f"Kept as {made.name}.")
+        return self.opened(f"Kept as number {made.number}.")
 
     def asked(self, name: str | None) -> Updates:
         """What restoring will do, before it does."""
@@ -88,7 +88,7 @@ class SafekeepingPanel:
     def restored(self, name: str | None) -> Updates:
         chosen = self._chosen(name)
         before = self._keeping.restore(chosen.name)
-        words = f"Everything is as it was on {_when(chosen)}. How it was before is kept as {before.name}."
+        words = f"Everything is as it was on {_when(chosen)}. How it was before is kept as number {before.number}."
         return self.opened(words, stale=True)
 
     def undone(self) -> Updates:
