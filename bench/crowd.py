@@ -125,4 +125,7 @@ def crowd(
         thread.start()
     for thread in threads:
         thread.join()
+    words = {one.heard.word for one in those}
+    for one in those:
+        one.heard.others &= words  # a small model misspells its person's word; that is nobody else's
     return [one.heard for one in those]
