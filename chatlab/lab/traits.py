@@ -8,8 +8,9 @@ from typing import TypeVar, cast
 
 from chatlab.errors import ChatlabError
 from chatlab.models import Base
+from chatlab.quality.duplicates import wording
 from chatlab.quality.findings import Case, content_hash
-from chatlab.quality.words import content, likeness, plain
+from chatlab.quality.words import content, likeness
 from chatlab.records import Demonstration
 
 T = TypeVar("T")
@@ -30,14 +31,13 @@ class Traits:
         """Of its content."""
         return self._of("hash", id, demonstration, lambda: content_hash(demonstration.messages))
 
-    def wording(self, id: int, demonstration: Demonstration) -> tuple[str, str]:
+    def wording(self, id: int, demonstration: Demonstration) -> tuple[str, ...]:
         """Equal for those that say the same word for word."""
-        case = Case(id, demonstration)
-        return self._of("wording", id, demonstration, lambda: (plain(case.asked), plain(case.answer) or case.answer))
+        return self._of("wording", id, demonstration, lambda: wording(Case(id, demonstration)))
 
     def tokens(self, id: int, demonstration: Demonstration, base: Base, enough: int) -> int:
         """Of its longest sequence; 0 where it surely has no more than `enough`. Raises TemplateRefused, EmptyAnswer."""
-        size = sum(len(m.content.encode("utf-8", "replace")) + FRAME for m in demonstration.messages)
+        size = sum(len(f"{m.thought}{m.content}".encode("utf-8", "replace")) + FRAME for m in demonstration.messages)
         if size <= enough:
             return 0
         return self._of(f"tokens {base.fingerprint}", id, demonstration, lambda: _longest(base, demonstration))

@@ -33,9 +33,9 @@ LONG = 15
 
 def duplicates(cases: Sequence[Case]) -> Iterator[Finding]:
     """One finding for all that say the same but for case, accents, punctuation and white space."""
-    groups: dict[tuple[str, str], list[Case]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[Case]] = defaultdict(list)
     for case in cases:
-        groups[plain(case.asked), plain(case.answer) or case.answer].append(case)
+        groups[wording(case)].append(case)
     for group in groups.values():
         if len(group) > 1:
             why = f"{_count(group)} say the same word for word: {quoted(group[0].question)}"
@@ -56,8 +56,18 @@ def near_duplicates(cases: Sequence[Case]) -> Iterator[Finding]:
         yield _one_is_enough("near-duplicate", [cases[leader], *others], _why_near(cases[leader], others))
 
 
+def wording(case: Case) -> tuple[str, ...]:
+    """What was asked, thought and answered, but for case, accents, punctuation and white space."""
+    return plain(case.asked), plain(case.thought), plain(case.answer) or case.answer
+
+
 def near(a: Case, b: Case) -> bool:
-    """Whether one of two is enough: the same question with answers that say the same, or one copied from the other."""
+    """Whether one of two is enough: the same question with answers that say the same, or one copied from the other.
+
+    Two ways of thinking are two lessons, and so are an answer at once and one after a thought.
+    """
+    if (a.thought or b.thought) and likeness(content(a.thought), content(b.thought)) < ANSWER:
+        return False
     return _agree(a, b) if same_question(a.asked, b.asked) else _copied(a, b)
 
 
@@ -95,9 +105,9 @@ def _runs(text: str) -> frozenset[str]:
 
 
 def _firsts(cases: Sequence[Case]) -> list[Case]:
-    seen: dict[tuple[str, str], Case] = {}
+    seen: dict[tuple[str, ...], Case] = {}
     for case in cases:
-        seen.setdefault((plain(case.asked), plain(case.answer) or case.answer), case)
+        seen.setdefault(wording(case), case)
     return list(seen.values())
 
 

@@ -54,6 +54,12 @@ class Case:
         return self.demonstration.answer
 
     @property
+    def thought(self) -> str:
+        """What was thought before the answer."""
+        messages = self.demonstration.messages
+        return messages[-1].thought if messages else ""
+
+    @property
     def asked(self) -> str:
         """All that stands before the answer, system message included: it is part of the question."""
         return "\n".join(message.content for message in self.demonstration.prompt)
@@ -65,10 +71,11 @@ class Case:
 
 
 def content_hash(messages: Sequence[Message]) -> str:
-    """Of roles and words: changes with every edit, and with nothing else."""
+    """Of roles, thoughts and words: changes with every edit, and with nothing else."""
     digest = hashlib.sha256()
     for message in messages:
-        digest.update(f"{message.role}\0{message.content}\0\0".encode("utf-8", "surrogatepass"))
+        thought = f"\0{message.thought}" if message.thought else ""
+        digest.update(f"{message.role}\0{message.content}{thought}\0\0".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 

@@ -46,15 +46,22 @@ _OPEN_WORDS = "a an the of and or but nor because if while than into onto their 
 
 
 def role_markers(cases: Sequence[Case], control: Collection[str] = ()) -> Iterator[Finding]:
-    """Answers that hold the words of another's turn. `control` are the template's own tokens."""
+    """Answers and thoughts that hold the words of another's turn. `control` are the template's own tokens."""
     for case in cases:
-        found = next((token for token in control if token.strip() and token in case.answer), None)
-        marker = _ROLE.search(case.answer)
-        if found is None and marker and (_HARD_ROLE.search(marker[0]) or _speaks_for_another(case.answer, marker)):
-            found = marker[0].strip()
-        if found:
-            why = f"The answer holds {quoted(found)}, so the model would learn to write the next turn itself."
-            yield about_one("role marker", case, why)
+        for what, text in (("answer", case.answer), ("thought", case.thought)):
+            if found := _marker(text, control):
+                why = f"The {what} holds {quoted(found)}, so the model would learn to write the next turn itself."
+                yield about_one("role marker", case, why)
+                break
+
+
+def _marker(text: str, control: Collection[str]) -> str:
+    """The first words of another's turn in a text; nothing where there are none."""
+    if found := next((token for token in control if token.strip() and token in text), ""):
+        return found
+    marker = _ROLE.search(text)
+    speaks = marker and (_HARD_ROLE.search(marker[0]) or _speaks_for_another(text, marker))
+    return marker[0].strip() if marker and speaks else ""
 
 
 def truncated(cases: Sequence[Case]) -> Iterator[Finding]:
