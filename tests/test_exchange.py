@@ -59,6 +59,19 @@ def test_what_is_there_already_is_counted_and_not_kept_twice(lab: Lab, tmp_path:
     assert brought(lab, path).kept == 0
 
 
+def test_a_thought_goes_out_and_in_and_makes_another_demonstration_of_the_same_answer(lab: Lab, tmp_path: Path) -> None:
+    asked = Message(role="user", content="What is 2 + 2?")
+    answers = [
+        Message(role="assistant", content="4", thought=thought) for thought in ("Two and two.", "Three and one.")
+    ]
+    lab.demonstrations.add([Demonstration(messages=(asked, answer)) for answer in answers])
+    path = lab.exchange.export("openai", Which(), tmp_path).path
+    assert (brought(lab, path).known, brought(lab, path).kept) == (2, 0)
+    lab.demonstrations.delete([1])
+    assert (brought(lab, path).known, brought(lab, path).kept) == (1, 0)
+    assert [lab.demonstrations.get(i).messages[-1] for i in (2, 3)] == [answers[1], answers[0]]
+
+
 def test_refused_rows_are_listed_with_line_and_reason_and_in_a_file(lab: Lab, tmp_path: Path) -> None:
     path = rows_file(tmp_path, 2)
     path.write_text(path.read_text() + '\n{"prompt": "", "completion": "x"}\noops\n')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -61,8 +62,13 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
 def demonstrations(draw: st.DrawFn, turns: int = 4) -> Demonstration:
     messages = [Message(role="system", content=draw(SAID))] if draw(st.booleans()) else []
     for _ in range(draw(st.integers(1, turns))):
-        messages += [Message(role="user", content=draw(SAID)), Message(role="assistant", content=draw(SAID))]
+        thought = draw(st.just("") | SAID)
+        messages += [Message(role="user", content=draw(SAID)), _thinking(draw(SAID), thought)]
     return Demonstration(messages=tuple(messages), **draw(others(Demonstration, "messages")))
+
+
+def _thinking(content: str, thought: str) -> Message:
+    return Message(role="assistant", content=content, thought=thought)
 
 
 @st.composite
@@ -102,7 +108,13 @@ def held(format: Format, records: list[Any]) -> Iterator[Any]:
     for record in records:
         prompt = record.prompt if isinstance(record, Preference) else record.messages[:-1]
         if format.packed != "table" or len([m for m in prompt if m.role != "system"]) == 1:
-            yield record
+            yield record if format.thinks else unthinking(record)
+
+
+def unthinking(record: Any) -> Any:
+    """The same, less what was thought before its answers."""
+    name = "prompt" if isinstance(record, Preference) else "messages"
+    return replace(record, **{name: tuple(replace(m, thought="") for m in getattr(record, name))})
 
 
 @pytest.mark.parametrize("format", [f for f in FORMATS if f.demonstrations and f.name != "parquet"], ids=by_name)
@@ -113,6 +125,8 @@ def test_demonstrations_come_back_equal(format: Format, records: list[Demonstrat
     written = write(tmp_path / "file", records, format)
     assert written.records == len(wanted)
     assert written.left_out.total() == len(records) - len(wanted)
+    if not format.thinks and len(wanted) == len(records):
+        assert written.unthought == sum(bool(m.thought) for one in records for m in one.messages)
     if wanted:
         assert back(written.path) == wanted
 
@@ -132,7 +146,11 @@ def test_preferences_come_back_equal(name: str, records: list[Preference], tmp_p
 @QUICK
 @given(record=demonstrations(turns=1))
 def test_without_our_own_fields_the_words_come_back(format: Format, record: Demonstration, tmp_path: Path) -> None:
-    bare = tuple(replace(m, content=m.content.replace("\r\n", "\n").strip()) for m in record.messages)
+    (held_of_it,) = held(format, [record])
+    bare = tuple(
+        replace(m, content=m.content.replace("\r\n", "\n").strip(), thought=m.thought.replace("\r\n", "\n").strip())
+        for m in held_of_it.messages
+    )
     (came,) = back(write(tmp_path / "file", [record], format, own=False).path)
     assert isinstance(came, Demonstration)
     assert came.messages == bare
@@ -165,6 +183,63 @@ def test_tool_turns_are_held_where_there_is_a_place_for_them(tmp_path: Path) -> 
     for name in ("openai", "sharegpt", "completion", "kto", "parquet"):
         assert back(write(tmp_path / "file", [record], format_of(name)).path) == [record]
     assert write(tmp_path / "file", [record], format_of("alpaca")).left_out.total() == 1
+
+
+THOUGHTFUL = Demonstration(
+    messages=(
+        Message(role="user", content="What is 2 + 2?"),
+        Message(role="assistant", content="4", thought="Two and two\nmake four."),
+        Message(role="user", content="And 3 more?"),
+        Message(role="assistant", content="7"),
+    )
+)
+
+
+@pytest.mark.parametrize("format", [f for f in FORMATS if f.demonstrations], ids=by_name)
+def test_a_thought_is_held_in_the_field_that_others_read_or_counted_as_left_out(format: Format, tmp_path: Path) -> None:
+    one = replace(THOUGHTFUL, messages=THOUGHTFUL.messages[:2])
+    written = write(tmp_path / "file", [one], format, own=False)
+    (came,) = back(written.path)
+    assert isinstance(came, Demonstration)
+    assert came.messages == (one if format.thinks else unthinking(one)).messages
+    assert written.unthought == (0 if format.thinks else 1)
+
+
+def test_a_thought_stands_beside_the_answer_that_it_led_to(tmp_path: Path) -> None:
+    path = write(tmp_path / "file", [THOUGHTFUL], format_of("openai"), own=False).path
+    _, first, _, second = json.loads(path.read_text())["messages"]
+    assert first == {"role": "assistant", "content": "4", "reasoning_content": "Two and two\nmake four."}
+    assert second == {"role": "assistant", "content": "7"}
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "thinking"])
+@pytest.mark.parametrize("value", [" Two and two.\r\nFour. ", None, 7, {"effort": "high"}, ["a"]])
+def test_a_thought_is_read_by_each_of_its_names_where_it_is_text(name: str, value: Any, tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Q", name: "no answer, no thought"}]
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"messages": [*turns, {"role": "assistant", "content": "A", name: value}]}))
+    (came,) = back(path)
+    assert isinstance(came, Demonstration)
+    assert [m.thought for m in came.messages] == ["", "Two and two.\nFour." if isinstance(value, str) else ""]
+
+
+def test_a_column_of_thoughts_goes_before_the_answers(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("question,reasoning,answer\nWhat is 2 + 2?,Two and two make four.,4\nAnd 1 + 1?,,2\n")
+    first, second = back(path)
+    assert isinstance(first, Demonstration) and isinstance(second, Demonstration)
+    assert (first.messages[-1].thought, first.answer) == ("Two and two make four.", "4")
+    assert (second.messages[-1].thought, second.answer) == ("", "2")
+
+
+def test_a_thought_is_checked_as_words_are(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    long = "x" * (5 << 20)
+    turns = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A", "reasoning_content": "\ud800"}]
+    longer = [{"role": "user", "content": long[: 1 << 20]}, {"role": "assistant", "content": long, "thinking": long}]
+    path.write_text("\n".join(json.dumps({"messages": each}) for each in (turns, longer)))
+    proposal = sniff(path)
+    assert not any(isinstance(one, Kept) for one in Reading(path, proposal))
 
 
 def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:

@@ -203,6 +203,26 @@ def test_what_has_no_place_in_the_format_is_counted_with_the_reason(out: Demonst
     shutil.rmtree(Path(shown[out.made]).parent)
 
 
+def test_thoughts_without_a_place_in_the_format_are_counted(out: DemonstrationExport, lab: Lab) -> None:
+    from chatlab.records import Demonstration, Message
+
+    asked = Message(role="user", content="What is 2 + 2?")
+    answer = Message(role="assistant", content="4", thought="Two and two.")
+    lab.demonstrations.add([Demonstration(messages=(asked, answer, asked, answer))])
+    shown = out.written("demonstrations", "", "", "", "sharegpt", True)
+    assert "2 thoughts have no place in this format and were left out" in plain(shown[out.said])
+    shutil.rmtree(Path(shown[out.made]).parent)
+    shown = out.written("demonstrations", "", "", "", "openai", True)
+    assert "thought" not in shown[out.said]
+    shutil.rmtree(Path(shown[out.made]).parent)
+
+
+def test_the_preview_says_that_something_is_thought_before_an_answer(tab: DemonstrationImport, tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A", "reasoning": "Two and two."}]
+    shown = tab.dropped(uploaded(tmp_path, json.dumps({"messages": turns})))
+    assert "thought, 3 words" in plain(shown[tab.preview])
+
+
 def test_preferences_have_formats_of_their_own(out: DemonstrationExport) -> None:
     shown = out.chosen("preferences")
     assert [name for _, name in told(shown[out.format])["choices"]] == ["dpo", "kto", "csv", "tsv", "parquet"]

@@ -13,6 +13,7 @@ from typing import Any
 from chatlab.calls import Call, Parameter, Tool
 from chatlab.conversation import with_tools
 from chatlab.errors import RowRefused
+from chatlab.formats.thoughts import field_of
 from chatlab.records import Message
 
 Values = dict[str, Any]
@@ -27,7 +28,7 @@ def turns_of(messages: Sequence[Message]) -> list[Values]:
     for number, message in enumerate(messages):
         if message.role == "system" and message.tools and not message.content:
             continue  # it says nothing but what the row tells beside its messages
-        turn: Values = {"role": message.role, "content": message.content}
+        turn: Values = {"role": message.role, "content": message.content, **field_of(message)}
         if message.calls:
             waiting = [f"call_{number}_{place}" for place in range(len(message.calls))]
             turn["tool_calls"] = [_call(id, call) for id, call in zip(waiting, message.calls, strict=True)]

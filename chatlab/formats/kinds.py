@@ -12,6 +12,7 @@ from chatlab.errors import RowRefused
 from chatlab.formats.delegated import schemas_of, turns_of
 from chatlab.formats.own import OWN, own_fields
 from chatlab.formats.row import Record
+from chatlab.formats.thoughts import field_of, thoughts
 from chatlab.records import Demonstration, Message, Preference
 
 FormatName = Literal["openai", "sharegpt", "alpaca", "completion", "dpo", "kto", "csv", "tsv", "parquet"]
@@ -35,6 +36,8 @@ class Format:
     demonstrations: Callable[[Demonstration], list[Values]] | None = None
     """Rows of one; None where the format has no place for them. Raises RowRefused for one that it cannot hold."""
     preferences: Callable[[Preference], list[Values]] | None = None
+    thinks: bool = True
+    """Whether it has a place for what was thought before an answer."""
 
     def rows(self, record: Record, own: bool) -> list[Values]:
         """With Chatlab's own fields beside the words if `own`. Raises RowRefused for what this format cannot hold."""
@@ -48,6 +51,11 @@ class Format:
             text = self.packed in ("table", "parquet")
             rows[0][OWN] = orjson.dumps(fields).decode() if text else fields
         return rows
+
+    def unthought(self, record: Record) -> int:
+        """Thoughts of a record that this format has no place for."""
+        said = record.messages if isinstance(record, Demonstration) else record.prompt
+        return 0 if self.thinks else thoughts(said)
 
 
 def _openai(d: Demonstration) -> list[Values]:
@@ -117,7 +125,7 @@ def _pair_cells(p: Preference) -> list[Values]:
 
 
 def _turns(messages: Sequence[Message]) -> list[Values]:
-    return [{"role": m.role, "content": m.content} for m in messages]
+    return [{"role": m.role, "content": m.content, **field_of(m)} for m in messages]
 
 
 def _tools(messages: Sequence[Message]) -> Values:
@@ -168,6 +176,7 @@ FORMATS: tuple[Format, ...] = (
         ending=".jsonl",
         packed="lines",
         demonstrations=_sharegpt,
+        thinks=False,
     ),
     Format(
         name="alpaca",
@@ -176,6 +185,7 @@ FORMATS: tuple[Format, ...] = (
         ending=".json",
         packed="list",
         demonstrations=_alpaca,
+        thinks=False,
     ),
     Format(
         name="completion",
@@ -210,6 +220,7 @@ FORMATS: tuple[Format, ...] = (
         packed="table",
         demonstrations=_cells,
         preferences=_pair_cells,
+        thinks=False,
     ),
     Format(
         name="tsv",
@@ -219,6 +230,7 @@ FORMATS: tuple[Format, ...] = (
         packed="table",
         demonstrations=_cells,
         preferences=_pair_cells,
+        thinks=False,
     ),
     Format(
         name="parquet",

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from chatlab.formats.thoughts import COLUMNS
+
 LayoutName = Literal["conversation", "answer", "preference", "thumb", "tasks"]
 
 
@@ -37,6 +39,7 @@ _TOOLS = Part(name="tools", label="Tools", names=("tools", "functions"))
 _TAGS = Part(name="tags", label="Tags", names=("tags", "tag", "category"))
 _PROMPT = Part(name="prompt", label="Prompt", needed=True, names=_PROMPTS)
 _ANSWER = Part(name="answer", label="Answer", needed=True, names=_ANSWERS)
+_THOUGHT = Part(name="thought", label="Thought before the answer", names=COLUMNS)
 
 LAYOUTS: tuple[Layout, ...] = (
     Layout(
@@ -63,6 +66,7 @@ LAYOUTS: tuple[Layout, ...] = (
             _PROMPT,
             Part(name="context", label="Text to work on", names=("input", "context", "passage", "document")),
             _ANSWER,
+            _THOUGHT,
             _SYSTEM,
             Part(name="history", label="Earlier turns", names=("history",)),
             _TOOLS,
@@ -91,6 +95,7 @@ LAYOUTS: tuple[Layout, ...] = (
             _PROMPT,
             _ANSWER,
             Part(name="liked", label="Liked", needed=True, names=("label", "liked", "thumb", "kto_tag", "desirable")),
+            _THOUGHT,
             _SYSTEM,
             _TAGS,
         ),

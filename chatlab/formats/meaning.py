@@ -47,6 +47,8 @@ def _answer(parts: Values) -> list[Record]:
     answered = _said(parts.get("answer"), "answer", "assistant")
     if not answered:
         raise RowRefused("Its answer is empty.")
+    if (thought := _text(parts.get("thought"), "thought", empty=True)) and not answered[-1].thought:
+        answered[-1] = replace(answered[-1], thought=thought)
     said = [*_system(parts), *_history(parts.get("history")), *asked, *answered]
     return [_demonstration(told(said, parts.get("tools")))]
 
@@ -166,8 +168,9 @@ def _trimmed(record: Record) -> Record:
 
 
 def _bare(message: Message) -> Message:
-    content = _bare_text(message.content)
-    return message if content is message.content else replace(message, content=content)
+    content, thought = _bare_text(message.content), _bare_text(message.thought)
+    same = content is message.content and thought is message.thought
+    return message if same else replace(message, content=content, thought=thought)
 
 
 def _bare_text(text: str) -> str:
@@ -206,6 +209,7 @@ def _check_turns(messages: Sequence[Message]) -> None:
 def _texts(messages: Sequence[Message]) -> Iterable[str]:
     for message in messages:
         yield message.content
+        yield message.thought
         if message.calls or message.tools:
             yield str(message.plain)
 

@@ -15,6 +15,7 @@ import orjson
 from chatlab.errors import FormatRefused
 from chatlab.formats.own import OWN
 from chatlab.formats.row import Row
+from chatlab.formats.thoughts import FIELD
 from chatlab.settings import PACKAGE
 
 _CUT = "The file cannot be read on from here: it is damaged, or its rows are too long."
@@ -77,7 +78,7 @@ class ParquetFile:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        turns = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+        turns = pa.list_(pa.struct([(name, pa.string()) for name in ("role", "content", FIELD)]))
         kinds = {"tags": pa.list_(pa.string()), OWN: pa.string()}
         self._schema = pa.schema([(name, kinds.get(name, turns)) for name in first])
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")

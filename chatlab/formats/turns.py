@@ -10,6 +10,7 @@ from typing import Any
 from chatlab.calls import Call
 from chatlab.errors import RowRefused
 from chatlab.formats.delegated import calls_of
+from chatlab.formats.thoughts import thought_of
 from chatlab.records import Message, Role
 
 ROLES: dict[str, Role] = {
@@ -74,7 +75,8 @@ def _message(number: int, turn: Any) -> Message:
     if calls and role != "assistant":
         raise RowRefused(f"Turn {number} calls a tool, but it is not the assistant's.")
     silent = bool(calls) and (not said or turn[said] is None)
-    return Message(role=role, content="" if silent else _content(number, turn[said]), calls=calls)
+    content = "" if silent else _content(number, turn[said])
+    return Message(role=role, content=content, calls=calls, thought=thought_of(turn) if role == "assistant" else "")
 
 
 def _calls(number: int, turn: dict[str, Any]) -> tuple[Call, ...]:

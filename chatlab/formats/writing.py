@@ -33,6 +33,8 @@ class Written:
     records: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     """Reason -> how many records the format could not hold for it."""
+    unthought: int = 0
+    """Thoughts before answers that the format has no place for, in records that are written."""
 
 
 def write(path: Path, records: Iterable[Record], format: Format, own: bool = True) -> Written:
@@ -63,6 +65,7 @@ def _write(draft: Path, written: Written, records: Iterable[Record], format: For
             for row in rows:
                 put(row)
             written.records += 1
+            written.unthought += format.unthought(record)
     return written
 
 

@@ -123,8 +123,12 @@ def _about(format: str) -> str:
 
 def _told(written: Written) -> str:
     """How many went into the file, and how many had no place in it and why."""
-    left = [div("import-notes", span("mask-warning", f"{n:,} left out: {why}")) for why, n in written.left_out.items()]
-    return div("import-said", span("", f"{counted(written.records, 'record')} in the file.")) + "".join(left)
+    left = [f"{n:,} left out: {why}" for why, n in written.left_out.items()]
+    if n := written.unthought:
+        how = "has no place in this format and was" if n == 1 else "have no place in this format and were"
+        left.append(f"{counted(n, 'thought')} {how} left out; OpenAI messages hold them.")
+    notes = "".join(div("import-notes", span("mask-warning", note)) for note in left)
+    return div("import-said", span("", f"{counted(written.records, 'record')} in the file.")) + notes
 
 
 def _size(size: int) -> str:

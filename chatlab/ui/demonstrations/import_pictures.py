@@ -101,7 +101,7 @@ def _row(row: Outcome, cells: int) -> str:
     record = row.record
     if isinstance(record, Preference):
         return number + _asked(record.prompt) + _cell(record.chosen) + _cell(record.rejected)
-    return number + _asked(record.messages[:-1]) + _cell(record.answer)
+    return number + _asked(record.messages[:-1]) + _cell(record.answer, _thought(record.messages[-1]))
 
 
 def _asked(prompt: tuple[Message, ...]) -> str:
@@ -113,5 +113,10 @@ def _asked(prompt: tuple[Message, ...]) -> str:
     return element("td", chips + span("", one_line(turns[-1].content if turns else "", WIDTH)))
 
 
-def _cell(text: str) -> str:
-    return element("td", span("", one_line(text, WIDTH)))
+def _thought(answer: Message) -> str:
+    """That something was thought before an answer, and how much."""
+    return span("chip", f"thought, {counted(len(answer.thought.split()), 'word')}") if answer.thought else ""
+
+
+def _cell(text: str, before: str = "") -> str:
+    return element("td", before + span("", one_line(text, WIDTH)))
