@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from functools import cache
 from html import unescape
 from pathlib import Path
@@ -20,10 +21,12 @@ from chatlab.lab import Lab
 from chatlab.lab.chat import Draft
 from chatlab.lab.thinking import _sure
 from chatlab.models.base import Base
-from chatlab.records import Message, digest
+from chatlab.records import Demonstration, Message, digest
 from chatlab.settings import PACKAGE, Settings
 from chatlab.template import IGNORED, Template
 from chatlab.ui.chat.transcript import transcript
+from chatlab.ui.demonstrations.tab import DemonstrationsTab
+from tests.page import built, told
 
 SHUTS = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% endfor %}{% if add_generation_prompt %}"
@@ -219,10 +222,107 @@ def test_whoever_stops_a_thought_keeps_it_and_nothing_is_taught_of_it(lab: Lab) 
         lab.demonstrations.keep(chat, turn.id)
 
 
-def test_an_edited_answer_and_an_edited_demonstration_keep_the_thought(lab: Lab) -> None:
+def test_an_edited_answer_and_an_edited_demonstration_keep_the_thought(lab: Lab, desk: DemonstrationsTab) -> None:
     chat = lab.chat.new()
     turn = say(lab, chat, "What is 2 + 2?", 50)
     number = lab.demonstrations.keep(chat, turn.id, "Four.").demonstration
-    words = [Message(role=m.role, content=m.content) for m in lab.demonstrations.get(number).messages]
-    assert lab.demonstrations.update(number, messages=words).messages[-1].thought == "two and two"
-    assert digest(words) != lab.demonstrations.get(number).words
+    opened = desk.open(number)
+    words = typed(desk, opened, {1: "It is four."})
+    desk.saved(*words, *ALL)
+    kept = lab.demonstrations.get(number)
+    assert (kept.answer, kept.messages[-1].thought) == ("It is four.", "two and two")
+    assert digest([replace(m, thought="") for m in kept.messages]) != kept.words
+
+
+# At the desk.
+
+
+ALL = ("", "", "", 0)
+"""Search, tag, status and page of a list without filters."""
+
+
+@pytest.fixture
+def desk(lab: Lab) -> DemonstrationsTab:
+    return built(DemonstrationsTab(lab), "demonstrations")
+
+
+def typed(desk: DemonstrationsTab, opened: dict[Any, Any], texts: dict[int, str], **thought: str) -> list[Any]:
+    """What the boxes send, some typed over: texts by turn, and thought1= for the thought before turn 1."""
+    boxes = [*desk.editor.boxes, *desk.editor.thoughts.boxes]
+    sent = [told(opened[box]).get("value", "") for box in boxes]
+    for turn, text in texts.items():
+        sent[turn] = text
+    for name, text in thought.items():
+        sent[len(desk.editor.boxes) + int(name.removeprefix("thought"))] = text
+    return [opened[desk.editor.selected], "", "", opened[desk.editor.roles], *sent]
+
+
+def thought_boxes(desk: DemonstrationsTab, opened: dict[Any, Any]) -> dict[int, str]:
+    """Turn -> the thought before it, where a box shows one."""
+    drawn = [told(opened[box]) for box in desk.editor.thoughts.boxes]
+    return {turn: each["value"] for turn, each in enumerate(drawn) if each["visible"]}
+
+
+def learned_words(picture: str) -> str:
+    return " ".join(part.split("</span>")[0] for part in unescape(picture).split('<span class="mask-learned">')[2:])
+
+
+def test_a_thought_is_seen_and_changed_at_the_desk_and_the_picture_follows(lab: Lab, desk: DemonstrationsTab) -> None:
+    (one,) = lab.demonstrations.add([Demonstration(messages=(USER, SOLVED))])
+    opened = desk.open(one)
+    assert thought_boxes(desk, opened) == {1: SOLVED.thought}
+    assert "make four" in learned_words(opened[desk.picture])
+    saved = desk.saved(*typed(desk, opened, {}, thought1="Twice two."), *ALL)
+    assert lab.demonstrations.get(one).messages[-1] == replace(SOLVED, thought="Twice two.")
+    assert "Twice two." in learned_words(saved[desk.picture]) and "make four" not in saved[desk.picture]
+    saved = desk.saved(*typed(desk, saved, {}, thought1=" "), *ALL)
+    assert lab.demonstrations.get(one).messages[-1] == replace(SOLVED, thought="")
+    assert learned_words(saved[desk.picture]).strip().startswith("It is 4.")
+
+
+def test_a_thought_that_is_typed_outlives_a_change_of_mind_and_can_be_thrown_away(
+    lab: Lab, desk: DemonstrationsTab
+) -> None:
+    one, two = lab.demonstrations.add([Demonstration(messages=(USER, SOLVED)), Demonstration(messages=(USER, SOLVED))])
+    changed = desk.editor.remember(*typed(desk, desk.open(one), {}, thought1="Half a tho"))
+    assert told(changed)["visible"]
+    assert thought_boxes(desk, desk.open(two)) == {1: SOLVED.thought}
+    again = built(DemonstrationsTab(lab), "demonstrations")
+    assert thought_boxes(again, again.open(one)) == {1: "Half a tho"}
+    assert thought_boxes(again, again.reverted(one)) == {1: SOLVED.thought}
+
+
+def test_room_for_a_thought_goes_with_its_answer_when_steps_and_turns_are_added(
+    lab: Lab, desk: DemonstrationsTab
+) -> None:
+    (one,) = lab.demonstrations.add([Demonstration(messages=(USER, SOLVED))])
+    opened = desk.open(one)
+    opened |= desk.editor.add_turn(*typed(desk, opened, {}))
+    assert thought_boxes(desk, opened) == {1: SOLVED.thought, 3: ""}
+    words = typed(desk, opened, {2: "And 3 more?", 3: "Seven."}, thought3="Four and three.")
+    opened |= desk.editor.add_step(*words)
+    assert opened[desk.editor.roles] == "user assistant user assistant tool assistant"
+    assert thought_boxes(desk, opened) == {1: SOLVED.thought, 5: "Four and three."}
+    desk.saved(*typed(desk, opened, {3: "Call: calculator 4 + 3"}), *ALL)
+    kept = lab.demonstrations.get(one).messages
+    assert [m.thought for m in kept if m.role == "assistant"] == [SOLVED.thought, "", "Four and three."]
+
+
+def test_a_turn_with_a_thought_and_no_words_is_not_dropped_unseen(lab: Lab, desk: DemonstrationsTab) -> None:
+    (one,) = lab.demonstrations.add([Demonstration(messages=(USER, SOLVED))])
+    opened = desk.open(one)
+    opened |= desk.editor.add_turn(*typed(desk, opened, {}))
+    with pytest.raises(EmptyAnswer):
+        desk.saved(*typed(desk, opened, {}, thought3="I wonder."), *ALL)
+
+
+def test_a_demonstration_is_written_with_a_thought(lab: Lab, desk: DemonstrationsTab) -> None:
+    opened = desk.start_writing(*ALL)
+    assert thought_boxes(desk, opened) == {1: ""}
+    desk.saved(*typed(desk, opened, {0: "What is 2 + 2?", 1: "4"}, thought1="Two and two."), *ALL)
+    assert lab.demonstrations.get(1).messages[-1].thought == "Two and two."
+
+
+def test_a_search_finds_what_was_thought(lab: Lab) -> None:
+    lab.demonstrations.add([Demonstration(messages=(USER, SOLVED))])
+    assert lab.demonstrations.find("make FOUR")[1] == 1 and lab.demonstrations.find("make five")[1] == 0

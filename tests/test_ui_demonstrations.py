@@ -224,6 +224,18 @@ def test_one_deleted_elsewhere_leaves_the_desk(tab: DemonstrationsTab, lab: Lab)
     assert tab.refresh(one, *ALL)[tab.editor.selected] is None
 
 
+def test_a_thought_is_shown_only_where_there_is_one_when_the_base_has_no_place_for_thoughts(
+    tab: DemonstrationsTab, lab: Lab
+) -> None:
+    asked, answer = Message(role="user", content="What is 2 + 2?"), Message(role="assistant", content="4")
+    thoughtful = Message(role="assistant", content="4", thought="Two and two.")
+    one, two = lab.demonstrations.add([Demonstration(messages=(asked, each)) for each in (answer, thoughtful)])
+    plain, drawn = ([told(shown[box]) for box in tab.editor.thoughts.boxes] for shown in (tab.open(one), tab.open(two)))
+    assert not any(box["visible"] for box in plain)
+    assert [box["value"] for box in drawn if box["visible"]] == ["Two and two."]
+    assert "no place for a thought" in drawn[1]["info"]
+
+
 def test_saving_with_nothing_open_says_so(tab: DemonstrationsTab) -> None:
     with pytest.raises(InputError):
         tab.saved(None, "", "", "", *[""] * BOXES, *ALL)

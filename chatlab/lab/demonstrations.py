@@ -10,7 +10,7 @@ from pathlib import Path
 
 from chatlab.clock import now
 from chatlab.conversation import Conversation, Turn
-from chatlab.errors import EmptyAnswer, InputError
+from chatlab.errors import ChatlabError, EmptyAnswer, InputError
 from chatlab.lab.annotators import PACK, me, resigned, signed
 from chatlab.lab.chat import Chat
 from chatlab.lab.machine import Machine
@@ -124,7 +124,7 @@ class Demonstrations:
         old = self.get(demonstration_id)
         new = replace(
             old,
-            messages=old.messages if messages is None else _thinking_as(old.messages, messages),
+            messages=old.messages if messages is None else tuple(messages),
             status=status or old.status,
             tags=old.tags if tags is None else tuple(tags),
         )
@@ -182,6 +182,14 @@ class Demonstrations:
     def picture(self, messages: Sequence[Message], max_tokens: int) -> list[Span]:
         """What of a demonstration is read, learned and would be cut off. Raises TemplateRefused, EmptyAnswer."""
         return self._machine.base.template.picture(messages, max_tokens)
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the base's chat template has a place for a thought before an answer."""
+        try:
+            return self._machine.base.template.thinking is not None
+        except ChatlabError:  # without a base there is none
+            return False
 
     def packs(self) -> list[Pack]:
         present = {d.messages for _, d in self._store.demonstrations.rows()}
@@ -266,14 +274,6 @@ class Demonstrations:
     def _read(self, file: str) -> list[Demonstration]:
         lines = (self._packs / file).read_text(encoding="utf-8").splitlines()
         return [_from_json(json.loads(line)) for line in lines if line.strip()]
-
-
-def _thinking_as(old: Sequence[Message], new: Sequence[Message]) -> tuple[Message, ...]:
-    """The new words, with the thoughts of old where a turn stands in its place: a thought is not edited away unseen."""
-    thoughts = [m.thought if m.role == "assistant" else "" for m in old] + [""] * len(new)
-    return tuple(
-        replace(m, thought=m.thought or t) if m.role == "assistant" else m for m, t in zip(new, thoughts, strict=False)
-    )
 
 
 def check(messages: Sequence[Message]) -> None:

@@ -218,11 +218,12 @@ def _as_it_is(value: Any) -> None:
 
 
 def _demonstration_words(document: Document) -> list[str]:
-    return [*(message["content"] for message in document["messages"]), *document.get("tags", ())]
+    said = (words for message in document["messages"] for words in (message["content"], message.get("thought", "")))
+    return [*said, *document.get("tags", ())]
 
 
 def _conversation_words(document: Document) -> list[str]:
-    said = (turn["content"] for turn in document.get("turns", ()))
+    said = (words for turn in document.get("turns", ()) for words in (turn["content"], turn.get("thought", "")))
     return [document.get("title", ""), document.get("system", ""), *said]
 
 

@@ -12,11 +12,11 @@ from threading import Event
 from chatlab.calls import Tool, named
 from chatlab.conversation import with_tools
 from chatlab.errors import InputError
-from chatlab.records import Message
+from chatlab.records import Message, Role
 from chatlab.template.plain import call_written, read
 from chatlab.tools import Toolbox
 
-STEP = ("assistant", "tool")
+STEP: tuple[Role, Role] = ("assistant", "tool")
 """The roles of a call and its result."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 from chatlab.records import Demonstration, Message, Role
@@ -29,6 +29,8 @@ class Words:
     tags: str
     roles: tuple[Role, ...]
     texts: tuple[str, ...]
+    thoughts: tuple[str, ...] = ()
+    """Of each turn, what is thought before it; empty for all but answers."""
 
     @classmethod
     def of(cls, demonstration: Demonstration) -> Words:
@@ -37,27 +39,44 @@ class Words:
         shown = messages[-BOXES:]
         tools = told(demonstration.messages)
         roles, texts = tuple(m.role for m in shown), tuple(in_a_box(m, tools) for m in shown)
-        return cls(system, ", ".join(demonstration.tags), roles, texts)
+        return cls(system, ", ".join(demonstration.tags), roles, texts, tuple(m.thought for m in shown))
 
     @classmethod
     def typed(cls, system: str, tags: str, roles: str, texts: Sequence[str]) -> Words:
-        """From what the boxes send: the roles with spaces between, and more texts than roles."""
+        """From what the boxes send: the roles with spaces between, and more texts than roles, then the thoughts."""
         known = cast(tuple[Role, ...], tuple(roles.split()))
-        return cls(system or "", tags or "", known, tuple(t or "" for t in texts[: len(known)]))
+        said, thought = _as_many(texts[:BOXES], known), _as_many(texts[BOXES:], known)
+        return cls(system or "", tags or "", known, said, thought)
+
+    def with_room(self, place: int, *roles: Role) -> Words:
+        """With empty turns before the turn at `place`."""
+        empty = ("",) * len(roles)
+        return replace(
+            self,
+            roles=(*self.roles[:place], *roles, *self.roles[place:]),
+            texts=(*self.texts[:place], *empty, *self.texts[place:]),
+            thoughts=(*self.thoughts[:place], *empty, *self.thoughts[place:]),
+        )
 
     def messages(self, earlier: Sequence[Message] = ()) -> tuple[Message, ...]:
         """As they would be kept, after turns that were too early to be shown. Empty pairs at the end are left out."""
-        said = list(zip(self.roles, self.texts, strict=True))
-        while len(said) > 2 and not said[-1][1].strip() and not said[-2][1].strip():
+        said = list(zip(self.roles, self.texts, self.thoughts, strict=True))
+        while len(said) > 2 and not any(words.strip() for turn in said[-2:] for words in turn[1:]):
             del said[-2:]
         system = [Message(role="system", content=self.system)] if self.system.strip() else []
-        return (*system, *earlier, *(Message(role=role, content=text) for role, text in said))
+        turns = (Message(role=r, content=text, thought=t if t.strip() else "") for r, text, t in said)
+        return (*system, *earlier, *turns)
 
     def label_list(self) -> tuple[str, ...]:
         return tuple(tag.strip() for tag in self.tags.split(",") if tag.strip())
 
 
-BLANK = Words("", "", ("user", "assistant"), ("", ""))
+def _as_many(texts: Sequence[str], turns: Sequence[Role]) -> tuple[str, ...]:
+    """A text for every turn, as they come from boxes."""
+    return tuple([*(text or "" for text in texts), *[""] * len(turns)][: len(turns)])
+
+
+BLANK = Words("", "", ("user", "assistant"), ("", ""), ("", ""))
 
 
 class Drafts:
@@ -71,10 +90,11 @@ class Drafts:
         kept = self._kept().get(str(demonstration_id))
         if kept is None:
             return None
-        return Words(kept["system"], kept["tags"], tuple(kept["roles"]), tuple(kept["texts"]))
+        thoughts = _as_many(kept.get("thoughts", ()), kept["roles"])
+        return Words(kept["system"], kept["tags"], tuple(kept["roles"]), tuple(kept["texts"]), thoughts)
 
     def keep(self, demonstration_id: int, words: Words) -> None:
-        plain = asdict(words) | {"roles": list(words.roles), "texts": list(words.texts)}
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(words).items()}
         with self._lock:
             self._store.state.set(KEY, self._kept() | {str(demonstration_id): plain})
 

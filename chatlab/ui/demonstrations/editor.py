@@ -14,6 +14,7 @@ from chatlab.records import Demonstration, Role
 from chatlab.tools import Toolbox
 from chatlab.ui.demonstrations.calls import STEP, meant, told
 from chatlab.ui.demonstrations.drafts import BLANK, BOXES, NEW, Drafts, Words
+from chatlab.ui.demonstrations.thoughts import ThoughtBoxes
 from chatlab.ui.shell import Shell, drawing
 
 LABELS: dict[str, str] = {
@@ -26,7 +27,7 @@ CALLING = "Call of a tool, as in Call: calculator 12 * 7"
 
 
 class DemonstrationEditor:
-    """A system box, twelve turns of which the needed ones are shown, and tags.
+    """A system box, twelve turns of which the needed ones are shown, each with its thought, and tags.
 
     Every change is kept as a draft until it is saved or thrown away.
     """
@@ -35,6 +36,7 @@ class DemonstrationEditor:
         self._demonstrations = demonstrations
         self._toolbox = toolbox
         self._drafts = drafts
+        self.thoughts = ThoughtBoxes(demonstrations)
 
     def build(self) -> None:
         # Both travel with the texts from the browser, so that a draft can never land under another's id.
@@ -42,9 +44,7 @@ class DemonstrationEditor:
         self.roles = gr.Textbox(visible="hidden")
         self.hint = drawing(_HINT, elem_classes="flat")
         self.system = gr.Textbox(label="System message (optional)", lines=1, max_lines=6, visible=False)
-        self.boxes = [
-            gr.Textbox(lines=2, max_lines=14, visible=False, elem_id=f"demonstration-box-{n}") for n in range(BOXES)
-        ]
+        self.boxes = [self._box(n) for n in range(BOXES)]
         self.tags = gr.Textbox(label="Tags, with commas between", max_lines=1, visible=False)
         with gr.Row(elem_classes="tight"):
             self.save = gr.Button("Save", variant="primary", size="sm", visible=False, min_width=110, scale=0)
@@ -52,9 +52,13 @@ class DemonstrationEditor:
             self.step = gr.Button("Add a tool step", size="sm", visible=False, min_width=110, scale=0)
             self.revert = gr.Button("Throw changes away", size="sm", visible=False, min_width=110, scale=0)
 
+    def _box(self, number: int) -> Any:
+        self.thoughts.build()
+        return gr.Textbox(lines=2, max_lines=14, visible=False, elem_id=f"demonstration-box-{number}")
+
     @property
     def typed(self) -> list[Any]:
-        return [self.selected, self.system, self.tags, self.roles, *self.boxes]
+        return [self.selected, self.system, self.tags, self.roles, *self.boxes, *self.thoughts.boxes]
 
     @property
     def shown(self) -> set[Any]:
@@ -62,21 +66,23 @@ class DemonstrationEditor:
 
     def wire(self, shell: Shell) -> None:
         # Gradio reports typing key by key, but neither pasting nor deleting: those are caught when the box is left.
-        written = (self.system, self.tags, *self.boxes)
+        written = (self.system, self.tags, *self.boxes, *self.thoughts.boxes)
         changes = [event for box in written for event in (box.input, box.blur)]
         shell.on(
             partial(gr.on, changes), do=self.remember, inputs=self.typed, outputs=[self.revert],
             trigger_mode="always_last", queue=False,
         )  # fmt: skip
-        outputs = {*self.boxes, self.roles, self.more, self.step, self.revert}
+        outputs = {*self.boxes, *self.thoughts.boxes, self.roles, self.more, self.step, self.revert}
         shell.on(self.more.click, do=self.add_turn, inputs=self.typed, outputs=outputs)
         shell.on(self.step.click, do=self.add_step, inputs=self.typed, outputs=outputs)
 
     def remember(self, selected: int | None, system: str, tags: str, roles: str, *texts: str) -> Any:
         """Keep what is being typed until it is saved or thrown away."""
+        return self._remembered(selected, Words.typed(system, tags, roles, texts))
+
+    def _remembered(self, selected: int | None, words: Words) -> Any:
         if selected is None:
             return gr.Button(visible=False)
-        words = Words.typed(system, tags, roles, texts)
         changed = words != self._stored(int(selected))
         if changed:
             self._drafts.keep(int(selected), words)
@@ -86,22 +92,23 @@ class DemonstrationEditor:
 
     def add_turn(self, selected: int | None, system: str, tags: str, roles: str, *texts: str) -> dict[Any, Any]:
         """Room for one more prompt and answer."""
-        return self._with_room(selected, system, tags, f"{roles} user assistant".strip(), texts)
+        words = Words.typed(system, tags, roles, texts)
+        return self._with_room(selected, words.with_room(len(words.roles), "user", "assistant"))
 
     def add_step(self, selected: int | None, system: str, tags: str, roles: str, *texts: str) -> dict[Any, Any]:
         """Room for a call and its result before the last answer. A result left empty is worked out when it is saved."""
-        known = roles.split()
+        words = Words.typed(system, tags, roles, texts)
+        known = words.roles
         place = len(known) - 1 - known[::-1].index("assistant") if "assistant" in known else len(known)
-        longer = " ".join([*known[:place], *STEP, *known[place:]])
-        return self._with_room(selected, system, tags, longer, (*texts[:place], "", "", *texts[place:]))
+        return self._with_room(selected, words.with_room(place, *STEP))
 
-    def _with_room(
-        self, selected: int | None, system: str, tags: str, longer: str, texts: Sequence[str]
-    ) -> dict[Any, Any]:
-        if len(longer.split()) > BOXES:
+    def _with_room(self, selected: int | None, longer: Words) -> dict[Any, Any]:
+        if len(longer.roles) > BOXES:
             raise InputError(f"There is room for {BOXES} turns here.", "Import a file to bring in longer ones.")
-        revert = self.remember(selected, system, tags, longer, *texts)
-        return self._boxes(Words.typed(system, tags, longer, texts)) | {self.roles: longer, self.revert: revert}
+        return self._boxes(longer) | {
+            self.roles: " ".join(longer.roles),
+            self.revert: self._remembered(selected, longer),
+        }
 
     def open(self, selected: int) -> dict[Any, Any]:
         """The words of one demonstration, or of the one being written, as they were left."""
@@ -112,7 +119,12 @@ class DemonstrationEditor:
     def clear(self) -> dict[Any, Any]:
         hidden = {box: gr.Textbox(value="", visible=False) for box in (self.system, self.tags, *self.boxes)}
         buttons = {button: gr.Button(visible=False) for button in (self.save, self.more, self.step, self.revert)}
-        return hidden | buttons | {self.selected: None, self.roles: "", self.hint: gr.Markdown(visible=True)}
+        return (
+            hidden
+            | self.thoughts.clear()
+            | buttons
+            | {self.selected: None, self.roles: "", self.hint: gr.Markdown(visible=True)}
+        )
 
     def keep(
         self, selected: int | None, system: str, tags: str, roles: str, texts: Sequence[str], release: bool = False
@@ -178,7 +190,7 @@ class DemonstrationEditor:
         }
         hidden = {box: gr.Textbox(value="", visible=False) for box in self.boxes[len(said) :]}
         room = gr.Button(visible=len(said) + 2 <= BOXES)
-        return shown | hidden | {self.more: room, self.step: room}
+        return shown | hidden | self.thoughts.draw(words) | {self.more: room, self.step: room}
 
 
 def _labels(roles: Sequence[Role]) -> list[str]:
