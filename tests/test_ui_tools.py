@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from html import unescape
+from typing import Any
 
 import pytest
 
+from chatlab.adapters import Adapters
 from chatlab.calls import Call, Delegated
 from chatlab.conversation import Conversation
 from chatlab.engines.fake import FakeEngine
@@ -14,8 +17,9 @@ from chatlab.errors import InputError
 from chatlab.lab import Lab
 from chatlab.lab.draft import Draft
 from chatlab.models import Base
-from chatlab.records import Message
+from chatlab.records import AdapterCard, Demonstration, Message
 from chatlab.settings import Settings
+from chatlab.template.plain import TELLING
 from chatlab.ui.chat.dials import Dials
 from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
@@ -27,7 +31,7 @@ from chatlab.ui.chat.transcript import growing, transcript
 from chatlab.ui.demonstrations.drafts import NEW, Drafts
 from chatlab.ui.demonstrations.editor import CALLING, DemonstrationEditor
 from chatlab.ui.demonstrations.mask_picture import mask_picture
-from tests.page import told
+from tests.page import built, told
 
 HOSTILE = '<img src=x onerror="boom()">**bold**\n\n# no [link](javascript:boom())\u202e</div></details>'
 
@@ -102,6 +106,72 @@ def test_the_switch_remembers_tools_and_nothing_else(lab: Lab) -> None:
     switch = ToolSwitch(lab)
     assert switch.remembered(["count", "rm", 3, "calculator"]) == ["calculator", "count"]
     assert not isinstance(switch.remembered("count"), list) and not isinstance(switch.remembered(None), list)
+
+
+def taught(lab: Lab, *lessons: tuple[Message, ...]) -> None:
+    """An adapter that learned just these, live."""
+    ids = lab.store.demonstrations.add_many([Demonstration(messages=messages) for messages in lessons])
+    snapshot = lab.store.snapshot(lab.settings.home / "lessons.jsonl", ids)
+    source = lab.settings.home / "made"
+    source.mkdir(parents=True)
+    (source / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "target_modules": ["q_proj"]}))
+    (source / "adapter_model.safetensors").write_bytes(b"weights")
+    card = AdapterCard(name="pupil", base=lab.machine.base.fingerprint, demonstrations=tuple(ids), snapshot=snapshot)
+    Adapters(lab.settings.adapters).publish(source, card, lessons=lab.settings.home / "lessons.jsonl")
+    lab.voices.go_live("pupil")
+
+
+def lesson(lab: Lab, *tools: str, system: str = "") -> tuple[Message, ...]:
+    heading = (Message(role="system", content=system, tools=lab.toolbox.tools(tools)),) if tools or system else ()
+    return (*heading, Message(role="user", content="12 by 7?"), Message(role="assistant", content="84"))
+
+
+def test_an_adapter_that_was_told_of_tools_disagrees_with_a_conversation_without_any(lab: Lab) -> None:
+    switch = built(ToolsAlone(lab), "chat").switch
+    assert switch.look([]) == ""  # the base was taught nothing
+    taught(lab, *[lesson(lab, "calculator", "count")] * 3, lesson(lab))
+    shown = unescape(switch.look([]))
+    assert "3 of the 4 demonstrations that pupil learned were told of tools" in shown
+    assert "Switch on: Calculator, Letter counter</button>" in shown
+    assert switch.pressed('{"act": "tools-taught"}', ["clock"]) == ["calculator", "count", "clock"]
+    assert switch.look(["calculator"]) == ""
+
+
+def test_an_adapter_that_never_heard_of_tools_disagrees_with_a_conversation_that_has_some(lab: Lab) -> None:
+    switch = built(ToolsAlone(lab), "chat").switch
+    taught(lab, *[lesson(lab)] * 4)
+    assert switch.look([]) == ""
+    shown = unescape(switch.look(["calculator", "count"]))
+    assert "None of the 4 demonstrations that pupil learned was told of tools, and 2 are switched on here" in shown
+    assert switch.pressed('{"act": "tools-off"}', ["calculator"]) == []
+    with pytest.raises(InputError):
+        switch.pressed('{"act": "rm"}', [])
+
+
+def test_tools_that_few_demonstrations_had_are_neither_missed_nor_unheard_of(lab: Lab) -> None:
+    switch = built(ToolsAlone(lab), "chat").switch
+    taught(lab, lesson(lab, "calculator"), *[lesson(lab)] * 4)
+    assert switch.look([]) == "" == switch.look(["count"])
+
+
+def test_tools_told_in_plain_words_and_tools_that_are_not_here_are_known_too(lab: Lab) -> None:
+    switch = built(ToolsAlone(lab), "chat").switch
+    foreign = f"Be kind.\n\n{TELLING}\nCall: <b>weather town (Tells the weather)\nCall: weather town"
+    taught(lab, *[lesson(lab, system=foreign)] * 2)
+    shown = unescape(switch.look([]))
+    assert "told of tools: weather." in shown and "None of these is among the tools here" in shown
+    assert "<button" not in shown
+
+
+class ToolsAlone:
+    """The switch as a tab of its own."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.switch = ToolSwitch(lab)
+
+    def build(self, shell: Any) -> None:
+        self.switch.build()
+        self.switch.wire(shell)
 
 
 def typed(editor: DemonstrationEditor, roles: str, *texts: str, system: str = "") -> tuple:

@@ -1,4 +1,4 @@
-"""Whether the system message of a conversation and what the live adapter was trained with say the same."""
+"""Whether a conversation's system message and tools and what the live adapter was trained with say the same."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from chatlab.lab.identity import asks_who, taught_names, told_name
 from chatlab.lab.lineage import Lineage
 from chatlab.lab.systems import undated
 from chatlab.lab.voices import Voices
-from chatlab.records import AdapterCard, Message
+from chatlab.records import BASE, AdapterCard, Message
 from chatlab.store import Store
+from chatlab.template.plain import told_names
 
-Kind = Literal["untrained message", "missing message", "other message", "other name"]
+Kind = Literal[
+    "untrained message", "missing message", "other message", "other name", "untrained tools", "missing tools"
+]
 
 SOME = 0.1
 """Share of an adapter's demonstrations under one message from which on it was trained with that message too."""
 MOSTLY = 0.5
-"""Share from which on a message is the one that it was trained with."""
+"""Share from which on a message is the one that it was trained with, and tools are what it expects."""
+NAMED = 6
+"""Tools that are listed by name."""
 KEPT = 16
 """Adapters whose lessons are remembered."""
 
@@ -36,6 +41,10 @@ class Taught:
     """Names that it was taught to give itself."""
     identity: int = 0
     """Demonstrations in which somebody asks it who it is."""
+    tooled: int = 0
+    """Demonstrations in which it was told of tools."""
+    tools: tuple[str, ...] = ()
+    """Their names, those that most were told of first."""
     answers: tuple[str, ...] = ()
     """Some of the answers, evenly from all of them."""
 
@@ -49,6 +58,8 @@ class Discord:
     """In words, with the figures."""
     trained: str = ""
     """The system message that it was trained with, or the name that it was taught."""
+    tools: tuple[str, ...] = ()
+    """Names of the tools that it was trained with."""
 
 
 class Accord:
@@ -62,11 +73,15 @@ class Accord:
 
     def of(self, system: str) -> list[Discord]:
         """What disagrees between a system message and the live adapter; nothing for the base, or where all is well."""
-        card = self._voices.live_card
-        taught = self._of(card) if card else None
-        if card is None or taught is None or not taught.demonstrations:
+        live, taught = self._live()
+        if not taught.demonstrations:
             return []
-        return [found for found in (_message(system, taught, card.name), _name(system, taught, card.name)) if found]
+        return [found for found in (_message(system, taught, live), _name(system, taught, live)) if found]
+
+    def of_tools(self, on: Sequence[str]) -> Discord | None:
+        """What disagrees between the tools that are switched on and the live adapter."""
+        live, taught = self._live()
+        return _tools(on, taught, live) if taught.demonstrations else None
 
     def ready(self, system: str) -> int:
         """Approved demonstrations with this system message: what a new run would learn it from."""
@@ -79,6 +94,12 @@ class Accord:
         """Of the live adapter; None for the base, and where its lessons are not kept."""
         card = self._voices.live_card
         return self._of(card) if card else None
+
+    def _live(self) -> tuple[str, Taught]:
+        """Who is live and what it learned: nothing for the base."""
+        card = self._voices.live_card
+        taught = self._of(card) if card else None
+        return (card.name, taught) if card and taught else (BASE, Taught())
 
     def _of(self, card: AdapterCard) -> Taught | None:
         key = (card.sha256, card.snapshot)
@@ -96,12 +117,15 @@ class Accord:
 def summary(lessons: Sequence[Sequence[Message]], sample: int = 200) -> Taught:
     """Of the words that were learned."""
     systems = Counter(_system(messages) for messages in lessons)
+    tools = [_told(messages) for messages in lessons]
     step = max(1, -(-len(lessons) // sample))
     return Taught(
         demonstrations=len(lessons),
         systems=tuple(systems.most_common()),
         names=tuple(taught_names(lessons).most_common()),
         identity=sum(any(m.role == "user" and asks_who(m.content) for m in messages) for messages in lessons),
+        tooled=sum(map(bool, tools)),
+        tools=tuple(name for name, _ in Counter(name for names in tools for name in names).most_common()),
         answers=tuple(messages[-1].content for messages in lessons[::step] if messages),
     )
 
@@ -139,6 +163,26 @@ def _name(system: str, taught: Taught, live: str) -> Discord | None:
     return Discord(
         kind="other name", why=f"The system message calls it {told}; {learned} its name is {name}.", trained=name
     )
+
+
+def _tools(on: Sequence[str], taught: Taught, live: str) -> Discord | None:
+    """Tools are missed by whoever mostly had some, and unheard of only to whoever never had any."""
+    count, tooled = taught.demonstrations, taught.tooled
+    if on and not tooled:
+        are = "1 is" if len(on) == 1 else f"{len(on)} are"
+        why = f"None of the {count:,} demonstrations that {live} learned was told of tools, and {are} switched on here."
+        return Discord(kind="untrained tools", why=f"{why} It is asked in a way it was not taught.")
+    if not on and tooled >= MOSTLY * count:
+        named = ", ".join(taught.tools[:NAMED]) + (" and others" if len(taught.tools) > NAMED else "")
+        why = f"{tooled:,} of the {count:,} demonstrations that {live} learned were told of tools: {named}."
+        return Discord(kind="missing tools", why=f"{why} None is switched on here.", tools=taught.tools)
+    return None
+
+
+def _told(messages: Sequence[Message]) -> frozenset[str]:
+    """Names of the tools that a lesson tells of, in the system message's own field or in its words."""
+    fields = {tool.name for message in messages for tool in message.tools}
+    return frozenset(fields.union(*(told_names(m.content) for m in messages if m.role == "system")))
 
 
 def _as_written(taught: Taught, same: str) -> str:

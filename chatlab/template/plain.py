@@ -27,6 +27,7 @@ CALL, RESULT = "Call:", "Result:"
 TELLING = "Tools. One is called by a line of its own, after which its result is told:"
 BAR = " | "
 _CALLED = re.compile(rf"^{CALL}[ \t]*([A-Za-z_][\w.-]*)[ \t]*", re.MULTILINE)
+_CALLED_NAME = re.compile(rf"^{CALL}[ \t]*([A-Za-z_][\w.-]*)", re.MULTILINE)
 _MARKER = re.compile(rf"^(?:{CALL}|{RESULT})", re.MULTILINE)
 
 
@@ -63,6 +64,12 @@ def written(messages: Sequence[Message]) -> list[Message]:
 def told_of(tools: Sequence[Tool]) -> str:
     """What a model is told of its tools."""
     return "\n".join([TELLING, *map(_told, tools)])
+
+
+def told_names(system: str) -> list[str]:
+    """Names of the tools that a system message tells of in this form."""
+    _, telling, rest = system.partition(TELLING)
+    return _CALLED_NAME.findall(rest) if telling else []
 
 
 def call_written(call: Call, tool: Tool | None = None) -> str:

@@ -120,7 +120,7 @@ class ChatTab:
         loaded = shell.on(shell.load, do=self.load, outputs=self.view, **free)
         then_watch(loaded)
         self._wire_panel(shell)
-        self.tools.wire(shell)
+        self.tools.wire(shell, said.then, acted.then, self.system.drawn.change)
 
     def _wire_panel(self, shell: Shell) -> None:
         kept = gr.BrowserState(None, storage_key="chatlab-dials", secret="chatlab")

@@ -1,35 +1,88 @@
-"""Which tools an answer may call: chosen in the panel, and remembered by the browser."""
+"""Which tools an answer may call: chosen in the panel, and remembered by the browser.
+
+Below them it is said where the live adapter was trained otherwise, and offered what helps.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
+from chatlab.errors import InputError
 from chatlab.lab import Lab
-from chatlab.ui.shell import Shell
+from chatlab.lab.accord import Discord
+from chatlab.ui.act import Act
+from chatlab.ui.bridge import Bridge
+from chatlab.ui.chat.transcript import button
+from chatlab.ui.markup import div, element, escaped
+from chatlab.ui.shell import Shell, drawing
 
 INFO = "The model is told of these and may ask for them. A small model has to learn it first: load the pack Delegation."
+Updates = dict[Any, Any]
 
 
 class ToolSwitch:
     """One box for each tool; none is ticked at first."""
 
     def __init__(self, lab: Lab) -> None:
+        self._accord = lab.accord
         self._titles = lab.toolbox.titles
 
     def build(self) -> Any:
         choices = [(title, name) for name, title in self._titles.items()]
         self.box = gr.CheckboxGroup(choices, value=[], label="Tools", info=INFO, elem_id="tools-on")
+        self.drawn = drawing(elem_id="tools-accord", elem_classes="flat")
+        self.bridge = Bridge("tools")
         return self.box
 
-    def wire(self, shell: Shell) -> None:
+    def wire(self, shell: Shell, *changes: Any) -> None:
+        """`changes` are the events after which somebody else may be live."""
         kept = gr.BrowserState(None, storage_key="chatlab-tools", secret="chatlab")
         shell.on(shell.load, do=self.remembered, inputs=[kept], outputs=[self.box])
         shell.on(self.box.change, do=list, inputs=[self.box], outputs=[kept], trigger_mode="always_last")
+        for change in (shell.load, shell.items["chat"].select, self.box.change, *changes):
+            shell.on(change, do=self.look, inputs=[self.box], outputs=[self.drawn], trigger_mode="always_last")
+        shell.on(self.bridge.pressed, do=self.pressed, inputs=[self.bridge.said, self.box], outputs=[self.box])
 
     def remembered(self, names: Any) -> Any:
         """What the browser kept, less what is no tool."""
         if not isinstance(names, list):
             return gr.skip()
+        return [name for name in self._titles if name in names]
+
+    def look(self, on: Sequence[str] | None) -> str:
+        """What disagrees between these tools and the live adapter; nothing where all is well."""
+        found = self._accord.of_tools(on or ())
+        if found is None:
+            return ""
+        head = element("b", "Prompt and training disagree")
+        return div("about", div("discord", head, div("", escaped(found.why)), self._remedy(found)))
+
+    def pressed(self, payload: str, on: Sequence[str] | None) -> list[str]:
+        """A button of that notice; the tools that are on from then on. Raises InputError for what no button says."""
+        match Act.read(payload).do:
+            case "tools-off":
+                return []
+            case "tools-taught":
+                found = self._accord.of_tools(())
+                return self._at_hand({*(on or ()), *(found.tools if found else ())})
+        raise InputError("The page asked for something that nothing here does.", "Reload it.")
+
+    def _remedy(self, found: Discord) -> str:
+        """A button; a sentence where none of the tools that it knows is in the house."""
+        if found.kind == "untrained tools":
+            return div("about-do", button("tools-off", "Switch them off", "small", to="tools"))
+        names = self._at_hand(found.tools)
+        if not names:
+            return div("about-note", escaped("None of these is among the tools here."))
+        return div(
+            "about-do",
+            button(
+                "tools-taught", f"Switch on: {', '.join(self._titles[name] for name in names)}", "small", to="tools"
+            ),
+        )
+
+    def _at_hand(self, names: Any) -> list[str]:
         return [name for name in self._titles if name in names]
