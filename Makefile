@@ -5,10 +5,12 @@
 #
 # PYTHON=python3.12   which Python makes .venv          LLAMA=0     leave llama.cpp out
 # TORCH=cuda          PyTorch with CUDA (several GB) instead of the CPU build
+# TESTERS=4           processes that test side by side (2; about 2 GB each)
 
 PYTHON ?= python3
 LLAMA ?= 1
 TORCH ?= cpu
+TESTERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -22,7 +24,7 @@ test: $(VENV)/installed $(VENV)/test $(VENV)/llama $(VENV)/embedder
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --numprocesses $(TESTERS) --dist loadfile
 
 sweep: $(VENV)/test $(VENV)/embedder
 	$(BIN)/python -m pytest -m slow
