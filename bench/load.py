@@ -29,6 +29,7 @@ from chatlab.settings import PACKAGE, Settings
 from chatlab.store import Store
 from chatlab.ui.app import serve
 from chatlab.ui.ending import Ending
+from chatlab.ui.heap import share_heaps
 from chatlab.ui.ports import listening
 
 PEOPLE, MINUTES = 20, 10.0
@@ -160,6 +161,7 @@ def running(address: str, auth: tuple[str, str]) -> bool:
 
 
 def serve_and_train(home: Path, port: int, people: int) -> None:
+    share_heaps()
     base = Path(os.environ.get("CHATLAB_BASE", PACKAGE / "models" / "embedded"))
     wanted = Settings(home=home, base=base, port=port, auth=signed_in(people))
     with Ending() as ending, listening(wanted) as (sock, settings):

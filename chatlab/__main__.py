@@ -18,6 +18,7 @@ from chatlab.logbook import close_log, open_log
 from chatlab.settings import Settings
 from chatlab.ui.ending import Ending
 from chatlab.ui.gate import made_up, people
+from chatlab.ui.heap import share_heaps
 from chatlab.ui.ports import is_loopback, listening
 
 log = logging.getLogger("chatlab")
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _open(given: argparse.Namespace) -> int:
     print("Opening Chatlab ...", flush=True)
+    share_heaps()
     settings = _guarded(_settings(given))
     with Ending() as ending:
         try:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chatlab.settings import PACKAGE, Settings
+from tests.browser import browser
 
 # On a busy machine two threads that wait for each other are a hundred times slower than one. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -42,6 +44,15 @@ def forked() -> Any:
     from tests.trials import Forked
 
     return Forked()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A real browser, driven by Playwright. A test that asks for it is skipped where there is none."""
+    with (
+        browser() as opened
+    ):  # not for the whole session: while it is open, no test of its thread can run an event loop
+        yield opened
 
 
 @pytest.fixture(scope="session")

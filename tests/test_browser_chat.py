@@ -11,7 +11,6 @@ from playwright.sync_api import expect
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import Settings
-from tests.browser import browser as open_browser
 from tests.served import site
 
 WORDS = " ".join(f"word{number}" for number in range(60))
@@ -34,15 +33,9 @@ def address(lab: Lab) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with open_browser() as browser:
-        yield browser
-
-
 @pytest.fixture
-def page(browser: Any, address: str) -> Iterator[Any]:
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
+def page(chromium: Any, address: str) -> Iterator[Any]:
+    page = chromium.new_page(viewport={"width": 1440, "height": 900})
     page.set_default_timeout(PATIENCE)
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -146,11 +139,11 @@ def test_thumbs_reasons_and_search(page: Any, lab: Lab) -> None:
     assert conversation.path()[-1].rating.reasons == ("too long",)
 
 
-def test_nothing_is_wider_than_a_phone(browser: Any, address: str, lab: Lab) -> None:
+def test_nothing_is_wider_than_a_phone(chromium: Any, address: str, lab: Lab) -> None:
     chat = lab.chat.new()
     wide = "x" * 300 + "\n\n```\n" + "y" * 300 + "\n```\n\n| a | b |\n|-|-|\n| " + "z" * 200 + " | c |"
     lab.chat.change(chat, lambda c: c.grown(role="user", content=wide).grown(role="assistant", content=wide))
-    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page = chromium.new_page(viewport={"width": 390, "height": 844})
     page.set_default_timeout(PATIENCE)
     page.goto(f"{address}/?c={chat}")
     page.wait_for_selector(ANSWER)

@@ -14,7 +14,6 @@ from chatlab.records import BASE
 from chatlab.settings import Settings
 from chatlab.ui.compare.asking import choose
 from chatlab.ui.compare.walk import prompts
-from tests.browser import browser as open_browser
 from tests.page import voiced
 from tests.served import site
 
@@ -62,20 +61,14 @@ def address(lab: Lab) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with open_browser() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def page(browser: Any, address: str) -> Iterator[Any]:
-    page = opened(browser, address)
+def page(chromium: Any, address: str) -> Iterator[Any]:
+    page = opened(chromium, address)
     yield page
     page.close()
 
 
-def opened(browser: Any, address: str) -> Any:
-    page = browser.new_page(viewport={"width": 1440, "height": 1000})
+def opened(chromium: Any, address: str) -> Any:
+    page = chromium.new_page(viewport={"width": 1440, "height": 1000})
     page.set_default_timeout(60_000)
     page.add_init_script(LISTEN)
     page.goto(address)
@@ -156,8 +149,8 @@ def test_the_walk_goes_from_vote_to_vote_and_over_a_reload(page: Any, lab: Lab) 
     assert [text.strip() for text in answers] == list(kept[second].answers)
 
 
-def test_two_windows_at_once_keep_to_their_own(page: Any, browser: Any, address: str, lab: Lab) -> None:
-    other = opened(browser, address)
+def test_two_windows_at_once_keep_to_their_own(page: Any, chromium: Any, address: str, lab: Lab) -> None:
+    other = opened(chromium, address)
     assert other.locator(".pane").count() == 0
     ask(page, "Mine alone?")
     ask(other, "Theirs and theirs only?")

@@ -11,7 +11,6 @@ from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.records import BASE
 from chatlab.settings import Settings
-from tests.browser import browser
 from tests.page import voiced
 from tests.served import site
 
@@ -33,12 +32,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Any, cache_folder
 def address(lab: Lab) -> Iterator[str]:
     with site(lab, lab.settings) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser() as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -136,4 +129,18 @@ def test_nothing_is_wider_than_a_phone(chromium: Any, address: str, tab: str, sh
     page.set_viewport_size({"width": 390, "height": 844})  # there, the last tabs are in a menu
     page.wait_for_timeout(500)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_header_stays_in_view_where_a_tab_is_scrolled(chromium: Any, address: str, width: int) -> None:
+    page = chromium.new_page(viewport={"width": width, "height": 500})
+    page.set_default_timeout(60_000)
+    page.goto(address)
+    page.get_by_role("tab", name="Demonstrations").click()
+    page.locator("#demonstration-rows label").first.wait_for()
+    page.mouse.move(width / 2, 300)
+    page.mouse.wheel(0, 400)
+    page.wait_for_function("scrollY > 100")
+    assert page.locator("#bar").bounding_box()["y"] == 0
     page.close()

@@ -12,7 +12,6 @@ import pytest
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import Settings
-from tests.browser import browser
 from tests.served import site
 
 HOSTILE = "<img src=x onerror='window.hurt=1'>"
@@ -35,8 +34,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Any, cache_folder
 
 
 @pytest.fixture(scope="module")
-def page(lab: Lab) -> Iterator[Any]:
-    with site(lab, lab.settings) as address, browser() as chromium:
+def page(lab: Lab, chromium: Any) -> Iterator[Any]:
+    with site(lab, lab.settings) as address:
         page = chromium.new_page(viewport={"width": 1440, "height": 900})
         page.set_default_timeout(60_000)
         page.goto(address)

@@ -7,7 +7,6 @@ from typing import Any
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import Settings
-from tests.browser import browser
 from tests.served import site
 
 
@@ -21,10 +20,10 @@ def open_guide(page: Any) -> None:
     page.wait_for_selector("#checklist .one-step")
 
 
-def test_a_button_of_the_guide_puts_the_person_where_the_action_begins(settings: Settings) -> None:
+def test_a_button_of_the_guide_puts_the_person_where_the_action_begins(settings: Settings, chromium: Any) -> None:
     lab = Lab(settings, open_engine=lambda base: FakeEngine())
-    with browser() as opened, site(lab, settings) as url:
-        page: Any = opened.new_page(viewport={"width": 390, "height": 844})  # type: ignore[attr-defined]
+    with site(lab, settings) as url:
+        page = chromium.new_page(viewport={"width": 390, "height": 844})
         broken: list[str] = []
         page.on("pageerror", lambda error: broken.append(str(error)))
         page.goto(url)

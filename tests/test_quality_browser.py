@@ -12,7 +12,6 @@ from chatlab.evaluation.difficulty import Difficulty, entry
 from chatlab.lab import Lab
 from chatlab.quality.findings import content_hash
 from chatlab.settings import Settings
-from tests.browser import browser
 from tests.served import site
 
 
@@ -29,8 +28,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Any) -> Iterator[
 
 
 @pytest.fixture(scope="module")
-def page(lab: Lab) -> Iterator[Any]:
-    with site(lab, lab.settings) as address, browser() as chromium:
+def page(lab: Lab, chromium: Any) -> Iterator[Any]:
+    with site(lab, lab.settings) as address:
         page = chromium.new_page(viewport={"width": 1440, "height": 1000})
         page.set_default_timeout(60_000)
         page.goto(address)

@@ -12,7 +12,6 @@ from chatlab.engines.base import Sampling, Voice
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import Settings
-from tests.browser import browser
 from tests.page import voiced
 from tests.served import site
 
@@ -37,9 +36,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Any) -> Iterator[
 
 
 @pytest.fixture(scope="module")
-def page(lab: Lab) -> Iterator[Any]:
-    with site(lab, lab.settings) as address, browser() as chromium:
-        page = chromium.new_page(viewport={"width": 1440, "height": 1000})  # type: ignore[attr-defined]
+def page(lab: Lab, chromium: Any) -> Iterator[Any]:
+    with site(lab, lab.settings) as address:
+        page = chromium.new_page(viewport={"width": 1440, "height": 1000})
         page.set_default_timeout(60_000)
         page.goto(address)
         page.get_by_role("tab", name="Compare").click()
