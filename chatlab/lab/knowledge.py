@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-import shutil
 import threading
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
-from chatlab.errors import ChatlabError, DocumentRefused, InputError
-from chatlab.retrieval import Found, Index, Library, Papers, Passage, Reading, State, Upkeep
+from chatlab.lab.intake import Adding, Intake
+from chatlab.retrieval import Found, Index, Library, Papers, Passage, State, Upkeep
 from chatlab.retrieval.embedder import check, packaged
 from chatlab.store import Store
-
-log = logging.getLogger("chatlab.lab")
 
 MODEL = "embedding model"
 """Under which the chosen folder is kept in the store's state."""
 QUESTION = 4000
 """Characters of a question that are searched for; more would only blur it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adding:
-    """How far the reading of dropped files has come."""
-
-    files: int = 0
-    done: int = 0
-    kept: int = 0
-    again: int = 0
-    """Files that were in the library already."""
-    refused: tuple[str, ...] = ()
-    """One sentence a file that could not be read."""
-    name: str = ""
-    """The file that is being read."""
-    state: Literal["idle", "reading", "done", "stopped", "failed"] = "idle"
-    message: str = ""
-    """Why it failed."""
 
 
 class Knowledge:
@@ -50,11 +25,7 @@ class Knowledge:
         self._store, self._folder, self._cache = store, folder, cache
         self._lock = threading.RLock()
         self._opened: tuple[Library, Index, Upkeep] | None = None
-        self._queue: deque[_Wanted] = deque()
-        self._reading: Reading | None = None
-        self._thread: threading.Thread | None = None
-        self._stop = False
-        self._adding = Adding()
+        self._intake = Intake(self._keep, lambda: self._upkeep.kick())
         self._removed: list[list[str]] = []
 
     def documents(self) -> list[Papers]:
@@ -81,43 +52,25 @@ class Knowledge:
         `uploads` are copies, each in a folder of its own, and are removed once they have been read. Raises InputError
         where there is no file among them.
         """
-        found = [_Wanted(path, name, uploads) for given in files for path, name in _files(given)]
-        if not found:
-            raise InputError("There is no file to read.", "Choose files that hold text.")
-        with self._lock:
-            if not self.reading:
-                self._adding, self._stop = Adding(), False
-            self._queue += found
-            self._adding = replace(self._adding, files=self._adding.files + len(found), state="reading")
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._read_all, name="reading", daemon=True)
-                self._thread.start()
+        self._intake.add(files, uploads)
 
     @property
     def adding(self) -> Adding:
         """Of the files that are being read, or that were read last."""
-        return self._adding
+        return self._intake.adding
 
     @property
     def reading(self) -> bool:
-        return self._adding.state == "reading"
+        return self._intake.reading
 
     def stop(self) -> None:
         """End the reading now. What was kept stays."""
-        with self._lock:
-            self._stop = True
-            self._forget()
-            reading, thread = self._reading, self._thread
-        if reading is not None:
-            reading.stop()
-        if thread is not None:
-            thread.join(10)
+        self._intake.stop()
 
     def wait(self, timeout: float = 60.0) -> State:
         """The state once everything is read and indexed, or after `timeout` seconds."""
         ends = time.monotonic() + timeout
-        if self._thread is not None:
-            self._thread.join(timeout)
+        self._intake.wait(timeout)
         return self._upkeep.wait(max(0.0, ends - time.monotonic()))
 
     def remove(self, ids: Sequence[str]) -> int:
@@ -225,83 +178,10 @@ class Knowledge:
     def _kept_up(self, library: Library, index: Index) -> Upkeep:
         return Upkeep(library, index, self._cache, self.model)
 
-    def _read_all(self) -> None:
-        self._reading = reading = Reading()
-        try:
-            while (one := self._next()) is not None:
-                self._take(reading, one)
-                one.done()
-        except ChatlabError as error:
-            self._end("failed", f"{error} {error.hint}".strip())
-        except Exception:
-            log.exception("Reading documents failed")
-            self._end("failed", "Something inside Chatlab went wrong; the log says what it was.")
-        finally:
-            reading.close()
-            self._upkeep.kick()
-
-    def _next(self) -> _Wanted | None:
-        """The next file, or None when all are read; then the reading has ended."""
-        with self._lock:
-            if self._stop or not self._queue:
-                self._end("stopped" if self._stop else "done")
-                return None
-            one = self._queue.popleft()
-            self._adding = replace(self._adding, name=one.name)
-            return one
-
-    def _take(self, reading: Reading, one: _Wanted) -> None:
-        """Read and keep a file. Raises DiskFull or StoreError, after which the others need not be tried."""
-        kept = again = 0
-        refused: tuple[str, ...] = ()
-        try:
-            papers, text = reading.read(one.path, one.name)
-            if self._library.keep(papers, text):
-                self._index.place(papers)
-                kept = 1
-                self._upkeep.kick()
-            else:
-                again = 1
-        except DocumentRefused as error:
-            if self._stop:
-                return
-            refused = (f"{error} {error.hint}".strip(),)
-        with self._lock:
-            now = self._adding
-            self._adding = replace(
-                now, done=now.done + 1, kept=now.kept + kept, again=now.again + again, refused=now.refused + refused
-            )
-
-    def _forget(self) -> None:
-        while self._queue:
-            self._queue.popleft().done()
-
-    def _end(self, state: Literal["done", "stopped", "failed"], message: str = "") -> None:
-        with self._lock:
-            self._forget()
-            self._adding = replace(self._adding, state=state, message=message, name="")
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """A file that waits to be read."""
-
-    path: Path
-    name: str
-    upload: bool
-
-    def done(self) -> None:
-        if self.upload:
-            shutil.rmtree(self.path.parent, ignore_errors=True)
-
-
-def _files(given: Path | tuple[Path, str]) -> Iterator[tuple[Path, str]]:
-    """A file and its name for the person; of a folder, all files in it that are not hidden."""
-    path, name = given if isinstance(given, tuple) else (given, given.name)
-    if not path.is_dir():
-        yield path, name
-        return
-    for file in sorted(path.rglob("*")):
-        inside = file.relative_to(path)
-        if file.is_file() and not file.is_symlink() and not any(part.startswith(".") for part in inside.parts):
-            yield file, file.name
+    def _keep(self, papers: Papers, text: str) -> bool:
+        """Whether it is new here. Raises DiskFull or StoreError."""
+        if not self._library.keep(papers, text):
+            return False
+        self._index.place(papers)
+        self._upkeep.kick()
+        return True
