@@ -7,32 +7,28 @@ is, id for id, what is asked; and a conversation's ids do not change when it goe
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date as Date
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from chatlab.calls import Tool
 from chatlab.errors import EmptyAnswer, TemplateRefused
 from chatlab.records import Message
 from chatlab.template import plain
 from chatlab.template.check import problems
-from chatlab.template.native import Dressing, Native, proved, schemas, without_tools
 from chatlab.template.picture import Span, spans
 from chatlab.template.plain import Heard
-from chatlab.template.sandbox import Sandbox
 from chatlab.template.skeleton import Skeletons
 from chatlab.template.spelling import Said, Speller
 from chatlab.template.thinking import ANALYSIS, ON, Thinking, find_thinking
+from chatlab.template.tokens import control, own_source, special
 from chatlab.template.walk import Piece, Walk
+from chatlab.template.wardrobe import Wardrobe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
-
-KEPT = 8
-"""Choices of tools whose form is remembered."""
 
 IGNORED = -100
 """The label of a token that is read but not learned, as torch's cross-entropy has it."""
@@ -75,14 +71,14 @@ class Template:
         system: str = "",
         stop_ids: Iterable[int] = (),
     ) -> None:
-        self.source = source if source is not None else _own_source(tokenizer)
+        self.source = source if source is not None else own_source(tokenizer)
         self.sha256 = hashlib.sha256(self.source.encode()).hexdigest()
-        self._speller = Speller(tokenizer.backend_tokenizer, _control(tokenizer, self.source))
+        self._speller = Speller(tokenizer.backend_tokenizer, control(tokenizer, self.source))
         self._date, self._system = date, system
-        self._variables = PINNED | _special(tokenizer)
-        self._dressings: dict[tuple[Tool, ...], Dressing | None] = {}
+        self._variables = PINNED | special(tokenizer)
         self._skeletons = Skeletons(self.source, self._variables, date)
         self._walk = Walk(self._skeletons, self._speller.first_control, system)
+        self._wardrobe = Wardrobe(self.source, self._variables, date, system, self._speller)
         self._thoughtful = partial(Skeletons, self.source, self._variables | ON, date)
         self._eos: int | None = tokenizer.eos_token_id
         self._problems: list[str] | None = None
@@ -117,12 +113,12 @@ class Template:
 
         Raises TemplateRefused where a thought is asked for that the template has no place for.
         """
-        walk, said = self._dressed(messages)
+        walk, said = self._wardrobe.dressed(messages, self._walk)
         return self._spell(self._asking(walk, said, thinks))
 
     def thought(self, messages: Sequence[Message], thought: str) -> list[int]:
         """What chat asks with once something was thought: the same up to where the answer begins."""
-        walk, said = self._dressed(messages)
+        walk, said = self._wardrobe.dressed(messages, self._walk)
         pieces = self._asking(walk, said, True)
         return self._spell([*pieces, self._closed(thought)])
 
@@ -147,7 +143,7 @@ class Template:
 
     def turn(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
         """Ids of what is read before the last answer, and of that answer with its end."""
-        walk, said = self._dressed(messages)
+        walk, said = self._wardrobe.dressed(messages, self._walk)
         thought = messages[-1].thought.strip() if self.thinking else ""
         pieces = self._asking(walk, said[:-1], bool(thought))
         answer = walk.answer(said)
@@ -171,19 +167,19 @@ class Template:
 
     def rewrites(self, messages: Sequence[Message]) -> bool:
         """Whether the template, given these messages to see, would not write their words as they are."""
-        walk, said = self._dressed(messages)
+        walk, said = self._wardrobe.dressed(messages, self._walk)
         return walk.rewrites(said)
 
     def hear(self, reply: str, tools: Sequence[Tool], ended: bool) -> Heard:
         """What a reply under way says, and the call that it makes of a tool, if it does."""
-        dressing = self._dressing(tuple(tools))
+        dressing = self._wardrobe.dressing(tuple(tools))
         return (
             dressing.native.hear(reply, ended) if dressing else plain.read(reply.removeprefix(self.lead), tools, ended)
         )
 
     def is_native(self, tools: Sequence[Tool]) -> bool:
         """Whether the template tells of these tools in a form of its own; else they are told in plain words."""
-        return self._dressing(tuple(tools)) is not None
+        return self._wardrobe.dressing(tuple(tools)) is not None
 
     def check(self) -> list[str]:
         """What is wrong with this template on this tokenizer, in plain words; nothing, if it can be trusted.
@@ -219,38 +215,6 @@ class Template:
         closes = self.thinking.closes if self.thinking else ""
         return Piece((Said(thought, content=True), Said(closes, content=False)), answer=True)
 
-    def _dressed(self, messages: Sequence[Message]) -> tuple[Walk, Sequence[Message]]:
-        """Messages with their tools, calls and results in a form that the walk knows."""
-        if not any(message.calls or message.tools for message in messages):
-            return self._walk, messages
-        tools = tuple(tool for message in messages for tool in message.tools)
-        dressing = self._dressing(tools)
-        if dressing and all(not m.calls or (len(m.calls) == 1 and dressing.native.writes(m.calls)) for m in messages):
-            return dressing.walk, without_tools(messages)
-        return self._walk, plain.written(messages)
-
-    def _dressing(self, tools: tuple[Tool, ...]) -> Dressing | None:
-        if not tools or "tool_calls" not in self.source:
-            return None
-        if tools not in self._dressings:
-            if len(self._dressings) >= KEPT:
-                self._dressings.clear()
-            self._dressings[tools] = self._dress(tools)
-        return self._dressings[tools]
-
-    def _dress(self, tools: tuple[Tool, ...]) -> Dressing | None:
-        """The template's own form for these tools, if it is proved to be what the template writes."""
-        told = json.dumps(schemas(tools), ensure_ascii=False)
-        if any(token in told for token in self.control_tokens):
-            return None  # a foreign tool's words would steer
-        try:
-            native = Native(Sandbox(self.source, self._date), self._variables, tools)
-            skeletons = Skeletons(self.source, self._variables | {"tools": schemas(tools)}, self._date)
-            walk = Walk(skeletons, self._speller.first_control, self._system, native.said)
-            return Dressing(native, walk) if proved(native, walk) else None
-        except TemplateRefused:
-            return None
-
     def _spell(self, pieces: Sequence[Piece], before: str = "") -> list[int]:
         ids: list[int] = []
         for piece in pieces:
@@ -269,30 +233,6 @@ class Template:
                     "A model trained so would never stop. Choose one with an end-of-turn token.",
                 )
             yield last
-
-
-def _own_source(tokenizer: PreTrainedTokenizerFast) -> str:
-    source = tokenizer.chat_template
-    if isinstance(source, Mapping):
-        source = source.get("default")
-    if not source:
-        raise TemplateRefused(
-            "The model brings no chat template.", "Choose a model made for chat, or give it a chat_template.jinja."
-        )
-    return str(source)
-
-
-def _special(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
-    """The names of special tokens, as transformers gives them to templates."""
-    named = {name: str(text) for name, text in tokenizer.special_tokens_map.items() if isinstance(text, str)}
-    return named | {"additional_special_tokens": [str(text) for text in tokenizer.extra_special_tokens]}
-
-
-def _control(tokenizer: PreTrainedTokenizerFast, source: str) -> Iterator[str]:
-    """Added tokens that steer: the special ones, and those that the template writes."""
-    for token in tokenizer.added_tokens_decoder.values():
-        if token.special or (token.content in source and not token.content.isspace()):
-            yield token.content
 
 
 def _refuse_empty(messages: Sequence[Message]) -> None:
