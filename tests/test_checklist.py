@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from html import unescape
 
@@ -61,8 +62,8 @@ def test_only_what_a_person_wrote_counts_as_written_by_hand() -> None:
 
 def test_numbers_findings_and_passes_have_their_marks() -> None:
     assert not enough(ENOUGH - 1).done and enough(ENOUGH).done
-    assert filtered(5, True, 0).done
-    assert not filtered(0, True, 0).done and not filtered(5, False, 0).done and not filtered(5, True, 1).done
+    assert filtered(5, 0).done
+    assert not filtered(0, 0).done and not filtered(5, None).done and not filtered(5, 1).done
     many = replace(CARD, settings=TrainSettings(passes=6, learning_rate=1e-3))
     assert gentle(CARD, 1e-3).done and not gentle(CARD, 1e-4).done and not gentle(None, 1e-3).done
     assert not gentle(many, 1e-3).done and gentle(replace(many, forgetting=1.5), 1e-3).done
@@ -113,6 +114,40 @@ def test_the_list_follows_the_store_when_the_tab_is_opened_again(lab: Lab) -> No
     drawn = tab.refresh()
     assert "4 of 8 done" in drawn[tab.steps] and "forgot 1.0 %" in unescape(drawn[tab.wrong])
     assert told(drawn[tab.plot])["visible"] is False
+
+
+def doubt_is_out(lab: Lab) -> bool:
+    (item,) = [item for item in lab.checklist.items() if item.key == "filtered"]
+    return item.done
+
+
+def test_what_was_looked_through_stays_ticked_after_a_restart_until_it_changes(settings: Settings) -> None:
+    with closing(Lab(settings, open_engine=lambda base: FakeEngine())) as lab:
+        one = lab.demonstrations.write("What is tin?", "A soft metal.")
+        assert not doubt_is_out(lab)
+        lab.quality.findings()
+        assert doubt_is_out(lab)
+    with closing(Lab(settings, open_engine=lambda base: FakeEngine())) as lab:
+        assert doubt_is_out(lab) and not lab.quality.looked
+        lab.demonstrations.update(one, tags=["metals"])
+        assert not doubt_is_out(lab)
+        lab.demonstrations.update(one, tags=[])
+        assert doubt_is_out(lab)  # as they were when they were looked through
+        lab.demonstrations.write("What is zinc?", "Another metal.")
+        assert not doubt_is_out(lab)
+
+
+def test_findings_that_were_left_open_stay_open_after_a_restart_until_somebody_decides(settings: Settings) -> None:
+    with closing(Lab(settings, open_engine=lambda base: FakeEngine())) as lab:
+        lab.demonstrations.add([Demonstration(messages=ASKED)] * 2)
+        (finding,) = lab.quality.findings()
+        assert not doubt_is_out(lab)
+    with closing(Lab(settings, open_engine=lambda base: FakeEngine())) as lab:
+        assert "1 finding open" in next(item.figure for item in lab.checklist.items() if item.key == "filtered")
+        lab.quality.dismiss(finding)
+        assert doubt_is_out(lab)
+        lab.quality.undo()
+        assert not doubt_is_out(lab)
 
 
 def test_thumbs_down_are_told_beside_the_symptom_that_they_speak_of(lab: Lab) -> None:

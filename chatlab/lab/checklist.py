@@ -79,7 +79,7 @@ class Checklist:
             base(self._problems(), card, rows),
             by_hand(approved),
             enough(len(approved)),
-            filtered(len(approved), self._quality.looked, len(self._quality.known())),
+            filtered(len(approved), self._quality.open),
             gentle(card, self._rate(card)),
             read(card, votes, self._unseen.prompts()),
             chosen(card, votes),
@@ -133,12 +133,13 @@ def enough(approved: int) -> Item:
     return _item("enough", title, approved >= ENOUGH, f"{approved:,} approved.", missing)
 
 
-def filtered(approved: int, looked: bool, findings: int) -> Item:
+def filtered(approved: int, findings: int | None) -> Item:
+    """`findings` are those left open; None where the demonstrations were not looked through as they are."""
     title = "Everything doubtful taken out"
     if not approved:
         return _open("filtered", title, "There are no demonstrations yet.", "Write or import some first.")
-    if not looked:
-        figure = "They were not looked through since they changed, or since Chatlab was started."
+    if findings is None:
+        figure = "They were not looked through since they changed."
         return _open("filtered", title, figure, "Have them looked through.")
     figure = f"Looked through: {findings:,} finding{'' if findings == 1 else 's'} open."
     return _item(

@@ -10,6 +10,7 @@ from typing import Literal
 
 from chatlab.errors import ChatlabError, InputError
 from chatlab.lab.difficulty import Difficulties
+from chatlab.lab.looked import Looked
 from chatlab.lab.machine import Machine
 from chatlab.lab.traits import Traits
 from chatlab.quality import Action, Finding, check
@@ -55,6 +56,7 @@ class Quality:
         self._undo: list[Callable[[], int]] = []
         self._traits = Traits()
         self._languages = Languages()
+        self._looked = Looked(store, self._traits, self._control)
 
     # Findings.
 
@@ -77,6 +79,11 @@ class Quality:
     def looked(self) -> bool:
         """Whether `known` speaks of the demonstrations as they are now."""
         return self._ever and self._rows() == self._seen
+
+    @property
+    def open(self) -> int | None:
+        """Findings left to decide on; None unless they were looked through as they are, be it before a restart."""
+        return self._looked.open(self._rows(), set(self._dismissed()))
 
     @property
     def looking(self) -> float | None:
@@ -159,6 +166,7 @@ class Quality:
         self._unusable(TrainSettings().max_tokens)  # so that nobody waits for it later
         with self._lock:
             self._found, self._seen, self._ever = found, rows, True
+        self._looked.keep(rows, found)
 
     def _look_quietly(self) -> None:
         try:

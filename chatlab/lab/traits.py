@@ -31,6 +31,10 @@ class Traits:
         """Of its content."""
         return self._of("hash", id, demonstration, lambda: content_hash(demonstration.messages))
 
+    def digest(self, id: int, demonstration: Demonstration) -> str:
+        """Of all that it says, calls and tools included."""
+        return self._of("digest", id, demonstration, lambda: demonstration.words)
+
     def wording(self, id: int, demonstration: Demonstration) -> tuple[str, ...]:
         """Equal for those that say the same word for word."""
         return self._of("wording", id, demonstration, lambda: wording(Case(id, demonstration)))

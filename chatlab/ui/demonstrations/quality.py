@@ -13,7 +13,7 @@ from chatlab.lab.demonstrations import Demonstrations
 from chatlab.lab.quality import Quality
 from chatlab.quality import ORDER, Action, Finding
 from chatlab.quality.findings import Deed
-from chatlab.records import Demonstration
+from chatlab.records import Demonstration, Message
 from chatlab.ui.act import Act
 from chatlab.ui.bridge import Bridge
 from chatlab.ui.chat.transcript import button
@@ -169,8 +169,14 @@ class QualityPanel:
 
 
 def _words(demonstration_id: int, demonstration: Demonstration) -> str:
-    turns = (div(f"said said-{m.role}", span("", m.content)) for m in demonstration.messages)
+    turns = (part for m in demonstration.messages for part in _said(m))
     return div("beside-one", div("beside-head", _number(demonstration_id)), *turns)
+
+
+def _said(message: Message) -> list[str]:
+    """What was thought, then what was said."""
+    thought = [div("said said-thought", span("", message.thought))] if message.thought else []
+    return [*thought, div(f"said said-{message.role}", span("", message.content))]
 
 
 def _number(demonstration_id: int) -> str:
