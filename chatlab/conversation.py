@@ -51,6 +51,14 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Most tokens that an answer may have, and the thought before it."""
+
+    answer: int
+    thinking: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
     """Turns, the one that is shown last, and the system message they are held under."""
 
@@ -63,6 +71,8 @@ class Conversation:
     head: int | None = None
     shortens: bool = False
     """Whether the oldest turns are left out where there is no room for all."""
+    budget: Budget | None = None
+    """What each answer may spend; None in one that was kept without."""
     owner: str = ""
     """Who may see it, where several people sign in; empty for the house's own."""
     created: str = ""

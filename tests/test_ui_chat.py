@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chatlab.conversation import Conversation
+from chatlab.conversation import Budget, Conversation
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import AdapterMissing, EmptyAnswer, InputError, NotFound
 from chatlab.lab import Lab
@@ -19,7 +19,7 @@ from chatlab.settings import Settings
 from chatlab.training.process import TrainerStatus
 from chatlab.ui import notices
 from chatlab.ui.act import Act
-from chatlab.ui.chat.dials import Dials
+from chatlab.ui.chat.dials import Dials, kept, remembered
 from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.rows import earlier, rows
@@ -255,6 +255,76 @@ def test_conversations_are_renamed_found_deleted_and_brought_back(page: Page) ->
     assert "greeting" not in page.view.listing and "Undo" in page.view.notice
     page.press("undo-delete")
     assert page.session.conversation == first and "greeting" in page.view.listing
+
+
+def dialled(answer: int, thinking: int = 0) -> tuple[Any, ...]:
+    """The dials as the page sends them, with these budgets."""
+    return "", 1.0, 0.7, 0.9, 1.1, answer, None, thinking
+
+
+def test_each_conversation_keeps_its_own_budget_and_a_new_one_begins_with_the_last(page: Page) -> None:
+    assert (page.view.budget, page.view.thinking) == (256, 0)
+    page.say("A long one", *dialled(512, 96))
+    first = page.session.conversation
+    page.press("new")
+    assert (page.view.budget, page.view.thinking) == (512, 96)
+    page.handlers.spend(32, 0, page.session)
+    page.press("new")
+    assert (page.view.budget, page.view.thinking) == (32, 0)
+    page.say("A short one", *dialled(32))
+    page.press("open", conversation=first)
+    assert (page.view.budget, page.view.thinking) == (512, 96)
+    page.handlers.spend(64, 96, page.session)
+    again = page.handlers.load(str(first))
+    assert (again.budget, again.thinking) == (64, 96)
+    assert page.handlers.lab.chat.get(page.session.conversation).budget == Budget(answer=64, thinking=96)
+
+
+def test_a_budget_outlives_the_app_and_a_conversation_kept_without_one_takes_the_last(settings: Settings) -> None:
+    for expected in (256, 48):
+        lab = Lab(settings, open_engine=lambda base: FakeEngine(script=lambda *_: FOX))
+        handlers = ChatHandlers(lab, Replies())
+        old = lab.chat.new()
+        assert lab.chat.get(old).budget is None
+        assert handlers.load().budget == handlers.load(str(old)).budget == expected
+        handlers.spend(48, 0, handlers.load(str(old)).session)
+        lab.close()
+    lab = Lab(settings)
+    assert lab.chat.get(1).budget == Budget(answer=48)
+    lab.close()
+
+
+def test_what_the_page_shows_is_what_an_answer_may_spend_and_is_kept(page: Page) -> None:
+    page.say("Hello", *dialled(3))
+    assert page.conversation.turns[-1].speaker.tokens == 3 and page.conversation.turns[-1].stopped == "length"
+    page.press("retry", *dialled(4), turn=1)
+    assert page.conversation.budget == Budget(answer=4) and page.conversation.turns[-1].speaker.tokens == 4
+    page.press("ask", *dialled(5), turn=0, text="Hello again")
+    assert page.conversation.budget == Budget(answer=5) and page.conversation.turns[-1].speaker.tokens == 5
+
+
+def test_an_incognito_budget_is_forgotten_with_its_conversation(page: Page) -> None:
+    page.press("incognito")
+    page.say("A secret", *dialled(17))
+    assert page.conversation.budget == Budget(answer=17)
+    page.press("new")
+    assert page.view.budget == 256
+
+
+def test_the_last_budget_is_each_persons_own(handlers: ChatHandlers) -> None:
+    for person, answer in (("anna", 64), ("bert", 128)):
+        handlers.spend(answer, 0, handlers.load(person=person).session)
+    assert [handlers.load(person=person).budget for person in ("anna", "bert", "cleo")] == [64, 128, 256]
+
+
+def test_a_dial_that_was_emptied_sets_no_budget(page: Page) -> None:
+    page.handlers.spend(None, 0, page.session)
+    assert page.handlers.load().budget == 256
+
+
+def test_what_a_browser_kept_with_the_budgets_among_it_is_still_good() -> None:
+    assert remembered([0.5, 0.0, 0.8, 1.2, 512, 7, 96, True]) == [0.5, 0.0, 0.8, 1.2, 7, True]
+    assert remembered(kept(0.5, 0.0, 0.8, 1.2, 7, True)) == [0.5, 0.0, 0.8, 1.2, 7, True]
 
 
 def test_deleting_a_conversation_ends_the_answer_under_way(settings: Settings) -> None:

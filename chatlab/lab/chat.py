@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from chatlab.clock import now
-from chatlab.conversation import Conversation
+from chatlab.conversation import Budget, Conversation
 from chatlab.engines.base import Sampling
 from chatlab.errors import InputError, NotFound
 from chatlab.lab.asking import Asked, Asking
@@ -52,9 +52,17 @@ class Chat:
         rows, _ = self._store.conversations.find(query, where=own, limit=10_000)
         return sorted(rows, key=lambda row: row[1].updated, reverse=True)[:limit]
 
-    def new(self, system: str = "", incognito: bool = False, *, wording: str = "", owner: str = "") -> int:
+    def new(
+        self,
+        system: str = "",
+        incognito: bool = False,
+        *,
+        wording: str = "",
+        owner: str = "",
+        budget: Budget | None = None,
+    ) -> int:
         """An empty conversation's id. `wording` is the system message with its variables still in braces."""
-        conversation = Conversation(owner=owner, created=now(), updated=now()).told(system, wording)
+        conversation = Conversation(owner=owner, budget=budget, created=now(), updated=now()).told(system, wording)
         if not incognito:
             return self._store.conversations.add(conversation)
         with self._lock:
@@ -83,6 +91,13 @@ class Chat:
     def set_system(self, conversation_id: int, system: str, wording: str = "") -> Conversation:
         """From the next answer on. Answers given keep the message they were asked under, see `Conversation.told`."""
         return self._change(conversation_id, lambda c: c.told(system.strip(), wording.strip()))
+
+    def set_budget(self, conversation_id: int, budget: Budget) -> Conversation:
+        """What answers may spend from the next one on."""
+        conversation = self.get(conversation_id)
+        if conversation.budget == budget:
+            return conversation
+        return self._change(conversation_id, lambda c: replace(c, budget=budget))
 
     def shorten(self, conversation_id: int) -> Conversation:
         """From now on, leave out the oldest turns where all of them are more than the context has room for."""

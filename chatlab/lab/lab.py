@@ -16,6 +16,7 @@ from chatlab.errors import ChatlabError
 from chatlab.lab.accord import Accord
 from chatlab.lab.annotators import Annotators
 from chatlab.lab.asking import PASSAGES
+from chatlab.lab.budgets import Budgets
 from chatlab.lab.chat import Chat
 from chatlab.lab.checklist import Checklist
 from chatlab.lab.checkpoints import Checkpoints
@@ -111,6 +112,7 @@ class Lab:
         self.exchange = Exchange(self.store, settings.cache, self.unseen)
         self.systems = Systems(self.store)
         self.identity = Identity(self.store, self.unseen)
+        self.budgets = Budgets(self.store)
         self.accord = Accord(self.store, self.lineage, self.voices)
         self.spending = Spending(self.store, self.machine, self.voices, self.accord)
         self.checklist = Checklist(self.store, self.machine, self.voices, self.quality, self.unseen)

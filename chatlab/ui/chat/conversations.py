@@ -33,7 +33,9 @@ class ConversationList:
         match act.do:
             case "open":
                 chat.owned(act.conversation, session.person)
-                return self.screen.view(replace(fresh, conversation=act.conversation, incognito=act.conversation < 0))
+                return self.screen.turned_to(
+                    replace(fresh, conversation=act.conversation, incognito=act.conversation < 0)
+                )
             case "new" | "incognito":
                 session = replace(fresh, conversation=None, incognito=act.do == "incognito")
                 return self.screen.fresh(session)
@@ -44,7 +46,7 @@ class ConversationList:
             case "delete":
                 return self._delete(act.conversation, session)
         back = chat.undo_delete(session.person) if session.person is not None else None
-        return self.screen.view(replace(fresh, notice=None, conversation=back, incognito=False))
+        return self.screen.turned_to(replace(fresh, notice=None, conversation=back, incognito=False))
 
     def _delete(self, conversation_id: int, session: Session) -> View:
         title = self.lab.chat.owned(conversation_id, session.person).title or UNTITLED

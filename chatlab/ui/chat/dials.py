@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from chatlab.conversation import Budget
 from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
 
@@ -15,8 +16,12 @@ LIVE = ""
 """The choice that follows whoever is live."""
 
 DEFAULTS = Sampling()
-RANGES = ((0, 1.5), (0, 1.5), (0.05, 1), (1, 2), (16, 1024), (0, 2**31), (0, 2048))
-"""Of strength, temperature, top p, repetition penalty, most tokens, seed and thinking; after them a yes or no."""
+BUDGET, THINKING = 5, 7
+"""Places, among the dials, of the two that belong to a conversation."""
+RANGES = ((0, 1.5), (0, 1.5), (0.05, 1), (1, 2), (0, 2**31))
+"""Of what the browser keeps: strength, temperature, top p, repetition penalty and seed; after them a yes or no."""
+FORMER = 8
+"""How many values a browser has kept where it kept the budgets too, among them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,18 +69,30 @@ class Dials:
         )
 
     @property
+    def budget(self) -> Budget:
+        """What answers may spend."""
+        return Budget(answer=self.sampling.max_tokens, thinking=self.sampling.thinking)
+
+    @property
     def chosen(self) -> tuple[Sampling, str | None, float, bool, tuple[str, ...]]:
         """What a reply is asked for with, in the order of `Chat.reply`."""
         return self.sampling, self.voice, self.strength, self.knowledge, self.tools
 
 
+def browsers(dials: Sequence[Any]) -> list[Any]:
+    """Those of the dials that the browser remembers: neither who speaks nor what a conversation may spend."""
+    return [dial for place, dial in enumerate(dials) if place not in (0, BUDGET, THINKING)]
+
+
 def kept(*values: float | bool | None) -> list[float | bool | None]:
-    """What the browser keeps of the panel: everything but who speaks."""
+    """What the browser keeps of the panel."""
     return list(values)
 
 
 def remembered(values: Any) -> list[Any]:
     """The dials as the browser kept them; as they come where it kept nothing that fits."""
+    if isinstance(values, list) and len(values) == FORMER:
+        values = browsers([None, *values])
     if not isinstance(values, list) or len(values) != len(RANGES) + 1:
         return [gr.skip()] * (len(RANGES) + 1)
     *numbers, knowledge = values
@@ -112,7 +129,10 @@ def build(lab: Lab) -> list[Any]:
             1, 2, DEFAULTS.repetition_penalty, step=0.05, label="Repetition penalty", info="1 lets it repeat itself."
         )
         seed = gr.Number(None, label="Seed", precision=0, info="Empty draws anew each time.")
-    budget = gr.Slider(16, 1024, DEFAULTS.max_tokens, step=16, label="Most tokens in an answer", elem_id="budget")
+    budget = gr.Slider(
+        16, 1024, DEFAULTS.max_tokens, step=16, label="Most tokens in an answer", elem_id="budget",
+        info="Kept with the conversation.",
+    )  # fmt: skip
     thinking = gr.Slider(
         0, 2048, 0, step=32, label="Most tokens of thinking before it", visible=False, elem_id="thinking",
         info="Then the thought is closed and the answer begins. 0 answers at once.",

@@ -46,7 +46,7 @@ class ChatHandlers:
         status = self.lab.training.status()
         if status.state == "training" and status.run is not None:
             session = replace(session, run=status.run.name, notice=notices.training(status))
-        return self.screen.fresh(session) if session.conversation is None else self.view(session)
+        return self.screen.fresh(session) if session.conversation is None else self.screen.turned_to(session)
 
     def say(self, text: str, session: Session, system: str, *dials: Any) -> Iterator[View]:
         """A message, and its answer as it grows. If the message cannot be kept, its text stays in the box."""
@@ -58,8 +58,9 @@ class ChatHandlers:
         self._check_quiet(session)
         if not text.strip():
             raise InputError("There is nothing to send.", "Write a message first.")
-        conversation_id = self._conversation(session, system)
         chosen = Dials.of(*dials)
+        conversation_id = self._conversation(session, system, chosen)
+        self._spend(chosen, replace(session, conversation=conversation_id))
         drafts = self.lab.chat.reply(conversation_id, text, *chosen.chosen)
         self._begin(conversation_id, drafts)
         return self.screen.answering(replace(_quieted(session), conversation=conversation_id))
@@ -144,13 +145,26 @@ class ChatHandlers:
         view = self.view(session)
         return view._replace(session=replace(view.session, waiting=True))
 
-    def _conversation(self, session: Session, system: str) -> int:
+    def spend(self, answer: float | None, thinking: float | None, session: Session) -> None:
+        """The budgets were set to this: the conversation's from the next answer on, and those of new ones."""
+        if answer is not None:
+            self._spend(Dials.of(max_tokens=answer, thinking=thinking), session)
+
+    def _spend(self, dials: Dials, session: Session) -> None:
+        """What the page shows is what counts, also where another page has set the conversation's otherwise."""
+        if session.conversation is not None:
+            self.lab.chat.set_budget(session.conversation, dials.budget)
+        if session.person is not None and not session.incognito:
+            self.lab.budgets.use(dials.budget, session.person)
+
+    def _conversation(self, session: Session, system: str, dials: Dials) -> int:
         if session.conversation is not None:
             return session.conversation
         if session.person is None:
             raise InputError("It is not known who you are.", "Reload the page.")
         told = self.lab.systems.filled(system)
-        return self.lab.chat.new(told, session.incognito, wording=(system or "").strip(), owner=session.person)
+        wording = (system or "").strip()
+        return self.lab.chat.new(told, session.incognito, wording=wording, owner=session.person, budget=dials.budget)
 
     def _begin(self, conversation_id: int, drafts: Any, prompt: int | None = None) -> None:
         head = self.lab.chat.get(conversation_id).head if prompt is None else prompt
@@ -169,6 +183,7 @@ class ChatHandlers:
             return self.view(replace(session, notice=None))
         turn = path[-1] if act.do == "again" else _turn(conversation, act)
         prompt = turn.parent if turn.role != "user" else turn.id
+        self._spend(dials, session)
         drafts = self.lab.chat.retry(_id(session), turn.id, *dials.chosen)
         self._begin(_id(session), drafts, prompt)
         return self._answering(_quieted(session))
@@ -186,6 +201,7 @@ class ChatHandlers:
         """A question put differently, and the answer to it."""
         self._check_quiet(session)
         turn = _turn(self._open(session), act)
+        self._spend(dials, session)
         drafts = self.lab.chat.edit_prompt(_id(session), turn.id, act.text, *dials.chosen)
         self._begin(_id(session), drafts)
         return self._answering(_quieted(session))

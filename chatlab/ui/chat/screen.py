@@ -52,11 +52,20 @@ class Screen:
             about=gr.skip()
             if conversation is None
             else self.about.draw(conversation.wording or conversation.system, conversation),
+            budget=gr.skip(),
+            thinking=gr.skip(),
         )
+
+    def turned_to(self, session: Session) -> View:
+        """The page as it turns to another conversation: with what that one may spend."""
+        conversation = self.shown(session)
+        budgets = self.lab.budgets
+        budget = budgets.last(session.person or "") if conversation is None else budgets.of(conversation)
+        return self.view(session)._replace(budget=budget.answer, thinking=budget.thinking)
 
     def fresh(self, session: Session) -> View:
         """An empty conversation, under no system message."""
-        return self.view(session)._replace(system="", about=self.about.draw("", None))
+        return self.turned_to(session)._replace(system="", about=self.about.draw("", None))
 
     def answering(self, session: Session) -> View:
         """As little as it takes to show that a message is sent: a long conversation is not drawn again."""

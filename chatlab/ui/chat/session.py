@@ -43,3 +43,5 @@ class View(NamedTuple):
     voice: Any
     tabs: Any
     about: Any
+    budget: Any
+    thinking: Any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -24,9 +25,6 @@ SIDE = div(
     button("new", "New chat", "primary wide"),
     button("incognito", "Incognito", "quiet"),
 )
-
-THINKING = 7
-"""Its place among the dials."""
 
 
 class ChatTab:
@@ -79,6 +77,11 @@ class ChatTab:
         self.tools.build()
         self.system.build()
 
+    @property
+    def budgets(self) -> list[Any]:
+        """The dials that a conversation keeps."""
+        return [self.dials[dials.BUDGET], self.dials[dials.THINKING]]
+
     def _wire(self, shell: Shell) -> None:
         heard = [self.session, self.system.system, *self.dials, self.tools.box]
         self.view = [
@@ -93,6 +96,7 @@ class ChatTab:
             self.dials[0],
             shell.tabs,
             self.system.drawn,
+            *self.budgets,
         ]
         free = {"concurrency_limit": None, "trigger_mode": "multiple"}
         watched: list[Any] = []
@@ -124,10 +128,13 @@ class ChatTab:
 
     def _wire_panel(self, shell: Shell) -> None:
         kept = gr.BrowserState(None, storage_key="chatlab-dials", secret="chatlab")
-        drawn = self.dials[1:]
+        drawn = dials.browsers(self.dials)
         shell.on(shell.load, do=dials.remembered, inputs=[kept], outputs=drawn)
         for opened in (shell.load, shell.items["chat"].select):
-            shell.on(opened, do=lambda: dials.thinking(self.lab), outputs=[self.dials[THINKING]])
+            shell.on(opened, do=lambda: dials.thinking(self.lab), outputs=[self.dials[dials.THINKING]])
+        moved = [event for dial in self.budgets for event in (dial.input, dial.release)]
+        spent = [*self.budgets, self.session]
+        shell.on(partial(gr.on, moved), do=self.handlers.spend, inputs=spent, trigger_mode="always_last")
         shell.on(self.dials[-1].input, do=self.handlers.warm, inputs=[self.dials[-1]])
         for dial in drawn:
             shell.on(dial.change, do=dials.kept, inputs=drawn, outputs=[kept], trigger_mode="always_last")
