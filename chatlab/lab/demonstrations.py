@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from chatlab.clock import now
 from chatlab.conversation import Conversation, Turn
 from chatlab.errors import ChatlabError, EmptyAnswer, InputError
-from chatlab.lab.annotators import PACK, me, resigned, signed
+from chatlab.lab.annotators import me, resigned, signed
 from chatlab.lab.chat import Chat
 from chatlab.lab.machine import Machine
+from chatlab.lab.packs import Pack, Packs
 from chatlab.lab.unseen import Unseen
 from chatlab.records import Demonstration, Message, Preference, Source, Status
-from chatlab.settings import PACKAGE
 from chatlab.store import Store
 from chatlab.template import Span
 
@@ -24,7 +22,6 @@ SOURCED = "with sources"
 """The tag of demonstrations whose question holds sources."""
 DELEGATED = "with tools"
 """The tag of those that call tools."""
-PACKS = PACKAGE / "data" / "packs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,27 +34,15 @@ class Kept:
     conversation: Conversation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pack:
-    """Demonstrations that come with the app."""
-
-    name: str
-    title: str
-    about: str
-    size: int
-    loaded: int
-    """How many of them are in the store."""
-
-
 class Demonstrations:
     """The collection that the model learns from. Every change is on disk before it is reported."""
 
-    def __init__(self, store: Store, chat: Chat, machine: Machine, unseen: Unseen, packs: Path = PACKS) -> None:
+    def __init__(self, store: Store, chat: Chat, machine: Machine, unseen: Unseen) -> None:
         self._store = store
         self._chat = chat
         self._machine = machine
         self._unseen = unseen
-        self._packs = packs
+        self._packs = Packs()
         self._deleted: list[dict[int, Demonstration]] = []
 
     def keep(
@@ -192,29 +177,15 @@ class Demonstrations:
             return False
 
     def packs(self) -> list[Pack]:
-        present = {d.messages for _, d in self._store.demonstrations.rows()}
-        packs = []
-        for entry in json.loads((self._packs / "index.json").read_text(encoding="utf-8")):
-            rows = self._read(entry["file"])
-            loaded = sum(d.messages in present for d in rows)
-            packs.append(
-                Pack(name=entry["name"], title=entry["title"], about=entry["about"], size=len(rows), loaded=loaded)
-            )
-        return packs
+        return self._packs.all({d.messages for _, d in self._store.demonstrations.rows()})
 
     def load_pack(self, name: str) -> list[int]:
-        """Add a pack's demonstrations, but those already there; the ids of what was added.
+        """Add a pack's demonstrations, but those already there; the ids of what was added. Raises InputError.
 
         Those that ask an unseen prompt are added as waiting.
         """
-        entries = json.loads((self._packs / "index.json").read_text(encoding="utf-8"))
-        entry = next((e for e in entries if e["name"] == name), None)
-        if entry is None:
-            raise InputError(
-                f"There is no pack called {name!r}.", "Choose one of: " + ", ".join(e["name"] for e in entries)
-            )
         present = {d.messages for _, d in self._store.demonstrations.rows()}
-        return self.add([self._unseen.waiting(d) for d in self._read(entry["file"]) if d.messages not in present])
+        return self.add([self._unseen.waiting(d) for d in self._packs.read(name) if d.messages not in present])
 
     def _keep_turn(self, conversation_id: int, turn: int, release: bool) -> Kept:
         conversation = self._chat.get(conversation_id)
@@ -271,10 +242,6 @@ class Demonstrations:
             )
         )
 
-    def _read(self, file: str) -> list[Demonstration]:
-        lines = (self._packs / file).read_text(encoding="utf-8").splitlines()
-        return [_from_json(json.loads(line)) for line in lines if line.strip()]
-
 
 def check(messages: Sequence[Message]) -> None:
     """Raises EmptyAnswer or InputError unless `messages` ask something and end in an answer."""
@@ -289,8 +256,3 @@ def check(messages: Sequence[Message]) -> None:
 def _tags(turn: Turn) -> tuple[str, ...]:
     """What an answer was made with."""
     return tuple(tag for tag, with_it in ((SOURCED, turn.sources), (DELEGATED, turn.steps)) if with_it)
-
-
-def _from_json(row: dict) -> Demonstration:
-    messages = tuple(map(Message.of, row["messages"]))
-    return Demonstration(messages=messages, source="written", tags=tuple(row.get("tags", ())), authors=(PACK,))

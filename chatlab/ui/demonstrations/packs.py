@@ -6,7 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from chatlab.lab.demonstrations import Demonstrations, Pack
+from chatlab.lab.demonstrations import Demonstrations
+from chatlab.lab.packs import Pack
 from chatlab.ui.markup import counted, div, span
 from chatlab.ui.shell import drawing
 
