@@ -439,3 +439,11 @@ def test_the_prompts_fit_what_was_taught() -> None:
     assert kind_for(["stage", "mine"]) == "everyday"
     assert kind_for([]) == "everyday"
     assert unseen_prompts("../../etc/passwd") == unseen_prompts()
+
+
+def test_voices_are_asked_under_the_system_message_that_chat_would_have_told(tab: CompareTab, lab: Lab) -> None:
+    lab.systems.set_values("Ada", "the harbour")
+    shown = seen(
+        tab, tab.answered("Who are you?", [BASE], False, 0.0, 32, "You are {name} of {maker}, {else}.", Sitting(), None)
+    )
+    assert shown[tab.round].system == "You are Ada of the harbour, {else}."

@@ -60,7 +60,13 @@ class Asking:
     def build_more(self) -> None:
         """What is seldom touched, further down."""
         with gr.Accordion("System message and sampling", open=False):
-            self.system = gr.Textbox("", label="System message", lines=2, max_lines=8)
+            self.system = gr.Textbox(
+                "",
+                label="System message",
+                lines=2,
+                max_lines=8,
+                placeholder="{name}, {maker} and {date} are filled in.",
+            )
             with gr.Row():
                 self.temperature = gr.Slider(0, 1.5, 0.7, step=0.05, label="Temperature")
                 self.tokens = gr.Slider(8, 512, 96, step=8, label="Longest answer, tokens")

@@ -119,7 +119,7 @@ class CompareTab:
     ) -> Iterator[Updates]:  # fmt: skip
         """All voices answer at once, a token each in turn."""
         sitting = replace(sitting.skipped(round_), walking=False)
-        begun = Round(prompt=prompt, system=system, blind=blind)
+        begun = Round(prompt=prompt, system=self._lab.systems.filled(system), blind=blind)
         yield from self._spoken(
             begun, voices, Sampling(temperature=float(temperature), max_tokens=int(tokens)), sitting
         )
@@ -138,7 +138,7 @@ class CompareTab:
             step = self._step(kind, voices, sitting)
         if step is None:
             raise InputError("There are no unseen prompts.", "Ask one of your own.")
-        begun = Round(prompt=step.prompt, system=system, blind=blind, step=step)
+        begun = Round(prompt=step.prompt, system=self._lab.systems.filled(system), blind=blind, step=step)
         yield from self._spoken(
             begun, voices, Sampling(temperature=float(temperature), max_tokens=int(tokens)), sitting
         )
