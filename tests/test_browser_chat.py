@@ -139,6 +139,30 @@ def test_thumbs_reasons_and_search(page: Any, lab: Lab) -> None:
     assert conversation.path()[-1].rating.reasons == ("too long",)
 
 
+def test_a_budget_stays_with_its_conversation(page: Any, lab: Lab) -> None:
+    page.click("[data-fold=panel]")
+    tokens = page.locator("#budget input[type=number]")
+    expect(tokens).to_have_value("256", timeout=PATIENCE)
+    tokens.fill("16")
+    tokens.blur()
+    say(page, "A short story about herons")
+    page.wait_for_selector(f"{ANSWER} [data-act=retry]")
+    [(one, conversation)] = lab.chat.conversations("herons")
+    assert conversation.budget.answer == 16 and conversation.path()[-1].speaker.tokens == 16
+    page.click("[data-act=new]")
+    page.wait_for_selector(".welcome")
+    tokens.fill("512")
+    tokens.blur()
+    page.wait_for_timeout(500)
+    page.click(".entry .title:has-text('herons')")
+    expect(tokens).to_have_value("16", timeout=PATIENCE)
+    page.reload()
+    expect(tokens).to_have_value("16", timeout=PATIENCE)
+    page.click("[data-act=new]")
+    expect(tokens).to_have_value("512", timeout=PATIENCE)
+    assert lab.chat.get(one).budget.answer == 16
+
+
 def test_nothing_is_wider_than_a_phone(chromium: Any, address: str, lab: Lab) -> None:
     chat = lab.chat.new()
     wide = "x" * 300 + "\n\n```\n" + "y" * 300 + "\n```\n\n| a | b |\n|-|-|\n| " + "z" * 200 + " | c |"

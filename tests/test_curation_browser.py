@@ -9,7 +9,7 @@ import pytest
 
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
-from chatlab.records import BASE
+from chatlab.records import BASE, Demonstration, Message
 from chatlab.settings import Settings
 from tests.page import voiced
 from tests.served import site
@@ -85,6 +85,31 @@ def test_words_that_were_not_saved_are_there_after_a_reload(page: Any, lab: Lab,
     page.get_by_role("button", name="Throw changes away").wait_for()
     assert page.get_by_label("Answer", exact=True).input_value().endswith(" and more")
     assert not lab.demonstrations.get(newest).answer.endswith(" and more")
+
+
+def test_a_thought_is_changed_at_the_desk_and_never_slips_into_another_demonstration(page: Any, lab: Lab) -> None:
+    asked = Message(role="user", content="What is 2 + 2?")
+    answers = [Message(role="assistant", content="4"), Message(role="assistant", content="4", thought="Two and two.")]
+    plain, thoughtful = lab.demonstrations.add([Demonstration(messages=(asked, answer)) for answer in answers])
+    open_tab(page, "Demonstrations", "#demonstration-rows label")
+    page.locator("#demonstration-rows label").nth(0).click()
+    on_the_desk(page, thoughtful)
+    page.get_by_label("Thought before the answer").fill("Twice two.")
+    page.get_by_label("Thought before the answer").blur()
+    page.get_by_role("button", name="Throw changes away").wait_for()
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_role("button", name="Throw changes away").wait_for(state="hidden")
+    page.locator("#demonstration-rows label").nth(1).click()
+    on_the_desk(page, plain)
+    page.get_by_label("Answer", exact=True).fill("Four.")
+    page.get_by_label("Answer", exact=True).blur()
+    page.get_by_role("button", name="Throw changes away").wait_for()
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_role("button", name="Throw changes away").wait_for(state="hidden")
+    assert lab.demonstrations.get(thoughtful).messages[-1] == Message(
+        role="assistant", content="4", thought="Twice two."
+    )
+    assert lab.demonstrations.get(plain).messages[-1] == Message(role="assistant", content="Four.")
 
 
 def test_a_hostile_demonstration_is_words_and_nothing_is_fetched(page: Any, lab: Lab) -> None:
