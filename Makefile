@@ -20,11 +20,13 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 run: $(VENV)/installed $(VENV)/llama $(VENV)/embedder
 	$(BIN)/python app.py
 
+# Compiled code is kept also where the environment says not to: the tests start a hundred processes.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/installed $(VENV)/test $(VENV)/llama $(VENV)/embedder
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow" --numprocesses $(TESTERS) --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 sweep: $(VENV)/test $(VENV)/embedder
 	$(BIN)/python -m pytest -m slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,20 @@ from tests.browser import browser
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED = PACKAGE.parent.parent / "shared"
+
+LONG = (
+    "training_process", "lab_trouble", "lab", "ui_train", "loop", "browser_chat", "template_sweep", "compare_browser",
+    "curation_browser", "start", "knowledge", "mask_trial", "report", "engines_local", "training", "load", "exports",
+    "lab_quality", "store_kills", "wire", "gate", "ending",
+)  # fmt: skip
+"""Files that take long, the longest first: one that is begun last keeps a process busy when the others are done."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In each of several processes that test side by side, the same order; alone, that of the files."""
+    if hasattr(config, "workerinput"):
+        place = {f"test_{name}.py": number for number, name in enumerate(LONG)}
+        items.sort(key=lambda item: place.get(item.path.name, len(LONG)))
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +50,29 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(tmp_path: Path, base_folder: Path, cache_folder: Path) -> Settings:
     """Settings with an empty home."""
     return Settings(home=tmp_path / "home", base=base_folder, cache_folder=cache_folder)
+
+
+@pytest.fixture(scope="session")
+def taught_home(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, cache_folder: Path) -> Path:
+    """A home whose adapter "player" learned the starter pack in the trainer process, once for all; not live."""
+    from chatlab.lab import Lab  # brings numpy, which asks how many threads it may have as it is imported
+    from chatlab.records import BASE
+
+    home = tmp_path_factory.mktemp("taught") / "home"
+    lab = Lab(Settings(home=home, base=base_folder, cache_folder=cache_folder))
+    lab.demonstrations.load_pack("stage")
+    lab.training.retrain("player", live=False, passes=1, learning_rate=3e-4)
+    lab.training.wait(timeout=240)
+    assert lab.voices.names() == [BASE, "player"] and lab.voices.live == BASE, lab.training.news
+    lab.close()
+    return home
+
+
+@pytest.fixture
+def taught(taught_home: Path, settings: Settings) -> Settings:
+    """Settings with a home of one's own in which "player" is on the shelf."""
+    shutil.copytree(taught_home, settings.home)
+    return settings
 
 
 @pytest.fixture(scope="session")

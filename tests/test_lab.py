@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -196,10 +197,8 @@ def test_retraining_changes_the_next_reply_and_undo_brings_the_old_one_back(lab:
     assert (pair.chosen, pair.rejected) == (after, before)
 
 
-def test_a_reply_under_way_keeps_the_adapter_it_began_with(lab: Lab) -> None:
-    lab.demonstrations.load_pack("stage")
-    lab.training.retrain("player", live=False, passes=1)
-    lab.training.wait(timeout=240)
+def test_a_reply_under_way_keeps_the_adapter_it_began_with(taught: Settings) -> None:
+    lab = Lab(taught)
     chat = lab.chat.new()
     expected = said(lab, lab.chat.new(), "Tell me of the sea.")
     drafts = lab.chat.reply(chat, "Tell me of the sea.", GREEDY)
@@ -210,6 +209,7 @@ def test_a_reply_under_way_keeps_the_adapter_it_began_with(lab: Lab) -> None:
     assert list(drafts)[-1].text == expected
     speaker = lab.chat.get(chat).path()[-1].speaker
     assert speaker is not None and speaker.adapter == BASE
+    lab.close()
 
 
 def test_a_restarted_lab_has_everything_and_resumes_the_run(settings: Settings) -> None:
@@ -219,7 +219,7 @@ def test_a_restarted_lab_has_everything_and_resumes_the_run(settings: Settings) 
     lab.demonstrations.load_pack("stage")
     run = lab.training.retrain("player", passes=4)
     while len(lab.training.status().steps) < 4 and lab.training.status().state == "training":
-        pass
+        time.sleep(0.01)  # the trainer needs both cores
     lab.close()
 
     again = Lab(settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -99,7 +100,7 @@ def test_a_look_in_the_background_ends_and_is_known(lab: Lab) -> None:
     assert not lab.quality.looked and lab.quality.known() == []
     lab.quality.look()
     while lab.quality.looking is not None:
-        pass
+        time.sleep(0.01)
     assert lab.quality.looked and len(lab.quality.known()) == 1
 
 

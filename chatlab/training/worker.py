@@ -105,11 +105,13 @@ def _give_way() -> None:
 
 
 def _opened(folder: Path, cache: Path, threads: int | None) -> Workshop:
-    # Imported only now, so that the first sign of life does not wait for torch.
+    # Imported only now, so that neither the first sign of life nor what is wrong with a base waits for torch.
     from chatlab.models import Base
+
+    base = Base.open(folder)
     from chatlab.training.workshop import Workshop
 
-    shop = Workshop(Base.open(folder), cache, threads)
+    shop = Workshop(base, cache, threads)
     shop.warm()
     return shop
 
