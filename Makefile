@@ -30,6 +30,7 @@ test: $(VENV)/installed $(VENV)/test $(VENV)/llama $(VENV)/embedder
 
 sweep: $(VENV)/test $(VENV)/embedder
 	$(BIN)/python -m pytest -m slow
+	CHATLAB_KILLS=1000 $(BIN)/python -m pytest tests/test_store_kills.py
 
 bench: $(VENV)/test $(VENV)/llama $(VENV)/embedder
 	$(PIP) -c requirements.lock -e '.[bench]'
