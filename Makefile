@@ -20,13 +20,15 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 run: $(VENV)/installed $(VENV)/llama $(VENV)/embedder
 	$(BIN)/python app.py
 
+# Browsers are driven one at a time: two of them starve each other on two cores.
 # Compiled code is kept also where the environment says not to: the tests start a hundred processes.
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/installed $(VENV)/test $(VENV)/llama $(VENV)/embedder
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow" --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow and not browser" --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow and browser"
 
 sweep: $(VENV)/test $(VENV)/embedder
 	$(BIN)/python -m pytest -m slow

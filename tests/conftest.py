@@ -19,15 +19,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 SHARED = PACKAGE.parent.parent / "shared"
 
 LONG = (
-    "training_process", "lab_trouble", "lab", "ui_train", "loop", "browser_chat", "template_sweep", "compare_browser",
-    "curation_browser", "start", "knowledge", "mask_trial", "report", "engines_local", "training", "load", "exports",
-    "lab_quality", "store_kills", "wire", "gate", "ending",
+    "training_process", "lab_trouble", "lab", "ui_train", "template_sweep", "start", "knowledge", "mask_trial",
+    "report", "engines_local", "training", "load", "exports", "lab_quality", "store_kills", "wire", "gate", "ending",
 )  # fmt: skip
 """Files that take long, the longest first: one that is begun last keeps a process busy when the others are done."""
+BROWSER = ("loop", "doors")
+"""Files that open a browser of their own, beside those that are named after it."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In each of several processes that test side by side, the same order; alone, that of the files."""
+    """Mark what drives a browser. In each of several processes that test side by side, the long files come first."""
+    for item in items:
+        name = item.path.stem.removeprefix("test_")
+        if "browser" in name or name in BROWSER:
+            item.add_marker("browser")
     if hasattr(config, "workerinput"):
         place = {f"test_{name}.py": number for number, name in enumerate(LONG)}
         items.sort(key=lambda item: place.get(item.path.name, len(LONG)))
