@@ -20,9 +20,14 @@ PATIENCE = 60_000
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, base_folder) -> Iterator[Lab]:
+def engine() -> FakeEngine:
+    return FakeEngine(script=lambda *_: WORDS, context=100_000)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, base_folder, engine: FakeEngine) -> Iterator[Lab]:
     settings = Settings(home=tmp_path_factory.mktemp("home"), base=base_folder)
-    lab = Lab(settings, open_engine=lambda base: FakeEngine(script=lambda *_: WORDS, pause=0.08, context=100_000))
+    lab = Lab(settings, open_engine=lambda base: engine)
     yield lab
     lab.close()
 
@@ -31,6 +36,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory, base_folder) -> Iterator[Lab]:
 def address(lab: Lab) -> Iterator[str]:
     with site(lab, lab.settings) as address:
         yield address
+
+
+@pytest.fixture(autouse=True)
+def pace(engine: FakeEngine) -> None:
+    engine.pause = 0.08
 
 
 @pytest.fixture
@@ -45,6 +55,15 @@ def page(chromium: Any, address: str) -> Iterator[Any]:
     yield page
     page.close()
     assert wrong == []
+
+
+def hold(engine: FakeEngine) -> None:
+    """From now on it speaks so slowly that the answer grows for as long as a busy machine takes to load the page."""
+    engine.pause = 1.0
+
+
+def let_go(engine: FakeEngine) -> None:
+    engine.pause = 0.01
 
 
 def say(page: Any, text: str) -> None:
@@ -77,17 +96,22 @@ def test_what_is_typed_outlives_a_reload(page: Any) -> None:
     expect(page.locator(BOX)).to_have_value("not yet sent", timeout=PATIENCE)
 
 
-def test_a_reload_in_the_middle_finds_the_answer_still_growing(page: Any) -> None:
+def test_a_reload_in_the_middle_finds_the_answer_still_growing(page: Any, engine: FakeEngine) -> None:
+    hold(engine)
     say(page, "Tell me all")
     page.wait_for_selector(".growing .who")
     page.wait_for_url("**c=*")
     page.reload()
     page.wait_for_selector(".growing .who")
+    let_go(engine)
     whole(page)
     assert page.inner_text(f"{ANSWER} .body") == WORDS
 
 
-def test_a_conversation_left_in_the_middle_goes_on_and_the_other_shows_nothing_of_it(page: Any) -> None:
+def test_a_conversation_left_in_the_middle_goes_on_and_the_other_shows_nothing_of_it(
+    page: Any, engine: FakeEngine
+) -> None:
+    hold(engine)
     say(page, "First of two")
     page.wait_for_selector(".growing .who")
     page.click("[data-act=new]")
@@ -96,15 +120,18 @@ def test_a_conversation_left_in_the_middle_goes_on_and_the_other_shows_nothing_o
     assert page.locator(".growing").count() == 0
     page.click(".entry .title:has-text('First of two')")
     page.wait_for_selector(".growing .who")
+    let_go(engine)
     whole(page)
     assert page.inner_text(f"{ANSWER} .body") == WORDS
 
 
-def test_an_early_second_message_is_refused_and_stays_in_the_box(page: Any) -> None:
+def test_an_early_second_message_is_refused_and_stays_in_the_box(page: Any, engine: FakeEngine) -> None:
+    hold(engine)
     say(page, "A question")
     page.wait_for_selector(".growing .who")
     say(page, "Too early")
     page.wait_for_selector(".toast-body:has-text('still being written')")
+    let_go(engine)
     whole(page)
     assert page.input_value(BOX) == "Too early"
 

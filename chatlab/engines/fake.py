@@ -29,7 +29,7 @@ def babble(prompt: Sequence[int], voice: Voice, sampling: Sampling) -> str:
 
 
 class FakeEngine:
-    """Says what `script` says, one word a token, with `pause` seconds before each.
+    """Says what `script` says, one word a token, with `pause` seconds before each; it may be changed meanwhile.
 
     With a `fingerprint` it refuses adapters of other bases; without one it takes all.
     """
@@ -40,7 +40,7 @@ class FakeEngine:
         self._script = script
         self._context = context
         self._fingerprint = fingerprint
-        self._pause = pause
+        self.pause = pause
         self._resident: dict[Path, tuple[Stamp, AdapterFiles]] = {}
         self._closed = threading.Event()
         self.eased = False
@@ -89,8 +89,8 @@ class FakeEngine:
         yield Piece(text="", tokens=tokens, sha256=sha256, stop=stop)
 
     def _wait(self) -> None:
-        if self._pause:
-            self._closed.wait(self._pause)
+        if self.pause:
+            self._closed.wait(self.pause)
 
     def _load(self, voice: Voice) -> str:
         """The sha256 of the adapter's weights, read again only when the files have changed."""
