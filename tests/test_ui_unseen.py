@@ -16,6 +16,7 @@ from chatlab.engines.base import Sampling, Voice
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError
 from chatlab.lab import Lab
+from chatlab.lab.packs import Packs
 from chatlab.records import BASE, Demonstration, Message
 from chatlab.settings import Settings
 from chatlab.ui.chat.handlers import ChatHandlers
@@ -312,6 +313,6 @@ def test_after_an_import_one_press_decides_on_all_that_repeats(
 def test_a_pack_says_how_much_of_it_waits(tab: DemonstrationsTab, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     warned: list[str] = []
     monkeypatch.setattr(gr, "Warning", warned.append)
-    lab.unseen.add([lab.demonstrations._read("stage.jsonl")[0].messages[0].content])
+    lab.unseen.add([Packs().read("stage")[0].messages[0].content])
     tab.loader("stage")()
     assert "1 of them wait" in unescape(warned[0])

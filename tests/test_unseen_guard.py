@@ -16,6 +16,7 @@ from chatlab.engines.fake import FakeEngine
 from chatlab.errors import DiskFull, UnseenRepeated
 from chatlab.evaluation.unseen import FIRST
 from chatlab.lab import Lab
+from chatlab.lab.packs import Packs
 from chatlab.lab.unseen import Unseen
 from chatlab.records import Demonstration, Message, Status
 from chatlab.settings import Settings
@@ -116,7 +117,7 @@ def test_a_change_of_words_is_looked_at_and_a_change_of_tags_is_not(lab: Lab) ->
 
 
 def test_a_pack_is_loaded_but_what_repeats_waits(lab: Lab) -> None:
-    asked = next(m.content for d in lab.demonstrations._read("stage.jsonl") for m in d.messages if m.role == "user")
+    asked = next(m.content for d in Packs().read("stage") for m in d.messages if m.role == "user")
     lab.unseen.add([asked])
     ids = lab.demonstrations.load_pack("stage")
     assert len(ids) == 40 and len(lab.demonstrations.approved()) == 39
