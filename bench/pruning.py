@@ -31,8 +31,8 @@ from chatlab.records import Message, TrainSettings
 from chatlab.settings import PACKAGE
 
 if TYPE_CHECKING:
-    from chatlab.training.batches import Row
-    from chatlab.training.learner import Learner
+    from chatlab.training.data import Example
+    from chatlab.training.model import LoraModel
 
 By = Literal["loss", "ratio", "random"]
 Match = Literal["passes", "steps"]
@@ -130,38 +130,40 @@ def write(setting: Setting, cell: Cell, found: dict[str, float]) -> None:
 
 
 class Bench:
-    """Rows to learn from with their difficulties, rows kept aside, and a learner."""
+    """Examples to train on with their difficulties, held-out ones, and a model."""
 
     def __init__(self, setting: Setting) -> None:
         import torch
 
-        from chatlab.evaluation.scorer import open_learner
+        from chatlab.evaluation.scorer import open_model
 
         torch.set_num_threads(1)
         base = Base.open(Path(setting.base))
         chosen = random.Random("pruning").sample(dolly(), setting.rows + setting.aside)
         talks = {i: d.messages for i, d in chosen}
-        self.learner: Learner = open_learner(base)
+        self.model: LoraModel = open_model(base)
         self.rows = {i: row for i in talks if (row := _row(base, i, talks[i])) and len(row.ids) <= 256}
         ids = [i for i in talks if i in self.rows]
         self.pool, self.aside = ids[: setting.rows], ids[setting.rows :]
         self.difficulty = dict(self._difficulties(base, talks))
-        del self.learner
-        self.learner = _learner(base)
+        del self.model
+        self.model = _model(base)
         self.before = self._loss()
 
     def train(self, cell: Cell) -> dict[str, float]:
         """Held-out loss before and after, and what it took."""
         from chatlab.training.loop import train
+        from chatlab.training.sft import SFTLoss
 
         kept = self._kept(cell)
         times = 100 / cell.share if cell.match == "steps" else 1
         settings = TrainSettings(
             batch=8, passes=max(1, round(PASSES * times)), leash=0.0, seed=cell.seed, held_out=0.0, learning_rate=1e-3
         )
-        self.learner.begin(settings)
+        self.model.reset(settings)
         began, steps = time.perf_counter(), 0
-        for _ in train(self.learner, [self.rows[i] for i in kept], settings, None, lambda step, of: {}):
+        examples = [self.rows[i] for i in kept]
+        for _ in train(self.model, examples, settings, SFTLoss(settings), lambda step, of: {}):
             steps += 1
         took = time.perf_counter() - began
         return {
@@ -188,29 +190,29 @@ class Bench:
         for start in range(0, len(self.pool), 16):
             some = self.pool[start : start + 16]
             found: list[Difficulty | None] = difficulties(
-                self.learner, base.template, base.context, [talks[i] for i in some]
+                self.model, base.template, base.context, [talks[i] for i in some]
             )
             yield from ((i, each) for i, each in zip(some, found, strict=True) if each)
 
     def _loss(self) -> float:
-        from chatlab.training.measure import surprise
+        from chatlab.training.metrics import nll
 
-        return round(surprise(self.learner, [self.rows[i] for i in self.aside]).mean, 5)
+        return round(nll(self.model, [self.rows[i] for i in self.aside]).mean, 5)
 
 
-def _row(base: Base, number: int, messages: Sequence[Message]) -> Row | None:
-    from chatlab.training.batches import Row
+def _row(base: Base, number: int, messages: Sequence[Message]) -> Example | None:
+    from chatlab.training.data import Example
 
     encoded = base.template.encode(messages)
-    return Row(demonstration=number, ids=encoded[0].ids, labels=encoded[0].labels) if len(encoded) == 1 else None
+    return Example(demonstration=number, ids=encoded[0].ids, labels=encoded[0].labels) if len(encoded) == 1 else None
 
 
-def _learner(base: Base) -> Learner:
+def _model(base: Base) -> LoraModel:
     from accelerate import Accelerator
 
-    from chatlab.training.learner import Learner, bf16_pays
+    from chatlab.training.model import LoraModel, bf16_pays
 
-    return Learner(base.folder, TrainSettings(), Accelerator(cpu=True), bf16_pays())
+    return LoraModel(base.folder, TrainSettings(), Accelerator(cpu=True), bf16_pays())
 
 
 _bench: Bench | None = None

@@ -22,7 +22,7 @@ from bench.table import middle, show
 from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
 from chatlab.records import TrainSettings
-from chatlab.training.learner import bf16_pays
+from chatlab.training.model import bf16_pays
 from chatlab.training.runs import RunView
 
 SCRIPT = Path(__file__).with_name("trl_script.py")
@@ -141,21 +141,22 @@ def own_loss(job_file: str, bf16: bool) -> float:
 
     from chatlab.models import Base
     from chatlab.records import Message
-    from chatlab.training.batches import Row
-    from chatlab.training.learner import WEIGHTS, Learner
-    from chatlab.training.loop import gather
+    from chatlab.training.data import Example
+    from chatlab.training.loop import compute_gradients
+    from chatlab.training.model import WEIGHTS, LoraModel
+    from chatlab.training.sft import SFTLoss
 
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     base, weights = Base.open(Path(job["base"])), load_file(Path(job["adapter"]) / WEIGHTS)
     rank = next(t.shape[0] for name, t in weights.items() if "lora_A" in name)
-    learner = Learner(base.folder, TrainSettings(rank=rank), Accelerator(cpu=True), bf16)
-    for name, parameter in learner.model.named_parameters():
+    model = LoraModel(base.folder, TrainSettings(rank=rank), Accelerator(cpu=True), bf16)
+    for name, parameter in model.peft.named_parameters():
         if parameter.requires_grad:
             parameter.data.copy_(weights[name.replace(".default", "")])
-    learner.refresh()
+    model.sync_weights()
     encoded = [base.template.encode([Message(**m) for m in messages])[0] for messages in job["rows"]]
-    rows = [Row(demonstration=0, ids=e.ids, labels=e.labels) for e in encoded]
-    return gather(learner, rows, TrainSettings(rank=rank), None, 0)[0]
+    examples = [Example(demonstration=0, ids=e.ids, labels=e.labels) for e in encoded]
+    return compute_gradients(model, SFTLoss(TrainSettings(rank=rank)).step(model, examples, 0))["loss"]
 
 
 def _print(figures: Mapping[str, Any]) -> None:

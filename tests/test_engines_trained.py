@@ -14,9 +14,9 @@ from chatlab.engines.network import open_network
 from chatlab.engines.residents import Residents
 from chatlab.models.base import Base
 from chatlab.records import AdapterCard, Message, TrainSettings
-from chatlab.training.batches import Row, collate
-from chatlab.training.learner import Learner
+from chatlab.training.data import Example, collate
 from chatlab.training.loss import logits_of
+from chatlab.training.model import LoraModel
 
 
 @pytest.fixture(scope="module")
@@ -27,17 +27,17 @@ def base(base_folder: Path) -> Base:
 @pytest.mark.parametrize("bf16, close", [(False, 2e-3), (True, 0.35)])
 def test_the_engine_gives_the_scores_that_the_trainer_saw(base, tmp_path, bf16, close):
     torch.set_num_threads(1)
-    learner = Learner(base.folder, TrainSettings(rank=4), Accelerator(cpu=True), bf16)
+    model = LoraModel(base.folder, TrainSettings(rank=4), Accelerator(cpu=True), bf16)
     with torch.no_grad():
-        learner.flat.add_(0.02 * torch.randn(learner.flat.shape, generator=torch.Generator().manual_seed(0)))
-        learner.refresh()
-    learner.save(tmp_path / "run", base.name)
+        model.flat.add_(0.02 * torch.randn(model.flat.shape, generator=torch.Generator().manual_seed(0)))
+        model.sync_weights()
+    model.save(tmp_path / "run", base.name)
     card = Adapters(tmp_path / "adapters").publish(tmp_path / "run", AdapterCard(name="run", base=base.fingerprint))
 
     ids = base.tokenizer("The old king sat by the window and watched the rain.")["input_ids"]
     with torch.no_grad():
-        hidden = learner.hidden(collate([Row(demonstration=1, ids=tuple(ids), labels=tuple(ids))]))
-        seen = logits_of(hidden[len(ids) - 1 :][:1], learner.head)[0]
+        hidden = model.hidden(collate([Example(demonstration=1, ids=tuple(ids), labels=tuple(ids))]))
+        seen = logits_of(hidden[len(ids) - 1 :][:1], model.head)[0]
     voice = Voice(name="run", folder=tmp_path / "adapters" / card.name)
     residents = Residents(open_network(base.folder, base.parameters), base.fingerprint)
     served = residents.get(voice).network.begin(ids, len(ids)).read(ids)

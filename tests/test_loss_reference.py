@@ -17,10 +17,11 @@ from chatlab.models import Base
 from chatlab.records import TrainSettings
 from chatlab.settings import PACKAGE
 from chatlab.template import IGNORED
-from chatlab.training.batches import Row, collate, read_rows
-from chatlab.training.learner import Learner
-from chatlab.training.loop import gather
+from chatlab.training.data import Example, collate, read_examples
+from chatlab.training.loop import compute_gradients
 from chatlab.training.loss import next_token_loss
+from chatlab.training.model import LoraModel
+from chatlab.training.sft import SFTLoss
 
 SETTINGS = TrainSettings(rank=4, leash=0, held_out=0)
 
@@ -31,12 +32,12 @@ def base(base_folder: Path) -> Base:
 
 
 @pytest.fixture(scope="module")
-def learner(base: Base) -> Learner:
+def model(base: Base) -> LoraModel:
     """An adapter that already says something, in float32."""
     torch.set_num_threads(1)
-    made = Learner(base.folder, SETTINGS, Accelerator(cpu=True), bf16=False)
+    made = LoraModel(base.folder, SETTINGS, Accelerator(cpu=True), bf16=False)
     made.flat.data.add_(0.02 * torch.randn(made.flat.shape, generator=torch.Generator().manual_seed(1)))
-    made.refresh()
+    made.sync_weights()
     return made
 
 
@@ -49,18 +50,18 @@ def talks() -> list[list[dict[str, str]]]:
 
 
 @pytest.fixture
-def rows(base: Base, talks: list[list[dict[str, str]]], tmp_path: Path) -> list[Row]:
+def rows(base: Base, talks: list[list[dict[str, str]]], tmp_path: Path) -> list[Example]:
     """As the trainer itself reads a snapshot."""
     file = tmp_path / "snapshot.jsonl"
     file.write_text("".join(json.dumps({"id": n, "messages": talk}) + "\n" for n, talk in enumerate(talks)))
-    return list(read_rows(file, base.template, SETTINGS, base.context).learn)
+    return list(read_examples(file, base.template, SETTINGS, base.context).train)
 
 
-def loss_and_gradient(learner: Learner, rows: Sequence[Row]) -> tuple[float, torch.Tensor]:
-    assert learner.flat.grad is not None
-    learner.flat.grad.zero_()
-    loss, _ = gather(learner, rows, SETTINGS, None, 0)
-    return loss, learner.flat.grad.clone()
+def loss_and_gradient(model: LoraModel, rows: Sequence[Example]) -> tuple[float, torch.Tensor]:
+    assert model.flat.grad is not None
+    model.flat.grad.zero_()
+    loss = compute_gradients(model, SFTLoss(SETTINGS).step(model, rows, 0))["loss"]
+    return loss, model.flat.grad.clone()
 
 
 def test_three_tokens_worked_out_by_hand() -> None:
@@ -76,14 +77,14 @@ def test_three_tokens_worked_out_by_hand() -> None:
 
 
 def test_the_loss_of_a_run_is_that_of_the_answers_tokens_and_no_others_worked_out_in_float64(
-    learner: Learner, base: Base, talks: list[list[dict[str, str]]], rows: list[Row], tmp_path: Path
+    model: LoraModel, base: Base, talks: list[list[dict[str, str]]], rows: list[Example], tmp_path: Path
 ) -> None:
     """Written anew from the definition: each answer token and each end, given all before it, over their number."""
     from peft import PeftModel
 
-    learner.save(tmp_path / "adapter", base.name)
+    model.save(tmp_path / "adapter", base.name)
     plain = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32)
-    model = PeftModel.from_pretrained(plain, tmp_path / "adapter").eval()
+    theirs = PeftModel.from_pretrained(plain, tmp_path / "adapter").eval()
     vocabulary = base.tokenizer.get_vocab()
     nats = []
     for talk in talks:
@@ -95,36 +96,36 @@ def test_the_loss_of_a_run_is_that_of_the_answers_tokens_and_no_others_worked_ou
             ids += [vocabulary[f"<|{message['role']}|>"], *words, *([vocabulary["<|end|>"]] if answer else [])]
             graded += [False, *[answer] * len(words), *([True] if answer else [])]
         with torch.no_grad():
-            logits = model(torch.tensor([ids])).logits[0].double().numpy()
+            logits = theirs(torch.tensor([ids])).logits[0].double().numpy()
         for place, token in enumerate(ids[1:]):
             if graded[place + 1]:
                 row = logits[place] - logits[place].max()
                 nats.append(float(np.log(np.exp(row).sum()) - row[token]))
-    assert sum(row.learned for row in rows) == len(nats)
-    assert loss_and_gradient(learner, rows)[0] == pytest.approx(sum(nats) / len(nats), abs=1e-5)
+    assert sum(row.num_labels for row in rows) == len(nats)
+    assert loss_and_gradient(model, rows)[0] == pytest.approx(sum(nats) / len(nats), abs=1e-5)
 
 
 def test_the_loss_is_trls_prompt_completion_loss(
-    learner: Learner, base: Base, talks: list[list[dict[str, str]]], rows: list[Row], tmp_path: Path
+    model: LoraModel, base: Base, talks: list[list[dict[str, str]]], rows: list[Example], tmp_path: Path
 ) -> None:
     pytest.importorskip("trl", reason="TRL is installed with the `bench` extra")
     from bench.trl_script import loss_of
 
-    learner.save(tmp_path / "adapter", base.name)
+    model.save(tmp_path / "adapter", base.name)
     job = {"base": str(base.folder), "adapter": str(tmp_path / "adapter"), "rows": talks[:4], "batch": 4}
-    assert loss_and_gradient(learner, rows[:4])[0] == pytest.approx(loss_of(job)["loss"], abs=1e-4)
+    assert loss_and_gradient(model, rows[:4])[0] == pytest.approx(loss_of(job)["loss"], abs=1e-4)
 
 
-def test_rows_packed_into_one_line_are_read_as_if_each_were_alone(learner: Learner, rows: list[Row]) -> None:
+def test_rows_packed_into_one_line_are_read_as_if_each_were_alone(model: LoraModel, rows: list[Example]) -> None:
     """Positions begin anew, and no row sees another: whatever stands before, between and behind."""
-    long = Row(demonstration=9, ids=rows[0].ids * 4, labels=rows[0].labels * 4)
+    long = Example(demonstration=9, ids=rows[0].ids * 4, labels=rows[0].labels * 4)
     line = [rows[2], long, *rows]
     batch = collate(line)
     with torch.no_grad():
-        together = learner.hidden(batch)
+        together = model.hidden(batch)
         start = 0
         for row in sorted(line, key=lambda row: -len(row.ids)):
-            alone = learner.hidden(collate([row]))
+            alone = model.hidden(collate([row]))
             width = next(w for n, w, s in _places(batch) if s <= start < s + n * w)
             assert torch.equal(batch.positions[start : start + len(row.ids)], torch.arange(len(row.ids)))
             assert torch.allclose(together[start : start + len(row.ids)], alone[: len(row.ids)], atol=1e-5)
@@ -141,25 +142,25 @@ def _places(batch) -> list[tuple[int, int, int]]:  # type: ignore[no-untyped-def
     return found
 
 
-def test_company_changes_a_rows_gradient_by_its_share_and_nothing_else(learner: Learner, rows: list[Row]) -> None:
-    loss, together = loss_and_gradient(learner, rows)
-    learned = [row.learned for row in rows]
-    alone = [loss_and_gradient(learner, [row]) for row in rows]
-    mean = sum(one * n for (one, _), n in zip(alone, learned, strict=True)) / sum(learned)
+def test_company_changes_a_rows_gradient_by_its_share_and_nothing_else(model: LoraModel, rows: list[Example]) -> None:
+    loss, together = loss_and_gradient(model, rows)
+    num_labels = [row.num_labels for row in rows]
+    alone = [loss_and_gradient(model, [row]) for row in rows]
+    mean = sum(one * n for (one, _), n in zip(alone, num_labels, strict=True)) / sum(num_labels)
     assert loss == pytest.approx(mean, abs=1e-5)
-    summed = sum(grad * n for (_, grad), n in zip(alone, learned, strict=True)) / sum(learned)
+    summed = sum(grad * n for (_, grad), n in zip(alone, num_labels, strict=True)) / sum(num_labels)
     assert torch.allclose(together, summed, atol=1e-5)
-    assert torch.allclose(together, loss_and_gradient(learner, rows[::-1])[1], atol=1e-6)
+    assert torch.allclose(together, loss_and_gradient(model, rows[::-1])[1], atol=1e-6)
 
 
-def test_what_is_not_an_answer_has_no_part_in_the_loss(learner: Learner, rows: list[Row]) -> None:
+def test_what_is_not_an_answer_has_no_part_in_the_loss(model: LoraModel, rows: list[Example]) -> None:
     row = rows[0]
-    logits = torch.nn.functional.linear(learner.hidden(collate([row])), learner.head)
+    logits = torch.nn.functional.linear(model.hidden(collate([row])), model.head)
     labels = torch.tensor(row.labels[1:])
     expected = torch.nn.functional.cross_entropy(logits[: len(labels)], labels, ignore_index=IGNORED)
-    assert loss_and_gradient(learner, [row])[0] == pytest.approx(expected.item(), abs=1e-5)
+    assert loss_and_gradient(model, [row])[0] == pytest.approx(expected.item(), abs=1e-5)
 
 
-def test_every_answer_of_a_conversation_is_graded_with_its_end(base: Base, rows: list[Row]) -> None:
+def test_every_answer_of_a_conversation_is_graded_with_its_end(base: Base, rows: list[Example]) -> None:
     (last,) = (row for row in rows if row.demonstration == 4)
     assert sum(label in base.template.stop_ids for label in last.labels) == 2

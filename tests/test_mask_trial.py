@@ -20,7 +20,7 @@ from chatlab.lab.mask_trial import FILE, MaskTrial, Trial
 from chatlab.records import BASE
 from chatlab.settings import Settings
 from chatlab.template import IGNORED
-from chatlab.training.batches import read_rows
+from chatlab.training.data import read_examples
 from chatlab.ui.markup import escaped
 from chatlab.ui.train.mask_trial import MaskTrialPanel
 from tests.page import told
@@ -107,9 +107,9 @@ def test_what_is_kept_aside_is_measured_on_its_answers_either_way(lab: Lab, done
     masked, bare = (lab.mask_trial.run(side) for side in done.sides)
     assert masked.steps[0].held_out_loss == pytest.approx(bare.steps[0].held_out_loss, abs=1e-4)
     template, context = lab.machine.base.template, lab.machine.base.context
-    rows = read_rows(bare.folder / "snapshot.jsonl", template, bare.request.settings, context)
-    assert all(row.labels == row.ids for row in rows.learn)
-    assert all(IGNORED in row.labels for row in rows.aside)
+    rows = read_examples(bare.folder / "snapshot.jsonl", template, bare.request.settings, context)
+    assert all(row.labels == row.ids for row in rows.train)
+    assert all(IGNORED in row.labels for row in rows.held_out)
 
 
 def test_both_answer_the_same_unseen_prompts_and_it_is_counted_who_strays(lab: Lab, done: Trial) -> None:

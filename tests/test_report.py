@@ -132,23 +132,23 @@ def test_the_whole_base_is_trained_with_the_losses_of_the_app(tiny: Path, bf16: 
     from accelerate import Accelerator
 
     from chatlab.records import TrainSettings
-    from chatlab.training.batches import Row, collate
-    from chatlab.training.learner import Learner
-    from chatlab.training.leash import Leash
+    from chatlab.training.data import Example, collate
+    from chatlab.training.kl import KLReference
     from chatlab.training.loss import next_token_loss
+    from chatlab.training.model import LoraModel
 
-    learner, causal = Learner(tiny, TrainSettings(), Accelerator(cpu=True), bf16=bf16), whole.opened(tiny)
-    rows = [Row(demonstration=n, ids=tuple(range(9, 9 + w)), labels=(-100,) * 4 + tuple(range(13, 9 + w)))
+    model, causal = LoraModel(tiny, TrainSettings(), Accelerator(cpu=True), bf16=bf16), whole.opened(tiny)
+    rows = [Example(demonstration=n, ids=tuple(range(9, 9 + w)), labels=(-100,) * 4 + tuple(range(13, 9 + w)))
             for n, w in enumerate((12, 7, 9))]  # fmt: skip
     batch = collate(rows)
-    with torch.no_grad(), learner.asleep():
-        app = next_token_loss(learner.hidden(batch)[batch.at], learner.head, batch.labels) / len(batch.labels)
+    with torch.no_grad(), model.adapter_disabled():
+        app = next_token_loss(model.hidden(batch)[batch.label_positions], model.head, batch.labels) / len(batch.labels)
         ids = torch.arange(5, 37).reshape(2, 16)
         chance, top = torch.rand(2, 16, 100).softmax(-1).topk(32)
-        leash = Leash(ids, top, chance)
-        held = leash.loss(learner.hidden(leash.batch([0, 1])), learner.head, [0, 1]) / ids.numel()
+        kl = KLReference(ids, top, chance)
+        held = kl.loss(model.hidden(kl.batch([0, 1])), model.head, [0, 1]) / ids.numel()
     assert whole.answers_loss(causal, rows).item() == pytest.approx(app.item(), abs=within)
-    assert whole.held_loss(causal, leash, [0, 1]).item() == pytest.approx(held.item(), abs=within)
+    assert whole.held_loss(causal, kl, [0, 1]).item() == pytest.approx(held.item(), abs=within)
 
 
 def test_figures_are_kept_by_what_decides_them(tmp_path: Path) -> None:
@@ -282,10 +282,10 @@ def test_nothing_is_taught_that_is_asked_later() -> None:
     taught = {prompt.casefold().rstrip("?.! ") for prompt, _ in [*made.stage(), *lessons.pack()]}
     assert len(taught) == len(made.stage()) + 40 >= 400 and not asked & taught
     facts = {*lessons.unanswerable(60), *lessons.answerable("name", 20), *lessons.answerable("plain", 20)}
-    learned = {
+    num_labels = {
         prompt for seed in range(3) for prompt, _ in lessons.demonstrations(Lesson(kind="balanced", count=40), seed)
     }
-    assert len(facts) == 100 and not facts & learned
+    assert len(facts) == 100 and not facts & num_labels
     names = {name for prompt, _ in made.unanswerable() for name in [prompt.split(maxsplit=2)[-1]]}
     assert len(names) > 100
 

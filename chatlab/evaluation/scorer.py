@@ -22,10 +22,10 @@ from chatlab.evaluation.difficulty import Difficulty, entry
 from chatlab.models import Base
 from chatlab.records import Message, TrainSettings
 from chatlab.template import Template
-from chatlab.training.batches import Row
+from chatlab.training.data import Example
 from chatlab.training.defaults import TINY
-from chatlab.training.learner import Learner, bf16_pays
-from chatlab.training.measure import surprise
+from chatlab.training.metrics import nll
+from chatlab.training.model import LoraModel, bf16_pays
 
 TOGETHER = 8
 """Demonstrations between two words of progress."""
@@ -44,40 +44,40 @@ def main() -> None:
     tasks = [_task(line) for line in sys.stdin.buffer]
     try:
         base = Base.open(asked.base)
-        learner = open_learner(base)
+        model = open_model(base)
     except ChatlabError as error:
         print(json.dumps({"error": str(error), "hint": error.hint}), flush=True)
         return
     asked.ledger.parent.mkdir(parents=True, exist_ok=True)
     with asked.ledger.open("a", encoding="utf-8") as ledger:
-        for done, lines in score(learner, base.template, base.context, tasks):
+        for done, lines in score(model, base.template, base.context, tasks):
             ledger.writelines(lines)
             ledger.flush()
             print(json.dumps({"done": done}), flush=True)
 
 
-def open_learner(base: Base) -> Learner:
+def open_model(base: Base) -> LoraModel:
     """The base as training reads it, under an adapter that changes nothing. A small one leaves a core to the chat."""
     cores = torch.get_num_threads()
     torch.set_num_threads(1 if base.parameters < TINY else max(1, cores - 1))
-    return Learner(base.folder, TrainSettings(rank=1), Accelerator(cpu=True), bf16_pays())
+    return LoraModel(base.folder, TrainSettings(rank=1), Accelerator(cpu=True), bf16_pays())
 
 
-def score(learner: Learner, template: Template, context: int, tasks: Sequence[Task]) -> Iterator[tuple[int, list[str]]]:
+def score(model: LoraModel, template: Template, context: int, tasks: Sequence[Task]) -> Iterator[tuple[int, list[str]]]:
     """After every few: how many are done, and their lines for the ledger. Tasks of like length go together."""
     ordered = sorted(tasks, key=lambda task: sum(len(m.content) for m in task[1]))
     for start in range(0, len(ordered), TOGETHER):
         some = ordered[start : start + TOGETHER]
-        found = difficulties(learner, template, context, [messages for _, messages in some])
+        found = difficulties(model, template, context, [messages for _, messages in some])
         lines = [entry(key, each) for (key, _), each in zip(some, found, strict=True)]
         yield start + len(some), lines
 
 
 def difficulties(
-    learner: Learner, template: Template, context: int, many: Sequence[Sequence[Message]]
+    model: LoraModel, template: Template, context: int, many: Sequence[Sequence[Message]]
 ) -> list[Difficulty | None]:
     """None where the base cannot read the demonstration."""
-    rows: list[Row] = []
+    rows: list[Example] = []
     measured: list[int] = []
     for number, messages in enumerate(many):
         pair = [_rows(template, context, 2 * number + i, m) for i, m in enumerate((messages, unprompted(messages)))]
@@ -87,9 +87,9 @@ def difficulties(
     found: list[Difficulty | None] = [None] * len(many)
     if not rows:
         return found
-    nats = surprise(learner, rows)
-    losses = (nats.nats / nats.tokens).reshape(-1, 2)
-    for number, (loss, without), tokens in zip(measured, losses.tolist(), nats.tokens[::2].tolist(), strict=True):
+    found_nll = nll(model, rows)
+    losses = (found_nll.nll_sum / found_nll.tokens).reshape(-1, 2)
+    for number, (loss, without), tokens in zip(measured, losses.tolist(), found_nll.tokens[::2].tolist(), strict=True):
         found[number] = Difficulty(loss=loss, without=without, tokens=int(tokens))
     return found
 
@@ -99,15 +99,15 @@ def unprompted(messages: Sequence[Message]) -> tuple[Message, ...]:
     return tuple(m if m.role == "assistant" else replace(m, content="") for m in messages)
 
 
-def _rows(template: Template, context: int, number: int, messages: Sequence[Message]) -> list[Row]:
+def _rows(template: Template, context: int, number: int, messages: Sequence[Message]) -> list[Example]:
     """Ids and labels as training has them; nothing where it would leave the demonstration out."""
     try:
         encoded = template.encode(messages)
     except ChatlabError:
         return []
-    rows = [Row(demonstration=number, ids=tuple(e.ids), labels=tuple(e.labels)) for e in encoded]
-    fits = all(len(row.ids) <= context for row in rows) and any(row.learned for row in rows)
-    return [row for row in rows if row.learned] if fits else []
+    rows = [Example(demonstration=number, ids=tuple(e.ids), labels=tuple(e.labels)) for e in encoded]
+    fits = all(len(row.ids) <= context for row in rows) and any(row.num_labels for row in rows)
+    return [row for row in rows if row.num_labels] if fits else []
 
 
 def _task(line: bytes) -> Task:

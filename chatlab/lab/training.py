@@ -19,7 +19,7 @@ from chatlab.lab.machine import Machine
 from chatlab.lab.publisher import Publisher
 from chatlab.lab.voices import Voices
 from chatlab.store import Store
-from chatlab.training.defaults import Plan, plan, read_pace, settings_for
+from chatlab.training.defaults import Plan, plan, read_throughput, settings_for
 from chatlab.training.process import Trainer, TrainerStatus
 from chatlab.training.runs import Request, RunView, list_runs, read_run, write_request
 
@@ -64,7 +64,7 @@ class Training:
         base = self._machine.base
         count = len(self._demonstrations.approved())
         settings = settings_for(count, base.parameters, **overrides)
-        return plan(settings, count, base.parameters, pace=read_pace(self._cache, base.fingerprint))
+        return plan(settings, count, base.parameters, throughput=read_throughput(self._cache, base.fingerprint))
 
     def retrain(self, name: str = "", live: bool = True, **overrides: Any) -> str:
         """Freeze the approved demonstrations and start a run on them; its id.

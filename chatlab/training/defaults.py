@@ -13,6 +13,8 @@ from chatlab.training.runs import write_json
 
 TINY = 30_000_000
 """Parameters below which a base spends its time on starting operations, not on computing them."""
+KL_TEXT_TOKENS = 64
+"""Length of a text that the base wrote for the KL penalty."""
 FEW = 20
 """With fewer demonstrations none is held out: each is needed more for learning than for measuring."""
 
@@ -33,13 +35,13 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class Throughput:
     """How fast this machine trains one base, measured by the trainer and kept in the cache."""
 
     per_step: float
     """Seconds that a step costs however few its tokens."""
     per_token: float
-    """Seconds for each token read, the leash's included."""
+    """Seconds for each token read, those of the KL penalty's texts included."""
     evaluate: float
     """Seconds spent on measurements in a run."""
     save: float = 0.1
@@ -69,18 +71,23 @@ def settings_for(demonstrations: int, parameters: int, **overrides: Any) -> Trai
 
 
 def plan(
-    settings: TrainSettings, demonstrations: int, parameters: int, *, tokens: int = 0, pace: Pace | None = None
+    settings: TrainSettings,
+    demonstrations: int,
+    parameters: int,
+    *,
+    tokens: int = 0,
+    throughput: Throughput | None = None,
 ) -> Plan:
     """`tokens` is what all demonstrations hold together; 0 where nobody has counted."""
-    aside = held_out_count(demonstrations, settings.held_out)
-    learned = demonstrations - aside
+    held_out = held_out_count(demonstrations, settings.held_out)
+    learned = demonstrations - held_out
     steps = math.ceil(learned / settings.batch) * settings.passes
     read = (tokens or 25 * demonstrations) * learned / max(1, demonstrations) * settings.passes
-    read += steps * settings.leash_texts * LEASH_TOKENS if settings.leash else 0
-    pace = pace or guessed_pace(parameters)
+    read += steps * settings.leash_texts * KL_TEXT_TOKENS if settings.leash else 0
+    throughput = throughput or guess_throughput(parameters)
     return Plan(
-        settings=settings, demonstrations=demonstrations, learned=learned, held_out=aside, steps=steps,
-        seconds=steps * pace.per_step + read * pace.per_token + pace.evaluate + pace.save,
+        settings=settings, demonstrations=demonstrations, learned=learned, held_out=held_out, steps=steps,
+        seconds=steps * throughput.per_step + read * throughput.per_token + throughput.evaluate + throughput.save,
         memory_mb=500 + parameters * 6 // 2**20,
     )  # fmt: skip
 
@@ -92,29 +99,25 @@ def held_out_count(demonstrations: int, share: float) -> int:
     return min(demonstrations // 2, max(4, round(demonstrations * share)), 200)
 
 
-LEASH_TOKENS = 64
-"""Length of a text that the base wrote for its leash."""
-
-
-def guessed_pace(parameters: int) -> Pace:
+def guess_throughput(parameters: int) -> Throughput:
     """Before anything was measured: a core computes about 1e11 operations a second, 4 a parameter and token."""
-    return Pace(per_step=0.03, per_token=parameters * 4 / 1e11, evaluate=1 + parameters * 3e4 / 1e11)
+    return Throughput(per_step=0.03, per_token=parameters * 4 / 1e11, evaluate=1 + parameters * 3e4 / 1e11)
 
 
-def read_pace(cache: Path, fingerprint: str) -> Pace | None:
+def read_throughput(cache: Path, fingerprint: str) -> Throughput | None:
     """What the trainer measured for this base on this machine; None before its first warm-up."""
     try:
-        return Pace(**json.loads(pace_file(cache, fingerprint).read_text(encoding="utf-8")))
+        return Throughput(**json.loads(throughput_file(cache, fingerprint).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
 
-def write_pace(cache: Path, fingerprint: str, pace: Pace) -> None:
+def write_throughput(cache: Path, fingerprint: str, throughput: Throughput) -> None:
     """Keep a measurement for the next estimate."""
-    write_json(pace_file(cache, fingerprint), {name: getattr(pace, name) for name in Pace.__slots__})
+    write_json(throughput_file(cache, fingerprint), {name: getattr(throughput, name) for name in Throughput.__slots__})
 
 
-def pace_file(cache: Path, fingerprint: str) -> Path:
+def throughput_file(cache: Path, fingerprint: str) -> Path:
     return cache / "training" / fingerprint[:16] / "pace.json"
 
 

@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LEAST = 1e-37
-"""Keeps the logarithm of a chance finite; float32 holds little less."""
+EPS = 1e-37
+"""Keeps the logarithm of a probability finite; float32 holds little less."""
+REST = 1e-6
+"""Least probability of all tokens outside the top K together."""
 
 
 def next_token_loss(hidden: Tensor, head: Tensor, labels: Tensor) -> Tensor:
@@ -19,12 +21,12 @@ def next_token_loss(hidden: Tensor, head: Tensor, labels: Tensor) -> Tensor:
     return result
 
 
-def leash_loss(hidden: Tensor, head: Tensor, top: Tensor, chance: Tensor) -> Tensor:
-    """Sum over places of KL(base || adapter) on the base's likeliest tokens, all others counted as one.
+def topk_kl_loss(hidden: Tensor, head: Tensor, topk_ids: Tensor, topk_probs: Tensor) -> Tensor:
+    """Sum over positions of KL(base || adapter) on the base's likeliest tokens, all others counted as one.
 
-    `hidden` (L, H); `top` (L, K) are the base's K likeliest tokens and `chance` (L, K) their probabilities in it.
+    `hidden` (L, H); `topk_ids` (L, K) are the base's K likeliest tokens and `topk_probs` (L, K) their probabilities.
     """
-    result: Tensor = Divergence.apply(hidden, head, top, chance)
+    result: Tensor = TopKKL.apply(hidden, head, topk_ids, topk_probs)
     return result
 
 
@@ -34,17 +36,17 @@ def logits_of(hidden: Tensor, head: Tensor) -> Tensor:
 
 
 class CrossEntropy(torch.autograd.Function):
-    """The gradient, softmax minus one-hot, is made in place of the logits, on the way forward."""
+    """The gradient, softmax minus one-hot, is made in place of the logits, during the forward pass."""
 
     @staticmethod
     def forward(ctx, hidden, head, labels):  # type: ignore[no-untyped-def]
-        chance = F.softmax(logits_of(hidden, head), dim=-1)
+        probs = F.softmax(logits_of(hidden, head), dim=-1)
         right = labels[:, None]
-        own = chance.gather(1, right)
-        loss = -own.clamp_min(LEAST).log().sum()
+        own = probs.gather(1, right)
+        loss = -own.clamp_min(EPS).log().sum()
         if ctx.needs_input_grad[0]:
-            wrong = chance.scatter_(1, right, own - 1)
-            ctx.save_for_backward((wrong.to(head.dtype) @ head).float())
+            grad = probs.scatter_(1, right, own - 1)
+            ctx.save_for_backward((grad.to(head.dtype) @ head).float())
         return loss
 
     @staticmethod
@@ -52,26 +54,26 @@ class CrossEntropy(torch.autograd.Function):
         return ctx.saved_tensors[0] * grad, None, None
 
 
-class Divergence(torch.autograd.Function):
-    """With p the adapter's chances, q the base's, and r the sum of all tokens outside the base's top K:
+class TopKKL(torch.autograd.Function):
+    """With p the adapter's probabilities, q the base's, and r the sum over all tokens outside the base's top K:
 
-        KL = sum over top of q log(q / p) + q_r log(q_r / p_r)
-        d KL / d logit = p - q on the top, p (1 - q_r / p_r) elsewhere
+        KL = sum over top K of q log(q / p) + q_r log(q_r / p_r)
+        d KL / d logit = p - q on the top K, p (1 - q_r / p_r) elsewhere
 
-    The gradient is made on the way forward here too.
+    The gradient is made during the forward pass here too.
     """
 
     @staticmethod
-    def forward(ctx, hidden, head, top, chance):  # type: ignore[no-untyped-def]
-        own = F.softmax(logits_of(hidden, head), dim=-1)
-        near = own.gather(1, top)
-        own_rest = (1 - near.sum(1, keepdim=True)).clamp_min_(1e-6)
-        rest = (1 - chance.sum(1, keepdim=True)).clamp_min_(1e-6)
-        loss = (chance * (chance.clamp_min(LEAST) / near.clamp_min(LEAST)).log()).sum()
+    def forward(ctx, hidden, head, topk_ids, topk_probs):  # type: ignore[no-untyped-def]
+        probs = F.softmax(logits_of(hidden, head), dim=-1)
+        near = probs.gather(1, topk_ids)
+        own_rest = (1 - near.sum(1, keepdim=True)).clamp_min_(REST)
+        rest = (1 - topk_probs.sum(1, keepdim=True)).clamp_min_(REST)
+        loss = (topk_probs * (topk_probs.clamp_min(EPS) / near.clamp_min(EPS)).log()).sum()
         loss += (rest * (rest / own_rest).log()).sum()
         if ctx.needs_input_grad[0]:
-            away = own.mul_(1 - rest / own_rest).scatter_(1, top, near - chance)
-            ctx.save_for_backward((away.to(head.dtype) @ head).float())
+            grad = probs.mul_(1 - rest / own_rest).scatter_(1, topk_ids, near - topk_probs)
+            ctx.save_for_backward((grad.to(head.dtype) @ head).float())
         return loss
 
     @staticmethod

@@ -23,8 +23,8 @@ from chatlab.errors import ChatlabError, DiskFull, TrainingError
 from chatlab.training.runs import write_json
 
 if TYPE_CHECKING:
-    from chatlab.training.course import Wish
-    from chatlab.training.workshop import Workshop
+    from chatlab.training.resources import TrainingResources
+    from chatlab.training.run import StopRequest
 
 PULSE = 1.0
 """Seconds between signs of life."""
@@ -54,9 +54,9 @@ class Ears:
     def __init__(self, source: IO[bytes]) -> None:
         self.starts: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._source = source
-        self._wish: Wish = ""
+        self._wish: StopRequest = ""
 
-    def wish(self) -> Wish:
+    def wish(self) -> StopRequest:
         return self._wish
 
     def listen(self) -> None:
@@ -104,24 +104,24 @@ def _give_way() -> None:
         Path("/proc/self/autogroup").write_text(str(NICE), encoding="ascii")
 
 
-def _opened(folder: Path, cache: Path, threads: int | None) -> Workshop:
+def _opened(folder: Path, cache: Path, threads: int | None) -> TrainingResources:
     # Imported only now, so that neither the first sign of life nor what is wrong with a base waits for torch.
     from chatlab.models import Base
 
     base = Base.open(folder)
-    from chatlab.training.workshop import Workshop
+    from chatlab.training.resources import TrainingResources
 
-    shop = Workshop(base, cache, threads)
+    shop = TrainingResources(base, cache, threads)
     shop.warm()
     return shop
 
 
-def _run(shop: Workshop, command: dict[str, Any], voice: Voice, ears: Ears) -> None:
-    from chatlab.training.course import Course
+def _run(shop: TrainingResources, command: dict[str, Any], voice: Voice, ears: Ears) -> None:
+    from chatlab.training.run import TrainingRun
 
     folder = Path(command["run"])
     try:
-        end = Course(shop, folder, voice.say, ears.wish, command["asked"]).run()
+        end = TrainingRun(shop, folder, voice.say, ears.wish, command["asked"]).run()
         voice.say("ended", state=end)
     except Exception as error:
         known = _known(error)

@@ -18,8 +18,8 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from chatlab.records import TrainSettings
-from chatlab.training.batches import IGNORED, Row, schedule
-from chatlab.training.leash import Leash
+from chatlab.training.data import IGNORED, Example, schedule
+from chatlab.training.kl import KLReference
 from chatlab.training.loop import learning_rate
 
 PAPERS = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
@@ -27,12 +27,12 @@ PAPERS = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "gen
 
 
 def tune(
-    causal: Any, rows: Sequence[Row], settings: TrainSettings, leash: Leash | None, replay: int,
+    causal: Any, rows: Sequence[Example], settings: TrainSettings, kl: KLReference | None, replay: int,
     left: Callable[[], bool],
 ) -> int:  # fmt: skip
     """Train all of `causal`; returns the steps made, fewer if `left` says so.
 
-    With settings.leash the base's opinions hold it, as they hold an adapter. With `replay` so many of the leash's texts
+    With settings.leash the KL penalty holds it, as it holds an adapter. With `replay` so many of the penalty's texts
     are learned again in every step, next token by next token: rehearsal, on text that the base wrote.
     """
     optimizer = torch.optim.AdamW(
@@ -43,11 +43,11 @@ def tune(
         if left():
             return number
         loss = answers_loss(causal, [rows[i] for i in places])
-        if leash and settings.leash:
-            texts = leash.drawn(number, settings.leash_texts, settings.seed)
-            loss = loss + settings.leash * held_loss(causal, leash, texts)
-        if leash and replay:
-            loss = loss + replay_loss(causal, leash, leash.drawn(number, replay, settings.seed))
+        if kl and settings.leash:
+            texts = kl.sample(number, settings.leash_texts, settings.seed)
+            loss = loss + settings.leash * held_loss(causal, kl, texts)
+        if kl and replay:
+            loss = loss + replay_loss(causal, kl, kl.sample(number, replay, settings.seed))
         loss.backward()
         if settings.clip > 0:
             torch.nn.utils.clip_grad_norm_(causal.parameters(), settings.clip)
@@ -57,7 +57,7 @@ def tune(
     return len(steps)
 
 
-def answers_loss(causal: Any, rows: Sequence[Row]) -> Tensor:
+def answers_loss(causal: Any, rows: Sequence[Example]) -> Tensor:
     """Mean cross-entropy of the labelled tokens, nats. Padding follows, where causal attention never looks."""
     width = max(len(row.ids) for row in rows)
     ids = torch.tensor([[*row.ids, *[0] * (width - len(row.ids))] for row in rows])
@@ -66,10 +66,10 @@ def answers_loss(causal: Any, rows: Sequence[Row]) -> Tensor:
     return F.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
 
 
-def held_loss(causal: Any, leash: Leash, texts: list[int]) -> Tensor:
+def held_loss(causal: Any, kl: KLReference, texts: list[int]) -> Tensor:
     """Mean over places of KL(base || now) on the base's likeliest tokens, all others counted as one; nats."""
-    logits = causal(input_ids=leash.ids[texts], use_cache=False).logits.float()
-    top, chance = leash.top[texts], leash.chance[texts]
+    logits = causal(input_ids=kl.ids[texts], use_cache=False).logits.float()
+    top, chance = kl.topk_ids[texts], kl.topk_probs[texts]
     near = F.softmax(logits, dim=-1).gather(-1, top)
     rest = (1 - chance.sum(-1)).clamp_min(1e-6)
     own_rest = (1 - near.sum(-1)).clamp_min(1e-6)
@@ -78,9 +78,9 @@ def held_loss(causal: Any, leash: Leash, texts: list[int]) -> Tensor:
     return (pull + rest * (rest / own_rest).log()).mean()
 
 
-def replay_loss(causal: Any, leash: Leash, texts: list[int]) -> Tensor:
+def replay_loss(causal: Any, kl: KLReference, texts: list[int]) -> Tensor:
     """Mean cross-entropy of every token of these texts but the first, nats."""
-    ids = leash.ids[texts]
+    ids = kl.ids[texts]
     logits = causal(input_ids=ids, use_cache=False).logits[:, :-1].float()
     return F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
 

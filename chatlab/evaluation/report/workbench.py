@@ -20,18 +20,18 @@ from chatlab.evaluation.report import lessons, whole
 from chatlab.evaluation.report.figures import Figures
 from chatlab.evaluation.report.made import Pair
 from chatlab.evaluation.report.recipe import Lesson, Questions, Recipe
-from chatlab.evaluation.scorer import open_learner
+from chatlab.evaluation.scorer import open_model
 from chatlab.evaluation.unseen import CALM, Reply, ask_all
 from chatlab.models.base import Base
 from chatlab.records import Message
 from chatlab.settings import EngineName
-from chatlab.training import measure
-from chatlab.training.batches import Row, read_rows
-from chatlab.training.course import Course
+from chatlab.training import metrics
+from chatlab.training.data import Example, read_examples
 from chatlab.training.defaults import settings_for
-from chatlab.training.learner import Learner
+from chatlab.training.model import LoraModel
+from chatlab.training.resources import TrainingResources
+from chatlab.training.run import TrainingRun
 from chatlab.training.runs import Request, Result, read_run, write_request
-from chatlab.training.workshop import Workshop
 
 MARKS = 10
 """How often the loss aside is measured on the way, where a recipe asks for its curve."""
@@ -49,12 +49,12 @@ class Workbench:
         self.base = Base.open(folder, cache)
         self.scratch, self._engine, self._threads = scratch, engine, threads
         cache.mkdir(parents=True, exist_ok=True)
-        with FileLock(cache / "report.lock"):  # what the base wrote for its leash is made by one, read by all
-            self._shop = Workshop(self.base, cache, threads)
-            self._shop.learner(settings_for(lessons_size := len(lessons.pack()), self.base.parameters))
-            self._leash = self._shop.leash()
-            self._shop.before(self._shop.prose)
-            self._shop.before(self._shop.glance)
+        with FileLock(cache / "report.lock"):  # what the base wrote for the KL penalty is made by one, read by all
+            self._resources = TrainingResources(self.base, cache, threads)
+            self._resources.model(settings_for(lessons_size := len(lessons.pack()), self.base.parameters))
+            self._kl = self._resources.kl_reference()
+            self._resources.base_nll()
+            self._resources.base_nll(quick=True)
         self._aside = [self._row(i, pair) for i, pair in enumerate(lessons.aside())]
         self._hardness: dict[int, Mapping[int, float]] = {}
         self._usual = lessons_size
@@ -72,9 +72,9 @@ class Workbench:
         return replace(found, seconds=round(time.perf_counter() - began, 2))
 
     def _base_alone(self, recipe: Recipe, work: Path, leave: Leave) -> Figures:
-        learner = self._shop.learner(recipe.trained_with(self.base.parameters))
-        with learner.asleep():
-            aside = measure.surprise(learner, self._aside).mean
+        model = self._resources.model(recipe.trained_with(self.base.parameters))
+        with model.adapter_disabled():
+            aside = metrics.nll(model, self._aside).mean
         return Figures(replies=self._asked(self.base, Voice(), recipe.questions, work, leave), aside=aside)
 
     def _adapter(self, recipe: Recipe, lesson: Lesson, work: Path, leave: Leave) -> Figures:
@@ -82,19 +82,22 @@ class Workbench:
         pairs = self._pairs(lesson, recipe.seed)
         run = self._prepared(recipe, pairs, work / "run")
         settings = recipe.trained_with(self.base.parameters)
-        learner = self._shop.learner(settings)  # the very one that the course borrows
+        model = self._resources.model(settings)  # the very one that the run borrows
         curve: list[tuple[float, float]] = []
 
         def heard(event: str, *, step: int = 0, steps: int = 1, **_: object) -> None:
             if recipe.curve and event == "step" and (step == 0 or step * MARKS // steps > (step - 1) * MARKS // steps):
-                curve.append((step / steps, measure.surprise(learner, self._aside).mean))
+                curve.append((step / steps, metrics.nll(model, self._aside).mean))
 
-        if Course(self._shop, run, heard, lambda: "leave" if leave() else "", time.time()).run() != "finished":
+        if (
+            TrainingRun(self._resources, run, heard, lambda: "leave" if leave() else "", time.time()).run()
+            != "finished"
+        ):
             raise Left
         result = read_run(run).result
         if result is None:
             raise TrainingError("A run of the report ended without a result.", "Start the report again.")
-        aside = measure.surprise(learner, self._aside).mean
+        aside = metrics.nll(model, self._aside).mean
         replies = self._asked(self.base, Voice(name="taught", folder=run / "adapter"), recipe.questions, work, leave)
         return _told(result, replies, aside, curve, pairs)
 
@@ -102,25 +105,25 @@ class Workbench:
         """The trained network becomes a base of its own, asked and measured as any base is."""
         pairs, settings = self._pairs(lesson, recipe.seed), recipe.trained_with(self.base.parameters)
         run = self._prepared(recipe, pairs, work / "run")
-        rows = read_rows(run / "snapshot.jsonl", self.base.template, settings, self.base.context)
+        rows = read_examples(run / "snapshot.jsonl", self.base.template, settings, self.base.context)
         causal = whole.opened(self.base.folder)
-        steps = whole.tune(causal, rows.learn, settings, self._leash, recipe.replay, leave)
+        steps = whole.tune(causal, rows.train, settings, self._kl, recipe.replay, leave)
         if leave():
             raise Left
         whole.save(causal, self.base.folder, work / "whole")
         trained = Base.open(work / "whole")
-        before, after, aside = self._shop.before(self._shop.prose), *self._measured(trained)
+        before, after, aside = self._resources.base_nll(), *self._measured(trained)
         replies = self._asked(trained, Voice(), recipe.questions, work, leave)
         return Figures(
-            replies=replies, aside=aside, forgetting=measure.forgetting(before, after),
-            forgetting_interval=measure.interval(before, after), steps=steps,
-            demonstrations=len(rows.learn), copied=_copies(replies, pairs),
+            replies=replies, aside=aside, forgetting=metrics.forgetting(before, after),
+            forgetting_interval=metrics.interval(before, after), steps=steps,
+            demonstrations=len(rows.train), copied=_copies(replies, pairs),
         )  # fmt: skip
 
-    def _measured(self, trained: Base) -> tuple[measure.Surprise, float]:
-        learner: Learner = open_learner(trained)
-        with learner.asleep():
-            return measure.surprise(learner, self._shop.prose), measure.surprise(learner, self._aside).mean
+    def _measured(self, trained: Base) -> tuple[metrics.NLL, float]:
+        model: LoraModel = open_model(trained)
+        with model.adapter_disabled():
+            return metrics.nll(model, self._resources.text), metrics.nll(model, self._aside).mean
 
     def _prepared(self, recipe: Recipe, pairs: Sequence[Pair], run: Path) -> Path:
         run.mkdir(parents=True)
@@ -142,15 +145,15 @@ class Workbench:
         """The base's own loss on each answer of a pool, nats a token."""
         if size not in self._hardness:
             rows = [self._row(i, pair) for i, pair in enumerate(lessons.pool(size))]
-            learner = self._shop.learner(settings_for(self._usual, self.base.parameters))
-            with learner.asleep():
-                found = measure.surprise(learner, rows)
-            self._hardness[size] = dict(enumerate((found.nats / found.tokens).tolist()))
+            model = self._resources.model(settings_for(self._usual, self.base.parameters))
+            with model.adapter_disabled():
+                found = metrics.nll(model, rows)
+            self._hardness[size] = dict(enumerate((found.nll_sum / found.tokens).tolist()))
         return self._hardness[size]
 
-    def _row(self, number: int, pair: Pair) -> Row:
+    def _row(self, number: int, pair: Pair) -> Example:
         (encoded,) = self.base.template.encode([Message(**said) for said in _messages(pair)])  # type: ignore[arg-type]
-        return Row(demonstration=number, ids=tuple(encoded.ids), labels=tuple(encoded.labels))
+        return Example(demonstration=number, ids=tuple(encoded.ids), labels=tuple(encoded.labels))
 
     def _asked(
         self, base: Base, voice: Voice, questions: Questions, work: Path, leave: Leave

@@ -1,7 +1,7 @@
-"""Two things at once, each on a core of its own.
+"""A small thread pool, for micro-batches side by side on cores of their own.
 
 For a small base this does what a second torch thread cannot: that one would have to be woken for each of thousands of
-short operations a second, or spin in between and starve whoever shares its core. A hand waits once a step.
+short operations a second, or spin in between and starve whoever shares its core. A worker waits once a step.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class Hands:
-    """One hand or two. With one, everything happens in order, to the same end."""
+class Workers:
+    """`count` threads; with one, everything runs in order in the caller's thread, to the same result."""
 
     def __init__(self, count: int) -> None:
         self.count = count

@@ -1,0 +1,190 @@
+"""Demonstrations to examples (ids and labels), examples to the steps of a run, and those to packed batches."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from chatlab.errors import EmptyAnswer, NothingToLearn, TemplateRefused
+from chatlab.records import Message, TrainSettings
+from chatlab.template import Template
+from chatlab.training.defaults import held_out_count
+from chatlab.training.runs import Dropped
+
+IGNORED = -100
+MAX_PADDING = 8
+"""Padding tokens in a block that are cheaper than one block more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One tokenised sequence. A demonstration gives one, or several where its template renders no single sequence."""
+
+    demonstration: int
+    ids: tuple[int, ...]
+    labels: tuple[int, ...]
+
+    @property
+    def num_labels(self) -> int:
+        """Supervised tokens: labels that have a token before them to be predicted from."""
+        return sum(label != IGNORED for label in self.labels[1:])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """The examples of a snapshot."""
+
+    train: tuple[Example, ...]
+    held_out: tuple[Example, ...]
+    """To measure on."""
+    dropped: tuple[Dropped, ...]
+
+
+class Block(NamedTuple):
+    """Sequences of nearly one length, padded at their ends: `rows` x `width` positions of a batch."""
+
+    rows: int
+    width: int
+
+
+class Batch(NamedTuple):
+    """A packed batch: sequences end to end, so that no linear layer computes on much padding.
+
+    `ids` and `positions` are (N,), N the sum over blocks of rows x width; positions begin anew with each sequence.
+    `label_positions` (L,) index the positions that predict a label, `labels` (L,) are what they should predict.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    blocks: tuple[Block, ...]
+    label_positions: Tensor
+    labels: Tensor
+
+
+def read_examples(snapshot: Path, template: Template, settings: TrainSettings, context: int) -> Split:
+    """Tokenise a snapshot of demonstrations. Raises NothingToLearn where none can be used.
+
+    Held-out examples are measured on their answers alone, also where every token is learned: so the two compare.
+    """
+    examples: list[Example] = []
+    dropped: list[Dropped] = []
+    for line in snapshot.read_text(encoding="utf-8").splitlines():
+        raw = json.loads(line)
+        made = _examples_of(raw["id"], raw["messages"], template, min(settings.max_tokens, context))
+        if isinstance(made, str):
+            dropped.append(Dropped(id=raw["id"], reason=made))
+        else:
+            examples += made
+    if not examples:
+        raise NothingToLearn(*_why_nothing(dropped))
+    train, held_out = split(examples, settings)
+    if not settings.mask:
+        train = [replace(example, labels=example.ids) for example in train]
+    return Split(train=tuple(train), held_out=tuple(held_out), dropped=tuple(dropped))
+
+
+def split(examples: Sequence[Example], settings: TrainSettings) -> tuple[list[Example], list[Example]]:
+    """Training and held-out examples, by demonstration; which ones depends on the seed alone."""
+    ids = sorted({example.demonstration for example in examples})
+    chosen = random.Random(f"aside {settings.seed}").sample(ids, held_out_count(len(ids), settings.held_out))
+    held_out = set(chosen)
+    train = [e for e in examples if e.demonstration not in held_out]
+    return train, [e for e in examples if e.demonstration in held_out]
+
+
+def schedule(examples: int, settings: TrainSettings) -> list[tuple[int, ...]]:
+    """For each optimizer step the indices of its examples: every epoch reads each once, in an order of its own."""
+    steps: list[tuple[int, ...]] = []
+    for number in range(settings.passes):
+        order = list(range(examples))
+        random.Random(f"pass {settings.seed} {number}").shuffle(order)
+        steps += [tuple(order[i : i + settings.batch]) for i in range(0, examples, settings.batch)]
+    return steps
+
+
+def balance(sizes: Sequence[int], count: int) -> list[list[int]]:
+    """Indices of `sizes` in at most `count` groups of nearly equal sum, none empty: the largest first, each to the
+    smallest group so far.
+    """
+    groups: list[list[int]] = [[] for _ in range(min(count, len(sizes)))]
+    sums = [0] * len(groups)
+    for i in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+        least = sums.index(min(sums))
+        groups[least].append(i)
+        sums[least] += sizes[i]
+    return [sorted(group) for group in groups]
+
+
+def collate(examples: Sequence[Example]) -> Batch:
+    """Pack examples, the longest first. Padding follows its sequence, where causal attention never sees it."""
+    ordered = sorted(examples, key=lambda example: -len(example.ids))
+    blocks = tuple(_blocks([len(example.ids) for example in ordered]))
+    ids: list[int] = []
+    label_positions: list[int] = []
+    labels: list[int] = []
+    positions: list[int] = []
+    rest = iter(ordered)
+    for block in blocks:
+        for example in (next(rest) for _ in range(block.rows)):
+            for offset, label in enumerate(example.labels[1:]):
+                if label != IGNORED:
+                    label_positions.append(len(ids) + offset)
+                    labels.append(label)
+            ids += [*example.ids, *[0] * (block.width - len(example.ids))]
+            positions += range(block.width)
+    supervised = torch.tensor(label_positions, dtype=torch.long), torch.tensor(labels, dtype=torch.long)
+    return Batch(torch.tensor(ids), torch.tensor(positions), blocks, *supervised)
+
+
+def concat(first: Batch, second: Batch) -> Batch:
+    """Two batches as one, the first one's positions before the second's."""
+    return Batch(
+        ids=torch.cat((first.ids, second.ids)),
+        positions=torch.cat((first.positions, second.positions)),
+        blocks=first.blocks + second.blocks,
+        label_positions=torch.cat((first.label_positions, second.label_positions + len(first.ids))),
+        labels=torch.cat((first.labels, second.labels)),
+    )
+
+
+def _blocks(lengths: Sequence[int]) -> Iterator[Block]:
+    """Neighbours share a block as long as it takes little padding. `lengths` are in descending order."""
+    start = padding = 0
+    for i, length in enumerate(lengths):
+        padding += lengths[start] - length
+        if padding > MAX_PADDING:
+            yield Block(i - start, lengths[start])
+            start, padding = i, 0
+    yield Block(len(lengths) - start, lengths[start])
+
+
+def _examples_of(id: int, messages: list[dict[str, Any]], template: Template, longest: int) -> list[Example] | str:
+    """The examples of one demonstration, or why it has to be left out."""
+    try:
+        turns = [Message.of(m) for m in messages]
+        encoded = template.encode(turns)
+    except (EmptyAnswer, TemplateRefused) as error:
+        return str(error)
+    examples = [Example(demonstration=id, ids=tuple(e.ids), labels=tuple(e.labels)) for e in encoded]
+    if any(len(example.ids) > longest for example in examples):
+        return f"longer than {longest} tokens ({max(len(example.ids) for example in examples)})"
+    if not (examples := [example for example in examples if example.num_labels]):
+        return "nothing in it to learn"
+    return examples
+
+
+def _why_nothing(dropped: Sequence[Dropped]) -> tuple[str, str]:
+    if not dropped:
+        return "There are no demonstrations to learn from.", "Keep an answer as a demonstration first."
+    reasons = sorted({d.reason for d in dropped})
+    return (
+        f"None of the {len(dropped)} demonstrations can be learned from: {'; '.join(reasons[:3])}.",
+        "Mend them on the Demonstrations tab, or change the settings of the run.",
+    )

@@ -1,0 +1,145 @@
+"""KL divergence to the base: as a penalty on text that the base wrote, and as a measurement on held-out answers.
+
+The penalty keeps an adapter near the base on text that the base itself sampled, which holds it far better than
+learning such text again, and needs no corpus. The base never changes, so its distributions are computed once and kept.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from chatlab.training.data import Batch, Block, Example, collate
+from chatlab.training.defaults import KL_TEXT_TOKENS
+from chatlab.training.fast import attention
+from chatlab.training.loss import logits_of, topk_kl_loss
+from chatlab.training.model import LoraModel
+
+NUM_TEXTS = 64
+TOP_K = 32
+"""Likeliest tokens kept for each position; the others count as one."""
+MAX_NUMBERS = 1 << 24
+"""Numbers kept of the base's distributions: one for every token of the vocabulary, at as many positions as fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class KLReference:
+    """Texts sampled from the base, and its next-token distributions on them.
+
+    `ids` (n, T); `topk_ids` and `topk_probs` (n, T, TOP_K): the base's likeliest next tokens and their probabilities.
+    """
+
+    ids: Tensor
+    topk_ids: Tensor
+    topk_probs: Tensor
+
+    @property
+    def width(self) -> int:
+        """Tokens of a text."""
+        return self.ids.shape[1]
+
+    def batch(self, texts: Sequence[int]) -> Batch:
+        """These texts as one block without labels."""
+        ids = self.ids[list(texts)]
+        none = torch.zeros(0, dtype=torch.long)
+        positions = torch.arange(ids.shape[1]).repeat(len(texts))
+        return Batch(ids.flatten(), positions, (Block(*ids.shape),), none, none)
+
+    def loss(self, hidden: Tensor, head: Tensor, texts: Sequence[int]) -> Tensor:
+        """Sum over all positions of KL(base || adapter); `hidden` (N, H) begins with these texts' positions."""
+        chosen = list(texts)
+        ids, probs = self.topk_ids[chosen].flatten(0, 1), self.topk_probs[chosen].flatten(0, 1)
+        return topk_kl_loss(hidden[: len(ids)], head, ids, probs)
+
+    def sample(self, step: int, count: int, seed: int) -> list[int]:
+        """Which texts a step reads: all of them in turn, in an order that the seed gives."""
+        order = list(range(len(self.ids)))
+        random.Random(f"leash {seed}").shuffle(order)
+        return [order[(step * count + i) % len(order)] for i in range(count)]
+
+
+class KLToBase:
+    """Mean KL(base || adapter) on the answers of some examples. The base's distributions are computed once."""
+
+    def __init__(self, model: LoraModel, examples: Sequence[Example]) -> None:
+        self._model = model
+        fitting = _fitting(examples, MAX_NUMBERS // model.head.shape[0])
+        self._batch = collate(fitting) if fitting else None
+        with model.adapter_disabled():
+            self._base = self._log_probs(self._batch) if self._batch else None
+
+    def mean(self) -> float | None:
+        """Nats a token, over the supervised positions, as the adapter is now; None where there are none."""
+        if self._batch is None or self._base is None:
+            return None
+        terms = self._base.exp() * (self._base - self._log_probs(self._batch))
+        return float(terms.sum()) / len(terms)
+
+    @torch.no_grad()
+    def _log_probs(self, batch: Batch) -> Tensor:
+        """(L, V) at the positions that predict a label."""
+        hidden = self._model.hidden(batch)[batch.label_positions]
+        return logits_of(hidden, self._model.head).log_softmax(-1)
+
+
+def load_or_build(model: LoraModel, file: Path, start: int, texts: int = NUM_TEXTS) -> KLReference:
+    """The reference kept in `file`, or one sampled now and kept there; `start` is the token that opens a document."""
+    try:
+        kept = safetensors.torch.load_file(file)
+        return KLReference(kept["ids"].long(), kept["top"].long(), kept["chance"])
+    except (OSError, SafetensorError, KeyError):
+        made = _build(model, start, texts)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    tensors = {"ids": made.ids.int(), "top": made.topk_ids.int(), "chance": made.topk_probs}
+    safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
+    partial.replace(file)
+    return made
+
+
+@torch.no_grad()
+def _build(model: LoraModel, start: int, texts: int) -> KLReference:
+    with model.adapter_disabled():
+        ids = _sample_texts(model, start, texts)
+        bare = KLReference(ids, torch.empty(0), torch.empty(0))
+        topk_ids, topk_probs = [], []
+        for text in range(len(ids)):
+            logits = logits_of(model.hidden(bare.batch([text])), model.head)
+            probs, top = logits.softmax(-1).topk(TOP_K)
+            topk_ids.append(top)
+            topk_probs.append(probs)
+    return KLReference(ids, torch.stack(topk_ids), torch.stack(topk_probs))
+
+
+def _sample_texts(model: LoraModel, start: int, texts: int) -> Tensor:
+    """(texts, KL_TEXT_TOKENS) ids, sampled at temperature 1."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.full((texts, 1), start)
+    model.causal.set_attn_implementation("eager")
+    try:
+        out = model.causal(ids, use_cache=True)
+        while ids.shape[1] < KL_TEXT_TOKENS:
+            probs = out.logits[:, -1].float().softmax(-1).cpu()
+            new = torch.multinomial(probs, 1, generator=generator)
+            ids = torch.cat((ids, new), dim=1)
+            out = model.causal(new, past_key_values=out.past_key_values, use_cache=True)
+    finally:
+        model.causal.set_attn_implementation(attention.NAME)
+    return ids
+
+
+def _fitting(examples: Sequence[Example], positions: int) -> list[Example]:
+    """The first examples that have no more supervised positions than that together."""
+    found: list[Example] = []
+    for example in examples:
+        if example.num_labels <= positions:
+            positions -= example.num_labels
+            found.append(example)
+    return found

@@ -1,0 +1,182 @@
+"""A base model with a LoRA adapter on it: forward, gradient, optimizer step, reset, save."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from accelerate import Accelerator
+from peft import get_peft_model_state_dict
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from chatlab.errors import BaseRefused
+from chatlab.records import TrainSettings
+from chatlab.training import lora
+from chatlab.training.data import Batch, Example, collate
+from chatlab.training.fast import attention
+from chatlab.training.fast.llama import FastLlama, supports
+from chatlab.training.fast.lora_linear import ADAPTER
+from chatlab.training.fast.threads import Workers
+from chatlab.training.forward import Forward, PeftForward
+from chatlab.training.loss import logits_of
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+class LoraModel:
+    """Owns the model, the one vector of trainable parameters, and the optimizer over it.
+
+    `accelerator` says where it computes and sums gradients over processes, once a step and as one vector; wrapping the
+    model for it would cost every forward pass something and give nothing more.
+    """
+
+    def __init__(
+        self,
+        base: Path,
+        settings: TrainSettings,
+        accelerator: Accelerator,
+        bf16: bool,
+        *,
+        workers: int = 1,
+        fast: bool = True,
+    ) -> None:
+        """`workers` micro-batches are computed at once. Without `fast` even a Llama goes through transformers."""
+        attention.register()
+        self.accelerator = accelerator
+        self.workers = Workers(workers)
+        self.lora_shape = lora_shape(settings)
+        causal = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation=attention.NAME)
+        causal.to(accelerator.device)
+        dtype = torch.bfloat16 if bf16 else torch.float32
+        self.head = causal.get_output_embeddings().weight.detach().to(dtype)
+        self.causal = causal
+        self.peft = lora.attach(causal, settings)
+        self.peft.train(settings.dropout > 0)
+        self.flat = lora.flatten(self.peft)
+        self.forward: Forward = (
+            FastLlama(causal, self.flat, dtype) if fast and supports(causal) else PeftForward(causal, self.peft, dtype)
+        )
+        self.reset(settings)
+        self._check()
+
+    def reset(self, settings: TrainSettings) -> None:
+        """As before the first step: a fresh adapter that changes nothing yet, an optimizer without state."""
+        lora.reset(self.peft, settings.seed)
+        self.optimizer = torch.optim.AdamW(
+            [self.flat], lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        )
+        assert self.flat.grad is not None
+        self.flat.grad.zero_()
+        self.sync_weights()
+
+    def sync_weights(self) -> None:
+        """To be called whenever `flat` has been written to."""
+        self.forward.sync_weights()
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """Hidden states of the last layer, (N, H)."""
+        device = self.accelerator.device
+        return self.forward.hidden(batch._replace(ids=batch.ids.to(device), positions=batch.positions.to(device)))
+
+    def backward(self, loss: Tensor) -> Tensor:
+        """The gradient of `loss` by `flat`, for `accumulate`. Several threads may call this at once."""
+        parameters = self.forward.parameters
+        found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        own = (torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True))
+        return torch.cat([grad.flatten() for grad in own])
+
+    def accumulate(self, grad: Tensor) -> None:
+        """Add to the gradient that the next `step` follows."""
+        assert self.flat.grad is not None
+        self.flat.grad.add_(grad)
+
+    def step(self, lr: float, max_grad_norm: float) -> None:
+        """One optimizer step on the gradients accumulated so far, by all processes; they are zero afterwards."""
+        grad = self.flat.grad
+        assert grad is not None
+        if self.accelerator.num_processes > 1:
+            grad.copy_(self.accelerator.reduce(grad, "sum"))
+        if max_grad_norm > 0:
+            grad.mul_((max_grad_norm / (grad.norm() + 1e-6)).clamp_max(1.0))
+        self.optimizer.param_groups[0]["lr"] = lr
+        self.optimizer.step()
+        grad.zero_()
+        self.sync_weights()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that a later step depends on, but for the settings and its number."""
+        state = self.optimizer.state[self.flat]
+        return {"weights": self.flat.data, **{k: state[k] for k in ("exp_avg", "exp_avg_sq", "step")}}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Back to where `state` was taken."""
+        self.flat.data.copy_(state["weights"])
+        self.sync_weights()
+        self.optimizer.state[self.flat] = {k: v.clone() for k, v in state.items() if k != "weights"}
+
+    @torch.no_grad()
+    def _check(self) -> None:
+        """Compare the logits of two packed texts with those that transformers gives each alone.
+
+        Raises BaseRefused for a network whose attention or output does more than is done here (windows, soft caps).
+        """
+        examples = [Example(demonstration=0, ids=tuple(range(3, 3 + n)), labels=()) for n in (12, 7)]
+        with self.adapter_disabled():
+            mine = logits_of(self.hidden(collate(examples)), self.head)
+            theirs = [self._eager_logits(example) for example in examples]
+        for own, other in zip((mine[:12], mine[12:19]), theirs, strict=True):
+            if (own - other).abs().mean() > 0.02 * other.std():
+                raise BaseRefused("This base model computes in a way that cannot be trained here.", "Choose another.")
+
+    def _eager_logits(self, example: Example) -> Tensor:
+        """Logits of one text, as transformers computes them."""
+        self.causal.set_attn_implementation("eager")
+        try:
+            ids = torch.tensor([example.ids], device=self.accelerator.device)
+            logits: Tensor = self.causal(input_ids=ids, use_cache=False).logits[0].float()
+            return logits
+        finally:
+            self.causal.set_attn_implementation(attention.NAME)
+
+    @contextmanager
+    def adapter_disabled(self) -> Iterator[None]:
+        """The base alone, computed by the very operations that the adapter will be."""
+        kept = self.flat.data.clone()
+        self.flat.data.zero_()
+        self.sync_weights()
+        try:
+            yield
+        finally:
+            self.flat.data.copy_(kept)
+            self.sync_weights()
+
+    def merged(self) -> AbstractContextManager[None]:
+        """Within it, each adapted matrix may be computed as one. For evaluation only."""
+        return self.forward.merged()
+
+    def save(self, folder: Path, base_name: str) -> str:
+        """Write a PEFT folder; the sha256 of its weights."""
+        folder.mkdir(parents=True, exist_ok=True)
+        own = get_peft_model_state_dict(self.peft, save_embedding_layers=False)
+        tensors = {name: tensor.detach().cpu().clone() for name, tensor in own.items()}
+        data = safetensors.torch.save(tensors, metadata={"format": "pt"})
+        config = self.peft.peft_config[ADAPTER]
+        config.base_model_name_or_path, config.inference_mode = base_name, True
+        config.save_pretrained(str(folder))
+        (folder / WEIGHTS).write_bytes(data)
+        return hashlib.sha256(data).hexdigest()
+
+
+def lora_shape(settings: TrainSettings) -> tuple[int, float, float]:
+    """What peft has to be set up anew for; `LoraModel.reset` resets everything else."""
+    return settings.rank, settings.alpha, settings.dropout
+
+
+def bf16_pays() -> bool:
+    """Whether this processor multiplies bfloat16 natively: then frozen matrices take a quarter of float32's time."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,0 +1,136 @@
+"""What the trainer keeps warm between runs: the base with an adapter on it, its KL reference, and held-out text."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from chatlab.models import Base
+from chatlab.records import TrainSettings
+from chatlab.training import defaults, metrics
+from chatlab.training.data import IGNORED, Example
+from chatlab.training.kl import KLReference, load_or_build
+from chatlab.training.loop import compute_gradients
+from chatlab.training.metrics import NLL
+from chatlab.training.model import LoraModel, bf16_pays, lora_shape
+from chatlab.training.sft import SFTLoss
+
+HELD_OUT_TEXT = Path(__file__).resolve().parents[1] / "data" / "held_out.jsonl"
+DOCUMENTS = 24
+"""Of held-out text, read at a run's end: a window of each, which takes about a tenth of a default run."""
+QUICK_DOCUMENTS = 4
+"""Of these, read while a run goes on."""
+EVALUATIONS = 8
+"""What a run reads while it goes on, in quick texts: four of them, and as much again for held-out demonstrations."""
+SHORT, LONG = 16, 80
+"""Tokens of an example in the two steps by which the throughput of this machine is measured."""
+
+
+class TrainingResources:
+    """One base, opened once. A run borrows the model and resets it by itself."""
+
+    def __init__(self, base: Base, cache: Path, threads: int | None = None) -> None:
+        self.base, self.cache = base, cache / "training" / base.fingerprint[:16]
+        self._root = cache
+        cores = threads or torch.get_num_threads()
+        small = base.parameters < defaults.TINY
+        torch.set_num_threads(1 if small else cores)
+        self.workers = min(2, cores) if small else 1
+        self.bf16 = bf16_pays()
+        self._model: LoraModel | None = None
+        self._kl: KLReference | None = None
+        self._base_nll: dict[bool, NLL] = {}
+        self.text = metrics.windows(HELD_OUT_TEXT, self._ids, DOCUMENTS)
+        self.quick_text = metrics.quick_windows(metrics.windows(HELD_OUT_TEXT, self._ids, QUICK_DOCUMENTS))
+
+    def warm(self) -> None:
+        """All that a first run would otherwise wait for."""
+        settings = defaults.settings_for(40, self.base.parameters)
+        self.model(settings)
+        self.base_nll()
+        self.base_nll(quick=True)
+        self.kl_reference()
+        if defaults.read_throughput(self._root, self.base.fingerprint) is None:
+            self._measure_throughput(settings)
+
+    def model(self, settings: TrainSettings) -> LoraModel:
+        """Ready to begin a run with these settings."""
+        if self._model is None or self._model.lora_shape != lora_shape(settings):
+            self._model = None
+            accelerator = Accelerator(cpu=True)
+            self._model = LoraModel(self.base.folder, settings, accelerator, self.bf16, workers=self.workers)
+        self._model.reset(settings)
+        return self._model
+
+    def current_model(self) -> LoraModel:
+        """The one that `model` made ready, as it is now."""
+        assert self._model is not None
+        return self._model
+
+    def kl_reference(self) -> KLReference:
+        """The base's own texts and distributions, from the cache or made now."""
+        if self._kl is None:
+            tokenizer = self.base.tokenizer
+            start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+            precision = "bf16" if self.bf16 else "fp32"
+            file = self.cache / f"leash-{precision}.safetensors"
+            self._kl = load_or_build(self.current_model(), file, start or 0)
+        return self._kl
+
+    def base_nll(self, *, quick: bool = False, anew: bool = False) -> NLL:
+        """That of the base on `text`, or on `quick_text`: from the cache, or measured now and kept there."""
+        if quick not in self._base_nll or anew:
+            examples = self.quick_text if quick else self.text
+            self._base_nll[quick] = metrics.base_nll(self.current_model(), examples, self.cache, anew)
+        return self._base_nll[quick]
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.base.tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def correct_throughput(self, steps: int, tokens: int, seconds: Mapping[str, float]) -> None:
+        """After a whole run: what it took, by phase, against what was expected."""
+        measured = defaults.read_throughput(self._root, self.base.fingerprint)
+        if measured is None:
+            return
+        off = seconds["steps"] / max(1e-6, steps * measured.per_step + tokens * measured.per_token)
+        per_step, per_token = measured.per_step * off, measured.per_token * off
+        self._write_throughput(per_step, per_token, seconds["evaluate"], seconds["save"])
+
+    def _write_throughput(self, per_step: float, per_token: float, evaluate: float, save: float) -> None:
+        throughput = defaults.Throughput(
+            per_step=per_step,
+            per_token=per_token,
+            evaluate=evaluate,
+            save=save,
+            threads=torch.get_num_threads(),
+            bf16=self.bf16,
+        )
+        defaults.write_throughput(self._root, self.base.fingerprint, throughput)
+
+    def _measure_throughput(self, settings: TrainSettings) -> None:
+        """Two steps of different length give what a step costs and what a token costs."""
+        model = self.model(settings)
+        short, long = (self._step_seconds(model, settings, length) for length in (SHORT, LONG))
+        per_token = max(1e-6, (long - short) / (settings.batch * (LONG - SHORT)))
+        read = sum(len(e.ids) for e in self.text) + EVALUATIONS * sum(len(e.ids) for e in self.quick_text)
+        evaluate = read * per_token / 3  # there is no backward pass
+        self._write_throughput(max(0.0, short - settings.batch * SHORT * per_token), per_token, evaluate, 0.1)
+        model.reset(settings)
+
+    def _step_seconds(self, model: LoraModel, settings: TrainSettings, length: int) -> float:
+        """Of a step whose examples have so many tokens; the best of a few."""
+        context = length // 2
+        ids = tuple(range(length))
+        example = Example(demonstration=0, ids=ids, labels=(IGNORED,) * context + ids[context:])
+        best = float("inf")
+        for number in range(4):
+            began = time.perf_counter()
+            compute_gradients(model, SFTLoss(settings).step(model, [example] * settings.batch, number))
+            model.step(0.0, settings.clip)
+            best = min(best, time.perf_counter() - began)
+        return best

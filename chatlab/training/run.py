@@ -1,0 +1,252 @@
+"""One training run, from its request to its result: examples, steps, checkpoints, evaluation, the adapter's folder."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from filelock import Timeout
+
+from chatlab.errors import RunBusy, TrainingError, WrongBase
+from chatlab.records import Step
+from chatlab.training import checkpoint as checkpoints
+from chatlab.training.checkpoint import Checkpoint
+from chatlab.training.data import Split, read_examples
+from chatlab.training.defaults import KL_TEXT_TOKENS
+from chatlab.training.evaluator import FinalMetrics, RunEvaluator
+from chatlab.training.loop import train
+from chatlab.training.model import LoraModel
+from chatlab.training.resources import TrainingResources
+from chatlab.training.runs import Request, Result, lock_of, read_request, read_steps, write_json
+from chatlab.training.sft import SFTLoss
+
+StopRequest = Literal["", "keep", "stop", "leave"]
+"""None; end early and keep what was learned; stop, to go on later; leave, because the app is gone."""
+Outcome = Literal["finished", "stopped", "interrupted"]
+CHECKPOINT_SECONDS = 2.0
+LOCK_SECONDS = 15.0
+"""How long a worker that lost its app may take to write its checkpoint and let go of a run."""
+
+
+@dataclass(slots=True)
+class PhaseSeconds:
+    """Seconds spent in each phase."""
+
+    queue: float = 0.0
+    tokenise: float = 0.0
+    steps: float = 0.0
+    evaluate: float = 0.0
+    save: float = 0.0
+
+
+Phase = Literal["tokenise", "evaluate", "save"]
+
+
+class TrainingRun:
+    """Works on the run in `folder`.
+
+    `stop_request` is called after every step; `emit` tells the app what happens.
+    """
+
+    def __init__(
+        self,
+        resources: TrainingResources,
+        folder: Path,
+        emit: Callable[..., None],
+        stop_request: Callable[[], StopRequest],
+        requested_at: float,
+    ) -> None:
+        """`requested_at` is when the app asked for it, seconds since the epoch."""
+        self.resources, self.folder, self.emit, self.stop_request = resources, folder, emit, stop_request
+        self.steps_made = 0
+        self.seconds = PhaseSeconds(queue=max(0.0, time.time() - requested_at))
+
+    def run(self) -> Outcome:
+        """Raises errors of the tree for what a person can mend; the folder can be resumed in any case."""
+        try:
+            with lock_of(self.folder).acquire(timeout=LOCK_SECONDS):
+                (self.folder / "worker.pid").write_text(str(os.getpid()), encoding="ascii")
+                for name in ("stopped", "error.json"):
+                    (self.folder / name).unlink(missing_ok=True)
+                return self._work(read_request(self.folder))
+        except Timeout:
+            raise RunBusy("Another process is still at work on this run.", "Resume it once that has ended.") from None
+
+    def _work(self, request: Request) -> Outcome:
+        with self._phase("tokenise"):
+            split = self._read(request)
+            model = self.resources.model(request.settings)
+            kl = self.resources.kl_reference() if request.settings.leash > 0 else None
+        self.emit("phase", phase="steps")
+        with gc_disabled():
+            with self._clock("evaluate"):
+                evaluator = RunEvaluator(self.resources, request.settings, split)
+            stopped = self._train(request, split, model, SFTLoss(request.settings, kl), evaluator)
+        if stopped in ("stop", "leave"):
+            if stopped == "stop":
+                (self.folder / "stopped").touch()
+            return "stopped" if stopped == "stop" else "interrupted"
+        self._finish(request, split, model, evaluator)
+        return "finished"
+
+    def _read(self, request: Request) -> Split:
+        if request.base != self.resources.base.fingerprint:
+            raise WrongBase("This run was asked for on another base model.", "Open that base, or start a new run.")
+        snapshot = self.folder / "snapshot.jsonl"
+        if hashlib.sha256(snapshot.read_bytes()).hexdigest() != request.snapshot:
+            raise TrainingError("The run's snapshot of demonstrations has been changed.", "Start a new run.")
+        return read_examples(snapshot, self.resources.base.template, request.settings, self.resources.base.context)
+
+    def _train(
+        self, request: Request, split: Split, model: LoraModel, loss: SFTLoss, evaluator: RunEvaluator
+    ) -> StopRequest:
+        """All steps still to be made, or those until a stop is requested."""
+        checkpoint = checkpoints.read(self.folder / "checkpoint")
+        if checkpoint:
+            model.load_state_dict(checkpoint.state)
+        done, spent = (checkpoint.step, checkpoint.seconds) if checkpoint else (0, 0.0)
+        began = time.perf_counter()
+        elsewhere = self.seconds.evaluate + self.seconds.save
+        stopped: StopRequest = ""
+        with self._log(done) as log:
+            if not checkpoint:
+                with self._clock("evaluate"):
+                    log(evaluator.before_training())
+            saved_at = time.perf_counter()
+
+            def evaluate(step: int, steps: int) -> dict[str, float | None]:
+                return self._evaluate(step, steps, evaluator, model)
+
+            for step in train(model, split.train, request.settings, loss, evaluate, done=done, seconds=spent):
+                log(step)
+                self.steps_made += 1
+                stopped = self.stop_request()
+                last = step.step == step.steps
+                if stopped or last or time.perf_counter() - saved_at > CHECKPOINT_SECONDS:
+                    with self._clock("save"):
+                        state = Checkpoint(step.step, step.seconds, model.state_dict())
+                        checkpoints.write(self.folder / "checkpoint", state)
+                    saved_at = time.perf_counter()
+                if stopped:
+                    break
+        elsewhere = self.seconds.evaluate + self.seconds.save - elsewhere
+        self.seconds.steps += time.perf_counter() - began - elsewhere
+        return stopped
+
+    def _evaluate(self, step: int, steps: int, evaluator: RunEvaluator, model: LoraModel) -> dict[str, float | None]:
+        """What is measured after an evaluation step; the adapter as it was there is kept, to be tried and compared."""
+        if not evaluator.is_eval_step(step):
+            return {}
+        if step < steps:
+            with self._clock("save"):
+                self._save(model, self.folder / "kept" / str(step))
+        with self._clock("evaluate"):
+            return evaluator.quick_eval(step)
+
+    def _finish(self, request: Request, split: Split, model: LoraModel, evaluator: RunEvaluator) -> None:
+        """Measure, save the adapter whole, and write the result last of all."""
+        steps = list(read_steps(self.folder))
+        with self._phase("evaluate"):
+            final = evaluator.final(steps[-1].step)
+        with self._phase("save"):
+            sha256 = self._save(model, self.folder / "adapter")
+        self._write_result(request, split, model, steps, sha256, final)
+        self._correct_throughput(request, steps)
+        shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
+
+    def _correct_throughput(self, request: Request, steps: list[Step]) -> None:
+        """Let a whole run correct the estimate for the next one."""
+        texts = request.settings.leash_texts * KL_TEXT_TOKENS if request.settings.leash else 0
+        if steps[-1].step == steps[-1].steps and self.steps_made == steps[-1].steps:
+            tokens = sum(step.tokens + texts for step in steps[1:])
+            self.resources.correct_throughput(len(steps) - 1, tokens, asdict(self.seconds))
+
+    def _save(self, model: LoraModel, to: Path) -> str:
+        """Whole or not at all; sha256 of the weights."""
+        partial = to.with_name(f"{to.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            sha256 = model.save(partial, self.resources.base.name)
+        except OSError:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        shutil.rmtree(to, ignore_errors=True)
+        partial.rename(to)
+        return sha256
+
+    def _write_result(
+        self, request: Request, split: Split, model: LoraModel, steps: list[Step], sha256: str, final: FinalMetrics
+    ) -> None:
+        made = [step for step in steps if step.step > 0]
+        per_epoch = max(1, made[-1].steps // request.settings.passes)
+        last = made[-per_epoch:]
+        result = Result(
+            adapter=sha256,
+            template=self.resources.base.template.sha256,
+            steps=made[-1].step,
+            stopped_early=made[-1].step < made[-1].steps,
+            demonstrations=tuple(dict.fromkeys(example.demonstration for example in split.train)),
+            held_out=tuple(dict.fromkeys(example.demonstration for example in split.held_out)),
+            dropped=split.dropped,
+            loss=sum(s.loss for s in last) / len(last),
+            held_out_before=steps[0].held_out_loss,
+            held_out_after=final.held_out_loss,
+            forgetting=final.forgetting,
+            forgetting_interval=final.interval,
+            kl=final.kl,
+            parameters=model.flat.numel(),
+            base_parameters=self.resources.base.parameters,
+            tokens=sum(step.tokens for step in made),
+            seconds={name: round(value, 4) for name, value in asdict(self.seconds).items()},
+        )
+        write_json(self.folder / "result.json", asdict(result))
+
+    @contextmanager
+    def _log(self, done: int) -> Iterator[Callable[[Step], None]]:
+        """Append steps to the run's file and emit them; steps after `done`, which are made again, are cut off."""
+        path = self.folder / "steps.jsonl"
+        kept = [s for s in read_steps(self.folder) if s.step <= done] if done else []
+        path.write_text("".join(json.dumps(asdict(s)) + "\n" for s in kept), encoding="utf-8")
+        with path.open("a", encoding="utf-8") as file:
+
+            def log(step: Step) -> None:
+                file.write(json.dumps(asdict(step)) + "\n")
+                file.flush()
+                self.emit("step", **asdict(step))
+
+            yield log
+
+    @contextmanager
+    def _phase(self, name: Phase) -> Iterator[None]:
+        self.emit("phase", phase=name)
+        with self._clock(name):
+            yield
+
+    @contextmanager
+    def _clock(self, name: Phase) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = getattr(self.seconds, name) + time.perf_counter() - began
+            setattr(self.seconds, name, spent)
+
+
+@contextmanager
+def gc_disabled() -> Iterator[None]:
+    """No collection of cycles, of which the steps make none and for which they would pay several milliseconds."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
