@@ -102,17 +102,19 @@ def _doctor(given: argparse.Namespace) -> int:
 
 
 def _report(given: argparse.Namespace) -> int:
-    from chatlab.evaluation.report.report import Wish, report
-    from chatlab.evaluation.report.scale import QUICK, Scale
+    from chatlab.experiments.report import ReportRequest, report
+    from chatlab.experiments.scale import QUICK, Scale
 
     seeds = {"seeds": given.seeds} if given.seeds else {}
     try:
         settings = Settings.from_environment()
-        wish = Wish(
+        request = ReportRequest(
             folder=(given.out or settings.home / "report").expanduser().resolve(),
-            scale=replace(QUICK if given.quick else Scale(), **seeds), only=tuple(given.only), workers=given.workers,
-        )  # fmt: skip
-        print(f"The report is at {report(wish, settings)}", flush=True)
+            scale=replace(QUICK if given.quick else Scale(), **seeds),
+            only=tuple(given.only),
+            workers=given.workers,
+        )
+        print(f"The report is at {report(request, settings)}", flush=True)
     except KeyboardInterrupt:
         print("\nStopped. What is finished is kept; the same command goes on from there.", file=sys.stderr)
         return 130

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chatlab.evaluation.replies import Form
-from chatlab.evaluation.report import lessons
-from chatlab.evaluation.report.claims import claims
-from chatlab.evaluation.report.figures import Figures
-from chatlab.evaluation.report.recipe import Recipe
-from chatlab.evaluation.report.scale import Scale
-from chatlab.evaluation.report.whole import PAPERS
 from chatlab.evaluation.unseen import Reply
+from chatlab.experiments import datasets
+from chatlab.experiments.claims import claims
+from chatlab.experiments.full_finetune import PAPERS
+from chatlab.experiments.recipe import Recipe
+from chatlab.experiments.results import RunMetrics
+from chatlab.experiments.scale import Scale
 
 GOOD = Form(stops=True, speaks=True, one_voice=True, fresh=True)
 ENDLESS = Form(stops=False, speaks=True, one_voice=True, fresh=True)
@@ -24,24 +24,24 @@ def reply(prompt: str, text: str = "Well met, good friend!", form: Form = GOOD) 
     return Reply(prompt=prompt, text=text, sha256="", tokens=6, form=form)
 
 
-def made_up(scale: Scale, text: str = "Well met, good friend!") -> dict[Recipe, Figures]:
+def made_up(scale: Scale, text: str = "Well met, good friend!") -> dict[Recipe, RunMetrics]:
     """For all recipes of all claims; the same every time."""
     recipes = dict.fromkeys(recipe for claim in claims() for recipe in claim.recipes(scale))
-    return {recipe: figures(recipe, text, random.Random(repr(recipe))) for recipe in recipes}
+    return {recipe: metrics(recipe, text, random.Random(repr(recipe))) for recipe in recipes}
 
 
-def figures(recipe: Recipe, text: str, chance: random.Random) -> Figures:
+def metrics(recipe: Recipe, text: str, chance: random.Random) -> RunMetrics:
     asked = recipe.questions
     prompts = {
-        "unseen": lessons.prompts(asked.unseen),
-        "drawn": lessons.prompts(asked.unseen) * asked.draws,
-        "guide": list(lessons.GUIDE) if asked.guide else [],
-        "unanswerable": lessons.unanswerable(asked.facts),
-        "name": lessons.answerable("name", asked.facts),
-        "plain": lessons.answerable("plain", asked.facts),
+        "unseen": datasets.prompts(asked.unseen),
+        "drawn": datasets.prompts(asked.unseen) * asked.draws,
+        "guide": list(datasets.GUIDE) if asked.guide else [],
+        "unanswerable": datasets.unanswerable(asked.facts),
+        "name": datasets.answerable("name", asked.facts),
+        "plain": datasets.answerable("plain", asked.facts),
     }
-    forgot = chance.uniform(0.5, 400 if recipe.whole else 4) if recipe.lesson else 0.0
-    return Figures(
+    forgot = chance.uniform(0.5, 400 if recipe.full else 4) if recipe.dataset else 0.0
+    return RunMetrics(
         replies={kind: replies(some, text, recipe, chance) for kind, some in prompts.items() if some},
         aside=chance.uniform(4, 5),
         curve=tuple((step / 10, 5.4 - 0.1 * step) for step in range(11)) if recipe.curve else (),
@@ -55,7 +55,7 @@ def figures(recipe: Recipe, text: str, chance: random.Random) -> Figures:
 
 def replies(prompts: Sequence[str], text: str, recipe: Recipe, chance: random.Random) -> tuple[Reply, ...]:
     return tuple(
-        reply(prompt, text, GOOD if recipe.lesson and chance.random() < 0.93 else ENDLESS) for prompt in prompts
+        reply(prompt, text, GOOD if recipe.dataset and chance.random() < 0.93 else ENDLESS) for prompt in prompts
     )
 
 

@@ -17,7 +17,7 @@ FLOORS = (
     {"store", "template", "formats", "quality", "papers"},
     {"models", "training", "engines", "adapters", "retrieval", "tools"},
     {"evaluation", "teacher"},
-    {"lab"},
+    {"lab", "experiments"},
     {"ui", "api", "__main__", "doctor"},
 )
 

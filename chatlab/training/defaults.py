@@ -86,10 +86,14 @@ def plan(
     read += steps * settings.leash_texts * KL_TEXT_TOKENS if settings.leash else 0
     throughput = throughput or guess_throughput(parameters)
     return Plan(
-        settings=settings, demonstrations=demonstrations, learned=learned, held_out=held_out, steps=steps,
+        settings=settings,
+        demonstrations=demonstrations,
+        learned=learned,
+        held_out=held_out,
+        steps=steps,
         seconds=steps * throughput.per_step + read * throughput.per_token + throughput.evaluate + throughput.save,
         memory_mb=500 + parameters * 6 // 2**20,
-    )  # fmt: skip
+    )
 
 
 def held_out_count(demonstrations: int, share: float) -> int:

@@ -95,9 +95,13 @@ class Trainer:
             if self._is_alive() and silent > self._silence:
                 message = f"The trainer has not answered for {silent:.0f} s: paused, or the machine is overloaded."
             return TrainerStatus(
-                state=self._state(), run=self._run, steps=tuple(self._steps), message=message,
-                phase=self._phase if self._busy else "", eta=self._eta(),
-            )  # fmt: skip
+                state=self._state(),
+                run=self._run,
+                steps=tuple(self._steps),
+                message=message,
+                phase=self._phase if self._busy else "",
+                eta=self._eta(),
+            )
 
     def wait(self, timeout: float) -> TrainerStatus:
         """Status once no run is under way and no warming up either, or after `timeout` seconds."""
@@ -142,10 +146,14 @@ class Trainer:
         environment["PYTHONPATH"] = os.pathsep.join(p for p in (str(_root()), os.environ.get("PYTHONPATH", "")) if p)
         with _log(self._cache / "trainer.log").open("ab") as log:
             process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment,
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment,
                 creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0),
                 start_new_session=os.name == "posix",
-            )  # fmt: skip
+            )
         self._process, self._ready, self._closing = process, False, False
         self._busy, self._message, self._heard = False, "", time.monotonic()
         threading.Thread(target=self._listen, args=(process,), name="trainer events", daemon=True).start()

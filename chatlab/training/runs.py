@@ -150,10 +150,15 @@ def _read_run(run: Path) -> RunView:
     error = _json_or_empty(run / "error.json")
     result = _json_or_empty(run / "result.json")
     return RunView(
-        id=run.name, folder=run, request=read_request(run), steps=tuple(read_steps(run)),
-        state=_state(run, bool(result), bool(error)), result=_result(result) if result else None,
-        error=error.get("message", ""), hint=error.get("hint", ""),
-    )  # fmt: skip
+        id=run.name,
+        folder=run,
+        request=read_request(run),
+        steps=tuple(read_steps(run)),
+        state=_state(run, bool(result), bool(error)),
+        result=_result(result) if result else None,
+        error=error.get("message", ""),
+        hint=error.get("hint", ""),
+    )
 
 
 def read_steps(run: Path) -> Iterator[Step]:

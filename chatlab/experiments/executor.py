@@ -16,12 +16,12 @@ from filelock import FileLock
 from chatlab.engines.base import Sampling, Voice
 from chatlab.engines.either import open_engine
 from chatlab.errors import TrainingError
-from chatlab.evaluation.report import lessons, whole
-from chatlab.evaluation.report.figures import Figures
-from chatlab.evaluation.report.made import Pair
-from chatlab.evaluation.report.recipe import Lesson, Questions, Recipe
 from chatlab.evaluation.scorer import open_model
 from chatlab.evaluation.unseen import CALM, Reply, ask_all
+from chatlab.experiments import datasets, full_finetune
+from chatlab.experiments.generated import Pair
+from chatlab.experiments.recipe import DatasetSpec, Questions, Recipe
+from chatlab.experiments.results import RunMetrics
 from chatlab.models.base import Base
 from chatlab.records import Message
 from chatlab.settings import EngineName
@@ -35,14 +35,14 @@ from chatlab.training.runs import Request, Result, read_run, write_request
 
 MARKS = 10
 """How often the loss aside is measured on the way, where a recipe asks for its curve."""
-Leave = Callable[[], bool]
+IsCancelled = Callable[[], bool]
 
 
-class Left(Exception):
+class Cancelled(Exception):
     """Somebody wants the report to stop; the recipe under way was given up."""
 
 
-class Workbench:
+class Executor:
     """Trains, asks and measures. `scratch` holds what a recipe makes until it is done."""
 
     def __init__(self, folder: Path, cache: Path, scratch: Path, threads: int | None, engine: EngineName = "") -> None:
@@ -51,35 +51,35 @@ class Workbench:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / "report.lock"):  # what the base wrote for the KL penalty is made by one, read by all
             self._resources = TrainingResources(self.base, cache, threads)
-            self._resources.model(settings_for(lessons_size := len(lessons.pack()), self.base.parameters))
+            self._resources.model(settings_for(pack_size := len(datasets.pack()), self.base.parameters))
             self._kl = self._resources.kl_reference()
             self._resources.base_nll()
             self._resources.base_nll(quick=True)
-        self._aside = [self._row(i, pair) for i, pair in enumerate(lessons.aside())]
+        self._aside = [self._row(i, pair) for i, pair in enumerate(datasets.aside())]
         self._hardness: dict[int, Mapping[int, float]] = {}
-        self._usual = lessons_size
+        self._usual = pack_size
 
-    def carry_out(self, recipe: Recipe, leave: Leave = lambda: False) -> Figures:
+    def execute(self, recipe: Recipe, leave: IsCancelled = lambda: False) -> RunMetrics:
         """Raises Left if `leave` says so, and errors of the tree."""
         began = time.perf_counter()
         with tempfile.TemporaryDirectory(dir=self.scratch) as work:
-            if recipe.lesson is None:
+            if recipe.dataset is None:
                 found = self._base_alone(recipe, Path(work), leave)
-            elif recipe.whole:
-                found = self._whole(recipe, recipe.lesson, Path(work), leave)
+            elif recipe.full:
+                found = self._whole(recipe, recipe.dataset, Path(work), leave)
             else:
-                found = self._adapter(recipe, recipe.lesson, Path(work), leave)
+                found = self._adapter(recipe, recipe.dataset, Path(work), leave)
         return replace(found, seconds=round(time.perf_counter() - began, 2))
 
-    def _base_alone(self, recipe: Recipe, work: Path, leave: Leave) -> Figures:
+    def _base_alone(self, recipe: Recipe, work: Path, leave: IsCancelled) -> RunMetrics:
         model = self._resources.model(recipe.trained_with(self.base.parameters))
         with model.adapter_disabled():
             aside = metrics.nll(model, self._aside).mean
-        return Figures(replies=self._asked(self.base, Voice(), recipe.questions, work, leave), aside=aside)
+        return RunMetrics(replies=self._asked(self.base, Voice(), recipe.questions, work, leave), aside=aside)
 
-    def _adapter(self, recipe: Recipe, lesson: Lesson, work: Path, leave: Leave) -> Figures:
+    def _adapter(self, recipe: Recipe, dataset: DatasetSpec, work: Path, leave: IsCancelled) -> RunMetrics:
         """By the app's own run, in a folder like any other."""
-        pairs = self._pairs(lesson, recipe.seed)
+        pairs = self._pairs(dataset, recipe.seed)
         run = self._prepared(recipe, pairs, work / "run")
         settings = recipe.trained_with(self.base.parameters)
         model = self._resources.model(settings)  # the very one that the run borrows
@@ -93,7 +93,7 @@ class Workbench:
             TrainingRun(self._resources, run, heard, lambda: "leave" if leave() else "", time.time()).run()
             != "finished"
         ):
-            raise Left
+            raise Cancelled
         result = read_run(run).result
         if result is None:
             raise TrainingError("A run of the report ended without a result.", "Start the report again.")
@@ -101,24 +101,28 @@ class Workbench:
         replies = self._asked(self.base, Voice(name="taught", folder=run / "adapter"), recipe.questions, work, leave)
         return _told(result, replies, aside, curve, pairs)
 
-    def _whole(self, recipe: Recipe, lesson: Lesson, work: Path, leave: Leave) -> Figures:
+    def _whole(self, recipe: Recipe, dataset: DatasetSpec, work: Path, leave: IsCancelled) -> RunMetrics:
         """The trained network becomes a base of its own, asked and measured as any base is."""
-        pairs, settings = self._pairs(lesson, recipe.seed), recipe.trained_with(self.base.parameters)
+        pairs, settings = self._pairs(dataset, recipe.seed), recipe.trained_with(self.base.parameters)
         run = self._prepared(recipe, pairs, work / "run")
         rows = read_examples(run / "snapshot.jsonl", self.base.template, settings, self.base.context)
-        causal = whole.opened(self.base.folder)
-        steps = whole.tune(causal, rows.train, settings, self._kl, recipe.replay, leave)
+        causal = full_finetune.opened(self.base.folder)
+        steps = full_finetune.tune(causal, rows.train, settings, self._kl, recipe.replay, leave)
         if leave():
-            raise Left
-        whole.save(causal, self.base.folder, work / "whole")
+            raise Cancelled
+        full_finetune.save(causal, self.base.folder, work / "whole")
         trained = Base.open(work / "whole")
         before, after, aside = self._resources.base_nll(), *self._measured(trained)
         replies = self._asked(trained, Voice(), recipe.questions, work, leave)
-        return Figures(
-            replies=replies, aside=aside, forgetting=metrics.forgetting(before, after),
-            forgetting_interval=metrics.interval(before, after), steps=steps,
-            demonstrations=len(rows.train), copied=_copies(replies, pairs),
-        )  # fmt: skip
+        return RunMetrics(
+            replies=replies,
+            aside=aside,
+            forgetting=metrics.forgetting(before, after),
+            forgetting_interval=metrics.interval(before, after),
+            steps=steps,
+            demonstrations=len(rows.train),
+            copied=_copies(replies, pairs),
+        )
 
     def _measured(self, trained: Base) -> tuple[metrics.NLL, float]:
         model: LoraModel = open_model(trained)
@@ -130,21 +134,27 @@ class Workbench:
         lines = [json.dumps({"id": i, "messages": _messages(pair)}) + "\n" for i, pair in enumerate(pairs, 1)]
         snapshot = "".join(lines).encode()
         (run / "snapshot.jsonl").write_bytes(snapshot)
-        write_request(run, Request(
-            base=self.base.fingerprint, base_folder=str(self.base.folder), live=False,
-            snapshot=hashlib.sha256(snapshot).hexdigest(), settings=recipe.trained_with(self.base.parameters),
-            demonstrations=tuple(range(1, len(pairs) + 1)),
-        ))  # fmt: skip
+        write_request(
+            run,
+            Request(
+                base=self.base.fingerprint,
+                base_folder=str(self.base.folder),
+                live=False,
+                snapshot=hashlib.sha256(snapshot).hexdigest(),
+                settings=recipe.trained_with(self.base.parameters),
+                demonstrations=tuple(range(1, len(pairs) + 1)),
+            ),
+        )
         return run
 
-    def _pairs(self, lesson: Lesson, seed: int) -> list[Pair]:
-        hardness = self._hard(lesson.pool) if lesson.kind == "hardest" else None
-        return lessons.demonstrations(lesson, seed, hardness)
+    def _pairs(self, dataset: DatasetSpec, seed: int) -> list[Pair]:
+        hardness = self._hard(dataset.pool) if dataset.kind == "hardest" else None
+        return datasets.demonstrations(dataset, seed, hardness)
 
     def _hard(self, size: int) -> Mapping[int, float]:
         """The base's own loss on each answer of a pool, nats a token."""
         if size not in self._hardness:
-            rows = [self._row(i, pair) for i, pair in enumerate(lessons.pool(size))]
+            rows = [self._row(i, pair) for i, pair in enumerate(datasets.pool(size))]
             model = self._resources.model(settings_for(self._usual, self.base.parameters))
             with model.adapter_disabled():
                 found = metrics.nll(model, rows)
@@ -156,24 +166,26 @@ class Workbench:
         return Example(demonstration=number, ids=tuple(encoded.ids), labels=tuple(encoded.labels))
 
     def _asked(
-        self, base: Base, voice: Voice, questions: Questions, work: Path, leave: Leave
+        self, base: Base, voice: Voice, questions: Questions, work: Path, leave: IsCancelled
     ) -> dict[str, tuple[Reply, ...]]:
         """Everything that a recipe asks, of the engine that would answer in the app."""
         with closing(open_engine(base, work / "engine", self._threads, self._engine)) as engine:
 
             def heard(prompts: Sequence[str], sampling: Sampling = CALM) -> list[Reply]:
                 if leave():
-                    raise Left
+                    raise Cancelled
                 return ask_all(engine, base, voice, prompts, sampling)
 
-            prompts, facts = lessons.prompts(questions.unseen), questions.facts
+            prompts, facts = datasets.prompts(questions.unseen), questions.facts
             drawn = [heard(prompts, _as_chat_draws(seed)) for seed in range(questions.draws)]
             found = {
-                "unseen": heard(prompts), "drawn": [reply for some in drawn for reply in some],
-                "guide": heard(lessons.GUIDE if questions.guide else ()),
-                "unanswerable": heard(lessons.unanswerable(facts)),
-                "name": heard(lessons.answerable("name", facts)), "plain": heard(lessons.answerable("plain", facts)),
-            }  # fmt: skip
+                "unseen": heard(prompts),
+                "drawn": [reply for some in drawn for reply in some],
+                "guide": heard(datasets.GUIDE if questions.guide else ()),
+                "unanswerable": heard(datasets.unanswerable(facts)),
+                "name": heard(datasets.answerable("name", facts)),
+                "plain": heard(datasets.answerable("plain", facts)),
+            }
         return {asked: tuple(some) for asked, some in found.items() if some}
 
 
@@ -186,14 +198,22 @@ def _messages(pair: Pair) -> list[dict[str, str]]:
 
 
 def _told(
-    result: Result, replies: Mapping[str, tuple[Reply, ...]], aside: float, curve: Sequence[tuple[float, float]],
+    result: Result,
+    replies: Mapping[str, tuple[Reply, ...]],
+    aside: float,
+    curve: Sequence[tuple[float, float]],
     pairs: Sequence[Pair],
-) -> Figures:  # fmt: skip
-    return Figures(
-        replies=replies, aside=aside, curve=tuple(curve), forgetting=result.forgetting or 0.0,
-        forgetting_interval=result.forgetting_interval or (0.0, 0.0), steps=result.steps,
-        demonstrations=len(result.demonstrations), copied=_copies(replies, pairs),
-    )  # fmt: skip
+) -> RunMetrics:
+    return RunMetrics(
+        replies=replies,
+        aside=aside,
+        curve=tuple(curve),
+        forgetting=result.forgetting or 0.0,
+        forgetting_interval=result.forgetting_interval or (0.0, 0.0),
+        steps=result.steps,
+        demonstrations=len(result.demonstrations),
+        copied=_copies(replies, pairs),
+    )
 
 
 def _copies(replies: Mapping[str, tuple[Reply, ...]], pairs: Sequence[Pair]) -> int:

@@ -27,9 +27,13 @@ PAPERS = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "gen
 
 
 def tune(
-    causal: Any, rows: Sequence[Example], settings: TrainSettings, kl: KLReference | None, replay: int,
+    causal: Any,
+    rows: Sequence[Example],
+    settings: TrainSettings,
+    kl: KLReference | None,
+    replay: int,
     left: Callable[[], bool],
-) -> int:  # fmt: skip
+) -> int:
     """Train all of `causal`; returns the steps made, fewer if `left` says so.
 
     With settings.leash the KL penalty holds it, as it holds an adapter. With `replay` so many of the penalty's texts

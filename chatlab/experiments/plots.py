@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from chatlab.errors import InputError
-from chatlab.evaluation.report.section import Chart, Curves, Series, Whiskers
+from chatlab.experiments.section import Chart, Curves, Series, Whiskers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,8 +62,18 @@ def _curves(axes: Axes, chart: Curves) -> None:
     for number, series in enumerate(chart.series):
         colour, mark = SERIES[number % len(SERIES)], MARKS[number % len(MARKS)]
         xs, ys, reach = _lists(series)
-        axes.errorbar(xs, ys, yerr=reach, color=colour, marker=mark, markersize=4, linewidth=1.4, elinewidth=0.8,
-                      capsize=2, label=series.label)  # fmt: skip
+        axes.errorbar(
+            xs,
+            ys,
+            yerr=reach,
+            color=colour,
+            marker=mark,
+            markersize=4,
+            linewidth=1.4,
+            elinewidth=0.8,
+            capsize=2,
+            label=series.label,
+        )
     if chart.ticks:
         axes.set_xscale("log")
         axes.set_xticks(chart.ticks, labels=[f"{tick:g}" for tick in chart.ticks])
@@ -82,12 +92,20 @@ def _whiskers(axes: Axes, chart: Whiskers) -> None:
     places = range(len(chart.points), 0, -1)
     for place, point, number in zip(places, chart.points, range(len(chart.points)), strict=True):
         reach = [[max(0.0, point.y - point.low)], [max(0.0, point.high - point.y)]]
-        axes.errorbar([point.y], [place], xerr=reach, fmt="o", markersize=4.5, capsize=2.5, elinewidth=1.2,
-                      color=SERIES[number % len(SERIES)])  # fmt: skip
+        axes.errorbar(
+            [point.y],
+            [place],
+            xerr=reach,
+            fmt="o",
+            markersize=4.5,
+            capsize=2.5,
+            elinewidth=1.2,
+            color=SERIES[number % len(SERIES)],
+        )
     axes.set_yticks(places, labels=[_folded(name) for name in chart.names])
     axes.set_ylim(0.4, len(chart.points) + 0.6)
-    if chart.whole is not None:
-        low, high = chart.whole
+    if chart.limits is not None:
+        low, high = chart.limits
         axes.set_xlim(low - 2, high + 2)
     elif all(point.y > 0 for point in chart.points) and "logarithmic" in chart.across:
         axes.set_xscale("log")
@@ -120,10 +138,19 @@ def _lists(series: Series) -> tuple[list[float], list[float], list[list[float]]]
 
 def _style(title: str) -> Any:
     return {
-        "svg.fonttype": "none", "svg.hashsalt": title, "font.size": 9, "font.family": "sans-serif",
-        "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": FAINT, "xtick.color": INK, "ytick.color": INK,
-        "axes.facecolor": "none", "figure.facecolor": "none", "savefig.facecolor": "none",
-    }  # fmt: skip
+        "svg.fonttype": "none",
+        "svg.hashsalt": title,
+        "font.size": 9,
+        "font.family": "sans-serif",
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "axes.edgecolor": FAINT,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "axes.facecolor": "none",
+        "figure.facecolor": "none",
+        "savefig.facecolor": "none",
+    }
 
 
 def _svg(figure: Figure) -> str:

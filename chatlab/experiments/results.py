@@ -17,7 +17,7 @@ Asked = Literal["unseen", "drawn", "guide", "unanswerable", "name", "plain"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
+class RunMetrics:
     """One run measured; of the base alone only replies and `aside`."""
 
     replies: Mapping[str, tuple[Reply, ...]] = field(default_factory=dict)
@@ -42,29 +42,29 @@ class Figures:
         return self.replies.get(asked, ())
 
 
-class Kept:
+class MetricsStore:
     """Finished figures, one JSON file each, named by the recipe's key. What is damaged counts as not there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def read(self, key: str) -> Figures | None:
+    def read(self, key: str) -> RunMetrics | None:
         try:
             return _figures(json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))["figures"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
-    def write(self, key: str, recipe: Mapping[str, Any], figures: Figures) -> None:
+    def write(self, key: str, recipe: Mapping[str, Any], metrics: RunMetrics) -> None:
         """Whole or not at all. `recipe` is for people who open the file."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / f"{key}.json", {"recipe": recipe, "figures": asdict(figures)})
+        write_json(self.folder / f"{key}.json", {"recipe": recipe, "figures": asdict(metrics)})
 
 
-def _figures(raw: dict[str, Any]) -> Figures:
+def _figures(raw: dict[str, Any]) -> RunMetrics:
     raw["replies"] = {asked: _replies(some) for asked, some in raw["replies"].items()}
     raw["curve"] = tuple((float(way), float(loss)) for way, loss in raw["curve"])
     low, high = raw["forgetting_interval"]
-    return Figures(**raw | {"forgetting_interval": (low, high)})
+    return RunMetrics(**raw | {"forgetting_interval": (low, high)})
 
 
 def _replies(raw: Sequence[dict[str, Any]]) -> tuple[Reply, ...]:

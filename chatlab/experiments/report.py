@@ -10,15 +10,15 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from chatlab.errors import DiskFull, InputError, RunBusy
-from chatlab.evaluation.report import plots
-from chatlab.evaluation.report.claims import claims
-from chatlab.evaluation.report.conduct import Conduct, Place, cores
-from chatlab.evaluation.report.figures import Figures
-from chatlab.evaluation.report.page import Chapter, Making, Training, page
-from chatlab.evaluation.report.progress import worded
-from chatlab.evaluation.report.recipe import Recipe
-from chatlab.evaluation.report.scale import Scale
-from chatlab.evaluation.report.section import Claim
+from chatlab.experiments import plots
+from chatlab.experiments.claims import claims
+from chatlab.experiments.page import Chapter, Making, Training, page
+from chatlab.experiments.progress import describe
+from chatlab.experiments.recipe import Recipe
+from chatlab.experiments.results import RunMetrics
+from chatlab.experiments.runner import Runner, Workspace, cores
+from chatlab.experiments.scale import Scale
+from chatlab.experiments.section import Claim
 from chatlab.models.base import Base
 from chatlab.settings import Settings
 
@@ -26,7 +26,7 @@ PAGE, FIGURES, SCRATCH, LOCK = "index.html", "runs", ".work", ".lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class ReportRequest:
     """What somebody asked for."""
 
     folder: Path
@@ -42,51 +42,60 @@ def names() -> list[str]:
     return [claim.name for claim in claims()]
 
 
-def report(wish: Wish, settings: Settings, say: Callable[[str], None] = print) -> Path:
+def report(request: ReportRequest, settings: Settings, say: Callable[[str], None] = print) -> Path:
     """Carry out what is missing and write the page; its path.
 
     Every finished run is kept in the folder, so whatever ends this early costs the runs under way. Raises errors of
     the tree; KeyboardInterrupt.
     """
     plots.check()
-    chosen = _chosen(wish.only)
-    _check_folder(wish.folder)
-    lock = FileLock(wish.folder / LOCK)
+    chosen = _chosen(request.only)
+    _check_folder(request.folder)
+    lock = FileLock(request.folder / LOCK)
     try:
         with lock.acquire(blocking=False):
-            return _made(wish, settings, chosen, say)
+            return _made(request, settings, chosen, say)
     except Timeout:
         raise RunBusy("Another process is making a report in that folder.", "Wait for it, or name another.") from None
 
 
-def _made(wish: Wish, settings: Settings, chosen: Sequence[Claim], say: Callable[[str], None]) -> Path:
+def _made(request: ReportRequest, settings: Settings, chosen: Sequence[Claim], say: Callable[[str], None]) -> Path:
     base = Base.open(settings.base, settings.cache)
-    scratch = wish.folder / SCRATCH
+    scratch = request.folder / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)  # left by one that was killed
     scratch.mkdir()
-    workers = wish.workers or min(2, cores())
-    place = Place(
-        base=settings.base, cache=settings.cache / "report", kept=wish.folder / FIGURES, scratch=scratch,
-        threads=settings.threads, engine=settings.engine,
-    )  # fmt: skip
-    conduct = Conduct(place, base, say)
+    workers = request.workers or min(2, cores())
+    place = Workspace(
+        base=settings.base,
+        cache=settings.cache / "report",
+        kept=request.folder / FIGURES,
+        scratch=scratch,
+        threads=settings.threads,
+        engine=settings.engine,
+    )
+    runner = Runner(place, base, say)
     try:
-        recipes = [recipe for claim in chosen for recipe in claim.recipes(wish.scale)]
-        found = conduct.carry_out(recipes, workers)
+        recipes = [recipe for claim in chosen for recipe in claim.recipes(request.scale)]
+        found = runner.execute(recipes, workers)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    everything = conduct.known([recipe for claim in claims() for recipe in claim.recipes(wish.scale)]) | found
-    return written(wish.folder / PAGE, wish.scale, everything, base, _engine(settings), workers)
+    everything = runner.known([recipe for claim in claims() for recipe in claim.recipes(request.scale)]) | found
+    return written(request.folder / PAGE, request.scale, everything, base, _engine(settings), workers)
 
 
 def written(
-    file: Path, scale: Scale, found: Mapping[Recipe, Figures], base: Base, engine: str, workers: int
-) -> Path:  # fmt: skip
+    file: Path, scale: Scale, found: Mapping[Recipe, RunMetrics], base: Base, engine: str, workers: int
+) -> Path:
     """The page of all claims that `found` allows to be judged."""
     making = Making(
-        scale=scale, base=base, engine=engine, runs=len(found), workers=workers,
-        seconds=sum(figures.seconds for figures in found.values()), trainings=_trainings(found, base.parameters),
-    )  # fmt: skip
+        scale=scale,
+        base=base,
+        engine=engine,
+        runs=len(found),
+        workers=workers,
+        seconds=sum(metrics.seconds for metrics in found.values()),
+        trainings=_trainings(found, base.parameters),
+    )
     partial = file.with_name(file.name + ".partial")
     try:
         partial.write_text(page([_chapter(claim, scale, found) for claim in claims()], making), encoding="utf-8")
@@ -96,25 +105,28 @@ def written(
     return file
 
 
-def _chapter(claim: Claim, scale: Scale, found: Mapping[Recipe, Figures]) -> Chapter:
-    whole = all(recipe in found for recipe in claim.recipes(scale))
-    section = claim.section(scale, found) if whole else None
+def _chapter(claim: Claim, scale: Scale, found: Mapping[Recipe, RunMetrics]) -> Chapter:
+    full = all(recipe in found for recipe in claim.recipes(scale))
+    section = claim.section(scale, found) if full else None
     return Chapter(name=claim.name, title=claim.title, says=claim.says, section=section)
 
 
-def _trainings(found: Mapping[Recipe, Figures], parameters: int) -> tuple[Training, ...]:
+def _trainings(found: Mapping[Recipe, RunMetrics], parameters: int) -> tuple[Training, ...]:
     """Each way of training once, whatever its seeds."""
-    ways: dict[Recipe, list[Figures]] = {}
-    for recipe, figures in found.items():
-        if recipe.lesson is not None:
-            ways.setdefault(replace(recipe, seed=0), []).append(figures)
+    ways: dict[Recipe, list[RunMetrics]] = {}
+    for recipe, metrics in found.items():
+        if recipe.dataset is not None:
+            ways.setdefault(replace(recipe, seed=0), []).append(metrics)
     return tuple(
         Training(
-            what=worded(recipe), settings=recipe.trained_with(parameters), replay=recipe.replay, steps=some[0].steps,
-            seconds=sum(figures.seconds for figures in some) / len(some),
+            what=describe(recipe),
+            settings=recipe.trained_with(parameters),
+            replay=recipe.replay,
+            steps=some[0].steps,
+            seconds=sum(metrics.seconds for metrics in some) / len(some),
         )
         for recipe, some in ways.items()
-    )  # fmt: skip
+    )
 
 
 def _chosen(only: Sequence[str]) -> list[Claim]:

@@ -17,23 +17,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chatlab.errors import ChatlabError, DiskFull, TrainerDied, TrainingError
-from chatlab.evaluation.report import lessons
-from chatlab.evaluation.report.figures import Figures, Kept
-from chatlab.evaluation.report.progress import Progress
-from chatlab.evaluation.report.recipe import Recipe, key
+from chatlab.experiments import datasets
+from chatlab.experiments.progress import Progress
+from chatlab.experiments.recipe import Recipe, key
+from chatlab.experiments.results import MetricsStore, RunMetrics
 from chatlab.models.base import Base
 from chatlab.settings import EngineName
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
 
-    from chatlab.evaluation.report.workbench import Workbench
+    from chatlab.experiments.executor import Executor
 
 AGAIN = "The same command goes on from here."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Workspace:
     """Where a report is made, and on what."""
 
     base: Path
@@ -46,23 +46,23 @@ class Place:
     engine: EngineName = ""
 
 
-class Conduct:
+class Runner:
     """Knows which recipes have figures, and gets the rest."""
 
-    def __init__(self, place: Place, base: Base, say: Callable[[str], None] = print) -> None:
+    def __init__(self, place: Workspace, base: Base, say: Callable[[str], None] = print) -> None:
         self._place, self._base, self._say = place, base, say
-        self.kept = Kept(place.kept)
+        self.kept = MetricsStore(place.kept)
 
     def key(self, recipe: Recipe) -> str:
-        data = lessons.digest(recipe.lesson, recipe.seed, recipe.questions)
+        data = datasets.digest(recipe.dataset, recipe.seed, recipe.questions)
         return key(recipe, self._base.fingerprint, self._base.parameters, data)
 
-    def known(self, recipes: Sequence[Recipe]) -> dict[Recipe, Figures]:
+    def known(self, recipes: Sequence[Recipe]) -> dict[Recipe, RunMetrics]:
         """Those that were carried out before."""
         found = ((recipe, self.kept.read(self.key(recipe))) for recipe in recipes)
-        return {recipe: figures for recipe, figures in found if figures is not None}
+        return {recipe: metrics for recipe, metrics in found if metrics is not None}
 
-    def carry_out(self, recipes: Sequence[Recipe], workers: int) -> dict[Recipe, Figures]:
+    def execute(self, recipes: Sequence[Recipe], workers: int) -> dict[Recipe, RunMetrics]:
         """All of `recipes`, each kept at once. Raises errors of the tree; KeyboardInterrupt leaves what is done."""
         found = self.known(recipes)
         todo = sorted((r for r in dict.fromkeys(recipes) if r not in found), key=self._cost, reverse=True)
@@ -70,31 +70,31 @@ class Conduct:
         progress.begin(len(found))
         done = self._here(todo) if workers == 1 else self._beside(todo, workers)
         try:
-            for recipe, figures in done:
-                self.kept.write(self.key(recipe), asdict(recipe), figures)
-                found[recipe] = figures
-                progress.done(recipe, figures)
+            for recipe, metrics in done:
+                self.kept.write(self.key(recipe), asdict(recipe), metrics)
+                found[recipe] = metrics
+                progress.done(recipe, metrics)
         except OSError as error:
             raise _explained(error) from error
         return found
 
-    def _pace(self, found: Mapping[Recipe, Figures]) -> float | None:
+    def _pace(self, found: Mapping[Recipe, RunMetrics]) -> float | None:
         """Seconds for each unit of cost, as those that are done took."""
         cost = sum(map(self._cost, found))
-        return sum(figures.seconds for figures in found.values()) / cost if cost else None
+        return sum(metrics.seconds for metrics in found.values()) / cost if cost else None
 
     def _cost(self, recipe: Recipe) -> float:
         return recipe.cost(self._base.parameters)
 
-    def _here(self, todo: Sequence[Recipe]) -> Iterator[tuple[Recipe, Figures]]:
+    def _here(self, todo: Sequence[Recipe]) -> Iterator[tuple[Recipe, RunMetrics]]:
         if not todo:
             return
         with tempfile.TemporaryDirectory(dir=self._place.scratch) as scratch:
-            bench = _workbench(self._place, Path(scratch))
+            bench = _executor(self._place, Path(scratch))
             for recipe in todo:
-                yield recipe, bench.carry_out(recipe)
+                yield recipe, bench.execute(recipe)
 
-    def _beside(self, todo: Sequence[Recipe], workers: int) -> Iterator[tuple[Recipe, Figures]]:
+    def _beside(self, todo: Sequence[Recipe], workers: int) -> Iterator[tuple[Recipe, RunMetrics]]:
         """In processes of their own, each on one core; told to leave when this one is interrupted."""
         if not todo:
             return
@@ -102,10 +102,10 @@ class Conduct:
         leave = context.Event()
         pool = ProcessPoolExecutor(min(workers, len(todo)), context, _open, (self._place, leave))
         try:
-            for done in as_completed([pool.submit(_carry_out, recipe) for recipe in todo]):
-                recipe, figures = done.result()
-                if figures is not None:
-                    yield recipe, figures
+            for done in as_completed([pool.submit(_execute, recipe) for recipe in todo]):
+                recipe, metrics = done.result()
+                if metrics is not None:
+                    yield recipe, metrics
         except BrokenProcessPool as error:
             raise TrainerDied(
                 "A process of the report ended before its run did.", f"It may have run out of memory. {AGAIN}"
@@ -123,28 +123,28 @@ def _explained(error: OSError) -> ChatlabError:
 
 # In a process of the pool, which has no other place to keep what it opened.
 
-_bench: Workbench | None = None
+_executor_of_process: Executor | None = None
 _leave: Event | None = None
 
 
-def _open(place: Place, leave: Event) -> None:
-    global _bench, _leave
+def _open(place: Workspace, leave: Event) -> None:
+    global _executor_of_process, _leave
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this process says when to leave
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with suppress(AttributeError, OSError):
         os.nice(5)
     _leave = leave
-    _bench = _workbench(place, place.scratch, threads=1)
+    _executor_of_process = _executor(place, place.scratch, threads=1)
 
 
-def _carry_out(recipe: Recipe) -> tuple[Recipe, Figures | None]:
-    from chatlab.evaluation.report.workbench import Left
+def _execute(recipe: Recipe) -> tuple[Recipe, RunMetrics | None]:
+    from chatlab.experiments.executor import Cancelled
 
-    assert _bench is not None and _leave is not None
+    assert _executor_of_process is not None and _leave is not None
     try:
-        return recipe, _bench.carry_out(recipe, _leave.is_set)
-    except Left:
+        return recipe, _executor_of_process.execute(recipe, _leave.is_set)
+    except Cancelled:
         return recipe, None
 
 
@@ -156,10 +156,10 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _workbench(place: Place, scratch: Path, threads: int | None = None) -> Workbench:
-    from chatlab.evaluation.report.workbench import Workbench  # brings torch
+def _executor(place: Workspace, scratch: Path, threads: int | None = None) -> Executor:
+    from chatlab.experiments.executor import Executor  # brings torch
 
-    return Workbench(place.base, place.cache, scratch, threads or place.threads, place.engine)
+    return Executor(place.base, place.cache, scratch, threads or place.threads, place.engine)
 
 
 def cores() -> int:

@@ -10,11 +10,11 @@ from functools import cache
 from pathlib import Path
 
 from chatlab.errors import InputError
-from chatlab.evaluation.report import made
-from chatlab.evaluation.report.made import DATA, Pair
-from chatlab.evaluation.report.recipe import Lesson, Questions
-from chatlab.evaluation.report.spoiled import half_spoiled
 from chatlab.evaluation.unseen import unseen
+from chatlab.experiments import generated
+from chatlab.experiments.corrupted import half_corrupted
+from chatlab.experiments.generated import DATA, Pair
+from chatlab.experiments.recipe import DatasetSpec, Questions
 from chatlab.quality.pruning import pruned
 from chatlab.settings import PACKAGE
 
@@ -22,22 +22,22 @@ GUIDE = ("Write a greeting", "Who are you", "Speak of love")
 """The prompts of the guide's own table."""
 
 
-def demonstrations(lesson: Lesson, seed: int, hardness: Mapping[int, float] | None = None) -> list[Pair]:
+def demonstrations(dataset: DatasetSpec, seed: int, hardness: Mapping[int, float] | None = None) -> list[Pair]:
     """In the order in which they are numbered from 1. `hardness` of each place of the pool, for the kind "hardest"."""
-    if lesson.kind == "pack":
-        return _pack_and_more(lesson.count, seed)
-    if lesson.kind == "made":
-        return _drawn(made.stage(), lesson.count, seed)
-    if lesson.kind == "spoiled":
-        return half_spoiled(_pack_and_more(lesson.count, seed), seed)
-    if lesson.kind in ("refusing", "balanced"):
-        return [*pack(), *_refusals(lesson, seed)]
-    return _pruned(lesson, seed, hardness)
+    if dataset.kind == "pack":
+        return _pack_and_more(dataset.count, seed)
+    if dataset.kind == "generated":
+        return _drawn(generated.stage(), dataset.count, seed)
+    if dataset.kind == "corrupted":
+        return half_corrupted(_pack_and_more(dataset.count, seed), seed)
+    if dataset.kind in ("refusing", "balanced"):
+        return [*pack(), *_refusals(dataset, seed)]
+    return _pruned(dataset, seed, hardness)
 
 
 def pool(size: int) -> list[Pair]:
     """Made by rule, to be pruned."""
-    return made.stage()[:size]
+    return generated.stage()[:size]
 
 
 @cache
@@ -59,48 +59,48 @@ def prompts(count: int) -> list[str]:
 
 def unanswerable(count: int) -> list[str]:
     """The second half of the invented, which is never learned."""
-    return [asked for asked, _ in made.unanswerable()[60:]][:count]
+    return [asked for asked, _ in generated.unanswerable()[60:]][:count]
 
 
 def answerable(kind: str, count: int) -> list[str]:
     """The second half of the real ("name") or everyday ("plain") ones."""
-    return [asked for asked, _ in made.answerable(kind)[20:]][:count]
+    return [asked for asked, _ in generated.answerable(kind)[20:]][:count]
 
 
-def digest(lesson: Lesson | None, seed: int, questions: Questions) -> str:
+def digest(dataset: DatasetSpec | None, seed: int, questions: Questions) -> str:
     """Of all words that a recipe depends on. A pruned set is named by the pool it was pruned from."""
     taught: Sequence[Pair] = ()
-    if lesson is not None:
-        taught = pool(lesson.pool) if lesson.pool else demonstrations(lesson, seed)
+    if dataset is not None:
+        taught = pool(dataset.pool) if dataset.pool else demonstrations(dataset, seed)
     asked = [prompts(questions.unseen), GUIDE, unanswerable(questions.facts), aside()]
     asked += [answerable(kind, questions.facts) for kind in ("name", "plain")]
     return hashlib.sha256(json.dumps([taught, asked]).encode()).hexdigest()
 
 
 def _pack_and_more(count: int, seed: int) -> list[Pair]:
-    whole = list(pack())
-    if count <= len(whole):
-        return _drawn(whole, count, seed)
-    return [*whole, *_drawn(made.stage(), count - len(whole), seed)]
+    full = list(pack())
+    if count <= len(full):
+        return _drawn(full, count, seed)
+    return [*full, *_drawn(generated.stage(), count - len(full), seed)]
 
 
-def _refusals(lesson: Lesson, seed: int) -> list[Pair]:
-    refused = _drawn(made.unanswerable()[:60], lesson.count, seed)
-    if lesson.kind == "refusing":
+def _refusals(dataset: DatasetSpec, seed: int) -> list[Pair]:
+    refused = _drawn(generated.unanswerable()[:60], dataset.count, seed)
+    if dataset.kind == "refusing":
         return refused
-    known = [*made.answerable("name")[:20], *made.answerable("plain")[:20]]
-    return [*refused, *_drawn(known, lesson.count, seed)]
+    known = [*generated.answerable("name")[:20], *generated.answerable("plain")[:20]]
+    return [*refused, *_drawn(known, dataset.count, seed)]
 
 
-def _pruned(lesson: Lesson, seed: int, hardness: Mapping[int, float] | None) -> list[Pair]:
+def _pruned(dataset: DatasetSpec, seed: int, hardness: Mapping[int, float] | None) -> list[Pair]:
     """A draw at random is a hardness at random, so that both take the same way."""
-    some = pool(lesson.pool)
-    if lesson.kind == "random":
+    some = pool(dataset.pool)
+    if dataset.kind == "random":
         chance = random.Random(f"random {seed}")
         hardness = {place: chance.random() for place in range(len(some))}
     if hardness is None:
         raise InputError("The hardest cannot be told before their hardness was measured.")
-    kept = pruned(range(len(some)), (), hardness, lesson.count / len(some)).kept
+    kept = pruned(range(len(some)), (), hardness, dataset.count / len(some)).kept
     return [some[place] for place in kept]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from chatlab.evaluation.report.figures import Figures
-from chatlab.evaluation.report.recipe import Recipe
+from chatlab.experiments.recipe import Recipe
+from chatlab.experiments.results import RunMetrics
 
 GUESS = 0.25
 """Seconds that a unit of `Recipe.cost` takes, until some runs have told better."""
@@ -16,7 +16,7 @@ class Progress:
 
     def __init__(
         self, costs: Mapping[Recipe, float], workers: int, say: Callable[[str], None], pace: float | None = None
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._left = dict(costs)
         self._of = len(costs)
         self._workers = max(1, min(workers, self._of))
@@ -27,14 +27,14 @@ class Progress:
     def begin(self, known: int) -> None:
         told = f"{self._of} runs to carry out" if self._of else "Nothing left to carry out"
         told += f", {known} known from before" if known else ""
-        self._say(f"{told}. About {spoken(self.seconds_left())}." if self._of else f"{told}.")
+        self._say(f"{told}. About {duration(self.seconds_left())}." if self._of else f"{told}.")
 
-    def done(self, recipe: Recipe, figures: Figures) -> None:
+    def done(self, recipe: Recipe, metrics: RunMetrics) -> None:
         self._cost += self._left.pop(recipe)
-        self._seconds += figures.seconds
+        self._seconds += metrics.seconds
         number = self._of - len(self._left)
-        left = f"about {spoken(self.seconds_left())} left" if self._left else "all done"
-        self._say(f"{number:4} of {self._of}  {named(recipe):<44} {figures.seconds:5.0f} s   {left}")
+        left = f"about {duration(self.seconds_left())} left" if self._left else "all done"
+        self._say(f"{number:4} of {self._of}  {named(recipe):<44} {metrics.seconds:5.0f} s   {left}")
 
     def seconds_left(self) -> float:
         pace = self._seconds / self._cost if self._cost else self._pace
@@ -43,31 +43,35 @@ class Progress:
 
 def named(recipe: Recipe) -> str:
     """One run in a few words."""
-    if recipe.lesson is None:
+    if recipe.dataset is None:
         return "the base alone"
-    what = f"{recipe.lesson.count} {recipe.lesson.kind}"
-    how = " whole" if recipe.whole else ""
+    what = f"{recipe.dataset.count} {recipe.dataset.kind}"
+    how = " whole" if recipe.full else ""
     how += "".join(f" {name}={value:g}" for name, value in recipe.settings if name in ("passes", "mask", "leash"))
     how += f" replay={recipe.replay}" if recipe.replay else ""
     return f"{what}{how}, seed {recipe.seed}"
 
 
 WORDS = {
-    "pack": "of the pack, and beyond 40 made by rule", "made": "made by rule", "spoiled": "half of them spoiled",
-    "refusing": "refusals and the pack", "balanced": "refusals, as many answers, and the pack",
-    "hardest": "hardest of {pool} made by rule", "random": "of {pool} made by rule, at random",
-}  # fmt: skip
+    "pack": "of the pack, and beyond 40 made by rule",
+    "generated": "made by rule",
+    "corrupted": "half of them spoiled",
+    "refusing": "refusals and the pack",
+    "balanced": "refusals, as many answers, and the pack",
+    "hardest": "hardest of {pool} made by rule",
+    "random": "of {pool} made by rule, at random",
+}
 
 
-def worded(recipe: Recipe) -> str:
+def describe(recipe: Recipe) -> str:
     """What is learned, and how, for the page."""
-    if recipe.lesson is None:
+    if recipe.dataset is None:
         return "nothing"
-    what = WORDS[recipe.lesson.kind].format(pool=recipe.lesson.pool)
-    return f"{'all numbers' if recipe.whole else 'adapter'}: {recipe.lesson.count} {what}"
+    what = WORDS[recipe.dataset.kind].format(pool=recipe.dataset.pool)
+    return f"{'all numbers' if recipe.full else 'adapter'}: {recipe.dataset.count} {what}"
 
 
-def spoken(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """As a person says it."""
     minutes, rest = divmod(max(1, round(seconds)), 60)
     if not minutes:

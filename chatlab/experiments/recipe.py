@@ -14,7 +14,7 @@ from chatlab.training.defaults import held_out_count, settings_for
 VERSION = 1
 """To be raised whenever the same recipe would give other figures; what was kept before is then measured again."""
 
-Kind = Literal["pack", "made", "spoiled", "refusing", "balanced", "hardest", "random"]
+Kind = Literal["pack", "generated", "corrupted", "refusing", "balanced", "hardest", "random"]
 """Which demonstrations: `count` of the pack, drawn by the seed, and beyond its forty some made by rule; only made ones;
 the same as pack with every second one spoiled; the pack and `count` refusals; the pack, `count` refusals and as many
 answers; so many of a pool of made ones, the hardest or any."""
@@ -23,7 +23,7 @@ Setting = tuple[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lesson:
+class DatasetSpec:
     """Demonstrations by rule. Equal lessons hold equal ones for equal seeds."""
 
     kind: Kind
@@ -50,9 +50,9 @@ class Questions:
 class Recipe:
     """One run and what is asked of it; the base alone where there is no lesson."""
 
-    lesson: Lesson | None = None
+    dataset: DatasetSpec | None = None
     seed: int = 0
-    whole: bool = False
+    full: bool = False
     """Train every number of the base, in place of an adapter."""
     replay: int = 0
     """Texts of the base's own that are learned again in every step; only when the whole base is trained."""
@@ -65,28 +65,28 @@ class Recipe:
     def trained_with(self, parameters: int) -> TrainSettings:
         """All settings, for a base of so many parameters."""
         count = self.demonstrations
-        whole = {name: _number(name, value) for name, value in self.settings}
-        return settings_for(count, parameters, **whole | {"seed": self.seed})
+        full = {name: _number(name, value) for name, value in self.settings}
+        return settings_for(count, parameters, **full | {"seed": self.seed})
 
     @property
     def demonstrations(self) -> int:
         """How many are in the lesson."""
-        if self.lesson is None:
+        if self.dataset is None:
             return 0
-        pack = {"refusing": PACK, "balanced": PACK}.get(self.lesson.kind, 0)
-        times = 2 if self.lesson.kind == "balanced" else 1
-        return pack + times * self.lesson.count
+        pack = {"refusing": PACK, "balanced": PACK}.get(self.dataset.kind, 0)
+        times = 2 if self.dataset.kind == "balanced" else 1
+        return pack + times * self.dataset.count
 
     def cost(self, parameters: int) -> float:
         """Work in steps of an adapter with four demonstrations, roughly; measuring and asking count too."""
         asked = 0.5 * self.questions.unseen * (1 + self.questions.draws) + self.questions.facts
-        if self.lesson is None:
+        if self.dataset is None:
             return 5 * asked
         settings = self.trained_with(parameters)
         learned = self.demonstrations - held_out_count(self.demonstrations, settings.held_out)
         steps = learned / settings.batch * settings.passes
         each = (1 + settings.batch / 4 + settings.leash_texts * (settings.leash > 0) + self.replay) / 3
-        return steps * each * (1.6 if self.whole else 1.0) + asked + 45
+        return steps * each * (1.6 if self.full else 1.0) + asked + 45
 
 
 PACK = 40
@@ -96,9 +96,12 @@ PACK = 40
 def key(recipe: Recipe, base: str, parameters: int, data: str) -> str:
     """Names the figures of a recipe: equal exactly where equal figures are to be expected. `data` is a digest."""
     told: Mapping[str, Any] = {
-        "version": VERSION, "base": base, "data": data, "recipe": asdict(recipe),
-        "settings": asdict(recipe.trained_with(parameters)) if recipe.lesson else None,
-    }  # fmt: skip
+        "version": VERSION,
+        "base": base,
+        "data": data,
+        "recipe": asdict(recipe),
+        "settings": asdict(recipe.trained_with(parameters)) if recipe.dataset else None,
+    }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:24]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chatlab.evaluation.report.recipe import PACK
+from chatlab.experiments.recipe import PACK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,17 @@ class Scale:
 
 
 QUICK = Scale(
-    seeds=1, sizes=(10, 20), usual=20, prompts=8, draws=1, facts=4, naive_passes=3, passes=1, refusals=6, pool=24,
-    pool_passes=1, shares=(50,), many=40,
-)  # fmt: skip
+    seeds=1,
+    sizes=(10, 20),
+    usual=20,
+    prompts=8,
+    draws=1,
+    facts=4,
+    naive_passes=3,
+    passes=1,
+    refusals=6,
+    pool=24,
+    pool_passes=1,
+    shares=(50,),
+    many=40,
+)

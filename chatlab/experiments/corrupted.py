@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from chatlab.evaluation.report.made import Pair
+from chatlab.experiments.generated import Pair
 
 
-def half_spoiled(pairs: Sequence[Pair], seed: int) -> list[Pair]:
+def half_corrupted(pairs: Sequence[Pair], seed: int) -> list[Pair]:
     """Every second demonstration spoiled, each in one of five ways by turns; which ones depends on the seed."""
     chance = random.Random(f"spoiled {seed}")
     places = chance.sample(range(len(pairs)), len(pairs) // 2)

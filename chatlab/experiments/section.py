@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from chatlab.evaluation.report.figures import Figures
-from chatlab.evaluation.report.recipe import Recipe
-from chatlab.evaluation.report.scale import Scale
-from chatlab.evaluation.report.verdict import Verdict
+from chatlab.experiments.recipe import Recipe
+from chatlab.experiments.results import RunMetrics
+from chatlab.experiments.scale import Scale
+from chatlab.experiments.verdict import Verdict
 
-Found = Mapping[Recipe, Figures]
+Found = Mapping[Recipe, RunMetrics]
 """Everything that was measured so far."""
 
 
@@ -65,7 +65,7 @@ class Whiskers:
     names: tuple[str, ...]
     points: tuple[Point, ...]
     level: float | None = None
-    whole: tuple[float, float] | None = None
+    limits: tuple[float, float] | None = None
     """Ends of the axis; None fits it to the points."""
 
 
@@ -73,7 +73,7 @@ Chart = Curves | Whiskers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class QuotedReply:
     """One reply, for a person to read."""
 
     who: str
@@ -86,7 +86,7 @@ class Example:
     """What several voices said to one prompt."""
 
     prompt: str
-    said: tuple[Said, ...]
+    said: tuple[QuotedReply, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,12 +14,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from chatlab.clock import now
-from chatlab.evaluation.report import plots
-from chatlab.evaluation.report.progress import spoken
-from chatlab.evaluation.report.recipe import VERSION
-from chatlab.evaluation.report.scale import Scale
-from chatlab.evaluation.report.section import Section
-from chatlab.evaluation.report.verdict import Outcome
+from chatlab.experiments import plots
+from chatlab.experiments.progress import duration
+from chatlab.experiments.recipe import VERSION
+from chatlab.experiments.scale import Scale
+from chatlab.experiments.section import Section
+from chatlab.experiments.verdict import Outcome
 from chatlab.models.base import Base
 from chatlab.records import TrainSettings
 
@@ -28,8 +28,11 @@ LONGEST = 240
 HERE = Path(__file__).resolve().parent
 PACKAGES = ("torch", "transformers", "peft", "llama_cpp_python", "numpy", "matplotlib")
 KINDS: dict[Outcome, str] = {
-    "reproduced": "yes", "partly reproduced": "partly", "not reproduced": "no", "not measured": "open",
-}  # fmt: skip
+    "reproduced": "yes",
+    "partly reproduced": "partly",
+    "not reproduced": "no",
+    "not measured": "open",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +77,17 @@ def page(chapters: Sequence[Chapter], making: Making) -> str:
     )
     environment.filters["reply"] = reply
     return environment.get_template("page.html.j2").render(
-        style=(HERE / "page.css").read_text(encoding="utf-8"), kinds=KINDS, first_look=making.scale.first_look,
-        chapters=[_filled(chapter) for chapter in chapters], facts=facts(making), scale=asdict(making.scale),
-        created=now()[:16].replace("T", " "), failed=_failed(chapters), few=making.scale.seeds < 3,
+        style=(HERE / "page.css").read_text(encoding="utf-8"),
+        kinds=KINDS,
+        first_look=making.scale.first_look,
+        chapters=[_filled(chapter) for chapter in chapters],
+        facts=facts(making),
+        scale=asdict(making.scale),
+        created=now()[:16].replace("T", " "),
+        failed=_failed(chapters),
+        few=making.scale.seeds < 3,
         trainings=making.trainings,
-    )  # fmt: skip
+    )
 
 
 def reply(text: str) -> str:
@@ -97,13 +106,16 @@ def facts(making: Making) -> list[tuple[str, str]]:
     return [
         ("base", f"{base.name}, {base.parameters:,} parameters, fingerprint {base.fingerprint[:16]}"),
         ("seeds", ", ".join(map(str, making.scale.every_seed))),
-        ("runs", f"{making.runs}, {spoken(making.seconds)} of work in {making.workers} "
-                 f"{'process' if making.workers == 1 else 'processes'}"),
+        (
+            "runs",
+            f"{making.runs}, {duration(making.seconds)} of work in {making.workers} "
+            f"{'process' if making.workers == 1 else 'processes'}",
+        ),
         ("answers by", making.engine),
         ("machine", machine()),
         ("versions", ", ".join([f"Python {platform.python_version()}", *_versions()])),
         ("experiments", f"version {VERSION}"),
-    ]  # fmt: skip
+    ]
 
 
 def machine() -> str:
