@@ -147,6 +147,8 @@ def test_every_other_route_of_gradio_is_closed(one: World) -> None:
                 real = real[: real.index("{")] + "etc" + real[real.index("}") + 1 :]
             answer = ben.request(method, real)
             assert answer.status_code == 404, (method, real)
+        for path in (f"/assets/{'x' * 4000}", f"/static/{'x' * 300}", "/static/..%2f..%2froutes.py", "/assets/%00"):
+            assert ben.get(path).status_code in (403, 404), path
 
 
 def routes_of(router: Any) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 OPEN = re.compile(
     r"/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt)?"
-    r"|/(assets|static|chatlab)/.+"
+    r"|/(assets|static|chatlab)/.{1,200}"
     r"|/gradio_api/(info|startup-events|app_id|theme\.css|upload|upload_progress|cancel|reset)/?"
     r"|/gradio_api/queue/(join|data)"
     r"|/gradio_api/file=.+"

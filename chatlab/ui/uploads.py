@@ -73,7 +73,7 @@ class Uploads:
             raise InputError("That file was not sent to this page.", ANEW)
         file = Path(str(path))
         if not self._whole(file):
-            raise InputError("The file is no longer here.", "Choose it again.")
+            raise _gone()
         return file
 
     def fetched(self, path: str, person: str) -> Path | None:
@@ -82,20 +82,29 @@ class Uploads:
             known = self._sent.get(path) == person or person in self._made.get(path, ())
         return Path(path) if known and self._whole(Path(path)) else None
 
-    def checked(self, given: Any, person: str | None = None, depth: int = 0) -> Any:
+    def checked(self, given: Any, person: str | None = None) -> Any:
         """What an event brings, with every file in it looked up and described anew; None is sent no files.
 
         Raises InputError.
         """
-        if depth > DEEPEST:
-            raise InputError("The page sent something that cannot be read.", "Reload it.")
-        if isinstance(given, dict):
-            if _is_file(given):
-                return _described(self.own(given.get("path"), person))
-            return {name: self.checked(value, person, depth + 1) for name, value in given.items()}
-        if isinstance(given, list | tuple):
-            return [self.checked(value, person, depth + 1) for value in given]
-        return given
+        known: dict[str, dict[str, Any]] = {}  # so that one file named ten thousand times is looked up once
+
+        def walked(value: Any, depth: int) -> Any:
+            if depth > DEEPEST:
+                raise InputError("The page sent something that cannot be read.", "Reload it.")
+            if isinstance(value, dict):
+                if not _is_file(value):
+                    return {name: walked(inner, depth + 1) for name, inner in value.items()}
+                path = value.get("path")
+                if not isinstance(path, str) or path not in known:
+                    file = self.own(path, person)
+                    known[str(file)] = _described(file)
+                return dict(known[str(path)])
+            if isinstance(value, list | tuple):
+                return [walked(inner, depth + 1) for inner in value]
+            return value
+
+        return walked(given, 0)
 
     def sweep(self, age: float) -> None:
         """Remove what is older than `age` seconds, but for the folder itself."""
@@ -118,6 +127,10 @@ class Uploads:
         except OSError:
             return False
         return regular and os.path.realpath(file) == str(file) and self.folder in file.parents
+
+
+def _gone() -> InputError:
+    return InputError("The file is no longer here.", "Choose it again.")
 
 
 def refuse_addresses(page: gr.Blocks) -> None:
@@ -155,10 +168,14 @@ def _is_file(given: dict[Any, Any]) -> bool:
 
 
 def _described(file: Path) -> dict[str, Any]:
-    """As Gradio describes a file. Nothing in it is taken from the request but which file it is."""
+    """As Gradio describes a file. Nothing in it is taken from the request but which file it is. Raises InputError."""
+    try:
+        size = file.stat().st_size
+    except OSError as error:
+        raise _gone() from error
     return {
-        "path": str(file), "url": None, "size": file.stat().st_size, "orig_name": file.name, "mime_type": None,
-        "is_stream": False, "meta": dict(FILE),
+        "path": str(file), "url": None, "size": size, "orig_name": file.name, "mime_type": None, "is_stream": False,
+        "meta": dict(FILE),
     }  # fmt: skip
 
 
