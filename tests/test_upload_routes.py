@@ -14,7 +14,9 @@ from urllib.parse import quote, urlsplit
 import httpx
 import pytest
 
+from chatlab.errors import InputError
 from chatlab.ui.app import build
+from chatlab.ui.uploads import Uploads
 from tests.test_wire import Tab
 from tests.uploads_attack import ANNA, BEN, ROWS, SECRET, World, file, file_events, press, refused, send, until, world
 
@@ -117,6 +119,25 @@ def test_uploads_end_with_the_app_and_what_a_killed_one_left_goes_at_the_start(
         path = send(anna, "x.txt", "x")
         assert Path(path).exists()
     assert list(folder.iterdir()) == [] and keep.read_text() == "mine" and one.secret.read_text() == ROWS
+
+
+def test_what_was_left_behind_goes_when_it_is_old(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path / "uploads")
+    uploads.open()
+    old, new = uploads.place() / "old.txt", uploads.place() / "new.txt"
+    old.write_text("old")
+    paths = [uploads.sent(old, "anna")]
+    while not new.exists() or new.stat().st_ctime <= old.stat().st_ctime:
+        new.write_text("new")
+    paths.append(uploads.sent(new, "anna"))
+    uploads.sweep(new.stat().st_ctime)
+    assert not old.exists() and uploads.own(paths[1], "anna").read_text() == "new"
+    with pytest.raises(InputError, match="not sent"):
+        uploads.own(paths[0], "anna")
+    new.unlink()
+    new.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="no longer here"):
+        uploads.own(paths[1], "anna")
 
 
 OPEN = {

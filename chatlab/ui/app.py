@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import threading
+import time
 import webbrowser
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -199,14 +200,14 @@ async def _swept(uploads: Uploads) -> AsyncIterator[None]:
         yield
     finally:
         sweeping.cancel()
-        uploads.sweep(0)
+        uploads.sweep()
 
 
 async def _sweep(uploads: Uploads) -> None:
     every, age = FORGET
     while True:
         await asyncio.sleep(every)
-        await asyncio.to_thread(uploads.sweep, age)
+        await asyncio.to_thread(uploads.sweep, time.time() - age)
 
 
 def _own_file(name: str, kind: str) -> Callable[[Request], Response]:

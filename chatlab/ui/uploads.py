@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import stat
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class Uploads:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
         self.folder = self.folder.resolve()
-        self.sweep(0)
+        self.sweep()
 
     def place(self) -> Path:
         """A new folder with a name that nobody guesses."""
@@ -106,15 +106,14 @@ class Uploads:
 
         return walked(given, 0)
 
-    def sweep(self, age: float) -> None:
-        """Remove what is older than `age` seconds, but for the folder itself."""
-        before = time.time() - age
+    def sweep(self, before: float = math.inf) -> None:
+        """Remove what was last changed before that time, in seconds since 1970; everything unless given."""
         for place, folders, files in os.walk(self.folder, topdown=False):
             for file in map(Path(place).joinpath, files):
-                if not age or _changed(file) < before:
+                if _changed(file) < before:
                     _removed(file, Path.unlink)
             for folder in map(Path(place).joinpath, folders):
-                if not age or _changed(folder) < before:
+                if _changed(folder) < before:
                     _removed(folder, Path.unlink if folder.is_symlink() else Path.rmdir)
         with self._lock:
             self._sent = {path: person for path, person in self._sent.items() if Path(path).exists()}
