@@ -48,6 +48,11 @@ class Settings:
         return self.store / "log"
 
     @property
+    def uploads(self) -> Path:
+        """Files that were sent to the page or made for it to download, for hours at most."""
+        return self.store / "uploads"
+
+    @property
     def adapters(self) -> Path:
         return self.home / "adapters"
 

@@ -34,9 +34,16 @@ def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Any, cache_folder
 
 
 @pytest.fixture(scope="module")
-def page(lab: Lab, chromium: Any) -> Iterator[Any]:
+def turned_away() -> list[str]:
+    """What the page asked for and did not get."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def page(lab: Lab, chromium: Any, turned_away: list[str]) -> Iterator[Any]:
     with site(lab, lab.settings) as address:
         page = chromium.new_page(viewport={"width": 1440, "height": 900})
+        page.on("response", lambda r: turned_away.append(f"{r.status} {r.url}") if r.status >= 400 else None)
         page.set_default_timeout(60_000)
         page.goto(address)
         page.get_by_role("tab", name="Demonstrations").click()
@@ -72,6 +79,14 @@ def test_what_was_written_is_downloaded(page: Any, lab: Lab) -> None:
         page.locator("#export-download").click()
     row = json.loads(Path(download.value.path()).read_text())
     assert [turn["content"] for turn in row["messages"]] == ["Moon?", "Bright."]
+
+
+def test_the_page_has_all_that_it_asks_for(page: Any, turned_away: list[str]) -> None:
+    page.reload()
+    for name in ("Train", "Compare", "Knowledge", "Guide", "Chat"):
+        page.get_by_role("tab", name=name).click()
+    page.locator("#composer textarea").wait_for()
+    assert turned_away == []
 
 
 @pytest.fixture(scope="module")

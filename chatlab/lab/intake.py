@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from chatlab.errors import ChatlabError, DocumentRefused, InputError
+from chatlab.lab.copies import discard
 from chatlab.retrieval import Papers, Reading
 
 log = logging.getLogger("chatlab.lab")
@@ -57,8 +57,11 @@ class Intake:
         return self.adding.state == "reading"
 
     def add(self, files: Iterable[Path | tuple[Path, str]], uploads: bool) -> None:
-        """Read these as well, and those in folders. Raises InputError where there is no file among them."""
-        found = [_Wanted(path, name, uploads) for given in files for path, name in _files(given)]
+        """Read these as well, and those in folders. Raises InputError where there is no file among them.
+
+        `uploads` are files and never folders; each is removed once it has been read, or when the reading ends.
+        """
+        found = [_Wanted(path, name, uploads) for given in files for path, name in _files(given, not uploads)]
         if not found:
             raise InputError("There is no file to read.", "Choose files that hold text.")
         with self._lock:
@@ -92,8 +95,10 @@ class Intake:
         self._reading = reading = Reading()
         try:
             while (one := self._next()) is not None:
-                self._take(reading, one)
-                one.done()
+                try:
+                    self._take(reading, one)
+                finally:
+                    one.done()
         except ChatlabError as error:
             self._end("failed", f"{error} {error.hint}".strip())
         except Exception:
@@ -152,14 +157,16 @@ class _Wanted:
 
     def done(self) -> None:
         if self.upload:
-            shutil.rmtree(self.path.parent, ignore_errors=True)
+            discard(self.path)
 
 
-def _files(given: Path | tuple[Path, str]) -> Iterator[tuple[Path, str]]:
-    """A file and its name for the person; of a folder, all files in it that are not hidden."""
+def _files(given: Path | tuple[Path, str], folders: bool) -> Iterator[tuple[Path, str]]:
+    """A file and its name for the person; of a folder, where one may be given, all files in it that are not hidden."""
     path, name = given if isinstance(given, tuple) else (given, given.name)
     if not path.is_dir():
         yield path, name
+        return
+    if not folders:
         return
     for file in sorted(path.rglob("*")):
         inside = file.relative_to(path)

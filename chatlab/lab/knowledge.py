@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from chatlab.errors import EmbedderError
 from chatlab.lab.intake import Adding, Intake
 from chatlab.retrieval import Found, Index, Library, Papers, Passage, State, Upkeep
 from chatlab.retrieval.embedder import check, packaged
@@ -137,7 +138,12 @@ class Knowledge:
     def choose_model(self, folder: Path | None) -> None:
         """Embed by another model from now on; None for the one that came with the app. Raises EmbedderError."""
         if folder is not None:
-            folder = folder.expanduser().resolve()
+            try:
+                folder = folder.expanduser().resolve()
+            except (OSError, ValueError, RuntimeError) as error:
+                raise EmbedderError(
+                    "That is no path of a folder.", "Choose the folder of an embedding model."
+                ) from error
             check(folder)
         with self._lock:
             self._store.state.set(MODEL, str(folder) if folder else "")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
+import os
 import socket
 import threading
+import time
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import gradio as gr
@@ -28,19 +31,22 @@ from chatlab.ui.demonstrations.lineage import ask_for, ask_to_write
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from chatlab.ui.doors import UPLOAD_LIMIT, Doors
 from chatlab.ui.ending import Ending
+from chatlab.ui.files import add_file_routes
 from chatlab.ui.gate import Gate
 from chatlab.ui.guide.tab import GuideTab
 from chatlab.ui.header import Header
 from chatlab.ui.health import PATH, health
 from chatlab.ui.knowledge.tab import KnowledgeTab
 from chatlab.ui.markup import escaped
+from chatlab.ui.page import Page
 from chatlab.ui.ports import address
+from chatlab.ui.routes import Routes
 from chatlab.ui.safekeeping import SafekeepingPanel
 from chatlab.ui.shell import Shell, TabName, drawing, told
 from chatlab.ui.theme import ASSETS, tab_sheets, theme
 from chatlab.ui.train.tab import TrainTab
 from chatlab.ui.unseen.panel import UnseenPanel
-from chatlab.ui.uploads import refuse_addresses
+from chatlab.ui.uploads import Uploads, refuse_addresses
 from chatlab.ui.visitor import visitor
 
 TABS: tuple[tuple[TabName, str], ...] = (
@@ -63,12 +69,17 @@ HEAD = (
 )
 
 
-def build(lab: Lab, replies: Replies | None = None) -> gr.Blocks:
-    """The page. `replies` are the answers under way, which outlive any page."""
+def build(lab: Lab, replies: Replies | None = None, uploads: Uploads | None = None) -> gr.Blocks:
+    """The page. `replies` are the answers under way, which outlive any page; `uploads` the files it may be sent."""
     header = Header(lab)
     replies = replies or Replies()
-    with gr.Blocks(
-        title="Chatlab", analytics_enabled=False, fill_width=True, fill_height=True, delete_cache=FORGET
+    with Page(
+        uploads or Uploads(lab.settings.uploads),
+        title="Chatlab",
+        analytics_enabled=False,
+        fill_width=True,
+        fill_height=True,
+        delete_cache=FORGET,
     ) as page:
         page.state_session_capacity = PAGES
         _endpoints(lab)  # before the handlers, whose names would be taken
@@ -150,14 +161,18 @@ def _endpoints(lab: Lab) -> None:
 
 def web(lab: Lab, settings: Settings, replies: Replies) -> FastAPI:
     """The ASGI app: the page, its script, and the doors around both."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    uploads = Uploads(settings.uploads)
+    uploads.open()
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads.folder)  # Gradio's own copies go there too, read whenever one is made
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lambda _: _swept(uploads))
 
     for name, kind in OWN_FILES.items():
         app.add_route(f"/chatlab/{name}", _own_file(name, kind), include_in_schema=False)
     app.add_route(PATH, health(lab), include_in_schema=False)
+    add_file_routes(app, uploads)
     gr.mount_gradio_app(
         app,
-        build(lab, replies),
+        build(lab, replies, uploads),
         path="/",
         server_name=settings.host,
         server_port=settings.port,
@@ -172,8 +187,27 @@ def web(lab: Lab, settings: Settings, replies: Replies) -> FastAPI:
         css_paths=tab_sheets(),
         head=HEAD,
     )
+    app.add_middleware(Routes)
     app.add_middleware(Doors, host=settings.host, gate=Gate(settings.auth) if settings.auth else None)
     return app
+
+
+@contextlib.asynccontextmanager
+async def _swept(uploads: Uploads) -> AsyncIterator[None]:
+    """What was left behind goes when it is old, and everything at the end."""
+    sweeping = asyncio.create_task(_sweep(uploads))
+    try:
+        yield
+    finally:
+        sweeping.cancel()
+        uploads.sweep()
+
+
+async def _sweep(uploads: Uploads) -> None:
+    every, age = FORGET
+    while True:
+        await asyncio.sleep(every)
+        await asyncio.to_thread(uploads.sweep, time.time() - age)
 
 
 def _own_file(name: str, kind: str) -> Callable[[Request], Response]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from chatlab.lab import Lab
+from chatlab.lab.copies import discard, new_folder
 from chatlab.lab.exchange import Which
 from chatlab.ui.compare.results import results
 from chatlab.ui.shell import Shell, drawing
@@ -33,7 +32,7 @@ class VotesPanel:
             self.file = gr.DownloadButton(
                 "Download", size="sm", scale=0, min_width=120, visible=False, elem_id="votes-file"
             )
-        self.made = gr.State("", delete_callback=_remove)
+        self.made = gr.State("", delete_callback=discard)
 
     def wire(self, shell: Shell) -> None:
         for button, make in ((self.votes, self.exported_votes), (self.preferences, self.exported_preferences)):
@@ -55,22 +54,13 @@ class VotesPanel:
 
     def swept(self, made: str) -> Updates:
         """The page has its own copy by now."""
-        _remove(made)
+        discard(made)
         return {self.made: ""}
 
     def _offered(self, make: Callable[[Path], Path]) -> Updates:
-        folder = Path(tempfile.mkdtemp(prefix="chatlab-"))
-        try:
+        with new_folder() as folder:
             path = make(folder)
-        except BaseException:
-            _remove(str(folder / "file"))
-            raise
         return {
             self.file: gr.DownloadButton(f"Download {path.name}", value=str(path), visible=True),
             self.made: str(path),
         }
-
-
-def _remove(made: str) -> None:
-    if made:
-        shutil.rmtree(Path(made).parent, ignore_errors=True)

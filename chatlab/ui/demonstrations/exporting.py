@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import gradio as gr
 
 from chatlab.formats import FORMATS, Written, format_of
 from chatlab.lab import Lab
+from chatlab.lab.copies import discard, new_folder
 from chatlab.lab.exchange import Which
 from chatlab.ui.markup import counted, div, span
 from chatlab.ui.shell import Shell, drawing
@@ -54,7 +52,7 @@ class DemonstrationExport:
                     "Download", size="sm", scale=0, min_width=120, visible=False, elem_id="export-download"
                 )
             self.said = drawing(elem_classes="flat", elem_id="export-said")
-        self.made = gr.State("", delete_callback=_remove)
+        self.made = gr.State("", delete_callback=discard)
 
     def wire(self, shell: Shell) -> None:
         shown = [self.status, self.tag, self.format, self.about]
@@ -92,12 +90,8 @@ class DemonstrationExport:
 
     def written(self, what: str, status: str, tag: str, text: str, format: str, own: bool) -> Updates:
         which = Which(what=cast(Literal["demonstrations", "preferences"], what), text=text, tag=tag, status=status)
-        folder = Path(tempfile.mkdtemp(prefix="chatlab-"))
-        try:
+        with new_folder() as folder:
             written = self._exchange.export(format, which, folder, own)
-        except BaseException:
-            _remove(str(folder / "file"))
-            raise
         size = _size(written.path.stat().st_size)
         return {
             self.download: gr.DownloadButton(
@@ -109,7 +103,7 @@ class DemonstrationExport:
 
     def swept(self, made: str) -> Updates:
         """The page has its own copy by now."""
-        _remove(made)
+        discard(made)
         return {self.made: ""}
 
 
@@ -133,8 +127,3 @@ def _told(written: Written) -> str:
 
 def _size(size: int) -> str:
     return f"{size / 2**20:.1f} MB" if size >= 2**20 else f"{max(1, size // 1024):,} KB"
-
-
-def _remove(made: str) -> None:
-    if made:
-        shutil.rmtree(Path(made).parent, ignore_errors=True)

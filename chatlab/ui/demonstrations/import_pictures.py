@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
-
 from chatlab.formats import Kept, Outcome, Proposal, layout
 from chatlab.lab.bringing import Progress
 from chatlab.records import Message, Preference
@@ -65,13 +61,6 @@ def said(progress: Progress) -> str:
     if progress.refused:
         figures.append(f"{progress.refused:,} refused")
     return f"{doing} {one_line(progress.name, 60)}: {', '.join(figures)}. {spoken(progress.seconds)}."
-
-
-def offer(report: Path) -> str:
-    """A copy of the report where the page may fetch it."""
-    copy = Path(tempfile.mkdtemp(prefix="chatlab-")) / report.name
-    shutil.copyfile(report, copy)
-    return str(copy)
 
 
 def _aside(progress: Progress) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,8 +12,9 @@ import gradio as gr
 from chatlab.errors import ChatlabError, InputError
 from chatlab.formats import LAYOUTS, Columns, LayoutName, Part, Proposal, layout, proposed, with_header
 from chatlab.lab import Lab
+from chatlab.lab.copies import discard
 from chatlab.records import Status
-from chatlab.ui.demonstrations.import_pictures import offer, outcome, table, title
+from chatlab.ui.demonstrations.import_pictures import outcome, table, title
 from chatlab.ui.markup import div, span
 from chatlab.ui.shell import Shell, drawing, told
 
@@ -47,7 +46,7 @@ class DemonstrationImport:
                 self._build_found()
             with gr.Column(visible=False) as self.result:
                 self._build_result()
-        self.path = gr.State("", delete_callback=_remove)
+        self.path = gr.State("", delete_callback=discard)
         self.proposal = gr.State(None)
         self.ended = gr.State(0)
         """Changes when the store holds other demonstrations than before."""
@@ -130,7 +129,7 @@ class DemonstrationImport:
         try:
             proposal = self._exchange.sniff(path)
         except ChatlabError as error:
-            _remove(file)
+            discard(file)
             gr.Warning(told(error))
             return {self.file: gr.File(value=None)}
         return self._found(path, proposal) | self._place(False)
@@ -158,11 +157,11 @@ class DemonstrationImport:
         _at_hand(path)
         words = [tag.strip() for tag in tags.split(",") if tag.strip()]
         given = cast(Status, status) if status != AS_IT_IS else None
-        self._exchange.begin(Path(path), proposal, words, given, after=_remover(path))
+        self._exchange.begin(Path(path), proposal, words, given, after=partial(discard, path))
         return self._put_down() | self.look(0)
 
     def cancelled(self, path: str) -> Updates:
-        _remove(path)
+        discard(path)
         return self._put_down() | self._place(True)
 
     def look(self, ended: int) -> Updates:
@@ -242,7 +241,7 @@ class DemonstrationImport:
         progress = self._exchange.progress
         if running or progress is None or progress.report is None or not progress.report.exists():
             return gr.DownloadButton(visible=False)
-        return gr.DownloadButton(value=offer(progress.report), visible=True)
+        return gr.DownloadButton(value=str(progress.report), visible=True)
 
 
 def _layouts() -> list[tuple[str, str]]:
@@ -274,13 +273,3 @@ def _statuses(proposal: Proposal) -> Any:
 def _at_hand(path: str) -> None:
     if not path or not Path(path).exists():
         raise InputError("The file is no longer here.", "Choose it again.")
-
-
-def _remover(path: str) -> Callable[[], None]:
-    return lambda: _remove(path)
-
-
-def _remove(path: str) -> None:
-    """An uploaded copy, with the folder that was made for it."""
-    if path:
-        shutil.rmtree(Path(path).parent, ignore_errors=True)

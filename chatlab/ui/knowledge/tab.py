@@ -14,6 +14,7 @@ from chatlab.ui.bridge import Bridge
 from chatlab.ui.knowledge import pictures
 from chatlab.ui.markup import counted, div, span
 from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.visitor import HOUSE, visitor
 
 TICK = 0.7
 """Seconds between looks while something is read or indexed."""
@@ -29,6 +30,7 @@ class KnowledgeTab:
 
     def __init__(self, lab: Lab) -> None:
         self._knowledge = lab.knowledge
+        self._auth = lab.settings.auth
 
     def build(self, shell: Shell) -> None:
         with gr.Row(elem_classes="knowing"):
@@ -147,8 +149,10 @@ class KnowledgeTab:
         self._knowledge.rebuild()
         return self.look(query) | {self.timer: gr.Timer(active=True)}
 
-    def chosen(self, folder: str, query: str) -> Updates:
-        """Another embedding model; passages are embedded again by it. Raises EmbedderError."""
+    def chosen(self, folder: str, query: str, request: gr.Request | None = None) -> Updates:
+        """Another embedding model; passages are embedded again by it. Raises EmbedderError, InputError."""
+        if visitor(request, self._auth) != HOUSE:  # a path on this machine, and a model for everybody
+            raise InputError("Only the first of those who may come in chooses the model.", "Ask them.")
         self._knowledge.choose_model(Path(folder.strip()) if folder.strip() else None)
         return self.look(query) | {self.timer: gr.Timer(active=True)}
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from chatlab.lab import Lab
+from chatlab.lab.copies import discard, new_folder
 from chatlab.lab.exports import KINDS
 from chatlab.records import BASE
 from chatlab.ui.markup import div, span
@@ -38,7 +36,7 @@ class AdapterExport:
                 self.download = gr.DownloadButton(
                     "Download", size="sm", scale=0, min_width=120, visible=False, elem_id="adapter-download"
                 )
-        self.made = gr.State("", delete_callback=_remove)
+        self.made = gr.State("", delete_callback=discard)
 
     @property
     def of_voice(self) -> set[Any]:
@@ -73,24 +71,15 @@ class AdapterExport:
         }
 
     def written(self, voice: str | None, kind: str, strength: float) -> Updates:
-        folder = Path(tempfile.mkdtemp(prefix="chatlab-"))
-        try:
+        with new_folder() as folder:
             made = self._exports.make(voice or BASE, kind, folder, strength)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
         label = f"Download {made.name} ({made.stat().st_size / 2**20:.1f} MB)"
         return {self.download: gr.DownloadButton(label, value=str(made), visible=True), self.made: str(made)}
 
     def swept(self, made: str) -> Updates:
-        _remove(made)
+        discard(made)
         return {self.made: ""}
 
 
 def _about(kind: str) -> str:
     return div("import-notes", span("", next(k.about for k in KINDS if k.name == kind) + "."))
-
-
-def _remove(made: str) -> None:
-    if made:
-        shutil.rmtree(Path(made).parent, ignore_errors=True)

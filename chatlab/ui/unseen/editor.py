@@ -10,6 +10,7 @@ import gradio as gr
 
 from chatlab.errors import UnseenRepeated
 from chatlab.lab import Lab
+from chatlab.lab.copies import discard
 from chatlab.lab.prompts import MOST, packaged, read, sifted
 from chatlab.lab.unseen import Change
 from chatlab.ui.markup import counted, div, one_line, span
@@ -136,7 +137,7 @@ class UnseenEditor:
         try:
             lines = read(path)
         finally:
-            path.unlink(missing_ok=True)
+            discard(path)
         new, known = sifted(lines, (text or "").splitlines())
         longer = "\n".join(part for part in ((text or "").rstrip("\n"), *new) if part)
         said = f"{counted(len(new), 'line')} of {one_line(path.name, 40)} put below, {len(known):,} there already. "

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from chatlab.clock import now
 from chatlab.errors import DiskFull
+from chatlab.lab.copies import discard, new_folder
 from chatlab.lab.sheet import Sheet
 from chatlab.lab.sheet_files import written
 
@@ -34,7 +32,7 @@ class UnseenExport:
                 self.download = gr.DownloadButton(
                     "Download", size="sm", scale=0, min_width=120, visible=False, elem_id="unseen-download"
                 )
-        self.made = gr.State("", delete_callback=_remove)
+        self.made = gr.State("", delete_callback=discard)
 
     @property
     def shown(self) -> set[Any]:
@@ -44,8 +42,9 @@ class UnseenExport:
         """Raises InputError where nothing has been said, DiskFull."""
         data = written(sheet, form)
         try:
-            path = Path(tempfile.mkdtemp(prefix="chatlab-")) / f"unseen-{now()[:10]}.{form}"
-            path.write_bytes(data)
+            with new_folder() as folder:
+                path = folder / f"unseen-{now()[:10]}.{form}"
+                path.write_bytes(data)
         except OSError as error:
             raise DiskFull(f"The file could not be made: {error.strerror}.", "Make space on the disk.") from error
         return {
@@ -55,10 +54,5 @@ class UnseenExport:
 
     def swept(self, made: str) -> Updates:
         """The page has its own copy by now."""
-        _remove(made)
+        discard(made)
         return {self.made: ""}
-
-
-def _remove(made: str) -> None:
-    if made:
-        shutil.rmtree(Path(made).parent, ignore_errors=True)
