@@ -17,7 +17,7 @@ from chatlab.lab import Lab
 from chatlab.records import Status
 from chatlab.ui.demonstrations.import_pictures import offer, outcome, table, title
 from chatlab.ui.markup import div, span
-from chatlab.ui.shell import Shell, drawing, told
+from chatlab.ui.shell import Shell, drawing, notify, told
 
 PARTS = max(len(one.parts) for one in LAYOUTS)
 NONE = ""
@@ -131,7 +131,7 @@ class DemonstrationImport:
             proposal = self._exchange.sniff(path)
         except ChatlabError as error:
             _remove(file)
-            gr.Warning(told(error))
+            notify(error)
             return {self.file: gr.File(value=None)}
         return self._found(path, proposal) | self._place(False)
 
