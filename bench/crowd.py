@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from chatlab.ui.html_block import decode
+
 ASKED = (
     "My word is {word}. Tell me of the harbour.",
     "Say {word} and greet me.",
@@ -89,15 +91,16 @@ class Person:
             self.heard.first.append(self.heard.whole[-1])
 
     def _send(self, body: dict[str, object]) -> Iterator[str]:
-        """Every event as it came over the wire, up to the one that completes."""
+        """Every event as it came over the wire, its HTML readable, up to the one that completes."""
         self._http.post("/gradio_api/queue/join", json=body).raise_for_status()
         session = {"session_hash": str(body["session_hash"])}
         with self._http.stream("GET", "/gradio_api/queue/data", params=session) as stream:
             for line in stream.iter_lines():
                 if not line.startswith("data:"):
                     continue
-                self.heard.others |= set(WORD.findall(line)) - {self.heard.word}
-                yield line
+                said = decode(line.replace('\\"', '"'))
+                self.heard.others |= set(WORD.findall(said)) - {self.heard.word}
+                yield said
                 event = json.loads(line[5:])
                 if event["msg"] == "process_completed":
                     if not event.get("success"):

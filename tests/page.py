@@ -10,6 +10,7 @@ import gradio as gr
 from chatlab.adapters import Adapters
 from chatlab.lab import Lab
 from chatlab.records import AdapterCard
+from chatlab.ui.html_block import decode
 from chatlab.ui.shell import Shell, TabName, drawing
 
 
@@ -24,6 +25,15 @@ def built(tab: Any, name: TabName) -> Any:
         with shell.items[name]:
             tab.build(shell)
     return tab
+
+
+def readable(sent: Any) -> Any:
+    """What the server sent, with the app's HTML as it was before it was encoded."""
+    if isinstance(sent, str):
+        return decode(sent)
+    if isinstance(sent, list):
+        return [readable(one) for one in sent]
+    return {key: readable(one) for key, one in sent.items()} if isinstance(sent, dict) else sent
 
 
 def told(update: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from chatlab.records import BASE
 from chatlab.settings import Settings
 from chatlab.ui.compare.asking import choose
 from chatlab.ui.compare.walk import prompts
+from chatlab.ui.html_block import decode
 from tests.page import voiced
 from tests.served import site
 
@@ -103,7 +104,7 @@ def test_nothing_tells_who_spoke_until_the_key_is_pressed(page: Any, lab: Lab) -
     page.evaluate("window.heard.length = 0")
     ask(page, "Who is there?")
     page.locator("#ballot").wait_for()
-    sent = page.evaluate("window.heard.join('')")
+    sent = decode(page.evaluate("window.heard.join('')").replace('\\"', '"'))
     shown = page.evaluate(
         "['#panes', '#ballot', '#last-vote'].map((id) => document.querySelector(id)?.outerHTML).join()"
     )

@@ -14,6 +14,7 @@ from gradio_client import Client
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import Settings
+from tests.page import readable
 from tests.served import site
 
 WORDS = " ".join(f"word{number}" for number in range(40))
@@ -57,7 +58,7 @@ class Tab:
         with self.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": self.session}) as stream:
             for line in stream.iter_lines():
                 if line.startswith("data:"):
-                    yield json.loads(line[5:])
+                    yield readable(json.loads(line[5:]))
 
     def result(self) -> list:
         return next(event for event in self.events() if event["msg"] == "process_completed")["output"]["data"]

@@ -37,12 +37,12 @@ from chatlab.ui.guide.tab import GuideTab
 from chatlab.ui.header import Header
 from chatlab.ui.health import PATH, health
 from chatlab.ui.knowledge.tab import KnowledgeTab
-from chatlab.ui.markup import escaped
+from chatlab.ui.markup import KEY
 from chatlab.ui.page import Page
 from chatlab.ui.ports import address
 from chatlab.ui.routes import Routes
 from chatlab.ui.safekeeping import SafekeepingPanel
-from chatlab.ui.shell import Shell, TabName, drawing, told
+from chatlab.ui.shell import Shell, TabName, drawing, told, warn
 from chatlab.ui.theme import ASSETS, tab_sheets, theme
 from chatlab.ui.train.tab import TrainTab
 from chatlab.ui.unseen.panel import UnseenPanel
@@ -127,7 +127,7 @@ def _page_act(lab: Lab, payload: str) -> Any:
         return gr.Tabs(selected="demonstrations")
     if name == "warnings":
         for warning in lab.health().warnings:
-            gr.Warning(escaped(warning))
+            warn(warning)
         return gr.skip()
     if name not in dict(TABS):
         raise InputError(f"There is no tab {name!r}.")
@@ -212,7 +212,10 @@ async def _sweep(uploads: Uploads) -> None:
 
 def _own_file(name: str, kind: str) -> Callable[[Request], Response]:
     def send(request: Request) -> Response:
-        return Response((ASSETS / name).read_bytes(), media_type=kind, headers={"cache-control": "no-cache"})
+        body = (ASSETS / name).read_bytes()
+        if name == "page.js":  # it obeys only what carries this process's key
+            body = body.replace(b"{{KEY}}", KEY.encode())
+        return Response(body, media_type=kind, headers={"cache-control": "no-cache"})
 
     return send
 

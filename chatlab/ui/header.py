@@ -12,19 +12,19 @@ from chatlab.lab import Health, Lab
 from chatlab.records import BASE, AdapterCard
 from chatlab.training.process import TrainerStatus
 from chatlab.ui.icons import icon
-from chatlab.ui.markup import div, element, escaped, span
+from chatlab.ui.markup import control, div, element, escaped, span
 from chatlab.ui.notices import remaining, share
 from chatlab.ui.verdict import verdict
 
 LOGO = '<span class="logo">Chatlab</span>'
 THEME = (
-    '<button type="button" class="tool" data-theme-switch title="Light or dark" aria-label="Light or dark">'
+    f'<button type="button" class="tool"{control(theme_switch="")} title="Light or dark" aria-label="Light or dark">'
     f"{icon('moon')}</button>"
 )
 
 
 WARNED = (
-    '<button type="button" class="chip warned" data-act="warnings" data-to="page" title="Say what is wrong">'
+    f'<button type="button" class="chip warned"{control(act="warnings", to="page")} title="Say what is wrong">'
     "needs attention</button>"
 )
 QUICK, CALM = 1.0, 3.0
@@ -103,4 +103,4 @@ def _run(status: TrainerStatus) -> str:
     done = 100 * share(status)
     bar = f'<i class="bar" style="width:{done:.0f}%"></i>'
     words = element("span", f"Training {done:.0f} %") + span("on", left)
-    return f'<button type="button" class="chip run" data-act="train" data-to="page">{bar}{words}</button>'
+    return f'<button type="button" class="chip run"{control(act="train", to="page")}>{bar}{words}</button>'

@@ -1,14 +1,17 @@
-"""Text from anywhere, made safe to stand inside the HTML that `gr.Markdown` shows.
+"""Text from anywhere, made safe to stand inside the app's own HTML, and what its buttons are told apart by.
 
-The page forbids `eval`, and `gr.HTML` needs it; so what is drawn here goes through `gr.Markdown`, as one line of
-HTML. Everything that Markdown, LaTeX or HTML could take for its own is written as a character reference.
+The HTML is parsed once, as HTML alone (`html_block.py`), so a character reference is the character and nothing more.
 """
 
 from __future__ import annotations
 
 import re
+import secrets
 import unicodedata
+from typing import Final
 
+KEY: Final = secrets.token_urlsafe(16)
+"""Of this process. The page's script obeys only elements that carry it; no text from outside can know it."""
 _PLAIN = re.compile(r"[^A-Za-z0-9 ,]")
 
 
@@ -24,6 +27,13 @@ def _reference(char: str) -> str:
     if unicodedata.category(char) in ("Cc", "Cs") or char in "\u202a\u202b\u202d\u202e\u2066\u2067\u2068":
         return "&#65533;"
     return char if ord(char) > 0xA0 else f"&#{ord(char)};"
+
+
+def control(**data: object) -> str:
+    """Attributes that make an element one that the page's script obeys: `act="delete"` is its `data-act`."""
+    return f' data-key="{KEY}"' + "".join(
+        f' data-{name.replace("_", "-")}="{escaped(str(value))}"' for name, value in data.items()
+    )
 
 
 def element(name: str, inner: str = "", kind: str = "", title: str = "") -> str:

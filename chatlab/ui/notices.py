@@ -10,7 +10,7 @@ from chatlab.lab import Lab
 from chatlab.training.process import TrainerStatus
 from chatlab.training.runs import RunView
 from chatlab.ui.chat.transcript import button
-from chatlab.ui.markup import counted, div, escaped, spoken
+from chatlab.ui.markup import control, counted, div, escaped, spoken
 from chatlab.ui.shell import told
 
 
@@ -33,7 +33,7 @@ def drawn(notice: Notice | None) -> str:
     bar = "" if notice.progress is None else f'<i class="bar" style="width:{100 * notice.progress:.0f}%"></i>'
     kinds = ["small primary" if notice.kind == "good" else "small", *["small"] * len(notice.actions)]
     buttons = [button(act, label, kind, notice.turn) for (act, label), kind in zip(notice.actions, kinds, strict=False)]
-    close = '<button type="button" class="tool" data-act="dismiss" aria-label="Dismiss">×</button>'
+    close = f'<button type="button" class="tool"{control(act="dismiss")} aria-label="Dismiss">×</button>'
     words = f'<span class="words" role="status">{escaped(notice.text)}</span>'
     return div(f"notice {notice.kind}", bar, words, *buttons, close)
 

@@ -1,6 +1,6 @@
 """What a model wrote, as HTML that can do nothing but be read.
 
-Raw HTML is shown as text, images are never fetched, links lead only to http, https and mailto and open elsewhere.
+Raw HTML is shown as text, images are never fetched, links lead only to http and https and open elsewhere.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _reader() -> MarkdownIt:
 
 
 def _may_lead(url: str) -> bool:
-    return url.strip().lower().startswith(("http://", "https://", "mailto:"))
+    return url.strip().lower().startswith(("http://", "https://"))
 
 
 def _words(self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:

@@ -9,7 +9,7 @@ import gradio as gr
 from chatlab.errors import InputError
 from chatlab.lab import Lab
 from chatlab.store import Backup
-from chatlab.ui.markup import counted, div, span
+from chatlab.ui.markup import control, counted, div, span
 from chatlab.ui.shell import Shell, drawing
 
 Updates = dict[Any, Any]
@@ -19,7 +19,7 @@ ABOUT = (
     "that Chatlab is opened; the newest ten are kept, in store/backups. Documents, adapters and runs are files of "
     "their own and not in it: to keep them too, copy the folders store and adapters while Chatlab is closed."
 )
-RELOAD = '<button type="button" class="quiet" data-act="reload">Reload the page to see it</button>'
+RELOAD = f'<button type="button" class="quiet"{control(act="reload")}>Reload the page to see it</button>'
 
 
 class SafekeepingPanel:

@@ -4,11 +4,11 @@ A tab is a class `XTab(lab)` with `build(shell)`, called inside its own `gr.Tab`
 `shell.on(button.click, do=handlers.something, inputs=[...], outputs=[...])`, so that each handler is private, shows
 no spinner over the page, and turns a ChatlabError into a sentence on the screen.
 
-The page forbids `eval`, so nothing here uses gr.HTML or gr.LinePlot: what is drawn is `drawing(html)`, one line of
-HTML without blank lines. Style sheets lie in `assets/*.css` and are all loaded. In a drawing, a click on an element
-with `data-act="train" data-to="page"` opens a tab; `data-show="some-id"` beside it unfolds and shows a component there.
-`data-press="some-id"` presses the Gradio button of that id. A Gradio button with the class `key-a` is pressed by the
-key A while its tab is shown and nobody is typing.
+The page forbids `eval`, so nothing here uses gr.HTML or gr.LinePlot: what is drawn is `drawing(html)`, see
+`html_block.py`. Style sheets lie in `assets/*.css` and are all loaded. In a drawing, a click on an element with
+`control(act="train", to="page")` opens a tab; `show="some-id"` beside it unfolds and shows a component there.
+`control(press="some-id")` presses the Gradio button of that id. A Gradio button with the class `key-a` is pressed by
+the key A while its tab is shown and nobody is typing.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any, Literal
 import gradio as gr
 
 from chatlab.errors import ChatlabError
+from chatlab.ui.html_block import HTMLBlock, encode
 from chatlab.ui.markup import escaped
 
 log = logging.getLogger("chatlab.ui")
@@ -62,14 +63,24 @@ class Shell:
         return gr.Tabs(selected=tab)
 
 
-def drawing(value: str = "", **look: Any) -> gr.Markdown:
+def drawing(value: str = "", **look: Any) -> HTMLBlock:
     """A place for our own HTML. Whatever a person, a model or a file said must be escaped in it already."""
-    return gr.Markdown(value, sanitize_html=False, latex_delimiters=[], **look)
+    return HTMLBlock(value, sanitize_html=False, latex_delimiters=[], **look)
 
 
 def notify(error: ChatlabError) -> None:
     """Say in a corner of the page what happened and what to do."""
-    gr.Warning(escaped(told(error)))
+    warn(told(error))
+
+
+def warn(text: str) -> None:
+    """Say something in a corner of the page. Gradio takes the text for HTML, so it never sees it."""
+    gr.Warning(encode(escaped(text)))
+
+
+def inform(text: str) -> None:
+    """The same, of what went well."""
+    gr.Info(encode(escaped(text)))
 
 
 def told(error: ChatlabError) -> str:
@@ -114,4 +125,4 @@ def _tell(error: Exception) -> None:
         notify(error)
         return
     log.error("A handler failed", exc_info=error)
-    gr.Warning("Something inside Chatlab went wrong. Nothing is lost; the log says what it was.")
+    warn("Something inside Chatlab went wrong. Nothing is lost; the log says what it was.")

@@ -1,9 +1,91 @@
-// What runs in the page: presses reported to Python, editors opened in place, the list folded, the view kept at the end.
+// What runs in the page: HTML of the app put in place, presses reported to Python, editors opened in place, the list folded, the view kept at the end.
 (() => {
   "use strict";
   const $ = (selector, root = document) => root.querySelector(selector);
   const remembered = (key) => { try { return localStorage.getItem(key); } catch { return null; } };
   const remember = (key, value) => { try { localStorage.setItem(key, value); } catch { /* private window */ } };
+
+  // --- the app's HTML, which comes as base64 and is parsed here and nowhere else -----------------------------------------
+  // An element is made anew from the lists below, so what is not on them never enters the page. What a model
+  // wrote stands inside `.prose` or `.pane-text`: there only what Markdown makes of text is let in.
+  const KEY = "{{KEY}}";
+  const listed = (names) => new Set(names.split(" "));
+  const TAGS = listed("a b blockquote br button caption code del details div em h1 h2 h3 h4 h5 h6 hr i li mark nav ol p pre progress s section small span strong summary table tbody td th thead tr ul");
+  const PROSE_TAGS = listed("a blockquote br button code em h1 h2 h3 h4 h5 h6 hr i li ol p pre s span strong table tbody td th thead tr ul");
+  const SVG_TAGS = listed("circle line path svg");
+  const ATTRIBUTES = listed("class colspan disabled id max open role start title value");
+  const SVG_ATTRIBUTES = listed("aria-hidden class cx cy d fill height r stroke stroke-linecap stroke-linejoin stroke-width viewBox width x1 x2 y1 y2");
+  const PROSE_ATTRIBUTES = listed("start title");
+  const DATA = listed("data-conversation data-raw data-shown data-turn");
+  const PROSE_CLASSES = listed("caret cite dots no-picture");
+  const STYLE = /^(?:height|left|width|text-align): ?[\w.%]+$/;
+  const SVG = "http://www.w3.org/2000/svg";
+  const controls = new WeakSet(); // the elements that the app drew to be pressed; no other is obeyed
+
+  function copyAttributes(from, to, prose) {
+    const svg = from.namespaceURI === SVG, control = from.dataset.key === KEY;
+    for (const { name, value } of from.attributes) {
+      const plain = svg ? SVG_ATTRIBUTES.has(name)
+        : prose && !control ? PROSE_ATTRIBUTES.has(name) || (name === "class" && PROSE_CLASSES.has(value))
+        : ATTRIBUTES.has(name) || DATA.has(name) || name.startsWith("aria-");
+      const own = control && name.startsWith("data-") && name !== "data-key";
+      if (plain || own || (name === "style" && STYLE.test(value))) to.setAttribute(name, value);
+    }
+    if (control) controls.add(to);
+    if (from.localName === "button") to.type = "button";
+    if (from.localName === "a" && /^https?:$/.test(URL.canParse(from.href) && new URL(from.href).protocol)) {
+      to.href = from.href;
+      to.target = "_blank";
+      to.rel = "noopener noreferrer nofollow";
+    }
+  }
+
+  function rebuild(from, to, prose = false) {
+    for (const node of from.childNodes) {
+      if (node.nodeType === Node.TEXT_NODE) to.append(node.data);
+      if (node.nodeType !== Node.ELEMENT_NODE) continue;
+      const svg = node.namespaceURI === SVG, name = node.localName;
+      const allowed = svg ? !prose && SVG_TAGS.has(name) : (prose ? PROSE_TAGS : TAGS).has(name);
+      if (!allowed || (prose && name === "button" && node.dataset.key !== KEY)) {
+        console.error(`Not an element of this page: ${name}`);
+        to.append(node.textContent);
+        continue;
+      }
+      const element = svg ? document.createElementNS(SVG, name) : document.createElement(name);
+      copyAttributes(node, element, prose);
+      rebuild(node, element, prose || node.matches(".prose, .pane-text"));
+      to.append(element);
+    }
+  }
+
+  function render(place) {
+    const [key, encoded] = place.title.split(".");
+    place.removeAttribute("title");
+    place.className = "html";
+    if (key !== KEY) return void reloadIfRestarted(key);
+    const bytes = Uint8Array.from(atob(encoded), (char) => char.charCodeAt(0));
+    const template = document.createElement("template"); // nothing in it runs or loads
+    template.innerHTML = new TextDecoder().decode(bytes);
+    const made = document.createDocumentFragment();
+    rebuild(template.content, made);
+    place.replaceChildren(made);
+  }
+
+  async function reloadIfRestarted(key) {
+    const script = await (await fetch("/chatlab/page.js")).text();
+    if (key && script.includes(`const KEY = "${key}"`)) location.reload();
+  }
+
+  function renderIn(root) {
+    if (root.matches(".encoded-html")) render(root);
+    else root.querySelectorAll(".encoded-html").forEach(render);
+    root.querySelectorAll(".toast-message-text").forEach(flatten);
+  }
+
+  // Gradio's own errors quote what was chosen, as HTML.
+  function flatten(toast) {
+    if (toast.children.length && !$(":scope > .html", toast)) toast.textContent = toast.textContent;
+  }
 
   // --- to Python -----------------------------------------------------------------------------------------------------
   function report(to, said) {
@@ -47,8 +129,13 @@
     (place.matches("button") ? place : $("textarea, input:not([type=range]), button", place))?.focus({ preventScroll: true });
   }
 
+  function controlAround(element) {
+    while (element && !controls.has(element)) element = element.parentElement;
+    return element;
+  }
+
   document.addEventListener("click", (event) => {
-    const target = event.target.closest("[data-act], [data-press], [data-fold], [data-theme-switch]");
+    const target = controlAround(event.target);
     if (!target || target.disabled) {
       if (innerWidth < 900 && !event.target.closest("#side, #panel")) { fold("side", false); fold("panel", false); }
       return;
@@ -67,7 +154,7 @@
     if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
     if (event.key === "/") { event.preventDefault(); $("#composer textarea")?.focus(); return; }
     if (!/^[a-z0-9]$/i.test(event.key)) return;
-    const shown = [...document.querySelectorAll(`.key-${event.key.toLowerCase()}`)].find((b) => b.offsetParent);
+    const shown = [...document.querySelectorAll(`.key-${event.key.toLowerCase()}`)].find((b) => b.offsetParent && !b.closest(".html"));
     if (shown) { event.preventDefault(); (shown.matches("button") ? shown : $("button", shown))?.click(); }
   });
 
@@ -230,7 +317,11 @@
   }
 
   let due = false;
-  new MutationObserver(() => {
+  renderIn(document.documentElement);
+  new MutationObserver((records) => {
+    for (const { addedNodes } of records) {
+      for (const node of addedNodes) if (node.nodeType === Node.ELEMENT_NODE) renderIn(node);
+    }
     if (due) return;
     due = true;
     requestAnimationFrame(() => { due = false; address(); reopen(); follow(); draft(); });

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chatlab.conversation import Turn
 from chatlab.sources import Given
-from chatlab.ui.markup import counted, div, element, escaped, one_line, span
+from chatlab.ui.markup import control, counted, div, element, escaped, one_line, span
 from chatlab.ui.passage import marked
 from chatlab.ui.prose import Cite
 
@@ -18,8 +18,8 @@ def citing(turn: Turn) -> Cite | None:
         if not 1 <= number <= len(turn.sources):
             return ""
         title = escaped(one_line(turn.sources[number - 1].title, 80))
-        where = f'data-act="cite" data-turn="{turn.id}" data-number="{number}"'
-        return f'<button type="button" class="cite" title="{title}" {where}>{number}</button>'
+        where = control(act="cite", turn=turn.id, number=number)
+        return f'<button type="button" class="cite" title="{title}"{where}>{number}</button>'
 
     return link
 
@@ -47,6 +47,5 @@ def _source(turn: Turn, number: int, one: Given, asked: str) -> str:
 
 
 def _in_its_document(one: Given) -> str:
-    place = escaped(f"{one.document}:{one.start}:{one.end}")
-    where = f'data-act="around" data-to="knowledge" data-text="{place}"'
-    return f'<button type="button" class="quiet" {where}>in its document</button>'
+    where = control(act="around", to="knowledge", text=f"{one.document}:{one.start}:{one.end}")
+    return f'<button type="button" class="quiet"{where}>in its document</button>'

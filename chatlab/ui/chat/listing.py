@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from chatlab.conversation import Conversation
 from chatlab.ui.icons import icon
-from chatlab.ui.markup import div, element, escaped, span
+from chatlab.ui.markup import control, div, element, escaped, span
 
 UNTITLED = "New conversation"
 
@@ -32,7 +32,7 @@ def _entry(conversation_id: int, conversation: Conversation, shown: bool, speaki
     current = ' aria-current="true"' if shown else ""
     return (
         f'<div class="entry{" shown" if shown else ""}" data-conversation="{conversation_id}">'
-        f'<button type="button" class="title" data-act="open" data-conversation="{conversation_id}"{current}>'
+        f'<button type="button" class="title"{control(act="open", conversation=conversation_id)}{current}>'
         f"{title}{mark}</button>"
         f"{_tool('rename', 'pencil', 'Rename', conversation_id)}"
         f"{_tool('delete', 'bin', 'Delete', conversation_id)}</div>"
@@ -41,8 +41,8 @@ def _entry(conversation_id: int, conversation: Conversation, shown: bool, speaki
 
 def _tool(act: str, picture: str, label: str, conversation_id: int) -> str:
     return (
-        f'<button type="button" class="tool" title="{label}" aria-label="{label}" data-act="{act}" '
-        f'data-conversation="{conversation_id}">{icon(picture)}</button>'
+        f'<button type="button" class="tool" title="{label}" aria-label="{label}"'
+        f"{control(act=act, conversation=conversation_id)}>{icon(picture)}</button>"
     )
 
 

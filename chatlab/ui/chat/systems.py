@@ -15,8 +15,8 @@ from chatlab.ui.bridge import Bridge
 from chatlab.ui.chat.about import About
 from chatlab.ui.chat.session import Session
 from chatlab.ui.demonstrations.lineage import ask_for
-from chatlab.ui.markup import counted, escaped
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.markup import counted
+from chatlab.ui.shell import Shell, drawing, inform
 
 HINT = "What the model is told before the first word. {name}, {maker}, {date} and your own variables are filled in."
 Updates = dict[Any, Any]
@@ -148,7 +148,7 @@ class SystemPanel:
 
     def saved(self, name: str, text: str) -> Updates:
         kept = self._systems.save(name, text)
-        gr.Info(escaped(f"Kept as {kept.name}."))
+        inform(f"Kept as {kept.name}.")
         return self._choices(kept.name)
 
     def renamed(self, chosen: str | None, name: str) -> Updates:
@@ -179,7 +179,7 @@ class SystemPanel:
         values = self._systems.values()
         system = self._told(text, session) if under else ""
         done = self.lab.identity.write(values["name"], values.get("maker", ""), voice, system)
-        gr.Info(drafted(done))
+        inform(drafted(done))
         if not done.ids:
             return {self.drawn: self.drawing(text, session)}
         ask_for(self.lab, done.ids[-1])

@@ -6,7 +6,7 @@ from chatlab.conversation import Conversation
 from chatlab.ui.chat.listing import UNTITLED
 from chatlab.ui.chat.session import Session
 from chatlab.ui.icons import icon
-from chatlab.ui.markup import div, element, escaped, span
+from chatlab.ui.markup import control, div, element, escaped, span
 
 
 def top(conversation: Conversation | None, session: Session) -> str:
@@ -27,4 +27,4 @@ def top(conversation: Conversation | None, session: Session) -> str:
 
 def _handle(part: str, picture: str, label: str) -> str:
     named = f'title="{label}" aria-label="{label}"'
-    return f'<button type="button" class="tool" data-fold="{part}" {named}>{icon(picture)}</button>'
+    return f'<button type="button" class="tool"{control(fold=part)} {named}>{icon(picture)}</button>'

@@ -11,7 +11,7 @@ from chatlab.ui.chat.citations import citing, sources
 from chatlab.ui.chat.rows import Row, earlier, rows
 from chatlab.ui.chat.steps import steps
 from chatlab.ui.icons import icon
-from chatlab.ui.markup import counted, div, element, escaped, span
+from chatlab.ui.markup import control, counted, div, element, escaped, span
 from chatlab.ui.prose import plain, prose
 
 REASONS: tuple[Reason, ...] = get_args(Reason)
@@ -61,8 +61,7 @@ def tool(act: str, picture: str, label: str, turn: int, kind: str = "", **data: 
 
 
 def _data(act: str, turn: int | None, data: dict[str, object]) -> str:
-    given = {"act": act} | ({} if turn is None else {"turn": turn}) | data
-    return "".join(f' data-{name}="{escaped(str(value))}"' for name, value in given.items())
+    return control(act=act, **({} if turn is None else {"turn": turn}), **data)
 
 
 def _row(row: Row, incognito: bool) -> str:

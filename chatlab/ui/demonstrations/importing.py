@@ -16,7 +16,7 @@ from chatlab.lab.copies import discard
 from chatlab.records import Status
 from chatlab.ui.demonstrations.import_pictures import outcome, table, title
 from chatlab.ui.markup import div, span
-from chatlab.ui.shell import Shell, drawing, told
+from chatlab.ui.shell import Shell, drawing, notify, told
 
 PARTS = max(len(one.parts) for one in LAYOUTS)
 NONE = ""
@@ -130,7 +130,7 @@ class DemonstrationImport:
             proposal = self._exchange.sniff(path)
         except ChatlabError as error:
             discard(file)
-            gr.Warning(told(error))
+            notify(error)
             return {self.file: gr.File(value=None)}
         return self._found(path, proposal) | self._place(False)
 

@@ -9,9 +9,9 @@ import gradio as gr
 
 from chatlab.errors import UnseenRepeated
 from chatlab.lab.demonstrations import Demonstrations
-from chatlab.ui.markup import div, escaped, span
+from chatlab.ui.markup import div, span
 from chatlab.ui.notices import added
-from chatlab.ui.shell import drawing
+from chatlab.ui.shell import drawing, warn
 
 Updates = dict[Any, Any]
 
@@ -47,4 +47,4 @@ class UnseenQuestion:
         """Of a pack: how many of these wait for a decision."""
         waiting = sum(self._demonstrations.get(one).status == "waiting" for one in ids)
         if waiting:
-            gr.Warning(escaped(f"{added(len(ids), waiting)} Approve one to take its prompt out of the unseen set."))
+            warn(f"{added(len(ids), waiting)} Approve one to take its prompt out of the unseen set.")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from chatlab.lab.knowledge import Adding
 from chatlab.retrieval import LABELS, Found, Papers, Passage, State
-from chatlab.ui.markup import counted, div, escaped, one_line, span, spoken
+from chatlab.ui.markup import control, counted, div, escaped, one_line, span, spoken
 from chatlab.ui.passage import marked
 
 LISTED = 60
@@ -100,8 +100,8 @@ def _document(papers: Papers) -> str:
 
 def _press(act: str, id: str, label: str, kind: str, said: str) -> str:
     named = f'title="{escaped(said)}" aria-label="{escaped(said)}"'
-    data = f'data-act="{act}" data-to="knowledge" data-text="{escaped(id)}"'
-    return f'<button type="button" class="{kind}" {named} {data}>{escaped(label)}</button>'
+    data = control(act=act, to="knowledge", text=id)
+    return f'<button type="button" class="{kind}" {named}{data}>{escaped(label)}</button>'
 
 
 def hits(found: Sequence[Found], query: str) -> str:

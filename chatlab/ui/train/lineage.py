@@ -8,7 +8,7 @@ from chatlab.errors import ChatlabError
 from chatlab.lab import Lab
 from chatlab.lab.lineage import Lesson
 from chatlab.training.runs import RunView
-from chatlab.ui.markup import div, element, escaped, one_line, span
+from chatlab.ui.markup import control, div, element, escaped, one_line, span
 from chatlab.ui.shell import told
 
 LISTED = 200
@@ -56,6 +56,6 @@ def _row(lesson: Lesson) -> str:
 def _number(lesson: Lesson) -> str:
     if lesson.now == "deleted":
         return span("faint", str(lesson.id))
-    act = f'data-act="open-demonstration" data-to="page" data-turn="{lesson.id}"'
+    act = control(act="open-demonstration", to="page", turn=lesson.id)
     title = escaped("Open it on the Demonstrations tab")
-    return f'<button type="button" class="linked" {act} title="{title}">{lesson.id}</button>'
+    return f'<button type="button" class="linked"{act} title="{title}">{lesson.id}</button>'
