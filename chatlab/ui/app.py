@@ -19,6 +19,7 @@ from chatlab.errors import ChatlabError, InputError
 from chatlab.lab import Lab
 from chatlab.settings import Settings
 from chatlab.ui.act import Act
+from chatlab.ui.bodies import UPLOAD_LIMIT, Bodies
 from chatlab.ui.bridge import Bridge
 from chatlab.ui.chat.dials import Dials
 from chatlab.ui.chat.replies import Replies
@@ -26,16 +27,21 @@ from chatlab.ui.chat.tab import ChatTab
 from chatlab.ui.compare.tab import CompareTab
 from chatlab.ui.demonstrations.lineage import ask_for, ask_to_write
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
-from chatlab.ui.doors import UPLOAD_LIMIT, Doors
+from chatlab.ui.doors import Doors
 from chatlab.ui.ending import Ending
+from chatlab.ui.failures import EventErrors, Failures
 from chatlab.ui.gate import Gate
 from chatlab.ui.guide.tab import GuideTab
 from chatlab.ui.header import Header
+from chatlab.ui.headers import AnswerHeaders
 from chatlab.ui.health import PATH, health
+from chatlab.ui.http1 import StrictProtocol
 from chatlab.ui.knowledge.tab import KnowledgeTab
 from chatlab.ui.markup import escaped
 from chatlab.ui.ports import address
+from chatlab.ui.proxies import BehindProxy
 from chatlab.ui.safekeeping import SafekeepingPanel
+from chatlab.ui.sessions import Sessions
 from chatlab.ui.shell import Shell, TabName, drawing, told
 from chatlab.ui.theme import ASSETS, tab_sheets, theme
 from chatlab.ui.train.tab import TrainTab
@@ -63,11 +69,11 @@ HEAD = (
 )
 
 
-def build(lab: Lab, replies: Replies | None = None) -> gr.Blocks:
+def build(lab: Lab, replies: Replies | None = None) -> EventErrors:
     """The page. `replies` are the answers under way, which outlive any page."""
     header = Header(lab)
     replies = replies or Replies()
-    with gr.Blocks(
+    with EventErrors(
         title="Chatlab", analytics_enabled=False, fill_width=True, fill_height=True, delete_cache=FORGET
     ) as page:
         page.state_session_capacity = PAGES
@@ -155,9 +161,10 @@ def web(lab: Lab, settings: Settings, replies: Replies) -> FastAPI:
     for name, kind in OWN_FILES.items():
         app.add_route(f"/chatlab/{name}", _own_file(name, kind), include_in_schema=False)
     app.add_route(PATH, health(lab), include_in_schema=False)
+    page = build(lab, replies)
     gr.mount_gradio_app(
         app,
-        build(lab, replies),
+        page,
         path="/",
         server_name=settings.host,
         server_port=settings.port,
@@ -172,8 +179,35 @@ def web(lab: Lab, settings: Settings, replies: Replies) -> FastAPI:
         css_paths=tab_sheets(),
         head=HEAD,
     )
-    app.add_middleware(Doors, host=settings.host, gate=Gate(settings.auth) if settings.auth else None)
+    _guard(app, page, settings)
     return app
+
+
+def _guard(app: FastAPI, page: EventErrors, settings: Settings) -> None:
+    """The middlewares around every request. What is added last is asked first."""
+    calls = [str(fn.api_name) for fn in page.fns.values() if fn.api_visibility == "public"]
+    gate = Gate(settings.auth) if settings.auth else None
+    app.add_middleware(Sessions, left=page.leave)
+    app.add_middleware(Bodies, functions=list(page.fns), calls=calls)
+    app.add_middleware(Doors, host=settings.host, gate=gate, names=settings.names)
+    app.add_middleware(BehindProxy, proxies=settings.proxies)
+    app.add_middleware(Failures)
+    app.add_middleware(AnswerHeaders)
+
+
+def http(app: FastAPI) -> uvicorn.Config:
+    """How the server speaks. What a proxy says is read by `BehindProxy` alone, and requests by one strict parser."""
+    return uvicorn.Config(
+        app,
+        http=StrictProtocol,
+        ws="none",
+        proxy_headers=False,
+        server_header=False,
+        log_config=None,  # its own arrangement of loggers would keep the server's errors out of the log
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+    )
 
 
 def _own_file(name: str, kind: str) -> Callable[[Request], Response]:
@@ -200,10 +234,7 @@ def serve(
         if open_browser:
             threading.Thread(target=webbrowser.open, args=(address(settings),), daemon=True).start()
 
-    app = web(lab, settings, replies)
-    # Its own arrangement of loggers would keep the server's errors out of the log.
-    config = uvicorn.Config(app, log_config=None, log_level="warning", timeout_graceful_shutdown=1, access_log=False)
-    server = _Server(config, answered, replies.close)
+    server = _Server(http(web(lab, settings, replies)), answered, replies.close)
     if ending is not None:
         ending.stops(server.stop)
     server.run(sockets=[sock])
