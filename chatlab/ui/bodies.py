@@ -26,6 +26,8 @@ JSON = "chatlab.json"
 """Key of the scope: the body, read."""
 
 CALLED = re.compile(r"/gradio_api/(?:run|api|call|call/v2)/([^/]+)/?")
+UNPRINTED = re.compile(r"[\x00-\x1f\x7f\ufffd]")
+"""Control characters, and what stands for bytes that are no UTF-8."""
 PLAIN = re.compile(r"[A-Za-z0-9-]{1,64}")
 """How sessions, events and uploads are called."""
 NAMED = ("session_hash", "event_id", "upload_id")
@@ -66,6 +68,8 @@ class Bodies:
         """What the request line and the headers tell."""
         if scope["method"] not in ("GET", "HEAD", "POST"):
             return Refusal(405, "This cannot be done here.", ((b"allow", b"GET, HEAD, POST"),))
+        if UNPRINTED.search(scope["path"]):
+            return Refusal(400, "This address cannot be read.")
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if not length.isdigit() or int(length) > limit:
             return Refusal(413, "That is too large.")

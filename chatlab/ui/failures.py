@@ -1,4 +1,4 @@
-"""What is answered when something inside fails: a sentence and a status, and a line in the log without anybody's words."""
+"""What is answered when something inside fails: a sentence and a status, and a line in the log that quotes nobody."""
 
 from __future__ import annotations
 

@@ -58,8 +58,10 @@ class Gate:
         self._hashing = threading.Lock()
 
     def ask(self, authorization: str, peer: str) -> Answer:
-        """`authorization` as the request has it, `peer` the address it came from. May take a tenth of a second where
-        `is_slow` says so."""
+        """`authorization` as the request has it, `peer` the address it came from.
+
+        Takes a tenth of a second where `is_slow` says so.
+        """
         if not authorization:
             return Answer()
         given = _decoded(authorization)

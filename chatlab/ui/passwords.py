@@ -120,7 +120,7 @@ def _text(path: Path) -> str:
         raise InputError(
             f"The password file {path} cannot be read: {error.strerror}.", "Correct --auth-file."
         ) from None
-    with open(number, "rb") as file:
+    with os.fdopen(number, "rb") as file:
         about = os.fstat(file.fileno())
         if not stat.S_ISREG(about.st_mode):
             raise InputError(f"{path} is no plain file.", "Name a file with one NAME:PASSWORD a line.")

@@ -108,10 +108,8 @@ def chain(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
 def parsed(hop: str) -> Address | None:
     """An address with or without a port, brackets, quotes and a zone; None for anything else."""
     text = hop.strip().strip('"')
-    if found := re.fullmatch(r"\[([^\]]*)\](?::\d{1,5})?", text):
-        text = found[1]
-    elif found := re.fullmatch(r"([\d.]+):\d{1,5}", text):
-        text = found[1]
+    if found := re.fullmatch(r"\[([^\]]*)\](?::\d{1,5})?|([\d.]+):\d{1,5}", text):
+        text = found[1] or found[2] or ""
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
