@@ -1,4 +1,4 @@
-"""Guessing passwords: slow for one name at a place, for a place, and for a name from everywhere; nobody is locked out."""
+"""Guessing passwords: slow for a name at a place, for a place, and for a name from everywhere; nobody is locked out."""
 
 from __future__ import annotations
 

@@ -58,7 +58,11 @@ def test_a_visitor_on_loopback_is_not_believed_to_be_elsewhere(lab: Lab, setting
 
 def test_a_named_proxy_is_believed(lab: Lab, settings: Settings) -> None:
     with site(lab, replace(settings, proxies=networks(["127.0.0.1"]))) as address:
-        for name, header, count in (("anna", "x-forwarded-for", 12), ("ben", "forwarded", 12), ("carl", "x-real-ip", FREE)):
+        for name, header, count in (
+            ("anna", "x-forwarded-for", 12),
+            ("ben", "forwarded", 12),
+            ("carl", "x-real-ip", FREE),
+        ):
             assert guesses_heard(address, name, header) == count
 
 
@@ -145,7 +149,9 @@ def test_whatever_a_header_says_the_client_is_an_address(for_: bytes, forwarded:
     assert isinstance(chain([(FOR, for_)]), list)
 
 
-@pytest.mark.parametrize("hop", ["1.2.3", "1.2.3.4.5", "[::1", "::1]", "x" * 10_000, "1.2.3.4:x", "%", "[1.2.3.4]x", "0x7f.1"])
+@pytest.mark.parametrize(
+    "hop", ["1.2.3", "1.2.3.4.5", "[::1", "::1]", "x" * 10_000, "1.2.3.4:x", "%", "[1.2.3.4]x", "0x7f.1"]
+)
 def test_what_is_no_address_is_none(hop: str) -> None:
     assert parsed(hop) is None
 

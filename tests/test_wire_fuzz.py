@@ -1,4 +1,4 @@
-"""Odd requests at every route of the running app: none ends in a 5xx, and none leaves a word on the console or in the log."""
+"""Odd requests at every route of the running app: none ends in a 5xx, none leaves a word on the console or in the log."""
 
 from __future__ import annotations
 
@@ -24,11 +24,21 @@ PLANTED = "plantedword"
 DEEP = '{"data": ' + "[" * 5000 + f'"{PLANTED}"' + "]" * 5000 + "}"
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2**31, 2**63, 10**40, -(10**40), 1.5, 1e308, "", PLANTED, PLANTED * 500,
-    f"{PLANTED}\ud800", f"\udfff{PLANTED}", f"{PLANTED}\x00\r\n", [], [PLANTED], [[[[PLANTED]]]], {}, {PLANTED: PLANTED},
+    f"{PLANTED}\ud800", f"\udfff{PLANTED}", f"{PLANTED}\x00\r\n", [], [PLANTED], [[[[PLANTED]]]], {}, {PLANTED: 1},
     {"path": f"/{PLANTED}"}, {"path": f"/{PLANTED}", "meta": {"_type": "gradio.FileData"}}, {"__type__": "update"},
     f"../{PLANTED}", f"http://{PLANTED}.invalid/", "0" * 32, "ab-12", f"{PLANTED}/../x", "%00", "🙂" * 40,
 )  # fmt: skip
-FIELDS = ("data", "fn_index", "session_hash", "event_id", "event_data", "trigger_id", "simple_format", "batched", "oauth_token")
+FIELDS = (
+    "data",
+    "fn_index",
+    "session_hash",
+    "event_id",
+    "event_data",
+    "trigger_id",
+    "simple_format",
+    "batched",
+    "oauth_token",
+)
 POSTS = (
     "queue/join", "run/{name}", "api/{name}", "call/{name}", "call/v2/{name}", "cancel", "reset", "upload",
     "component_server", "stream/{name}", "stream/{name}/close", "process_recording", "vibe-edit", "vibe-code",
@@ -37,9 +47,9 @@ POSTS = (
 GETS = (
     "queue/data?session_hash={name}", "heartbeat/{name}", "call/say/{name}", "call/v2/say/{name}", "file={name}",
     "proxy={name}", "stream/{name}/x/1/playlist.m3u8", "stream/{name}/x/1/playlist-file", "stream/{name}/x/1/y.ts",
-    "upload_progress?upload_id={name}", "deep_link?session_hash={name}", "custom_component/{name}/server/x/y.js",
-    "info", "info?all_endpoints={name}", "startup-events", "queue/status", "token", "app_id", "user", "runs", "dev/reload",
-    "vibe-code", "openapi.json", "theme.css",
+    "upload_progress?upload_id={name}%20", "deep_link?session_hash={name}", "custom_component/{name}/server/x/y.js",
+    "info", "info?all_endpoints={name}", "startup-events", "queue/status", "token", "app_id", "user", "runs",
+    "dev/reload", "vibe-code", "openapi.json", "theme.css",
 )  # fmt: skip
 OUTSIDE = ("config?deep_link={name}", "?deep_link={name}", "{name}", "chatlab/{name}", "static/{name}", "assets/{name}",
     "svelte/{name}", "monitoring/{name}", "pwa_icon/{name}", "login", "logout", "manifest.json", "favicon.ico",
@@ -109,7 +119,9 @@ def sent(app: App, seed: int) -> tuple[str, int]:
     route = draw.choice(routes)
     prefix = "/" if routes is OUTSIDE else "/gradio_api/"
     url = prefix + route.format(name=quote(name.encode("utf-8", "surrogatepass")))
-    kind = draw.choice(("application/json", "text/plain", "multipart/form-data; boundary=x", "multipart/form-data", "x" * 50))
+    kind = draw.choice(
+        ("application/json", "text/plain", "multipart/form-data; boundary=x", "multipart/form-data", "x" * 50)
+    )
     kind = "application/json" if draw.random() < 0.7 else kind
     content = odd_body(draw, app.functions) if method != "GET" else None
     headers = {"content-type": kind} if content is not None else {}

@@ -37,11 +37,12 @@ from chatlab.ui.headers import AnswerHeaders
 from chatlab.ui.health import PATH, health
 from chatlab.ui.http1 import StrictProtocol
 from chatlab.ui.knowledge.tab import KnowledgeTab
+from chatlab.ui.light_state import lighten
 from chatlab.ui.markup import escaped
+from chatlab.ui.owners import Sessions
 from chatlab.ui.ports import address
 from chatlab.ui.proxies import BehindProxy
 from chatlab.ui.safekeeping import SafekeepingPanel
-from chatlab.ui.sessions import Sessions
 from chatlab.ui.shell import Shell, TabName, drawing, told
 from chatlab.ui.theme import ASSETS, tab_sheets, theme
 from chatlab.ui.train.tab import TrainTab
@@ -179,6 +180,7 @@ def web(lab: Lab, settings: Settings, replies: Replies) -> FastAPI:
         css_paths=tab_sheets(),
         head=HEAD,
     )
+    lighten(page)
     _guard(app, page, settings)
     return app
 

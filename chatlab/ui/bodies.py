@@ -70,6 +70,8 @@ class Bodies:
             return Refusal(405, "This cannot be done here.", ((b"allow", b"GET, HEAD, POST"),))
         if UNPRINTED.search(scope["path"]):
             return Refusal(400, "This address cannot be read.")
+        if scope["path"].startswith("/gradio_api/custom_component"):  # there are none, and Gradio prints what is asked
+            return Refusal(404, "There is nothing here.")
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if not length.isdigit() or int(length) > limit:
             return Refusal(413, "That is too large.")

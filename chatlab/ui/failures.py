@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,7 @@ class Failures:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self._logged: set[tuple[str, int]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -39,7 +41,19 @@ class Failures:
         try:
             await self.app(scope, receive, answer.send)
         except Exception as error:
-            await _answered(error, scope, answer)
+            self._log(error)
+            await _answered(scope, answer)
+
+    def _log(self, error: Exception) -> None:
+        """Each failure once for every line of code that it comes from: whoever repeats it floods no log."""
+        # Gradio raises HTTPException in a stream whose session is gone, and Starlette wraps it.
+        if isinstance(error, HTTPException) or isinstance(error.__cause__, HTTPException):
+            return
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = (last.filename, last.lineno or 0)
+        if place not in self._logged:
+            self._logged.add(place)
+            log.error("A request failed", exc_info=error)
 
 
 class _Answer:
@@ -65,9 +79,7 @@ class _Answer:
         await self._send(message)
 
 
-async def _answered(error: Exception, scope: Scope, answer: _Answer) -> None:
-    if not isinstance(error, HTTPException):  # Gradio raises these in a stream whose session is gone
-        log.error("A request failed", exc_info=error)
+async def _answered(scope: Scope, answer: _Answer) -> None:
     if not answer.begun:
         status = 400 if scope["path"].startswith(EVENTS) else 500
         await refuse(Refusal(status, UNCLEAR), scope, answer.send)
