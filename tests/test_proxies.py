@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatlab.__main__ import main
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError
 from chatlab.lab import Lab
@@ -21,6 +25,7 @@ from chatlab.settings import Settings
 from chatlab.ui.gate import FREE
 from chatlab.ui.proxies import BehindProxy, chain, networks, parsed
 from tests.served import site
+from tests.test_start import ROOT, answer, free_port
 
 ANNA = ("anna", "anna's long password")
 OUTSIDE = "chat.example.org"
@@ -161,3 +166,23 @@ def test_a_proxy_is_named_by_its_address(given: str) -> None:
     with pytest.raises(InputError) as refused:
         networks([given])
     assert refused.value.hint
+
+
+def test_behind_a_proxy_a_password_is_asked_for_on_loopback_too(tmp_path: Path) -> None:
+    port = free_port()
+    app = subprocess.Popen(
+        [sys.executable, "-m", "tests.closing_app", "--proxy", "127.0.0.1"], cwd=ROOT, text=True,
+        env={**os.environ, "CHATLAB_HOME": str(tmp_path), "CHATLAB_PORT": str(port)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert answer(f"http://127.0.0.1:{port}/chatlab/health") == 401
+    finally:
+        app.terminate()
+        said, _ = app.communicate(timeout=60)
+    assert said.count("with the password") == 1
+
+
+def test_a_proxy_that_is_none_is_told_at_the_start(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--no-browser", "--proxy", "nginx"]) == 1
+    assert "'nginx' is no address of a proxy" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Odd requests at every route of the running app: none ends in a 5xx, none leaves a word on the console or in the log."""
+"""Odd requests at every route of the running app: none ends in a 5xx or leaves a word on the console or in the log."""
 
 from __future__ import annotations
 

@@ -26,6 +26,8 @@ JSON = "chatlab.json"
 """Key of the scope: the body, read."""
 
 CALLED = re.compile(r"/gradio_api/(?:run|api|call|call/v2)/([^/]+)/?")
+LONGEST_NAME = 255
+"""Bytes of a part of an address: the longest name of a file."""
 UNPRINTED = re.compile(r"[\x00-\x1f\x7f\ufffd]")
 """Control characters, and what stands for bytes that are no UTF-8."""
 PLAIN = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -68,7 +70,7 @@ class Bodies:
         """What the request line and the headers tell."""
         if scope["method"] not in ("GET", "HEAD", "POST"):
             return Refusal(405, "This cannot be done here.", ((b"allow", b"GET, HEAD, POST"),))
-        if UNPRINTED.search(scope["path"]):
+        if UNPRINTED.search(scope["path"]) or max(map(len, scope["path"].encode().split(b"/"))) > LONGEST_NAME:
             return Refusal(400, "This address cannot be read.")
         if scope["path"].startswith("/gradio_api/custom_component"):  # there are none, and Gradio prints what is asked
             return Refusal(404, "There is nothing here.")
