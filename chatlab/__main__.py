@@ -1,8 +1,11 @@
-"""`python -m chatlab`: open the app on this machine; `doctor`: look for trouble; `report`: measure the guide."""
+"""`python -m chatlab`: open the app on this machine. `doctor` looks for trouble, `report` measures the guide, `passwd`
+prints a line for a password file.
+"""
 
 from __future__ import annotations
 
 import argparse
+import getpass
 import json
 import logging
 import os
@@ -12,14 +15,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from chatlab.errors import ChatlabError
+from chatlab.errors import ChatlabError, InputError
 from chatlab.lab import Lab
-from chatlab.logbook import close_log, open_log
+from chatlab.logbook import Discreet, close_log, open_log
 from chatlab.settings import Settings
 from chatlab.ui.ending import Ending
-from chatlab.ui.gate import made_up, people
 from chatlab.ui.heap import share_heaps
+from chatlab.ui.passwords import Person, made_up, once, password_line, people, read_people
 from chatlab.ui.ports import is_loopback, listening
+from chatlab.ui.proxies import networks
 
 log = logging.getLogger("chatlab")
 
@@ -31,6 +35,7 @@ NO_LLAMA = (
 
 WIDE = """Chatlab listens on {host}: every machine that can reach this one reaches it, and is asked for a password.
 What is said travels unencrypted; use a network that you trust, or an SSH tunnel."""
+PROXIED = """Chatlab is behind a reverse proxy: whoever the proxy lets through is asked for a password."""
 MADE = """Sign in as {name} with the password {password}
 It is made anew at every start; choose your own with --auth NAME:PASSWORD or CHATLAB_AUTH."""
 
@@ -39,9 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until interrupted, or do what else was asked; 1 if that could not be done."""
     given = _read(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger().handlers[0].setLevel(logging.WARNING)
+    console = logging.getLogger().handlers[0]
+    console.setLevel(logging.WARNING)
+    console.setFormatter(Discreet("%(levelname)s %(name)s: %(message)s"))
     try:
-        return {"report": _report, "doctor": _doctor}.get(given.what, _open)(given)
+        return {"report": _report, "doctor": _doctor, "passwd": _passwd}.get(given.what, _open)(given)
     except ChatlabError as error:
         print(f"{error} {error.hint}".strip(), file=sys.stderr)
         return 1
@@ -71,20 +78,49 @@ def _open(given: argparse.Namespace) -> int:
 def _settings(given: argparse.Namespace) -> Settings:
     """As the environment and the command line say."""
     settings = Settings.from_environment()
-    auth = given.auth or os.environ.get("CHATLAB_AUTH", "").split()
-    return replace(settings, host=given.host or settings.host, auth=people(auth))
+    return replace(
+        settings,
+        host=given.host or settings.host,
+        auth=_people(given),
+        proxies=networks(given.proxy or os.environ.get("CHATLAB_PROXIES", "").replace(",", " ").split()),
+        names=tuple(given.name or os.environ.get("CHATLAB_NAMES", "").replace(",", " ").split()),
+    )
+
+
+def _people(given: argparse.Namespace) -> tuple[Person, ...]:
+    """Who may sign in: as the command line says, else the environment. A file's people come after the others."""
+    auth, file = given.auth, given.auth_file
+    if not auth and not file:
+        auth, file = os.environ.get("CHATLAB_AUTH", "").split(), os.environ.get("CHATLAB_AUTH_FILE", "")
+    found = people(auth)
+    if file:
+        found += read_people(Path(file).expanduser())
+    once(found)
+    return found
 
 
 def _guarded(settings: Settings) -> Settings:
-    """Beyond loopback there is a password, made up and said once if none was given."""
-    if is_loopback(settings.host):
+    """Beyond loopback and behind a proxy there is a password, made up and said once if none was given."""
+    if is_loopback(settings.host) and not settings.proxies:
         return settings
-    print(WIDE.format(host=settings.host), flush=True)
+    print(PROXIED if is_loopback(settings.host) else WIDE.format(host=settings.host), flush=True)
     if settings.auth:
         return settings
     name, password = made_up()
     print(MADE.format(name=name, password=password), flush=True)
     return replace(settings, auth=((name, password),))
+
+
+def _passwd(given: argparse.Namespace) -> int:
+    """Ask for a password twice and print its line, or read it from a pipe."""
+    if sys.stdin.isatty():
+        password = getpass.getpass(f"Password for {given.name_of}: ")
+        if getpass.getpass("Again: ") != password:
+            raise InputError("The two passwords differ.", "Nothing was made; try again.")
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    print(password_line(given.name_of, password))
+    return 0
 
 
 def _doctor(given: argparse.Namespace) -> int:
@@ -139,7 +175,20 @@ def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--auth", action="append", default=[], metavar="NAME:PASSWORD", help="who may come in; may be repeated"
     )
-    also = parser.add_subparsers(dest="what", metavar="{doctor,report}")
+    parser.add_argument(
+        "--auth-file",
+        default="",
+        metavar="FILE",
+        help="who may come in: a line for each, as `passwd` prints it",
+    )
+    parser.add_argument(
+        "--proxy", action="append", default=[], metavar="ADDRESS",
+        help="a reverse proxy in front, or its network; may be repeated (docs/reverse-proxy.md)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--name", action="append", default=[], metavar="HOST", help="a host name that leads here; may be repeated"
+    )
+    also = parser.add_subparsers(dest="what", metavar="{doctor,report,passwd}")
     doctor = also.add_parser("doctor", help="look at everything the app needs, and say what to do")
     doctor.add_argument("--json", action="store_true", help="for programs")
     doctor.add_argument("--quick", action="store_true", help="without what takes seconds: llama.cpp and the trainer")
@@ -149,6 +198,8 @@ def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
     report.add_argument("--seeds", type=_positive, metavar="N", help="runs of each kind (3)")
     report.add_argument("--out", type=Path, metavar="FOLDER", help="where to (report/ in Chatlab's home)")
     report.add_argument("--workers", type=int, choices=(1, 2, 3, 4), default=0, help="processes (up to two)")
+    passwd = also.add_parser("passwd", help="print a line for --auth-file, with the password as a salted hash")
+    passwd.add_argument("name_of", metavar="NAME")
     return parser.parse_args(arguments)
 
 

@@ -1,8 +1,8 @@
 """The log in the state folder: what happened inside, for whoever looks for a fault. Nothing that a person said.
 
 A line keeps the words that stand in Chatlab's own code and numbers. What was put into them is left out, for it may
-be a message, a name or a password; an error is its class and the places in the code it came through. The terminal
-shows all of it, as it does anyway.
+be a message, a name or a password; an error is its class and the places in the code it came through. The terminal shows
+the same, for its window may be on somebody else's screen and its words in the system's journal.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def open_log(folder: Path) -> logging.Handler | None:
         book = _Book(folder / NAME, maxBytes=LARGEST, backupCount=OLDER, encoding="utf-8")
     except OSError:
         return None
-    book.setFormatter(_Discreet())
+    book.setFormatter(Discreet("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S"))
     book.setLevel(logging.INFO)
     logging.getLogger().addHandler(book)
     ours = logging.getLogger("chatlab")
@@ -57,10 +57,13 @@ class _Book(RotatingFileHandler):
         """A full disk is told where the change was lost, not here."""
 
 
-class _Discreet(logging.Formatter):
+class Discreet(logging.Formatter):
+    """A line as its format says, with nothing in it that was put in."""
+
     def format(self, record: logging.LogRecord) -> str:
-        when = self.formatTime(record, "%Y-%m-%d %H:%M:%S")
-        return f"{when} {record.levelname} {record.name}: {_words(record)}{_way(record)}"
+        bare = logging.makeLogRecord({**vars(record), "msg": f"{_words(record)}{_way(record)}", "args": None})
+        bare.exc_info = bare.exc_text = bare.stack_info = None
+        return super().format(bare)
 
 
 def _words(record: logging.LogRecord) -> str:

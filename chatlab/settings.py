@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -27,6 +28,10 @@ class Settings:
     port: int = 7860
     auth: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """Names and passwords of those who may come in; nobody is asked while it is empty."""
+    proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Where reverse proxies connect from; what they say of a request's client, host and scheme is believed."""
+    names: tuple[str, ...] = ()
+    """Further host names under which the app is reached."""
     cache_folder: Path | None = None
     """None keeps the cache in `home`."""
     threads: int | None = None

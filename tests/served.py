@@ -12,7 +12,7 @@ import uvicorn
 
 from chatlab.lab import Lab
 from chatlab.settings import Settings
-from chatlab.ui.app import web
+from chatlab.ui.app import http, web
 from chatlab.ui.chat.replies import Replies
 
 
@@ -22,8 +22,7 @@ def site(lab: Lab, settings: Settings, host: str = "127.0.0.1") -> Iterator[str]
     replies = Replies()
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        app = web(lab, settings, replies)
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, log_level="warning", timeout_graceful_shutdown=1))
+        server = uvicorn.Server(http(web(lab, settings, replies)))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
         thread.start()
         while not server.started:

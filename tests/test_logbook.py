@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import stat
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chatlab.errors import ChatlabError, InputError
-from chatlab.logbook import LARGEST, NAME, OLDER, close_log, open_log
+from chatlab.logbook import LARGEST, NAME, OLDER, Discreet, close_log, open_log
 
 SECRET = "correct-horse-battery"
 
@@ -52,6 +53,21 @@ def test_an_error_is_told_by_its_class_and_its_way_and_not_by_its_words(book: lo
     said = text(tmp_path)
     assert "ChatlabError (a known error)" in said and "ValueError (a bug or the system)" in said
     assert "test_logbook.py" in said and "asked" in said and SECRET not in said
+
+
+def test_the_terminal_shows_no_more_of_what_was_said_than_the_log() -> None:
+    terminal = io.StringIO()
+    handler = logging.StreamHandler(terminal)
+    handler.setFormatter(Discreet("%(levelname)s %(name)s: %(message)s"))
+    for name in ("chatlab.ui", "asyncio", "uvicorn.error"):
+        log = logging.getLogger(f"{name}.test_terminal")
+        log.addHandler(handler)
+        log.propagate = False
+        try:
+            raise ValueError(SECRET)
+        except ValueError:
+            log.exception("Failed with %s", SECRET, stack_info=True)
+    assert terminal.getvalue().count("ValueError (a bug or the system)") == 3 and SECRET not in terminal.getvalue()
 
 
 def test_of_others_sentences_only_the_place_is_kept(book: logging.Handler, tmp_path: Path) -> None:

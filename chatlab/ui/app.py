@@ -22,6 +22,7 @@ from chatlab.errors import ChatlabError, InputError
 from chatlab.lab import Lab
 from chatlab.settings import Settings
 from chatlab.ui.act import Act
+from chatlab.ui.bodies import UPLOAD_LIMIT, Bodies
 from chatlab.ui.bridge import Bridge
 from chatlab.ui.chat.dials import Dials
 from chatlab.ui.chat.replies import Replies
@@ -29,17 +30,23 @@ from chatlab.ui.chat.tab import ChatTab
 from chatlab.ui.compare.tab import CompareTab
 from chatlab.ui.demonstrations.lineage import ask_for, ask_to_write
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
-from chatlab.ui.doors import UPLOAD_LIMIT, Doors
+from chatlab.ui.doors import Doors
 from chatlab.ui.ending import Ending
+from chatlab.ui.failures import Failures
 from chatlab.ui.files import add_file_routes
 from chatlab.ui.gate import Gate
 from chatlab.ui.guide.tab import GuideTab
 from chatlab.ui.header import Header
+from chatlab.ui.headers import AnswerHeaders
 from chatlab.ui.health import PATH, health
+from chatlab.ui.http1 import StrictProtocol
 from chatlab.ui.knowledge.tab import KnowledgeTab
+from chatlab.ui.light_state import lighten
 from chatlab.ui.markup import KEY
+from chatlab.ui.owners import Sessions
 from chatlab.ui.page import Page
 from chatlab.ui.ports import address
+from chatlab.ui.proxies import BehindProxy
 from chatlab.ui.routes import Routes
 from chatlab.ui.safekeeping import SafekeepingPanel
 from chatlab.ui.shell import Shell, TabName, drawing, told, warn
@@ -69,7 +76,7 @@ HEAD = (
 )
 
 
-def build(lab: Lab, replies: Replies | None = None, uploads: Uploads | None = None) -> gr.Blocks:
+def build(lab: Lab, replies: Replies | None = None, uploads: Uploads | None = None) -> Page:
     """The page. `replies` are the answers under way, which outlive any page; `uploads` the files it may be sent."""
     header = Header(lab)
     replies = replies or Replies()
@@ -170,9 +177,10 @@ def web(lab: Lab, settings: Settings, replies: Replies) -> FastAPI:
         app.add_route(f"/chatlab/{name}", _own_file(name, kind), include_in_schema=False)
     app.add_route(PATH, health(lab), include_in_schema=False)
     add_file_routes(app, uploads)
+    page = build(lab, replies, uploads)
     gr.mount_gradio_app(
         app,
-        build(lab, replies, uploads),
+        page,
         path="/",
         server_name=settings.host,
         server_port=settings.port,
@@ -187,9 +195,37 @@ def web(lab: Lab, settings: Settings, replies: Replies) -> FastAPI:
         css_paths=tab_sheets(),
         head=HEAD,
     )
-    app.add_middleware(Routes)
-    app.add_middleware(Doors, host=settings.host, gate=Gate(settings.auth) if settings.auth else None)
+    lighten(page)
+    _guard(app, page, settings)
     return app
+
+
+def _guard(app: FastAPI, page: Page, settings: Settings) -> None:
+    """The middlewares around every request. What is added last is asked first."""
+    calls = [str(fn.api_name) for fn in page.fns.values() if fn.api_visibility == "public"]
+    gate = Gate(settings.auth) if settings.auth else None
+    app.add_middleware(Routes)
+    app.add_middleware(Sessions, left=page.leave)
+    app.add_middleware(Bodies, functions=list(page.fns), calls=calls)
+    app.add_middleware(Doors, host=settings.host, gate=gate, names=settings.names)
+    app.add_middleware(BehindProxy, proxies=settings.proxies)
+    app.add_middleware(Failures)
+    app.add_middleware(AnswerHeaders)
+
+
+def http(app: FastAPI) -> uvicorn.Config:
+    """How the server speaks. What a proxy says is read by `BehindProxy` alone, and requests by one strict parser."""
+    return uvicorn.Config(
+        app,
+        http=StrictProtocol,
+        ws="none",
+        proxy_headers=False,
+        server_header=False,
+        log_config=None,  # its own arrangement of loggers would keep the server's errors out of the log
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+    )
 
 
 @contextlib.asynccontextmanager
@@ -237,10 +273,7 @@ def serve(
         if open_browser:
             threading.Thread(target=webbrowser.open, args=(address(settings),), daemon=True).start()
 
-    app = web(lab, settings, replies)
-    # Its own arrangement of loggers would keep the server's errors out of the log.
-    config = uvicorn.Config(app, log_config=None, log_level="warning", timeout_graceful_shutdown=1, access_log=False)
-    server = _Server(config, answered, replies.close)
+    server = _Server(http(web(lab, settings, replies)), answered, replies.close)
     if ending is not None:
         ending.stops(server.stop)
     server.run(sockets=[sock])

@@ -1,100 +1,71 @@
-"""Who may knock at the web app, and what the page may do: checks and headers around every request.
+"""Who may knock at the web app: the host that a request names, the site it comes from, and whom the gate lets in.
 
 A program that listens on loopback is still reached by every web page its user opens. So a request must name a
-host that is ours (DNS rebinding), must not come from another site, and the page that is served may load nothing
-from elsewhere, run no script but its own, and be framed by nobody. Beyond loopback the gate asks for a password
+host that is ours (DNS rebinding) and must not come from another site. Beyond loopback the gate asks for a password
 as well, before anything else is looked at but the host.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
+import asyncio
 import ipaddress
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from chatlab.ui.gate import Gate
+from chatlab.ui.bodies import JSON_LIMIT, UPLOAD_LIMIT
+from chatlab.ui.gate import Answer, Gate
+from chatlab.ui.proxies import OUTSIDE, Outside
+from chatlab.ui.refusal import PERSON, Refusal, refuse
+
+__all__ = ["JSON_LIMIT", "LOOPBACK", "PERSON", "UPLOAD_LIMIT", "Doors"]
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-JSON_LIMIT = 8 * 2**20
-"""Bytes of a request that is not an upload."""
-UPLOAD_LIMIT = 256 * 2**20
-UPLOAD = "/gradio_api/upload"
-PERSON = b"x-chatlab-person"
-"""The header that tells the app who was let in. What a request brings under that name is thrown away."""
-SCRIPT = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL | re.IGNORECASE)
-HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"permissions-policy", b"camera=(), microphone=(), geolocation=(), usb=(), payment=()"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a request was turned away."""
-
-    status: int
-    reason: str
-    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class Doors:
-    """ASGI middleware, the outermost."""
+    """ASGI middleware around everything that answers."""
 
-    def __init__(self, app: ASGIApp, host: str = "127.0.0.1", gate: Gate | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, host: str = "127.0.0.1", gate: Gate | None = None, names: Iterable[str] = ()
+    ) -> None:
         """`host` is what the server listens on. Beyond loopback, numeric addresses may be named too.
 
-        Without a `gate` nobody is asked for a password.
+        `names` are further hosts that lead here, for example that of a reverse proxy. Without a `gate` nobody is
+        asked for a password.
         """
         self.app = app
         self._gate = gate
-        self._names = LOOPBACK | ({host.lower()} - {"0.0.0.0", "::"})
+        self._names = LOOPBACK | ({host.lower()} - {"0.0.0.0", "::"}) | {name.lower() for name in names}
         self._numeric = host not in LOOPBACK
+        self._hashing = ThreadPoolExecutor(1, thread_name_prefix="passwords")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await (self.app(scope, receive, send) if scope["type"] == "lifespan" else _hang_up(receive, send))
             return
         headers = _headers(scope)
-        refusal, person = self._refusal(scope, headers), b""
-        if refusal is None or refusal.status != 400:  # who is not known learns nothing else
-            closed, person = self._asked(scope, headers)
-            refusal = closed or refusal
-        if refusal is not None:
-            await _refuse(refusal, send)
+        outside = scope.get(OUTSIDE, Outside())
+        host = outside.host or headers.get("host", "")
+        if not self._ours(host) or not self._ours(headers.get("host", "")):
+            await refuse(Refusal(400, "This address is not one of Chatlab's."), scope, send)
             return
-        scope = dict(scope, headers=_passed_on(scope, person))
-        limit = UPLOAD_LIMIT if scope["path"].startswith(UPLOAD) else JSON_LIMIT
-        await self.app(scope, _counted(receive, limit), _Headed(send).send)
-
-    def _refusal(self, scope: Scope, headers: dict[str, str]) -> Refusal | None:
-        host = headers.get("host", "")
-        if not self._ours(host):
-            return Refusal(400, "This address is not one of Chatlab's.")
+        closed, person = await self._asked(scope, headers)  # who is not known learns nothing else
         followed = scope["method"] == "GET" and scope["path"] == "/" and _followed(headers)
-        if _foreign(headers, host) and not followed:
-            return Refusal(403, "Only Chatlab's own page may ask for this.")
-        limit = UPLOAD_LIMIT if scope["path"].startswith(UPLOAD) else JSON_LIMIT
-        length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > limit:
-            return Refusal(413, "That is too large.")
-        return None
+        if closed is None and _foreign(headers, host, outside.scheme) and not followed:
+            closed = Refusal(403, "Only Chatlab's own page may ask for this.")
+        if closed is not None:
+            await refuse(closed, scope, send)
+            return
+        await self.app(dict(scope, headers=_passed_on(scope, person, host)), receive, send)
 
-    def _asked(self, scope: Scope, headers: dict[str, str]) -> tuple[Refusal | None, bytes]:
+    async def _asked(self, scope: Scope, headers: dict[str, str]) -> tuple[Refusal | None, bytes]:
         """Whom the gate lets in."""
         if self._gate is None:
             return None, b""
-        peer = scope.get("client")
-        answer = self._gate.ask(headers.get("authorization", ""), peer[0] if peer else "")
+        answer = await self._answer(headers.get("authorization", ""), scope["client"][0] if scope["client"] else "")
         if answer.name:
             return None, answer.name.encode()
         if answer.wait > 0:
@@ -103,27 +74,34 @@ class Doors:
         asks = ((b"www-authenticate", b'Basic realm="Chatlab", charset="UTF-8"'),)
         return Refusal(401, "A name and a password are needed.", asks), b""
 
+    async def _answer(self, authorization: str, peer: str) -> Answer:
+        assert self._gate is not None
+        if self._gate.is_slow(authorization):
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._hashing, self._gate.ask, authorization, peer)
+        return self._gate.ask(authorization, peer)
+
     def _ours(self, host: str) -> bool:
         name = _name(host)
         return name in self._names or (self._numeric and _is_address(name))
 
 
-def policy(scripts: Iterable[bytes] = ()) -> bytes:
-    """The content security policy of a page with these inline scripts."""
-    hashes = "".join(f" 'sha256-{base64.b64encode(hashlib.sha256(s).digest()).decode()}'" for s in scripts)
-    return (
-        f"default-src 'self'; script-src 'self'{hashes}; style-src 'self' 'unsafe-inline'; "
-        "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' blob:; connect-src 'self'; "
-        "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-src 'none'; "
-        "frame-ancestors 'none'"
-    ).encode()
+def _foreign(headers: dict[str, str], host: str, scheme: str) -> bool:
+    """Whether another site's page sent this; another port of this machine is another site.
 
-
-def _foreign(headers: dict[str, str], host: str) -> bool:
-    """Whether another site's page sent this; another port of this machine is another site."""
+    `scheme` is empty where it is not known how the browser spoke.
+    """
     origin = headers.get("origin")
-    elsewhere = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+    elsewhere = origin is not None and not _same_site(origin, host, scheme)
     return elsewhere or headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
+
+
+def _same_site(origin: str, host: str, scheme: str) -> bool:
+    try:
+        said = urlsplit(origin)
+    except ValueError:
+        return False
+    return said.netloc.lower() == host.lower() and (not scheme or said.scheme.lower() == scheme)
 
 
 def _followed(headers: dict[str, str]) -> bool:
@@ -136,9 +114,10 @@ def _followed(headers: dict[str, str]) -> bool:
 
 
 def _name(host: str) -> str:
-    """The host without its port."""
+    """The host without its port; empty for what is not a host and a port."""
     try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
+        parts = urlsplit(f"//{host}")
+        return (parts.hostname or "").lower() if parts.netloc == host and parts.username is None else ""
     except ValueError:
         return ""
 
@@ -160,76 +139,14 @@ def _headers(scope: Scope) -> dict[str, str]:
     return found
 
 
-def _passed_on(scope: Scope, person: bytes) -> list[tuple[bytes, bytes]]:
-    """The headers that the app gets: no password, and the name of who was let in, which nobody else can set."""
-    hidden = {b"authorization", PERSON} | ({b"accept-encoding"} if scope["path"] == "/" else set())
-    kept = [header for header in scope["headers"] if header[0].lower() not in hidden]
+def _passed_on(scope: Scope, person: bytes, host: str) -> list[tuple[bytes, bytes]]:
+    """The headers that the app gets: no password, the host that the browser sees, and the name of who was let in,
+    which nobody else can set, in whatever spelling.
+    """
+    hidden = {b"authorization", b"proxy-authorization", b"host", PERSON}
+    kept = [header for header in scope["headers"] if header[0].lower().replace(b"_", b"-") not in hidden]
+    kept.append((b"host", host.encode("latin-1")))
     return [*kept, (PERSON, person)] if person else kept
-
-
-def _counted(receive: Receive, limit: int) -> Receive:
-    """Ends a body that grows past `limit`, whatever length it had announced."""
-    seen = 0
-
-    async def counting() -> Message:
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
-        return {"type": "http.disconnect"} if seen > limit else message
-
-    return counting
-
-
-class _Headed:
-    """Sends an answer on with our headers. A page of HTML is held back until its inline scripts are known."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._start: Message | None = None
-        self._body = b""
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            await self._begin(message)
-        elif self._start is not None and message["type"] == "http.response.body":
-            self._body += message.get("body", b"")
-            if not message.get("more_body"):
-                await self._page()
-        else:
-            await self._send(message)
-
-    async def _begin(self, message: Message) -> None:
-        kind = next((v for k, v in message["headers"] if k.lower() == b"content-type"), b"")
-        encoded = any(k.lower() == b"content-encoding" for k, _ in message["headers"])
-        if kind.startswith(b"text/html") and not encoded:
-            self._start = message
-        else:
-            await self._send(_with(message, policy()))
-
-    async def _page(self) -> None:
-        start, self._start = self._start, None
-        if start is None:
-            return
-        await self._send(_with(start, policy(SCRIPT.findall(self._body))))
-        await self._send({"type": "http.response.body", "body": self._body})
-
-
-def _with(message: Message, rules: bytes) -> Message:
-    """The start of an answer, with the headers that every answer has, and no leave for other origins."""
-    ours = {name for name, _ in HEADERS} | {b"content-security-policy"}
-    kept = [
-        (k, v) for k, v in message["headers"] if k.lower() not in ours and not k.lower().startswith(b"access-control-")
-    ]
-    return {**message, "headers": [*kept, *HEADERS, (b"content-security-policy", rules)]}
-
-
-async def _refuse(refusal: Refusal, send: Send) -> None:
-    head = [
-        (b"content-type", b"text/plain; charset=utf-8"), *HEADERS, *refusal.headers,
-        (b"content-security-policy", policy()),
-    ]  # fmt: skip
-    await send({"type": "http.response.start", "status": refusal.status, "headers": head})
-    await send({"type": "http.response.body", "body": refusal.reason.encode()})
 
 
 async def _hang_up(receive: Receive, send: Send) -> None:

@@ -1,16 +1,14 @@
 """Who is let in when Chatlab listens beyond this machine: a name and a password, asked at every request.
 
 HTTP's own Basic scheme, so that every way in is covered alike, page, files, calls and health, and every client knows
-how to answer. Passwords live in memory alone and are compared in constant time.
+how to answer. Passwords and hashes are in memory alone and are compared in constant time.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
-import ipaddress
 import secrets
 import threading
 import time
@@ -18,29 +16,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from chatlab.errors import InputError
+from chatlab.ui.guesses import FREE, LONGEST_WAIT, PLACES, Guesses, place_of
+from chatlab.ui.passwords import HASHED, HOUSE, SHORTEST, ScryptHash, made_up, people
 
-HOUSE = "chatlab"
-"""The name that a password made at the start belongs to."""
-SHORTEST = 8
-FREE = 5
-"""Wrong answers from one place before it has to wait."""
-LONGEST_WAIT = 900.0
-"""Seconds. The wait begins with one and doubles at every further wrong answer."""
-PLACES = 10_000
-"""Remembered at most; those that were wrong longest ago are forgotten first."""
+__all__ = ["FREE", "HOUSE", "LONGEST_WAIT", "PLACES", "SHORTEST", "Answer", "Gate", "made_up", "people"]
 
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """Who may come in."""
-
-    name: str
-    secret: bytes
-    """sha256 of "name:password"."""
-
-    def __repr__(self) -> str:
-        return f"Person({self.name!r})"
+VERIFIED = 10_000
+"""Credentials remembered as right, so that a hash is computed once for each and not at every request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,68 +38,87 @@ class Gate:
     """Safe to ask from threads. The first of its people is the house: what was there before is theirs."""
 
     def __init__(self, people: Sequence[tuple[str, str]], clock: Callable[[], float] = time.monotonic) -> None:
-        self._people = tuple(Person(name, _digest(f"{name}:{password}".encode())) for name, password in people)
-        self._clock = clock
+        # Names are looked up by a digest under a key that nobody knows, so how long that takes tells nothing.
+        self._key = secrets.token_bytes(32)
+        self._names = {self._digest(name.encode()): name for name, _ in people}
+        self._plain = {
+            self._digest(name.encode()): self._digest(f"{name}:{password}".encode())
+            for name, password in people
+            if not password.startswith(HASHED)
+        }
+        self._hashes = {
+            self._digest(name.encode()): ScryptHash.read(password)
+            for name, password in people
+            if password.startswith(HASHED)
+        }
+        self._nobody = ScryptHash.of(secrets.token_urlsafe()) if self._hashes else None
+        self._verified: OrderedDict[bytes, None] = OrderedDict()
+        self._guesses = Guesses(self._names, clock)
         self._lock = threading.Lock()
-        self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._hashing = threading.Lock()
 
     def ask(self, authorization: str, peer: str) -> Answer:
-        """`authorization` as the request has it, `peer` the address it came from."""
-        place = _place(peer)
+        """`authorization` as the request has it, `peer` the address it came from.
+
+        Takes a tenth of a second where `is_slow` says so.
+        """
+        if not authorization:
+            return Answer()
+        given = _decoded(authorization)
+        name, place = self._digest(given.partition(b":")[0]), place_of(peer)
+        credentials = self._digest(given)
         with self._lock:
-            wait = self._wait(place)
-            if wait > 0:
+            if (wait := self._guesses.wait(place, name)) > 0:
                 return Answer(wait=wait)
-            if not authorization:
+            if self._is_right(name, credentials):
+                return self._let_in(place, name)
+            if not self._hashes:
+                self._guesses.wrong(place, name)
                 return Answer()
-            name = self._known(authorization)
-            if name:
-                self._wrong.pop(place, None)
-            else:
-                self._note(place)
-            return Answer(name=name)
+        with self._hashing:  # one at a time: each takes 32 MB, and guesses that come together count one after another
+            with self._lock:
+                if (wait := self._guesses.wait(place, name)) > 0:
+                    return Answer(wait=wait)
+                if self._is_right(name, credentials):
+                    return self._let_in(place, name)
+            right = self._hash_fits(name, given.partition(b":")[2])
+            with self._lock:
+                if not right:
+                    self._guesses.wrong(place, name)
+                    return Answer()
+                self._verified[credentials] = None
+                while len(self._verified) > VERIFIED:
+                    self._verified.popitem(last=False)
+                return self._let_in(place, name)
 
-    def _known(self, authorization: str) -> str:
-        """Compares with everybody, so that the time taken tells nothing."""
-        given = _digest(_decoded(authorization))
-        found = ""
-        for person in self._people:
-            if hmac.compare_digest(given, person.secret):
-                found = person.name
-        return found
+    def is_slow(self, authorization: str) -> bool:
+        """Whether `ask` would compute a hash: then a server asks it from another thread than its event loop's."""
+        if not authorization or not self._hashes:
+            return False
+        given = _decoded(authorization)
+        with self._lock:
+            return not self._is_right(self._digest(given.partition(b":")[0]), self._digest(given))
 
-    def _wait(self, place: str) -> float:
-        _, until = self._wrong.get(place, (0, 0.0))
-        return until - self._clock()
+    def _is_right(self, name: bytes, credentials: bytes) -> bool:
+        """A plain password that fits, or credentials whose hash was found to fit before."""
+        fits = hmac.compare_digest(self._plain.get(name, self._key), credentials)
+        return fits or credentials in self._verified
 
-    def _note(self, place: str) -> None:
-        times = self._wrong.pop(place, (0, 0.0))[0] + 1
-        wait = 0.0 if times < FREE else min(LONGEST_WAIT, 2.0 ** min(times - FREE, 20))
-        self._wrong[place] = (times, self._clock() + wait)
-        while len(self._wrong) > PLACES:
-            self._wrong.popitem(last=False)
+    def _hash_fits(self, name: bytes, password: bytes) -> bool:
+        """One hash is computed whether there is such a person or not."""
+        hash_ = self._hashes.get(name)
+        if hash_ is not None:
+            return hash_.fits(password)
+        if self._nobody is not None:
+            self._nobody.fits(password)
+        return False
 
+    def _let_in(self, place: str, name: bytes) -> Answer:
+        self._guesses.right(place, name)
+        return Answer(self._names[name])
 
-def people(auth: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """`NAME:PASSWORD` each. Raises InputError, which quotes no password."""
-    found = [_person(one) for one in auth]
-    if len({name for name, _ in found}) < len(found):
-        raise InputError("Two passwords are given for one name.", "Give every person a name of their own.")
-    return tuple(found)
-
-
-def made_up() -> tuple[str, str]:
-    """A name and a password nobody can guess."""
-    return HOUSE, secrets.token_urlsafe(15)
-
-
-def _person(one: str) -> tuple[str, str]:
-    name, colon, password = one.partition(":")
-    if not colon or not name.isprintable() or not name.strip() or len(name) > 64:
-        raise InputError("A sign-in has to be NAME:PASSWORD.", "For example --auth anna:a-long-password.")
-    if len(password) < SHORTEST:
-        raise InputError(f"The password of {name} is too short.", f"Choose one of {SHORTEST} characters or more.")
-    return name, password
+    def _digest(self, given: bytes) -> bytes:
+        return hmac.digest(self._key, given, "sha256")
 
 
 def _decoded(authorization: str) -> bytes:
@@ -128,18 +129,3 @@ def _decoded(authorization: str) -> bytes:
         return base64.b64decode(rest.strip(), validate=True)
     except (binascii.Error, ValueError):
         return b""
-
-
-def _digest(given: bytes) -> bytes:
-    return hashlib.sha256(given).digest()
-
-
-def _place(peer: str) -> str:
-    """An address, or the network that one customer of IPv6 has."""
-    try:
-        address = ipaddress.ip_address(peer)
-    except ValueError:
-        return peer
-    if address.version == 6:
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import gradio as gr
 
-from chatlab.ui.doors import PERSON
+from chatlab.ui.refusal import PERSON
 
 HOUSE = ""
 """Owns what is there without anybody signing in, and what was there before: the first of those who may come in."""

@@ -23,6 +23,7 @@ from chatlab.ui.compare.panes import last_vote, panes
 from chatlab.ui.compare.sitting import Desk, Round, Sitting, Step
 from chatlab.ui.compare.votes import VotesPanel
 from chatlab.ui.compare.walk import next_step, prompts
+from chatlab.ui.failures import EventErrors
 from chatlab.ui.markup import div, span
 from chatlab.ui.shell import Shell, drawing
 
@@ -96,9 +97,8 @@ class CompareTab:
             outputs=drawn | {self.asking.voices, *self.asking.typed},
         )  # fmt: skip
         shell.on(opened.then, do=self.votes.drawn, outputs={self.votes.results})
-        if (page := Context.root_block) is not None:
-            page.unload(self.left)
-            list(page.fns.values())[-1].api_visibility = "private"  # unload itself offers no choice
+        if isinstance(page := Context.root_block, EventErrors):
+            page.when_left(self._desk.leave)
 
     # What the events do.
 
@@ -109,9 +109,6 @@ class CompareTab:
         if kept is not None and kept is not round_:
             updates |= self._draw(kept) | self._noted(sitting, kept) | self._idle(sitting)
         return updates | {self.sitting: sitting}
-
-    def left(self, request: gr.Request) -> None:
-        self._desk.leave(request.session_hash or "")
 
     def answered(
         self, prompt: str, voices: list[str], blind: bool, temperature: float, tokens: float, system: str,
