@@ -34,6 +34,7 @@ from chatlab.ui.header import Header
 from chatlab.ui.health import PATH, health
 from chatlab.ui.knowledge.tab import KnowledgeTab
 from chatlab.ui.markup import escaped
+from chatlab.ui.page import Page
 from chatlab.ui.ports import address
 from chatlab.ui.safekeeping import SafekeepingPanel
 from chatlab.ui.shell import Shell, TabName, drawing, told
@@ -67,9 +68,7 @@ def build(lab: Lab, replies: Replies | None = None) -> gr.Blocks:
     """The page. `replies` are the answers under way, which outlive any page."""
     header = Header(lab)
     replies = replies or Replies()
-    with gr.Blocks(
-        title="Chatlab", analytics_enabled=False, fill_width=True, fill_height=True, delete_cache=FORGET
-    ) as page:
+    with Page(title="Chatlab", analytics_enabled=False, fill_width=True, fill_height=True, delete_cache=FORGET) as page:
         page.state_session_capacity = PAGES
         _endpoints(lab)  # before the handlers, whose names would be taken
         bar = drawing(elem_id="bar")
