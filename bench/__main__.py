@@ -13,7 +13,20 @@ import platform
 from pathlib import Path
 from typing import Any
 
-NAMES = ("training", "beside", "engines", "gguf", "stream", "store", "quality", "formats", "retrieval", "tools", "load")
+NAMES = (
+    "training",
+    "beside",
+    "engines",
+    "gguf",
+    "stream",
+    "store",
+    "quality",
+    "formats",
+    "retrieval",
+    "tools",
+    "load",
+    "page",
+)
 
 
 def machine() -> dict[str, Any]:

@@ -19,6 +19,8 @@ from chatlab.template.sandbox import Sandbox
 ROLES = ("system", "user", "assistant", "tool")
 KEPT = 512
 """Skeletons remembered; a chat needs a new one for every turn."""
+PARTS = 1 << 15
+"""Their parts, of all together: some 4 MB. A chat's skeletons grow with it, so that 512 may be of any size."""
 
 # Two private characters around a number and a quotation mark; the quotation mark shows where a template writes JSON.
 _OPEN, _CLOSE = "\U000f4c1b", "\U000f4c1d"
@@ -75,6 +77,7 @@ class Skeletons:
         self._sandbox = Sandbox(source, date)
         self._variables = dict(variables)
         self._kept: dict[tuple[tuple[Role, ...], bool], tuple[Part, ...]] = {}
+        self._parts = 0
         self._in_parts = False
         self._thought_end = next(iter(THOUGHT_END.findall(source)), "")
         self.opening: tuple[Role, ...] = ()
@@ -86,9 +89,12 @@ class Skeletons:
         """The template's words and holes for these roles, in order; with `asks`, also its request for an answer."""
         key = (tuple(roles), asks)
         if (parts := self._kept.get(key)) is None:
-            if len(self._kept) >= KEPT:
+            parts = self._make(*key)
+            if len(self._kept) >= KEPT or self._parts + len(parts) > PARTS:
                 self._kept.clear()
-            parts = self._kept[key] = self._make(*key)
+                self._parts = 0
+            self._kept[key] = parts
+            self._parts += len(parts)
         return parts
 
     def _make(self, roles: tuple[Role, ...], asks: bool) -> tuple[Part, ...]:

@@ -1,4 +1,4 @@
-"""The page as Gradio runs it, with one check around all events: a file that one names has to be the visitor's own."""
+"""The page as Gradio runs it: events fail in words, name no file but the visitor's own, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import gradio as gr
 
 from chatlab.errors import InputError
 from chatlab.ui.doors import PERSON
+from chatlab.ui.failures import EventErrors
+from chatlab.ui.lean_blocks import LeanBlocks
 from chatlab.ui.markup import escaped
 from chatlab.ui.shell import told
 from chatlab.ui.uploads import Uploads
 
 
-class Page(gr.Blocks):
+class VisitorFiles(gr.Blocks):
     """Every way into an event leads through `process_api`, whatever its component, its route or its program.
 
     Gradio's own look at paths does nothing in a mounted app. So what an event brings is checked here before any
@@ -52,6 +54,13 @@ class Page(gr.Blocks):
         shown = await super().postprocess_data(block_fn, predictions, state)
         self._uploads.made(shown, self._person.get())
         return shown
+
+
+class Page(EventErrors, VisitorFiles, LeanBlocks):
+    """What Chatlab serves. `uploads` are the files that an event may name."""
+
+    def __init__(self, uploads: Uploads, **look: Any) -> None:
+        super().__init__(uploads=uploads, **look)
 
 
 def person_of(headers: Mapping[str, str]) -> str:

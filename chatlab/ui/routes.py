@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 OPEN = re.compile(
     r"/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt)?"
@@ -19,9 +18,6 @@ OPEN = re.compile(
     r"|/gradio_api/call/(v2/)?[^/]+(/[^/]*)?",
     re.DOTALL,
 )
-AT_ONCE = re.compile(r"/gradio_api/(run|api)/[^/]+/?", re.DOTALL)
-"""Events that are answered by the request itself, without the queue."""
-REFUSED = 422
 
 
 class Routes:
@@ -40,29 +36,4 @@ class Routes:
         elif not OPEN.fullmatch(scope["path"]):
             await JSONResponse({"detail": "Not Found"}, 404)(scope, receive, send)
         else:
-            await self.app(scope, receive, _Worded(send).send if AT_ONCE.fullmatch(scope["path"]) else send)
-
-
-class _Worded:
-    """Gradio answers 500 to an event that was refused in words as well; a refusal is no failure of the server."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._start: Message | None = None
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start" and message["status"] == 500:
-            self._start = message
-            return
-        if self._start is not None:
-            start, self._start = self._start, None
-            await self._send({**start, "status": REFUSED if _says_why(message.get("body", b"")) else 500})
-        await self._send(message)
-
-
-def _says_why(body: bytes) -> bool:
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        return False
-    return isinstance(answer, dict) and bool(answer.get("error"))
+            await self.app(scope, receive, send)
