@@ -78,6 +78,20 @@ class Conversation:
     created: str = ""
     updated: str = ""
 
+    def check(self) -> None:
+        """Raises ValueError unless each turn stands at its own place and refers to earlier ones only.
+
+        So every walk up the tree ends. The store calls it for whatever it keeps or reads; what `grown` adds keeps to it.
+        """
+        for place, turn in enumerate(self.turns):
+            if turn.id != place:
+                raise ValueError(f"turn {turn.id} stands at place {place}")
+            for name, earlier in (("parent", turn.parent), ("edited_from", turn.edited_from), ("since", turn.since)):
+                if earlier is not None and not 0 <= earlier < place:
+                    raise ValueError(f"{name} {earlier} of turn {place} is no earlier turn")
+        if self.head is not None and not 0 <= self.head < len(self.turns):
+            raise ValueError(f"its head is turn {self.head} of {len(self.turns)}")
+
     def path(self) -> tuple[Turn, ...]:
         """The shown turns, oldest first."""
         return tuple(reversed(list(self._up_from(self.head))))
@@ -97,7 +111,7 @@ class Conversation:
         told = shown[-1].under[0] if shown and shown[-1].under else self.system
         system = (Message(role="system", content=told),) if told else ()
         since = since if since is not None or not shown else shown[-1].since
-        left = [t.id for t in shown].index(since) if since is not None else 0
+        left = next((place for place, turn in enumerate(shown) if turn.id == since), 0)
         said = system + tuple(message for turn in shown[left:] for message in turn.messages())
         said = with_tools(said, shown[-1].tools if shown else ())
         return with_sources(said, shown[-1].sources if shown else ())

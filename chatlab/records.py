@@ -123,6 +123,11 @@ class Demonstration:
     opinions: tuple[Opinion, ...] = ()
     """One an annotator, the newest last."""
 
+    def check(self) -> None:
+        """Raises ValueError for one that says nothing at all."""
+        if not self.messages:
+            raise ValueError("it has no messages")
+
     @property
     def words(self) -> str:
         """Digest of what it says, equal for equal words."""
@@ -165,6 +170,15 @@ class Vote:
     blind: bool = True
     """Whether the names were hidden until then. Only such votes are counted."""
     created: str = ""
+
+    def check(self) -> None:
+        """Raises ValueError unless it has a prompt, a speaker for each answer, and its winner among them."""
+        if not self.prompt:
+            raise ValueError("it has no prompt")
+        if len(self.answers) != len(self.speakers):
+            raise ValueError(f"{len(self.answers)} answers of {len(self.speakers)} speakers")
+        if self.winner is not None and not 0 <= self.winner < len(self.answers):
+            raise ValueError(f"answer {self.winner} of {len(self.answers)} is said to be the best")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

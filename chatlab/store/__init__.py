@@ -1,7 +1,7 @@
 """Records on the disk: TinyDB's tables over a snapshot and a journal."""
 
-from chatlab.store.backups import Backup
 from chatlab.store.checkup import Checkup, checkup
+from chatlab.store.copies import Backup
 from chatlab.store.shelf import Shelf
 from chatlab.store.store import Store
 

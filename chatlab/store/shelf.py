@@ -12,12 +12,10 @@ from chatlab.errors import InputError, NotFound, StoreCorrupt
 from chatlab.store.codec import from_document, known_fields, to_document, well_formed
 from chatlab.store.collector import uncollected
 from chatlab.store.journal import Changes, Document
+from chatlab.store.shape import MOST
 from chatlab.store.table import JournalTable
 
 T = TypeVar("T")
-
-MOST = 1 << 53
-"""Ids are below it, so that every JSON reader takes them for what they are."""
 
 Words = Callable[[Document], Iterable[str]]
 """The texts of a document that a person would search for."""
@@ -193,7 +191,7 @@ class Shelf(Generic[T]):
     def _text(self, document: Document) -> str:
         try:
             return "\n".join(self._words(document)).casefold()
-        except (KeyError, TypeError, AttributeError):
+        except (KeyError, TypeError, AttributeError, IndexError):
             return ""
 
     def _changed(self, keys: Collection[str] | None) -> None:
