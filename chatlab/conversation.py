@@ -81,11 +81,13 @@ class Conversation:
     def check(self) -> None:
         """Raises ValueError unless each turn stands at its own place and refers to earlier ones only.
 
-        So every walk up the tree ends. The store calls it for whatever it keeps or reads; what `grown` adds keeps to it.
+        So every walk up the tree ends. The store calls it for whatever it keeps or reads, and `grown` keeps to it.
         """
         for place, turn in enumerate(self.turns):
             if turn.id != place:
                 raise ValueError(f"turn {turn.id} stands at place {place}")
+            if turn.role not in ("user", "assistant"):
+                raise ValueError(f"{turn.role[:60]!r} says turn {place}")
             for name, earlier in (("parent", turn.parent), ("edited_from", turn.edited_from), ("since", turn.since)):
                 if earlier is not None and not 0 <= earlier < place:
                     raise ValueError(f"{name} {earlier} of turn {place} is no earlier turn")

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from chatlab.calls import Call, Tool, call_of, tool_of
 
@@ -40,6 +40,11 @@ class Message:
     """What an answer asks tools to do; their results follow, each a message with the role `tool`."""
     tools: tuple[Tool, ...] = ()
     """What may be called from here on, told by the system message, which may say nothing else."""
+
+    def check(self) -> None:
+        """Raises ValueError for a role that no prompt could be made of."""
+        if self.role not in get_args(Role):
+            raise ValueError(f"{self.role[:60]!r} is no role")
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Message:

@@ -99,7 +99,7 @@ def _described(meta: Any) -> tuple[Image, tuple[str, ...]]:
             return Image(), ()
         case {"1": {"seq": seq, "format": format, "next": {**ids}}} if is_number(seq) and is_number(format, 1):
             if all(is_number(id) or id == MOST for id in ids.values()):
-                return Image(seq=seq, format=format, next=ids), ()
+                return Image(seq=seq, format=format, next=dict(meta["1"]["next"])), ()
     return Image(), (META,)
 
 

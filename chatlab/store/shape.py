@@ -45,7 +45,11 @@ def fitting(tables: dict[str, Any]) -> tuple[dict[str, dict[str, dict[str, Any]]
         if _is_table(table) and _is_written({name: table}):
             kept[name] = table
         elif isinstance(table, dict):
-            fit = {key: value for key, value in table.items() if _is_table(one := {key: value}) and _is_written({name: one})}
+            fit = {
+                key: value
+                for key, value in table.items()
+                if _is_table(one := {key: value}) and _is_written({name: one})
+            }
             kept[name] = fit
             unfit += [f"{name}/{key}" for key in table if key not in fit]
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -94,6 +94,11 @@ class Shelf(Generic[T]):
         """By id, as the shelf is now; unreadable ones are left out."""
         ids = self._all_ids()
         return iter(self._present(reversed(ids) if reverse else ids))
+
+    def between(self, first: int, last: int) -> list[int]:
+        """Ids of the records from `first` to `last`, both included."""
+        ids = self._all_ids()
+        return ids[bisect_left(ids, first) : bisect_right(ids, last)]
 
     def find(
         self,

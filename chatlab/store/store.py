@@ -26,6 +26,7 @@ from chatlab.store.storage import JournalStorage
 from chatlab.store.table import JournalDB, JournalTable
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 
 class State:
@@ -37,10 +38,10 @@ class State:
     def get(self, key: str, default: Any = None) -> Any:
         return (self._table.get(doc_id=1) or {}).get(key, default)
 
-    def read(self, key: str, kind: type[T], default: T) -> T:
+    def read(self, key: str, kind: type[T], default: D) -> T | D:
         """What was kept; `default` where there is nothing, or something of another kind than `kind`."""
         try:
-            return read_as(kind, self.get(key, default))
+            return read_as(kind, self.get(key))
         except ValueError:
             return default
 
