@@ -13,6 +13,9 @@ from chatlab.calls import Delegated, Tool
 from chatlab.records import Message, Rating, Role, Speaker, StopReason
 from chatlab.sources import Given, with_sources
 
+HOUSE = ""
+"""Owns what is there without anybody signing in, and what was there before: the first of those who may come in."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:

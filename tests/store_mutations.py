@@ -21,7 +21,6 @@ from chatlab.settings import Settings
 from chatlab.store.disk import Files
 from chatlab.store.image import unseal
 
-
 DEEP = re.compile(rb'"nested ([0-9]+)"')
 """Stands for so many lists in one another: nothing of Python's own could copy them."""
 
@@ -101,9 +100,9 @@ def mutated(value: Any, chance: random.Random, most: int = 3) -> Any:
             case 2 if isinstance(holder, list):
                 holder.insert(chance.randrange(len(holder) + 1), copy.deepcopy(holder[key]))
             case 2 | 3 if isinstance(holder, dict):
-                holder[chance.choice(["0", "-1", "01", "1", "x", "", "_meta", str(2**53), str(2**64), "head", "id"])] = (
-                    holder.pop(key)
-                )
+                holder[
+                    chance.choice(["0", "-1", "01", "1", "x", "", "_meta", str(2**53), str(2**64), "head", "id"])
+                ] = holder.pop(key)
             case 4 if type(holder[key]) is int:
                 holder[key] += chance.choice([-1, 1, 2, -100, 2**40])
             case _:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import json
-import logging
 import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
-import orjson
 import pytest
 
 from chatlab.engines.base import Sampling
@@ -28,7 +24,7 @@ from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.rows import rows
 from chatlab.ui.chat.session import Session
-from tests.store_attack import kept, said, scratch
+from tests.store_attack import scratch
 from tests.store_mutations import as_json, held, line, lived_in, mutated, sealed
 
 
