@@ -26,10 +26,10 @@ DEEP = re.compile(rb'"nested ([0-9]+)"')
 
 
 JUNK: tuple[Any, ...] = (
-    None, True, False, 0, 1, 2, 7, -1, -(2**63), 2**31, 2**53, 2**63, "number 1" + "0" * 40, 0.5, -1e300, 1e300, "", "x", "base", "1", "-1",
-    "\0", "\x1b[2J", "\u202e\u2028", "<b>&", "user", "2026-13-40T99:99", [], {}, [[]], [None], [0], ["x"], [1, 2],
-    {"": None}, {"1": {}}, {"a": 1}, [{"id": 0}], [["a", "b"]], "nested 60", "nested 240", "nested 252", "nested 400", "nested 1500",
-    "long " * 20_000, list(range(3000)),
+    None, True, False, 0, 1, 2, 7, -1, -(2**63), 2**31, 2**53, 2**63, "number 1" + "0" * 40, 0.5, -1e300, 1e300,
+    "", "x", "base", "1", "-1", "\0", "\x1b[2J", "\u202e\u2028", "<b>&", "user", "2026-13-40T99:99", "long " * 20_000,
+    [], {}, [[]], [None], [0], ["x"], [1, 2], {"": None}, {"1": {}}, {"a": 1}, [{"id": 0}], [["a", "b"]],
+    "nested 60", "nested 240", "nested 252", "nested 400", "nested 1500", list(range(3000)),
 )  # fmt: skip
 """Of every kind that JSON has."""
 
