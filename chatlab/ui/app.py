@@ -8,6 +8,7 @@ import socket
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -21,6 +22,7 @@ from chatlab.settings import Settings
 from chatlab.ui.act import Act
 from chatlab.ui.bridge import Bridge
 from chatlab.ui.chat.dials import Dials
+from chatlab.ui.chat.forgetting import forget_conversation
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.tab import ChatTab
 from chatlab.ui.compare.tab import CompareTab
@@ -83,6 +85,7 @@ def build(lab: Lab, replies: Replies | None = None) -> gr.Blocks:
         shell.on(beat.tick, do=header.beat, outputs=[bar, beat], queue=False)
         shell.on(bridge.pressed, do=lambda said: _page_act(lab, said), inputs=[bridge.said], outputs=[tabs])
     refuse_addresses(page)
+    lab.chat.when_ended(partial(forget_conversation, page))
     return page
 
 
