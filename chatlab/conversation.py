@@ -80,6 +80,8 @@ class Conversation:
     """Who may see it, where several people sign in; empty for the house's own."""
     created: str = ""
     updated: str = ""
+    used: int | None = None
+    """Larger than that of every conversation used before it: clocks jump. None in one from before there was such."""
 
     def check(self) -> None:
         """Raises ValueError unless each turn stands at its own place and refers to earlier ones only.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 
 from chatlab.engines.base import Sampling
 from chatlab.engines.fake import FakeEngine
-from chatlab.errors import ChatlabError, StoreError
+from chatlab.errors import ChatlabError, StoreCorrupt, StoreError
 from chatlab.lab import Lab
 from chatlab.settings import Settings
 from chatlab.store import Store
@@ -24,7 +25,7 @@ from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.rows import rows
 from chatlab.ui.chat.session import Session
-from tests.store_attack import scratch
+from tests.store_attack import kept, said, scratch
 from tests.store_mutations import as_json, held, line, lived_in, mutated, sealed
 
 
@@ -137,7 +138,7 @@ def attack(home: Settings, folder: Path, seeds: range) -> dict[str, int]:
         try:
             looked_through(lab)
             goes_on(lab, speaking=seed % 20 == 0)
-            said = len(lab.chat.conversations())
+            talks = len(lab.chat.conversations())
             aside = list(settings.store.glob("*.corrupt*"))
             assert all(any(file.name in warning for warning in lab.store.warnings) for file in aside), f"seed {seed}"
             counts["opened"] += 1
@@ -151,7 +152,7 @@ def attack(home: Settings, folder: Path, seeds: range) -> dict[str, int]:
         with Store.open(settings.store) as again:
             named = [warning for warning in again.warnings if "cannot be read" not in warning]
             assert not named, f"seed {seed}: said once, {named}"
-            assert len(again.conversations.find(limit=1000)[0]) == said, f"seed {seed}"
+            assert len(again.conversations.find(limit=1000)[0]) == talks, f"seed {seed}"
     return counts
 
 
@@ -234,3 +235,137 @@ def test_whatever_a_record_holds_the_page_can_be_looked_at(page: Page, home: Set
 @pytest.mark.slow
 def test_whatever_a_record_holds_the_page_can_be_looked_at_thousands_of_times(page: Page, home: Settings) -> None:
     print(misled(page, held(home.store)[0]["tables"], range(1000, 4000)))
+
+
+TURN = {"id": 0, "parent": None, "role": "user", "content": "x"}
+
+
+@pytest.mark.parametrize(
+    "talk",
+    [
+        {"turns": [TURN | {"parent": 0}], "head": 0},
+        {"turns": [TURN | {"parent": 1}, TURN | {"id": 1, "parent": 0}], "head": 1},
+        {"turns": [TURN, TURN | {"id": 1, "parent": -1}], "head": 1},
+        {"turns": [TURN], "head": 7},
+        {"turns": [TURN], "head": -1},
+        {"turns": [TURN, TURN], "head": 1},
+        {"turns": [TURN | {"id": -1}], "head": 0},
+        {"turns": [TURN | {"since": 3}], "head": 0},
+        {"turns": [TURN | {"role": "wizard"}], "head": 0},
+        {"turns": {"0": TURN}, "head": 0},
+        {"title": ["x"]},
+        {"budget": {"answer": "much"}},
+    ],
+    ids=str,
+)
+def test_a_conversation_that_leads_nowhere_is_said_and_left_out(tmp_path: Path, talk: dict[str, Any]) -> None:
+    items = [[0, {}, {"format": 1}], [1, {"conversations": {"1": talk, "2": {"title": "whole"}}}]]
+    Files(tmp_path).journal.write_bytes(b"".join(map(line, items)))
+    with Store.open(tmp_path) as store:
+        assert [title.title for _, title in store.conversations.rows()] == ["whole"]
+        assert store.warnings == ["1 record(s) cannot be read and are left out."]
+        with pytest.raises(StoreCorrupt):
+            store.conversations.get(1)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"a": 1}, [], None, 3, "text", [2], [2, []], [2, None], [-1, {}], [True, {}], ["2", {}], [2.5, {}], [2**60, {}],
+        [2, {"demonstrations": []}], [2, {"demonstrations": {"x": {}}}], [2, {"demonstrations": {"0": {}}}],
+        [2, {"demonstrations": {"01": {}}}], [2, {"demonstrations": {"7": []}}], [2, {"_meta": {"1": {}}}],
+        [2, {"demonstrations": {"7": {"deep": "nested 400"}}}], [2, {"demonstrations": {"7": {"deep": "nested 2000"}}}],
+        [2, {}, {"format": "1"}], [2, {}, {"format": 0}], [2, {}, {}], [2, {}, []], [2, {"state": {}}, {"format": 1}],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_line_of_another_shape_is_set_aside_and_the_rest_read(tmp_path: Path, item: Any) -> None:
+    with Store.open(tmp_path / "whole") as store:
+        store.demonstrations.add(said("one"))
+        store.demonstrations.add(said("two"))
+        first, one, two = Files(tmp_path / "whole").journal.read_bytes().splitlines(keepends=True)
+    files = Files(tmp_path)
+    files.journal.write_bytes(first + one + line(item) + two)
+    with Store.open(tmp_path) as store:
+        assert kept(store) == {1: "one", 2: "two"}
+        (aside,) = tmp_path.glob("chatlab.journal.corrupt*")
+        assert aside.read_bytes() == line(item) and any(aside.name in warning for warning in store.warnings)
+        new = store.demonstrations.add(said("three"))
+    with Store.open(tmp_path) as store:
+        assert kept(store) == {1: "one", 2: "two", new: "three"} and not store.warnings
+
+
+@pytest.mark.parametrize("name", ["snapshot", "backup", "draft", "journal", "old_journal", "lock", "owner", "backups"])
+@pytest.mark.parametrize("what", ["folder", "loop", "nothing", "fifo"])
+def test_something_else_in_the_place_of_a_file_keeps_nobody_out(tmp_path: Path, name: str, what: str) -> None:
+    with Store.open(tmp_path) as store:
+        store.demonstrations.add(said("one"))
+        store.compact()
+    place: Path = getattr(Files(tmp_path), name)
+    if place.exists():
+        place.unlink()
+    match what:
+        case "folder" if name != "backups":
+            (place / "inside").mkdir(parents=True)
+        case "loop":
+            place.symlink_to(place)
+        case "fifo" if hasattr(os, "mkfifo"):
+            os.mkfifo(place)
+        case _:
+            place.write_bytes(b"")
+    if name == "lock" and what in ("loop", "fifo"):
+        pytest.skip("the system's own refusal")
+    with Store.open(tmp_path, salvage=True) as store:
+        assert kept(store) == {1: "one"}
+        store.demonstrations.add(said("two"))
+    with Store.open(tmp_path) as store:
+        assert sorted(kept(store).values()) == ["one", "two"]
+
+
+@pytest.mark.parametrize("copies", ["whole", "damaged", "none"])
+def test_the_app_begins_from_its_newest_backup_where_no_snapshot_can_be_read(settings: Settings, copies: str) -> None:
+    files = Files(settings.store)
+    with Store.open(settings.store) as store:
+        store.demonstrations.add(said("kept long ago"))
+        store.compact()
+        store.compact()
+        if copies != "none":
+            store.backups.make()
+            newest = store.backups.make()
+        store.demonstrations.add(said("kept since"))
+        killed = {file: file.read_bytes() for file in (files.journal, files.old_journal)}
+    for file, data in killed.items():
+        file.write_bytes(data)
+    for file in (files.snapshot, files.backup):
+        file.write_bytes(b"not a store")
+    if copies == "damaged":
+        (files.backups / newest.name).write_bytes(b"nor this")
+    lab = opened(settings)
+    answers = {demonstration.answer for _, demonstration in lab.store.demonstrations.rows()}
+    assert answers == ({"kept since"} if copies == "none" else {"kept long ago", "kept since"})
+    said_of = " ".join(lab.store.warnings)
+    for file in (files.snapshot, files.backup):
+        aside = file.with_name(f"{file.name}.corrupt1")
+        assert aside.read_bytes() == b"not a store" and aside.name in said_of
+    lab.close()
+    with Store.open(settings.store) as store:
+        assert not store.warnings and len(store.demonstrations) == len(answers)
+
+
+def test_a_number_out_of_line_hides_no_change_that_follows_it(tmp_path: Path) -> None:
+    items = [[0, {}, {"format": 1}], *([n, {"presets": {str(n): {"name": str(n)}}}] for n in (1, 10**12, 2, 3))]
+    Files(tmp_path).journal.write_bytes(b"".join(map(line, items)))
+    with Store.open(tmp_path) as store:
+        assert [preset.name for _, preset in store.presets.rows()] == ["1", "2", "3"]
+        assert "1 damaged line(s)" in store.warnings[0]
+
+
+def test_where_a_file_claims_that_all_numbers_are_given_out_there_are_still_some(tmp_path: Path) -> None:
+    meta = {"format": 1, "seq": 2**53 - 2, "next": {"demonstrations": 2**53 - 1}}
+    Files(tmp_path).snapshot.write_bytes(sealed({"demonstrations": {}}, meta))
+    with Store.open(tmp_path) as store:
+        store.demonstrations.add_many([said("one"), said("two")])
+        new = store.demonstrations.add_many([said("three"), said("four")])
+        store.demonstrations.put(new[0], said("three, again"))
+    with Store.open(tmp_path) as store:
+        assert sorted(kept(store).values()) == ["four", "one", "three, again", "two"] and not store.warnings

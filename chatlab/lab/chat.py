@@ -50,6 +50,7 @@ class Chat:
         self._forgetting: list[Callable[[int], None]] = []
         self._ending: threading.Thread | None = None
         self._deleted: list[dict[int, Conversation]] = []
+        self._used: int | None = None
         self._lock = threading.RLock()
 
     def conversations(
@@ -58,7 +59,7 @@ class Chat:
         """Stored ones that contain `query`, the last used first; only an owner's, if one is named."""
         own = None if owner is None else lambda conversation: conversation.owner == owner
         rows, _ = self._store.conversations.find(query, where=own, limit=10_000)
-        return sorted(rows, key=lambda row: row[1].updated, reverse=True)[:limit]
+        return sorted(rows, key=lambda row: (row[1].used or 0, row[1].updated), reverse=True)[:limit]
 
     def new(
         self,
@@ -70,7 +71,8 @@ class Chat:
         budget: Budget | None = None,
     ) -> int:
         """An empty conversation's id. `wording` is the system message with its variables still in braces."""
-        conversation = Conversation(owner=owner, budget=budget, created=now(), updated=now()).told(system, wording)
+        conversation = Conversation(owner=owner, budget=budget, created=now(), updated=now(), used=self._next())
+        conversation = conversation.told(system, wording)
         if not incognito:
             return self._store.conversations.add(conversation)
         with self._lock:
@@ -255,12 +257,20 @@ class Chat:
 
     def _change(self, conversation_id: int, alter: Callable[[Conversation], Conversation]) -> Conversation:
         with self._lock:
-            changed = replace(alter(self.get(conversation_id)), updated=now())
+            changed = replace(alter(self.get(conversation_id)), updated=now(), used=self._next())
             if conversation_id < 0:
                 self._incognito[conversation_id] = changed
             else:
                 self._store.conversations.put(conversation_id, changed)
             return changed
+
+    def _next(self) -> int:
+        """The number of a use that comes after all others, those of a backup that was restored included."""
+        with self._lock:
+            if self._used is None:
+                self._used = max((c.used or 0 for _, c in self._store.conversations.rows()), default=0)
+            self._used += 1
+            return self._used
 
     def _answer(
         self,

@@ -85,7 +85,8 @@ def build(lab: Lab, replies: Replies | None = None) -> gr.Blocks:
         shell.on(beat.tick, do=header.beat, outputs=[bar, beat], queue=False)
         shell.on(bridge.pressed, do=lambda said: _page_act(lab, said), inputs=[bridge.said], outputs=[tabs])
     refuse_addresses(page)
-    lab.chat.when_ended(partial(forget_conversation, page))
+    for forget in (replies.end, partial(forget_conversation, page)):
+        lab.chat.when_ended(forget)
     return page
 
 
