@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,7 +151,7 @@ class Recovery:
 
     def _set_aside(self, *journals: Contents) -> None:
         for file in (self._files.journal, self._files.old_journal, self._files.draft):
-            if file.exists() and not file.is_file():
+            if os.path.lexists(file) and not file.is_file():
                 place = self._files.aside(file)
                 self._disk.replace(file, place)
                 self._warnings.append(f"{file.name} was no file; it is kept as {place.name}.")
