@@ -13,6 +13,9 @@ from chatlab.calls import Delegated, Tool
 from chatlab.records import Message, Rating, Role, Speaker, StopReason
 from chatlab.sources import Given, with_sources
 
+HOUSE = ""
+"""Owns what is there without anybody signing in, and what was there before: the first of those who may come in."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
@@ -77,6 +80,24 @@ class Conversation:
     """Who may see it, where several people sign in; empty for the house's own."""
     created: str = ""
     updated: str = ""
+    used: int | None = None
+    """Larger than that of every conversation used before it: clocks jump. None in one from before there was such."""
+
+    def check(self) -> None:
+        """Raises ValueError unless each turn stands at its own place and refers to earlier ones only.
+
+        So every walk up the tree ends. The store calls it for whatever it keeps or reads, and `grown` keeps to it.
+        """
+        for place, turn in enumerate(self.turns):
+            if turn.id != place:
+                raise ValueError(f"turn {turn.id} stands at place {place}")
+            if turn.role not in ("user", "assistant"):
+                raise ValueError(f"{turn.role[:60]!r} says turn {place}")
+            for name, earlier in (("parent", turn.parent), ("edited_from", turn.edited_from), ("since", turn.since)):
+                if earlier is not None and not 0 <= earlier < place:
+                    raise ValueError(f"{name} {earlier} of turn {place} is no earlier turn")
+        if self.head is not None and not 0 <= self.head < len(self.turns):
+            raise ValueError(f"its head is turn {self.head} of {len(self.turns)}")
 
     def path(self) -> tuple[Turn, ...]:
         """The shown turns, oldest first."""
@@ -97,7 +118,7 @@ class Conversation:
         told = shown[-1].under[0] if shown and shown[-1].under else self.system
         system = (Message(role="system", content=told),) if told else ()
         since = since if since is not None or not shown else shown[-1].since
-        left = [t.id for t in shown].index(since) if since is not None else 0
+        left = next((place for place, turn in enumerate(shown) if turn.id == since), 0)
         said = system + tuple(message for turn in shown[left:] for message in turn.messages())
         said = with_tools(said, shown[-1].tools if shown else ())
         return with_sources(said, shown[-1].sources if shown else ())

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from chatlab.calls import Call, Tool, call_of, tool_of
 
@@ -40,6 +40,11 @@ class Message:
     """What an answer asks tools to do; their results follow, each a message with the role `tool`."""
     tools: tuple[Tool, ...] = ()
     """What may be called from here on, told by the system message, which may say nothing else."""
+
+    def check(self) -> None:
+        """Raises ValueError for a role that no prompt could be made of."""
+        if self.role not in get_args(Role):
+            raise ValueError(f"{self.role[:60]!r} is no role")
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Message:
@@ -123,6 +128,11 @@ class Demonstration:
     opinions: tuple[Opinion, ...] = ()
     """One an annotator, the newest last."""
 
+    def check(self) -> None:
+        """Raises ValueError for one that says nothing at all."""
+        if not self.messages:
+            raise ValueError("it has no messages")
+
     @property
     def words(self) -> str:
         """Digest of what it says, equal for equal words."""
@@ -165,6 +175,15 @@ class Vote:
     blind: bool = True
     """Whether the names were hidden until then. Only such votes are counted."""
     created: str = ""
+
+    def check(self) -> None:
+        """Raises ValueError unless it has a prompt, a speaker for each answer, and its winner among them."""
+        if not self.prompt:
+            raise ValueError("it has no prompt")
+        if len(self.answers) != len(self.speakers):
+            raise ValueError(f"{len(self.answers)} answers of {len(self.speakers)} speakers")
+        if self.winner is not None and not 0 <= self.winner < len(self.answers):
+            raise ValueError(f"answer {self.winner} of {len(self.answers)} is said to be the best")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,6 +93,13 @@ class Engine(Protocol):
         """Drop an adapter from memory, once no reply uses it."""
         ...
 
+    def forget_prompts(self) -> None:
+        """Drop what is remembered of prompts, so that the next reply reads its own from the beginning.
+
+        A prompt of which a reply is under way is dropped with the end of the reply.
+        """
+        ...
+
     def ease(self, on: bool) -> None:
         """Leave a core to training while `on`, or take all cores again."""
         ...

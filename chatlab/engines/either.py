@@ -91,6 +91,10 @@ class EitherEngine:
         for engine in self._open():
             engine.forget(folder)
 
+    def forget_prompts(self) -> None:
+        for engine in self._open():
+            engine.forget_prompts()
+
     def ease(self, on: bool) -> None:
         self._eased = on
         for engine in self._open():

@@ -73,6 +73,9 @@ class FakeEngine:
     def forget(self, folder: Path) -> None:
         self._resident.pop(folder, None)
 
+    def forget_prompts(self) -> None:
+        """It remembers none."""
+
     def ease(self, on: bool) -> None:
         self.eased = on
 

@@ -78,6 +78,10 @@ class LocalEngine:
         if self._residents is not None:
             self._residents.forget(folder)
 
+    def forget_prompts(self) -> None:
+        if self._residents is not None:
+            self._residents.forget_prompts()
+
     def ease(self, on: bool) -> None:
         self._threads.ease(on)
 

@@ -40,6 +40,10 @@ class Network(Protocol):
         """`tokens` is the most that prompt and reply will have together."""
         ...
 
+    def forget_prompts(self) -> None:
+        """Those that were read so far are not remembered, nor those that are being read."""
+        ...
+
 
 class AnyNetwork:
     """Through transformers, whatever the architecture."""
@@ -49,6 +53,9 @@ class AnyNetwork:
 
     def begin(self, prompt: Sequence[int], tokens: int) -> Reading:
         return _AnyReading(self.model)
+
+    def forget_prompts(self) -> None:
+        """It remembers none."""
 
 
 class _AnyReading:
@@ -76,6 +83,8 @@ class LlamaNetwork:
     def __init__(self, model: PreTrainedModel) -> None:
         self._llama = Llama(model)
         self._remembered: deque[tuple[list[int], Tensor]] = deque(maxlen=REMEMBERED)
+        self.forgotten = 0
+        """How often it was told to forget."""
 
     def begin(self, prompt: Sequence[int], tokens: int) -> Reading:
         room = self._llama.room(tokens)
@@ -86,6 +95,10 @@ class LlamaNetwork:
         )
         room[..., :known, :] = kept[..., :known, :]
         return _LlamaReading(self, self._llama, room, prompt, known)
+
+    def forget_prompts(self) -> None:
+        self.forgotten += 1
+        self._remembered.clear()
 
     def remember(self, prompt: Sequence[int], room: Tensor) -> None:
         """Keep the whole blocks of a prompt."""
@@ -100,12 +113,13 @@ class _LlamaReading:
         self._llama = llama
         self._room = room
         self._prompt = prompt
+        self._forgotten = network.forgotten
         self.position = position
 
     def read(self, ids: Sequence[int]) -> Tensor:
         with torch.inference_mode():
             scores = self._llama.read(torch.tensor(ids), self._room, self.position)
         self.position += len(ids)
-        if self.position == len(self._prompt):
+        if self.position == len(self._prompt) and self._forgotten == self._network.forgotten:
             self._network.remember(self._prompt, self._room)
         return scores

@@ -65,6 +65,12 @@ class Residents:
             for key in [key for key in self._voices if key[0] == folder]:
                 del self._voices[key]
 
+    def forget_prompts(self) -> None:
+        with self._lock:
+            voices = [self._base, *self._voices.values()]
+        for voice in voices:
+            voice.network.forget_prompts()
+
     def _find(self, key: Key) -> Resident | None:
         with self._lock:
             if found := self._voices.get(key):

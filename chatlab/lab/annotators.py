@@ -104,7 +104,7 @@ class Annotators:
 
 def me(store: Store) -> str:
     """Who is at work; empty where nobody has said."""
-    return str(store.state.get(KEY, ""))
+    return store.state.read(KEY, str, "")
 
 
 def current(demonstration: Demonstration) -> tuple[Opinion, ...]:

@@ -26,12 +26,15 @@ class Budgets:
     def last(self, owner: str = "") -> Budget:
         """The usual one for whoever never set any."""
         usual = Sampling()
-        answer, thinking = self._store.state.get(KEY, {}).get(owner, (usual.max_tokens, usual.thinking))
+        answer, thinking = self._known().get(owner, (usual.max_tokens, usual.thinking))
         return Budget(answer=answer, thinking=thinking)
 
     def use(self, budget: Budget, owner: str = "") -> None:
         """From now on the last one."""
         with self._lock:
             if budget != self.last(owner):
-                known = self._store.state.get(KEY, {})
+                known = {name: list(both) for name, both in self._known().items()}
                 self._store.state.set(KEY, {**known, owner: [budget.answer, budget.thinking]})
+
+    def _known(self) -> dict[str, tuple[int, int]]:
+        return self._store.state.read(KEY, dict[str, tuple[int, int]], {})

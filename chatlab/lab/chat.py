@@ -6,6 +6,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from time import monotonic, sleep
 
 from chatlab.clock import now
 from chatlab.conversation import Budget, Conversation
@@ -23,6 +24,8 @@ from chatlab.tools import Toolbox
 
 GUESSES = 1 << 52
 """Ids that an incognito conversation may get; browsers hold such numbers exactly."""
+LEFT = 600.0
+"""Seconds after which an incognito conversation ends that no page has open: long enough for a reload."""
 TITLE = 48
 """Characters of the first message that name a conversation."""
 
@@ -30,7 +33,8 @@ TITLE = 48
 class Chat:
     """Conversations and what is said in them. What a person says is kept before the model is asked.
 
-    Incognito conversations have negative ids that nobody can guess, live in memory alone and end with the process.
+    Incognito conversations have negative ids that nobody can guess, live in memory alone and end when they are deleted,
+    when nobody has had them open for a while, and with the process.
     """
 
     def __init__(self, store: Store, machine: Machine, voices: Voices, knowledge: Knowledge, toolbox: Toolbox) -> None:
@@ -41,7 +45,12 @@ class Chat:
         self._machine = machine
         self._voices = voices
         self._incognito: dict[int, Conversation] = {}
+        self._visited: dict[int, float] = {}
+        """When each incognito conversation was last seen open, or grew."""
+        self._forgetting: list[Callable[[int], None]] = []
+        self._ending: threading.Thread | None = None
         self._deleted: list[dict[int, Conversation]] = []
+        self._used: int | None = None
         self._lock = threading.RLock()
 
     def conversations(
@@ -50,7 +59,7 @@ class Chat:
         """Stored ones that contain `query`, the last used first; only an owner's, if one is named."""
         own = None if owner is None else lambda conversation: conversation.owner == owner
         rows, _ = self._store.conversations.find(query, where=own, limit=10_000)
-        return sorted(rows, key=lambda row: row[1].updated, reverse=True)[:limit]
+        return sorted(rows, key=lambda row: (row[1].used or 0, row[1].updated), reverse=True)[:limit]
 
     def new(
         self,
@@ -62,13 +71,43 @@ class Chat:
         budget: Budget | None = None,
     ) -> int:
         """An empty conversation's id. `wording` is the system message with its variables still in braces."""
-        conversation = Conversation(owner=owner, budget=budget, created=now(), updated=now()).told(system, wording)
+        conversation = Conversation(owner=owner, budget=budget, created=now(), updated=now(), used=self._next())
+        conversation = conversation.told(system, wording)
         if not incognito:
             return self._store.conversations.add(conversation)
         with self._lock:
             conversation_id = -1 - secrets.randbelow(GUESSES)
             self._incognito[conversation_id] = conversation
+            self._visited[conversation_id] = monotonic()
+            if self._ending is None or not self._ending.is_alive():
+                self._ending = threading.Thread(target=self._end_unvisited, name="incognito", daemon=True)
+                self._ending.start()
         return conversation_id
+
+    def when_ended(self, forget: Callable[[int], None]) -> None:
+        """Have `forget` called with the id of each incognito conversation that has ended."""
+        self._forgetting.append(forget)
+
+    def visit(self, conversation_id: int | None) -> None:
+        """Somebody has it open. Only incognito ones need that to stay."""
+        if conversation_id is not None and conversation_id in self._visited:
+            self._visited[conversation_id] = monotonic()
+
+    def end_unvisited(self, seconds: float) -> list[int]:
+        """Delete incognito conversations that nobody had open for so long; their ids."""
+        ended = [id for id, seen in list(self._visited.items()) if monotonic() - seen >= seconds]
+        for id in ended:
+            self.delete(id)
+        return ended
+
+    def _end_unvisited(self) -> None:
+        while True:
+            sleep(LEFT / 10)
+            self.end_unvisited(LEFT)
+            with self._lock:
+                if not self._incognito:
+                    self._ending = None
+                    return
 
     def get(self, conversation_id: int) -> Conversation:
         """Raises NotFound."""
@@ -104,9 +143,18 @@ class Chat:
         return self._change(conversation_id, lambda c: replace(c, shortens=True))
 
     def delete(self, conversation_id: int) -> None:
-        """Take a conversation out of the list; `undo_delete` brings it back, incognito ones excepted."""
+        """Take a conversation out of the list; `undo_delete` brings it back, incognito ones excepted.
+
+        Of those nothing stays in memory, what the engine remembers of their prompts included.
+        """
         if conversation_id < 0:
-            self._incognito.pop(conversation_id, None)
+            with self._lock:
+                self._visited.pop(conversation_id, None)
+                ended = self._incognito.pop(conversation_id, None)
+            if ended is not None:
+                self._machine.forget_prompts()
+                for forget in self._forgetting:
+                    forget(conversation_id)
         else:
             self._deleted.append(self._store.conversations.remove([conversation_id]))
 
@@ -209,12 +257,20 @@ class Chat:
 
     def _change(self, conversation_id: int, alter: Callable[[Conversation], Conversation]) -> Conversation:
         with self._lock:
-            changed = replace(alter(self.get(conversation_id)), updated=now())
+            changed = replace(alter(self.get(conversation_id)), updated=now(), used=self._next())
             if conversation_id < 0:
                 self._incognito[conversation_id] = changed
             else:
                 self._store.conversations.put(conversation_id, changed)
             return changed
+
+    def _next(self) -> int:
+        """The number of a use that comes after all others, those of a backup that was restored included."""
+        with self._lock:
+            if self._used is None:
+                self._used = max((c.used or 0 for _, c in self._store.conversations.rows()), default=0)
+            self._used += 1
+            return self._used
 
     def _answer(
         self,
@@ -236,6 +292,7 @@ class Chat:
         try:
             yield reply.draft(asked)
             for moment in moments:
+                self.visit(conversation_id)
                 reply.add(moment)
                 yield reply.draft(asked)
                 stop = moment.stop or stop

@@ -133,7 +133,7 @@ class Knowledge:
     @property
     def chosen_model(self) -> str:
         """Folder that a person chose; empty for the model that comes with the app."""
-        return str(self._store.state.get(MODEL) or "")
+        return self._store.state.read(MODEL, str, "")
 
     def choose_model(self, folder: Path | None) -> None:
         """Embed by another model from now on; None for the one that came with the app. Raises EmbedderError."""

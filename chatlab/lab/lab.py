@@ -71,12 +71,12 @@ class Lab:
     """The use cases, by what they are about: `chat`, `demonstrations`, `quality`, `training`, `voices`, `compare`."""
 
     def __init__(self, settings: Settings, open_engine: OpenEngine | None = None) -> None:
-        """Opens the store (StoreBusy, StoreCorrupt); the base, the engine and the trainer wait until they are needed.
+        """Opens the store (StoreBusy, StoreError); the base, the engine and the trainer wait until they are needed.
 
         `open_engine` makes the engine for a base; the fastest that is installed unless given.
         """
         self.settings = settings
-        self.store = Store.open(settings.store, address=f"http://{settings.host}:{settings.port}")
+        self.store = Store.open(settings.store, address=f"http://{settings.host}:{settings.port}", salvage=True)
         self._adapters = Adapters(settings.adapters)
         self.machine = Machine(settings.base, settings.cache, open_engine or _fastest_engine(settings))
         self._trainer = Trainer(settings.base, settings.cache)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from chatlab import __version__
 from chatlab.errors import ChatlabError
@@ -20,6 +21,18 @@ MOST = 1000
 """Findings that are kept by their keys; of more, only how many."""
 
 Row = tuple[int, Demonstration]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a look found, as it is kept."""
+
+    at: str
+    """Hash of what was looked at."""
+    found: tuple[str, ...]
+    """Keys of findings."""
+    more: int
+    """Findings beyond those."""
 
 
 class Looked:
@@ -38,10 +51,10 @@ class Looked:
 
     def open(self, rows: Sequence[Row], dismissed: Collection[str]) -> int | None:
         """Findings that nobody has dealt with; None unless `rows` were looked through as they are."""
-        kept = self._store.state.get(KEY)
-        if not kept or kept["at"] != self._hash(rows):
+        kept = self._store.state.read(KEY, Found, None)
+        if kept is None or kept.at != self._hash(rows):
             return None
-        return sum(key not in dismissed for key in kept["found"]) + int(kept["more"])
+        return sum(key not in dismissed for key in kept.found) + kept.more
 
     def _hash(self, rows: Sequence[Row]) -> str:
         whole = hashlib.sha256(json.dumps([__version__, list(self._control())]).encode())

@@ -55,6 +55,13 @@ class Machine:
         if self._engine is not None:
             self._engine.forget(folder)
 
+    def forget_prompts(self) -> None:
+        """Let nothing of what was asked stay: keys and values in the engine, words in the tokenizer."""
+        if self._engine is not None:
+            self._engine.forget_prompts()
+        if self._base is not None:
+            self._base.forget_words()
+
     def ease(self, on: bool) -> None:
         """Leave a core to training, if the engine is open."""
         if self._engine is not None:

@@ -193,7 +193,7 @@ class Quality:
         return len(cases) == len(finding.demonstrations) and key_of(finding.kind, cases) == finding.key
 
     def _dismissed(self) -> list[str]:
-        return list(self._store.state.get(DISMISSED, []))
+        return self._store.state.read(DISMISSED, list[str], [])
 
     def _bring_back(self, key: str) -> int:
         self._store.state.set(DISMISSED, [each for each in self._dismissed() if each != key])

@@ -120,7 +120,7 @@ class Systems:
 
     def values(self) -> dict[str, str]:
         """What was set, {date} left out; {name} has a value even where nobody set one."""
-        return {"name": NAME} | dict(self._store.state.get(VARIABLES, {}))
+        return {"name": NAME} | self._store.state.read(VARIABLES, dict[str, str], {})
 
     def set_values(self, name: str, maker: str, others: Mapping[str, str] | None = None) -> None:
         """All of them; an empty value is none. Raises InputError for one that cannot be a variable."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
-from chatlab.store import Store
+from chatlab.store import Shelf, Store
 
 KEY = "last import"
 
@@ -24,9 +24,18 @@ class Ids:
             else:
                 self.stretches.append([one, one])
 
-    def __iter__(self) -> Iterator[int]:
-        for first, last in self.stretches:
-            yield from range(first, last + 1)
+    def present(self, shelf: Shelf[Any]) -> list[int]:
+        """Those of them that still have a record; takes no longer for a stretch of any length."""
+        return [id for first, last in self.stretches for id in shelf.between(first, last)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """A trail as the store keeps it."""
+
+    name: str
+    demonstrations: tuple[tuple[int, int], ...]
+    preferences: tuple[tuple[int, int], ...]
 
 
 @dataclass(slots=True)
@@ -40,10 +49,10 @@ class Trail:
 
     @classmethod
     def last(cls, store: Store) -> Trail | None:
-        left = store.state.get(KEY)
-        if not left:
+        left = store.state.read(KEY, Left, None)
+        if left is None:
             return None
-        return cls(left["name"], Ids(left["demonstrations"]), Ids(left["preferences"]))
+        return cls(left.name, Ids(list(map(list, left.demonstrations))), Ids(list(map(list, left.preferences))))
 
     def leave(self, store: Store) -> None:
         """Keep it in the store, in place of the one before."""
@@ -52,11 +61,11 @@ class Trail:
 
     def count(self, store: Store) -> int:
         """How many of them are still there."""
-        found = sum(one in store.demonstrations for one in self.demonstrations)
-        return found + sum(one in store.preferences for one in self.preferences)
+        return len(self.demonstrations.present(store.demonstrations)) + len(self.preferences.present(store.preferences))
 
     def take_back(self, store: Store) -> int:
         """Remove what is still there of it; how many that was."""
-        gone = len(store.demonstrations.remove(self.demonstrations)) + len(store.preferences.remove(self.preferences))
+        gone = store.demonstrations.remove(self.demonstrations.present(store.demonstrations))
+        pairs = store.preferences.remove(self.preferences.present(store.preferences))
         store.state.set(KEY, None)
-        return gone
+        return len(gone) + len(pairs)

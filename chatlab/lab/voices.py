@@ -106,4 +106,4 @@ class Voices:
         return name == BASE or name in self._adapters.names()
 
     def _history(self) -> list[str]:
-        return list(self._store.state.get("live", [BASE]))
+        return self._store.state.read("live", list[str], []) or [BASE]

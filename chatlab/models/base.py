@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -98,6 +99,11 @@ class Base:
                 MIXED,
             )
         return tokenizer
+
+    def forget_words(self) -> None:
+        """Empty the tokenizer's memory of words that it has split before."""
+        with contextlib.suppress(AttributeError):  # not every kind of tokenizer has one
+            self.tokenizer.backend_tokenizer.model._clear_cache()
 
     @cached_property
     def template(self) -> Template:

@@ -1,8 +1,11 @@
 """Records on the disk: TinyDB's tables over a snapshot and a journal."""
 
-from chatlab.store.backups import Backup
 from chatlab.store.checkup import Checkup, checkup
+from chatlab.store.codec import read_as
+from chatlab.store.copies import Backup
+from chatlab.store.image import Tables
+from chatlab.store.journal import Document
 from chatlab.store.shelf import Shelf
 from chatlab.store.store import Store
 
-__all__ = ["Backup", "Checkup", "Shelf", "Store", "checkup"]
+__all__ = ["Backup", "Checkup", "Document", "Shelf", "Store", "Tables", "checkup", "read_as"]

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 from chatlab.clock import now
-from chatlab.errors import NotFound, StoreCorrupt
+from chatlab.errors import NotFound
+from chatlab.store.copies import Backup, listed, read_copy
 from chatlab.store.disk import as_chatlab_error
-from chatlab.store.image import Damaged, Image, seal, unseal
+from chatlab.store.image import Image, Tables, seal
 from chatlab.store.storage import JournalStorage
 
-_NAME = re.compile(r"(\d{6})-(\d{4}-\d\d-\d\d)T(\d\d)-(\d\d)-(\d\d)\.json")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backup:
-    """One copy. Its number, not its date, says which is newer: clocks jump."""
-
-    name: str
-    number: int
-    created: str
-    """ISO 8601, UTC."""
-    bytes: int
+Choice = Callable[[Tables, Tables], Tables]
+"""Given the tables as they are and as they were: those that a restore leaves."""
 
 
 class Backups:
@@ -55,19 +45,23 @@ class Backups:
         return self.all()[0]
 
     def make_daily(self) -> None:
-        """Unless one was made today, by this clock, or there is nothing yet."""
-        made = self.all()
-        if self._storage.image.seq and not (made and made[0].created[:10] == now()[:10]):
+        """Unless one was made today, by this clock, or there is nothing yet.
+
+        Any of those kept counts, not the newest alone: a clock that jumps to and fro would push the others out.
+        """
+        if self._storage.image.seq and now()[:10] not in {made.created[:10] for made in self.all()}:
             self.make()
 
-    def restore(self, name: str) -> Backup:
-        """Make the store what it was when this copy was made; the copy of how it was just now.
+    def restore(self, name: str, choice: Choice = lambda now, then: then) -> Backup:
+        """Make the store what it was when this copy was made, or as much of it as `choice` takes.
 
-        All or nothing. Ids given out since are not used again. Raises NotFound, StoreCorrupt, DiskFull or StoreError.
+        All or nothing; the copy of how it was just now. Ids given out since are not used again. Raises NotFound,
+        StoreCorrupt, DiskFull or StoreError.
         """
-        tables = self._read(name).tables
-        before = self.make()
-        self._storage.write(tables)
+        then = self._read(name).tables
+        with self._storage.lock:  # what is said in between would be in neither
+            before = self.make()
+            self._storage.write(choice(self._storage.read(), then))
         return before
 
     def _unfinished(self) -> list[str]:
@@ -77,23 +71,6 @@ class Backups:
     def _read(self, name: str) -> Image:
         if name not in {backup.name for backup in self.all()}:
             raise NotFound(f"There is no backup {name!r}.", "Choose one from the list.")
-        try:
-            image = unseal((self._folder / name).read_bytes())
-        except (OSError, Damaged) as error:
-            raise StoreCorrupt(f"The backup {name} cannot be read: {error}.", "Choose another.") from error
+        image = read_copy(self._folder / name)
         self._storage.migrations.bring(image, self._storage.migrations.format)
         return image
-
-
-def listed(folder: Path) -> list[Backup]:
-    """The copies in a folder, newest first."""
-    files = folder.iterdir() if folder.exists() else ()
-    found = [_backup(file, match) for file in files if (match := _NAME.fullmatch(file.name))]
-    return sorted(found, key=lambda backup: backup.number, reverse=True)
-
-
-def _backup(file: Path, match: re.Match[str]) -> Backup:
-    number, day, *time = match.groups()
-    return Backup(
-        name=file.name, number=int(number), created=f"{day}T{':'.join(time)}+00:00", bytes=file.stat().st_size
-    )

@@ -12,8 +12,8 @@ import psutil
 from chatlab.conversation import Conversation
 from chatlab.errors import StoreCorrupt
 from chatlab.records import Demonstration, Preference, UnseenSet, Vote
-from chatlab.store.backups import listed
 from chatlab.store.codec import from_document
+from chatlab.store.copies import listed
 from chatlab.store.disk import Disk, Files, as_chatlab_error
 from chatlab.store.migrations import Migrations
 from chatlab.store.recovery import Recovered, Recovery
@@ -79,9 +79,9 @@ def owner(files: Files) -> str:
     try:
         said = orjson.loads(files.owner.read_bytes())
         number, address = int(said["pid"]), str(said["address"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return ""
-    return f"process {number} at {address}" if psutil.pid_exists(number) else ""
+    return f"process {number} at {address}" if 0 < number < 1 << 31 and psutil.pid_exists(number) else ""
 
 
 def _read(files: Files) -> Recovered:

@@ -1,7 +1,8 @@
 """Frozen dataclasses to plain documents and back, from their annotations alone.
 
 A field left at None, "" or () is not written: such a default never changes its meaning. What a newer version wrote
-is read as far as this one knows it: unknown fields are passed over, unknown words of a Literal kept.
+is read as far as this one knows it: unknown fields are passed over, unknown words of a Literal kept. A dataclass with
+a method `check` has it called both ways, for what annotations cannot say.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import types
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from reprlib import Repr
+from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints, runtime_checkable
 
 from chatlab.errors import InputError
 from chatlab.store.journal import Document
@@ -21,6 +23,19 @@ Way = Callable[[Any], Any]
 """Turns one value, to or from its plain form. Raises ValueError or TypeError."""
 
 EMPTY: tuple[object, ...] = (None, "", ())
+
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = 60
+"""What is wrong may be of any size; an error quotes the beginning."""
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A dataclass whose fields must fit each other."""
+
+    def check(self) -> None:
+        """Raises ValueError."""
+        ...
 
 
 def to_document(value: Any) -> Document:
@@ -41,6 +56,16 @@ def from_document(kind: type[T], document: Document) -> T:
     except (TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"not a {kind.__name__}: {error}") from error
     return value
+
+
+def read_as(kind: type[T], value: Any) -> T:
+    """Plain data as a value of `kind`, which may be made of list[X] and dict[str, X] too. Raises ValueError."""
+    own: Any = kind
+    try:
+        read: T = _reader(own)(value)
+    except (TypeError, AttributeError, KeyError) as error:
+        raise ValueError(str(error)) from error
+    return read
 
 
 def known_fields(kind: type[Any]) -> frozenset[str]:
@@ -79,6 +104,8 @@ def _writer(kind: Any) -> Way:
 @cache
 def _reader(kind: Any) -> Way:
     """How what was written for `kind` is read."""
+    if kind is Any:
+        return lambda value: value
     if is_dataclass(kind):
         return _dataclass_reader(kind)
     origin, inner = get_origin(kind), get_args(kind)
@@ -88,21 +115,29 @@ def _reader(kind: Any) -> Way:
         return _exactly(str)
     if origin is tuple:
         return _tuple_reader(inner)
-    return float if kind is float else _exactly(kind)
+    if origin is list:
+        way = _reader(inner[0])
+        return lambda value: [way(item) for item in _a_list(value)]
+    if origin is dict:
+        way = _reader(inner[1])
+        return lambda value: {key: way(item) for key, item in _exactly(dict)(value).items()}
+    return _finite if kind is float else _exactly(kind)
 
 
 def _dataclass_writer(kind: Any) -> Way:
     hints = get_type_hints(kind)
     ways = [(field.name, _writer(hints[field.name]), _left_out(field)) for field in fields(kind)]
+    check = _check_of(kind)
 
     def write(value: Any) -> Document:
         if type(value) is not kind:
-            raise TypeError(f"{value!r} is not a {kind.__name__}")
+            raise TypeError(f"{_SHORT.repr(value)} is not a {kind.__name__}")
         document: Document = {}
         for name, way, left_out in ways:
             item = getattr(value, name)
             if not (left_out and item in EMPTY):
                 document[name] = _named(name, way, item)
+        check(value)
         return document
 
     return write
@@ -111,11 +146,18 @@ def _dataclass_writer(kind: Any) -> Way:
 def _dataclass_reader(kind: Any) -> Way:
     hints = get_type_hints(kind)
     ways = {field.name: _reader(hints[field.name]) for field in fields(kind)}
+    check = _check_of(kind)
 
     def read(document: Document) -> Any:
-        return kind(**{name: ways[name](item) for name, item in document.items() if name in ways})
+        value = kind(**{name: ways[name](item) for name, item in document.items() if name in ways})
+        check(value)
+        return value
 
     return read
+
+
+def _check_of(kind: Any) -> Callable[[Any], None]:
+    return kind.check if issubclass(kind, Checked) else lambda value: None
 
 
 def _left_out(field: Field[Any]) -> bool:
@@ -142,7 +184,7 @@ def _optional(way: Way) -> Way:
 def _checked(holds: Callable[[Any], bool], wanted: str) -> Way:
     def check(value: Any) -> Any:
         if not holds(value):
-            raise ValueError(f"{value!r} is not {wanted}")
+            raise ValueError(f"{_SHORT.repr(value)} is not {wanted}")
         return value
 
     return check
@@ -152,13 +194,19 @@ def _exactly(kind: Any) -> Way:
     def check(value: Any) -> Any:
         if type(value) is kind:
             return value
-        raise ValueError(f"{value!r} is not a value of type {kind.__name__}")
+        raise ValueError(f"{_SHORT.repr(value)} is not a value of type {kind.__name__}")
 
     return check
 
 
 def _is_finite(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _finite(value: Any) -> float:
+    if not _is_finite(value):
+        raise ValueError(f"{_SHORT.repr(value)} is not a finite number")
+    return float(value)
 
 
 def _tuple_writer(inner: tuple[Any, ...]) -> Way:
@@ -172,12 +220,19 @@ def _tuple_writer(inner: tuple[Any, ...]) -> Way:
 def _tuple_reader(inner: tuple[Any, ...]) -> Way:
     if inner[1:] == (...,):
         way = _reader(inner[0])
-        return lambda value: tuple([way(item) for item in value])
+        return lambda value: tuple([way(item) for item in _a_list(value)])
     ways = [_reader(kind) for kind in inner]
-    return lambda value: tuple([way(item) for way, item in zip(ways, value, strict=True)])
+    return lambda value: tuple([way(item) for way, item in zip(ways, _a_list(value), strict=True)])
 
 
 def _a_tuple(value: Any) -> tuple[Any, ...]:
     if not isinstance(value, tuple | list):
-        raise TypeError(f"{value!r} is not a tuple")
+        raise TypeError(f"{_SHORT.repr(value)} is not a tuple")
     return tuple(value)
+
+
+def _a_list(value: Any) -> list[Any]:
+    """Neither a text nor a dict, which can be walked through as well."""
+    if not isinstance(value, list):
+        raise TypeError(f"{_SHORT.repr(value)} is not a list")
+    return value

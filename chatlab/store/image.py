@@ -17,8 +17,8 @@ from typing import Any
 import orjson
 
 from chatlab.store.journal import Changes, Document
+from chatlab.store.shape import META, MOST, fitting, is_number
 
-META = "_meta"
 Tables = dict[str, dict[str, Document]]
 
 _SEAL = re.compile(rb'\{"_meta":\{"1":(\{[^\n]*),"crc":"([0-9a-f]{8})"\}\}\n')
@@ -39,6 +39,8 @@ class Image:
     """The id that each table gives out next: above all that were ever used, removed ones included."""
     foreign: bool = False
     """Written by another program than Chatlab."""
+    unfit: tuple[str, ...] = ()
+    """What its file holds and is of no shape that a store has: left out, by name."""
 
     def apply(self, changes: Changes) -> None:
         """Documents are replaced, never altered, so whoever holds an old one keeps it as it was."""
@@ -76,14 +78,29 @@ def unseal(data: bytes) -> Image:
         _check(data, rest)
     try:
         content: Any = orjson.loads(data)
-        meta = content.pop(META, {}).get("1", {})
-        image = Image(content, int(meta.get("seq", 0)), int(meta.get("format", 1)), dict(meta.get("next", {})))
-        image.foreign = not ours
-        for name, table in content.items():
-            image.claim(name, max(map(int, table), default=0))
-    except (ValueError, AttributeError, TypeError) as error:
+    except orjson.JSONDecodeError as error:
         raise Damaged(str(error)) from error
+    if not isinstance(content, dict):
+        raise Damaged("it holds no tables")
+    image, unfit = _described(content.pop(META, {}))
+    if unfit and ours:
+        raise Damaged("its first line is of another shape")
+    image.tables, left_out = fitting(content)
+    image.unfit, image.foreign = (*unfit, *left_out), not ours
+    for name, table in image.tables.items():
+        image.claim(name, max(map(int, table), default=0))
     return image
+
+
+def _described(meta: Any) -> tuple[Image, tuple[str, ...]]:
+    """An image without tables, as the file describes it; and what of the description cannot be taken."""
+    match meta:
+        case {} if not meta:
+            return Image(), ()
+        case {"1": {"seq": seq, "format": format, "next": {**ids}}} if is_number(seq) and is_number(format, 1):
+            if all(is_number(id) or id == MOST for id in ids.values()):
+                return Image(seq=seq, format=format, next=dict(meta["1"]["next"])), ()
+    return Image(), (META,)
 
 
 def _check(data: bytes, start: int) -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import orjson
 
 from chatlab.errors import ChatlabError, InputError, StoreError
 from chatlab.store.disk import NO_ROOM, Disk, as_chatlab_error
+from chatlab.store.shape import are_changes, is_number
 
 Document = dict[str, Any]
 Changes = dict[str, dict[str, Document | None] | None]
@@ -43,7 +46,7 @@ class Contents:
 
     lines: tuple[Line, ...] = ()
     damaged: tuple[bytes, ...] = ()
-    """Lines whose checksum does not fit, as they stand in the file."""
+    """Lines whose checksum, shape or number does not fit, as they stand in the file."""
     size: int = 0
     """Bytes up to the end of the last whole line; what follows is a write that was cut off."""
     unended: bool = False
@@ -61,30 +64,66 @@ def packed(number: int, changes: Changes, format: int | None = None) -> bytes:
 
 
 def unpacked(line: bytes) -> Line | None:
-    """None if the checksum does not fit. `line` comes without its LF."""
+    """None if the checksum does not fit, or what it seals is no change. `line` comes without its LF."""
     if line[8:9] != b" " or b"%08x" % zlib.crc32(line[9:]) != line[:8]:
         return None
-    number, changes, *rest = orjson.loads(line[9:])
-    return Line(number, changes, rest[0]["format"] if rest else None)
+    try:
+        item = orjson.loads(line[9:])
+    except orjson.JSONDecodeError:
+        return None
+    match item:
+        case [number, changes] if is_number(number) and are_changes(changes):
+            return Line(number, changes)
+        case [number, {}, {"format": format}] if is_number(number) and not item[1] and is_number(format, 1):
+            return Line(number, {}, format)
+    return None
 
 
 def read_journal(file: Path) -> Contents:
     """Whatever can be read; an absent file is an empty journal."""
-    if not file.exists():
+    if not file.is_file():
         return Contents()
     data = file.read_bytes()
     *whole, tail = data.split(b"\n")
     lines: list[Line] = []
+    raws: list[bytes] = []
     damaged: list[bytes] = []
     for raw in whole:
         if line := unpacked(raw):
             lines.append(line)
+            raws.append(raw)
         else:
             damaged.append(raw)
-            lines.extend(_rescued(raw))
+            rescued = list(_rescued(raw))
+            lines += rescued
+            raws += [raw] * len(rescued)
     last = list(_rescued(tail))
     cut = 0 if last else len(tail)
-    return Contents((*lines, *last), tuple(damaged), len(data) - cut, bool(last))
+    lines += last
+    raws += [tail] * len(last)
+    kept = _ascending([line.number for line in lines])
+    damaged += [raw for place, raw in enumerate(raws) if place not in kept]
+    return Contents(
+        tuple(line for place, line in enumerate(lines) if place in kept), tuple(damaged), len(data) - cut, bool(last)
+    )
+
+
+def _ascending(numbers: list[int]) -> Collection[int]:
+    """Places of the longest run of numbers that go up: a line with a number out of line hides none that follow it."""
+    if all(one < other for one, other in pairwise(numbers)):
+        return range(len(numbers))
+    ends: list[int] = []  # for each length, the place of the smallest number that a run of it may end with
+    before: list[int | None] = []
+    for place, number in enumerate(numbers):
+        length = bisect_left(ends, number, key=lambda end: numbers[end])
+        before.append(ends[length - 1] if length else None)
+        ends[length : length + 1] = [place]
+    kept: set[int] = set()
+    at = ends[-1] if ends else None
+    while at is not None:
+        kept.add(at)
+        at = before[at]
+    return kept
 
 
 def _rescued(raw: bytes) -> Iterator[Line]:

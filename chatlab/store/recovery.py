@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from chatlab.errors import StoreCorrupt
+from chatlab.store.copies import listed, read_copy
 from chatlab.store.disk import Disk, Files
 from chatlab.store.image import Damaged, Image, seal, unseal
 from chatlab.store.journal import Contents, Line, read_journal
 from chatlab.store.migrations import Migrations
+from chatlab.store.shape import MOST
 
 SPARE_IDS = 1000
 """Skipped after a loss, since ids given out in lost changes are not known."""
@@ -33,36 +37,50 @@ class Recovered:
 class Recovery:
     """One opening of a store's files. Reads; writes nothing but copies of what is damaged or in an older format."""
 
-    def __init__(self, files: Files, disk: Disk, migrations: Migrations) -> None:
+    def __init__(self, files: Files, disk: Disk, migrations: Migrations, salvage: bool = False) -> None:
+        """With `salvage` a store of which no snapshot can be read begins from its newest backup, or from nothing."""
         self._files = files
         self._disk = disk
         self._migrations = migrations
+        self._salvage = salvage
         self._warnings: list[str] = []
         self._damaged: list[Path] = []
         self._repair = False
 
     def run(self) -> Recovered:
-        """Raises StoreCorrupt if no snapshot can be read and the journal is not whole, and leaves all files alone."""
+        """Raises StoreCorrupt if no snapshot can be read and the journal is not whole, and leaves all files alone.
+
+        Raises StoreError, and leaves them alone too, where a newer Chatlab wrote them.
+        """
         journal = read_journal(self._files.journal)
-        image, from_snapshot = self._base()
+        image, from_snapshot = self._base(journal)
         starts_later = bool(journal.lines) and journal.lines[0].number > image.seq + (journal.lines[0].format is None)
         old = Contents() if from_snapshot and not starts_later else read_journal(self._files.old_journal)
-        if not from_snapshot and self._damaged and not image.seq:
-            self._need_whole(old.lines + journal.lines)
-        self._migrations.check(max([image.format, *(line.format or 0 for line in old.lines + journal.lines)]))
+        lines = old.lines + journal.lines
+        if not from_snapshot and self._damaged and not image.seq and not _is_whole(lines):
+            image = self._from_copy()
+        self._migrations.check(max([image.format, *(line.format or 0 for line in lines)]))
         self._set_aside(old, journal)
+        self._say_unfit(image, self._files.snapshot if from_snapshot else self._files.backup)
         before = image.seq
-        image = self._replayed(image, old.lines + journal.lines, len(old.damaged) + len(journal.damaged))
+        image = self._replayed(image, lines, len(old.damaged) + len(journal.damaged))
         if image.format != self._migrations.format:
             self._disk.write_whole(self._files.of_format(image.format), seal(image))
             self._migrations.bring(image, self._migrations.format)
             self._repair = True
-        return Recovered(image, journal, self._warnings, image.seq > before, self._repair)
+        replayed = image.seq > before
+        if image.seq >= MOST // 2:  # no count of changes comes near it: begin to count again
+            image.seq, self._repair = 1, True
+        return Recovered(image, journal, self._warnings, replayed, self._repair)
 
-    def _base(self) -> tuple[Image, bool]:
+    def _base(self, journal: Contents) -> tuple[Image, bool]:
         """The snapshot, else its backup, else nothing; and whether it was the snapshot."""
         files = self._files
-        if image := self._read(files.snapshot):
+        image = self._read(files.snapshot)
+        if image and image.unfit and not image.foreign and self._reached_otherwise(image, journal):
+            self._damaged.append(files.snapshot)
+            image = None
+        if image:
             if image.foreign:
                 self._warnings.append(f"{files.snapshot.name} was written by another program; it was taken as it is.")
                 self._repair = True
@@ -76,27 +94,68 @@ class Recovery:
 
     def _read(self, file: Path) -> Image | None:
         try:
+            if not file.exists():
+                return None
+            if not file.is_file():
+                raise Damaged("it is no file")
             data = file.read_bytes()
             return unseal(data) if data else None
-        except FileNotFoundError:
-            return None
         except (Damaged, OSError) as error:
-            if isinstance(error, OSError) and error.errno != errno.EIO:
+            if isinstance(error, OSError) and error.errno not in (errno.EIO, errno.ELOOP):
                 raise
             self._damaged.append(file)
             return None
 
-    def _need_whole(self, lines: tuple[Line, ...]) -> None:
-        if lines and lines[0].number <= (0 if lines[0].format else 1):
-            return
+    def _reached_otherwise(self, snapshot: Image, journal: Contents) -> bool:
+        """Whether the backup and the journals lead to all that this snapshot should hold."""
+        try:
+            backup = unseal(self._files.backup.read_bytes())
+        except (Damaged, OSError):
+            return False
+        there = {line.number for line in read_journal(self._files.old_journal).lines + journal.lines if not line.format}
+        missing = snapshot.seq - backup.seq
+        return not backup.unfit and sum(backup.seq < number <= snapshot.seq for number in there) >= missing
+
+    def _from_copy(self) -> Image:
+        """The newest backup that can be read, else nothing. Raises StoreCorrupt unless that is wanted."""
+        files = self._files
         names = " and ".join(file.name for file in self._damaged)
-        raise StoreCorrupt(
-            f"The store in {self._files.folder} cannot be read: {names} damaged, and the journal alone is not enough.",
-            f"Nothing was changed. Copy the newest file of its folder {self._files.backups.name} over "
-            f"{self._files.snapshot.name}; or move away all files that begin with {self._files.name}. to start empty.",
+        if not self._salvage:
+            raise StoreCorrupt(
+                f"The store in {files.folder} cannot be read: {names} damaged, and the journal alone is not enough.",
+                f"Nothing was changed. Copy the newest file of its folder {files.backups.name} over "
+                f"{files.snapshot.name}; or move away all files that begin with {files.name}. to start empty.",
+            )
+        for copy in listed(files.backups):
+            with contextlib.suppress(StoreCorrupt):
+                image = read_copy(files.backups / copy.name)
+                self._warnings.append(
+                    f"{names} could not be read. The backup {copy.name} was put in their place, "
+                    "and what the journal holds beyond it."
+                )
+                return image
+        self._warnings.append(f"{names} could not be read, and there is no backup. What the journal holds was kept.")
+        return Image(format=self._migrations.format)
+
+    def _say_unfit(self, image: Image, file: Path) -> None:
+        if not image.unfit:
+            return
+        place = self._files.aside(file)
+        self._disk.write_whole(place, file.read_bytes())
+        names = ", ".join(name[:40] for name in image.unfit[:3]) + (", ..." if len(image.unfit) > 3 else "")
+        self._warnings.append(
+            f"{len(image.unfit)} part(s) of {file.name} are of no shape that a store has and were left out ({names}); "
+            f"the file as it was is kept as {place.name}."
         )
+        self._repair = True
 
     def _set_aside(self, *journals: Contents) -> None:
+        for file in (self._files.journal, self._files.old_journal, self._files.draft):
+            if os.path.lexists(file) and not file.is_file():
+                place = self._files.aside(file)
+                self._disk.replace(file, place)
+                self._warnings.append(f"{file.name} was no file; it is kept as {place.name}.")
+                self._repair = True
         for file in self._damaged:
             place = self._files.aside(file)
             self._disk.replace(file, place)
@@ -130,5 +189,10 @@ class Recovery:
         if missing or damaged:
             self._repair = True
             for name in image.next:
-                image.next[name] += SPARE_IDS
+                image.next[name] = min(image.next[name] + SPARE_IDS, MOST)
         return image
+
+
+def _is_whole(lines: tuple[Line, ...]) -> bool:
+    """Whether they begin with the first change of all."""
+    return bool(lines) and lines[0].number <= (0 if lines[0].format else 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -12,12 +12,10 @@ from chatlab.errors import InputError, NotFound, StoreCorrupt
 from chatlab.store.codec import from_document, known_fields, to_document, well_formed
 from chatlab.store.collector import uncollected
 from chatlab.store.journal import Changes, Document
+from chatlab.store.shape import MOST
 from chatlab.store.table import JournalTable
 
 T = TypeVar("T")
-
-MOST = 1 << 53
-"""Ids are below it, so that every JSON reader takes them for what they are."""
 
 Words = Callable[[Document], Iterable[str]]
 """The texts of a document that a person would search for."""
@@ -96,6 +94,11 @@ class Shelf(Generic[T]):
         """By id, as the shelf is now; unreadable ones are left out."""
         ids = self._all_ids()
         return iter(self._present(reversed(ids) if reverse else ids))
+
+    def between(self, first: int, last: int) -> list[int]:
+        """Ids of the records from `first` to `last`, both included."""
+        ids = self._all_ids()
+        return ids[bisect_left(ids, first) : bisect_right(ids, last)]
 
     def find(
         self,
@@ -193,7 +196,7 @@ class Shelf(Generic[T]):
     def _text(self, document: Document) -> str:
         try:
             return "\n".join(self._words(document)).casefold()
-        except (KeyError, TypeError, AttributeError):
+        except (KeyError, TypeError, AttributeError, IndexError):
             return ""
 
     def _changed(self, keys: Collection[str] | None) -> None:

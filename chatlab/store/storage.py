@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Collection, Mapping
+from itertools import count
 
 import orjson
 from tinydb import Storage
@@ -16,6 +17,7 @@ from chatlab.store.image import Tables, seal
 from chatlab.store.journal import Changes, Contents, Document, Journal, packed
 from chatlab.store.migrations import Migrations
 from chatlab.store.recovery import Recovery
+from chatlab.store.shape import MOST
 
 MEBIBYTE = 1 << 20
 
@@ -36,6 +38,7 @@ class JournalStorage(Storage):
         *,
         migrations: Migrations | None = None,
         journal_limit: int = 8 * MEBIBYTE,
+        salvage: bool = False,
     ) -> None:
         self.lock = threading.RLock()
         self._files = files
@@ -43,8 +46,9 @@ class JournalStorage(Storage):
         self.migrations = migrations or Migrations()
         self._limit = journal_limit
         self._watchers: dict[str, Watcher] = {}
+        self._given: set[int] = set()
         with uncollected():
-            found = Recovery(files, self.disk, self.migrations).run()
+            found = Recovery(files, self.disk, self.migrations, salvage).run()
         self.image = found.image
         """The tables and counters in memory. Only this class alters it."""
         self.warnings = found.warnings
@@ -115,6 +119,9 @@ class JournalStorage(Storage):
         """An id that was never used in this table."""
         with self.lock:
             id = self.image.next.get(table, 1)
+            if id >= MOST:  # only where a file claims that all were given out: take one that no record has now
+                id = next(free for free in count(1) if str(free) not in self.table(table) and free not in self._given)
+                self._given.add(id)
             self.image.claim(table, id)
             return id
 

@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from filelock import FileLock, Timeout
@@ -17,13 +17,16 @@ from chatlab.conversation import Conversation
 from chatlab.errors import ChatlabError, InputError, StoreBusy, StoreError
 from chatlab.records import Demonstration, Preference, Preset, UnseenSet, Vote
 from chatlab.store.backups import Backups
-from chatlab.store.codec import to_document
+from chatlab.store.codec import read_as, to_document
 from chatlab.store.disk import Disk, Files, as_chatlab_error
 from chatlab.store.journal import Changes, Document
 from chatlab.store.migrations import Migrations
 from chatlab.store.shelf import Shelf
 from chatlab.store.storage import JournalStorage
 from chatlab.store.table import JournalDB, JournalTable
+
+T = TypeVar("T")
+D = TypeVar("D")
 
 
 class State:
@@ -34,6 +37,13 @@ class State:
 
     def get(self, key: str, default: Any = None) -> Any:
         return (self._table.get(doc_id=1) or {}).get(key, default)
+
+    def read(self, key: str, kind: type[T], default: D) -> T | D:
+        """What was kept; `default` where there is nothing, or something of another kind than `kind`."""
+        try:
+            return read_as(kind, self.get(key))
+        except ValueError:
+            return default
 
     def set(self, key: str, value: Any) -> None:
         """On the disk when this returns. Raises InputError for what JSON does not hold as it is."""
@@ -68,8 +78,12 @@ class Store:
         address: str = "",
         disk: Disk | None = None,
         migrations: Migrations | None = None,
+        salvage: bool = False,
     ) -> Store:
-        """Raises StoreBusy, StoreCorrupt, or StoreError. `address` is where this process will be reached."""
+        """Raises StoreBusy, StoreCorrupt, or StoreError. `address` is where this process will be reached.
+
+        With `salvage` it never raises StoreCorrupt: it begins from what can be read, if need be from a backup.
+        """
         files = Files(folder)
         with _plainly("open the store"):
             disk = disk or Disk()
@@ -78,7 +92,7 @@ class Store:
                 disk.sync_folder(folder.parent)
             lock = _locked(files, address)
             try:
-                store = cls(files, JournalStorage(files, disk, migrations=migrations), lock)
+                store = cls(files, JournalStorage(files, disk, migrations=migrations, salvage=salvage), lock)
                 store._back_up_daily()
             except BaseException:
                 _let_go(files, lock)
@@ -174,6 +188,8 @@ def _plainly(what: str) -> Iterator[None]:
 
 
 def _locked(files: Files, address: str) -> FileLock:
+    if files.lock.is_dir():  # nobody can hold it
+        files.lock.replace(files.aside(files.lock))
     lock = FileLock(files.lock, thread_local=False)  # the process holds it, whichever thread opens or closes
     try:
         lock.acquire(timeout=0)

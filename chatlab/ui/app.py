@@ -11,6 +11,7 @@ import threading
 import time
 import webbrowser
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -25,6 +26,7 @@ from chatlab.ui.act import Act
 from chatlab.ui.bodies import UPLOAD_LIMIT, Bodies
 from chatlab.ui.bridge import Bridge
 from chatlab.ui.chat.dials import Dials
+from chatlab.ui.chat.forgetting import forget_conversation
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.tab import ChatTab
 from chatlab.ui.compare.tab import CompareTab
@@ -101,6 +103,8 @@ def build(lab: Lab, replies: Replies | None = None, uploads: Uploads | None = No
         shell.on(beat.tick, do=header.beat, outputs=[bar, beat], queue=False)
         shell.on(bridge.pressed, do=lambda said: _page_act(lab, said), inputs=[bridge.said], outputs=[tabs])
     refuse_addresses(page)
+    for forget in (replies.end, partial(forget_conversation, page)):
+        lab.chat.when_ended(forget)
     return page
 
 

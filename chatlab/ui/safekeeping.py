@@ -6,11 +6,13 @@ from typing import Any
 
 import gradio as gr
 
+from chatlab.conversation import HOUSE
 from chatlab.errors import InputError
 from chatlab.lab import Lab
 from chatlab.store import Backup
 from chatlab.ui.markup import control, counted, div, span
 from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.visitor import visitor
 
 Updates = dict[Any, Any]
 
@@ -18,6 +20,10 @@ ABOUT = (
     "A backup holds conversations, demonstrations, preferences, votes and unseen prompts. One is made on every day "
     "that Chatlab is opened; the newest ten are kept, in store/backups. Documents, adapters and runs are files of "
     "their own and not in it: to keep them too, copy the folders store and adapters while Chatlab is closed."
+)
+SEVERAL = (
+    " Restoring one puts back your own conversations and leaves other people's as they are. What all share, which is "
+    "everything else in it, is put back only when {house} restores."
 )
 RELOAD = f'<button type="button" class="quiet"{control(act="reload")}>Reload the page to see it</button>'
 
@@ -31,7 +37,7 @@ class SafekeepingPanel:
 
     def build(self, shell: Shell) -> None:
         with gr.Accordion("Backups", open=False, elem_id="backups") as self.fold:
-            drawing(div("import-notes", span("", ABOUT)), elem_classes="flat")
+            drawing(div("import-notes", span("", self._about())), elem_classes="flat")
             self.pick = gr.Radio([], label="Kept", elem_id="backups-kept")
             with gr.Row(elem_classes="tight"):
                 self.make = _button("Back up now", "backups-make", variant="primary")
@@ -54,8 +60,12 @@ class SafekeepingPanel:
         shell.on(self.undo.click, do=self.undone, outputs=shown, trigger_mode="once")
         shell.on(self.trash.click, do=self.emptied, outputs=shown, trigger_mode="once")
 
-    def opened(self, said: str = "", stale: bool = False) -> Updates:
-        """As it is now. `stale` when the rest of the page still shows what was there before."""
+    def opened(self, request: gr.Request | None = None) -> Updates:
+        """As it is now."""
+        return self._shown(self._person(request))
+
+    def _shown(self, person: str, said: str = "", stale: bool = False) -> Updates:
+        """`stale` when the rest of the page still shows what was there before."""
         kept = self._keeping.all()
         number, size = self._keeping.trash()
         emptying = f"Empty the trash: {counted(number, 'removed adapter')}, {size / 2**20:.1f} MB"
@@ -64,19 +74,21 @@ class SafekeepingPanel:
             self.restore: gr.Button(visible=bool(kept)),
             self.sure: gr.Button(visible=False),
             self.cancel: gr.Button(visible=False),
-            self.undo: gr.Button(visible=bool(self._keeping.undoing)),
+            self.undo: gr.Button(visible=self._keeping.undoable(person)),
             self.said: div("import-notes", span("", said), RELOAD if stale else "") if said else "",
             self.trash: gr.Button(emptying, visible=bool(number)),
         }
 
-    def made(self) -> Updates:
+    def made(self, request: gr.Request | None = None) -> Updates:
+        person = self._person(request)
         made = self._keeping.make()
-        return self.opened(f"Kept as number {made.number}.")
+        return self._shown(person, f"Kept as number {made.number}.")
 
-    def asked(self, name: str | None) -> Updates:
+    def asked(self, name: str | None, request: gr.Request | None = None) -> Updates:
         """What restoring will do, before it does."""
-        chosen = self._chosen(name)
-        words = f"Everything will be as it was on {_when(chosen)}. How it is now is kept first, so it can be undone."
+        person, chosen = self._person(request), self._chosen(name)
+        what, rest = self._scope(person)
+        words = f"{what} will be as on {_when(chosen)}{rest}. How it is now is kept first, so it can be undone."
         return {
             self.restore: gr.Button(visible=False),
             self.sure: gr.Button(visible=True),
@@ -85,19 +97,42 @@ class SafekeepingPanel:
             self.said: div("import-notes", span("", words)),
         }
 
-    def restored(self, name: str | None) -> Updates:
-        chosen = self._chosen(name)
-        before = self._keeping.restore(chosen.name)
-        words = f"Everything is as it was on {_when(chosen)}. How it was before is kept as number {before.number}."
-        return self.opened(words, stale=True)
+    def restored(self, name: str | None, request: gr.Request | None = None) -> Updates:
+        person, chosen = self._person(request), self._chosen(name)
+        before = self._keeping.restore(chosen.name, person)
+        what, rest = self._scope(person)
+        words = f"Done: {what[0].lower()}{what[1:]} as on {_when(chosen)}{rest}. "
+        return self._shown(person, words + f"How it was before is kept as number {before.number}.", stale=True)
 
-    def undone(self) -> Updates:
-        self._keeping.undo()
-        return self.opened("Everything is as it was before that.", stale=True)
+    def undone(self, request: gr.Request | None = None) -> Updates:
+        person = self._person(request)
+        self._keeping.undo(person)
+        return self._shown(person, "It is as it was before that.", stale=True)
 
-    def emptied(self) -> Updates:
+    def emptied(self, request: gr.Request | None = None) -> Updates:
+        person = self._person(request)
         gone = self._keeping.empty_trash()
-        return self.opened(f"Deleted {counted(gone, 'removed adapter')} for good.")
+        return self._shown(person, f"Deleted {counted(gone, 'removed adapter')} for good.")
+
+    def _person(self, request: gr.Request | None) -> str:
+        person = visitor(request, self._lab.settings.auth)
+        if person is None:
+            raise InputError("It is not known who you are.", "Reload the page.")
+        return person
+
+    def _about(self) -> str:
+        auth = self._lab.settings.auth
+        return ABOUT + (SEVERAL.format(house=auth[0][0]) if len(auth) > 1 else "")
+
+    def _scope(self, person: str) -> tuple[str, str]:
+        """What a restore of this person's puts back, and what it leaves."""
+        auth = self._lab.settings.auth
+        if len(auth) < 2:
+            return "Everything", ""
+        if person == HOUSE:
+            return "What all share and your own conversations", "; other people's conversations stay as they are now"
+        left = f"; all else stays as it is now, for what all share is put back only when {auth[0][0]} restores"
+        return "Your own conversations", left
 
     def _chosen(self, name: str | None) -> Backup:
         found = next((one for one in self._keeping.all() if one.name == name), None)

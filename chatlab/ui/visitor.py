@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 import gradio as gr
 
+from chatlab.conversation import HOUSE
 from chatlab.ui.refusal import PERSON
-
-HOUSE = ""
-"""Owns what is there without anybody signing in, and what was there before: the first of those who may come in."""
 
 
 def visitor(request: gr.Request | None, auth: Sequence[tuple[str, str]]) -> str | None:

@@ -103,6 +103,12 @@ class LlamaEngine:
         with self._lock:
             self._wardrobe.forget(folder)
 
+    def forget_prompts(self) -> None:
+        with self._lock:
+            idle = self._places.forget()
+            if self._runtime is not None:
+                self._runtime.drop([place.sequence for place in idle], len(idle) == len(self._places))
+
     def ease(self, on: bool) -> None:
         self._eased = on
 

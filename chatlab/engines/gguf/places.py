@@ -20,6 +20,8 @@ class Place:
     """Whole blocks of the prompt that were read here."""
     busy: bool = False
     used: int = 0
+    passing: bool = False
+    """What is read here is not remembered after the reply under way."""
 
 
 class Places:
@@ -47,7 +49,23 @@ class Places:
         finally:
             with self._free:
                 place.busy = False
+                if place.passing:
+                    _forget(place)
                 self._free.notify()
+
+    def forget(self) -> list[Place]:
+        """Remember no prompt: those places that are idle hold nothing from now on, the others after their reply."""
+        with self._free:
+            for place in self._places:
+                if place.busy:
+                    place.passing = True
+                else:
+                    _forget(place)
+            return [place for place in self._places if not place.busy]
+
+
+def _forget(place: Place) -> None:
+    place.voice, place.ids, place.passing = None, [], False
 
 
 def known(place: Place, voice: Hashable, prompt: Sequence[int]) -> int:

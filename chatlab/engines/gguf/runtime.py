@@ -106,6 +106,13 @@ class Runtime:
         bits = [(*end, True) for end in ends]
         return self._decoded(bits, [(sequence, position) for _, sequence, position in ends], worn)
 
+    def drop(self, sequences: Sequence[int], all: bool) -> None:
+        """Let go of what these sequences hold; if they are `all` there are, the numbers themselves are wiped too."""
+        if all:
+            llama.llama_memory_clear(self._memory, True)
+        for sequence in sequences:
+            llama.llama_memory_seq_rm(self._memory, sequence, 0, -1)
+
     def _decoded(
         self,
         bits: Sequence[tuple[int, int, int, bool]],

@@ -33,10 +33,13 @@ class ConversationList:
         match act.do:
             case "open":
                 chat.owned(act.conversation, session.person)
+                if act.conversation != session.conversation:
+                    self.leave(session)
                 return self.screen.turned_to(
                     replace(fresh, conversation=act.conversation, incognito=act.conversation < 0)
                 )
             case "new" | "incognito":
+                self.leave(session)
                 session = replace(fresh, conversation=None, incognito=act.do == "incognito")
                 return self.screen.fresh(session)
             case "rename":
@@ -45,18 +48,23 @@ class ConversationList:
                 return self.screen.view(session)
             case "delete":
                 return self._delete(act.conversation, session)
+        self.leave(session)
         back = chat.undo_delete(session.person) if session.person is not None else None
         return self.screen.turned_to(replace(fresh, notice=None, conversation=back, incognito=False))
 
+    def leave(self, session: Session) -> None:
+        """An incognito conversation ends when its page turns to another: it is in no list to come back from."""
+        if session.conversation is not None and session.conversation < 0:
+            self.replies.end(session.conversation)
+            self.lab.chat.delete(session.conversation)
+
     def _delete(self, conversation_id: int, session: Session) -> View:
         title = self.lab.chat.owned(conversation_id, session.person).title or UNTITLED
-        reply = self.replies.running(conversation_id)
-        if reply is not None:
-            reply.stop()
-            reply.wait(2)
+        self.replies.end(conversation_id)
         self.lab.chat.delete(conversation_id)
-        undo = () if conversation_id < 0 else (("undo-delete", "Undo"),)
         here = None if session.conversation == conversation_id else session.conversation
-        notice = Notice(text=f"“{title}” is deleted.", actions=undo)
+        notice = Notice(text=f"“{title}” is deleted.", actions=(("undo-delete", "Undo"),))
+        if conversation_id < 0:
+            notice = Notice(text="The incognito conversation is deleted.")
         session = replace(session, conversation=here, notice=notice, run=None)
         return self.screen.fresh(session) if here is None else self.screen.view(session)

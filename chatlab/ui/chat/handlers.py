@@ -124,6 +124,7 @@ class ChatHandlers:
 
     def tick(self, session: Session) -> View:
         """What a run is doing, for the line above the composer; the whole page again once it is over."""
+        self.lab.chat.visit(session.conversation)
         if session.run is None:
             return SAME
         status = self.lab.training.status()
@@ -194,6 +195,7 @@ class ChatHandlers:
         asked = next((turn for turn in reversed(conversation.path()) if turn.role == "user"), None)
         if asked is None:
             raise InputError("There is no question to ask again.", "Write a message first.")
+        self.list.leave(session)
         fresh = replace(_quieted(session), conversation=None)
         return self._say(asked.content, fresh, conversation.wording or conversation.system, dials)
 

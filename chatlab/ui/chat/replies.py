@@ -110,6 +110,15 @@ class Replies:
         """The last one, running or done."""
         return self._running.get(conversation) if conversation is not None else None
 
+    def end(self, conversation: int) -> None:
+        """Stop the one being written, if any, and remember nothing of it."""
+        reply = self.running(conversation)
+        if reply is not None:
+            reply.stop()
+            reply.wait(2)
+        with self._lock:
+            self._running.pop(conversation, None)
+
     def ids(self) -> frozenset[int]:
         """Conversations in which an answer is being written."""
         return frozenset(id for id, reply in self._running.items() if not reply.done)

@@ -20,7 +20,7 @@ def welcome(lab: Lab, incognito: bool = False) -> str:
     examples = div("examples", *(button("say", text, "chip", text=text) for text in EXAMPLES))
     heading = element("h2", "Incognito" if incognito else "Say something")
     about = (
-        "Nothing said here is stored, or ever learned from. It ends with the app."
+        "Nothing said here is stored, or ever learned from. It ends when you leave it, or close the page or the app."
         if incognito
         else "Everything stays on this machine. Rewrite an answer as it should be, and the model learns it."
     )

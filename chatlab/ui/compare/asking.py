@@ -92,9 +92,9 @@ class Asking:
 
         Empty boxes, as after a reload, get back what was typed last.
         """
-        typed = self._lab.store.state.get(TYPED, {})
+        typed = self._lab.store.state.read(TYPED, dict[str, str], {})
         names = self._lab.voices.names()
-        kept = [name for name in self._lab.store.state.get(CHOSEN, []) if name in names]
+        kept = [name for name in self._lab.store.state.read(CHOSEN, list[str], []) if name in names]
         live = self._lab.voices.live
         other = live if live != BASE else next(iter(names[1:]), None)
         if len(kept) < 2 and other is not None:

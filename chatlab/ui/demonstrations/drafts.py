@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from chatlab.records import Demonstration, Message, Role
-from chatlab.store import Store
+from chatlab.store import Store, read_as
 from chatlab.ui.demonstrations.calls import shown as in_a_box
 from chatlab.ui.demonstrations.calls import told
 
@@ -87,11 +87,14 @@ class Drafts:
         self._lock = threading.Lock()
 
     def get(self, demonstration_id: int) -> Words | None:
-        kept = self._kept().get(str(demonstration_id))
-        if kept is None:
+        try:
+            kept = read_as(Words, self._kept().get(str(demonstration_id)))
+        except ValueError:  # there is none, or something else is in its place
             return None
-        thoughts = _as_many(kept.get("thoughts", ()), kept["roles"])
-        return Words(kept["system"], kept["tags"], tuple(kept["roles"]), tuple(kept["texts"]), thoughts)
+        if not set(kept.roles) <= set(get_args(Role)):
+            return None
+        texts, thoughts = _as_many(kept.texts, kept.roles), _as_many(kept.thoughts, kept.roles)
+        return replace(kept, texts=texts, thoughts=thoughts)
 
     def keep(self, demonstration_id: int, words: Words) -> None:
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(words).items()}
@@ -105,4 +108,4 @@ class Drafts:
                 self._store.state.set(KEY, kept)
 
     def _kept(self) -> dict[str, Any]:
-        return dict(self._store.state.get(KEY, {}))
+        return self._store.state.read(KEY, dict[str, Any], {})

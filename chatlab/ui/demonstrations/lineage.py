@@ -61,11 +61,11 @@ def ask_to_write(lab: Lab) -> None:
 
 def asked_for(lab: Lab) -> int | None:
     """What was asked for, once, if it still exists; NEW for an empty desk."""
-    wanted = lab.store.state.get(WANTED)
+    wanted = lab.store.state.read(WANTED, int, None)
     if wanted is None:
         return None
     lab.store.state.set(WANTED, None)
-    return int(wanted) if wanted == NEW or wanted in lab.store.demonstrations else None
+    return wanted if wanted == NEW or wanted in lab.store.demonstrations else None
 
 
 def _chip(one: Learned, live: str) -> str:

@@ -128,7 +128,7 @@ class DemonstrationList:
 def _row(demonstration: Demonstration) -> str:
     """Two lines: the prompt, and the answer."""
     asked = next((m.content for m in reversed(demonstration.prompt) if m.role == "user"), "(no prompt)")
-    mark = MARKS[demonstration.status]
+    mark = MARKS.get(demonstration.status, "?")  # a newer Chatlab may know others
     return f"{mark} {one_line(asked, 40)}\n{one_line(demonstration.answer, 90) or '(no answer)'}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,14 @@ DRAFT = "unseen draft"
 """Under which the store keeps what was typed and not yet saved, with the set that it was made from."""
 
 Updates = dict[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What was typed, as the store keeps it."""
+
+    text: str
+    before: tuple[str, ...]
 
 
 class UnseenEditor:
@@ -86,8 +95,8 @@ class UnseenEditor:
     def draw(self) -> Updates:
         """The set, or what was typed over it and not saved."""
         prompts = self._unseen.prompts()
-        draft = self._lab.store.state.get(DRAFT)
-        text, before = (draft["text"], draft["before"]) if draft else ("\n".join(prompts), prompts)
+        draft = self._lab.store.state.read(DRAFT, Draft, None)
+        text, before = (draft.text, list(draft.before)) if draft else ("\n".join(prompts), prompts)
         return self._quiet() | {
             self.text: text,
             self.before: before,

@@ -116,7 +116,7 @@ class UnseenPanel:
         if asking:
             return self.editor.draw()
         names = self._lab.voices.names()
-        kept = [name for name in self._lab.store.state.get(CHOSEN, []) if name in names]
+        kept = [name for name in self._lab.store.state.read(CHOSEN, list[str], []) if name in names]
         voices = kept or self._lab.grid.proposed()
         return {
             self.voices: gr.Dropdown(choices=names, value=voices, multiselect=True),
