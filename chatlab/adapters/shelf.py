@@ -99,7 +99,7 @@ class Adapters:
     def trash(self) -> tuple[int, int]:
         """How many removed adapters there are, and their bytes. They stay until `empty_trash`."""
         removed = list((self._folder / TRASH).glob("*~*"))
-        return len(removed), sum(file.stat().st_size for folder in removed for file in folder.glob("*"))
+        return len(removed), sum(file.lstat().st_size for folder in removed for file in folder.glob("*"))
 
     def empty_trash(self) -> int:
         """Delete what was removed, for good; how many that was."""
@@ -140,17 +140,24 @@ class Adapters:
     def _read(self) -> tuple[list[AdapterCard], dict[str, str]]:
         cards, problems = [], {}
         for folder in self._folder.iterdir():
-            if folder.name.startswith(".") or not _looks_like_an_adapter(folder):
-                continue
             try:
+                if folder.name.startswith(".") or not _looks_like_an_adapter(folder):
+                    continue
                 check_name(folder.name)
                 self._existing(folder.name)
                 cards.append(replace(read_card(folder), name=folder.name))
             except (AdapterError, NameRefused) as error:
-                problems[folder.name] = str(error)
+                problems[_printable(folder.name)] = str(error)
+            except OSError as error:  # somebody else's folder
+                problems[_printable(folder.name)] = f"It cannot be read: {error.strerror}."
         return cards, problems
 
 
 def _looks_like_an_adapter(folder: Path) -> bool:
     """Anything else that lies about, a note or a picture, is none of our business."""
     return folder.is_dir() and any((folder / name).exists() for name in (CARD, CONFIG))
+
+
+def _printable(name: str) -> str:
+    """A folder may be called anything, also what no page can be sent."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)

@@ -13,8 +13,12 @@ from chatlab.errors import DiskFull, InputError
 from chatlab.lab.machine import Machine
 from chatlab.lab.voices import Voices
 from chatlab.models.base import Base
-from chatlab.papers import LESSONS
+from chatlab.papers import CARD, CONFIG, MANIFEST, MANNER, WEIGHTS, read_file
 from chatlab.records import BASE
+
+README = "README.md"
+OPTIONAL = (README, MANNER)
+"""Files of an adapter's folder that can be away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +90,12 @@ def _published(made: Path, folder: Path) -> Path:
 
 
 def _peft(base: Base, adapter: Path, strength: float, to: Path) -> None:
-    """Without the words it learned from: those stay at home."""
-    shutil.copytree(adapter, to, dirs_exist_ok=True, ignore=shutil.ignore_patterns(LESSONS))
+    """Without the words it learned from: those stay at home. Nor does anything else that lies in its folder leave: a
+    link there might lead to any file.
+    """
+    for name in (CONFIG, WEIGHTS, CARD, MANIFEST, README, MANNER):
+        if name not in OPTIONAL or ((adapter / name).is_file() and not (adapter / name).is_symlink()):
+            (to / name).write_bytes(read_file(adapter, name))
 
 
 def _gguf_lora(base: Base, adapter: Path, strength: float, to: Path) -> None:
