@@ -214,8 +214,9 @@ def _checked(record: R) -> R:
 def _ids(found: object) -> tuple[int, ...]:
     if not isinstance(found, list | tuple):
         raise ValueError("demonstrations is no list")
-    if odd := next((n for n in found if type(n) is not int or abs(n) > _LARGEST_NUMBER), None):
-        raise ValueError(f"demonstrations cannot hold {odd!r:.80}")
+    for number in found:
+        if type(number) is not int or abs(number) > _LARGEST_NUMBER:
+            raise ValueError(f"demonstrations cannot hold {number!r:.80}")
     return tuple(found)
 
 

@@ -227,7 +227,7 @@ def _safetensors() -> Iterator[bytes]:
         {"a": {"dtype": "F32", "shape": [10**300] * 100, "data_offsets": [0, 4]}},
         {"a": {"dtype": "F32", "shape": [1 << 40, 1 << 40], "data_offsets": [0, 4]}},
         {"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, -4]}},
-        {"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, "b": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}},
+        {name: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} for name in "ab"},
         {"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}},
         {"a": {"dtype": "Q9", "shape": [1], "data_offsets": [0, 4]}},
         {"a": {"dtype": "F32", "shape": "1", "data_offsets": None}},

@@ -17,6 +17,7 @@ from chatlab.adapters.readme import readme
 from chatlab.errors import AdapterDamaged, AdapterError, DiskFull
 from chatlab.papers import CARD, CONFIG, LESSONS, MANIFEST, WEIGHTS, card_as_json
 from chatlab.records import AdapterCard
+from chatlab.system.files import private_folder
 
 HIDDEN = ".publish-"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -41,7 +42,7 @@ def hidden_copy(source: Path, shelf: Path, card: AdapterCard, lessons: Path | No
 
 
 def _write_all(source: Path, hidden: Path, card: AdapterCard, lessons: Path | None) -> AdapterCard:
-    hidden.mkdir()
+    private_folder(hidden)
     files = {name: _write(hidden / name, _pieces(source / name)) for name in (CONFIG, WEIGHTS)}
     card = replace(card, sha256=files[WEIGHTS])
     files[CARD] = _write_json(hidden / CARD, card_as_json(card))

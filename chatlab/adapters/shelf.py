@@ -12,6 +12,7 @@ from chatlab.adapters.publish import HIDDEN, fsync_folder, hidden_copy, replace_
 from chatlab.errors import AdapterError, AdapterMissing, NameRefused
 from chatlab.papers import CARD, CONFIG, MANNER, check_base, check_bytes, check_lessons, manners_as_json, read_card
 from chatlab.records import AdapterCard, Manner
+from chatlab.system.files import private_folder
 
 TRASH = ".trash"
 
@@ -26,7 +27,7 @@ class Adapters:
         self._folder = folder
         self._lock = threading.RLock()
         with space_or_error("The adapters folder cannot be made"):
-            folder.mkdir(parents=True, exist_ok=True)
+            private_folder(folder)
         for leftover in folder.glob(f"{HIDDEN}*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
@@ -78,7 +79,7 @@ class Adapters:
         """Out of sight, into the trash; where it lay until now. Raises AdapterMissing."""
         with self._lock, space_or_error(f"Adapter {name!r} cannot be removed"):
             folder = self._existing(name)
-            (self._folder / TRASH).mkdir(exist_ok=True)
+            private_folder(self._folder / TRASH)
             last = max(self._removed(name), default=0)
             folder.rename(self._folder / TRASH / f"{name}~{last + 1}")
             fsync_folder(self._folder)

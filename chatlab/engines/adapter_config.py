@@ -5,7 +5,6 @@ PEFT takes module names as regular expressions and numbers as they come; here na
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -112,8 +111,7 @@ def _rank(name: str, value: Any) -> int:
 
 
 def _alpha(name: str, value: Any) -> float:
-    fits = type(value) in (int, float) and math.isfinite(value) and 0 < value <= LARGEST_ALPHA
-    if not fits:
+    if type(value) not in (int, float) or not 0 < value <= LARGEST_ALPHA:
         raise ValueError(f"{name} has to be a number above 0, at most {LARGEST_ALPHA:,.0f}, not {value!r:.80}")
     return float(value)
 

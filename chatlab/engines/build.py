@@ -40,7 +40,8 @@ def with_adapter(
     except MemoryError as error:
         raise EngineError(f"There is no memory for adapter {files.folder.name!r}.", "Close other programs.") from error
     except Exception as error:  # peft and torch name no errors that they stay within
-        raise AdapterDamaged(f"Adapter {files.folder.name!r} does not fit the base: {error}.", AGAIN) from error
+        why = str(error)[:500] or type(error).__name__
+        raise AdapterDamaged(f"Adapter {files.folder.name!r} does not fit the base: {why}.", AGAIN) from error
 
 
 def bytes_of(model: nn.Module) -> int:

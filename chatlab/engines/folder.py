@@ -34,6 +34,7 @@ PREFIX = "base_model.model."
 
 _LARGEST_HEADER = 1 << 24
 """Bytes of the names and shapes of a hundred thousand matrices."""
+_LONGEST_NAME = 500
 _FLOATS = {"F64", "F32", "F16", "BF16"}
 
 
@@ -106,6 +107,8 @@ def _sha256(data: bytes) -> str:
 def _check_tensors(tensors: Mapping[str, Tensor], config: AdapterConfig) -> None:
     """Raises ValueError unless every number is a fraction and every A and B has a partner and its module's rank."""
     for name, tensor in tensors.items():
+        if len(name) > _LONGEST_NAME:
+            raise ValueError(f"{name[:80]!r} is followed by {len(name) - 80:,} more letters")
         if tensor.dtype not in _FLOATS:
             raise ValueError(f"{name[:80]!r} is stored as {tensor.dtype[:20]!r}")
         if not tensor.size:

@@ -11,6 +11,7 @@ from chatlab.errors import NotFound, StoreCorrupt
 from chatlab.store.disk import as_chatlab_error
 from chatlab.store.image import Damaged, Image, seal, unseal
 from chatlab.store.storage import JournalStorage
+from chatlab.system.files import private_folder
 
 _NAME = re.compile(r"(\d{6})-(\d{4}-\d\d-\d\d)T(\d\d)-(\d\d)-(\d\d)\.json")
 
@@ -46,7 +47,7 @@ class Backups:
             data = seal(self._storage.image)
         file = self._folder / f"{number:06}-{now()[:19].replace(':', '-')}.json"
         try:
-            self._folder.mkdir(exist_ok=True)
+            private_folder(self._folder)
             self._storage.disk.publish(file, data)
             for old in (*(backup.name for backup in self.all()[self._most :]), *self._unfinished()):
                 (self._folder / old).unlink()

@@ -8,7 +8,7 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the operating system says when a write did not fit."""
@@ -21,8 +21,9 @@ _OTHERS = 0o077
 def private_folder(folder: Path) -> Path:
     """`folder`, with those above it that are missing; whatever is made is for its owner alone (0700).
 
-    A folder that is there already is tightened, unless it belongs to somebody else or is shared on purpose, as `/tmp`
-    is. The umask changes nothing. On Windows, where folders have no such mode, it is only made. Raises OSError.
+    A folder that is there already is tightened, unless it is somebody else's, shared on purpose as `/tmp` is, or a
+    person's home. The umask changes nothing. On Windows, where folders have no such mode, it is only made. Raises
+    OSError.
     """
     for missing in reversed([place for place in (folder, *folder.parents) if not place.exists()]):
         missing.mkdir(mode=PRIVATE, exist_ok=True)
@@ -35,13 +36,23 @@ def tighten(folder: Path) -> None:
     if os.name == "nt":
         return
     status = folder.stat()
-    shared = bool(status.st_mode & stat.S_ISVTX)
+    shared = bool(status.st_mode & stat.S_ISVTX) or folder == Path.home()
     if status.st_mode & _OTHERS and status.st_uid == os.geteuid() and not shared:
         try:
             folder.chmod(PRIVATE)
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EROFS):
                 raise
+
+
+def open_private(file: Path, mode: str) -> IO[Any]:
+    """As `open`, for writing; a new file is for its owner alone. Raises OSError."""
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags, PRIVATE_FILE)
+
+    text = {} if "b" in mode else {"encoding": "utf-8"}
+    return open(file, mode, opener=opener, **text)
 
 
 def open_to_all(folder: Path) -> bool:

@@ -10,6 +10,8 @@ import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from chatlab.system.files import private_folder
+
 FILE = "state.safetensors"
 
 
@@ -24,7 +26,7 @@ class Checkpoint:
 
 def write(folder: Path, checkpoint: Checkpoint) -> None:
     """Replaces the one before. The one before stays whatever goes wrong; raises OSError on a full disk."""
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     partial = folder / f"{FILE}.partial"
     notes = {"step": str(checkpoint.step), "seconds": repr(checkpoint.seconds)}
     try:

@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 
 from chatlab.errors import TrainingError
 from chatlab.records import Step, TrainSettings
+from chatlab.system.files import private_folder
 
 RunState = Literal["waiting", "running", "stopped", "interrupted", "finished", "failed"]
 
@@ -121,7 +122,7 @@ class RunView:
 
 def write_request(run: Path, request: Request) -> None:
     """Make `run` a run that a Trainer can start; its snapshot.jsonl is written beside it by the store."""
-    run.mkdir(parents=True, exist_ok=True)
+    private_folder(run)
     write_json(run / "run.json", asdict(request))
 
 

@@ -22,6 +22,7 @@ from chatlab.engines.gguf.tensors import arranged, converted, name_of, numbers
 from chatlab.errors import AdapterDamaged, EngineError, EngineUnable
 from chatlab.models.weights import read_header
 from chatlab.papers import AGAIN
+from chatlab.system.files import private_folder
 
 if TYPE_CHECKING:
     from chatlab.models.base import Base
@@ -96,7 +97,9 @@ def write_adapter(base: Base, files: AdapterFiles, to: Path) -> None:
     try:
         _publish(to, fill)
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
-        raise AdapterDamaged(f"Adapter {files.folder.name!r} does not fit the base: {error}.", AGAIN) from error
+        raise AdapterDamaged(
+            f"Adapter {files.folder.name!r} does not fit the base: {str(error)[:500]}.", AGAIN
+        ) from error
 
 
 def check_fit(base: Base, config: AdapterConfig, pairs: Mapping[str, tuple[Tensor, Tensor]]) -> None:
@@ -164,7 +167,7 @@ def _finish(writer: GGUFWriter) -> None:
 
 def _publish(to: Path, fill: Callable[[Path], None]) -> None:
     """Whole or not at all."""
-    to.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(to.parent)
     half = to.with_name(f".{to.name}.{os.getpid()}.half")
     try:
         fill(half)
