@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from chatlab.adapters.names import check_name, unlike
-from chatlab.adapters.publish import HIDDEN, fsync_folder, hidden_copy, replace_json, space_or_error
+from chatlab.adapters.publish import HIDDEN, hidden_copy, replace_json, space_or_error
 from chatlab.errors import AdapterError, AdapterMissing, NameRefused
 from chatlab.papers import CARD, CONFIG, MANNER, check_base, check_bytes, check_lessons, manners_as_json, read_card
 from chatlab.records import AdapterCard, Manner
-from chatlab.system.files import private_folder
+from chatlab.system.files import fsync_folder, private_folder
 
 TRASH = ".trash"
 

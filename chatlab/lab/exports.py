@@ -8,13 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from chatlab.engines.base import Sampling
-from chatlab.errors import DiskFull, InputError
+from chatlab.errors import AdapterError, ChatlabError, DiskFull, InputError
 from chatlab.lab.machine import Machine
 from chatlab.lab.voices import Voices
 from chatlab.models.base import Base
 from chatlab.papers import CARD, CONFIG, MANIFEST, MANNER, WEIGHTS, read_file
 from chatlab.records import BASE
+from chatlab.system.files import DISK_FULL
 
 README = "README.md"
 OPTIONAL = (README, MANNER)
@@ -67,17 +70,22 @@ class Exports:
         voice = self._voices.voice(name, strength)
         if name == BASE or voice.folder is None:
             raise InputError("The base is a model already; its folder can be copied.", "Choose an adapter to export.")
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".half-") as half:
-            made = Path(half) / f"{name}-{kind}"
-            made.mkdir()
-            try:
+        try:
+            with tempfile.TemporaryDirectory(dir=folder, prefix=".half-") as half:
+                made = Path(half) / f"{name}-{kind}"
+                made.mkdir()
                 self._makers[kind](self._machine.base, voice.folder, strength, made)
                 return _published(made, folder)
-            except OSError as error:
-                raise DiskFull(
-                    f"{name} could not be exported: {error.strerror or error}.",
-                    "Make space on the disk, then try again.",
-                ) from error
+        except (OSError, SafetensorError) as error:
+            raise _worded(name, error) from error
+
+
+def _worded(name: str, error: OSError | SafetensorError) -> ChatlabError:
+    """What the disk said; safetensors gives that in words of its own."""
+    why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    if isinstance(error, SafetensorError) or error.errno in DISK_FULL:
+        return DiskFull(f"{name} could not be exported: {why}.", "Make space on the disk, then try again.")
+    return AdapterError(f"{name} could not be exported: {why}.", "Look at the disk that holds temporary files.")
 
 
 def _published(made: Path, folder: Path) -> Path:

@@ -4,11 +4,13 @@ none.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import BinaryIO
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the operating system says when a write did not fit."""
@@ -45,14 +47,38 @@ def tighten(folder: Path) -> None:
                 raise
 
 
-def open_private(file: Path, mode: str) -> IO[Any]:
-    """As `open`, for writing; a new file is for its owner alone. Raises OSError."""
+def open_private(file: Path, flags: int) -> BinaryIO:
+    """For writing, with flags of `os.open`; a new file is for its owner alone. Raises OSError."""
+    return os.fdopen(os.open(file, flags | os.O_WRONLY | getattr(os, "O_BINARY", 0), PRIVATE_FILE), "wb")
 
-    def opener(name: str, flags: int) -> int:
-        return os.open(name, flags, PRIVATE_FILE)
 
-    text = {} if "b" in mode else {"encoding": "utf-8"}
-    return open(file, mode, opener=opener, **text)
+def write_whole(file: Path, data: bytes) -> None:
+    """Put `data` in the place of `file`: all of it, on the disk when this returns, or nothing has changed.
+
+    Raises OSError.
+    """
+    partial = file.with_name(f"{file.name}.partial")
+    try:
+        with partial.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())  # else a power cut could leave a name without its bytes
+        partial.replace(file)
+    except OSError:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make a rename or a new name in it outlive a power cut. Raises OSError."""
+    if os.name == "nt":  # folders cannot be opened there, and need not be
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def open_to_all(folder: Path) -> bool:
@@ -60,7 +86,7 @@ def open_to_all(folder: Path) -> bool:
     return os.name != "nt" and bool(folder.stat().st_mode & _OTHERS)
 
 
-def open_regular(file: Path) -> IO[bytes]:
+def open_regular(file: Path) -> BufferedReader:
     """A regular file, open for reading. Links are not followed, and a pipe that nobody writes to is not waited for.
 
     Raises OSError.

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from chatlab.system.files import private_folder
+from chatlab.system.files import private_folder, write_whole
 from chatlab.training.data import Batch, Block, Example, collate
 from chatlab.training.defaults import KL_TEXT_TOKENS
 from chatlab.training.fast import attention
@@ -98,10 +98,8 @@ def load_or_build(model: LoraModel, file: Path, start: int, texts: int = NUM_TEX
     except (OSError, SafetensorError, KeyError):
         made = _build(model, start, texts)
     private_folder(file.parent)
-    partial = file.with_suffix(".partial")
     tensors = {"ids": made.ids.int(), "top": made.topk_ids.int(), "chance": made.topk_probs}
-    safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
-    partial.replace(file)
+    write_whole(file, safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}))
     return made
 
 

@@ -145,7 +145,7 @@ class Trainer:
         # Waiting threads that spin would bring chat beside the trainer to a standstill.
         environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
         environment["PYTHONPATH"] = os.pathsep.join(p for p in (str(_root()), os.environ.get("PYTHONPATH", "")) if p)
-        with open_private(_log(self._cache / "trainer.log"), "ab") as log:
+        with open_private(_log(self._cache / "trainer.log"), os.O_CREAT | os.O_APPEND) as log:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import psutil
 from gguf import GGMLQuantizationType as Kind
 from gguf import GGUFWriter, LlamaFileType, quantize
 from safetensors import SafetensorError
@@ -19,10 +21,10 @@ from chatlab.engines.folder import PREFIX, AdapterFiles
 from chatlab.engines.gguf import vocabulary
 from chatlab.engines.gguf.family import ELSEWHERE, describe, family
 from chatlab.engines.gguf.tensors import arranged, converted, name_of, numbers
-from chatlab.errors import AdapterDamaged, EngineError, EngineUnable
+from chatlab.errors import AdapterDamaged, DiskFull, EngineError, EngineUnable
 from chatlab.models.weights import read_header
 from chatlab.papers import AGAIN
-from chatlab.system.files import private_folder
+from chatlab.system.files import DISK_FULL, private_folder, write_whole
 
 if TYPE_CHECKING:
     from chatlab.models.base import Base
@@ -127,7 +129,8 @@ def kept(to: Path, write: Callable[[Path], None]) -> Path:
     if to.is_file() and papers.is_file() and papers.read_text() == _digest(to):
         return to
     write(to)
-    papers.write_text(_digest(to))
+    with _worded(papers):
+        write_whole(papers, _digest(to).encode())
     return to
 
 
@@ -167,18 +170,36 @@ def _finish(writer: GGUFWriter) -> None:
 
 def _publish(to: Path, fill: Callable[[Path], None]) -> None:
     """Whole or not at all."""
-    private_folder(to.parent)
     half = to.with_name(f".{to.name}.{os.getpid()}.half")
+    with _worded(to):
+        private_folder(to.parent)
+        _clear(to.parent)
+        try:
+            fill(half)
+            half.replace(to)
+        finally:
+            half.unlink(missing_ok=True)
+
+
+def _clear(folder: Path) -> None:
+    """Give back the space of files that a killed process left half-written."""
+    for half in folder.glob(".*.half"):
+        owner = half.name.split(".")[-2]
+        if not (owner.isdecimal() and psutil.pid_exists(int(owner))):
+            half.unlink(missing_ok=True)
+
+
+@contextmanager
+def _worded(file: Path) -> Iterator[None]:
+    """DiskFull or EngineError in place of the system's own error."""
     try:
-        fill(half)
-        half.replace(to)
+        yield
     except OSError as error:
-        raise EngineError(
-            f"{to.name} could not be written for llama.cpp: {error.strerror or error}.",
+        kind = DiskFull if error.errno in DISK_FULL else EngineError
+        raise kind(
+            f"{file.name} could not be written for llama.cpp: {error.strerror or error}.",
             "Make space on the disk that holds the cache folder, then try again.",
         ) from error
-    finally:
-        half.unlink(missing_ok=True)
 
 
 def _digest(path: Path) -> str:
