@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _open(given: argparse.Namespace) -> int:
     print("Opening Chatlab ...", flush=True)
+    os.umask(0o077)  # also for its processes and for what libraries write: people's words are their owner's alone
     share_heaps()
     settings = _guarded(_settings(given))
     with Ending() as ending:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from chatlab.errors import ChatlabError
+from chatlab.system.files import private_folder
 
 NAME = "chatlab.log"
 LARGEST = 1_000_000
@@ -29,7 +30,7 @@ _PLACE = re.compile(r"%(?:\((\w+)\))?[-+ #0]*[\d*]*(?:\.[\d*]+)?[a-zA-Z%]")
 def open_log(folder: Path) -> logging.Handler | None:
     """Begin to keep the log there; None where it cannot be written, which is no reason not to start."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         book = _Book(folder / NAME, maxBytes=LARGEST, backupCount=OLDER, encoding="utf-8")
     except OSError:
         return None

@@ -5,16 +5,21 @@ Whoever opens an adapter's folder, the shelf or an engine, believes nothing in i
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, fields
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar
 
 from chatlab.errors import AdapterDamaged, AdapterMissing, WrongBase
 from chatlab.records import AdapterCard, Manner, TrainSettings
+from chatlab.system.files import open_regular, read_regular
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -32,6 +37,17 @@ R = TypeVar("R", AdapterCard, TrainSettings, Manner)
 
 AGAIN = "Train it again, or copy its folder from a backup."
 
+LARGEST_JSON = 1 << 24
+"""Bytes of a card, manifest or config. A card that names a million demonstrations has half of that."""
+LARGEST = 1 << 33
+"""Bytes of any file of an adapter: twice what rank 256 on 7 billion parameters takes in 32 bits."""
+_LONGEST_TEXT = 1000
+_LARGEST_NUMBER = 1 << 53
+"""JSON elsewhere, the page's own included, counts no further."""
+_COUNTS = {"parameters", "base_parameters", "steps", "seconds", *(field.name for field in fields(Manner))}
+_RUN = re.compile(r"(?:[A-Za-z0-9_][\w.-]{0,99})?", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
 
 def card_as_json(card: AdapterCard) -> dict[str, Any]:
     return asdict(card)
@@ -44,21 +60,24 @@ def card_from_json(data: Mapping[str, Any]) -> AdapterCard:
     """
     known = _known(AdapterCard, data)
     known["settings"] = _checked(TrainSettings(**_known(TrainSettings, known.get("settings", {}))))
-    known["demonstrations"] = tuple(int(number) for number in known.get("demonstrations", ()))
+    known["demonstrations"] = _ids(known.get("demonstrations", ()))
     if (interval := known.get("forgetting_interval")) is not None:
-        low, high = interval
-        known["forgetting_interval"] = (float(low), float(high))
+        low, high = map(_finite, interval)
+        known["forgetting_interval"] = None if low is None or high is None else (low, high)
     for when in MANNERS:
         if (manner := known.get(when)) is not None:
             known[when] = _checked(Manner(**_known(Manner, manner)))
-    return _checked(AdapterCard(**known))
+    card = _checked(AdapterCard(**known))
+    if not _RUN.fullmatch(card.run):  # it names a folder
+        raise ValueError(f"run cannot be {card.run[:80]!r}")
+    return card
 
 
 def read_card(folder: Path) -> AdapterCard:
     """With what its manner was found to be. Raises AdapterDamaged if it is missing or makes no sense."""
     try:
         return card_from_json(_read(folder, CARD) | _manners(folder))
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise AdapterDamaged(f"The card of adapter {folder.name!r} makes no sense: {error}.", AGAIN) from error
 
 
@@ -67,7 +86,10 @@ def read_manifest(folder: Path) -> dict[str, str]:
     files = _read(folder, MANIFEST).get("files")
     if not isinstance(files, dict) or WEIGHTS not in files or CONFIG not in files:
         raise AdapterDamaged(f"The manifest of adapter {folder.name!r} names no weights.", AGAIN)
-    return {str(name): str(sha256) for name, sha256 in files.items()}
+    for name, sha256 in files.items():
+        if not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
+            raise AdapterDamaged(f"The manifest of adapter {folder.name!r} has no sha256 of {name[:80]!r}.", AGAIN)
+    return files
 
 
 def check_bytes(folder: Path) -> None:
@@ -78,10 +100,9 @@ def check_bytes(folder: Path) -> None:
     for name, sha256 in read_manifest(folder).items():
         if name == LESSONS:
             continue
-        file = folder / name
-        if Path(name).name != name or file.is_symlink() or not file.is_file():
-            raise AdapterDamaged(f"Adapter {folder.name!r} has lost its file {name!r}.", AGAIN)
-        if digest(file) != sha256:
+        if Path(name).name != name:
+            raise AdapterDamaged(f"Adapter {folder.name!r} has lost its file {name[:80]!r}.", AGAIN)
+        if _digest_of(folder, name) != sha256:
             raise damaged(folder, name)
 
 
@@ -90,9 +111,17 @@ def check_lessons(folder: Path) -> Path | None:
     file = folder / LESSONS
     if file.is_symlink() or not file.is_file():
         return None
-    if digest(file) != read_manifest(folder).get(LESSONS):
+    if _digest_of(folder, LESSONS) != read_manifest(folder).get(LESSONS):
         raise damaged(folder, LESSONS)
     return file
+
+
+def read_file(folder: Path, name: str, most: int = LARGEST) -> bytes:
+    """A file of an adapter's folder. Raises AdapterDamaged for one that is not there, no plain file, or too large."""
+    try:
+        return read_regular(folder / name, most)
+    except (OSError, ValueError) as error:
+        raise _unreadable(folder, name, error) from error
 
 
 def check_base(card: AdapterCard, fingerprint: str) -> None:
@@ -113,6 +142,20 @@ def digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def parsed(data: bytes, exact: bool = True) -> dict[str, Any]:
+    """A JSON object that every reader reads alike: no key twice, and, if `exact`, nothing but numbers for numbers.
+
+    Raises ValueError.
+    """
+    try:
+        found = json.loads(data, object_pairs_hook=_object, parse_constant=_refused_constant if exact else None)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(found, dict):
+        raise ValueError("it is no JSON object")
+    return found
+
+
 def manners_as_json(before: Manner, after: Manner) -> dict[str, Any]:
     """For the file of an adapter's manner."""
     return dict(zip(MANNERS, (asdict(before), asdict(after)), strict=True))
@@ -121,11 +164,11 @@ def manners_as_json(before: Manner, after: Manner) -> dict[str, Any]:
 def _manners(folder: Path) -> dict[str, Any]:
     """Nothing where they were not asked for yet, or cannot be read: they can be found out again."""
     try:
-        data = json.loads((folder / MANNER).read_bytes())
+        data = parsed(read_file(folder, MANNER, LARGEST_JSON))
         for when in MANNERS:
             _checked(Manner(**_known(Manner, data[when])))
         return {when: data[when] for when in MANNERS}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (AdapterDamaged, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
@@ -144,23 +187,81 @@ _KINDS: dict[str, type | UnionType] = {
 
 
 def _checked(record: R) -> R:
-    """Plain fields hold what they are declared to hold; JSON from elsewhere might not."""
+    """Plain fields hold what they are declared to hold; JSON from elsewhere might not.
+
+    What could not be measured, or came out as no number, is not known.
+    """
+    changed: dict[str, Any] = {}
     for field in fields(record):
         kind, value = _KINDS.get(str(field.type)), getattr(record, field.name)
-        if kind is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
-            raise ValueError(f"{field.name} cannot be {value!r}")
-    return record
+        if kind is None:
+            continue
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise ValueError(f"{field.name} cannot be {value!r:.80}")
+        if isinstance(value, str) and (len(value) > _LONGEST_TEXT or not value.isascii()):
+            value.encode()  # half a character would break whatever shows it
+            if len(value) > _LONGEST_TEXT:
+                raise ValueError(f"{field.name} is {len(value):,} characters long")
+        if field.name in _COUNTS and isinstance(value, int | float) and value < 0:
+            raise ValueError(f"{field.name} cannot be {value!r:.80}")
+        if isinstance(value, int | float) and (abs(value) > _LARGEST_NUMBER or not math.isfinite(value)):
+            if field.type != "float | None":
+                raise ValueError(f"{field.name} cannot be {value!r:.80}")
+            changed[field.name] = None
+    return replace(record, **changed) if changed else record
+
+
+def _ids(found: object) -> tuple[int, ...]:
+    if not isinstance(found, list | tuple):
+        raise ValueError("demonstrations is no list")
+    for number in found:
+        if type(number) is not int or abs(number) > _LARGEST_NUMBER:
+            raise ValueError(f"demonstrations cannot hold {number!r:.80}")
+    return tuple(found)
+
+
+def _finite(value: object) -> float | None:
+    """None for what is no number that can be counted with. Raises ValueError for what is no number at all."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{value!r:.80} is no number")
+    return float(value) if abs(value) <= _LARGEST_NUMBER else None
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:
     if not folder.is_dir():
         raise AdapterMissing(f"There is no adapter {folder.name!r}.", "Choose one from the list.")
-    if not (folder / name).is_file():
-        raise AdapterDamaged(f"Adapter {folder.name!r} has no {name}.", AGAIN)
+    data = read_file(folder, name, LARGEST_JSON)
     try:
-        data = json.loads((folder / name).read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        return parsed(data, exact=name != CARD)
+    except ValueError as error:
         raise AdapterDamaged(f"{name} of adapter {folder.name!r} cannot be read: {error}.", AGAIN) from error
-    if not isinstance(data, dict):
-        raise AdapterDamaged(f"{name} of adapter {folder.name!r} makes no sense.", AGAIN)
-    return data
+
+
+def _digest_of(folder: Path, name: str) -> str:
+    try:
+        with open_regular(folder / name) as stream:
+            if os.fstat(stream.fileno()).st_size > LARGEST:
+                raise OSError(errno.EFBIG, f"it is larger than {LARGEST:,} bytes")
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        raise _unreadable(folder, name, error) from error
+
+
+def _unreadable(folder: Path, name: str, error: OSError | ValueError) -> AdapterDamaged:
+    if isinstance(error, FileNotFoundError):
+        return AdapterDamaged(f"Adapter {folder.name!r} has no {name[:80]!r}.", AGAIN)
+    why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return AdapterDamaged(f"{name[:80]!r} of adapter {folder.name!r} cannot be read: {why}.", AGAIN)
+
+
+def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"it says {key[:80]!r} twice")
+        found[key] = value
+    return found
+
+
+def _refused_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -257,3 +259,41 @@ def test_cells_that_look_like_formulas_are_tamed_in_the_file(tmp_path: Path) -> 
     messages = (Message(role="user", content="=cmd|' /C calc'!A0"), Message(role="assistant", content="@SUM(1)"))
     path = write(tmp_path / "file", [Demonstration(messages=messages)], format_of("csv"), own=False).path
     assert "'=cmd|" in path.read_text("utf-8-sig") and ",'@SUM" in path.read_text("utf-8-sig")
+
+
+SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u2212\u207a\u208c"
+BEFORE = (
+    "",
+    " ",
+    "\t",
+    "\n",
+    '"',
+    "'",
+    "''",
+    " '",
+    "\ufeff",
+    "\u200b",
+    "\u2060\u200d",
+    "\u3000",
+    "\xa0",
+    "\x01",
+    "\u202e",
+    '\ufeff "',
+)
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+def test_no_cell_begins_with_a_sign_of_any_width_and_every_text_comes_back(kind: str, tmp_path: Path) -> None:
+    texts = [f"{before}{sign}cmd" for sign in SIGNS for before in BEFORE]
+    texts += [f"{before}cmd" for before in BEFORE] + ["'" * 100_000 + "x", "\u200b" * 100_000 + "x"]
+    rows = [
+        Demonstration(messages=(Message(role="user", content=text), Message(role="assistant", content=text)))
+        for text in texts
+    ]
+    path = write(tmp_path / f"file.{kind}", rows, format_of(kind)).path
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        cells = [cell for row in csv.reader(file, delimiter="," if kind == "csv" else "\t") for cell in row]
+    unseen = re.compile(r"[\s\"\x00-\x1f\u200b-\u200f\u202a-\u202e\u2060\ufeff]*")
+    assert not [cell for cell in cells if unseen.sub("", cell, count=1)[:1] in set(SIGNS)]
+    found = [one for one in back(path) if isinstance(one, Demonstration)]
+    assert [(one.messages[0].content, one.answer) for one in found] == [(text, text) for text in texts]

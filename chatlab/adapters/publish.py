@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -17,9 +16,9 @@ from chatlab.adapters.readme import readme
 from chatlab.errors import AdapterDamaged, AdapterError, DiskFull
 from chatlab.papers import CARD, CONFIG, LESSONS, MANIFEST, WEIGHTS, card_as_json
 from chatlab.records import AdapterCard
+from chatlab.system.files import DISK_FULL, fsync_folder, open_private, private_folder, write_whole
 
 HIDDEN = ".publish-"
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _PIECE = 1 << 20
 
 
@@ -41,7 +40,7 @@ def hidden_copy(source: Path, shelf: Path, card: AdapterCard, lessons: Path | No
 
 
 def _write_all(source: Path, hidden: Path, card: AdapterCard, lessons: Path | None) -> AdapterCard:
-    hidden.mkdir()
+    private_folder(hidden)
     files = {name: _write(hidden / name, _pieces(source / name)) for name in (CONFIG, WEIGHTS)}
     card = replace(card, sha256=files[WEIGHTS])
     files[CARD] = _write_json(hidden / CARD, card_as_json(card))
@@ -59,28 +58,14 @@ def space_or_error(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in DISK_FULL:
             raise DiskFull(f"{what}: the disk is full.", "Make room and try again. Nothing is lost.") from error
         raise AdapterError(f"{what}: {error.strerror}.", "Check who may write to the adapters folder.") from error
 
 
-def fsync_folder(folder: Path) -> None:
-    """Make a rename or a new name in it outlive a power cut."""
-    if os.name == "nt":  # folders cannot be opened there, and need not be
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def replace_json(file: Path, data: object) -> None:
     """All of it on the disk before it takes the place of what was there."""
-    partial = file.with_name(f"{file.name}.partial")
-    partial.unlink(missing_ok=True)
-    _write_json(partial, data)
-    partial.replace(file)
+    write_whole(file, _json(data))
     fsync_folder(file.parent)
 
 
@@ -91,13 +76,17 @@ def _pieces(file: Path) -> Iterator[bytes]:
 
 
 def _write_json(file: Path, data: object) -> str:
-    return _write(file, [json.dumps(data, ensure_ascii=False, indent=1).encode()])
+    return _write(file, [_json(data)])
+
+
+def _json(data: object) -> bytes:
+    return json.dumps(data, ensure_ascii=False, indent=1).encode()
 
 
 def _write(file: Path, pieces: Iterator[bytes] | list[bytes]) -> str:
     """The sha256 of what was written."""
     sha256 = hashlib.sha256()
-    with file.open("xb") as stream:
+    with open_private(file, os.O_CREAT | os.O_EXCL) as stream:
         for piece in pieces:
             stream.write(piece)
             sha256.update(piece)

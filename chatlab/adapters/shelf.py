@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from chatlab.adapters.names import check_name, unlike
-from chatlab.adapters.publish import HIDDEN, fsync_folder, hidden_copy, replace_json, space_or_error
+from chatlab.adapters.publish import HIDDEN, hidden_copy, replace_json, space_or_error
 from chatlab.errors import AdapterError, AdapterMissing, NameRefused
 from chatlab.papers import CARD, CONFIG, MANNER, check_base, check_bytes, check_lessons, manners_as_json, read_card
 from chatlab.records import AdapterCard, Manner
+from chatlab.system.files import fsync_folder, private_folder
 
 TRASH = ".trash"
 
@@ -26,7 +27,7 @@ class Adapters:
         self._folder = folder
         self._lock = threading.RLock()
         with space_or_error("The adapters folder cannot be made"):
-            folder.mkdir(parents=True, exist_ok=True)
+            private_folder(folder)
         for leftover in folder.glob(f"{HIDDEN}*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
@@ -78,7 +79,7 @@ class Adapters:
         """Out of sight, into the trash; where it lay until now. Raises AdapterMissing."""
         with self._lock, space_or_error(f"Adapter {name!r} cannot be removed"):
             folder = self._existing(name)
-            (self._folder / TRASH).mkdir(exist_ok=True)
+            private_folder(self._folder / TRASH)
             last = max(self._removed(name), default=0)
             folder.rename(self._folder / TRASH / f"{name}~{last + 1}")
             fsync_folder(self._folder)
@@ -99,7 +100,7 @@ class Adapters:
     def trash(self) -> tuple[int, int]:
         """How many removed adapters there are, and their bytes. They stay until `empty_trash`."""
         removed = list((self._folder / TRASH).glob("*~*"))
-        return len(removed), sum(file.stat().st_size for folder in removed for file in folder.glob("*"))
+        return len(removed), sum(file.lstat().st_size for folder in removed for file in folder.glob("*"))
 
     def empty_trash(self) -> int:
         """Delete what was removed, for good; how many that was."""
@@ -140,17 +141,24 @@ class Adapters:
     def _read(self) -> tuple[list[AdapterCard], dict[str, str]]:
         cards, problems = [], {}
         for folder in self._folder.iterdir():
-            if folder.name.startswith(".") or not _looks_like_an_adapter(folder):
-                continue
             try:
+                if folder.name.startswith(".") or not _looks_like_an_adapter(folder):
+                    continue
                 check_name(folder.name)
                 self._existing(folder.name)
                 cards.append(replace(read_card(folder), name=folder.name))
             except (AdapterError, NameRefused) as error:
-                problems[folder.name] = str(error)
+                problems[_printable(folder.name)] = str(error)
+            except OSError as error:  # somebody else's folder
+                problems[_printable(folder.name)] = f"It cannot be read: {error.strerror}."
         return cards, problems
 
 
 def _looks_like_an_adapter(folder: Path) -> bool:
     """Anything else that lies about, a note or a picture, is none of our business."""
     return folder.is_dir() and any((folder / name).exists() for name in (CARD, CONFIG))
+
+
+def _printable(name: str) -> str:
+    """A folder may be called anything, also what no page can be sent."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)

@@ -6,6 +6,7 @@ import hashlib
 
 from chatlab.doctor.finding import Finding, refused
 from chatlab.engines.base import Engine
+from chatlab.engines.folder import read_adapter
 from chatlab.errors import ChatlabError, EngineError
 from chatlab.lab.machine import Machine
 from chatlab.models.base import Base
@@ -57,6 +58,7 @@ def adapters(settings: Settings, machine: Machine) -> Finding:
         try:
             check_bytes(folder)
             check_base(read_card(folder), machine.base.fingerprint)
+            read_adapter(folder, machine.base.fingerprint).check_weights()
             sound += 1
         except ChatlabError as error:
             wrong.append(f"{error}")

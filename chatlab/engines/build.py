@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from chatlab.engines.folder import AdapterFiles
+from chatlab.engines.adapter_config import AdapterConfig
+from chatlab.engines.folder import PREFIX, AdapterFiles
 from chatlab.engines.network import twin
-from chatlab.errors import AdapterDamaged
+from chatlab.errors import AdapterDamaged, EngineError
 from chatlab.papers import AGAIN
 
 if TYPE_CHECKING:
@@ -23,55 +23,46 @@ MERGED = 1 << 30
 """Bytes of a base up to which an adapter is added into copies of the matrices that it changes; such a voice speaks as
 fast as the base. A larger base is shared whole, and the adapter computed beside it."""
 
-_PREFIX = "base_model.model."
-_UNUSUAL = {
-    "use_dora",
-    "lora_bias",
-    "fan_in_fan_out",
-    "rank_pattern",
-    "alpha_pattern",
-    "exclude_modules",
-    "modules_to_save",
-    "layers_to_transform",
-    "layers_pattern",
-}
-
 
 def with_adapter(
     base: PreTrainedModel, files: AdapterFiles, strength: float, merge: bool | None = None
 ) -> PreTrainedModel:
     """`merge` None decides by the base's size. Raises AdapterDamaged if the two do not fit together."""
     merge = bytes_of(base) <= MERGED if merge is None else merge
+    files.check_weights()
     try:
         tensors = load(files.weights)
         _check_finite(tensors)
         if merge and (pairs := plain_pairs(base, files.config, tensors)):
-            return _merged(base, pairs, strength * _scale(files.config))
+            return _merged(base, pairs, strength * files.config.scaling())
+        _check_saved(base, files.config, tensors)
         return _through_peft(base, files.config, tensors, strength, merge)
-    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
-        raise AdapterDamaged(f"Adapter {files.folder.name!r} does not fit the base: {error}.", AGAIN) from error
+    except MemoryError as error:
+        raise EngineError(f"There is no memory for adapter {files.folder.name!r}.", "Close other programs.") from error
+    except Exception as error:  # peft and torch name no errors that they stay within
+        why = str(error)[:500] or type(error).__name__
+        raise AdapterDamaged(f"Adapter {files.folder.name!r} does not fit the base: {why}.", AGAIN) from error
 
 
 def bytes_of(model: nn.Module) -> int:
     return sum(p.nbytes for p in model.parameters())
 
 
-def plain_pairs(base: nn.Module, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
+def plain_pairs(base: nn.Module, config: AdapterConfig, tensors: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
     """A (r, in) and B (out, r) by the name of the matrix they change.
 
     Empty unless there is exactly one pair for every matrix that the adapter says it changes, and nothing else at all.
     """
-    if any(config.get(name) for name in _UNUSUAL) or config.get("bias", "none") != "none":
-        return {}
-    if not isinstance(targets := config["target_modules"], list):
+    targets = config.target_modules
+    if config.unusual or targets == "all-linear":
         return {}
     linear = {name: module for name, module in base.named_modules() if isinstance(module, nn.Linear)}
     names = [name for name in linear if name.rpartition(".")[2] in targets and name != "lm_head"]
-    keys = {name: [f"{_PREFIX}{name}.lora_{part}.weight" for part in "AB"] for name in names}
+    keys = {name: [f"{PREFIX}{name}.lora_{part}.weight" for part in "AB"] for name in names}
     if not keys or {key for pair in keys.values() for key in pair} != set(tensors):
         return {}
     pairs = {name: [tensors[key] for key in pair] for name, pair in keys.items()}
-    rank = config["r"]
+    rank = config.r
     fits = all(
         a.shape == (rank, linear[name].in_features) and b.shape == (linear[name].out_features, rank)
         for name, (a, b) in pairs.items()
@@ -90,20 +81,14 @@ def _merged(base: PreTrainedModel, pairs: Mapping[str, list[Tensor]], scale: flo
     return voice
 
 
-def _scale(config: Mapping[str, Any]) -> float:
-    """Kalajdzievski 2023 where the adapter asks for it (rsLoRA)."""
-    rank = config["r"]
-    return float(config.get("lora_alpha", 8)) / (rank**0.5 if config.get("use_rslora") else rank)
-
-
 def _through_peft(
-    base: PreTrainedModel, config: dict[str, Any], tensors: dict[str, Tensor], strength: float, merge: bool
+    base: PreTrainedModel, config: AdapterConfig, tensors: dict[str, Tensor], strength: float, merge: bool
 ) -> PreTrainedModel:
     """Every kind of LoRA that peft knows."""
     from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 
     voice: Any = twin(base)
-    settings = LoraConfig(**config, task_type="CAUSAL_LM", inference_mode=True, lora_dropout=0.0)
+    settings = LoraConfig(**config.for_peft, task_type="CAUSAL_LM", inference_mode=True, lora_dropout=0.0)
     model = get_peft_model(voice, settings, low_cpu_mem_usage=True)
     found: Any = set_peft_model_state_dict(model, tensors, low_cpu_mem_usage=True)
     missing = [name for name, p in model.named_parameters() if p.is_meta]
@@ -122,6 +107,15 @@ def _set_strength(model: PeftModel, strength: float) -> None:
     for layer in model.modules():
         if isinstance(layer, LoraLayer):
             layer.scale_layer(strength)
+
+
+def _check_saved(base: nn.Module, config: AdapterConfig, tensors: Mapping[str, Tensor]) -> None:
+    """Modules that are replaced whole are in the file whole: peft copies what it finds in the base before it looks."""
+    for name, module in base.named_modules():
+        if config.modules_to_save and name.endswith(config.modules_to_save):
+            for part, _ in module.named_parameters():
+                if f"{PREFIX}{name}.{part}" not in tensors:
+                    raise ValueError(f"{name}.{part} is missing")
 
 
 def _check_finite(tensors: Mapping[str, Tensor]) -> None:

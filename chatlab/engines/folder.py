@@ -3,59 +3,39 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any
 
+from chatlab.engines.adapter_config import AdapterConfig
 from chatlab.errors import AdapterDamaged, AdapterMissing
-from chatlab.papers import AGAIN, CARD, CONFIG, MANIFEST, WEIGHTS, check_base, damaged, read_card, read_manifest
+from chatlab.models.weights import Tensor, parse_header
+from chatlab.papers import (
+    AGAIN,
+    CARD,
+    CONFIG,
+    LARGEST,
+    LARGEST_JSON,
+    MANIFEST,
+    WEIGHTS,
+    check_base,
+    damaged,
+    read_card,
+    read_file,
+    read_manifest,
+)
 
 Stamp = tuple[int, ...]
 """Changes when the files do."""
 
-_PLAIN = re.compile(r"[A-Za-z0-9_.]+")
-"""PEFT uses module names as regular expressions; one made to never end would hang the app. These cannot."""
+PREFIX = "base_model.model."
+"""What PEFT writes before the names of the base's own modules."""
 
-MEANT = {
-    "r",
-    "lora_alpha",
-    "use_rslora",
-    "use_dora",
-    "lora_bias",
-    "fan_in_fan_out",
-    "bias",
-    "rank_pattern",
-    "alpha_pattern",
-    "target_modules",
-    "exclude_modules",
-    "modules_to_save",
-    "layers_to_transform",
-    "layers_pattern",
-}
-"""Settings that change what an adapter says, and that are understood here."""
-
-_HARMLESS = {
-    "peft_type",
-    "task_type",
-    "inference_mode",
-    "base_model_name_or_path",
-    "revision",
-    "peft_version",
-    "lora_dropout",
-    "init_lora_weights",
-    "megatron_core",
-    "qalora_group_size",
-    "runtime_config",
-    "loftq_config",
-    "eva_config",
-    "corda_config",
-    "lora_ga_config",
-    "ensure_weight_tying",
-    "auto_mapping",
-}
-"""Settings of training or of other programs. They are not handed on."""
+_LARGEST_HEADER = 1 << 24
+"""Bytes of the names and shapes of a hundred thousand matrices."""
+_LONGEST_NAME = 500
+_FLOATS = {"F64", "F32", "F16", "BF16"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +47,15 @@ class AdapterFiles:
     """Of `weights`."""
     weights: bytes
     """A safetensors file."""
-    config: dict[str, Any]
-    """Arguments for peft's LoraConfig."""
+    config: AdapterConfig
+
+    def check_weights(self) -> None:
+        """Raises AdapterDamaged for weights that are no safetensors file, or not those that the config describes."""
+        try:
+            _check_tensors(parse_header(BytesIO(self.weights), len(self.weights), _LARGEST_HEADER), self.config)
+        except ValueError as error:
+            name = self.folder.name
+            raise AdapterDamaged(f"{WEIGHTS} of adapter {name!r} is refused: {error}.", AGAIN) from error
 
 
 def stamp(folder: Path) -> Stamp:
@@ -95,17 +82,19 @@ def read_adapter(folder: Path, fingerprint: str | None) -> AdapterFiles:
     if fingerprint is not None and (folder / CARD).exists():
         check_base(read_card(folder), fingerprint)
     manifest = read_manifest(folder) if (folder / MANIFEST).exists() else {}
-    data = {name: _checked_bytes(folder, name, manifest) for name in (CONFIG, WEIGHTS)}
-    return AdapterFiles(
-        folder=folder, sha256=_sha256(data[WEIGHTS]), weights=data[WEIGHTS], config=_safe_config(folder, data[CONFIG])
-    )
+    config_bytes, weights = (_checked_bytes(folder, name, manifest) for name in (CONFIG, WEIGHTS))
+    try:
+        config = AdapterConfig.read(config_bytes)
+    except ValueError as error:
+        raise AdapterDamaged(
+            f"{CONFIG} of adapter {folder.name!r} is refused: {error}.",
+            "Only plain LoRA adapters as Chatlab and PEFT write them can be used.",
+        ) from error
+    return AdapterFiles(folder=folder, sha256=_sha256(weights), weights=weights, config=config)
 
 
 def _checked_bytes(folder: Path, name: str, manifest: dict[str, str]) -> bytes:
-    try:
-        data = (folder / name).read_bytes()
-    except OSError as error:
-        raise AdapterDamaged(f"{name} of adapter {folder.name!r} cannot be read.", AGAIN) from error
+    data = read_file(folder, name, LARGEST_JSON if name == CONFIG else LARGEST)
     if manifest and manifest[name] != _sha256(data):
         raise damaged(folder, name)
     return data
@@ -115,37 +104,21 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _safe_config(folder: Path, data: bytes) -> dict[str, Any]:
-    try:
-        config = json.loads(data)
-        reason = _refusal(config)
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        reason = f"it cannot be read ({error})"
-    if reason:
-        raise AdapterDamaged(
-            f"{CONFIG} of adapter {folder.name!r} is refused: {reason}.",
-            "Only plain LoRA adapters as Chatlab and PEFT write them can be used.",
-        )
-    return {name: value for name, value in config.items() if name in MEANT and value is not None}
-
-
-def _refusal(config: dict[str, Any]) -> str:
-    """Why not; empty when there is nothing against it."""
-    if config.get("peft_type") != "LORA":
-        return f"its type is {config.get('peft_type')!r}, not LORA"
-    unknown = sorted(name for name, value in config.items() if value and name not in MEANT | _HARMLESS)
-    if unknown:
-        return f"it uses {', '.join(unknown)}"
-    if config.get("target_modules") != "all-linear" and not _plain_list(config.get("target_modules")):
-        return "target_modules has to be a list of plain names"
-    for name in ("exclude_modules", "modules_to_save", "layers_pattern"):
-        if config.get(name) and not _plain_list(config[name]):
-            return f"{name} has to be a list of plain names"
-    for name in ("rank_pattern", "alpha_pattern"):
-        if not all(_PLAIN.fullmatch(key) for key in config.get(name) or {}):
-            return f"{name} has to name plain modules"
-    return ""
-
-
-def _plain_list(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(v, str) and _PLAIN.fullmatch(v) for v in value)
+def _check_tensors(tensors: Mapping[str, Tensor], config: AdapterConfig) -> None:
+    """Raises ValueError unless every number is a fraction and every A and B has a partner and its module's rank."""
+    for name, tensor in tensors.items():
+        if len(name) > _LONGEST_NAME:
+            raise ValueError(f"{name[:80]!r} is followed by {len(name) - 80:,} more letters")
+        if tensor.dtype not in _FLOATS:
+            raise ValueError(f"{name[:80]!r} is stored as {tensor.dtype[:20]!r}")
+        if not tensor.size:
+            raise ValueError(f"{name[:80]!r} is empty")
+        for part, other, axis in (("A", "B", 0), ("B", "A", 1)):
+            module, found, _ = name.partition(f".lora_{part}.weight")
+            if not found:
+                continue
+            if f"{module}.lora_{other}.weight" not in tensors:
+                raise ValueError(f"{name[:80]!r} is unexpected: its partner is missing")
+            rank = config.rank(module.removeprefix(PREFIX))
+            if len(tensor.shape) != 2 or tensor.shape[axis] != rank:
+                raise ValueError(f"{name[:80]!r} has the shape {tensor.shape}, which is not of rank {rank:,}")

@@ -27,7 +27,8 @@ def write_merged(base: Base, adapter: Path, strength: float, to: Path) -> None:
     """
     files = read_adapter(adapter, base.fingerprint)
     model = with_adapter(open_network(base.folder, base.parameters, torch.float32), files, strength, merge=True)
-    if not any("lm_head" in name or "embed_tokens" in name for name in _targets(files.config)):
+    targets = files.config.target_modules
+    if targets == "all-linear" or not any("lm_head" in name or "embed_tokens" in name for name in targets):
         model.tie_weights()
     if base.parameters > EXACT:
         model = model.bfloat16()
@@ -35,8 +36,3 @@ def write_merged(base: Base, adapter: Path, strength: float, to: Path) -> None:
     for paper in PAPERS:
         if (base.folder / paper).is_file():
             shutil.copy(base.folder / paper, to / paper)
-
-
-def _targets(config: dict[str, object]) -> list[str]:
-    found = config.get("target_modules")
-    return [str(name) for name in found] if isinstance(found, list) else []

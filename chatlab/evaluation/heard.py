@@ -15,6 +15,7 @@ import orjson
 from chatlab.engines.base import Sampling
 from chatlab.evaluation.replies import Form
 from chatlab.records import Speaker, StopReason
+from chatlab.system.files import private_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,7 @@ class Heard:
             file = self._file(asked)
             with contextlib.suppress(OSError, TypeError):  # a full disk, half a character: heard again another day
                 line = orjson.dumps({"key": asked.key, "prompt": asked.prompt, **asdict(said)})
-                file.parent.mkdir(parents=True, exist_ok=True)
+                private_folder(file.parent)
                 with file.open("ab") as out:
                     out.write(b"\n" + line + b"\n")  # a line of its own after one that was cut off
 

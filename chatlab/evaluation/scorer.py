@@ -21,6 +21,7 @@ from chatlab.errors import ChatlabError
 from chatlab.evaluation.difficulty import Difficulty, entry
 from chatlab.models import Base
 from chatlab.records import Message, TrainSettings
+from chatlab.system.files import private_folder
 from chatlab.template import Template
 from chatlab.training.data import Example
 from chatlab.training.defaults import TINY
@@ -48,7 +49,7 @@ def main() -> None:
     except ChatlabError as error:
         print(json.dumps({"error": str(error), "hint": error.hint}), flush=True)
         return
-    asked.ledger.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(asked.ledger.parent)
     with asked.ledger.open("a", encoding="utf-8") as ledger:
         for done, lines in score(model, base.template, base.context, tasks):
             ledger.writelines(lines)

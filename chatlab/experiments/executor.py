@@ -25,6 +25,7 @@ from chatlab.experiments.results import RunMetrics
 from chatlab.models.base import Base
 from chatlab.records import Message
 from chatlab.settings import EngineName
+from chatlab.system.files import private_folder
 from chatlab.training import metrics
 from chatlab.training.data import Example, read_examples
 from chatlab.training.defaults import settings_for
@@ -48,7 +49,7 @@ class Executor:
     def __init__(self, folder: Path, cache: Path, scratch: Path, threads: int | None, engine: EngineName = "") -> None:
         self.base = Base.open(folder, cache)
         self.scratch, self._engine, self._threads = scratch, engine, threads
-        cache.mkdir(parents=True, exist_ok=True)
+        private_folder(cache)
         with FileLock(cache / "report.lock"):  # what the base wrote for the KL penalty is made by one, read by all
             self._resources = TrainingResources(self.base, cache, threads)
             self._resources.model(settings_for(pack_size := len(datasets.pack()), self.base.parameters))
@@ -130,7 +131,7 @@ class Executor:
             return metrics.nll(model, self._resources.text), metrics.nll(model, self._aside).mean
 
     def _prepared(self, recipe: Recipe, pairs: Sequence[Pair], run: Path) -> Path:
-        run.mkdir(parents=True)
+        private_folder(run)
         lines = [json.dumps({"id": i, "messages": _messages(pair)}) + "\n" for i, pair in enumerate(pairs, 1)]
         snapshot = "".join(lines).encode()
         (run / "snapshot.jsonl").write_bytes(snapshot)

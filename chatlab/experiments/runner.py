@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import multiprocessing
 import os
 import signal
@@ -23,6 +22,7 @@ from chatlab.experiments.recipe import Recipe, key
 from chatlab.experiments.results import MetricsStore, RunMetrics
 from chatlab.models.base import Base
 from chatlab.settings import EngineName
+from chatlab.system.files import DISK_FULL
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
@@ -116,7 +116,7 @@ class Runner:
 
 
 def _explained(error: OSError) -> ChatlabError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in DISK_FULL:
         return DiskFull("A run of the report did not fit on the disk.", f"Make room. {AGAIN}")
     return TrainingError(f"A run of the report failed: {error.strerror or error}.", AGAIN)
 

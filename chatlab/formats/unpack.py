@@ -26,6 +26,8 @@ GROUP = 512 * MEBIBYTE
 ROWS = 20_000_000
 MEMORY = 4096 * MEBIBYTE
 """Address space of this process, where the system keeps to such a limit."""
+SECONDS = 60
+"""Of the processor for each handful of rows. The library can be made to go round for ever; then this process ends."""
 HANDFUL = 32 * MEBIBYTE
 _DESCRIPTION = 16 * MEBIBYTE
 
@@ -33,6 +35,7 @@ _DESCRIPTION = 16 * MEBIBYTE
 def main() -> None:
     os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
     _limit_memory()
+    _limit_time()
     path, columns = Path(sys.argv[1]), orjson.loads(sys.stdin.buffer.read())
     for line in unpacked(path, columns):
         sys.stdout.buffer.write(orjson.dumps(line, default=_kind, option=orjson.OPT_APPEND_NEWLINE))
@@ -58,6 +61,7 @@ def _rows(file: pyarrow.parquet.ParquetFile, columns: list[str]) -> Iterator[Any
         size = _handful(file.metadata.row_group(group))
         for batch in file.iter_batches(size, row_groups=[group], columns=columns, use_threads=False):
             yield from _values(batch)
+            _limit_time()
 
 
 def _values(batch: pyarrow.RecordBatch) -> list[Any]:
@@ -96,7 +100,19 @@ def _limit_memory() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except (ImportError, ValueError, OSError):  # Windows has no such limit, macOS does not keep to it
+        pass
+
+
+def _limit_time() -> None:
+    """From now on."""
+    try:
+        import resource
+
+        used, (_, most) = resource.getrusage(resource.RUSAGE_SELF), resource.getrlimit(resource.RLIMIT_CPU)
+        resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime + SECONDS), most))
+    except (ImportError, ValueError, OSError):  # Windows has no such limit
         pass
 
 

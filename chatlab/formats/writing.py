@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import errno
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +18,7 @@ from chatlab.formats.cells import tamed
 from chatlab.formats.kinds import Format
 from chatlab.formats.parquet import ParquetFile
 from chatlab.formats.row import Record
+from chatlab.system.files import DISK_FULL
 
 Values = dict[str, Any]
 Put = Callable[[Values], None]
@@ -147,6 +147,6 @@ def _told(path: Path) -> Iterator[None]:
     except ChatlabError:
         raise
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in DISK_FULL:
             raise DiskFull(f"There is no room for {path.name}.", "Free some space and try again.") from error
         raise FormatRefused(f"{path.name} cannot be written: {error.strerror}.", "Choose another folder.") from error

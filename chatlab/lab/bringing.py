@@ -18,6 +18,7 @@ from chatlab.lab.trail import Trail
 from chatlab.lab.unseen import Unseen
 from chatlab.records import Demonstration, Preference, Status
 from chatlab.store import Store
+from chatlab.system.files import private_folder
 
 State = Literal["reading", "done", "stopped", "failed"]
 
@@ -167,7 +168,7 @@ class _Report:
 
     def write(self, refused: Refused) -> None:
         if self._file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(self.path.parent)
             self._file = self.path.open("w", encoding="utf-8-sig", newline="")
             csv.writer(self._file).writerow([self.counts, "reason"])
         csv.writer(self._file).writerow([refused.line, tamed(refused.reason)])

@@ -8,13 +8,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from chatlab.engines.base import Sampling
-from chatlab.errors import DiskFull, InputError
+from chatlab.errors import AdapterError, ChatlabError, DiskFull, InputError
 from chatlab.lab.machine import Machine
 from chatlab.lab.voices import Voices
 from chatlab.models.base import Base
-from chatlab.papers import LESSONS
+from chatlab.papers import CARD, CONFIG, MANIFEST, MANNER, WEIGHTS, read_file
 from chatlab.records import BASE
+from chatlab.system.files import DISK_FULL
+
+README = "README.md"
+OPTIONAL = (README, MANNER)
+"""Files of an adapter's folder that can be away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,17 +70,22 @@ class Exports:
         voice = self._voices.voice(name, strength)
         if name == BASE or voice.folder is None:
             raise InputError("The base is a model already; its folder can be copied.", "Choose an adapter to export.")
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".half-") as half:
-            made = Path(half) / f"{name}-{kind}"
-            made.mkdir()
-            try:
+        try:
+            with tempfile.TemporaryDirectory(dir=folder, prefix=".half-") as half:
+                made = Path(half) / f"{name}-{kind}"
+                made.mkdir()
                 self._makers[kind](self._machine.base, voice.folder, strength, made)
                 return _published(made, folder)
-            except OSError as error:
-                raise DiskFull(
-                    f"{name} could not be exported: {error.strerror or error}.",
-                    "Make space on the disk, then try again.",
-                ) from error
+        except (OSError, SafetensorError) as error:
+            raise _worded(name, error) from error
+
+
+def _worded(name: str, error: OSError | SafetensorError) -> ChatlabError:
+    """What the disk said; safetensors gives that in words of its own."""
+    why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    if isinstance(error, SafetensorError) or error.errno in DISK_FULL:
+        return DiskFull(f"{name} could not be exported: {why}.", "Make space on the disk, then try again.")
+    return AdapterError(f"{name} could not be exported: {why}.", "Look at the disk that holds temporary files.")
 
 
 def _published(made: Path, folder: Path) -> Path:
@@ -86,8 +98,12 @@ def _published(made: Path, folder: Path) -> Path:
 
 
 def _peft(base: Base, adapter: Path, strength: float, to: Path) -> None:
-    """Without the words it learned from: those stay at home."""
-    shutil.copytree(adapter, to, dirs_exist_ok=True, ignore=shutil.ignore_patterns(LESSONS))
+    """Without the words it learned from: those stay at home. Nor does anything else that lies in its folder leave: a
+    link there might lead to any file.
+    """
+    for name in (CONFIG, WEIGHTS, CARD, MANIFEST, README, MANNER):
+        if name not in OPTIONAL or ((adapter / name).is_file() and not (adapter / name).is_symlink()):
+            (to / name).write_bytes(read_file(adapter, name))
 
 
 def _gguf_lora(base: Base, adapter: Path, strength: float, to: Path) -> None:

@@ -45,6 +45,7 @@ from chatlab.lab.votes import Votes
 from chatlab.models.base import Base
 from chatlab.settings import Settings
 from chatlab.store import Store
+from chatlab.system.files import private_folder
 from chatlab.tools.box import toolbox
 from chatlab.training.process import Trainer
 from chatlab.training.runs import damaged_runs
@@ -76,6 +77,8 @@ class Lab:
         `open_engine` makes the engine for a base; the fastest that is installed unless given.
         """
         self.settings = settings
+        with contextlib.suppress(OSError):  # a cache that cannot be written is told where it is missed
+            private_folder(settings.cache)
         self.store = Store.open(settings.store, address=f"http://{settings.host}:{settings.port}", salvage=True)
         self._adapters = Adapters(settings.adapters)
         self.machine = Machine(settings.base, settings.cache, open_engine or _fastest_engine(settings))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, get_args
+
+import orjson
 
 from chatlab.adapters import Adapters
 from chatlab.errors import AdapterError, TrainingError
-from chatlab.records import AdapterCard, Message, digest
+from chatlab.records import AdapterCard, Message, Role, digest
 from chatlab.store import Store
+from chatlab.store.codec import from_document
+from chatlab.system.files import read_regular
 from chatlab.training.runs import RunView
 
 Part = Literal["learned", "kept aside", "left out"]
@@ -19,6 +22,8 @@ Now = Literal["same", "edited", "discarded", "deleted"]
 
 KEPT = 64
 """Adapters whose lessons are remembered."""
+LARGEST = 1 << 28
+"""Bytes of a snapshot: a hundred thousand long demonstrations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,13 @@ class Lesson:
         return self.messages[-1].content if self.messages else ""
 
 
+class _Row(NamedTuple):
+    """A line of a snapshot."""
+
+    id: int
+    messages: tuple[Message, ...]
+
+
 class Lineage:
     """Reads what lies in the adapters' own folders, so that it outlives the runs; a run's folder where that is all."""
 
@@ -73,7 +85,7 @@ class Lineage:
         if card is None or file is None:
             raise TrainingError(f"What {adapter} learned from is not kept any more.", "Its card has the numbers.")
         learned = set(card.demonstrations)
-        return [self._lesson(row, "learned" if row["id"] in learned else "kept aside") for row in _rows(file)]
+        return [self._lesson(row, "learned" if row.id in learned else "kept aside") for row in _rows(file)]
 
     def learned(self, card: AdapterCard) -> list[tuple[Message, ...]]:
         """The words that an adapter learned, those kept aside left out. Raises TrainingError, AdapterError."""
@@ -81,7 +93,7 @@ class Lineage:
         if file is None:
             raise TrainingError(f"What {card.name} learned from is not kept any more.", "Its card has the numbers.")
         learned = set(card.demonstrations)
-        return [_messages(row) for row in _rows(file) if row["id"] in learned]
+        return [row.messages for row in _rows(file) if row.id in learned]
 
     def of_run(self, run: RunView) -> list[Lesson]:
         """The same for a run, which may not have ended. Raises TrainingError for a snapshot that cannot be read."""
@@ -91,7 +103,7 @@ class Lineage:
         def part(number: int) -> Part:
             return "kept aside" if number in aside else "left out" if number in dropped else "learned"
 
-        return [self._lesson(row, part(row["id"])) for row in _rows(run.folder / "snapshot.jsonl")]
+        return [self._lesson(row, part(row.id)) for row in _rows(run.folder / "snapshot.jsonl")]
 
     def _learned(self, card: AdapterCard, demonstration_id: int, words: str | None) -> Learned:
         then = self._then(card).get(demonstration_id)
@@ -113,7 +125,7 @@ class Lineage:
                 rows = _rows(file) if file else []
             except (AdapterError, TrainingError):
                 rows = []
-            self._digests[key] = {row["id"]: digest(_messages(row)) for row in rows}
+            self._digests[key] = {row.id: digest(row.messages) for row in rows}
         return self._digests[key]
 
     def _file(self, card: AdapterCard) -> Path | None:
@@ -123,9 +135,8 @@ class Lineage:
         file = self._runs / card.run / "snapshot.jsonl"
         return file if card.run and file.is_file() else None
 
-    def _lesson(self, row: dict[str, Any], part: Part) -> Lesson:
-        messages = _messages(row)
-        return Lesson(id=row["id"], messages=messages, part=part, now=self._now(row["id"], messages))
+    def _lesson(self, row: _Row, part: Part) -> Lesson:
+        return Lesson(id=row.id, messages=row.messages, part=part, now=self._now(row.id, row.messages))
 
     def _now(self, number: int, messages: Iterable[Message]) -> Now:
         if number not in self._store.demonstrations:
@@ -136,12 +147,19 @@ class Lineage:
         return "discarded" if kept.status == "discarded" else "same"
 
 
-def _rows(file: Path) -> list[dict[str, Any]]:
+def _rows(file: Path) -> list[_Row]:
+    """Raises TrainingError: an adapter from elsewhere may bring anything under that name."""
     try:
-        return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"The snapshot of demonstrations cannot be read: {error}.") from error
+        return [_row(orjson.loads(line)) for line in read_regular(file, LARGEST).split(b"\n") if line]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)[:200]
+        raise TrainingError(f"The snapshot of demonstrations cannot be read: {why}.") from error
 
 
-def _messages(row: dict[str, Any]) -> tuple[Message, ...]:
-    return tuple(map(Message.of, row["messages"]))
+def _row(raw: dict[str, Any]) -> _Row:
+    number, messages = raw["id"], tuple(from_document(Message, said) for said in raw["messages"])
+    if type(number) is not int:
+        raise ValueError(f"{number!r:.80} is no demonstration's number")
+    if odd := next((m.role for m in messages if m.role not in get_args(Role)), None):
+        raise ValueError(f"{odd!r:.80} is no role")
+    return _Row(number, messages)

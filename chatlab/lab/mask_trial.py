@@ -20,6 +20,7 @@ from chatlab.evaluation.unseen import FIRST, Reply, ask, unseen
 from chatlab.lab.machine import Machine
 from chatlab.lab.training import Training
 from chatlab.lab.voices import Voices
+from chatlab.system.files import private_folder
 from chatlab.training.runs import RunView, write_json
 
 log = logging.getLogger("chatlab.lab")
@@ -238,7 +239,7 @@ class MaskTrial:
         self._keep(replace(trial, sides=(first, second)))
 
     def _keep(self, trial: Trial) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self._folder)
         document = asdict(trial)
         write_json(self._folder / FILE, {name: document[name] for name in ("created", "prompts", "sides")})
 

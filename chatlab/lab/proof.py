@@ -18,6 +18,7 @@ from chatlab.evaluation.manner import manner
 from chatlab.evaluation.unseen import CALM, ask_all
 from chatlab.lab.machine import Machine
 from chatlab.records import Manner
+from chatlab.system.files import private_folder
 from chatlab.training.runs import write_json
 
 log = logging.getLogger("chatlab.lab")
@@ -90,7 +91,7 @@ class Proof:
         except (OSError, ValueError, TypeError):
             found = self._asked(engine, Voice(), prompts)
         try:
-            self._cache.mkdir(parents=True, exist_ok=True)
+            private_folder(self._cache)
             write_json(file, asdict(found))
         except OSError as error:  # it can be asked again
             log.warning("What the base said could not be kept: %s", error)

@@ -15,6 +15,7 @@ from chatlab.lab.machine import Machine
 from chatlab.lab.proof import Proof
 from chatlab.lab.voices import Voices
 from chatlab.records import AdapterCard
+from chatlab.system.files import DISK_FULL
 from chatlab.training.runs import Request, RunView, write_json
 
 log = logging.getLogger("chatlab.lab")
@@ -60,6 +61,9 @@ class Publisher:
             return self._publish(run)
         except ChatlabError as error:
             return f"{error} {error.hint}".strip()
+        except OSError as error:
+            why = "the disk is full" if error.errno in DISK_FULL else error.strerror or str(error)
+            return f"The finished run could not be published: {why}. Make room, then start Chatlab again to retry."
         except Exception:
             log.exception("The run %s could not be published", run.id)
             return "The finished run could not be published; the log says why. Start Chatlab again to retry."

@@ -19,6 +19,7 @@ from chatlab.lab.machine import Machine
 from chatlab.lab.publisher import Publisher
 from chatlab.lab.voices import Voices
 from chatlab.store import Store
+from chatlab.system.files import private_folder
 from chatlab.training.defaults import Plan, plan, read_throughput, settings_for
 from chatlab.training.process import Trainer, TrainerStatus
 from chatlab.training.runs import Request, RunView, list_runs, read_run, write_request
@@ -204,7 +205,7 @@ class Training:
         if settings.passes < 1 or settings.batch < 1 or settings.rank < 1 or settings.learning_rate <= 0:
             raise InputError("Passes, batch, rank and learning rate have to be above zero.", "Correct the settings.")
         run = self._folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-        run.mkdir(parents=True)
+        private_folder(run)
         request = Request(
             base=base.fingerprint,
             base_folder=str(base.folder),

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from chatlab.system.files import private_folder
+
 
 def fingerprint(files: Sequence[Path], chat_template: str, cache: Path | None = None) -> str:
     """sha256 over names and bytes of the files and the chat template.
@@ -53,7 +55,7 @@ def _read(kept: Path) -> dict[str, Any]:
 def _write(kept: Path, known: dict[str, Any]) -> None:
     """A cache that cannot be written only costs time."""
     with contextlib.suppress(OSError):
-        kept.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(kept.parent)
         fresh = kept.with_suffix(".tmp")
         fresh.write_text(json.dumps(known))
         fresh.replace(kept)

@@ -11,12 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from chatlab.errors import BaseRefused
 
 LARGEST_HEADER = 100 * 2**20
 """As the safetensors library has it."""
+
+LARGEST = 1 << 48
+"""Of a dimension or an offset. The product of longer numbers would take as long as somebody likes."""
+MOST_DIMENSIONS = 8
 
 _BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U8": 8, "BOOL": 8}
 _FLOATS = {"F64", "F32", "F16", "BF16"}
@@ -40,20 +44,28 @@ def read_header(file: Path) -> dict[str, Tensor]:
     """Raises BaseRefused for a file that is cut short, damaged, or quantised."""
     try:
         with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            size = file.stat().st_size
-            if not 2 <= length <= min(LARGEST_HEADER, size - 8):
-                raise ValueError("its header does not fit in it")
-            header = json.loads(stream.read(length))
-        header.pop("__metadata__", None)
-        tensors = {str(name): _tensor(entry) for name, entry in header.items()}
-        _check_offsets(tensors, size - 8 - length)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            tensors = parse_header(stream, file.stat().st_size)
+    except (OSError, ValueError) as error:
         raise BaseRefused(
             f"{file.name} of the base model is damaged or cut short: {error}.", "Fetch the model again."
         ) from error
     if odd := next((n for n, t in tensors.items() if t.dtype not in _BITS), None):
         raise BaseRefused(f"{odd} is stored as {tensors[odd].dtype}.", "Use the model's full-precision weights.")
+    return tensors
+
+
+def parse_header(stream: IO[bytes], size: int, most: int = LARGEST_HEADER) -> dict[str, Tensor]:
+    """Of a file of `size` bytes whose header takes `most` at most. Raises ValueError, which says what is wrong."""
+    length = int.from_bytes(stream.read(8), "little")
+    if not 2 <= length <= min(most, size - 8):
+        raise ValueError("its header does not fit in it")
+    try:
+        header = json.loads(stream.read(length))
+        header.pop("__metadata__", None)
+        tensors = {str(name): _tensor(entry) for name, entry in header.items()}
+    except (TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"its header makes no sense ({error})") from error
+    _check_offsets(tensors, size - 8 - length)
     return tensors
 
 
@@ -71,8 +83,8 @@ def parameters(tensors: Mapping[str, Tensor], tied: bool) -> int:
 
 def _tensor(entry: Mapping[str, Any]) -> Tensor:
     shape, (start, end) = entry["shape"], entry["data_offsets"]
-    if not all(type(n) is int and n >= 0 for n in (*shape, start, end)):
-        raise ValueError("a shape or an offset is no whole number")
+    if len(shape) > MOST_DIMENSIONS or not all(type(n) is int and 0 <= n <= LARGEST for n in (*shape, start, end)):
+        raise ValueError("a shape or an offset is no whole number that could be one")
     return Tensor(str(entry["dtype"]), tuple(shape), start, end)
 
 

@@ -21,6 +21,7 @@ import orjson
 from chatlab.errors import NotFound, StoreCorrupt
 from chatlab.retrieval.document import Papers, Passage, Span, indexed_text, key_of
 from chatlab.store.disk import Disk, as_chatlab_error
+from chatlab.system.files import private_folder
 
 log = logging.getLogger("chatlab.retrieval")
 
@@ -70,7 +71,7 @@ class Library:
             if papers.id in self._papers:
                 return False
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                private_folder(self.folder)
                 self._disk.publish(self._file(papers.id), _as_bytes(papers, text))
             except OSError as error:
                 raise as_chatlab_error(error, f"keep {papers.name}") from error
@@ -150,7 +151,7 @@ class Library:
             if id not in self._papers:
                 return False
             try:
-                self._removed.mkdir(parents=True, exist_ok=True)
+                private_folder(self._removed)
                 self._disk.replace(self._file(id), self._removed / f"{id}{ENDING}")
             except FileNotFoundError:
                 log.warning("The text of %s was gone already.", self._papers[id].name)

@@ -30,6 +30,8 @@ _BLOCKS = (
     "main,nav,ol,p,pre,section,table,tr,ul"
 )
 _SILENT = "script,style,noscript,template,iframe,svg,canvas,object,textarea,select,head"
+_WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+"""Word's own tables have at most 63 columns."""
 _HEADING = re.compile(r"^#{1,2} +(.+?) *#*$", re.MULTILINE)
 
 
@@ -97,6 +99,9 @@ def _docx(path: Path, notes: Notes) -> Iterator[str]:
     from docx.text.paragraph import Paragraph
 
     document = Document(str(path))
+    for span in document.element.iter(f"{_WORD}gridSpan"):  # python-docx lists a cell once for every column
+        if not 0 < len(columns := span.get(f"{_WORD}val", "")) <= 2 or not columns.isdecimal():
+            span.set(f"{_WORD}val", "1")
     notes.title = str(document.core_properties.title or "")
     for block in document.iter_inner_content():
         yield (block.text + "\n") if isinstance(block, Paragraph) else "".join(_rows(block))

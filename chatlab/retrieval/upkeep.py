@@ -26,6 +26,7 @@ from chatlab.retrieval.library import Library
 from chatlab.retrieval.vectors import Vectors
 from chatlab.retrieval.words import Words
 from chatlab.settings import PACKAGE
+from chatlab.system.files import private_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -245,7 +246,7 @@ class Upkeep:
 
     def _start_builder(self, wanted: str) -> None:
         self._built_for, self._began = wanted, time.monotonic()
-        self._folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self._folder)
         environment = os.environ | {"PYTHONPATH": os.fspath(PACKAGE.parent), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "chatlab.retrieval.words_process"]
         self._builder = subprocess.Popen(

@@ -21,6 +21,7 @@ import orjson
 from chatlab.errors import ChatlabError
 from chatlab.retrieval.embedding import Model
 from chatlab.store.disk import Disk, as_chatlab_error
+from chatlab.system.files import private_folder
 
 PART = 2048
 """Vectors of a full part: what a flipped bit costs."""
@@ -132,7 +133,7 @@ class Vectors:
         file = self._folder / f"part-{self._number + 1:05d}.faiss"
         papers = {"sha256": hashlib.sha256(data).hexdigest(), **self._papers(), "count": len(keys)}
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            private_folder(self._folder)
             self._disk.publish(file, data)
             self._disk.publish(file.with_suffix(".json"), orjson.dumps(papers))
         except OSError as error:

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import orjson
 
+from chatlab.system.files import private_folder
+
 PAPERS = "papers.json"
 KEYS = "keys.npy"
 LANGUAGE = "english"
@@ -66,7 +68,7 @@ def build(keys: Sequence[int], texts: Sequence[str], folder: Path) -> None:
 
     draft = folder.with_name(f"{folder.name}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
+    private_folder(draft)
     stems = _stems(texts, _stemmer())
     if any(stems):
         index = bm25s.BM25()

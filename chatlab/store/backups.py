@@ -11,6 +11,7 @@ from chatlab.store.copies import Backup, listed, read_copy
 from chatlab.store.disk import as_chatlab_error
 from chatlab.store.image import Image, Tables, seal
 from chatlab.store.storage import JournalStorage
+from chatlab.system.files import private_folder
 
 Choice = Callable[[Tables, Tables], Tables]
 """Given the tables as they are and as they were: those that a restore leaves."""
@@ -36,7 +37,7 @@ class Backups:
             data = seal(self._storage.image)
         file = self._folder / f"{number:06}-{now()[:19].replace(':', '-')}.json"
         try:
-            self._folder.mkdir(exist_ok=True)
+            private_folder(self._folder)
             self._storage.disk.publish(file, data)
             for old in (*(backup.name for backup in self.all()[self._most :]), *self._unfinished()):
                 (self._folder / old).unlink()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from chatlab.errors import ChatlabError, DiskFull, StoreError
-
-NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
+from chatlab.system.files import DISK_FULL
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +128,7 @@ class Disk:
 
 def as_chatlab_error(error: OSError, what: str) -> ChatlabError:
     """`what` names the thing that could not be done, as in "keep this change"."""
-    if error.errno in NO_ROOM:
+    if error.errno in DISK_FULL:
         return DiskFull(f"There is no room left on the disk to {what}.", "Free some space and try again.")
     reason = error.strerror or str(error)
     return StoreError(f"The disk would not {what}: {reason}.", "Check the disk and the folder's permissions.")

@@ -20,8 +20,9 @@ from typing import Any
 import orjson
 
 from chatlab.errors import ChatlabError, InputError, StoreError
-from chatlab.store.disk import NO_ROOM, Disk, as_chatlab_error
+from chatlab.store.disk import Disk, as_chatlab_error
 from chatlab.store.shape import are_changes, is_number
+from chatlab.system.files import DISK_FULL
 
 Document = dict[str, Any]
 Changes = dict[str, dict[str, Document | None] | None]
@@ -161,7 +162,7 @@ class Journal:
             self._disk.write(self._handle, line)
         except OSError as error:
             self._cut_back()
-            if error.errno not in NO_ROOM:
+            if error.errno not in DISK_FULL:
                 self.refusal = f"writing to the disk failed ({error.strerror})"
             raise as_chatlab_error(error, "keep this change") from error
         try:

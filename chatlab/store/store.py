@@ -24,6 +24,7 @@ from chatlab.store.migrations import Migrations
 from chatlab.store.shelf import Shelf
 from chatlab.store.storage import JournalStorage
 from chatlab.store.table import JournalDB, JournalTable
+from chatlab.system.files import private_folder
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -87,8 +88,9 @@ class Store:
         files = Files(folder)
         with _plainly("open the store"):
             disk = disk or Disk()
-            if not folder.exists():
-                folder.mkdir(parents=True)
+            new = not folder.exists()
+            private_folder(folder)
+            if new:
                 disk.sync_folder(folder.parent)
             lock = _locked(files, address)
             try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+from chatlab.system.files import private_folder, write_whole
 
 FILE = "state.safetensors"
 
@@ -24,18 +25,9 @@ class Checkpoint:
 
 def write(folder: Path, checkpoint: Checkpoint) -> None:
     """Replaces the one before. The one before stays whatever goes wrong; raises OSError on a full disk."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{FILE}.partial"
+    private_folder(folder)
     notes = {"step": str(checkpoint.step), "seconds": repr(checkpoint.seconds)}
-    try:
-        with partial.open("wb") as file:
-            file.write(safetensors.torch.save(checkpoint.state, metadata=notes))
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut could leave a name without its bytes
-        partial.replace(folder / FILE)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    write_whole(folder / FILE, safetensors.torch.save(checkpoint.state, metadata=notes))
 
 
 def read(folder: Path) -> Checkpoint | None:

@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from chatlab.system.files import private_folder, write_whole
 from chatlab.training.data import Batch, Block, Example, collate
 from chatlab.training.defaults import KL_TEXT_TOKENS
 from chatlab.training.fast import attention
@@ -96,11 +97,9 @@ def load_or_build(model: LoraModel, file: Path, start: int, texts: int = NUM_TEX
         return KLReference(kept["ids"].long(), kept["top"].long(), kept["chance"])
     except (OSError, SafetensorError, KeyError):
         made = _build(model, start, texts)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
+    private_folder(file.parent)
     tensors = {"ids": made.ids.int(), "top": made.topk_ids.int(), "chance": made.topk_probs}
-    safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
-    partial.replace(file)
+    write_whole(file, safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}))
     return made
 
 

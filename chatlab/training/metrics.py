@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from chatlab.system.files import private_folder
 from chatlab.training.data import IGNORED, Example, collate
 from chatlab.training.loss import next_token_loss
 from chatlab.training.model import LoraModel
@@ -105,7 +106,7 @@ def base_nll(model: LoraModel, examples: Sequence[Example], cache: Path, anew: b
     except (OSError, ValueError, KeyError):
         with model.adapter_disabled():
             found = nll(model, examples)
-    cache.mkdir(parents=True, exist_ok=True)
+    private_folder(cache)
     write_json(file, {"nats": found.nll_sum.tolist(), "tokens": found.tokens.tolist()})
     return found
 

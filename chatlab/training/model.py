@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from chatlab.errors import BaseRefused
 from chatlab.records import TrainSettings
+from chatlab.system.files import private_folder
 from chatlab.training import lora
 from chatlab.training.data import Batch, Example, collate
 from chatlab.training.fast import attention
@@ -161,7 +162,7 @@ class LoraModel:
 
     def save(self, folder: Path, base_name: str) -> str:
         """Write a PEFT folder; the sha256 of its weights."""
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         own = get_peft_model_state_dict(self.peft, save_embedding_layers=False)
         tensors = {name: tensor.detach().cpu().clone() for name, tensor in own.items()}
         data = safetensors.torch.save(tensors, metadata={"format": "pt"})

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from chatlab.errors import RunBusy, TrainingError
 from chatlab.records import Step
+from chatlab.system.files import open_private, private_folder
 from chatlab.training.runs import read_run, read_steps
 
 TrainerState = Literal["cold", "warming", "ready", "training", "dead"]
@@ -137,14 +138,14 @@ class Trainer:
             raise TrainingError("This run is finished.", "Start a new one.")
 
     def _spawn(self) -> None:
-        self._cache.mkdir(parents=True, exist_ok=True)
+        private_folder(self._cache)
         command = [sys.executable, "-m", "chatlab.training.worker", str(self._base), str(self._cache)]
         if self._threads:
             command += ["--threads", str(self._threads)]
         # Waiting threads that spin would bring chat beside the trainer to a standstill.
         environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
         environment["PYTHONPATH"] = os.pathsep.join(p for p in (str(_root()), os.environ.get("PYTHONPATH", "")) if p)
-        with _log(self._cache / "trainer.log").open("ab") as log:
+        with open_private(_log(self._cache / "trainer.log"), os.O_CREAT | os.O_APPEND) as log:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,

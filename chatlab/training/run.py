@@ -18,6 +18,7 @@ from filelock import Timeout
 
 from chatlab.errors import RunBusy, TrainingError, WrongBase
 from chatlab.records import Step
+from chatlab.system.files import write_whole
 from chatlab.training import checkpoint as checkpoints
 from chatlab.training.checkpoint import Checkpoint
 from chatlab.training.data import Split, read_examples
@@ -215,7 +216,7 @@ class TrainingRun:
         """Append steps to the run's file and emit them; steps after `done`, which are made again, are cut off."""
         path = self.folder / "steps.jsonl"
         kept = [s for s in read_steps(self.folder) if s.step <= done] if done else []
-        path.write_text("".join(json.dumps(asdict(s)) + "\n" for s in kept), encoding="utf-8")
+        write_whole(path, "".join(json.dumps(asdict(s)) + "\n" for s in kept).encode())
         with path.open("a", encoding="utf-8") as file:
 
             def log(step: Step) -> None:

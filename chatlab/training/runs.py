@@ -16,7 +16,6 @@ What a run's state is follows from which of these are there.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
@@ -27,6 +26,7 @@ from filelock import FileLock, Timeout
 
 from chatlab.errors import TrainingError
 from chatlab.records import Step, TrainSettings
+from chatlab.system.files import private_folder, write_whole
 
 RunState = Literal["waiting", "running", "stopped", "interrupted", "finished", "failed"]
 
@@ -121,7 +121,7 @@ class RunView:
 
 def write_request(run: Path, request: Request) -> None:
     """Make `run` a run that a Trainer can start; its snapshot.jsonl is written beside it by the store."""
-    run.mkdir(parents=True, exist_ok=True)
+    private_folder(run)
     write_json(run / "run.json", asdict(request))
 
 
@@ -202,12 +202,7 @@ def lock_of(run: Path) -> FileLock:
 
 def write_json(path: Path, value: object) -> None:
     """Whole or not at all, and on disk when this returns."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_whole(path, json.dumps(value, indent=1).encode())
 
 
 def _state(run: Path, finished: bool, failed: bool) -> RunState:

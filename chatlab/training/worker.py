@@ -7,7 +7,6 @@ when its input does, which is how it learns that its app has gone, having put do
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import os
 import queue
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from chatlab.errors import ChatlabError, DiskFull, TrainingError
+from chatlab.system.files import DISK_FULL
 from chatlab.training.runs import write_json
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _known(error: Exception) -> ChatlabError:
     """An error a person can act on, made of any; what is outside the tree leaves its traceback in the log."""
     if isinstance(error, ChatlabError):
         return error
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
         return DiskFull("The disk is full.", "Free some space and resume the run; what it has learned so far is kept.")
     traceback.print_exception(error, file=sys.stderr)
     sys.stderr.flush()

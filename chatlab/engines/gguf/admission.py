@@ -18,6 +18,7 @@ from chatlab.engines.gguf.hearing import Hearing
 from chatlab.errors import BaseError, BaseRefused, ChatlabError, DiskFull, EngineError, TemplateRefused
 from chatlab.models.base import Base
 from chatlab.models.brought import Brought, Stamp, stamp
+from chatlab.system.files import private_folder
 
 REVISION = 1
 """Of the trial. What passed an older one is tried again."""
@@ -73,7 +74,7 @@ class Admission:
     def _try(self, file: Path, papers: Path) -> None:
         """The papers are there, whole, when this returns."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            private_folder(self._folder)
             _sweep(self._folder)
             with tempfile.TemporaryDirectory(prefix=HALF, dir=self._folder, ignore_cleanup_errors=True) as half:
                 self._hearing.hear(file, Path(half))

@@ -87,5 +87,5 @@ class Wardrobe:
 
 def _identity(files: AdapterFiles) -> str:
     """Weights and config together: the same matrices under another alpha are another adapter."""
-    told = json.dumps([files.sha256, files.config], sort_keys=True)
+    told = json.dumps([files.sha256, files.config.for_peft], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:32]
