@@ -14,9 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from chatlab.errors import BaseRefused
+from chatlab.models.files import no_constant, once
 
-LARGEST_HEADER = 100 * 2**20
-"""As the safetensors library has it."""
+LARGEST_HEADER = 16 << 20
+"""Bytes. A hundred thousand tensors have as many."""
+MOST_DIMENSIONS = 8
+LARGEST_NUMBER = 2**60
+"""Of a dimension, or a byte's place."""
 
 _BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U8": 8, "BOOL": 8}
 _FLOATS = {"F64", "F32", "F16", "BF16"}
@@ -44,7 +48,7 @@ def read_header(file: Path) -> dict[str, Tensor]:
             size = file.stat().st_size
             if not 2 <= length <= min(LARGEST_HEADER, size - 8):
                 raise ValueError("its header does not fit in it")
-            header = json.loads(stream.read(length))
+            header = json.loads(stream.read(length), object_pairs_hook=once, parse_constant=no_constant)
         header.pop("__metadata__", None)
         tensors = {str(name): _tensor(entry) for name, entry in header.items()}
         _check_offsets(tensors, size - 8 - length)
@@ -53,7 +57,9 @@ def read_header(file: Path) -> dict[str, Tensor]:
             f"{file.name} of the base model is damaged or cut short: {error}.", "Fetch the model again."
         ) from error
     if odd := next((n for n, t in tensors.items() if t.dtype not in _BITS), None):
-        raise BaseRefused(f"{odd} is stored as {tensors[odd].dtype}.", "Use the model's full-precision weights.")
+        raise BaseRefused(
+            f"{odd[:80]} is stored as {tensors[odd].dtype[:20]}.", "Use the model's full-precision weights."
+        )
     return tensors
 
 
@@ -71,7 +77,9 @@ def parameters(tensors: Mapping[str, Tensor], tied: bool) -> int:
 
 def _tensor(entry: Mapping[str, Any]) -> Tensor:
     shape, (start, end) = entry["shape"], entry["data_offsets"]
-    if not all(type(n) is int and n >= 0 for n in (*shape, start, end)):
+    if len(shape) > MOST_DIMENSIONS or not all(
+        type(n) is int and 0 <= n < LARGEST_NUMBER for n in (*shape, start, end)
+    ):
         raise ValueError("a shape or an offset is no whole number")
     return Tensor(str(entry["dtype"]), tuple(shape), start, end)
 
@@ -82,7 +90,7 @@ def _check_offsets(tensors: Mapping[str, Tensor], length: int) -> None:
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
         bits = _BITS.get(tensor.dtype)
         if tensor.start != end or (bits and (tensor.end - tensor.start) * 8 != tensor.size * bits):
-            raise ValueError(f"the bytes of {name} are not where they should be")
+            raise ValueError(f"the bytes of {name[:80]} are not where they should be")
         end = tensor.end
     if end != length or not tensors:
         raise ValueError(f"it holds {length} bytes of weights where {end} are described")

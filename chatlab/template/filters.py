@@ -42,9 +42,9 @@ class Filters:
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        known = environment.filters
+        known: dict[str, Any] = dict(environment.filters)
         # A template may name a filter that it never uses, so the others are refused when they are.
-        self.filters: dict[str, Callable[..., Any]] = {name: _refuser(name) for name in known}
+        self.filters: dict[str, Any] = {name: _refuser(name) for name in known}
         self.filters |= {name: known[name] for name in AS_THEY_ARE.split()}
         self.filters |= {name: self._on_text(known[name]) for name in TEXT.split()}
         self.filters |= {name: self._ordering(known[name]) for name in ORDERED.split()}
@@ -53,7 +53,7 @@ class Filters:
             "indent": self.indented, "int": self.whole, "join": self.joined, "list": self.listed,
             "replace": self.replaced, "reverse": self.turned, "tojson": self.as_json, "trim": self.trimmed,
         }  # fmt: skip
-        self.tests = {name: _refuser(name) for name in environment.tests}
+        self.tests: dict[str, Any] = {name: _refuser(name) for name in environment.tests}
         self.tests |= {name: environment.tests[name] for name in TESTS.split()}
         self.tests |= {name: self._comparing(compare) for name, compare in COMPARED.items()}
         self.tests |= {"in": self.within, "lower": self._is_lower, "upper": self._is_upper}

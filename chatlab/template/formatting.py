@@ -33,7 +33,7 @@ def check_percent(meter: Meter, text: str, values: Any) -> None:
 
 
 def check_braces(meter: Meter, text: str, values: Any) -> bool:
-    """Before `text.format(...)`. False for a text with more than plain fields: widths, conversions, fields in fields."""
+    """Before `text.format(...)`. False for a text with more than plain fields: widths, conversions, further fields."""
     if not _made_of(_BRACES, text):
         return False
     _check_fields(meter, text, text.count("{"), values)

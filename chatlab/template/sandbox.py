@@ -25,8 +25,8 @@ from jinja2.utils import Namespace
 from chatlab.errors import TemplateRefused
 from chatlab.template.filters import Filters
 from chatlab.template.formatting import check_braces, strftime
-from chatlab.template.metered import Generation, Metered
 from chatlab.template.meter import Meter, check_number
+from chatlab.template.metered import Generation, Metered
 
 LONGEST = 200_000
 """Characters of a template's source. The longest known have 20,000."""
@@ -81,7 +81,8 @@ class Environment(ImmutableSandboxedEnvironment):
         )
         self.meter = Meter()
         self._known = Filters(self)
-        self.filters, self.tests = self._known.filters, self._known.tests
+        self.filters = cast(dict[str, Any], self._known.filters)
+        self.tests = cast(dict[str, Any], self._known.tests)
         self.globals = {
             "range": self.globals["range"],
             "namespace": _Namespace,

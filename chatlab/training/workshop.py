@@ -11,6 +11,7 @@ from accelerate import Accelerator
 
 from chatlab.models import Base
 from chatlab.records import TrainSettings
+from chatlab.template.codec import codec_of
 from chatlab.training import defaults
 from chatlab.training.batches import IGNORED, Row
 from chatlab.training.learner import Learner, bf16_pays, shape_of
@@ -87,8 +88,7 @@ class Workshop:
         return self._before[id(rows)]
 
     def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.base.tokenizer.encode(text, add_special_tokens=False)
-        return ids
+        return codec_of(self.base.tokenizer.backend_tokenizer).encode(text)
 
     def correct_pace(self, steps: int, tokens: int, seconds: Mapping[str, float]) -> None:
         """After a whole run: what it took, by phase, against what was expected."""
