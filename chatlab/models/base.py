@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from chatlab.errors import BaseRefused
 from chatlab.models.brought import Brought
 from chatlab.models.checks import CONTEXT_KEYS, check_config, check_shapes
-from chatlab.models.files import check_tokenizer_files, read_json
+from chatlab.models.files import check_tokenizer_files, is_there, read_json
 from chatlab.models.fingerprint import fingerprint, of_one_file
 from chatlab.models.isolated import IsolatedTokenizer
 from chatlab.models.known import unknown_part
@@ -22,6 +22,9 @@ from chatlab.template import Template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+
+GENERATION = "generation_config.json"
 
 
 class Base:
@@ -57,6 +60,8 @@ class Base:
         layout = find(folder)
         config = read_json(layout.folder / "config.json")
         check_config(config, layout.name)
+        if is_there(layout.folder / GENERATION):
+            read_json(layout.folder / GENERATION)  # transformers reads it with the weights
         tensors = {name: t for file in layout.weights for name, t in read_header(file).items()}
         check_shapes(config, tensors)
         return cls(
@@ -123,6 +128,6 @@ class Base:
 
     def _end_ids(self) -> frozenset[int]:
         """What the model's own papers say ends a text."""
-        file = self.folder / "generation_config.json"
-        said = [self.config.get("eos_token_id"), read_json(file).get("eos_token_id") if file.is_file() else None]
+        file = self.folder / GENERATION
+        said = [self.config.get("eos_token_id"), read_json(file).get("eos_token_id") if is_there(file) else None]
         return frozenset(i for ids in said for i in (ids if isinstance(ids, list) else [ids]) if type(i) is int)

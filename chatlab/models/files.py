@@ -79,7 +79,7 @@ def digest(folder: Path) -> str:
 
 def _tokenizer_files(folder: Path) -> Iterator[Path]:
     for name in LARGEST:
-        if name not in ("config.json", "generation_config.json", INDEX) and _is_there(folder / name):
+        if name not in ("config.json", "generation_config.json", INDEX) and is_there(folder / name):
             yield folder / name
     if (folder / TEMPLATES).is_dir():
         found = sorted((folder / TEMPLATES).glob("*.jinja"))
@@ -88,7 +88,8 @@ def _tokenizer_files(folder: Path) -> Iterator[Path]:
         yield from found
 
 
-def _is_there(file: Path) -> bool:
+def is_there(file: Path) -> bool:
+    """Also a link that leads nowhere."""
     return file.exists() or file.is_symlink()
 
 

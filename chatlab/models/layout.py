@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chatlab.errors import BaseMissing, BaseRefused
-from chatlab.models.files import INDEX, read_file, read_json
+from chatlab.models.files import INDEX, is_there, read_file, read_json
 
 WEIGHTS = "model.safetensors"
+ADAPTER = "adapter_config.json"
 PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 
 LONGEST_NAME = 1000
@@ -38,6 +39,10 @@ def find(folder: Path) -> Layout:
     if not (folder / "tokenizer.json").is_file():
         raise BaseRefused(
             f"{name} has no tokenizer.json.", "Only fast tokenizers are read; transformers converts others to one."
+        )
+    if is_there(folder / ADAPTER):
+        raise BaseRefused(
+            f"{name} holds an {ADAPTER}, so transformers would open another model.", "Take it out of the folder."
         )
     return Layout(folder, name, _weights(folder, name))
 
