@@ -28,7 +28,7 @@ class Outcome:
     """What became of a template."""
 
     ended: str
-    """"refused", "rendered", or how the process died."""
+    """"refused", "rendered", "out of memory", or how the process died."""
     said: str
     seconds: float
     """Of processor time."""
@@ -43,7 +43,6 @@ def rendered(sources: Sequence[str]) -> list[Outcome]:
         capture_output=True,
         text=True,
         cwd=Path(__file__).resolve().parents[1],
-        timeout=600,
     )
     assert run.returncode == 0, run.stderr
     return [Outcome(**told) for told in json.loads(run.stdout)]
@@ -75,6 +74,8 @@ def _in_child(source: str, pipe: int) -> None:
         ended, said = "rendered", Sandbox(source, date(2024, 7, 26)).render(messages=MESSAGES, tools=None)[:200]
     except TemplateRefused as refusal:
         ended, said = "refused", str(refusal)
+        if isinstance(refusal.__cause__, MemoryError):
+            ended = "out of memory"
     taken = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     os.write(pipe, json.dumps({"ended": ended, "said": said, "megabytes": round(taken, 1)}).encode())
     os._exit(0)

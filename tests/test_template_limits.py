@@ -66,7 +66,8 @@ BOMBS = {
     "a long reason": "{{ raise_exception('x' * 900000) }}",
     "tuples whose hashes are the same": (
         "{% set n = namespace(t=[()]) %}{% for i in range(15) %}{% set m = namespace(u=[]) %}{% for x in n.t %}"
-        "{% set m.u = m.u + [x + (-1,), x + (-2,)] %}{% endfor %}{% set n.t = m.u %}{% endfor %}{{ n.t|unique|list|length }}"
+        "{% set m.u = m.u + [x + (-1,), x + (-2,)] %}{% endfor %}{% set n.t = m.u %}{% endfor %}"
+        "{{ n.t|unique|list|length }}"
     ),
     "other files": "{% include 'x' %}",
     "blocks": "{% block a %}x{% endblock %}{{ self.a() }}",
@@ -75,16 +76,19 @@ BOMBS = {
 """The first three came through once; each of the others would, where only the first three are mended."""
 
 HARMLESS = {
-    "comparisons": ("{{ 1 < 2 < 3 }} {{ 3 > 2 >= 2 != 1 }} {{ 'a' in 'abc' }} {{ 'x' not in ['y'] }}", "True True True True"),
+    "comparisons": ("{{ 1 < 2 < 3 }} {{ 3 > 2 >= 2 != 1 }} {{ 'a' in 'abc' }} {{ 'x' not in ['y'] }}", "True " * 4),
     "a chain that is broken": ("{{ 1 < 2 > 3 }}", "False"),
     "arithmetic": ("{{ 7 // 2 }} {{ 7 / 2 }} {{ 7 - 9 }} {{ -3 }} {{ 2 ** 8 }} {{ 7 % 4 }}", "3 3.5 -2 -3 256 3"),
     "tests": ("{{ 3 is odd }} {{ 4 is even }} {{ 9 is divisibleby 3 }} {{ 1 is lt 2 }} {{ 2 is in [2] }}", "True " * 5),
-    "formats": ("{{ '%(a)s-%d%%' % {'a': 1} if false else '%s-%d%%' % ('x', 2) }} {{ '{0}{{}}'.format(1) }}", "x-2% 1{}"),
+    "formats": ("{{ '%(a)s' % {'a': 1} }} {{ '%s-%d%%' % ('x', 2) }} {{ '{0}{{}}'.format(1) }}", "1 x-2% 1{}"),
     "slices": ("{{ 'abcdef'[1:3] }}{{ messages[1:]|length }}{{ [1, 2, 3][::-1]|join }}", "bc1321"),
     "json": ("{{ {'b': 1, 'a': [1]}|tojson(sort_keys=true, separators=(',', ':')) }}", '{"a":[1],"b":1}'),
     "json of several lines": ("{{ {'a': [1]}|tojson(indent=2) }}", '{\n  "a": [\n    1\n  ]\n}'),
     "texts": ("{{ ' x '|trim }}{{ 'xxaxx'.strip('x') }}{{ 'a-b-c'.rsplit('-', 1)[1] }}{{ 'ab'|reverse }}", "xacba"),
-    "order": ("{{ [3, 1, 2]|sort|join }}{{ [1, 1, 2]|unique|join }}{{ [1, 9]|max }}{{ {'b': 1}|dictsort }}", "123129[('b', 1)]"),
+    "order": (
+        "{{ [3, 1, 2]|sort|join }}{{ [1, 1, 2]|unique|join }}{{ [1, 9]|max }}{{ {'b': 1}|dictsort }}",
+        "123129[('b', 1)]",
+    ),
     "numbers": ("{{ '12'|int + 1 }} {{ 'x'|int(7) }} {{ '1.5'|float }} {{ -3|abs }}", "13 7 1.5 3"),
     "a date": ("{{ strftime_now('%d %b %Y') }}{{ strftime_now('%-d') }}", "26 Jul 202426"),
     "calls": ("{{ dict(a=1).items()|list }}{{ dict([('a', 2)]).get('a') }}", "[('a', 1)]2"),
@@ -106,7 +110,7 @@ def test_a_template_that_asks_too_much_ends_soon_and_small(outcomes, bomb):
 
 def test_what_builds_much_is_refused_before_it_is_built(outcomes):
     for bomb in list(BOMBS)[:17]:
-        assert outcomes[bomb].ended == "refused" and outcomes[bomb].megabytes < 64, (bomb, outcomes[bomb])
+        assert "is stopped" in outcomes[bomb].said and outcomes[bomb].megabytes < 64, (bomb, outcomes[bomb])
 
 
 def test_what_templates_may_compute_is_what_jinja_computes():
@@ -129,8 +133,10 @@ GROWN = {
         "({any}|string)", "({any}|tojson)", "({any}|tojson(indent=4))", "({text}|indent({times}, true))",
         "({text}|indent({text}))", "('%s-%s' % ({any}, {text}))", "('%(a)s' * {times} % {{'a': {text}}})",
         "({text}|upper)", "({text}|title)", "({text}|e|string)", "({text}|reverse)", "{text}.strip({text})",
-        "({text}|trim({text}))", "{text}[1:]", "{text}[::-1]", "'{{0}} {{0}}'.format({any})", "('{{0}}' * {times}).format({text})",
-        "({text}|default({text}))", "({text}|format({any}))", "{text}.rpartition({text})[0]", "({text}|center({number}))",
+        "({text}|trim({text}))", "{text}[1:]", "{text}[::-1]", "'{{0}} {{0}}'.format({any})",
+        "('{{0}}' * {times}).format({text})",
+        "({text}|default({text}))", "({text}|format({any}))", "{text}.rpartition({text})[0]",
+        "({text}|center({number}))",
     ),
     "number": (
         "({number} + {number})", "({number} - {number})", "({number} * {number})", "({number} // ({number} or 1))",
@@ -146,8 +152,10 @@ GROWN = {
         "({list}|reject('in', {list})|list)", "({list}|batch(9)|list)",
     ),
     "truth": (
-        "({any} == {any})", "({number} < {number})", "({text} <= {text})", "({text} in {text})", "({any} not in {list})",
-        "({number} is odd)", "({text} is odd)", "({number} is divisibleby 3)", "({any} is in {list})", "({text} is upper)",
+        "({any} == {any})", "({number} < {number})", "({text} <= {text})", "({text} in {text})",
+        "({any} not in {list})",
+        "({number} is odd)", "({text} is odd)", "({number} is divisibleby 3)", "({any} is in {list})",
+        "({text} is upper)",
         "({text} is divisibleby 7)",
     ),
 }  # fmt: skip
@@ -186,7 +194,7 @@ def template(seed: int) -> str:
             case 1:
                 body = f"{{% for i in range({dice.choice([3, 99, 99999])}) %}}{body}{{% endfor %}}"
             case 2:
-                grown = re.sub(rf"\b{name}\b", "ns.x", expression(dice, kinds[name], 2)) if dice.random() < 0.8 else "ns.x"
+                grown = re.sub(rf"\b{name}\b", "ns.x", expression(dice, kinds[name], 2))
                 body = (
                     f"{{% set ns = namespace(x={name}) %}}{{% for i in range({dice.choice([9, 99])}) %}}"
                     f"{{% set ns.x = {grown} %}}{{% endfor %}}{{% set {name} = ns.x %}}{body}"
@@ -206,10 +214,11 @@ def try_all(seeds: range) -> dict[str, int]:
 
 
 def test_templates_drawn_at_random_end_soon_and_small():
-    counts = try_all(range(40))
-    assert counts.get("rendered", 0) > 5, counts
+    counts = try_all(range(24))
+    assert counts.get("rendered", 0) > 3, counts
 
 
 @pytest.mark.slow
 def test_many_templates_drawn_at_random():
-    print(try_all(range(1000, 9000)))
+    for start in range(1000, 5000, 200):
+        print(try_all(range(start, start + 200)))

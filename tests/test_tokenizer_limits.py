@@ -83,7 +83,8 @@ HOSTILE: dict[str, Callable[[Parts], Any]] = {
     "no model": lambda t: t.pop("model"),
     "a model of no kind": lambda t: t["model"].update(type="Neural"),
     "words that are tried in all parts": lambda t: t.update(
-        model={"type": "WordPiece", "unk_token": "<|end|>", "continuing_subword_prefix": "", "vocab": t["model"]["vocab"],
+        model={"type": "WordPiece", "unk_token": "<|end|>", "continuing_subword_prefix": "",
+               "vocab": t["model"]["vocab"],
                "max_input_chars_per_word": 10**9}
     ),
 }  # fmt: skip
@@ -242,7 +243,9 @@ FOLDERS: dict[str, Callable[[Path], Any]] = {
     "a tokenizer of 8 GB": large("tokenizer.json"),
     "a tokenizer nested deeply": rewritten("tokenizer.json", '{"a":' * 90_000),
     "a tokenizer's config that is a pipe": piped("tokenizer_config.json"),
-    "a tokenizer's config that names another file": added("tokenizer_config.json", fast_tokenizer_files=["tokenizer.0.json"]),
+    "a tokenizer's config that names another file": added(
+        "tokenizer_config.json", fast_tokenizer_files=["tokenizer.0.json"]
+    ),
     "a tokenizer's config of wrong kinds": rewritten("tokenizer_config.json", '{"eos_token": 5, "chat_template": [1]}'),
     "a tokenizer's config that is a list": rewritten("tokenizer_config.json", "[]"),
     "special tokens that are a pipe": piped("special_tokens_map.json"),
@@ -250,7 +253,9 @@ FOLDERS: dict[str, Callable[[Path], Any]] = {
     "further templates that are pipes": lambda f: ((f / "additional_chat_templates").mkdir(),
                                                    os.mkfifo(f / "additional_chat_templates" / "a.jinja")),
     "an end that never ends": linked("generation_config.json", "/dev/zero"),
-    "an index that leaves the folder": rewritten("model.safetensors.index.json", '{"weight_map": {"a": "../x.safetensors"}}'),
+    "an index that leaves the folder": rewritten(
+        "model.safetensors.index.json", '{"weight_map": {"a": "../x.safetensors"}}'
+    ),
     "an index of 8 GB": large("model.safetensors.index.json"),
     "an index of wrong kinds": rewritten("model.safetensors.index.json", '{"weight_map": [1]}'),
     "a header without end": with_header(b"{", 2**63 - 1),

@@ -94,6 +94,4 @@ def failing() -> Iterator[None]:
 
 
 def _failed(why: str) -> TokenizerFailed:
-    return TokenizerFailed(
-        f"The model's tokenizer fails at this text: {why[:200] or 'it does not say why'}.", SHORTER
-    )
+    return TokenizerFailed(f"The model's tokenizer fails at this text: {why[:200] or 'it does not say why'}.", SHORTER)
