@@ -184,6 +184,28 @@ def test_a_message_that_the_tokenizer_cannot_bear_ends_in_words_and_the_next_is_
         lab.close()
 
 
+@pytest.mark.slow
+def test_training_leaves_out_what_the_tokenizer_cannot_bear_and_says_so(base_folder, tmp_path):
+    from chatlab.records import TrainSettings
+    from chatlab.training.batches import read_rows
+
+    folder = folder_of(base_folder, tmp_path / "base", lambda t: t.update(
+        pre_tokenizer={"type": "Sequence", "pretokenizers": [EXPLODES, t["pre_tokenizer"]]}
+    ))  # fmt: skip
+    said = [
+        [{"role": "user", "content": asked}, {"role": "assistant", "content": "Yes."}] for asked in ("Well?", ATTACK)
+    ]
+    snapshot = tmp_path / "snapshot.jsonl"
+    snapshot.write_text("".join(json.dumps({"id": id, "messages": turns}) + "\n" for id, turns in enumerate(said)))
+    base = Base.open(folder)
+    try:
+        rows = read_rows(snapshot, base.template, TrainSettings(), base.context)
+        assert [row.demonstration for row in (*rows.learn, *rows.aside)] == [0]
+        assert [dropped.id for dropped in rows.dropped] == [1] and "tokenizer" in rows.dropped[0].reason
+    finally:
+        base.close()
+
+
 def test_a_tokenizer_that_panics_in_this_process_raises_what_a_person_can_act_on():
     tokenizer = Tokenizer.from_str(Tokenizer.from_str(_TINY).to_str())
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("(q|q|qq)+$"), "isolated")  # type: ignore[assignment]
