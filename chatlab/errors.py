@@ -16,6 +16,7 @@
     │   ├── BaseMissing       not where it should be
     │   └── BaseRefused       found, but unsafe or unusable
     ├── TemplateRefused       a chat template that cannot be trained as it is served
+    ├── TokenizerFailed       a tokenizer that breaks down, or takes too long over a text
     ├── AdapterError          an adapter folder
     │   ├── AdapterMissing    no adapter of that name
     │   ├── AdapterDamaged    its bytes are not what its manifest says
@@ -111,6 +112,10 @@ class BaseRefused(BaseError):
 
 class TemplateRefused(ChatlabError):
     """A chat template that cannot be trained exactly as it is served."""
+
+
+class TokenizerFailed(ChatlabError):
+    """A tokenizer that breaks down, or takes too long over a text."""
 
 
 class AdapterError(ChatlabError):

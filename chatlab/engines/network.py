@@ -33,7 +33,7 @@ def open_network(folder: Path, parameters: int, dtype: torch.dtype | None = None
             use_safetensors=True,
             trust_remote_code=False,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # whatever a config of wrong kinds or sizes leads transformers into
         raise BaseRefused(
             f"The base model in {folder.name!r} cannot be opened: {error}.", "Choose another base model."
         ) from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from chatlab.template.codec import codec_of
+
 if TYPE_CHECKING:
     from chatlab.models.base import Base
 
@@ -19,12 +21,7 @@ def decoder(base: Base) -> Callable[[list[int]], str]:
 
     The tokenizer's core is asked directly, which takes a fifth of the time: it is asked for every token.
     """
-    core = base.tokenizer.backend_tokenizer
-
-    def decode(ids: list[int]) -> str:
-        return str(core.decode(ids, skip_special_tokens=False))
-
-    return decode
+    return codec_of(base.tokenizer.backend_tokenizer).decode
 
 
 class Speech:

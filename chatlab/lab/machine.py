@@ -9,6 +9,7 @@ from pathlib import Path
 from chatlab.engines.base import Engine
 from chatlab.engines.gguf.admission import Admission
 from chatlab.models.base import Base
+from chatlab.models.tried import Tried
 
 OpenEngine = Callable[[Base], Engine]
 
@@ -16,14 +17,15 @@ OpenEngine = Callable[[Base], Engine]
 class Machine:
     """Opens the base and its engine once, whoever asks first, and hands out the same ones ever after.
 
-    A folder is cheap to open, a GGUF file is tried first, which takes seconds; the engine imports torch and reads the
-    weights. A failure is raised to everyone who asks, and tried again at the next call.
+    What did not come with the app is tried first, which takes seconds once, and is cheap to open after that; the engine
+    imports torch and reads the weights. A failure is raised to everyone who asks, and tried again at the next call.
     """
 
     def __init__(self, path: Path, cache: Path, open_engine: OpenEngine) -> None:
         self._path = path
         self._cache = cache
         self._admission = Admission(cache)
+        self._tried = Tried(cache)
         self._open_engine = open_engine
         self._lock = threading.RLock()
         self._base: Base | None = None
@@ -31,7 +33,7 @@ class Machine:
 
     @property
     def base(self) -> Base:
-        """Raises BaseMissing, BaseRefused or TemplateRefused."""
+        """Raises BaseMissing, BaseRefused, TemplateRefused or TokenizerFailed."""
         with self._lock:
             if self._base is None:
                 self._base = self._open_base()
@@ -69,11 +71,17 @@ class Machine:
 
     def close(self) -> None:
         self._admission.close()
+        self._tried.close()
         with self._lock:
+            if self._base is not None:
+                self._base.close()
             if self._engine is not None:
                 self._engine.close()
                 self._engine = None
 
     def _open_base(self) -> Base:
         one_file = self._path.is_file() or (self._path.suffix == ".gguf" and not self._path.is_dir())
-        return self._admission.open(self._path) if one_file else Base.open(self._path, self._cache)
+        if one_file:
+            return self._admission.open(self._path)
+        self._tried.check(self._path)
+        return Base.open(self._path, self._cache)

@@ -15,6 +15,7 @@ from chatlab.lab.machine import Machine
 from chatlab.lab.voices import Voices
 from chatlab.records import BASE, AdapterCard
 from chatlab.store import Store
+from chatlab.template.codec import codec_of
 
 WHOLE = ("end", "length")
 """How an answer ended whose length counts."""
@@ -140,9 +141,8 @@ class Spending:
         taught = self._accord.taught()
         if taught is None or not taught.answers:
             return None
-        spell = self._machine.base.tokenizer.backend_tokenizer
-        each = spell.encode_batch(list(taught.answers), add_special_tokens=False)
-        return Lengths.of([len(one.ids) for one in each])
+        codec = codec_of(self._machine.base.tokenizer.backend_tokenizer)
+        return Lengths.of([len(codec.encode(answer)) for answer in taught.answers])
 
     def _names(self) -> dict[str, str]:
         return {"": BASE} | {card.sha256: card.name for card in reversed(self._voices.cards())}

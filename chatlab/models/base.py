@@ -10,14 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 from chatlab.errors import BaseRefused
 from chatlab.models.brought import Brought
-from chatlab.models.checks import CONTEXT_KEYS, MIXED, check_config, check_shapes
+from chatlab.models.checks import CONTEXT_KEYS, check_config, check_shapes
+from chatlab.models.files import check_tokenizer_files, is_there, read_json
 from chatlab.models.fingerprint import fingerprint, of_one_file
-from chatlab.models.layout import Layout, find, read_json
+from chatlab.models.isolated import IsolatedTokenizer
+from chatlab.models.known import unknown_part
+from chatlab.models.layout import Layout, find
+from chatlab.models.loaded import check_vocabulary, load
+from chatlab.models.tried import known_harmless
 from chatlab.models.weights import parameters, read_header
 from chatlab.template import Template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+
+GENERATION = "generation_config.json"
 
 
 class Base:
@@ -30,6 +38,7 @@ class Base:
         parameters: int,
         cache: Path | None = None,
         gguf: Brought | None = None,
+        spared: bool = False,
     ) -> None:
         self.folder = layout.folder
         self.name = layout.name
@@ -40,19 +49,25 @@ class Base:
         self.gguf = gguf
         """The file itself, where the base was brought as one; such a base can be talked to, not trained."""
         self._cache = cache
+        self._spared = spared
 
     @classmethod
-    def open(cls, folder: Path, cache: Path | None = None) -> Base:
-        """Reads config and headers only. `cache` keeps the fingerprint between starts.
+    def open(cls, folder: Path, cache: Path | None = None, spared: bool = False) -> Base:
+        """Reads config and headers only. `cache` keeps the fingerprint between starts. `spared` for a process that may
+        die of the folder, and so needs no other for the tokenizer.
 
         Raises BaseMissing, or BaseRefused for what could run a program, is damaged, or does not fit together.
         """
         layout = find(folder)
         config = read_json(layout.folder / "config.json")
         check_config(config, layout.name)
+        if is_there(layout.folder / GENERATION):
+            read_json(layout.folder / GENERATION)  # transformers reads it with the weights
         tensors = {name: t for file in layout.weights for name, t in read_header(file).items()}
         check_shapes(config, tensors)
-        return cls(layout, config, parameters(tensors, bool(config.get("tie_word_embeddings", True))), cache)
+        return cls(
+            layout, config, parameters(tensors, bool(config.get("tie_word_embeddings", True))), cache, spared=spared
+        )
 
     @classmethod
     def brought(cls, gguf: Brought, name: str, papers: Path, parameters: int) -> Base:
@@ -84,26 +99,33 @@ class Base:
         return self.template.sha256
 
     @cached_property
-    def tokenizer(self) -> PreTrainedTokenizerFast:
-        """Raises BaseRefused if it cannot be read or has more tokens than the model."""
-        from transformers import PreTrainedTokenizerFast
+    def tokenizer(self) -> PreTrainedTokenizerFast | IsolatedTokenizer:
+        """One in a process of its own, where its parts are not known to be harmless.
 
-        try:
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(str(self.folder), local_files_only=True)
-        except Exception as error:  # the tokenizers library raises bare Exception for a damaged file
-            raise BaseRefused(f"The tokenizer of {self.name} cannot be read: {error}", "Fetch it again.") from error
-        largest = max(tokenizer.get_vocab().values(), default=-1)
-        if largest >= self.rows:
-            raise BaseRefused(
-                f"The tokenizer of {self.name} has a token {largest}, but the model only {self.rows} tokens.",
-                MIXED,
-            )
+        Raises BaseRefused if it cannot be read or has more tokens than the model.
+        """
+        check_tokenizer_files(self.folder)
+        tokenizer = IsolatedTokenizer(self.folder, self.name) if self._isolates() else load(self.folder, self.name)
+        check_vocabulary(tokenizer.get_vocab(), self.rows, self.name)
         return tokenizer
 
     def forget_words(self) -> None:
         """Empty the tokenizer's memory of words that it has split before."""
         with contextlib.suppress(AttributeError):  # not every kind of tokenizer has one
             self.tokenizer.backend_tokenizer.model._clear_cache()
+
+    def close(self) -> None:
+        """End the tokenizer's process, if it has one."""
+        tokenizer = self.__dict__.get("tokenizer")
+        if isinstance(tokenizer, IsolatedTokenizer):
+            tokenizer.close()
+
+    def _isolates(self) -> bool:
+        """A brought file's tokenizer is put together here, of known parts."""
+        if self._spared or self.gguf is not None:
+            return False
+        known = known_harmless(self.folder, self._cache)
+        return bool(unknown_part(read_json(self.folder / "tokenizer.json"))) if known is None else not known
 
     @cached_property
     def template(self) -> Template:
@@ -112,6 +134,6 @@ class Base:
 
     def _end_ids(self) -> frozenset[int]:
         """What the model's own papers say ends a text."""
-        file = self.folder / "generation_config.json"
-        said = [self.config.get("eos_token_id"), read_json(file).get("eos_token_id") if file.is_file() else None]
+        file = self.folder / GENERATION
+        said = [self.config.get("eos_token_id"), read_json(file).get("eos_token_id") if is_there(file) else None]
         return frozenset(i for ids in said for i in (ids if isinstance(ids, list) else [ids]) if type(i) is int)

@@ -49,6 +49,8 @@ REASONS = {
     "auto_map": "its config.json brings a program of its own (auto_map)",
     "quantization_config": "its weights are quantised, and LoRA is trained here on full precision only",
 }
+LARGEST = 2**53
+"""Of a size. No network has as many of anything."""
 SIZES = (
     "vocab_size",
     "hidden_size",
@@ -61,7 +63,7 @@ SIZES = (
 _PLAIN = re.compile(r"[\w.+:, ()-]{0,100}")
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
-_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
+_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d{1,6})\.")
 
 
 def check_config(config: Mapping[str, Any], name: str) -> None:
@@ -77,7 +79,7 @@ def check_config(config: Mapping[str, Any], name: str) -> None:
             )
     for key in SIZES:
         value = config.get(key)
-        if value is not None and (type(value) is not int or value < 0):
+        if value is not None and (type(value) is not int or not 0 <= value < LARGEST):
             raise BaseRefused(f"{name} is refused: its config.json says {value!r} under {key!r}.", AGAIN)
     kinds = list(_texts(config.get("architectures"))) or ["ForCausalLM"]
     if not all(kind.endswith(_CAUSAL) for kind in kinds):

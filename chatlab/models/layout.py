@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from chatlab.errors import BaseMissing, BaseRefused
+from chatlab.models.files import INDEX, is_there, read_file, read_json
 
 WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"
 PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
-LARGEST_JSON = 256 * 2**20
+
+LONGEST_NAME = 1000
+"""Bytes of a revision's name."""
 
 NEEDED = "A base model is a Hugging Face folder: config.json, tokenizer.json and model.safetensors."
 
@@ -39,22 +40,11 @@ def find(folder: Path) -> Layout:
         raise BaseRefused(
             f"{name} has no tokenizer.json.", "Only fast tokenizers are read; transformers converts others to one."
         )
-    return Layout(folder, name, _weights(folder, name))
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object from a file that anybody may have written."""
-    try:
-        if file.stat().st_size > LARGEST_JSON:
-            raise ValueError("it is too large")
-        data = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+    if is_there(folder / ADAPTER):
         raise BaseRefused(
-            f"{file.name} of the base model cannot be read: {error}.", "Fetch the model again."
-        ) from error
-    if not isinstance(data, dict):
-        raise BaseRefused(f"{file.name} of the base model holds no JSON object.", "Fetch the model again.")
-    return data
+            f"{name} holds an {ADAPTER}, so transformers would open another model.", "Take it out of the folder."
+        )
+    return Layout(folder, name, _weights(folder, name))
 
 
 def _name(folder: Path) -> str:
@@ -70,7 +60,7 @@ def _snapshot(folder: Path) -> Path:
         return folder
     found = sorted((p for p in (folder / "snapshots").iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime)
     main = folder / "refs" / "main"
-    wanted = main.read_text(errors="replace").strip() if main.is_file() else ""
+    wanted = read_file(main, LONGEST_NAME).decode(errors="replace").strip() if main.is_file() else ""
     named = [p for p in found if p.name == wanted]
     if not found:
         raise BaseMissing(f"{folder} is a hub cache without a snapshot.", "Fetch the model again.")

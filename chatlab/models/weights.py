@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from chatlab.errors import BaseRefused
+from chatlab.models.files import no_constant, once
 
-LARGEST_HEADER = 100 * 2**20
-"""As the safetensors library has it."""
-
+LARGEST_HEADER = 16 << 20
+"""Bytes. A hundred thousand tensors have as many."""
 LARGEST = 1 << 48
 """Of a dimension or an offset. The product of longer numbers would take as long as somebody likes."""
 MOST_DIMENSIONS = 8
@@ -50,7 +50,9 @@ def read_header(file: Path) -> dict[str, Tensor]:
             f"{file.name} of the base model is damaged or cut short: {error}.", "Fetch the model again."
         ) from error
     if odd := next((n for n, t in tensors.items() if t.dtype not in _BITS), None):
-        raise BaseRefused(f"{odd} is stored as {tensors[odd].dtype}.", "Use the model's full-precision weights.")
+        raise BaseRefused(
+            f"{odd[:80]} is stored as {tensors[odd].dtype[:20]}.", "Use the model's full-precision weights."
+        )
     return tensors
 
 
@@ -60,7 +62,7 @@ def parse_header(stream: IO[bytes], size: int, most: int = LARGEST_HEADER) -> di
     if not 2 <= length <= min(most, size - 8):
         raise ValueError("its header does not fit in it")
     try:
-        header = json.loads(stream.read(length))
+        header = json.loads(stream.read(length), object_pairs_hook=once, parse_constant=no_constant)
         header.pop("__metadata__", None)
         tensors = {str(name): _tensor(entry) for name, entry in header.items()}
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -94,7 +96,7 @@ def _check_offsets(tensors: Mapping[str, Tensor], length: int) -> None:
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
         bits = _BITS.get(tensor.dtype)
         if tensor.start != end or (bits and (tensor.end - tensor.start) * 8 != tensor.size * bits):
-            raise ValueError(f"the bytes of {name} are not where they should be")
+            raise ValueError(f"the bytes of {name[:80]} are not where they should be")
         end = tensor.end
     if end != length or not tensors:
         raise ValueError(f"it holds {length} bytes of weights where {end} are described")

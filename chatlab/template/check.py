@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from chatlab.errors import TemplateRefused
+from chatlab.errors import TemplateRefused, TokenizerFailed
 from chatlab.records import Message
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ def problems(template: Template) -> Iterator[str]:
                 yield from _problems(template, messages, can_be_said=answer != look_alikes)
             except TemplateRefused as refusal:
                 yield str(refusal)
+            except TokenizerFailed as failed:  # each further text might take as long
+                yield str(failed)
+                return
 
 
 def _conversations(answer: str) -> Iterator[list[Message]]:

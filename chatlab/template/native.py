@@ -31,6 +31,7 @@ VALUES = ("1 + 1", "f(\"a\", 'é')\n  + 1")
 _OPEN, _CLOSE = "\U000f4c2b", "\U000f4c2d"
 _VALUE = re.compile(f'{_OPEN}([0-9]+)(\\\\?)"{_CLOSE}')
 _PARTS = re.compile(r"\s+|[{}\[\],:]|[^\s{}\[\],:]+")
+_SPACES = r"\s*+"
 _MARK, _SAID = "\U000f4c2c", "\U000f4c2f"
 
 
@@ -55,8 +56,9 @@ class Form:
         """Reads what `said` writes, whatever white space a model puts between."""
         text = _loose(self.words[0].lstrip())
         for (index, quoted), words in zip(self.values, self.words[1:], strict=True):
-            value = r'(?:[^"\\]|\\.)*' if quoted else ".*?"
-            text += f"(?P<v{index}>{value})" + _loose(words.rstrip())
+            value = r'(?:[^"\\]|\\.)*+' if quoted else ".*?"
+            # Atomic: whatever follows a value follows its first end too, if it follows any.
+            text += f"(?>(?P<v{index}>{value})" + _loose(words.rstrip()) + ")"
         return re.compile(text, re.DOTALL)
 
     def read(self, found: re.Match[str], tool: Tool) -> Call | None:
@@ -208,10 +210,11 @@ def _common(texts: Sequence[str]) -> str:
 def _loose(words: str) -> str:
     """The same words with white space, or none, wherever there is some, and around what JSON is made of."""
     parts = _PARTS.findall(words)
-    return "".join(
-        r"\s*" if part.isspace() else rf"\s*{re.escape(part)}\s*" if part in "{}[],:" else re.escape(part)
+    loose = "".join(
+        _SPACES if part.isspace() else f"{_SPACES}{re.escape(part)}{_SPACES}" if part in "{}[],:" else re.escape(part)
         for part in parts
     )
+    return re.sub(f"(?:{re.escape(_SPACES)}){{2,}}", lambda _: _SPACES, loose)
 
 
 def _without(reply: str, opening: str) -> str:

@@ -26,6 +26,10 @@ PARTS = 1 << 15
 _OPEN, _CLOSE = "\U000f4c1b", "\U000f4c1d"
 _HOLE = re.compile(f'{_OPEN}([0-9]+)(\\\\?)"{_CLOSE}')
 _PAD = "\n \n"
+WORDS = 200_000
+"""Most characters of its own that a template may put around a conversation."""
+REPEATS = 4
+"""How often a template may write what messages say, on average. Some ask the last question once more."""
 THOUGHT_END = re.compile(r"</[a-z:]*think(?:ing)?>|\[/THINK\]")
 """How a template that knows of thinking aloud names its end."""
 
@@ -99,6 +103,10 @@ class Skeletons:
 
     def _make(self, roles: tuple[Role, ...], asks: bool) -> tuple[Part, ...]:
         texts, marks = _split(self._render(roles, asks))
+        if sum(map(len, texts)) > WORDS or len(marks) > REPEATS * len(roles):
+            raise TemplateRefused(
+                "The chat template writes far more than the conversation says.", "Choose a model with another template."
+            )
         lefts, rights = self._trims(roles, asks, texts)
         forgets = self._forgets(roles, asks, texts) if self._thought_end else [None] * len(marks)
         parts: list[Part] = [texts[0]]

@@ -8,6 +8,11 @@ from itertools import pairwise
 
 from tokenizers import Tokenizer
 
+from chatlab.errors import TemplateRefused
+from chatlab.template.codec import Codec, codec_of
+
+MOST, LONGEST = 20_000, 500
+"""Control tokens, and characters of one. Those that are known have 6,000 and 60."""
 _NEAR = 16
 """Characters of the text before that decide how the next piece is spelt."""
 
@@ -27,11 +32,15 @@ class Speller:
     before. So the ids of a text do not change when more text follows.
     """
 
-    def __init__(self, tokenizer: Tokenizer, control: Iterable[str]) -> None:
-        self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        ids = {text: self._tokenizer.token_to_id(text) for text in control}
+    def __init__(self, tokenizer: Tokenizer | Codec, control: Iterable[str]) -> None:
+        """Raises TemplateRefused for more control tokens than can be looked for, or longer ones."""
+        self._codec = codec_of(tokenizer, copied=True)
+        ids = {text: self._codec.token_to_id(text) for text in control if text}
+        if len(ids) > MOST or any(len(text) > LONGEST for text in ids):
+            raise TemplateRefused(
+                f"The tokenizer has {len(ids):,} control tokens, the longest of {max(map(len, ids)):,} characters.",
+                "Choose a model with another tokenizer.",
+            )
         self.control = {text: id for text, id in ids.items() if id is not None}
         self.control_ids = frozenset(self.control.values())
         self._cuts: dict[str, int] = {}
@@ -48,7 +57,7 @@ class Speller:
         return ids
 
     def text(self, ids: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
+        return self._codec.decode(ids)
 
     def first_control(self, text: str) -> int | None:
         """Where in a template's words the first control token ends."""
@@ -56,7 +65,7 @@ class Speller:
         return None if found is None else found[0] - found[1]
 
     def _encode(self, text: str) -> list[int]:
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        return self._codec.encode(text)
 
     def _continue(self, before: str, atom: str, exact: bool) -> list[int]:
         """Spelt after the end of `before`; where a token would span the border, after some neutral text."""
@@ -106,10 +115,10 @@ class Speller:
         return self._cut(text, own) if text else []
 
     def _cut(self, text: str, own: Sequence[bool]) -> list[str]:
-        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        found = self._codec.locate(text)
         cuts = [
             cut
-            for id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
+            for id, (start, end) in zip(found.ids, found.offsets, strict=True)
             if id in self.control_ids and (cut := self._place(text, own, start, end))
         ]
         if not cuts:

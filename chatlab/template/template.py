@@ -30,6 +30,8 @@ from chatlab.template.wardrobe import Wardrobe
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+    from chatlab.models.isolated import IsolatedTokenizer
+
 IGNORED = -100
 """The label of a token that is read but not learned, as torch's cross-entropy has it."""
 
@@ -64,7 +66,7 @@ class Template:
 
     def __init__(
         self,
-        tokenizer: PreTrainedTokenizerFast,
+        tokenizer: PreTrainedTokenizerFast | IsolatedTokenizer,
         source: str | None = None,
         *,
         date: Date = PINNED_DATE,

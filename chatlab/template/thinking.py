@@ -7,7 +7,6 @@ Thoughts of earlier answers are read by nobody, as these templates have it.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from chatlab.template.skeleton import THOUGHT_END
@@ -17,7 +16,7 @@ ON = {"enable_thinking": True, "thinking": True}
 
 ANALYSIS, ANALYSIS_END = "<|channel|>analysis<|message|>", "<|end|>"
 """How templates that name channels open and end a thought."""
-_OPEN = re.compile(r"<(think|thinking|thought|reasoning)>(?!.*</\1>)", re.DOTALL)
+_TAGS = ("think", "thinking", "thought", "reasoning")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +41,13 @@ def find_thinking(source: str, asks: str, plain: str) -> Thinking | None:
     if ANALYSIS in source and plain.startswith(asks) and plain.startswith(ANALYSIS_END):
         return Thinking(asks + ANALYSIS, plain, ANALYSIS_END, plain)
     end = next(iter(THOUGHT_END.findall(source)), "")
-    if not end or not (_OPEN.search(asks) or end in plain):
+    if not end or not (is_open(asks) or end in plain):
         return None
-    opened = asks if _OPEN.search(asks) else asks + end.replace("/", "", 1) + "\n"
+    opened = asks if is_open(asks) else asks + end.replace("/", "", 1) + "\n"
     gap = plain.rpartition(end)[2] if end in plain else "\n\n"
     return Thinking(opened, plain, end, f"\n{end}{gap}")
+
+
+def is_open(words: str) -> bool:
+    """Whether they open a thought and do not close it."""
+    return any(words.rfind(f"<{tag}>") > words.rfind(f"</{tag}>") for tag in _TAGS)

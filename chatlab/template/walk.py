@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,8 +9,7 @@ from chatlab.errors import TemplateRefused
 from chatlab.records import Message, Role
 from chatlab.template.skeleton import ROLES, Hole, Part, Skeletons
 from chatlab.template.spelling import Said
-
-_THINKING = re.compile(r"<(think|thinking|thought|reasoning)>(?!.*</\1>)", re.DOTALL)
+from chatlab.template.thinking import is_open
 
 FindEnd = Callable[[str], int | None]
 """Where in a template's words its first control token ends."""
@@ -149,7 +147,7 @@ class Walk:
         gap = written.removeprefix(request)
         if written.startswith(request):
             return (True, gap) if not gap.strip() else (False, _trailing_spaces(gap))
-        return (False, _trailing_spaces(written)) if _THINKING.search(request) else (True, "")
+        return (False, _trailing_spaces(written)) if is_open(request) else (True, "")
 
     def _end_before_user(self) -> str:
         """What ends an answer when the user goes on, for templates that leave the last answer open."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from chatlab.errors import EmptyAnswer, NothingToLearn, TemplateRefused
+from chatlab.errors import EmptyAnswer, NothingToLearn, TemplateRefused, TokenizerFailed
 from chatlab.records import Message, TrainSettings
 from chatlab.template import Template
 from chatlab.training.defaults import held_out_count
@@ -170,7 +170,7 @@ def _examples_of(id: int, messages: list[dict[str, Any]], template: Template, lo
     try:
         turns = [Message.of(m) for m in messages]
         encoded = template.encode(turns)
-    except (EmptyAnswer, TemplateRefused) as error:
+    except (EmptyAnswer, TemplateRefused, TokenizerFailed) as error:
         return str(error)
     examples = [Example(demonstration=id, ids=tuple(e.ids), labels=tuple(e.labels)) for e in encoded]
     if any(len(example.ids) > longest for example in examples):

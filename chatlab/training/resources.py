@@ -11,6 +11,7 @@ from accelerate import Accelerator
 
 from chatlab.models import Base
 from chatlab.records import TrainSettings
+from chatlab.template.codec import codec_of
 from chatlab.training import defaults, metrics
 from chatlab.training.data import IGNORED, Example
 from chatlab.training.kl import KLReference, load_or_build
@@ -89,8 +90,7 @@ class TrainingResources:
         return self._base_nll[quick]
 
     def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.base.tokenizer.encode(text, add_special_tokens=False)
-        return ids
+        return codec_of(self.base.tokenizer.backend_tokenizer).encode(text)
 
     def correct_throughput(self, steps: int, tokens: int, seconds: Mapping[str, float]) -> None:
         """After a whole run: what it took, by phase, against what was expected."""

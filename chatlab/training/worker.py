@@ -107,8 +107,10 @@ def _give_way() -> None:
 def _opened(folder: Path, cache: Path, threads: int | None) -> TrainingResources:
     # Imported only now, so that neither the first sign of life nor what is wrong with a base waits for torch.
     from chatlab.models import Base
+    from chatlab.models.tried import Tried
 
-    base = Base.open(folder)
+    Tried(cache).check(folder)  # as a rule the app has done so, and its verdict is remembered
+    base = Base.open(folder, cache)
     from chatlab.training.resources import TrainingResources
 
     shop = TrainingResources(base, cache, threads)

@@ -1,109 +1,26 @@
-"""The app's side of a trial: the process that may die of a file, waited for, and what became of it in words."""
+"""The app's side of a GGUF file's trial."""
 
 from __future__ import annotations
 
-import json
-import logging
-import os
-import signal
-import subprocess
-import sys
-import threading
 from pathlib import Path
 
-from chatlab import errors
-from chatlab.errors import BaseRefused, ChatlabError, EngineError
+from chatlab.models.trial_process import LOG, REFUSED, SECONDS, TrialProcess
 
-log = logging.getLogger("chatlab.engines")
+__all__ = ["LOG", "REFUSED", "Hearing"]
 
-ROOT = Path(__file__).resolve().parents[3]
-REFUSED = "refused.json"
-LOG = "trial.log"
-SECONDS = 300
 SECONDS_A_GB = 120
-"""How long a trial is waited for."""
-ALONE = {
-    "CUDA_VISIBLE_DEVICES": "",
-    "HIP_VISIBLE_DEVICES": "",
-    "GGML_VK_VISIBLE_DEVICES": "",
-    "GGML_NO_BACKTRACE": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-}
-BROKEN = "Fetch the file again. If it is whole, llama.cpp cannot run it here."
+"""How much longer a trial is waited for."""
 
 
-class Hearing:
-    """One trial at a time. `close` may be called from another thread, and ends it."""
+class Hearing(TrialProcess):
+    """Trials of GGUF files; llama.cpp may end the process on a damaged one."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._closed = False
+    module = "chatlab.engines.gguf.trial"
+    dies = "llama.cpp breaks down when it opens {name}: the file is damaged."
+    broken = "Fetch the file again. If it is whole, llama.cpp cannot run it here."
 
     def hear(self, file: Path, folder: Path) -> None:
-        """Returns once the file has passed and its papers are in the folder.
+        super().hear(file, folder)
 
-        Raises what the trial raises; BaseRefused where it died of the file, EngineError where it failed for another
-        reason.
-        """
-        code = self._run(file, folder, SECONDS + SECONDS_A_GB * (file.stat().st_size >> 30))
-        said = (folder / LOG).read_text(errors="replace")[-2000:].strip()
-        (folder / LOG).unlink()
-        log.debug("Trial of %s: %s, %s", file.name, code, said)
-        if self._closed:
-            raise EngineError("Chatlab is being closed.")
-        if code != 0:
-            raise _verdict(file.name, folder, code, said)
-
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            if self._process is not None:
-                self._process.kill()
-
-    def _run(self, file: Path, folder: Path, seconds: float) -> int | None:
-        """The exit code; None if it took too long. In a session of its own: nobody's Ctrl-C is a verdict."""
-        command = [sys.executable, "-m", "chatlab.engines.gguf.trial", str(file), str(folder)]
-        with (folder / LOG).open("wb") as said, self._lock:
-            if self._closed:
-                raise EngineError("Chatlab is being closed.")
-            process = self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=_environment(), start_new_session=True
-            )
-        try:
-            return process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return None
-        finally:
-            with self._lock:
-                self._process = None
-            process.kill()
-            process.wait()
-
-
-def _environment() -> dict[str, str]:
-    """Without a graphics card, which would claim more addresses than a trial is allowed, and without what llama.cpp
-    does when it dies, which is to call a debugger.
-    """
-    path = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH", "")) if p)
-    return os.environ | ALONE | {"PYTHONPATH": path}
-
-
-def _verdict(name: str, folder: Path, code: int | None, said: str) -> ChatlabError:
-    """What a trial that did not end well says of the file."""
-    if (folder / REFUSED).is_file():
-        return _refusal(json.loads((folder / REFUSED).read_bytes()))
-    if code is None or code == -getattr(signal, "SIGXCPU", 0):
-        return BaseRefused(f"{name} takes longer to open than any whole file would.", BROKEN)
-    if code == -getattr(signal, "SIGKILL", 0):
-        return EngineError(f"The system ended the opening of {name}: memory was short.", "Close other programs.")
-    if code < 0 or code > 1:  # a signal; on Windows, a large number
-        return BaseRefused(f"llama.cpp breaks down when it opens {name}: the file is damaged.", BROKEN)
-    last = said.splitlines()[-1:] or ["no reason was given"]
-    return EngineError(f"{name} could not be looked at: {last[0][:200]}.", "Try again.")
-
-
-def _refusal(told: dict[str, str]) -> ChatlabError:
-    kind = getattr(errors, str(told["error"]), None)
-    known = isinstance(kind, type) and issubclass(kind, ChatlabError)
-    return (kind if known else BaseRefused)(told["message"], told["hint"])  # type: ignore[misc]
+    def seconds(self, file: Path) -> float:
+        return SECONDS + SECONDS_A_GB * (file.stat().st_size >> 30)

@@ -15,11 +15,11 @@ from pathlib import Path
 from chatlab.engines.base import Sampling, Voice
 from chatlab.engines.gguf.admission import PASSED
 from chatlab.engines.gguf.header import Header, check_model, damaged, read_header
-from chatlab.engines.gguf.hearing import REFUSED
-from chatlab.engines.gguf.limits import Limits
 from chatlab.errors import BaseRefused, ChatlabError, DiskFull, EngineError
 from chatlab.models.base import Base
 from chatlab.models.brought import Brought, stamp
+from chatlab.models.limits import Limits
+from chatlab.models.trial_process import refuse
 from chatlab.records import Message
 
 PAPERS = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -35,9 +35,7 @@ def main(file: Path, folder: Path) -> int:
         limits = Limits(file.stat().st_size)
         tried(file, folder, limits)
     except ChatlabError as error:
-        refusal = {"error": type(error).__name__, "message": str(error), "hint": error.hint}
-        (folder / REFUSED).write_text(json.dumps(refusal), encoding="utf-8")
-        return 1
+        return refuse(error, folder)
     return 0
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from gguf import GGUFWriter, TokenType
 
+from chatlab.models.isolated import IsolatedTokenizer
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
@@ -26,19 +28,23 @@ def describe(writer: GGUFWriter, base: Base) -> bool:
     Where llama.cpp has no such tokenizer, only how many tokens there are; then the file serves those who bring ids,
     as Chatlab does. Whether text can be given too.
     """
-    parts: Parts = json.loads(base.tokenizer.backend_tokenizer.to_str())
-    if parts["model"].get("type") != "BPE":
-        splitter = ""
-    elif parts["model"].get("byte_fallback"):
-        splitter = _pieces(writer, parts, base)
-    else:
-        splitter = _byte_level(writer, parts, base)
-    if not splitter:
+    tokenizer = base.tokenizer
+    if isinstance(tokenizer, IsolatedTokenizer) or not _splits(writer, base, tokenizer):
         writer.add_tokenizer_model("no_vocab")
         return False
     writer.add_chat_template(base.template.source)
-    _ends(writer, base)
+    _ends(writer, base, tokenizer)
     return True
+
+
+def _splits(writer: GGUFWriter, base: Base, tokenizer: PreTrainedTokenizerFast) -> str:
+    """Write what llama.cpp needs to split text; its name for the way, or nothing where it has none."""
+    parts: Parts = json.loads(tokenizer.backend_tokenizer.to_str())
+    if parts["model"].get("type") != "BPE":
+        return ""
+    if parts["model"].get("byte_fallback"):
+        return _pieces(writer, parts, base, tokenizer)
+    return _byte_level(writer, parts, base, tokenizer)
 
 
 def splitter_of(parts: Parts) -> str:
@@ -58,10 +64,10 @@ def splitter_of(parts: Parts) -> str:
     return ""
 
 
-def _byte_level(writer: GGUFWriter, parts: Parts, base: Base) -> str:
+def _byte_level(writer: GGUFWriter, parts: Parts, base: Base, tokenizer: PreTrainedTokenizerFast) -> str:
     if not (splitter := splitter_of(parts)):
         return ""
-    tokens, types = _tokens(base.tokenizer, parts, base.rows)
+    tokens, types = _tokens(tokenizer, parts, base.rows)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(splitter)
     writer.add_token_list(tokens)
@@ -70,9 +76,9 @@ def _byte_level(writer: GGUFWriter, parts: Parts, base: Base) -> str:
     return splitter
 
 
-def _pieces(writer: GGUFWriter, parts: Parts, base: Base) -> str:
+def _pieces(writer: GGUFWriter, parts: Parts, base: Base, tokenizer: PreTrainedTokenizerFast) -> str:
     """SentencePiece's kind: what is merged first has the highest score."""
-    tokens, types = _tokens(base.tokenizer, parts, base.rows)
+    tokens, types = _tokens(tokenizer, parts, base.rows)
     rank: dict[str, int] = {}
     for number, merge in enumerate(parts["model"]["merges"]):
         made = merge.replace(" ", "", 1) if isinstance(merge, str) else "".join(merge)
@@ -116,8 +122,7 @@ def _type(token: str | None, index: int, added: dict[int, Any], parts: Parts) ->
     return TokenType.BYTE if is_byte else TokenType.NORMAL
 
 
-def _ends(writer: GGUFWriter, base: Base) -> None:
-    tokenizer = base.tokenizer
+def _ends(writer: GGUFWriter, base: Base, tokenizer: PreTrainedTokenizerFast) -> None:
     for index, add in (
         (tokenizer.bos_token_id, writer.add_bos_token_id),
         (tokenizer.eos_token_id, writer.add_eos_token_id),

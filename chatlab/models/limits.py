@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -38,6 +40,13 @@ class Limits:
 
             taken = psutil.Process().memory_info().vms
             _set(resource.RLIMIT_AS, taken + 2 * self._size + MEMORY + more)
+
+    def spend(self, seconds: int) -> None:
+        """From now on, so much processor time and no more; the system ends the process that takes it."""
+        if sys.platform != "win32":
+            import resource
+
+            _set(resource.RLIMIT_CPU, math.ceil(time.process_time()) + seconds)
 
     @contextmanager
     def lifted(self) -> Iterator[None]:

@@ -1,0 +1,188 @@
+"""A tokenizer of which nobody knows how long it takes, in a process of its own that may be ended.
+
+The process lives as long as the base. A text that takes it longer, or more memory, than any honest tokenizer needs
+ends the process and raises TokenizerFailed; the next text is given to a new one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from chatlab.errors import BaseRefused, TokenizerFailed
+from chatlab.template.codec import SHORTER, Spelt
+
+ROOT = Path(__file__).resolve().parents[2]
+OPENING = 120.0
+"""Seconds until a process is given up that reads the tokenizer."""
+WAITING = 30.0
+"""Seconds until one is given up that is asked something. Its processor time is limited to less: see the process."""
+ALONE = {
+    "CUDA_VISIBLE_DEVICES": "",
+    "TOKENIZERS_PARALLELISM": "false",
+    "RAYON_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+class Added(NamedTuple):
+    """A token that is found in a text before the rest is split."""
+
+    content: str
+    special: bool
+
+
+class Isolated:
+    """The codec: `encode` and the rest are done in the other process, one after another."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder, self._name = folder, name
+        self._lock = threading.Lock()
+        self._child: _Child | None = None
+        self._ids: dict[str, int] = {}
+
+    def encode(self, text: str) -> list[int]:
+        return self.locate(text).ids
+
+    def locate(self, text: str) -> Spelt:
+        told = self._ask({"do": "encode", "text": text})
+        return Spelt(told["ids"], [(start, end) for start, end in told["offsets"]])
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return str(self._ask({"do": "decode", "ids": list(ids)})["text"])
+
+    def token_to_id(self, token: str) -> int | None:
+        found: int | None = self._ask({"do": "id", "token": token})["id"]
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        """What the tokenizer's files say beside how it splits. Raises BaseRefused where they cannot be read."""
+        try:
+            return self._ask({"do": "facts"})
+        except TokenizerFailed as failed:
+            raise BaseRefused(f"The tokenizer of {self._name} cannot be read: {failed}", failed.hint) from failed
+
+    def close(self) -> None:
+        with self._lock:
+            self._end()
+
+    def _ask(self, wish: dict[str, Any]) -> dict[str, Any]:
+        with self._lock:
+            if self._child is None:
+                self._child = _Child(self._folder, self._name)
+            told = self._child.ask(wish)
+            if told is None:
+                self._end()
+                raise TokenizerFailed(
+                    "The model's tokenizer takes too long over this text, or too much memory.", SHORTER
+                )
+        if "error" in told:
+            raise TokenizerFailed(told["error"], SHORTER)
+        return told
+
+    def _end(self) -> None:
+        if self._child is not None:
+            self._child.end()
+            self._child = None
+
+
+class _Child:
+    """The process, opened. Its answers come by a thread, as not every system can wait for a pipe."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        path = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH", "")) if p)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "chatlab.models.tokenizer_process", str(folder), name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | ALONE | {"PYTHONPATH": path},
+            start_new_session=os.name == "posix",  # nobody's Ctrl-C is a verdict
+        )
+        self._told: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, name="tokenizer", daemon=True).start()
+        self._patience = OPENING
+
+    def ask(self, wish: dict[str, Any]) -> dict[str, Any] | None:
+        """None from a process that has died, or does not answer."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(wish).encode("ascii") + b"\n")
+            self._process.stdin.flush()
+            line = self._told.get(timeout=self._patience)
+        except (OSError, queue.Empty):
+            return None
+        self._patience = WAITING
+        found: dict[str, Any] | None = json.loads(line) if line else None
+        return found
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+
+    def _listen(self) -> None:
+        """An empty line stands for the end."""
+        assert self._process.stdout is not None
+        with suppress(OSError, ValueError):
+            for line in self._process.stdout:
+                self._told.put(line)
+        self._told.put(b"")
+
+
+class IsolatedTokenizer:
+    """What is asked of transformers' PreTrainedTokenizerFast here, by the names that it has there."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.backend_tokenizer = Isolated(folder, name)
+
+    @cached_property
+    def _facts(self) -> dict[str, Any]:
+        return self.backend_tokenizer.facts()
+
+    @property
+    def chat_template(self) -> Any:
+        return self._facts["chat_template"]
+
+    @property
+    def special_tokens_map(self) -> dict[str, Any]:
+        return dict(self._facts["special_tokens_map"])
+
+    @property
+    def extra_special_tokens(self) -> list[str]:
+        return list(self._facts["extra_special_tokens"])
+
+    @cached_property
+    def added_tokens_decoder(self) -> dict[int, Added]:
+        return {int(id): Added(content, special) for id, content, special in self._facts["added"]}
+
+    @property
+    def eos_token_id(self) -> int | None:
+        return self._id("eos")
+
+    @property
+    def bos_token_id(self) -> int | None:
+        return self._id("bos")
+
+    def get_vocab(self) -> dict[str, int]:
+        """Of the tokens only those that are needed to judge them all: the last, and the longest."""
+        return dict(self._facts["vocabulary"])
+
+    def close(self) -> None:
+        self.backend_tokenizer.close()
+
+    def _id(self, name: str) -> int | None:
+        found: int | None = self._facts["ids"][name]
+        return found
