@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CHATLAB = ROOT / "chatlab"
 
 FLOORS = (
-    {"records", "calls", "conversation", "errors", "settings", "clock", "sources", "logbook"},
+    {"records", "calls", "conversation", "errors", "settings", "clock", "sources", "logbook", "system"},
     {"store", "template", "formats", "quality", "papers"},
     {"models", "training", "engines", "adapters", "retrieval", "tools"},
     {"evaluation", "teacher"},

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
 from chatlab import errors
 from chatlab.errors import BaseRefused, ChatlabError, EngineError
+from chatlab.system.child import DEVNULL, Child
 
 log = logging.getLogger("chatlab.engines")
 
-ROOT = Path(__file__).resolve().parents[3]
 REFUSED = "refused.json"
 LOG = "trial.log"
 SECONDS = 300
@@ -27,8 +25,10 @@ ALONE = {
     "HIP_VISIBLE_DEVICES": "",
     "GGML_VK_VISIBLE_DEVICES": "",
     "GGML_NO_BACKTRACE": "1",
-    "TOKENIZERS_PARALLELISM": "false",
 }
+"""Without a graphics card, which would claim more addresses than a trial is allowed, and without what llama.cpp does
+when it dies, which is to call a debugger.
+"""
 BROKEN = "Fetch the file again. If it is whole, llama.cpp cannot run it here."
 
 
@@ -37,7 +37,7 @@ class Hearing:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Child | None = None
         self._closed = False
 
     def hear(self, file: Path, folder: Path) -> None:
@@ -63,12 +63,11 @@ class Hearing:
 
     def _run(self, file: Path, folder: Path, seconds: float) -> int | None:
         """The exit code; None if it took too long. In a session of its own: nobody's Ctrl-C is a verdict."""
-        command = [sys.executable, "-m", "chatlab.engines.gguf.trial", str(file), str(folder)]
         with (folder / LOG).open("wb") as said, self._lock:
             if self._closed:
                 raise EngineError("Chatlab is being closed.")
-            process = self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=_environment(), start_new_session=True
+            process = self._process = Child(
+                "chatlab.engines.gguf.trial", file, folder, environment=ALONE, stdin=DEVNULL, stdout=said, stderr=said
             )
         try:
             return process.wait(seconds)
@@ -79,14 +78,6 @@ class Hearing:
                 self._process = None
             process.kill()
             process.wait()
-
-
-def _environment() -> dict[str, str]:
-    """Without a graphics card, which would claim more addresses than a trial is allowed, and without what llama.cpp
-    does when it dies, which is to call a debugger.
-    """
-    path = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH", "")) if p)
-    return os.environ | ALONE | {"PYTHONPATH": path}
 
 
 def _verdict(name: str, folder: Path, code: int | None, said: str) -> ChatlabError:

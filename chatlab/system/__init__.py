@@ -1,0 +1,1 @@
+"""What the operating system does for Chatlab. Imports nothing of the app but its errors."""
