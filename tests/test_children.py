@@ -52,6 +52,27 @@ def test_every_child_of_an_app_that_is_killed_is_gone_at_once_also_a_stopped_one
     assert [children[pid] for pid in left([*children])] == []
 
 
+PROGRAM = """
+import threading, time, psutil
+from chatlab.tools.program import run_program
+threading.Thread(target=run_program, args=("while True: pass", threading.Event()), daemon=True).start()
+while len(psutil.Process().children()) < 2:
+    time.sleep(0.01)
+print(*[child.pid for child in psutil.Process().children()], flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs kill")
+def test_a_models_program_ends_with_the_app_too() -> None:
+    pytest.importorskip("pydantic_monty")
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], cwd=ROOT, stdout=subprocess.PIPE) as app:
+        assert app.stdout
+        pids = [int(pid) for pid in app.stdout.readline().split()]
+        app.kill()
+    assert left(pids) == []
+
+
 def test_a_child_lives_on_when_the_thread_that_started_it_has_ended() -> None:
     started: list[Child] = []
     thread = threading.Thread(target=lambda: started.append(Child("tests.stuck", "interpreter")))
