@@ -233,7 +233,15 @@ class Trainer:
 
     def _replace(self, run: Path, stop: StopRequest) -> None:
         """A new worker for one that was killed because it did not stop, which carries out what that one did not."""
-        self._spawn()
+        self._busy = False
+        try:
+            self._spawn()
+        except OSError as error:
+            why = error.strerror or error
+            self._message = (
+                f"The trainer did not answer, was ended, and cannot be started: {why}. Resume the run later."
+            )
+            return
         if stop.keep and not stop.second:
             self._begin(run)
             self._ask_to_stop(StopRequest(keep=True, second=True))
