@@ -337,6 +337,7 @@ class Person:
         missing = [one["text"] for one in mine if one["text"] not in content]
         assert not missing, f"an export lacks what was kept: {missing}"
         self.done("export", records=content.count("\n"))
+        self.page.press("swept")  # as the page's script does once it has its copy
 
     def backup(self) -> None:
         said = self.page.press("made", "backups-make")
