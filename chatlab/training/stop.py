@@ -12,6 +12,8 @@ FROZEN, FROZEN_WARMING = 4.0, 15.0
 """Seconds without a sign of life after which a trainer that is told to stop is ended; importing torch may keep one
 silent for longer.
 """
+FROZEN_AGAIN = 60.0
+"""The same for one that was just started to carry out the stop: it is slow rather than frozen."""
 ASKED = 1.0
 """Seconds that even a frozen trainer has to answer to a stop."""
 STUCK, STUCK_WARMING, STUCK_MEASURING = 8.0, 60.0, 30.0
@@ -38,6 +40,8 @@ def is_overdue(stop: StopRequest, silent: float, phase: str, steps: Sequence[Ste
 
     `phase` is the run's, empty while the worker comes up; `steps` are those made so far.
     """
+    if stop.second:
+        return silent > FROZEN_AGAIN
     if silent > (FROZEN if phase else FROZEN_WARMING) and stop.waited > ASKED:
         return True
     if not phase:
