@@ -72,6 +72,26 @@ def test_a_second_process_is_told_where_the_first_is_and_gets_in_once_it_is_dead
         assert kept(store) == {1: "held"}
 
 
+def leave_the_lock(folder: Path, tell: Connection) -> None:
+    """Killed while something of it still holds the lock, as the threads of a large process do for a moment."""
+    Store.open(folder)
+    if os.fork() == 0:
+        tell.send("held")
+        time.sleep(0.5)
+        os._exit(0)
+    time.sleep(60)
+
+
+def test_a_store_whose_process_has_just_been_killed_is_waited_for(processes: ForkServerContext, tmp_path: Path) -> None:
+    hear, tell = processes.Pipe(duplex=False)
+    child = processes.Process(target=leave_the_lock, args=(tmp_path, tell))
+    child.start()
+    assert hear.recv() == "held"
+    child.kill()
+    child.join()
+    Store.open(tmp_path).close()
+
+
 def test_a_store_that_is_open_twice_in_one_process_is_refused_too(tmp_path: Path) -> None:
     with Store.open(tmp_path, address="http://127.0.0.1:1") as store:
         store.announce("http://127.0.0.1:2")

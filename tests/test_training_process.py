@@ -11,8 +11,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from chatlab.errors import RunBusy, TrainingError
@@ -21,6 +23,7 @@ from chatlab.records import TrainSettings
 from chatlab.settings import PACKAGE
 from chatlab.training.process import Trainer, TrainerStatus
 from chatlab.training.runs import Request, RunView, list_runs, lock_of, read_run, write_request
+from chatlab.training.silence import Silence
 
 SETTINGS = TrainSettings(rank=4, passes=3, batch=4, leash_texts=1, held_out=0)
 PATIENCE = 240.0
@@ -239,6 +242,74 @@ def test_a_paused_trainer_is_said_to_be_silent_and_nothing_hangs(trainer: Traine
         os.kill(pid, signal.SIGCONT)
     trainer.wait(PATIENCE)
     assert read_run(run).state == "finished"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
+def test_a_stop_ends_a_frozen_trainer_and_the_run_goes_on_from_its_place_to_the_same_end(
+    trainer: Trainer, whole: Path, make_run: MakeRun
+) -> None:
+    run = make_run()
+    trainer.start(run)
+    until(trainer, lambda s: len(s.steps) > 2)
+    pid = int((run / "worker.pid").read_text())
+    os.kill(pid, signal.SIGSTOP)
+    seen = len(trainer.status().steps)
+    trainer.stop(keep=False)
+    status = until(trainer, lambda s: s.state != "training")
+    assert "did not answer" in status.message and "can be resumed" in status.message
+    assert read_run(run).state == "stopped" and not psutil.pid_exists(pid)
+    assert len(status.steps) >= seen, "no event is lost"
+    assert finish(trainer, run).state == "finished"
+    assert weights(run) == weights(whole)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
+def test_a_stop_that_keeps_the_adapter_keeps_it_though_the_trainer_is_frozen(
+    trainer: Trainer, make_run: MakeRun
+) -> None:
+    run = make_run(settings=replace(SETTINGS, passes=40))
+    trainer.start(run)
+    until(trainer, lambda s: bool(s.steps) and (run / "checkpoint" / "state.safetensors").exists())
+    os.kill(int((run / "worker.pid").read_text()), signal.SIGSTOP)
+    trainer.stop(keep=True)
+    until(trainer, lambda s: "started anew" in s.message)
+    status = until(trainer, lambda s: s.state == "ready")
+    view = read_run(run)
+    assert view.state == "finished" and view.result is not None and view.result.stopped_early
+    assert "keeps what the run had learned" in status.message
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
+def test_an_app_that_closes_does_not_wait_for_a_frozen_trainer(
+    base: Base, cache_folder: Path, make_run: MakeRun
+) -> None:
+    own, run = Trainer(base.folder, cache_folder), make_run()
+    own.start(run)
+    until(own, lambda s: bool(s.steps))
+    pid = int((run / "worker.pid").read_text())
+    os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    own.close(timeout=PATIENCE)
+    assert time.monotonic() - began < PATIENCE / 4
+    assert not psutil.pid_exists(pid) and read_run(run).state == "interrupted"
+
+
+def test_a_clock_that_jumps_is_no_silence() -> None:
+    now = [100.0]
+    silence = Silence(lambda: now[0])
+    for _ in range(6):
+        now[0] += 0.5
+        silence.tick()
+    assert silence.seconds == pytest.approx(3.0)
+    for jump in (28_800.0, -3_600.0):  # a night's sleep; a clock set back
+        now[0] += jump
+        silence.tick()
+        assert silence.seconds == 0, "the trainer slept as well, and gets a new start"
+        now[0] += 0.5
+        silence.tick()
+        assert silence.seconds == pytest.approx(0.5)
+    silence.heard()
+    assert silence.seconds == 0
 
 
 MUTE = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": ""}]

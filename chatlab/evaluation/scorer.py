@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -40,8 +39,6 @@ def main() -> None:
     parser.add_argument("base", type=Path)
     parser.add_argument("ledger", type=Path)
     asked = parser.parse_args()
-    if hasattr(os, "nice"):
-        os.nice(10)
     tasks = [_task(line) for line in sys.stdin.buffer]
     try:
         base = Base.open(asked.base)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -14,8 +11,9 @@ from pathlib import Path
 from typing import IO
 
 from chatlab.records import Message
+from chatlab.system.child import PIPE, Child
 
-ROOT = Path(__file__).resolve().parents[2]
+NICENESS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +43,7 @@ class Scoring:
     def __init__(self, base: Path) -> None:
         self._base = base
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Child | None = None
         self._progress = Progress()
         self._began = 0.0
 
@@ -54,17 +52,7 @@ class Scoring:
         with self._lock:
             if self._progress.running or not tasks:
                 return
-            command = [sys.executable, "-m", "chatlab.evaluation.scorer", str(self._base), str(ledger)]
-            path = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH", "")) if p)
-            environment = os.environ | {
-                "OMP_WAIT_POLICY": "PASSIVE",
-                "TOKENIZERS_PARALLELISM": "false",
-                "PYTHONPATH": path,
-            }
-            process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
-                creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0),
-            )  # fmt: skip
+            process = Child("chatlab.evaluation.scorer", self._base, ledger, niceness=NICENESS, stderr=PIPE)
             self._process, self._began = process, time.monotonic()
             self._progress = Progress(total=len(tasks), running=True)
         threading.Thread(target=self._follow, args=(process, list(tasks)), name="scoring", daemon=True).start()
@@ -89,7 +77,7 @@ class Scoring:
             time.sleep(0.05)
         return self.progress()
 
-    def _follow(self, process: subprocess.Popen[bytes], tasks: Iterable[tuple[str, Sequence[Message]]]) -> None:
+    def _follow(self, process: Child, tasks: Iterable[tuple[str, Sequence[Message]]]) -> None:
         assert process.stdin and process.stdout and process.stderr
         errors: list[bytes] = []
         reader = threading.Thread(target=lambda: errors.append(_tail(process.stderr)), daemon=True)
@@ -112,7 +100,7 @@ class Scoring:
                     self._progress, running=False, message=self._progress.message or _why(code, errors)
                 )
 
-    def _hear(self, process: subprocess.Popen[bytes], said: dict[str, object]) -> None:
+    def _hear(self, process: Child, said: dict[str, object]) -> None:
         with self._lock:
             if process is not self._process:
                 return

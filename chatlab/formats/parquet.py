@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +13,7 @@ from chatlab.errors import FormatRefused
 from chatlab.formats.own import OWN
 from chatlab.formats.row import Row
 from chatlab.formats.thoughts import FIELD
-from chatlab.settings import PACKAGE
+from chatlab.system.child import Child
 
 _CUT = "The file cannot be read on from here: it is damaged, or its rows are too long."
 
@@ -49,10 +46,7 @@ def _row(number: int, value: Any) -> Row:
 @contextmanager
 def _unpacking(path: Path, columns: Iterable[str] | None) -> Iterator[tuple[int, IO[bytes]]]:
     """How many rows there are, and their lines. The process that reads them ends with this block."""
-    command = [sys.executable, "-m", "chatlab.formats.unpack", os.fspath(path)]
-    environment = os.environ | {"PYTHONPATH": os.fspath(PACKAGE.parent)}
-    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, env=environment, **pipes) as process:
+    with Child("chatlab.formats.unpack", path) as process:
         assert process.stdin and process.stdout
         try:
             process.stdin.write(orjson.dumps(None if columns is None else list(columns)))

@@ -231,7 +231,7 @@ class Training:
     def _watch(self, run: Path) -> None:
         """Wait for the run's end, then publish it. Runs in a thread of its own."""
         try:
-            while self._trainer.wait(0.25).state in ("warming", "training") and not self._closing.is_set():
+            while self._trainer.wait(0.25).state == "training" and not self._closing.is_set():
                 pass
         finally:
             self._machine.ease(False)

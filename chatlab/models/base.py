@@ -111,8 +111,12 @@ class Base:
 
     def forget_words(self) -> None:
         """Empty the tokenizer's memory of words that it has split before."""
+        tokenizer = self.tokenizer
+        if isinstance(tokenizer, IsolatedTokenizer):
+            tokenizer.backend_tokenizer.restart()
+            return
         with contextlib.suppress(AttributeError):  # not every kind of tokenizer has one
-            self.tokenizer.backend_tokenizer.model._clear_cache()
+            tokenizer.backend_tokenizer.model._clear_cache()
 
     def close(self) -> None:
         """End the tokenizer's process, if it has one."""

@@ -7,10 +7,7 @@ ends the process and raises TokenizerFailed; the next text is given to a new one
 from __future__ import annotations
 
 import json
-import os
 import queue
-import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,9 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from chatlab.errors import BaseRefused, TokenizerFailed
+from chatlab.system.child import Child
 from chatlab.template.codec import SHORTER, Spelt
 
-ROOT = Path(__file__).resolve().parents[2]
 OPENING = 120.0
 """Seconds until a process is given up that reads the tokenizer."""
 WAITING = 30.0
@@ -89,6 +86,11 @@ class Isolated:
             raise TokenizerFailed(told["error"], SHORTER)
         return told
 
+    def restart(self) -> None:
+        """End the process, and with it what it remembers; the next text is given to a new one."""
+        with self._lock:
+            self._end()
+
     def _end(self) -> None:
         if self._child is not None:
             self._child.end()
@@ -99,15 +101,7 @@ class _Child:
     """The process, opened. Its answers come by a thread, as not every system can wait for a pipe."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        path = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH", "")) if p)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "chatlab.models.tokenizer_process", str(folder), name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=os.environ | ALONE | {"PYTHONPATH": path},
-            start_new_session=os.name == "posix",  # nobody's Ctrl-C is a verdict
-        )
+        self._process = Child("chatlab.models.tokenizer_process", folder, name, environment=ALONE)
         self._told: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         threading.Thread(target=self._listen, name="tokenizer", daemon=True).start()
         self._patience = OPENING

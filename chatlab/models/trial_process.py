@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
 from chatlab import errors
 from chatlab.errors import BaseRefused, ChatlabError, EngineError
+from chatlab.system.child import DEVNULL, Child
 
 log = logging.getLogger("chatlab.engines")
 
-ROOT = Path(__file__).resolve().parents[2]
 REFUSED = "refused.json"
 LOG = "trial.log"
 SECONDS = 300
@@ -28,6 +26,8 @@ ALONE = {
     "TOKENIZERS_PARALLELISM": "false",
     "RAYON_NUM_THREADS": "1",
 }
+"""Without a graphics card, which would claim more addresses than a trial is allowed, and without what llama.cpp does
+when it dies, which is to call a debugger."""
 
 
 class TrialProcess:
@@ -43,7 +43,7 @@ class TrialProcess:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Child | None = None
         self._closed = False
 
     def hear(self, what: Path, folder: Path) -> None:
@@ -73,12 +73,11 @@ class TrialProcess:
 
     def _run(self, what: Path, folder: Path, seconds: float) -> int | None:
         """The exit code; None if it took too long. In a session of its own: nobody's Ctrl-C is a verdict."""
-        command = [sys.executable, "-m", self.module, str(what), str(folder)]
         with (folder / LOG).open("wb") as said, self._lock:
             if self._closed:
                 raise EngineError("Chatlab is being closed.")
-            process = self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=_environment(), start_new_session=True
+            process = self._process = Child(
+                self.module, what, folder, environment=ALONE, stdin=DEVNULL, stdout=said, stderr=said
             )
         try:
             return process.wait(seconds)
@@ -109,14 +108,6 @@ def refuse(error: ChatlabError, folder: Path) -> int:
     told = {"error": type(error).__name__, "message": str(error), "hint": error.hint}
     (folder / REFUSED).write_text(json.dumps(told), encoding="utf-8")
     return 1
-
-
-def _environment() -> dict[str, str]:
-    """Without a graphics card, which would claim more addresses than a trial is allowed, and without what llama.cpp
-    does when it dies, which is to call a debugger.
-    """
-    path = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH", "")) if p)
-    return os.environ | ALONE | {"PYTHONPATH": path}
 
 
 def _refusal(told: dict[str, str]) -> ChatlabError:

@@ -1,4 +1,4 @@
-"""The embedding process: `python -m chatlab.retrieval.embed_process FOLDER NICENESS`.
+"""The embedding process: `python -m chatlab.retrieval.embed_process FOLDER`.
 
 Says first, in a line of JSON, which model it has, or why it has none. Then a line comes in for each request, `texts`
 and whether they are a `query`; out go a line with the number of rows, and the rows as float32. Ends with its input.
@@ -17,12 +17,8 @@ from chatlab.errors import EmbedderError
 
 
 def main() -> None:
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # before torch: threads that spin would starve chat and training
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    if hasattr(os, "nice"):
-        os.nice(int(sys.argv[2]))
 
     def say(said: dict[str, Any], rows: bytes = b"") -> None:
         out.write(orjson.dumps(said) + b"\n" + rows)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -17,7 +14,7 @@ import orjson
 
 from chatlab.errors import EmbedderError
 from chatlab.retrieval.embedder import INSTALL
-from chatlab.settings import PACKAGE
+from chatlab.system.child import Child
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +38,7 @@ class Embedding:
         self.folder = folder
         self._niceness = niceness
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Child | None = None
         self._model: Model | None = None
         self._closed = False
         self._asked_last = 0.0
@@ -103,7 +100,7 @@ class Embedding:
         if self._model is not None and self.running:
             return self._model
         self._end()
-        self._process = process = self._spawned(self.folder)
+        self._process = process = Child("chatlab.retrieval.embed_process", self.folder, niceness=self._niceness)
         assert process.stdout
         line = process.stdout.readline()
         said: dict[str, Any] = (
@@ -114,15 +111,6 @@ class Embedding:
             raise EmbedderError(said["refused"], said["hint"])
         self._model = Model(said["sha256"], said["dimension"])
         return self._model
-
-    def _spawned(self, folder: Path) -> subprocess.Popen[bytes]:
-        environment = os.environ | {"PYTHONPATH": os.fspath(PACKAGE.parent), "OMP_WAIT_POLICY": "PASSIVE"}
-        return subprocess.Popen(
-            [sys.executable, "-m", "chatlab.retrieval.embed_process", os.fspath(folder), str(self._niceness)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
-            creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0) if self._niceness else 0,
-            start_new_session=os.name == "posix",
-        )  # fmt: skip
 
     def _asked(self, request: bytes) -> np.ndarray | None:
         """None when the process has died."""

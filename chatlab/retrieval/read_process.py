@@ -128,8 +128,7 @@ def _limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # it has nothing to write but its answers, to a pipe
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        os.nice(5)
-    except (ImportError, ValueError, OSError, AttributeError):  # Windows has none of these
+    except (ImportError, ValueError, OSError):  # Windows has none of these
         pass
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,12 +13,13 @@ import orjson
 from chatlab.clock import now
 from chatlab.errors import DocumentRefused
 from chatlab.retrieval.document import Papers, Span
-from chatlab.settings import PACKAGE
+from chatlab.system.child import Child
 
 SECONDS = 150.0
 """After which the process is ended; it gives up by itself well before."""
 ANSWER = 256 << 20
 """Bytes of the longest answer that is taken."""
+NICENESS = 5
 SPELL = 200
 """Files after which the process is replaced, so that what one left behind does not pile up."""
 
@@ -30,7 +29,7 @@ class Reading:
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._seconds = seconds
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Child | None = None
         self._read = 0
         self._stopped = False
 
@@ -71,15 +70,12 @@ class Reading:
             raise _ended(name, late.is_set(), self._stopped)
         return dict(orjson.loads(line))
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> Child:
         if self._process is None or self._process.poll() is not None or self._read >= SPELL:
             self._end()
-            environment = os.environ | {"PYTHONPATH": os.fspath(PACKAGE.parent), "OMP_NUM_THREADS": "1"}
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "chatlab.retrieval.read_process"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
-                start_new_session=os.name == "posix",
-            )  # fmt: skip
+            self._process = Child(
+                "chatlab.retrieval.read_process", niceness=NICENESS, environment={"OMP_NUM_THREADS": "1"}
+            )
             self._read = 0
         self._read += 1
         return self._process
@@ -91,7 +87,7 @@ class Reading:
             process.communicate()
 
 
-def _give_up(process: subprocess.Popen[bytes], late: threading.Event) -> None:
+def _give_up(process: Child, late: threading.Event) -> None:
     late.set()
     process.kill()
 

@@ -7,9 +7,6 @@ keys, and made again; so nothing has to be remembered of what was under way.
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -25,7 +22,7 @@ from chatlab.retrieval.index import Index
 from chatlab.retrieval.library import Library
 from chatlab.retrieval.vectors import Vectors
 from chatlab.retrieval.words import Words
-from chatlab.settings import PACKAGE
+from chatlab.system.child import DEVNULL, Child
 from chatlab.system.files import private_folder
 
 if TYPE_CHECKING:
@@ -77,7 +74,7 @@ class Upkeep:
         self._wake, self._closing = threading.Event(), False
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
-        self._builder: subprocess.Popen[bytes] | None = None
+        self._builder: Child | None = None
         self._built_for, self._began, self._not_before = "", 0.0, 0.0
         self._unreadable: set[int] = set()
         self._rate, self._working = 0.0, False
@@ -247,13 +244,9 @@ class Upkeep:
     def _start_builder(self, wanted: str) -> None:
         self._built_for, self._began = wanted, time.monotonic()
         private_folder(self._folder)
-        environment = os.environ | {"PYTHONPATH": os.fspath(PACKAGE.parent), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "chatlab.retrieval.words_process"]
-        self._builder = subprocess.Popen(
-            [*command, os.fspath(self._library.folder), os.fspath(self._folder / "words")],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment,
-            creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0),
-            start_new_session=os.name == "posix",
+        self._builder = Child(
+            "chatlab.retrieval.words_process", self._library.folder, self._folder / "words",
+            niceness=NICENESS, environment={"OMP_NUM_THREADS": "1"}, stdout=DEVNULL,
         )  # fmt: skip
         assert self._builder.stdin
         try:

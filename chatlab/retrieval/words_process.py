@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -15,8 +14,6 @@ from chatlab.retrieval.words import build
 
 
 def main() -> None:
-    if hasattr(os, "nice"):
-        os.nice(15)
     library, folder = Library(Path(sys.argv[1])), Path(sys.argv[2])
     found: dict[int, str] = {}
     for id in orjson.loads(sys.stdin.buffer.read()):

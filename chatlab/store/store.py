@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
+import psutil
 from filelock import FileLock, Timeout
 
 from chatlab.clock import now
@@ -28,6 +30,9 @@ from chatlab.system.files import private_folder
 
 T = TypeVar("T")
 D = TypeVar("D")
+
+DYING = 5.0
+"""Seconds that a process which was killed may take to let go of the store. A busy machine ends a large one slowly."""
 
 
 class State:
@@ -194,9 +199,8 @@ def _locked(files: Files, address: str) -> FileLock:
         files.lock.replace(files.aside(files.lock))
     lock = FileLock(files.lock, thread_local=False)  # the process holds it, whichever thread opens or closes
     try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise _busy(files) from error
+        if not _acquired(lock, files):
+            raise _busy(files)
     except NotImplementedError as error:
         raise StoreError(
             f"The file system of {files.folder} has no locks.", "Put the store on a local disk."
@@ -204,6 +208,28 @@ def _locked(files: Files, address: str) -> FileLock:
     with contextlib.suppress(OSError):
         files.owner.write_bytes(orjson.dumps({"pid": os.getpid(), "address": address, "since": now()}))
     return lock
+
+
+def _acquired(lock: FileLock, files: Files) -> bool:
+    """Whether nobody has it. One that was killed is waited for, until the last of its threads has let go."""
+    ends = time.monotonic() + DYING
+    while True:
+        try:
+            lock.acquire(timeout=0)
+            return True
+        except Timeout:
+            if time.monotonic() > ends or _owner_lives(files):
+                return False
+            time.sleep(0.02)
+
+
+def _owner_lives(files: Files) -> bool:
+    try:
+        return psutil.Process(orjson.loads(files.owner.read_bytes())["pid"]).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+    except (OSError, ValueError, KeyError, TypeError):  # it has not said yet who it is
+        return True
 
 
 def _let_go(files: Files, lock: FileLock) -> None:

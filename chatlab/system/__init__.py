@@ -1,1 +1,1 @@
-"""What every room needs of the operating system: files and folders."""
+"""What the operating system does for Chatlab: files and folders, child processes. Imports its errors alone."""

@@ -6,7 +6,7 @@ requests to us, and all are refused. It runs in a process of its own that serves
 
 Its own limits of memory, time and depth hold everywhere. On Linux the process is besides forbidden by the system to
 write files, to take more memory, processor time or files than it needs, and to leave a core dump. Where even that
-fails, the process is ended after `PATIENCE` seconds, and at once when the person stops the answer.
+fails, the process is ended after `PATIENCE` seconds, and at once when the person stops the answer or the app ends.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from chatlab.errors import ToolFailed
+from chatlab.system.guard import guarded
 
 if TYPE_CHECKING:
     from pydantic_monty import MontySession
@@ -90,7 +91,8 @@ def _watched(session: MontySession, stop: Event) -> Iterator[None]:
         watch = threading.Thread(target=_end_when, args=(stop, over, process), daemon=True)
         watch.start()
         try:
-            yield
+            with guarded(process.pid):
+                yield
         finally:
             over.set()
         return

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -20,13 +18,17 @@ from typing import Any, Literal
 
 from chatlab.errors import RunBusy, TrainingError
 from chatlab.records import Step
+from chatlab.system.child import Child
 from chatlab.system.files import open_private, private_folder
 from chatlab.training.runs import read_run, read_steps
+from chatlab.training.silence import TICK, Silence
+from chatlab.training.stop import ASKED, FROZEN, StopRequest, is_overdue
 
 TrainerState = Literal["cold", "warming", "ready", "training", "dead"]
 SILENCE = 10.0
 """Seconds without a sign of life after which the status says so; the worker gives one every second."""
 
+NICENESS = 5
 LARGEST_LOG = 1_000_000
 """Bytes of trainer.log at which another is begun."""
 
@@ -54,13 +56,14 @@ class Trainer:
     def __init__(self, base_folder: Path, cache: Path, threads: int | None = None, *, silence: float = SILENCE) -> None:
         self._base, self._cache, self._threads, self._silence = base_folder, cache, threads, silence
         self._changed = threading.Condition()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Child | None = None
         self._ready = self._closing = False
         self._run: Path | None = None
         self._busy = False
         self._steps: list[Step] = []
         self._phase = self._message = ""
-        self._heard = 0.0
+        self._silent = Silence()
+        self._stop: StopRequest | None = None
 
     def warm(self) -> None:
         """Spawn the worker, unless there is one, and return at once while it imports torch and loads the base."""
@@ -77,24 +80,29 @@ class Trainer:
             self._refuse_if_busy(run)
             if not self._is_alive():
                 self._spawn()
-            self._run, self._busy = run, True
-            self._steps = list(read_steps(run))
-            self._phase, self._message = "waiting", ""
-            self._send({"do": "start", "run": str(run), "asked": time.time()})
+            self._begin(run)
 
     def stop(self, keep: bool) -> None:
-        """End the run under way after its present step: `keep` saves the adapter as it is, else it can be resumed."""
+        """End the run under way after its present step: `keep` saves the adapter as it is, else it can be resumed.
+
+        Returns at once. A worker that does not answer is killed and replaced; the run is then at its last checkpoint,
+        from which the new worker saves the adapter, if that was asked.
+        """
         with self._changed:
-            if self._busy and self._is_alive():
-                self._send({"do": "stop", "keep": keep})
+            if not (self._busy and self._is_alive()):
+                return
+            if self._stop is None or (self._stop.keep != keep and not self._stop.forced):
+                self._ask_to_stop(StopRequest(keep))
 
     def status(self) -> TrainerStatus:
         """Returns at once, whatever the worker is doing."""
         with self._changed:
-            silent = time.monotonic() - self._heard
+            silent = self._silent.seconds
             message = self._message
             if self._is_alive() and silent > self._silence:
                 message = f"The trainer has not answered for {silent:.0f} s: paused, or the machine is overloaded."
+                if self._busy:
+                    message += " Stop ends it; the run can be resumed from where it last kept its place."
             return TrainerStatus(
                 state=self._state(),
                 run=self._run,
@@ -111,18 +119,18 @@ class Trainer:
             return self.status()
 
     def close(self, timeout: float = 10.0) -> None:
-        """Let the worker keep its place in the run under way, and end it."""
+        """Let the worker keep its place in the run under way, and end it; at once if it is frozen."""
         with self._changed:
             self._closing = True
             process = self._process
-        if process is None:
-            return
-        _hang_up(process)
-        try:
-            process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            if process is None:
+                return
+            _hang_up(process)
+            ends = time.monotonic() + (timeout if self._busy and self._ready else ASKED)  # else it has nothing to keep
+            while process.poll() is None and time.monotonic() < ends and self._silent.seconds < FROZEN:
+                self._changed.wait(TICK / 2)
+        process.kill()
+        process.wait()
 
     def _refuse_if_busy(self, run: Path) -> None:
         if self._busy and self._is_alive():
@@ -139,25 +147,25 @@ class Trainer:
 
     def _spawn(self) -> None:
         private_folder(self._cache)
-        command = [sys.executable, "-m", "chatlab.training.worker", str(self._base), str(self._cache)]
-        if self._threads:
-            command += ["--threads", str(self._threads)]
-        # Waiting threads that spin would bring chat beside the trainer to a standstill.
-        environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
-        environment["PYTHONPATH"] = os.pathsep.join(p for p in (str(_root()), os.environ.get("PYTHONPATH", "")) if p)
+        threads = ("--threads", str(self._threads)) if self._threads else ()
         with open_private(_log(self._cache / "trainer.log"), os.O_CREAT | os.O_APPEND) as log:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=environment,
-                creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0),
-                start_new_session=os.name == "posix",
-            )
+            process = Child(
+                "chatlab.training.worker", self._base, self._cache, *threads, niceness=NICENESS, stderr=log
+            )  # fmt: skip
         self._process, self._ready, self._closing = process, False, False
-        self._busy, self._message, self._heard = False, "", time.monotonic()
-        threading.Thread(target=self._listen, args=(process,), name="trainer events", daemon=True).start()
+        self._busy, self._message, self._silent, self._stop = False, "", Silence(), None
+        for task, name in ((self._listen, "trainer events"), (self._watch, "trainer watch")):
+            threading.Thread(target=task, args=(process,), name=name, daemon=True).start()
+
+    def _begin(self, run: Path) -> None:
+        self._run, self._busy, self._stop = run, True, None
+        self._steps = list(read_steps(run))
+        self._phase, self._message = "waiting", ""
+        self._send({"do": "start", "run": str(run), "asked": time.time()})
+
+    def _ask_to_stop(self, stop: StopRequest) -> None:
+        self._stop = stop
+        self._send({"do": "stop", "keep": stop.keep})
 
     def _send(self, command: dict[str, Any]) -> None:
         assert self._process is not None and self._process.stdin is not None
@@ -167,11 +175,11 @@ class Trainer:
         except OSError:
             pass  # It has just died; the thread that listens will say so.
 
-    def _listen(self, process: subprocess.Popen[bytes]) -> None:
+    def _listen(self, process: Child) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             with self._changed:
-                if process is self._process:
+                if process is self._process and line.endswith(b"\n"):  # a kill may tear the last one
                     self._hear(json.loads(line))
                     self._changed.notify_all()
         code = process.wait()
@@ -180,8 +188,23 @@ class Trainer:
                 self._mourn(code)
             self._changed.notify_all()
 
+    def _watch(self, process: Child) -> None:
+        """Count the worker's silence, and see that a stop is carried out, as long as it lives."""
+        with self._changed:
+            while process is self._process and process.poll() is None:
+                self._changed.wait(TICK)
+                passed = self._silent.tick()
+                stop = self._stop
+                if stop is not None and self._busy and not self._closing:
+                    stop.waited += passed
+                    if not stop.forced and is_overdue(
+                        stop, self._silent.seconds, self._phase if self._ready else "", self._steps
+                    ):
+                        stop.forced = True
+                        process.kill()  # the thread that listens hears its last events first, and goes on from there
+
     def _hear(self, event: dict[str, Any]) -> None:
-        self._heard = time.monotonic()
+        self._silent.heard()
         kind = event.pop("event")
         if kind == "ready":
             self._ready = True
@@ -193,11 +216,15 @@ class Trainer:
                 self._steps.pop()
             self._steps.append(step)
         elif kind in ("ended", "fatal"):
-            self._busy, self._message = False, event.get("message", "")
+            why = self._message if self._stop is not None and self._stop.second else ""
+            self._busy, self._message, self._stop = False, event.get("message", "") or why, None
 
     def _mourn(self, code: int) -> None:
         if self._closing or (code == 0 and not self._busy):
             self._process = None
+            return
+        if self._busy and self._stop is not None and self._stop.forced and self._run is not None:
+            self._replace(self._run, self._stop)
             return
         if not self._message:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
@@ -205,6 +232,26 @@ class Trainer:
             if self._busy:
                 self._message += " The run can be resumed; nothing is lost."
         self._busy = False
+
+    def _replace(self, run: Path, stop: StopRequest) -> None:
+        """A new worker for one that was killed because it did not stop, which carries out what that one did not."""
+        self._busy = False
+        try:
+            self._spawn()
+        except OSError as error:
+            why = error.strerror or error
+            self._message = (
+                f"The trainer did not answer, was ended, and cannot be started: {why}. Resume the run later."
+            )
+            return
+        if stop.keep and not stop.second:
+            self._begin(run)
+            self._ask_to_stop(StopRequest(keep=True, second=True))
+            self._message = "The trainer did not answer and was started anew; it keeps what the run had learned."
+            return
+        with suppress(OSError):  # on a full disk the run is interrupted, which comes to the same
+            (run / "stopped").touch()
+        self._message = "The trainer did not answer, so it was ended. The run can be resumed; nothing is lost."
 
     def _state(self) -> TrainerState:
         if self._process is None:
@@ -235,15 +282,10 @@ def _log(file: Path) -> Path:
     return file
 
 
-def _hang_up(process: subprocess.Popen[bytes]) -> None:
+def _hang_up(process: Child) -> None:
     assert process.stdin is not None
     with suppress(OSError):
         process.stdin.close()
-
-
-def _root() -> Path:
-    """Where the package lies, so that the worker finds the same one."""
-    return Path(__file__).resolve().parents[2]
 
 
 def _pid_at(run: Path) -> str:

@@ -30,7 +30,7 @@ from chatlab.training.resources import TrainingResources
 from chatlab.training.runs import Request, Result, lock_of, read_request, read_steps, write_json
 from chatlab.training.sft import SFTLoss
 
-StopRequest = Literal["", "keep", "stop", "leave"]
+StopMode = Literal["", "keep", "stop", "leave"]
 """None; end early and keep what was learned; stop, to go on later; leave, because the app is gone."""
 Outcome = Literal["finished", "stopped", "interrupted"]
 CHECKPOINT_SECONDS = 2.0
@@ -63,7 +63,7 @@ class TrainingRun:
         resources: TrainingResources,
         folder: Path,
         emit: Callable[..., None],
-        stop_request: Callable[[], StopRequest],
+        stop_request: Callable[[], StopMode],
         requested_at: float,
     ) -> None:
         """`requested_at` is when the app asked for it, seconds since the epoch."""
@@ -109,7 +109,7 @@ class TrainingRun:
 
     def _train(
         self, request: Request, split: Split, model: LoraModel, loss: SFTLoss, evaluator: RunEvaluator
-    ) -> StopRequest:
+    ) -> StopMode:
         """All steps still to be made, or those until a stop is requested."""
         checkpoint = checkpoints.read(self.folder / "checkpoint")
         if checkpoint:
@@ -117,7 +117,7 @@ class TrainingRun:
         done, spent = (checkpoint.step, checkpoint.seconds) if checkpoint else (0, 0.0)
         began = time.perf_counter()
         elsewhere = self.seconds.evaluate + self.seconds.save
-        stopped: StopRequest = ""
+        stopped: StopMode = ""
         with self._log(done) as log:
             if not checkpoint:
                 with self._clock("evaluate"):

@@ -1,7 +1,8 @@
 """The trainer process: `python -m chatlab.training.worker BASE CACHE [--threads N]`.
 
 Reads commands from standard input and writes events to standard output, a JSON object a line; see `process`. Ends
-when its input does, which is how it learns that its app has gone, having put down its place in the run under way.
+when its input does, as when the app closes, having put down its place in the run under way. If the app was killed, the
+system kills this process as well (see `chatlab.system`), and the run goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -24,11 +25,10 @@ from chatlab.training.runs import write_json
 
 if TYPE_CHECKING:
     from chatlab.training.resources import TrainingResources
-    from chatlab.training.run import StopRequest
+    from chatlab.training.run import StopMode
 
 PULSE = 1.0
 """Seconds between signs of life."""
-NICE = 5
 
 
 class Voice:
@@ -54,9 +54,9 @@ class Ears:
     def __init__(self, source: IO[bytes]) -> None:
         self.starts: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._source = source
-        self._wish: StopRequest = ""
+        self._wish: StopMode = ""
 
-    def wish(self) -> StopRequest:
+    def wish(self) -> StopMode:
         return self._wish
 
     def listen(self) -> None:
@@ -82,7 +82,6 @@ def main() -> None:
     for task in (ears.listen, voice.beat):
         threading.Thread(target=task, daemon=True).start()
     sys.setswitchinterval(1e-4)  # Hands pass the interpreter to each other thousands of times a second.
-    _give_way()
     try:
         shop = _opened(asked.base, asked.cache, asked.threads)
     except Exception as error:
@@ -92,16 +91,6 @@ def main() -> None:
     voice.say("ready")
     while (command := ears.starts.get()) is not None:
         _run(shop, command, voice, ears)
-
-
-def _give_way() -> None:
-    """To the chat. Linux weighs niceness only among the processes of one session, and each session as one; so this
-    session, which is the trainer's own, is made nice as well.
-    """
-    if hasattr(os, "nice"):
-        os.nice(NICE)
-    with suppress(OSError):
-        Path("/proc/self/autogroup").write_text(str(NICE), encoding="ascii")
 
 
 def _opened(folder: Path, cache: Path, threads: int | None) -> TrainingResources:

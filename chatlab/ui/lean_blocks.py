@@ -60,7 +60,8 @@ class LeanBlocks(gr.Blocks):
         else:
             values = list(predictions) if isinstance(predictions, (list, tuple)) else [predictions] * len(outputs)
         told = [_Keywords.FINISHED_ITERATING if _left(value) else value for value in values]
-        data = await super().postprocess_data(block_fn, told[0] if len(outputs) == 1 else told, state)
+        given: Any = told[0] if len(outputs) == 1 else told
+        data = await super().postprocess_data(block_fn, given, state)
         return [
             gr.skip() if _left(value) and not block.stateful else item
             for block, value, item in zip(outputs, values, data, strict=True)
