@@ -113,7 +113,7 @@ class Base:
         """Empty the tokenizer's memory of words that it has split before."""
         tokenizer = self.tokenizer
         if isinstance(tokenizer, IsolatedTokenizer):
-            tokenizer.backend_tokenizer.restart()
+            tokenizer.close()
             return
         with contextlib.suppress(AttributeError):  # not every kind of tokenizer has one
             tokenizer.backend_tokenizer.model._clear_cache()

@@ -69,6 +69,7 @@ class Isolated:
             raise BaseRefused(f"The tokenizer of {self._name} cannot be read: {failed}", failed.hint) from failed
 
     def close(self) -> None:
+        """End the process, and with it what it remembers; another text would be given to a new one."""
         with self._lock:
             self._end()
 
@@ -85,11 +86,6 @@ class Isolated:
         if "error" in told:
             raise TokenizerFailed(told["error"], SHORTER)
         return told
-
-    def restart(self) -> None:
-        """End the process, and with it what it remembers; the next text is given to a new one."""
-        with self._lock:
-            self._end()
 
     def _end(self) -> None:
         if self._child is not None:
