@@ -122,9 +122,10 @@ def kept(lab: Lab, texts: Sequence[str]) -> int:
     """A conversation in which these were answered, one of them with sources; its title is hostile too."""
     talk = Conversation()
     for number, text in enumerate(texts):
-        passage = Given(document="0" * 64, title=text, start=0, end=len(text), text=text)
-        talk = talk.grown(role="user", content=text or "-", sources=(passage, passage) if number % 5 == 4 else ())
-        talk = talk.grown(role="assistant", content=text or "-")
+        passage = Given.of("0" * 64, text, 0, len(text), text)
+        talk = talk.grown(role="user", content=text or "-")
+        given = (passage, passage) if number % 5 == 4 else ()
+        talk = talk.grown(role="assistant", content=text or "-", sources=given)
     chat = lab.chat.new(texts[0])
     lab.chat.change(chat, lambda _: replace(talk, title=texts[-1], system=texts[0]))
     return chat
@@ -143,7 +144,6 @@ def all_at(watched: Watched, lab: Lab, texts: Sequence[str]) -> None:
         watched.open(chat, 2 * len(some))
         watched.harmless("#transcript :is(.body, .sources) *")
         assert state(lab) == before
-        lab.chat.delete(chat)
 
 
 def streamed(watched: Watched, lab: Lab, spoken: Spoken, text: str) -> None:
