@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from playwright.sync_api import expect
 
 from chatlab.conversation import Conversation
 from chatlab.engines.fake import FakeEngine
@@ -91,10 +92,8 @@ class Watched:
 
     def open(self, conversation: int, turns: int) -> None:
         self.press(act="open", conversation=conversation)
-        self.page.wait_for_function(
-            f"document.querySelector('#conversation')?.dataset.shown === '{conversation}'"
-            f" && document.querySelectorAll('#transcript .turn').length === {turns}"
-        )
+        self.page.wait_for_selector(f"#conversation[data-shown='{conversation}']", state="attached")
+        expect(self.page.locator("#transcript .turn")).to_have_count(turns, timeout=120_000)
 
     def harmless(self, within: str = "#transcript .body *") -> None:
         """Nothing that is drawn can do anything, and a click on all of it does nothing."""
@@ -163,8 +162,8 @@ def compared(watched: Watched, spoken: Spoken, text: str) -> None:
     page.get_by_role("tab", name="Compare").click()
     page.locator("#compare-prompt textarea").fill(text)
     page.locator("#compare-ask").click()
-    page.wait_for_function("document.querySelectorAll('#panes .pane-text').length === 2")
-    page.wait_for_function("!document.querySelector('#panes .caret')")
+    expect(page.locator("#panes .pane-text")).to_have_count(2, timeout=120_000)
+    expect(page.locator("#panes .caret")).to_have_count(0, timeout=120_000)
     watched.harmless("#panes .pane-text *")
     page.get_by_role("tab", name="Chat").click()
 
