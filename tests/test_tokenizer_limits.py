@@ -186,9 +186,8 @@ def test_a_message_that_the_tokenizer_cannot_bear_ends_in_words_and_the_next_is_
 
 @pytest.mark.slow
 def test_training_leaves_out_what_the_tokenizer_cannot_bear_and_says_so(base_folder, tmp_path):
-    from chatlab.training.batches import read_rows
-
     from chatlab.records import TrainSettings
+    from chatlab.training.data import read_examples
 
     folder = folder_of(base_folder, tmp_path / "base", lambda t: t.update(
         pre_tokenizer={"type": "Sequence", "pretokenizers": [EXPLODES, t["pre_tokenizer"]]}
@@ -200,9 +199,9 @@ def test_training_leaves_out_what_the_tokenizer_cannot_bear_and_says_so(base_fol
     snapshot.write_text("".join(json.dumps({"id": id, "messages": turns}) + "\n" for id, turns in enumerate(said)))
     base = Base.open(folder)
     try:
-        rows = read_rows(snapshot, base.template, TrainSettings(), base.context)
-        assert [row.demonstration for row in (*rows.learn, *rows.aside)] == [0]
-        assert [dropped.id for dropped in rows.dropped] == [1] and "tokenizer" in rows.dropped[0].reason
+        split = read_examples(snapshot, base.template, TrainSettings(), base.context)
+        assert [one.demonstration for one in (*split.train, *split.held_out)] == [0]
+        assert [dropped.id for dropped in split.dropped] == [1] and "tokenizer" in split.dropped[0].reason
     finally:
         base.close()
 
