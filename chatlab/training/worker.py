@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from chatlab.training.resources import TrainingResources
     from chatlab.training.run import StopMode
 
+NO_MEMORY = ("can't allocate memory", "not enough memory", "could not create a primitive")
+"""In what torch says where memory is short; the last is oneDNN's way."""
 PULSE = 1.0
 """Seconds between signs of life."""
 
@@ -129,7 +131,7 @@ def _known(error: Exception) -> ChatlabError:
         return DiskFull("The disk is full.", "Free some space and resume the run; what it has learned so far is kept.")
     traceback.print_exception(error, file=sys.stderr)
     sys.stderr.flush()
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "not enough memory" in str(error):
+    if isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
         return TrainingError(
             "There is not enough memory for this run.",
             "Close other programs, or choose a smaller batch, more pieces to accumulate, or shorter demonstrations.",
