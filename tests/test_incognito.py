@@ -69,7 +69,7 @@ def until_done(tab: Tab) -> Iterator[dict]:
             return
 
 
-@pytest.mark.parametrize("end", ["new", "delete", "closed"])
+@pytest.mark.parametrize("end", ["new", "delete"])
 def test_nothing_of_an_incognito_conversation_stays_in_memory_once_it_has_ended(
     lab: Lab, settings: Settings, end: str
 ) -> None:
@@ -87,11 +87,8 @@ def test_nothing_of_an_incognito_conversation_stays_in_memory_once_it_has_ended(
         assert len(lab.chat.get(id).turns) == 4 and holding()
         if end == "new":
             pressed(tab, act="new")
-        elif end == "delete":
-            pressed(tab, act="delete", conversation=id)
         else:
-            tab.http.close()
-            assert lab.chat.end_unvisited(0) == [id]
+            pressed(tab, act="delete", conversation=id)
         with pytest.raises(NotFound):
             lab.chat.get(id)
         tab.http.close()
@@ -100,6 +97,15 @@ def test_nothing_of_an_incognito_conversation_stays_in_memory_once_it_has_ended(
                 break
             time.sleep(0.2)
         assert not found, "\n".join(found)
+
+
+def test_an_incognito_conversation_that_no_page_has_open_ends(lab: Lab) -> None:
+    id = lab.chat.new(incognito=True)
+    lab.chat.visit(id)
+    assert lab.chat.end_unvisited(3600) == []
+    assert lab.chat.end_unvisited(0) == [id]
+    with pytest.raises(NotFound):
+        lab.chat.get(id)
 
 
 @pytest.mark.parametrize("engine", ["transformers", "llama.cpp"])
@@ -138,6 +144,7 @@ def test_a_place_whose_reply_is_under_way_is_forgotten_with_it() -> None:
     assert known(place, "base", [1] * 200) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["ended", "killed"])
 def test_an_incognito_conversation_leaves_nothing_on_the_disk_nor_in_what_the_app_prints(
     tmp_path: Path, base_folder: Path, monkeypatch: pytest.MonkeyPatch, end: str
