@@ -24,7 +24,7 @@ from chatlab.ui.lean_blocks import LeanBlocks
 from tests.served import site
 
 WARM_UP, TURNS, EACH = 25, 100, 10
-MOST = 40
+MOST = 20
 """Objects that a turn may leave behind: what was said, who said it, what it cost, and the documents that keep it."""
 TEMPLATE = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}<|assistant|>"
 
