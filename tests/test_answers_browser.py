@@ -277,6 +277,6 @@ def test_gradio_is_given_no_text_of_ours_for_markdown_or_html() -> None:
             called = ast.unparse(node.func)
             if called in ("gr.Warning", "gr.Info", "gr.Success"):
                 assert file.name == "shell.py", f"{file}:{node.lineno}"
-            if called == "gr.Error":  # for other programs; no handler of the page raises it
-                assert file.name == "app.py", f"{file}:{node.lineno}"
+            if called == "gr.Error":  # for other programs, and around events; no handler of the page raises it
+                assert file.name in ("app.py", "page.py", "failures.py"), f"{file}:{node.lineno}"
             assert called not in ("gr.HTML", "gr.Chatbot", "gr.JSON"), f"{file}:{node.lineno}"
