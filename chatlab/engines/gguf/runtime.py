@@ -43,6 +43,7 @@ class Runtime:
         llama.llama_log_set(_silence, ctypes.c_void_p(0))
         llama.llama_backend_init()
         opening = llama.llama_model_default_params()
+        opening.use_extra_bufts = not _computes_with_amx()
         if brought:
             opening.load_mode, opening.check_tensors = llama.LLAMA_LOAD_MODE_NONE, True
         self._model: Any = llama.llama_model_load_from_file(str(file).encode(), opening)
@@ -164,3 +165,12 @@ class Runtime:
         if llama.llama_set_adapters_lora(self._context, adapters, count, scales):
             raise EngineError("llama.cpp cannot put this adapter on.", "Train it again, or use another one.")
         self._worn = worn
+
+
+def _computes_with_amx() -> bool:
+    """Whether llama.cpp would lay quantised weights out for AMX tiles.
+
+    It then crashes in its first product (llama-cpp-python 0.3.36 on a Xeon with amx_int8: a segmentation fault with
+    q8_0, none without the layout), so on such processors it is left at the plain one, which AVX-512 reads.
+    """
+    return b"AMX_INT8 = 1" in llama.llama_print_system_info()
