@@ -26,8 +26,8 @@ PARTS = 1 << 15
 _OPEN, _CLOSE = "\U000f4c1b", "\U000f4c1d"
 _HOLE = re.compile(f'{_OPEN}([0-9]+)(\\\\?)"{_CLOSE}')
 _PAD = "\n \n"
-WORDS = 200_000
-"""Most characters of its own that a template may put around a conversation."""
+WORDS, WORDS_EACH = 200_000, 200
+"""Most characters of its own that a template may put around a conversation, and more for each message."""
 REPEATS = 4
 """How often a template may write what messages say, on average. Some ask the last question once more."""
 THOUGHT_END = re.compile(r"</[a-z:]*think(?:ing)?>|\[/THINK\]")
@@ -103,7 +103,7 @@ class Skeletons:
 
     def _make(self, roles: tuple[Role, ...], asks: bool) -> tuple[Part, ...]:
         texts, marks = _split(self._render(roles, asks))
-        if sum(map(len, texts)) > WORDS or len(marks) > REPEATS * len(roles):
+        if sum(map(len, texts)) > WORDS + WORDS_EACH * len(roles) or len(marks) > REPEATS * len(roles):
             raise TemplateRefused(
                 "The chat template writes far more than the conversation says.", "Choose a model with another template."
             )
