@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-import psutil
-
 from chatlab.conversation import Conversation
 from chatlab.errors import StoreCorrupt
 from chatlab.records import Demonstration, Preference, UnseenSet, Vote
@@ -16,6 +13,7 @@ from chatlab.store.codec import from_document
 from chatlab.store.copies import listed
 from chatlab.store.disk import Disk, Files, as_chatlab_error
 from chatlab.store.migrations import Migrations
+from chatlab.store.owner import read_owner
 from chatlab.store.recovery import Recovered, Recovery
 
 KINDS: dict[str, type[Any]] = {
@@ -76,12 +74,8 @@ def checkup(folder: Path) -> Checkup:
 
 def owner(files: Files) -> str:
     """Who says it has the store open and is still alive."""
-    try:
-        said = orjson.loads(files.owner.read_bytes())
-        number, address = int(said["pid"]), str(said["address"])
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
-        return ""
-    return f"process {number} at {address}" if 0 < number < 1 << 31 and psutil.pid_exists(number) else ""
+    said = read_owner(files.owner)
+    return f"process {said.pid} at {said.address}" if said is not None and said.lives else ""
 
 
 def _read(files: Files) -> Recovered:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
-import psutil
 from filelock import FileLock, Timeout
 
-from chatlab.clock import now
 from chatlab.conversation import Conversation
 from chatlab.errors import ChatlabError, InputError, StoreBusy, StoreError
 from chatlab.records import Demonstration, Preference, Preset, UnseenSet, Vote
@@ -23,6 +20,7 @@ from chatlab.store.codec import read_as, to_document
 from chatlab.store.disk import Disk, Files, as_chatlab_error
 from chatlab.store.journal import Changes, Document
 from chatlab.store.migrations import Migrations
+from chatlab.store.owner import read_owner, write_owner
 from chatlab.store.shelf import Shelf
 from chatlab.store.storage import JournalStorage
 from chatlab.store.table import JournalDB, JournalTable
@@ -129,11 +127,6 @@ class Store:
         """Why changes are refused until the store is opened again; empty while all is well, and once it is closed."""
         return self._storage.refusal if self._lock.is_locked else ""
 
-    def announce(self, address: str) -> None:
-        """Tell whoever finds the store busy where this process is reached."""
-        with contextlib.suppress(OSError):
-            self._files.owner.write_bytes(orjson.dumps({"pid": os.getpid(), "address": address, "since": now()}))
-
     def snapshot(self, path: Path, ids: Iterable[int]) -> str:
         """Freeze demonstrations for a trainer, one JSON line each, in the order of `ids`; the file's sha256.
 
@@ -205,8 +198,7 @@ def _locked(files: Files, address: str) -> FileLock:
         raise StoreError(
             f"The file system of {files.folder} has no locks.", "Put the store on a local disk."
         ) from error
-    with contextlib.suppress(OSError):
-        files.owner.write_bytes(orjson.dumps({"pid": os.getpid(), "address": address, "since": now()}))
+    write_owner(files.owner, address)
     return lock
 
 
@@ -218,18 +210,10 @@ def _acquired(lock: FileLock, files: Files) -> bool:
             lock.acquire(timeout=0)
             return True
         except Timeout:
-            if time.monotonic() > ends or _owner_lives(files):
+            owner = read_owner(files.owner)
+            if time.monotonic() > ends or owner is None or owner.lives:
                 return False
             time.sleep(0.02)
-
-
-def _owner_lives(files: Files) -> bool:
-    try:
-        return psutil.Process(orjson.loads(files.owner.read_bytes())["pid"]).status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
-    except (OSError, ValueError, KeyError, TypeError):  # it has not said yet who it is
-        return True
 
 
 def _let_go(files: Files, lock: FileLock) -> None:
@@ -240,11 +224,8 @@ def _let_go(files: Files, lock: FileLock) -> None:
 
 
 def _busy(files: Files) -> StoreBusy:
-    try:
-        owner = orjson.loads(files.owner.read_bytes())
-        where, who = owner["address"], f" by process {owner['pid']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        where, who = "", ""
+    owner = read_owner(files.owner)
+    where, who = (owner.address, f" by process {owner.pid}") if owner else ("", "")
     at = f" at {where}" if where else ""
     hint = f"Use that window: {where}" if where else "Close the other Chatlab first."
     return StoreBusy(f"The store in {files.folder} is already open{at}{who}.", hint)
