@@ -93,7 +93,7 @@ def test_a_store_whose_process_has_just_been_killed_is_waited_for(processes: For
 
 
 def test_a_store_that_is_open_twice_in_one_process_is_refused_too(tmp_path: Path) -> None:
-    with Store.open(tmp_path, address="http://127.0.0.1:1") as store:
+    with Store.open(tmp_path, address="http://127.0.0.1:1"):
         with pytest.raises(StoreBusy, match=r"at http://127.0.0.1:1 by process \d+"):
             Store.open(tmp_path)
     Store.open(tmp_path).close()
