@@ -20,7 +20,7 @@ from chatlab.engines.gguf import wardrobe
 from chatlab.engines.gguf.engine import LlamaEngine
 from chatlab.engines.gguf.files import kept
 from chatlab.engines.local import LocalEngine
-from chatlab.errors import EngineError, EngineUnable
+from chatlab.errors import DiskFull, EngineError, EngineUnable
 from chatlab.models.base import Base
 
 NEVER = frozenset[int]()
@@ -181,7 +181,7 @@ def test_a_write_that_fails_leaves_no_half_file(base, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(GGUFWriter, "write_tensors_to_file", full)
-    with pytest.raises(EngineError, match="space"):
+    with pytest.raises(DiskFull, match="space"):
         LlamaEngine.open(base, tmp_path, threads=1)
     assert not list(tmp_path.iterdir())
 

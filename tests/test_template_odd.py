@@ -146,7 +146,7 @@ REFUSED = {
     "cannot do without tools": (chatml(before="{{ tools | length }}"), "does not take this conversation"),
     "asks for something unknown": (chatml(before="{{ mood.of.the.day }}"), "does not take this conversation"),
     "draws lots": (chatml(before="{{ ['a', 'b'] | random }}"), "which a chat template has no need of"),
-    "reads another file": (chatml(before="{% include 'passwd' %}"), "does not take this conversation"),
+    "reads another file": (chatml(before="{% include 'passwd' %}"), "which a chat template has no need of"),
     "is not finished": (TURN, "does not take this conversation"),
 }  # fmt: skip
 """What is said of them, at the latest by the check that comes before a run."""

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from typing import Any
 
 import gradio as gr
@@ -24,7 +25,7 @@ from chatlab.ui.train import report
 from chatlab.ui.train.plots import forgetting_plot, loss_plot, sparkline
 from chatlab.ui.train.tab import TrainTab
 from chatlab.ui.verdict import verdict
-from tests.page import built, told, voiced
+from tests.page import built, readable, told, voiced
 
 HOSTILE = "<script>alert(1)</script>`*"
 QUICK = {"passes": 1, "leash": 0.0, "batch": 8}
@@ -304,8 +305,9 @@ def test_checkpoints_are_listed_asked_and_put_on_the_shelf(lab: Lab, tab: TrainT
 def test_an_adapter_that_forgot_too_much_goes_live_only_when_told_twice(lab: Lab, tab: TrainTab) -> None:
     voiced(lab, "forgetful", forgetting=7.3)
     lab.voices.go_live(BASE)
-    with pytest.warns(UserWarning, match="forgetful forgot 7"):
+    with pytest.warns(UserWarning) as warned:
         shown = tab.history.gone_live("forgetful")
+    assert "forgetful forgot 7" in unescape(readable(str(warned[0].message)))
     assert lab.voices.live == BASE
     assert told(shown[tab.history.live])["value"] == "Go live all the same"
     tab.history.gone_live("forgetful", shown[tab.history.warned])

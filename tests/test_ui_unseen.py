@@ -25,7 +25,7 @@ from chatlab.ui.chat.session import View
 from chatlab.ui.demonstrations.drafts import NEW
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from chatlab.ui.unseen.panel import UnseenPanel
-from tests.page import built, told, voiced
+from tests.page import built, readable, told, voiced
 
 HOSTILE = "<script>alert(1)</script> ![x](http://evil/?q) [c](javascript:alert(1)) $$e$$"
 JOKE = "Tell a joke"
@@ -131,7 +131,7 @@ def test_nobody_chosen_is_told_and_nothing_hurts(panel: UnseenPanel, lab: Lab, m
     warned: list[str] = []
     monkeypatch.setattr(gr, "Warning", warned.append)
     shown = heard(panel)
-    assert "one to 4 voices" in unescape(warned[0]) and not told(shown[panel.stop])["visible"]
+    assert "one to 4 voices" in unescape(readable(warned[0])) and not told(shown[panel.stop])["visible"]
     assert JOKE in text(shown[panel.parts[0]])
     lab.unseen.rewrite([])
     assert "no unseen prompts" in text(panel.drawn([BASE], *CALM, 0)[panel.parts[0]])
@@ -315,4 +315,4 @@ def test_a_pack_says_how_much_of_it_waits(tab: DemonstrationsTab, lab: Lab, monk
     monkeypatch.setattr(gr, "Warning", warned.append)
     lab.unseen.add([Packs().read("stage")[0].messages[0].content])
     tab.loader("stage")()
-    assert "1 of them wait" in unescape(warned[0])
+    assert "1 of them wait" in unescape(readable(warned[0]))

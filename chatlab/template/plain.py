@@ -77,7 +77,8 @@ def call_written(call: Call, tool: Tool | None = None) -> str:
     values = [value for _, value in call.arguments]
     lines = tool is not None and tool.parameters[len(values) - 1 : len(values)] == tool.parameters[-1:]
     lines = lines and tool is not None and bool(tool.parameters) and tool.parameters[-1].lines
-    parts = [_argument(value, place == len(values), lines) for place, value in enumerate(values, 1)]
+    most = len(tool.parameters) if tool is not None else len(values)
+    parts = [_argument(v, n == most, lines and n == len(values)) for n, v in enumerate(values, 1)]
     return f"{CALL} {call.name} {BAR.join(parts)}".rstrip()
 
 
@@ -128,9 +129,10 @@ def _first(text: str, last: bool) -> tuple[str, str]:
     return value.strip(), rest.strip()
 
 
-def _argument(value: str, last: bool, lines: bool) -> str:
+def _argument(value: str, bars: bool, lines: bool) -> str:
+    """`bars` and `lines`: whether it may hold them and still come back, as nothing can follow it."""
     bare = value and value == value.strip() and not value.startswith('"') and not _MARKER.search(value)
-    bare = bare and (last or "|" not in value) and ((last and lines) or "\n" not in value)
+    bare = bare and (bars or "|" not in value) and (lines or "\n" not in value)
     return value if bare else json.dumps(value, ensure_ascii=False)
 
 

@@ -208,9 +208,9 @@ def _guard(app: FastAPI, page: Page, settings: Settings) -> None:
     """The middlewares around every request. What is added last is asked first."""
     calls = [str(fn.api_name) for fn in page.fns.values() if fn.api_visibility == "public"]
     gate = Gate(settings.auth) if settings.auth else None
-    app.add_middleware(Routes)
     app.add_middleware(Sessions, left=page.leave)
     app.add_middleware(Bodies, functions=list(page.fns), calls=calls)
+    app.add_middleware(Routes)
     app.add_middleware(Doors, host=settings.host, gate=gate, names=settings.names)
     app.add_middleware(BehindProxy, proxies=settings.proxies)
     app.add_middleware(Failures)

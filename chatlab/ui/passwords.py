@@ -120,10 +120,11 @@ def _text(path: Path) -> str:
         raise InputError(
             f"The password file {path} cannot be read: {error.strerror}.", "Correct --auth-file."
         ) from None
+    about = os.fstat(number)
+    if not stat.S_ISREG(about.st_mode):
+        os.close(number)
+        raise InputError(f"{path} is no plain file.", "Name a file with one NAME:PASSWORD a line.")
     with os.fdopen(number, "rb") as file:
-        about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode):
-            raise InputError(f"{path} is no plain file.", "Name a file with one NAME:PASSWORD a line.")
         if os.name == "posix" and about.st_mode & 0o077:
             raise InputError(f"Others may read the password file {path}.", f"Run: chmod 600 {path}")
         if about.st_size > LARGEST_FILE:
