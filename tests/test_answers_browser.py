@@ -199,7 +199,7 @@ def test_a_carriage_return_in_an_answer_draws_no_diagram_with_a_button_that_dele
     before = state(lab)
     watched.open(chat, 2)
     assert "```mermaid" in watched.page.inner_text("#transcript .answer .body")
-    watched.page.get_by_text("Show more").last.click()
+    watched.page.locator("#transcript .answer .body").get_by_text("Show more").last.click()
     watched.harmless()
     assert state(lab) == before
     streamed(watched, lab, spoken, DIAGRAM)

@@ -24,11 +24,14 @@ window.wrongIn = (root) => {
   for (const control of root.querySelectorAll(CONTROL)) {
     if (!control.matches("button") || !control.closest(".html")) wrong.push(`control ${control.outerHTML.slice(0, 200)}`);
   }
-  if (root.querySelector(".katex, .mermaid, iframe, object, embed, .encoded-html")) wrong.push("a diagram, a formula, a frame");
+  for (const drawn of root.querySelectorAll(".katex, .mermaid, iframe, object, embed, .encoded-html")) {
+    wrong.push(`a diagram, a formula, a frame: ${drawn.outerHTML.slice(0, 200)} in ${drawn.parentElement?.outerHTML.slice(0, 200)}`);
+  }
   if (window.hacked !== undefined) wrong.push("a script ran");
   return wrong;
 };
-new MutationObserver(() => { const live = document.querySelector("#live"); if (live) refused.push(...wrongIn(live)); })
+const look = () => { const live = document.querySelector("#live"); if (live) refused.push(...wrongIn(live)); };
+new MutationObserver(() => queueMicrotask(look)) // after the page's own observer, which came later
   .observe(document, { childList: true, subtree: true });
 addEventListener("click", (event) => { if (event.target.closest("a")) event.preventDefault(); }, true);
 window.said = () => [...document.querySelectorAll("[id^=bridge-] :is(textarea, input)")].map((box) => box.value).join("|")
