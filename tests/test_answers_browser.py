@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import TimeoutError, expect
 
 from chatlab.conversation import Conversation
 from chatlab.engines.fake import FakeEngine
@@ -160,9 +161,14 @@ def compared(watched: Watched, spoken: Spoken, text: str) -> None:
     spoken.text = text
     page = watched.page
     page.get_by_role("tab", name="Compare").click()
-    page.locator("#compare-prompt textarea").fill(text)
-    page.locator("#compare-ask").click()
-    expect(page.locator("#panes .pane-text")).to_have_count(2, timeout=120_000)
+    panes = page.locator("#panes .pane-text")
+    for _ in range(5):  # the tab draws itself anew as it opens, and what was typed before that with it
+        page.locator("#compare-prompt textarea").fill(text)
+        page.locator("#compare-ask").click()
+        with contextlib.suppress(TimeoutError):
+            panes.nth(1).wait_for(timeout=20_000)
+            break
+    expect(panes).to_have_count(2, timeout=120_000)
     expect(page.locator("#panes .caret")).to_have_count(0, timeout=120_000)
     watched.harmless("#panes .pane-text *")
     page.get_by_role("tab", name="Chat").click()
