@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from types import UnionType
@@ -19,6 +18,7 @@ from typing import Any, TypeVar
 
 from chatlab.errors import AdapterDamaged, AdapterMissing, WrongBase
 from chatlab.records import AdapterCard, Manner, TrainSettings
+from chatlab.system import strict_json
 from chatlab.system.files import open_regular, read_regular
 
 WEIGHTS = "adapter_model.safetensors"
@@ -148,7 +148,7 @@ def parsed(data: bytes, exact: bool = True) -> dict[str, Any]:
     Raises ValueError.
     """
     try:
-        found = json.loads(data, object_pairs_hook=_object, parse_constant=_refused_constant if exact else None)
+        found = strict_json.loads(data, constants=not exact)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(found, dict):
@@ -252,16 +252,3 @@ def _unreadable(folder: Path, name: str, error: OSError | ValueError) -> Adapter
         return AdapterDamaged(f"Adapter {folder.name!r} has no {name[:80]!r}.", AGAIN)
     why = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return AdapterDamaged(f"{name[:80]!r} of adapter {folder.name!r} cannot be read: {why}.", AGAIN)
-
-
-def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"it says {key[:80]!r} twice")
-        found[key] = value
-    return found
-
-
-def _refused_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number")

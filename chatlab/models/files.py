@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import stat
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from chatlab.errors import BaseRefused
+from chatlab.system import strict_json
 
 AGAIN = "Fetch the model again."
 INDEX = "model.safetensors.index.json"
@@ -50,7 +50,7 @@ def read_json(file: Path) -> dict[str, Any]:
     """A JSON object. Raises BaseRefused, also for one that says two things under one name."""
     data = read_file(file, LARGEST.get(file.name, LARGEST["config.json"]))
     try:
-        found = json.loads(data, object_pairs_hook=once, parse_constant=no_constant)
+        found = strict_json.loads(data)
     except (ValueError, RecursionError) as error:
         raise BaseRefused(f"{file.name} of the base model cannot be read: {error}.", AGAIN) from error
     if not isinstance(found, dict):
@@ -91,18 +91,3 @@ def _tokenizer_files(folder: Path) -> Iterator[Path]:
 def is_there(file: Path) -> bool:
     """Also a link that leads nowhere."""
     return file.exists() or file.is_symlink()
-
-
-def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object that says one thing under each name, or ValueError: libraries differ in which they take."""
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise ValueError(f"it says {name[:60]!r} twice")
-        found[name] = value
-    return found
-
-
-def no_constant(name: str) -> Any:
-    """For NaN and Infinity, which are no JSON."""
-    raise ValueError(f"{name[:20]} is no number")

@@ -6,7 +6,6 @@ offsets; the data follows without gaps to the end of the file (https://github.co
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from chatlab.errors import BaseRefused
-from chatlab.models.files import no_constant, once
+from chatlab.system import strict_json
 
 LARGEST_HEADER = 16 << 20
 """Bytes. A hundred thousand tensors have as many."""
@@ -62,7 +61,7 @@ def parse_header(stream: IO[bytes], size: int, most: int = LARGEST_HEADER) -> di
     if not 2 <= length <= min(most, size - 8):
         raise ValueError("its header does not fit in it")
     try:
-        header = json.loads(stream.read(length), object_pairs_hook=once, parse_constant=no_constant)
+        header = strict_json.loads(stream.read(length))
         header.pop("__metadata__", None)
         tensors = {str(name): _tensor(entry) for name, entry in header.items()}
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
