@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
 import re
 import zlib
@@ -137,5 +138,9 @@ def sealed(tables: Any, meta: Any) -> bytes:
 
 def as_json(value: Any) -> bytes:
     """With what stands for deep nesting and for numbers beyond 64 bits written out."""
-    text = DEEP.sub(lambda found: b"[" * int(found[1]) + b"1" + b"]" * int(found[1]), orjson.dumps(value))
+    try:
+        plain = orjson.dumps(value)
+    except TypeError:  # a whole number beyond 64 bits, which JSON may hold and this writer does not
+        plain = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    text = DEEP.sub(lambda found: b"[" * int(found[1]) + b"1" + b"]" * int(found[1]), plain)
     return re.sub(rb'"number (10+)"', rb"\1", text)

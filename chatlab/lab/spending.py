@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
+from chatlab.clock import seconds_of
 from chatlab.conversation import Conversation
 from chatlab.errors import ChatlabError
 from chatlab.evaluation.growth import LEAST, Growth, Lengths, grown
@@ -152,12 +152,13 @@ def _spent(conversation: Conversation) -> tuple[Spent, ...]:
     return tuple(
         Spent(voice=t.speaker.sha256, name=t.speaker.adapter, tokens=t.speaker.tokens, at=t.created)
         for t in conversation.turns
-        if t.speaker is not None and t.stopped in WHOLE and t.created
+        if t.speaker is not None and t.stopped in WHOLE and seconds_of(t.created) is not None
     )
 
 
 def _seconds(at: str) -> int:
-    return int(datetime.fromisoformat(at).timestamp())
+    """Of an answer that was let in above, and so has a time."""
+    return seconds_of(at) or 0
 
 
 def _width(first: str, last: str) -> int:

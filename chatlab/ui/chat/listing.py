@@ -50,7 +50,7 @@ def _day(when: str) -> str:
     """`Today`, `Yesterday`, or the month."""
     try:
         moment = datetime.fromisoformat(when).astimezone()
-    except ValueError:
+    except (ValueError, OverflowError, OSError):  # no time, or one that no calendar here reaches
         return "Earlier"
     days = (datetime.now(UTC).astimezone().date() - moment.date()).days
     return "Today" if days <= 0 else "Yesterday" if days == 1 else "This week" if days < 7 else f"{moment:%B %Y}"
