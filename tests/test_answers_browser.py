@@ -179,8 +179,13 @@ def demonstrated(watched: Watched, lab: Lab, text: str) -> None:
     number = lab.demonstrations.write(f"{text} {len(text)}", text or "-", tags=("tag<b data-act=new>",))
     page = watched.page
     page.get_by_role("tab", name="Demonstrations").click()
-    page.locator("#demonstration-rows label").first.click()
-    page.locator(".desk-name", has_text=f"Demonstration {number} ").wait_for()
+    shown = page.locator(".desk-name", has_text=f"Demonstration {number} ")
+    for _ in range(5):  # the list draws itself anew as the tab opens, and the first row may still be another
+        page.locator("#demonstration-rows label").first.click()
+        with contextlib.suppress(TimeoutError):
+            shown.wait_for(timeout=20_000)
+            break
+    expect(shown).to_be_visible()
     page.locator("#mask-picture .html").wait_for()
     before = state(lab)
     watched.harmless("#mask-picture .html *")
