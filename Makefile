@@ -31,9 +31,9 @@ test: $(VENV)/installed $(VENV)/test $(VENV)/llama $(VENV)/embedder
 	$(BIN)/python -m pytest -m "not slow and browser"
 
 sweep: $(VENV)/test $(VENV)/embedder
-	$(BIN)/python -m pytest -m slow --ignore=tests/test_app_kills.py
-	CHATLAB_KILLS=1000 $(BIN)/python -m pytest -s tests/test_store_kills.py
-	CHATLAB_APP_KILLS=100 $(BIN)/python -m pytest -s tests/test_app_kills.py
+	$(BIN)/python -m pytest -m slow --ignore=tests/slow/test_app_kills.py
+	CHATLAB_KILLS=1000 $(BIN)/python -m pytest -s tests/store/test_kills.py
+	CHATLAB_APP_KILLS=100 $(BIN)/python -m pytest -s tests/slow/test_app_kills.py
 
 bench: $(VENV)/test $(VENV)/llama $(VENV)/embedder
 	$(PIP) -c requirements.lock -e '.[bench]'
@@ -54,7 +54,7 @@ endif
 
 $(VENV)/test: $(VENV)/installed
 	@$(PIP) -c requirements.lock -e '.[test]'
-	@$(BIN)/python tools/browser.py
+	@$(BIN)/python scripts/browser.py
 	@touch $@
 
 report: $(VENV)/installed $(VENV)/llama

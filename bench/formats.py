@@ -24,9 +24,9 @@ from pathlib import Path
 from bench.store import demonstration
 from bench.table import middle, show
 from chatlab.formats import Kept, Reading, format_of, sniff, write
-from chatlab.lab.bringing import BATCH
-from chatlab.lab.exchange import Exchange, Which
-from chatlab.lab.unseen import Unseen
+from chatlab.lab.data.datasets import Datasets, Which
+from chatlab.lab.data.import_job import BATCH
+from chatlab.lab.data.unseen import Unseen
 from chatlab.records import Demonstration
 from chatlab.store import Store
 
@@ -83,7 +83,7 @@ def read(store: Store, file: Path, count: int) -> Callable[[], int]:
 
 
 def brought(store: Store, file: Path, count: int) -> Callable[[], int]:
-    exchange = Exchange(store, file.parent, Unseen(store))
+    exchange = Datasets(store, file.parent, Unseen(store))
 
     def act() -> int:
         *_, last = exchange.bring(file, exchange.sniff(file))
@@ -97,7 +97,7 @@ def exported(store: Store, file: Path, count: int) -> Callable[[], int]:
     for batch in batches(records(count)):
         store.demonstrations.add_many(batch)
     list(store.demonstrations.rows())
-    return lambda: Exchange(store, file.parent, Unseen(store)).export(file.name, Which(), file.parent).records
+    return lambda: Datasets(store, file.parent, Unseen(store)).export(file.name, Which(), file.parent).records
 
 
 def handed(store: Store, file: Path, count: int) -> Callable[[], int]:

@@ -23,9 +23,9 @@ from bench.engines import NEVER, published, since
 from bench.table import middle, show
 from chatlab.engines.base import Sampling, Voice
 from chatlab.engines.folder import read_adapter
-from chatlab.engines.gguf.engine import LlamaEngine
-from chatlab.engines.gguf.files import write_adapter
-from chatlab.engines.gguf.runtime import Runtime
+from chatlab.engines.gguf_export.files import write_adapter
+from chatlab.engines.llamacpp.engine import LlamaEngine
+from chatlab.engines.llamacpp.runtime import Runtime
 from chatlab.lab import Lab
 from chatlab.models.base import Base
 from chatlab.settings import PACKAGE, Settings

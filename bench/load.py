@@ -27,10 +27,10 @@ from bench.table import show
 from chatlab.lab import Lab
 from chatlab.settings import PACKAGE, Settings
 from chatlab.store import Store
-from chatlab.ui.app import serve
-from chatlab.ui.ending import Ending
-from chatlab.ui.heap import share_heaps
-from chatlab.ui.ports import listening
+from chatlab.system.ports import listening
+from chatlab.web.app import serve
+from chatlab.web.malloc import share_heaps
+from chatlab.web.shutdown import Shutdown
 
 PEOPLE, MINUTES = 20, 10.0
 WARM_UP = 0.2
@@ -164,7 +164,7 @@ def serve_and_train(home: Path, port: int, people: int) -> None:
     share_heaps()
     base = Path(os.environ.get("CHATLAB_BASE", PACKAGE / "models" / "embedded"))
     wanted = Settings(home=home, base=base, port=port, auth=signed_in(people))
-    with Ending() as ending, listening(wanted) as (sock, settings):
+    with Shutdown() as ending, listening(wanted) as (sock, settings):
         lab = Lab(settings)
         lab.demonstrations.load_pack("stage")
         threading.Thread(target=train_on, args=(lab, ending), daemon=True).start()
@@ -174,7 +174,7 @@ def serve_and_train(home: Path, port: int, people: int) -> None:
             lab.close()
 
 
-def train_on(lab: Lab, ending: Ending) -> None:
+def train_on(lab: Lab, ending: Shutdown) -> None:
     """One run after the other."""
     while not lab.machine.started:
         time.sleep(0.1)

@@ -26,11 +26,11 @@ from bench.table import show
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import PACKAGE, Settings
-from chatlab.ui.app import serve
-from chatlab.ui.ending import Ending
-from chatlab.ui.health import PATH
-from chatlab.ui.heap import share_heaps
-from chatlab.ui.ports import listening
+from chatlab.system.ports import listening
+from chatlab.web.app import serve
+from chatlab.web.health import PATH
+from chatlab.web.malloc import share_heaps
+from chatlab.web.shutdown import Shutdown
 
 TURNS, EACH, MARKS = 4000, 20, 20
 """Turns in all, turns of each conversation, and looks at the memory."""
@@ -101,7 +101,7 @@ def serve_alone(home: Path, port: int, real: bool) -> None:
     """The app as it is started by hand, but for the fake engine."""
     share_heaps()
     base = Path(os.environ.get("CHATLAB_BASE", PACKAGE / "models" / "embedded"))
-    with Ending() as ending, listening(Settings(home=home, base=base, port=port)) as (sock, settings):
+    with Shutdown() as ending, listening(Settings(home=home, base=base, port=port)) as (sock, settings):
         lab = Lab(settings) if real else Lab(settings, open_engine=lambda base: FakeEngine(context=1_000_000))
         try:
             serve(lab, settings, sock, open_browser=False, ending=ending)

@@ -39,7 +39,7 @@ from bench.beside import LONG, wait_for_steps
 from bench.house import warm_lab
 from bench.table import show
 from chatlab.lab import Lab
-from chatlab.lab.knowledge import Knowledge
+from chatlab.lab.chat.knowledge import Knowledge
 from chatlab.retrieval import Found, Index, Library, Papers, Tuning
 from chatlab.retrieval.document import Span, indexed_text, key_of
 from chatlab.retrieval.embedding import Embedding

@@ -23,8 +23,8 @@ from chatlab.engines.local import LocalEngine
 from chatlab.lab import Lab
 from chatlab.models.base import Base
 from chatlab.settings import Settings
-from chatlab.ui.app import web
 from chatlab.ui.chat.replies import Replies
+from chatlab.web.app import web
 
 TURNS = (0, 100)
 TARGET = 300
@@ -138,7 +138,7 @@ def _browser() -> Iterator[Any]:
 
 def _chromium() -> str | None:
     """As the tests find it."""
-    file = Path(__file__).resolve().parents[1] / "tools" / "browser.py"
+    file = Path(__file__).resolve().parents[1] / "scripts" / "browser.py"
     spec = importlib.util.spec_from_file_location("browser", file)
     if spec is None or spec.loader is None:
         return None

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.lessons import OFFERED, Problem, demonstration, problems
 from bench.table import show
 from chatlab.engines.base import Sampling
 from chatlab.evaluation.shares import wilson
@@ -24,7 +25,6 @@ from chatlab.lab import Lab
 from chatlab.records import BASE
 from chatlab.settings import PACKAGE, Settings
 from chatlab.tools.calculator import calculate
-from chatlab.tools.lessons import OFFERED, Problem, demonstration, problems
 
 GSM8K = PACKAGE.parent.parent / "shared" / "data" / "chat" / "gsm8k_train.jsonl"
 GREEDY = Sampling(temperature=0, repetition_penalty=1.0, max_tokens=64)

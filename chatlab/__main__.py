@@ -17,13 +17,13 @@ from pathlib import Path
 
 from chatlab.errors import ChatlabError, InputError
 from chatlab.lab import Lab
-from chatlab.logbook import Discreet, close_log, open_log
+from chatlab.log import Discreet, close_log, open_log
 from chatlab.settings import Settings
-from chatlab.ui.ending import Ending
-from chatlab.ui.heap import share_heaps
-from chatlab.ui.passwords import Person, made_up, once, password_line, people, read_people
-from chatlab.ui.ports import is_loopback, listening
-from chatlab.ui.proxies import networks
+from chatlab.system.ports import is_loopback, listening
+from chatlab.web.guard.passwords import Person, made_up, once, password_line, people, read_people
+from chatlab.web.guard.proxies import networks
+from chatlab.web.malloc import share_heaps
+from chatlab.web.shutdown import Shutdown
 
 log = logging.getLogger("chatlab")
 
@@ -59,7 +59,7 @@ def _open(given: argparse.Namespace) -> int:
     os.umask(0o077)  # also for its processes and for what libraries write: people's words are their owner's alone
     share_heaps()
     settings = _guarded(_settings(given))
-    with Ending() as ending:
+    with Shutdown() as ending:
         try:
             with listening(settings) as (sock, settings):
                 lab = Lab(settings)
@@ -158,8 +158,8 @@ def _report(given: argparse.Namespace) -> int:
     return 0
 
 
-def _serve(lab: Lab, settings: Settings, sock: socket.socket, open_browser: bool, ending: Ending) -> None:
-    from chatlab.ui.app import serve  # brings gradio, which takes seconds
+def _serve(lab: Lab, settings: Settings, sock: socket.socket, open_browser: bool, ending: Shutdown) -> None:
+    from chatlab.web.app import serve  # brings gradio, which takes seconds
 
     def ready(address: str) -> None:
         print(f"Chatlab is at {address}", flush=True)

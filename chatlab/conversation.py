@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from chatlab.calls import Delegated, Tool
-from chatlab.records import Message, Rating, Role, Speaker, StopReason
-from chatlab.sources import Given, with_sources
+from chatlab.citations import RetrievedPassage, with_sources
+from chatlab.records import Message, Provenance, Rating, Role, StopReason
+from chatlab.tool_calls import Tool, ToolStep
 
 HOUSE = ""
 """Owns what is there without anybody signing in, and what was there before: the first of those who may come in."""
@@ -27,7 +27,7 @@ class Turn:
     content: str
     thought: str = ""
     """What a model thought before it answered."""
-    speaker: Speaker | None = None
+    speaker: Provenance | None = None
     """Who said it, for an answer of a model; None for a person's words, edited answers included."""
     stopped: StopReason | None = None
     rating: Rating | None = None
@@ -35,11 +35,11 @@ class Turn:
     """The turn that a person rewrote into this one."""
     demonstration: int | None = None
     """The demonstration that keeps this answer."""
-    sources: tuple[Given, ...] = ()
+    sources: tuple[RetrievedPassage, ...] = ()
     """The passages that this answer was given, in the order of their numbers."""
     tools: tuple[Tool, ...] = ()
     """What it was told that it may call."""
-    steps: tuple[Delegated, ...] = ()
+    steps: tuple[ToolStep, ...] = ()
     """What it called before it answered, in order; `content` is what it said after the last."""
     since: int | None = None
     """The first turn that the model was asked with, where there was no room for older ones."""
@@ -172,5 +172,5 @@ def with_tools(messages: Sequence[Message], tools: tuple[Tool, ...]) -> tuple[Me
     return (Message(role="system", content="", tools=tools), *messages)
 
 
-def _step(role: Role, step: Delegated) -> tuple[Message, Message]:
+def _step(role: Role, step: ToolStep) -> tuple[Message, Message]:
     return Message(role=role, content=step.said, calls=(step.call,)), Message(role="tool", content=step.result)

@@ -17,7 +17,7 @@ from types import UnionType
 from typing import Any, TypeVar
 
 from chatlab.errors import AdapterDamaged, AdapterMissing, WrongBase
-from chatlab.records import AdapterCard, Manner, TrainSettings
+from chatlab.records import AdapterCard, ReplyMetrics, TrainSettings
 from chatlab.system import strict_json
 from chatlab.system.files import open_regular, read_regular
 
@@ -33,7 +33,7 @@ LESSONS = "demonstrations.jsonl"
 
 MANNERS = ("manner_before", "manner_after")
 
-R = TypeVar("R", AdapterCard, TrainSettings, Manner)
+R = TypeVar("R", AdapterCard, TrainSettings, ReplyMetrics)
 
 AGAIN = "Train it again, or copy its folder from a backup."
 
@@ -44,7 +44,7 @@ LARGEST = 1 << 33
 _LONGEST_TEXT = 1000
 _LARGEST_NUMBER = 1 << 53
 """JSON elsewhere, the page's own included, counts no further."""
-_COUNTS = {"parameters", "base_parameters", "steps", "seconds", *(field.name for field in fields(Manner))}
+_COUNTS = {"parameters", "base_parameters", "steps", "seconds", *(field.name for field in fields(ReplyMetrics))}
 _RUN = re.compile(r"(?:[A-Za-z0-9_][\w.-]{0,99})?", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -66,7 +66,7 @@ def card_from_json(data: Mapping[str, Any]) -> AdapterCard:
         known["forgetting_interval"] = None if low is None or high is None else (low, high)
     for when in MANNERS:
         if (manner := known.get(when)) is not None:
-            known[when] = _checked(Manner(**_known(Manner, manner)))
+            known[when] = _checked(ReplyMetrics(**_known(ReplyMetrics, manner)))
     card = _checked(AdapterCard(**known))
     if not _RUN.fullmatch(card.run):  # it names a folder
         raise ValueError(f"run cannot be {card.run[:80]!r}")
@@ -156,7 +156,7 @@ def parsed(data: bytes, exact: bool = True) -> dict[str, Any]:
     return found
 
 
-def manners_as_json(before: Manner, after: Manner) -> dict[str, Any]:
+def manners_as_json(before: ReplyMetrics, after: ReplyMetrics) -> dict[str, Any]:
     """For the file of an adapter's manner."""
     return dict(zip(MANNERS, (asdict(before), asdict(after)), strict=True))
 
@@ -166,7 +166,7 @@ def _manners(folder: Path) -> dict[str, Any]:
     try:
         data = parsed(read_file(folder, MANNER, LARGEST_JSON))
         for when in MANNERS:
-            _checked(Manner(**_known(Manner, data[when])))
+            _checked(ReplyMetrics(**_known(ReplyMetrics, data[when])))
         return {when: data[when] for when in MANNERS}
     except (AdapterDamaged, ValueError, KeyError, TypeError, AttributeError):
         return {}

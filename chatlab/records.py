@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
-from chatlab.calls import Call, Tool, call_of, tool_of
+from chatlab.tool_calls import Call, Tool, call_of, tool_of
 
 Role = Literal["system", "user", "assistant", "tool"]
 Source = Literal["liked", "edited", "written", "imported", "synthetic"]
@@ -74,7 +74,7 @@ def digest(messages: Sequence[Message]) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Speaker:
+class Provenance:
     """Who gave a reply, as the engine itself reported it."""
 
     adapter: str = BASE
@@ -98,7 +98,7 @@ class Rating:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opinion:
+class Annotation:
     """What one annotator thinks of a demonstration."""
 
     by: str
@@ -125,7 +125,7 @@ class Demonstration:
     authors: tuple[str, ...] = ()
     """Who wrote its words, in the order in which they did; empty where nobody said who they are."""
     approved_by: str = ""
-    opinions: tuple[Opinion, ...] = ()
+    opinions: tuple[Annotation, ...] = ()
     """One an annotator, the newest last."""
 
     def check(self) -> None:
@@ -155,9 +155,9 @@ class Preference:
     chosen: str
     rejected: str
     source: Literal["edit", "compare", "imported"]
-    chosen_by: Speaker | None = None
+    chosen_by: Provenance | None = None
     """None when a person wrote it."""
-    rejected_by: Speaker | None = None
+    rejected_by: Provenance | None = None
     created: str = ""
 
 
@@ -167,7 +167,7 @@ class Vote:
 
     prompt: tuple[Message, ...]
     answers: tuple[str, ...]
-    speakers: tuple[Speaker, ...]
+    speakers: tuple[Provenance, ...]
     """Of each answer, in the order in which they were shown."""
     verdict: Verdict
     winner: int | None = None
@@ -262,7 +262,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
+class ReplyMetrics:
     """How a voice keeps to its part: counts over `replies`, for one in four is not one in four hundred."""
 
     replies: int
@@ -313,8 +313,8 @@ class AdapterCard:
     """95 % bootstrap interval over documents, per cent."""
     kl: float | None = None
     """KL divergence from the base on the answers of demonstrations kept aside, nats a token."""
-    manner_before: Manner | None = None
+    manner_before: ReplyMetrics | None = None
     """How the base answered the unseen prompts."""
-    manner_after: Manner | None = None
+    manner_after: ReplyMetrics | None = None
     """How this adapter did."""
     stopped_early: bool = False

@@ -11,32 +11,28 @@ from typing import Any
 import pytest
 
 from chatlab.settings import PACKAGE, Settings
-from tests.browser import browser
+from tests.support.browser import browser
 
 # On a busy machine two threads that wait for each other are a hundred times slower than one. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED = PACKAGE.parent.parent / "shared"
 
-LONG = (
-    "training_process", "lab_trouble", "lab", "ui_train", "template_sweep", "start", "knowledge", "mask_trial",
-    "report", "engines_local", "training", "load", "exports", "lab_quality", "store_kills", "wire", "gate", "ending",
-)  # fmt: skip
-"""Files that take long, the longest first: one that is begun last keeps a process busy when the others are done."""
-BROWSER = ("loop", "doors")
-"""Files that open a browser of their own, beside those that are named after it."""
+TESTS = Path(__file__).resolve().parent
+LONG = ("training", "lab", "ui", "template", "web", "experiments", "engines")
+"""Folders whose files take long, the longest first: a file begun last keeps a process busy when the others are done."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what drives a browser. In each of several processes that test side by side, the long files come first."""
-    for item in items:
-        name = item.path.stem.removeprefix("test_")
-        if "browser" in name or name in BROWSER:
-            item.add_marker("browser")
+    """Mark by folder. In each of several processes that test side by side, the long folders come first."""
+    folders = {item: item.path.relative_to(TESTS).parts[0] for item in items}
+    for item, folder in folders.items():
+        if folder in ("browser", "slow"):
+            item.add_marker(folder)
     if hasattr(config, "workerinput"):
-        place = {f"test_{name}.py": number for number, name in enumerate(LONG)}
-        items.sort(key=lambda item: place.get(item.path.name, len(LONG)))
+        order = {name: number for number, name in enumerate(LONG)}
+        items.sort(key=lambda item: order.get(folders[item], len(LONG)))
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +81,7 @@ def taught(taught_home: Path, settings: Settings) -> Settings:
 def forked() -> Any:
     """Trials of GGUF files, the seconds spared that a process takes to import everything."""
     pytest.importorskip("llama_cpp", reason="llama.cpp is not installed")
-    from tests.trials import Forked
+    from tests.support.hostile.gguf import Forked
 
     return Forked()
 

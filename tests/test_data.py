@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.lessons import demonstration, problems
 from chatlab.records import Message
-from chatlab.tools.lessons import demonstration, problems
 
 DATA = Path(__file__).resolve().parents[1] / "chatlab" / "data"
 PACKS = ["stage", "triage"]

@@ -14,7 +14,7 @@ from chatlab.doctor import Doctor, Finding
 from chatlab.settings import Settings
 from chatlab.store import Store, checkup
 from chatlab.store.disk import Files
-from tests.store_attack import said
+from tests.support.hostile.store import said
 
 
 def visit(settings: Settings) -> dict[str, Finding]:

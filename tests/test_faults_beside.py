@@ -16,8 +16,8 @@ import pytest
 from chatlab.errors import ChatlabError
 from chatlab.retrieval import Library
 from chatlab.retrieval.vectors import Vectors
-from tests.kills_beside import MODEL, document, row
-from tests.store_attack import FailingDisk, scratch
+from tests.support.hostile.store import FailingDisk, scratch
+from tests.support.kills.beside import MODEL, document, row
 
 ROOT = Path(__file__).parent.parent
 HERE, IN_SWEEP = 12, {"store": 400, "publish": 250, "index": 250, "train": 100}
@@ -39,18 +39,18 @@ def killed(module: str, *arguments: object) -> None:
 
 @pytest.mark.parametrize("kind", ["publish", "index"])
 def test_kill_9_at_a_random_moment_leaves_what_was_acknowledged_and_nothing_half(memory: Path, kind: str) -> None:
-    killed("tests.kills_beside", kind, memory, HERE)
+    killed("tests.support.kills.beside", kind, memory, HERE)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["publish", "index", "train"])
 def test_kill_9_many_times(memory: Path, kind: str) -> None:
-    killed("tests.kills_beside", kind, memory, IN_SWEEP[kind])
+    killed("tests.support.kills.beside", kind, memory, IN_SWEEP[kind])
 
 
 @pytest.mark.slow
 def test_kill_9_of_the_store_many_times(memory: Path) -> None:
-    killed("tests.store_kills", memory, IN_SWEEP["store"])
+    killed("tests.support.kills.store", memory, IN_SWEEP["store"])
 
 
 @pytest.mark.parametrize("for_good", [False, True], ids=["once", "for good"])

@@ -21,8 +21,8 @@ from chatlab.lab import Lab
 from chatlab.records import AdapterCard, TrainSettings
 from chatlab.settings import Settings
 from chatlab.training.runs import Request, Result, read_run, write_json, write_request
-from tests.lora import make_adapter
-from tests.report_figures import tiny_base
+from tests.support.lora import make_adapter
+from tests.support.report_figures import tiny_base
 
 GREEDY = Sampling(max_tokens=2, temperature=0.0)
 FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -69,7 +69,7 @@ def failing(disk: Disk, folder: Path, nth: int, monkeypatch: pytest.MonkeyPatch)
 
     def fsync(handle: int) -> None:
         if disk.left and Path(f"/proc/self/fd/{handle}").readlink().name != "chatlab.journal":
-            disk.count()  # a journal that was not confirmed asks for a restart: tests/test_store_faults.py
+            disk.count()  # a journal that was not confirmed asks for a restart: tests/store/test_faults.py
         real(handle)
 
     with monkeypatch.context() as patched:

@@ -13,29 +13,30 @@ ROOT = Path(__file__).resolve().parents[1]
 CHATLAB = ROOT / "chatlab"
 
 FLOORS = (
-    {"records", "calls", "conversation", "errors", "settings", "clock", "sources", "logbook", "system"},
+    {"records", "tool_calls", "conversation", "errors", "settings", "clock", "citations", "log", "system"},
     {"store", "template", "formats", "quality", "papers"},
     {"models", "training", "engines", "adapters", "retrieval", "tools"},
     {"evaluation", "teacher"},
     {"lab", "experiments"},
-    {"ui", "api", "__main__", "doctor"},
+    {"ui", "web", "api", "__main__", "doctor"},
 )
 
 BESIDE = {
     ("training", "models"),
     ("engines", "models"),
+    ("__main__", "web"),
     ("__main__", "ui"),
     ("__main__", "api"),
     ("__main__", "doctor"),
-    ("doctor", "ui"),
+    ("web", "ui"),
 }
 """Neighbours on one floor of whom the first may ask the second."""
 
 CONFINED = {
-    "gradio": {"ui", "api", "__main__"},
+    "gradio": {"ui", "web", "api"},
     "tinydb": {"store"},
     "faiss": {"retrieval"},
-    "llama_cpp": {"engines/gguf"},
+    "llama_cpp": {"engines/llamacpp", "engines/gguf_import", "engines/gguf_export"},
     "peft": {"training", "engines"},
     "trl": {"training"},
     "pyarrow": {"formats"},
@@ -115,6 +116,19 @@ def test_no_file_outside_the_package_but_tests_and_measurements_breaks_the_confi
         assert not {name.split(".")[0] for name in imports(app)} & (set(CONFINED) | {"torch", "transformers"})
 
 
+LAB = (("models",), ("adapters",), ("chat",), ("data",), ("runs",), ("compare",), ("guide",), ("backups",), ("lab",))
+"""The rooms of the lab, lowest first."""
+
+
+def test_inside_the_lab_imports_go_down_too():
+    floors = {name: number for number, names in enumerate(LAB) for name in names}
+    for file in (CHATLAB / "lab").rglob("*.py"):
+        here = file.relative_to(CHATLAB / "lab").parts[0].removesuffix(".py")
+        there = {name.split(".")[2] for name in imports(file) if name.startswith("chatlab.lab.")}
+        wrong = [name for name in there - {here} if here in floors and floors[name] >= floors[here]]
+        assert not wrong, f"{file.relative_to(ROOT)} imports {wrong}"
+
+
 def test_training_and_engines_never_meet():
     for file in files():
         met = {own(name) for name in imports(file)}
@@ -128,7 +142,7 @@ STARTS = (
     "chatlab.template",
     "chatlab.adapters",
     "chatlab.models",
-    "chatlab.tools.box",
+    "chatlab.tools.builtin",
     "chatlab.training.process",
     "chatlab.training.defaults",
     "chatlab.training.runs",
@@ -136,7 +150,7 @@ STARTS = (
     "chatlab.engines.fake",
     "chatlab.evaluation.unseen",
     "chatlab.ui",
-    "chatlab.ui.app",
+    "chatlab.web.app",
     "chatlab.__main__",
 )
 

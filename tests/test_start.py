@@ -18,7 +18,7 @@ import pytest
 
 from chatlab.errors import InputError
 from chatlab.settings import Settings
-from chatlab.ui.ports import address, listening
+from chatlab.system.ports import address, listening
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -11,7 +11,7 @@ from chatlab.adapters.names import check_name, unlike
 from chatlab.adapters.publish import HIDDEN, hidden_copy, replace_json, space_or_error
 from chatlab.errors import AdapterError, AdapterMissing, NameRefused
 from chatlab.papers import CARD, CONFIG, MANNER, check_base, check_bytes, check_lessons, manners_as_json, read_card
-from chatlab.records import AdapterCard, Manner
+from chatlab.records import AdapterCard, ReplyMetrics
 from chatlab.system.files import fsync_folder, private_folder
 
 TRASH = ".trash"
@@ -58,7 +58,7 @@ class Adapters:
             self._reveal(hidden, card.name)
             return card
 
-    def note_manner(self, name: str, before: Manner, after: Manner) -> None:
+    def note_manner(self, name: str, before: ReplyMetrics, after: ReplyMetrics) -> None:
         """How the base and this adapter answer the unseen prompts. Raises AdapterMissing, DiskFull."""
         with self._lock, space_or_error(f"The proof of adapter {name!r} cannot be kept"):
             replace_json(self._existing(name) / MANNER, manners_as_json(before, after))

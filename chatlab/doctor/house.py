@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from chatlab import __version__
 from chatlab.doctor.finding import Finding
 from chatlab.settings import Settings
-from chatlab.ui.ports import is_free, is_loopback
+from chatlab.system.ports import is_free, is_loopback
 
 TELLING = ("torch", "transformers", "gradio", "llama-cpp-python")
 """Whose versions explain most faults."""

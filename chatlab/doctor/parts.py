@@ -8,7 +8,7 @@ from chatlab.doctor.finding import Finding, refused
 from chatlab.engines.base import Engine
 from chatlab.engines.folder import read_adapter
 from chatlab.errors import ChatlabError, EngineError
-from chatlab.lab.machine import Machine
+from chatlab.lab.models import ModelHost
 from chatlab.models.base import Base
 from chatlab.papers import CARD, CONFIG, check_base, check_bytes, read_card
 from chatlab.retrieval.embedder import INSTALL, WEIGHTS, WEIGHTS_SHA256, check, packaged
@@ -35,7 +35,7 @@ def store(settings: Settings) -> tuple[Finding, str]:
     return Finding(about="Store", mark="good", words=_store_words(found)), found.owner
 
 
-def base(machine: Machine) -> Finding:
+def base(machine: ModelHost) -> Finding:
     try:
         opened = machine.base
         problems = opened.template.check()
@@ -48,7 +48,7 @@ def base(machine: Machine) -> Finding:
     return Finding(about="Base", mark="good", words=words)
 
 
-def adapters(settings: Settings, machine: Machine) -> Finding:
+def adapters(settings: Settings, machine: ModelHost) -> Finding:
     """Reads every byte of them, and clears nothing away: the app may be at work."""
     folders = settings.adapters.iterdir() if settings.adapters.is_dir() else ()
     sound, wrong = 0, []
@@ -83,7 +83,7 @@ def embedder() -> Finding:
     return Finding(about="Embedder", mark="good", words="weights as published")
 
 
-def trainer(settings: Settings, machine: Machine) -> Finding:
+def trainer(settings: Settings, machine: ModelHost) -> Finding:
     """Starts one, has it load the base, and ends it."""
     try:
         if machine.base.gguf is not None:
@@ -105,9 +105,9 @@ def trainer(settings: Settings, machine: Machine) -> Finding:
     return Finding(about="Trainer", mark="good", words="starts and loads the base")
 
 
-def machine(settings: Settings) -> Machine:
+def machine(settings: Settings) -> ModelHost:
     """With a base and no engine."""
-    return Machine(settings.base, settings.cache, _no_engine)
+    return ModelHost(settings.base, settings.cache, _no_engine)
 
 
 def _no_engine(base: Base) -> Engine:

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chatlab.engines.base import Piece, Sampling, Voice, check_prompt, one_by_one
-from chatlab.engines.blocks import BLOCK
-from chatlab.engines.speech import Speech, decoder
+from chatlab.engines.common_prefix import BLOCK
+from chatlab.engines.detokenize import Detokenizer, decoder
 from chatlab.engines.threads import Threads, usual_cores
 from chatlab.errors import EngineError
 from chatlab.records import StopReason
 
 if TYPE_CHECKING:
-    from chatlab.engines.draw import Scores
+    from chatlab.engines.adapter_cache import AdapterCache, LoadedAdapter
     from chatlab.engines.reading import Reading
-    from chatlab.engines.residents import Resident, Residents
+    from chatlab.engines.sampling import Scores
     from chatlab.models.base import Base
 
 END: StopReason = "end"
@@ -32,10 +32,10 @@ class LocalEngine:
     switch, nothing that two replies could mix up, and the base's numbers never change.
     """
 
-    def __init__(self, base: Base, residents: Residents, threads: Threads) -> None:
+    def __init__(self, base: Base, residents: AdapterCache, threads: Threads) -> None:
         self._base = base
         self._text = decoder(base)
-        self._residents: Residents | None = residents
+        self._residents: AdapterCache | None = residents
         self._threads = threads
 
     @classmethod
@@ -44,12 +44,12 @@ class LocalEngine:
 
         `threads` None takes one core for a small base, which gains nothing from more, and otherwise all.
         """
+        from chatlab.engines.adapter_cache import AdapterCache
         from chatlab.engines.network import open_network
-        from chatlab.engines.residents import Residents
 
         cores = Threads(threads or usual_cores(base.parameters))
         cores.claim()
-        return cls(base, Residents(open_network(base.folder, base.parameters), base.fingerprint), cores)
+        return cls(base, AdapterCache(open_network(base.folder, base.parameters), base.fingerprint), cores)
 
     @property
     def name(self) -> str:
@@ -89,19 +89,19 @@ class LocalEngine:
         """Lets the weights go. Replies under way end with EngineError at their next token."""
         self._residents = None
 
-    def _resident(self, voice: Voice) -> Resident:
+    def _resident(self, voice: Voice) -> LoadedAdapter:
         self._threads.claim()
         return self._open_residents().get(voice)
 
-    def _open_residents(self) -> Residents:
+    def _open_residents(self) -> AdapterCache:
         if self._residents is None:
             raise EngineError("The engine is closed.", "Start Chatlab again.")
         return self._residents
 
     def _reply(
-        self, prompt: Sequence[int], sampling: Sampling, resident: Resident, stop_ids: frozenset[int]
+        self, prompt: Sequence[int], sampling: Sampling, resident: LoadedAdapter, stop_ids: frozenset[int]
     ) -> Iterator[Piece]:
-        speech, tokens, stop = Speech(self._text), 0, LENGTH
+        speech, tokens, stop = Detokenizer(self._text), 0, LENGTH
         room = min(sampling.max_tokens, self.context - len(prompt))
         with closing(self._draw(prompt, sampling, resident)) as drawn:
             for token in islice(drawn, max(0, room)):
@@ -112,11 +112,11 @@ class LocalEngine:
                 yield Piece(text=speech.add(token), tokens=tokens, sha256=resident.sha256)
         yield Piece(text="", tokens=tokens, sha256=resident.sha256, stop=stop)
 
-    def _draw(self, prompt: Sequence[int], sampling: Sampling, resident: Resident) -> Generator[int, None, None]:
+    def _draw(self, prompt: Sequence[int], sampling: Sampling, resident: LoadedAdapter) -> Generator[int, None, None]:
         """Token after token, without end."""
-        from chatlab.engines.draw import Dice
+        from chatlab.engines.sampling import Sampler
 
-        dice = Dice(sampling)
+        dice = Sampler(sampling)
         reading = resident.network.begin(prompt, min(self.context, len(prompt) + sampling.max_tokens))
         with self._threads.reply():
             while reading.position < len(prompt):

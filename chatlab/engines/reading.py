@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from chatlab.engines.blocks import BLOCK, shared
+from chatlab.engines.common_prefix import BLOCK, shared
 from chatlab.engines.llama import Llama
 
 REMEMBERED = 2

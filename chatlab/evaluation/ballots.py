@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from chatlab.evaluation.shares import tells, wilson
-from chatlab.records import BASE, Speaker, Vote
+from chatlab.records import BASE, Provenance, Vote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -21,7 +21,7 @@ class Contender:
     strength: float = 1.0
 
     @classmethod
-    def of(cls, speaker: Speaker) -> Contender | None:
+    def of(cls, speaker: Provenance) -> Contender | None:
         """None where the engine did not prove who spoke: such a reply counts for nobody."""
         if not speaker.base or (speaker.adapter != BASE and not speaker.sha256):
             return None

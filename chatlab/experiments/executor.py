@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from chatlab.engines.base import Sampling, Voice
-from chatlab.engines.either import open_engine
+from chatlab.engines.fallback import open_engine
 from chatlab.errors import TrainingError
 from chatlab.evaluation.scorer import open_model
 from chatlab.evaluation.unseen import CALM, Reply, ask_all

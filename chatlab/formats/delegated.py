@@ -10,11 +10,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from chatlab.calls import Call, Parameter, Tool
 from chatlab.conversation import with_tools
 from chatlab.errors import RowRefused
 from chatlab.formats.thoughts import field_of
 from chatlab.records import Message
+from chatlab.tool_calls import Call, Parameter, Tool
 
 Values = dict[str, Any]
 LINES = frozenset({"code", "program", "script"})

@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from chatlab.calls import Call
 from chatlab.errors import RowRefused
 from chatlab.formats.delegated import calls_of
 from chatlab.formats.thoughts import thought_of
 from chatlab.records import Message, Role
+from chatlab.tool_calls import Call
 
 ROLES: dict[str, Role] = {
     "system": "system",

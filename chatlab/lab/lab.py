@@ -13,40 +13,40 @@ import psutil
 from chatlab.adapters import Adapters
 from chatlab.engines.base import Engine
 from chatlab.errors import ChatlabError
-from chatlab.lab.accord import Accord
-from chatlab.lab.annotators import Annotators
-from chatlab.lab.asking import PASSAGES
-from chatlab.lab.budgets import Budgets
-from chatlab.lab.chat import Chat
-from chatlab.lab.checklist import Checklist
-from chatlab.lab.checkpoints import Checkpoints
-from chatlab.lab.compare import Compare
-from chatlab.lab.demonstrations import Demonstrations
-from chatlab.lab.difficulty import Difficulties
-from chatlab.lab.exchange import Exchange
-from chatlab.lab.exports import Exports
-from chatlab.lab.grid import Grid
-from chatlab.lab.identity import Identity
-from chatlab.lab.knowledge import Knowledge
-from chatlab.lab.lineage import Lineage
-from chatlab.lab.machine import Machine, OpenEngine
-from chatlab.lab.mask_trial import MaskTrial
-from chatlab.lab.proof import Proof
-from chatlab.lab.publisher import Publisher
-from chatlab.lab.quality import Quality
-from chatlab.lab.safekeeping import Safekeeping
-from chatlab.lab.spending import Spending
-from chatlab.lab.symptoms import Symptoms
-from chatlab.lab.systems import Systems
-from chatlab.lab.training import Training
-from chatlab.lab.unseen import Unseen
-from chatlab.lab.voices import Voices
-from chatlab.lab.votes import Votes
+from chatlab.lab.adapters import Voices
+from chatlab.lab.backups import StoreBackups
+from chatlab.lab.chat.budgets import Budgets
+from chatlab.lab.chat.chat import Chat
+from chatlab.lab.chat.knowledge import Knowledge
+from chatlab.lab.chat.prompt_builder import PASSAGES
+from chatlab.lab.chat.system_messages import SystemMessages
+from chatlab.lab.compare.compare import Compare
+from chatlab.lab.compare.grid import Grid
+from chatlab.lab.compare.votes import Votes
+from chatlab.lab.data.annotators import Annotators
+from chatlab.lab.data.datasets import Datasets
+from chatlab.lab.data.demonstrations import Demonstrations
+from chatlab.lab.data.difficulty import Difficulties
+from chatlab.lab.data.identity import Identity
+from chatlab.lab.data.lineage import Lineage
+from chatlab.lab.data.quality import Quality
+from chatlab.lab.data.unseen import Unseen
+from chatlab.lab.guide.answer_length import AnswerLengths
+from chatlab.lab.guide.checklist import Checklist
+from chatlab.lab.guide.symptoms import Symptoms
+from chatlab.lab.models import ModelHost, OpenEngine
+from chatlab.lab.runs.checkpoints import Checkpoints
+from chatlab.lab.runs.exports import Exports
+from chatlab.lab.runs.mask_ablation import MaskAblation
+from chatlab.lab.runs.prompt_mismatch import MismatchCheck
+from chatlab.lab.runs.publisher import Publisher
+from chatlab.lab.runs.training import Training
+from chatlab.lab.runs.unseen_evaluator import UnseenEvaluator
 from chatlab.models.base import Base
 from chatlab.settings import Settings
 from chatlab.store import Store
 from chatlab.system.files import private_folder
-from chatlab.tools.box import toolbox
+from chatlab.tools.builtin import toolbox
 from chatlab.training.process import Trainer
 from chatlab.training.runs import damaged_runs
 
@@ -81,7 +81,7 @@ class Lab:
             private_folder(settings.cache)
         self.store = Store.open(settings.store, address=f"http://{settings.host}:{settings.port}", salvage=True)
         self._adapters = Adapters(settings.adapters)
-        self.machine = Machine(settings.base, settings.cache, open_engine or _fastest_engine(settings))
+        self.machine = ModelHost(settings.base, settings.cache, open_engine or _fastest_engine(settings))
         self._trainer = Trainer(settings.base, settings.cache)
         self.knowledge = Knowledge(self.store, settings.store / "knowledge", settings.cache / "knowledge")
         self.voices = Voices(self.store, self._adapters, self.machine)
@@ -91,7 +91,7 @@ class Lab:
         self.demonstrations = Demonstrations(self.store, self.chat, self.machine, self.unseen)
         difficulties = Difficulties(self.store, self.machine, settings.base, settings.cache)
         self.quality = Quality(self.store, self.machine, difficulties)
-        self.proof = Proof(self.machine, self._adapters, self.unseen.prompts, settings.cache)
+        self.proof = UnseenEvaluator(self.machine, self._adapters, self.unseen.prompts, settings.cache)
         publisher = Publisher(self._adapters, self.voices, self.machine, self.proof)
         self.training = Training(
             settings.runs,
@@ -106,18 +106,18 @@ class Lab:
         self.checkpoints = Checkpoints(self.training, publisher, self.machine)
         self.annotators = Annotators(self.store)
         self.lineage = Lineage(self.store, self._adapters, settings.runs)
-        self.mask_trial = MaskTrial(settings.runs, self.training, self.voices, self.machine)
+        self.mask_trial = MaskAblation(settings.runs, self.training, self.voices, self.machine)
         self.compare = Compare(self.machine, self.voices)
         self.votes = Votes(self.store, self.machine, self.voices)
         self.grid = Grid(settings.cache, self.unseen, self.machine, self.voices)
         self.exports = Exports(self.voices, self.machine)
-        self.safekeeping = Safekeeping(self.store, self._adapters)
-        self.exchange = Exchange(self.store, settings.cache, self.unseen)
-        self.systems = Systems(self.store)
+        self.safekeeping = StoreBackups(self.store, self._adapters)
+        self.exchange = Datasets(self.store, settings.cache, self.unseen)
+        self.systems = SystemMessages(self.store)
         self.identity = Identity(self.store, self.unseen)
         self.budgets = Budgets(self.store)
-        self.accord = Accord(self.store, self.lineage, self.voices)
-        self.spending = Spending(self.store, self.machine, self.voices, self.accord)
+        self.accord = MismatchCheck(self.store, self.lineage, self.voices)
+        self.spending = AnswerLengths(self.store, self.machine, self.voices, self.accord)
         self.checklist = Checklist(self.store, self.machine, self.voices, self.quality, self.unseen)
         self.symptoms = Symptoms(self.store, self.voices, self.quality, self.accord, self.spending)
         self._base_problem = ""
@@ -170,7 +170,7 @@ class Lab:
 
 def _fastest_engine(settings: Settings) -> OpenEngine:
     def open_engine(base: Base) -> Engine:
-        from chatlab.engines.either import open_engine  # brings torch
+        from chatlab.engines.fallback import open_engine  # brings torch
 
         return open_engine(base, settings.cache / "gguf", settings.threads, settings.engine)
 

@@ -6,8 +6,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from chatlab.quality.alike import alike
 from chatlab.quality.findings import Action, Case, Finding, finding, quoted
+from chatlab.quality.minhash import alike
 from chatlab.quality.words import containment, content, facts, has_digit, same_question, words
 
 QUESTION = 0.5

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from chatlab.quality.alike import alike
 from chatlab.quality.findings import Action, Case, Finding, finding, quoted
+from chatlab.quality.minhash import alike
 from chatlab.quality.words import (
     containment,
     content,

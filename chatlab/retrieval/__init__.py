@@ -2,8 +2,8 @@
 
 from chatlab.retrieval.document import LABELS, Papers, Passage
 from chatlab.retrieval.index import Found, Index, Tuning
+from chatlab.retrieval.indexer import Indexer, State
 from chatlab.retrieval.library import Library
 from chatlab.retrieval.reading import Reading
-from chatlab.retrieval.upkeep import State, Upkeep
 
-__all__ = ["LABELS", "Found", "Index", "Library", "Papers", "Passage", "Reading", "State", "Tuning", "Upkeep"]
+__all__ = ["LABELS", "Found", "Index", "Indexer", "Library", "Papers", "Passage", "Reading", "State", "Tuning"]

@@ -69,7 +69,7 @@ class Embedder:
             ).eval()
         except Exception as error:  # transformers raises whatever it likes at a folder that it cannot use
             raise EmbedderError(f"The model in {folder} cannot be opened: {error}", "Choose another one.") from error
-        from chatlab.retrieval.half import halve
+        from chatlab.retrieval.fp16_linear import halve
 
         halve(self._model)
         self.dimension = int(self._model.config.hidden_size)

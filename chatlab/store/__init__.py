@@ -2,10 +2,10 @@
 
 from chatlab.store.checkup import Checkup, checkup
 from chatlab.store.codec import read_as
+from chatlab.store.collection import RecordCollection
 from chatlab.store.copies import Backup
 from chatlab.store.image import Tables
 from chatlab.store.journal import Document
-from chatlab.store.shelf import Shelf
 from chatlab.store.store import Store
 
-__all__ = ["Backup", "Checkup", "Document", "Shelf", "Store", "Tables", "checkup", "read_as"]
+__all__ = ["Backup", "Checkup", "Document", "RecordCollection", "Store", "Tables", "checkup", "read_as"]

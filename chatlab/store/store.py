@@ -17,11 +17,11 @@ from chatlab.errors import ChatlabError, InputError, StoreBusy, StoreError
 from chatlab.records import Demonstration, Preference, Preset, UnseenSet, Vote
 from chatlab.store.backups import Backups
 from chatlab.store.codec import read_as, to_document
+from chatlab.store.collection import RecordCollection
 from chatlab.store.disk import Disk, Files, as_chatlab_error
 from chatlab.store.journal import Changes, Document
 from chatlab.store.migrations import Migrations
 from chatlab.store.owner import read_owner, write_owner
-from chatlab.store.shelf import Shelf
 from chatlab.store.storage import JournalStorage
 from chatlab.store.table import JournalDB, JournalTable
 from chatlab.system.files import private_folder
@@ -65,12 +65,16 @@ class Store:
         self._storage = storage
         self._lock = lock
         self.db = JournalDB(storage)
-        self.conversations: Shelf[Conversation] = self._shelf("conversations", Conversation, _conversation_words)
-        self.demonstrations: Shelf[Demonstration] = self._shelf("demonstrations", Demonstration, _demonstration_words)
-        self.preferences: Shelf[Preference] = self._shelf("preferences", Preference, _preference_words)
-        self.votes: Shelf[Vote] = self._shelf("votes", Vote, _vote_words)
-        self.unseen: Shelf[UnseenSet] = self._shelf("unseen", UnseenSet, _unseen_words)
-        self.presets: Shelf[Preset] = self._shelf("presets", Preset, _preset_words)
+        self.conversations: RecordCollection[Conversation] = self._shelf(
+            "conversations", Conversation, _conversation_words
+        )
+        self.demonstrations: RecordCollection[Demonstration] = self._shelf(
+            "demonstrations", Demonstration, _demonstration_words
+        )
+        self.preferences: RecordCollection[Preference] = self._shelf("preferences", Preference, _preference_words)
+        self.votes: RecordCollection[Vote] = self._shelf("votes", Vote, _vote_words)
+        self.unseen: RecordCollection[UnseenSet] = self._shelf("unseen", UnseenSet, _unseen_words)
+        self.presets: RecordCollection[Preset] = self._shelf("presets", Preset, _preset_words)
         self.state = State(self._table("state"))
         self.backups = Backups(files.backups, storage)
 
@@ -139,14 +143,14 @@ class Store:
         return hashlib.sha256(data).hexdigest()
 
     def together(self, *changes: Changes) -> None:
-        """Changes of several shelves (see `Shelf.changes`), all or none; on the disk when this returns.
+        """Changes of several shelves (see `RecordCollection.changes`), all or none; on the disk when this returns.
 
         Raises InputError, DiskFull or StoreError, and then nothing has changed.
         """
         if merged := {name: documents for change in changes for name, documents in change.items()}:
             self._storage.commit(merged)
 
-    def dump(self, shelf: Shelf[Any], path: Path, where: Callable[[Any], bool] = lambda value: True) -> int:
+    def dump(self, shelf: RecordCollection[Any], path: Path, where: Callable[[Any], bool] = lambda value: True) -> int:
         """One JSON line a record, oldest first, with its id; how many. Raises DiskFull or StoreError as `snapshot`."""
         lines = [orjson.dumps({"id": id} | to_document(value)) + b"\n" for id, value in shelf.rows() if where(value)]
         with _plainly(f"write {path.name}"):
@@ -175,8 +179,8 @@ class Store:
         assert isinstance(table, JournalTable)
         return table
 
-    def _shelf(self, name: str, kind: type[Any], words: Callable[[Document], Iterable[str]]) -> Shelf[Any]:
-        return Shelf(self._table(name), kind, words)
+    def _shelf(self, name: str, kind: type[Any], words: Callable[[Document], Iterable[str]]) -> RecordCollection[Any]:
+        return RecordCollection(self._table(name), kind, words)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """Messages to ids and labels, one walk, for any chat template: what was trained is what is asked."""
 
-from chatlab.template.picture import Span
+from chatlab.template.mask_preview import Span
 from chatlab.template.plain import Heard
 from chatlab.template.template import IGNORED, Encoded, Template
 

@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from chatlab.calls import Call, Tool
 from chatlab.errors import TemplateRefused
 from chatlab.records import Message
 from chatlab.template.plain import Heard
+from chatlab.template.renderer import Renderer
 from chatlab.template.sandbox import Sandbox
-from chatlab.template.spelling import Said
-from chatlab.template.walk import Walk
+from chatlab.template.segment_tokenizer import Said
+from chatlab.tool_calls import Call, Tool
 
 ID = "call00001"
 """Of a call, where a template asks for one: nine letters and digits, as Mistral's do."""
@@ -159,10 +159,10 @@ class Dressing:
     """A template's own form for some tools, and the walk that cuts conversations in it."""
 
     native: Native
-    walk: Walk
+    walk: Renderer
 
 
-def proved(native: Native, walk: Walk) -> bool:
+def proved(native: Native, walk: Renderer) -> bool:
     """Whether the walk writes what the template itself does when it is shown calls and results."""
     asked, result = Message(role="user", content="One?"), Message(role="tool", content="2")
     answer = Message(role="assistant", content="Two.")

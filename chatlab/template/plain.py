@@ -20,8 +20,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from chatlab.calls import Call, Tool, named
 from chatlab.records import Message
+from chatlab.tool_calls import Call, Tool, named
 
 CALL, RESULT = "Call:", "Result:"
 TELLING = "Tools. One is called by a line of its own, after which its result is told:"

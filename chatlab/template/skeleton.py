@@ -48,7 +48,7 @@ class Trim:
 
 
 @dataclass(frozen=True, slots=True)
-class Hole:
+class Placeholder:
     """Where the content of message `index` goes."""
 
     index: int
@@ -71,7 +71,7 @@ class Hole:
         return json.dumps(content, ensure_ascii=False)[1:-1] if self.quoted else content
 
 
-Part = str | Hole
+Part = str | Placeholder
 
 
 class Skeletons:
@@ -112,7 +112,7 @@ class Skeletons:
         parts: list[Part] = [texts[0]]
         for k, (index, quoted) in enumerate(marks):
             trim = Trim() if quoted else Trim(lefts[k], rights[k])
-            parts += [Hole(index, trim, quoted, forgets[k]), texts[k + 1]]
+            parts += [Placeholder(index, trim, quoted, forgets[k]), texts[k + 1]]
         return tuple(p for p in parts if p != "")
 
     def written(self, messages: Sequence[Message], asks: bool) -> str:

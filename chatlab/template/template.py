@@ -13,19 +13,19 @@ from datetime import date as Date
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from chatlab.calls import Tool
 from chatlab.errors import EmptyAnswer, TemplateRefused
 from chatlab.records import Message
 from chatlab.template import plain
 from chatlab.template.check import problems
-from chatlab.template.picture import Span, spans
+from chatlab.template.mask_preview import Span, spans
 from chatlab.template.plain import Heard
+from chatlab.template.renderer import Piece, Renderer
+from chatlab.template.segment_tokenizer import Said, SegmentTokenizer
 from chatlab.template.skeleton import Skeletons
-from chatlab.template.spelling import Said, Speller
 from chatlab.template.thinking import ANALYSIS, ON, Thinking, find_thinking
 from chatlab.template.tokens import control, own_source, special
-from chatlab.template.walk import Piece, Walk
-from chatlab.template.wardrobe import Wardrobe
+from chatlab.template.tool_formats import Wardrobe
+from chatlab.tool_calls import Tool
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -75,11 +75,11 @@ class Template:
     ) -> None:
         self.source = source if source is not None else own_source(tokenizer)
         self.sha256 = hashlib.sha256(self.source.encode()).hexdigest()
-        self._speller = Speller(tokenizer.backend_tokenizer, control(tokenizer, self.source))
+        self._speller = SegmentTokenizer(tokenizer.backend_tokenizer, control(tokenizer, self.source))
         self._date, self._system = date, system
         self._variables = PINNED | special(tokenizer)
         self._skeletons = Skeletons(self.source, self._variables, date)
-        self._walk = Walk(self._skeletons, self._speller.first_control, system)
+        self._walk = Renderer(self._skeletons, self._speller.first_control, system)
         self._wardrobe = Wardrobe(self.source, self._variables, date, system, self._speller)
         self._thoughtful = partial(Skeletons, self.source, self._variables | ON, date)
         self._eos: int | None = tokenizer.eos_token_id
@@ -200,7 +200,7 @@ class Template:
         """The ids as text, control tokens shown."""
         return self._speller.text(ids)
 
-    def _asking(self, walk: Walk, messages: Sequence[Message], thinks: bool) -> list[Piece]:
+    def _asking(self, walk: Renderer, messages: Sequence[Message], thinks: bool) -> list[Piece]:
         pieces = walk.prompt(messages)
         if not thinks:
             return pieces

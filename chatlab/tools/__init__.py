@@ -1,5 +1,5 @@
 """What a model can delegate: arithmetic, counting, a program, the time, a look into the person's documents."""
 
-from chatlab.tools.toolbox import Done, Instrument, Toolbox
+from chatlab.tools.toolbox import Toolbox, ToolImpl, ToolResult
 
-__all__ = ["Done", "Instrument", "Toolbox"]
+__all__ = ["ToolImpl", "ToolResult", "Toolbox"]

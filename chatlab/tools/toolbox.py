@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from threading import Event
 from time import perf_counter
 
-from chatlab.calls import Call, Tool, named
 from chatlab.errors import ToolFailed
+from chatlab.tool_calls import Call, Tool, named
 
 log = logging.getLogger("chatlab.tools")
 
@@ -24,7 +24,7 @@ Use = Callable[[Mapping[str, str], Event], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Instrument:
+class ToolImpl:
     """A tool, and the code behind it."""
 
     tool: Tool
@@ -34,7 +34,7 @@ class Instrument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class ToolResult:
     """What came of a call."""
 
     result: str
@@ -45,7 +45,7 @@ class Done:
 class Toolbox:
     """Instruments by the names of their tools."""
 
-    def __init__(self, instruments: Iterable[Instrument]) -> None:
+    def __init__(self, instruments: Iterable[ToolImpl]) -> None:
         self._instruments = {instrument.tool.name: instrument for instrument in instruments}
 
     @property
@@ -57,7 +57,7 @@ class Toolbox:
         """Those of the names that are here, in the box's own order, so that equal choices make equal prompts."""
         return tuple(instrument.tool for name, instrument in self._instruments.items() if name in names)
 
-    def run(self, call: Call, offered: Sequence[Tool], stop: Event) -> Done:
+    def run(self, call: Call, offered: Sequence[Tool], stop: Event) -> ToolResult:
         """Only a tool that was offered is run. Never raises: a failure is a result too."""
         began = perf_counter()
         failed = True
@@ -68,7 +68,7 @@ class Toolbox:
         except Exception:
             log.exception("The tool %s failed", call.name)
             result = f"Something went wrong inside {call.name}."
-        return Done(result=_fitting(result), failed=failed, seconds=perf_counter() - began)
+        return ToolResult(result=_fitting(result), failed=failed, seconds=perf_counter() - began)
 
     def _run(self, call: Call, offered: Sequence[Tool], stop: Event) -> str:
         tool = named(offered, call.name)

@@ -11,8 +11,8 @@ import gradio as gr
 from chatlab.lab import Health, Lab
 from chatlab.records import BASE, AdapterCard
 from chatlab.training.process import TrainerStatus
+from chatlab.ui.html import control, div, element, escaped, span
 from chatlab.ui.icons import icon
-from chatlab.ui.markup import control, div, element, escaped, span
 from chatlab.ui.notices import remaining, share
 from chatlab.ui.verdict import verdict
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import gradio as gr
 
-from chatlab.ui.markup import KEY
+from chatlab.ui.html import KEY
 
 ENCODED = re.compile(r'<div class="encoded-html" title="[\w-]+\.([\w+/=]*)"></div>')
 

@@ -10,7 +10,7 @@ from chatlab.lab import Lab
 from chatlab.training.process import TrainerStatus
 from chatlab.training.runs import RunView
 from chatlab.ui.chat.transcript import button
-from chatlab.ui.markup import control, counted, div, escaped, spoken
+from chatlab.ui.html import control, counted, div, escaped, spoken
 from chatlab.ui.shell import told
 
 

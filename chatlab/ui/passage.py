@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from chatlab.ui.markup import element, escaped
+from chatlab.ui.html import element, escaped
 
 _WORD = re.compile(r"\w+")
 _SHORT = 3

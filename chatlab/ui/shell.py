@@ -23,8 +23,8 @@ from typing import Any, Literal
 import gradio as gr
 
 from chatlab.errors import ChatlabError
+from chatlab.ui.html import escaped
 from chatlab.ui.html_block import HTMLBlock, encode
-from chatlab.ui.markup import escaped
 
 log = logging.getLogger("chatlab.ui")
 
@@ -43,6 +43,8 @@ class Shell:
     """What `header` should show now, and the beat from now on."""
     load: Callable[..., Any]
     """The event of a page that opens."""
+    when_left: Callable[[Callable[[str], None]], None] = lambda do: None
+    """Has `do` called with the session of every page that closes."""
     items: dict[TabName, gr.Tab] = field(default_factory=dict)
     """Each tab, so that it can refresh itself when it is opened: `shell.on(shell.items["train"].select, ...)`."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import mean
 
-from chatlab.evaluation.manner import likely_by_chance
+from chatlab.evaluation.reply_metrics import likely_by_chance
 from chatlab.experiments import configs
 from chatlab.experiments.recipe import Recipe
 from chatlab.experiments.results import Asked, RunMetrics

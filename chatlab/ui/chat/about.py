@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from chatlab.conversation import Conversation
 from chatlab.errors import ChatlabError
-from chatlab.evaluation.growth import LEAST, Growth
+from chatlab.evaluation.length_drift import LEAST, Growth
 from chatlab.lab import Lab
-from chatlab.lab.accord import Discord, Kind
-from chatlab.lab.spending import Thrift
+from chatlab.lab.guide.answer_length import LengthReport
+from chatlab.lab.runs.prompt_mismatch import Kind, Mismatch
 from chatlab.records import Message
 from chatlab.ui.chat.transcript import button
-from chatlab.ui.markup import counted, div, element, escaped, one_line, span
+from chatlab.ui.html import counted, div, element, escaped, one_line, span
 
 IDENTITY = ("identity", "Write identity demonstrations")
 TRAINED = ("system-trained", "Use the trained message")
@@ -92,7 +92,7 @@ def _in_the_middle(conversation: Conversation) -> list[str]:
     return []
 
 
-def discords(found: Sequence[Discord], ready: int) -> str:
+def discords(found: Sequence[Mismatch], ready: int) -> str:
     """Prompt and training disagree: in what, and what can be done. Nothing where they do not."""
     if not found:
         return ""
@@ -106,11 +106,11 @@ def discords(found: Sequence[Discord], ready: int) -> str:
     )
 
 
-def _trained(one: Discord) -> str:
+def _trained(one: Mismatch) -> str:
     return div("read-first", escaped(one_line(one.trained, 240))) if one.trained and one.kind != "other name" else ""
 
 
-def thrift(found: Thrift) -> str:
+def thrift(found: LengthReport) -> str:
     """How long answers are; a warning where they grow."""
     if not found.now.count:
         return ""
@@ -125,7 +125,7 @@ def thrift(found: Thrift) -> str:
     )
 
 
-def grown_in_words(found: Thrift, growth: Growth) -> str:
+def grown_in_words(found: LengthReport, growth: Growth) -> str:
     """One sentence of a warning."""
     if growth.since == "demonstrations":
         return (

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from chatlab.citations import RetrievedPassage
 from chatlab.conversation import Turn
-from chatlab.sources import Given
-from chatlab.ui.markup import control, counted, div, element, escaped, one_line, span
+from chatlab.ui.html import control, counted, div, element, escaped, one_line, span
+from chatlab.ui.markdown import Cite
 from chatlab.ui.passage import marked
-from chatlab.ui.prose import Cite
 
 
 def citing(turn: Turn) -> Cite | None:
@@ -33,7 +33,7 @@ def sources(turn: Turn, asked: str) -> str:
     return element("details", said + "".join(each), "sources")
 
 
-def _source(turn: Turn, number: int, one: Given, asked: str) -> str:
+def _source(turn: Turn, number: int, one: RetrievedPassage, asked: str) -> str:
     head = div(
         "source-head",
         span("source-number", str(number)),
@@ -46,6 +46,6 @@ def _source(turn: Turn, number: int, one: Given, asked: str) -> str:
     )
 
 
-def _in_its_document(one: Given) -> str:
+def _in_its_document(one: RetrievedPassage) -> str:
     where = control(act="around", to="knowledge", text=f"{one.document}:{one.start}:{one.end}")
     return f'<button type="button" class="quiet"{where}>in its document</button>'

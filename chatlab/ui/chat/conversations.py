@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from chatlab.lab import Lab
-from chatlab.ui.act import Act
 from chatlab.ui.chat.listing import UNTITLED
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.rows import SHOWN
 from chatlab.ui.chat.screen import Screen
 from chatlab.ui.chat.session import Session, View
 from chatlab.ui.notices import Notice
+from chatlab.ui.page_event import Act
 
 
 class ConversationList:

@@ -13,15 +13,15 @@ from chatlab.conversation import Conversation, Turn
 from chatlab.errors import InputError, NotFound, UnseenRepeated
 from chatlab.lab import Lab
 from chatlab.ui import notices
-from chatlab.ui.act import Act
 from chatlab.ui.chat.conversations import ConversationList
-from chatlab.ui.chat.dials import Dials
+from chatlab.ui.chat.generation_settings import Dials
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.rows import SHOWN, rows
 from chatlab.ui.chat.screen import SAME, Screen
 from chatlab.ui.chat.session import Session, View
 from chatlab.ui.chat.transcript import growing
 from chatlab.ui.notices import Notice
+from chatlab.ui.page_event import Act
 from chatlab.ui.run_watch import RunWatch
 
 STARTER = "stage"

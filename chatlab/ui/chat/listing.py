@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 from chatlab.conversation import Conversation
+from chatlab.ui.html import control, div, element, escaped, span
 from chatlab.ui.icons import icon
-from chatlab.ui.markup import control, div, element, escaped, span
 
 UNTITLED = "New conversation"
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 
 from chatlab.errors import ChatlabError
-from chatlab.lab.draft import Draft
+from chatlab.lab.chat.reply_stream import Draft
 
 log = logging.getLogger("chatlab.ui")
 

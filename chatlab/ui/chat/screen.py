@@ -11,7 +11,7 @@ from chatlab.conversation import Conversation
 from chatlab.lab import Lab
 from chatlab.ui import notices
 from chatlab.ui.chat.about import About
-from chatlab.ui.chat.dials import choices
+from chatlab.ui.chat.generation_settings import choices
 from chatlab.ui.chat.listing import listing
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.rows import rows

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chatlab.calls import Call, Delegated
-from chatlab.ui.markup import counted, div, element, escaped, one_line, span
-from chatlab.ui.prose import plain
+from chatlab.tool_calls import Call, ToolStep
+from chatlab.ui.html import counted, div, element, escaped, one_line, span
+from chatlab.ui.markdown import plain
 
 SHOWN = 4_000
 """Characters of one text."""
 
 
-def steps(taken: Sequence[Delegated], doing: Call | None = None) -> str:
+def steps(taken: Sequence[ToolStep], doing: Call | None = None) -> str:
     """Nothing where nothing was called."""
     if not taken and doing is None:
         return ""
@@ -21,14 +21,14 @@ def steps(taken: Sequence[Delegated], doing: Call | None = None) -> str:
     return div("steps", folded, running)
 
 
-def _folded(taken: Sequence[Delegated]) -> str:
+def _folded(taken: Sequence[ToolStep]) -> str:
     names = ", ".join(dict.fromkeys(one_line(step.call.name, 30) for step in taken))
     failed = sum(step.failed for step in taken)
     told = f"{counted(len(taken), 'step')} with {names}" + (f", {failed} failed" if failed else "")
     return element("details", element("summary", escaped(told)) + "".join(map(_step, taken)))
 
 
-def _step(step: Delegated) -> str:
+def _step(step: ToolStep) -> str:
     head = div(
         "step-head",
         span("step-name", one_line(step.call.name, 60)),

@@ -8,14 +8,14 @@ import gradio as gr
 
 from chatlab.errors import InputError
 from chatlab.lab import Lab
-from chatlab.lab.identity import VOICES, Voice, Written
-from chatlab.lab.systems import DATED, Systems, in_lines, others
-from chatlab.ui.act import Act
+from chatlab.lab.chat.system_messages import DATED, SystemMessages, in_lines, others
+from chatlab.lab.data.identity import VOICES, Voice, Written
 from chatlab.ui.bridge import Bridge
 from chatlab.ui.chat.about import About
 from chatlab.ui.chat.session import Session
 from chatlab.ui.demonstrations.lineage import ask_for
-from chatlab.ui.markup import counted
+from chatlab.ui.html import counted
+from chatlab.ui.page_event import Act
 from chatlab.ui.shell import Shell, drawing, inform
 
 HINT = "What the model is told before the first word. {name}, {maker}, {date} and your own variables are filled in."
@@ -28,7 +28,7 @@ class SystemPanel:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.about = About(lab)
-        self._systems: Systems = lab.systems
+        self._systems: SystemMessages = lab.systems
 
     def build(self) -> None:
         values = self._systems.values()

@@ -9,16 +9,16 @@ import gradio as gr
 
 from chatlab.lab import Lab
 from chatlab.ui.bridge import Bridge
-from chatlab.ui.chat import dials
+from chatlab.ui.chat import generation_settings as dials
 from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.session import Session
 from chatlab.ui.chat.systems import SystemPanel
 from chatlab.ui.chat.tool_switch import ToolSwitch
 from chatlab.ui.chat.transcript import button
-from chatlab.ui.markup import div
+from chatlab.ui.current_user import visitor
+from chatlab.ui.html import div
 from chatlab.ui.shell import Shell, drawing
-from chatlab.ui.visitor import visitor
 
 SIDE = div(
     "side-head",

@@ -12,11 +12,11 @@ import gradio as gr
 
 from chatlab.errors import InputError
 from chatlab.lab import Lab
-from chatlab.lab.accord import Discord
-from chatlab.ui.act import Act
+from chatlab.lab.runs.prompt_mismatch import Mismatch
 from chatlab.ui.bridge import Bridge
 from chatlab.ui.chat.transcript import button
-from chatlab.ui.markup import div, element, escaped
+from chatlab.ui.html import div, element, escaped
+from chatlab.ui.page_event import Act
 from chatlab.ui.shell import Shell, drawing
 
 INFO = "The model is told of these and may ask for them. A small model has to learn it first: load the pack Delegation."
@@ -70,7 +70,7 @@ class ToolSwitch:
                 return self._at_hand({*(on or ()), *(found.tools if found else ())})
         raise InputError("The page asked for something that nothing here does.", "Reload it.")
 
-    def _remedy(self, found: Discord) -> str:
+    def _remedy(self, found: Mismatch) -> str:
         """A button; a sentence where none of the tools that it knows is in the house."""
         if found.kind == "untrained tools":
             return div("about-do", button("tools-off", "Switch them off", "small", to="tools"))

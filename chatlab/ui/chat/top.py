@@ -5,8 +5,8 @@ from __future__ import annotations
 from chatlab.conversation import Conversation
 from chatlab.ui.chat.listing import UNTITLED
 from chatlab.ui.chat.session import Session
+from chatlab.ui.html import control, div, element, escaped, span
 from chatlab.ui.icons import icon
-from chatlab.ui.markup import control, div, element, escaped, span
 
 
 def top(conversation: Conversation | None, session: Session) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import get_args
 
 from chatlab.conversation import Conversation, Turn
-from chatlab.lab.draft import Draft
-from chatlab.records import BASE, Reason, Speaker
+from chatlab.lab.chat.reply_stream import Draft
+from chatlab.records import BASE, Provenance, Reason
 from chatlab.ui.chat.citations import citing, sources
 from chatlab.ui.chat.rows import Row, earlier, rows
 from chatlab.ui.chat.steps import steps
+from chatlab.ui.html import control, counted, div, element, escaped, span
 from chatlab.ui.icons import icon
-from chatlab.ui.markup import control, counted, div, element, escaped, span
-from chatlab.ui.prose import plain, prose
+from chatlab.ui.markdown import plain, prose
 
 REASONS: tuple[Reason, ...] = get_args(Reason)
 ENDINGS = {
@@ -143,7 +143,7 @@ def _origin(turn: Turn) -> tuple[str, ...]:
     return (*ending, *cut, *other, *_speaker(turn.speaker))
 
 
-def _speaker(speaker: Speaker | None) -> tuple[str, ...]:
+def _speaker(speaker: Provenance | None) -> tuple[str, ...]:
     if speaker is None:
         return ()
     strength = "" if speaker.adapter == BASE or speaker.strength == 1.0 else f" × {speaker.strength:g}"
@@ -153,7 +153,7 @@ def _speaker(speaker: Speaker | None) -> tuple[str, ...]:
     return who, span("pace", pace(speaker))
 
 
-def pace(speaker: Speaker) -> str:
+def pace(speaker: Provenance) -> str:
     """`42 tokens · 31 tok/s`"""
     tokens = f"{speaker.tokens} token{'' if speaker.tokens == 1 else 's'}"
     return f"{tokens} · {speaker.tokens / speaker.seconds:.0f} tok/s" if speaker.seconds > 0 else tokens

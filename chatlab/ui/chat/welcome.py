@@ -5,7 +5,7 @@ from __future__ import annotations
 from chatlab.lab import Lab
 from chatlab.records import BASE
 from chatlab.ui.chat.transcript import button
-from chatlab.ui.markup import counted, div, element, escaped
+from chatlab.ui.html import counted, div, element, escaped
 
 EXAMPLES = (
     "Who are you",

@@ -9,9 +9,9 @@ from typing import Any
 import gradio as gr
 
 from chatlab.lab import Lab
-from chatlab.lab.compare import MOST
+from chatlab.lab.compare.compare import MOST
 from chatlab.records import BASE
-from chatlab.ui.compare.walk import FIRST, KINDS
+from chatlab.ui.compare.next_prompt import FIRST, KINDS
 from chatlab.ui.shell import Shell
 
 CHOSEN = "compare"

@@ -6,10 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from chatlab.lab.compare import MOST
+from chatlab.lab.compare.compare import MOST
 from chatlab.records import Verdict
 from chatlab.ui.compare.panes import LETTERS
-from chatlab.ui.compare.sitting import Round
+from chatlab.ui.compare.session import Round
 
 Updates = dict[Any, Any]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from chatlab.lab.compare import Pane
-from chatlab.ui.compare.sitting import Round, Sitting, Step
-from chatlab.ui.markup import counted, div, element, escaped, one_line, span
-from chatlab.ui.prose import prose
+from chatlab.lab.compare.compare import Pane
+from chatlab.ui.compare.session import CompareSession, Round, Step
+from chatlab.ui.html import counted, div, element, escaped, one_line, span
+from chatlab.ui.markdown import prose
 
 LETTERS = "ABCDEF"
 
@@ -16,7 +16,7 @@ def panes(round_: Round) -> str:
     return _asked(round_) + div(f"panes of-{len(round_.panes)}", drawn) + _note(round_)
 
 
-def last_vote(sitting: Sitting, shown: Round | None) -> str:
+def last_vote(sitting: CompareSession, shown: Round | None) -> str:
     """Who was who in the newest vote, where the panes no longer say so."""
     last = sitting.last
     if last is None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from chatlab.evaluation.ballots import Duel
 from chatlab.evaluation.ranking import Standing
-from chatlab.lab.votes import Results
-from chatlab.ui.markup import counted, div, element, escaped, span
+from chatlab.lab.compare.votes import Results
+from chatlab.ui.html import counted, div, element, escaped, span
 
 MOST = 30
 """Rows of a table; the rest is counted."""

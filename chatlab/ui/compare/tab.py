@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 import gradio as gr
-from gradio.context import Context
 
 from chatlab.engines.base import Sampling
 from chatlab.errors import InputError, NotFound
@@ -19,12 +18,11 @@ from chatlab.lab import Lab
 from chatlab.records import Verdict
 from chatlab.ui.compare.asking import Asking
 from chatlab.ui.compare.ballot import Ballot
+from chatlab.ui.compare.next_prompt import next_step, prompts
 from chatlab.ui.compare.panes import last_vote, panes
-from chatlab.ui.compare.sitting import Desk, Round, Sitting, Step
+from chatlab.ui.compare.session import CompareSession, Round, SessionStore, Step
 from chatlab.ui.compare.votes import VotesPanel
-from chatlab.ui.compare.walk import next_step, prompts
-from chatlab.ui.failures import EventErrors
-from chatlab.ui.markup import div, span
+from chatlab.ui.html import div, span
 from chatlab.ui.shell import Shell, drawing
 
 PACE = 0.12
@@ -42,7 +40,7 @@ class CompareTab:
     def __init__(self, lab: Lab, shuffle: Callable[[list[str]], None] = random.shuffle) -> None:
         self._lab = lab
         self._shuffle = shuffle
-        self._desk = Desk()
+        self._desk = SessionStore()
         self.asking = Asking(lab)
         self.ballot = Ballot()
         self.votes = VotesPanel(lab)
@@ -60,7 +58,7 @@ class CompareTab:
         self.asking.build_more()
         self.votes.build()
         self.round = gr.State(None)
-        self.sitting = gr.State(Sitting())
+        self.sitting = gr.State(CompareSession())
         self._wire(shell)
 
     def _wire(self, shell: Shell) -> None:
@@ -97,12 +95,13 @@ class CompareTab:
             outputs=drawn | {self.asking.voices, *self.asking.typed},
         )  # fmt: skip
         shell.on(opened.then, do=self.votes.drawn, outputs={self.votes.results})
-        if isinstance(page := Context.root_block, EventErrors):
-            page.when_left(self._desk.leave)
+        shell.when_left(self._desk.leave)
 
     # What the events do.
 
-    def opened(self, prompt: str, system: str, sitting: Sitting, round_: Round | None, request: gr.Request) -> Updates:
+    def opened(
+        self, prompt: str, system: str, sitting: CompareSession, round_: Round | None, request: gr.Request
+    ) -> Updates:
         window = request.session_hash or uuid.uuid4().hex
         sitting, kept = self._desk.enter(window, sitting, round_)
         updates = self.asking.refresh(prompt, system)
@@ -112,7 +111,7 @@ class CompareTab:
 
     def answered(
         self, prompt: str, voices: list[str], blind: bool, temperature: float, tokens: float, system: str,
-        sitting: Sitting, round_: Round | None,
+        sitting: CompareSession, round_: Round | None,
     ) -> Iterator[Updates]:  # fmt: skip
         """All voices answer at once, a token each in turn."""
         sitting = replace(sitting.skipped(round_), walking=False)
@@ -123,7 +122,7 @@ class CompareTab:
 
     def walked(
         self, kind: str, voices: list[str], blind: bool, temperature: float, tokens: float, system: str,
-        sitting: Sitting, round_: Round | None,
+        sitting: CompareSession, round_: Round | None,
     ) -> Iterator[Updates]:  # fmt: skip
         """The next unseen prompt that waits for a vote between these voices; from now on a vote leads to the next."""
         if len(voices or []) < 2:
@@ -142,7 +141,7 @@ class CompareTab:
 
     def went_on(
         self, kind: str, voices: list[str], blind: bool, temperature: float, tokens: float, system: str,
-        sitting: Sitting, round_: Round | None,
+        sitting: CompareSession, round_: Round | None,
     ) -> Iterator[Updates]:  # fmt: skip
         """After a vote or a skip: the next unseen prompt, unless that was the last, or the prompt was typed."""
         if not sitting.walking or (round_ is not None and round_.open and round_.prompt not in sitting.passed):
@@ -154,7 +153,7 @@ class CompareTab:
             return
         yield from self.walked(kind, voices, blind, temperature, tokens, system, sitting, round_)
 
-    def stopped(self, sitting: Sitting, round_: Round | None) -> Updates:
+    def stopped(self, sitting: CompareSession, round_: Round | None) -> Updates:
         """What was said so far can still be voted on; the walk ends here."""
         sitting = replace(sitting, walking=False)
         if round_ is None:
@@ -162,15 +161,17 @@ class CompareTab:
         round_ = round_.stopped()
         return self._draw(round_) | self._noted(sitting, round_) | self._idle(sitting)
 
-    def voter(self, verdict: Verdict, winner: int | None) -> Callable[[Sitting, Round | None], Updates]:
+    def voter(self, verdict: Verdict, winner: int | None) -> Callable[[CompareSession, Round | None], Updates]:
         """What one of the buttons does."""
 
-        def vote(sitting: Sitting, round_: Round | None) -> Updates:
+        def vote(sitting: CompareSession, round_: Round | None) -> Updates:
             return self.vote(sitting, round_, verdict, winner)
 
         return vote
 
-    def vote(self, sitting: Sitting, round_: Round | None, verdict: Verdict, winner: int | None = None) -> Updates:
+    def vote(
+        self, sitting: CompareSession, round_: Round | None, verdict: Verdict, winner: int | None = None
+    ) -> Updates:
         """Keep it, then show the names."""
         if round_ is None or not round_.can_vote:
             return {}
@@ -178,11 +179,11 @@ class CompareTab:
         told = replace(round_, verdict=verdict, winner=winner)
         return self._draw(told) | self._noted(sitting.voted(told, id), told)
 
-    def skipped(self, sitting: Sitting, round_: Round | None) -> Updates:
+    def skipped(self, sitting: CompareSession, round_: Round | None) -> Updates:
         """The prompt comes again when the others are done."""
         return self._noted(sitting.skipped(round_), round_)
 
-    def undone(self, sitting: Sitting, round_: Round | None) -> Updates:
+    def undone(self, sitting: CompareSession, round_: Round | None) -> Updates:
         """Take back the newest vote of this window. Its names are known by now: only new answers can be voted on."""
         if not sitting.votes:
             return {}
@@ -196,10 +197,12 @@ class CompareTab:
 
     # What they share.
 
-    def _step(self, kind: str, voices: Sequence[str], sitting: Sitting) -> Step | None:
+    def _step(self, kind: str, voices: Sequence[str], sitting: CompareSession) -> Step | None:
         return next_step(prompts(kind), self._lab.votes.judged(voices), sitting.passed)
 
-    def _spoken(self, begun: Round, voices: Sequence[str], sampling: Sampling, sitting: Sitting) -> Iterator[Updates]:
+    def _spoken(
+        self, begun: Round, voices: Sequence[str], sampling: Sampling, sitting: CompareSession
+    ) -> Iterator[Updates]:
         """The round as it grows. The sitting is written once, before the first word."""
         order = list(voices or [])
         if begun.blind:
@@ -222,7 +225,7 @@ class CompareTab:
             return {}
         return {self.panes: panes(round_), self.round: round_} | self.ballot.drawn(round_)
 
-    def _noted(self, sitting: Sitting, round_: Round | None) -> Updates:
+    def _noted(self, sitting: CompareSession, round_: Round | None) -> Updates:
         self._desk.keep(sitting, round_)
         return {
             self.sitting: sitting,
@@ -230,7 +233,7 @@ class CompareTab:
             self.last: last_vote(sitting, round_),
         }
 
-    def _idle(self, sitting: Sitting) -> Updates:
+    def _idle(self, sitting: CompareSession) -> Updates:
         return {
             self.asking.ask: gr.Button(visible=True),
             self.asking.walk: gr.Button(interactive=True),
@@ -238,7 +241,7 @@ class CompareTab:
             self.asking.stop: _hidden(),
         }
 
-    def _ended(self, sitting: Sitting, round_: Round | None) -> Updates:
+    def _ended(self, sitting: CompareSession, round_: Round | None) -> Updates:
         """Nothing waits any more. What the last vote was cast on stays on the screen."""
         sitting = replace(sitting, walking=False)
         said = "Judged, all of them but those that were skipped." if sitting.passed else "All of them are judged."

@@ -9,8 +9,8 @@ from typing import Any
 import gradio as gr
 
 from chatlab.lab import Lab
-from chatlab.lab.copies import discard, new_folder
-from chatlab.lab.exchange import Which
+from chatlab.lab.data.datasets import Which
+from chatlab.system.temporary import discard, new_folder
 from chatlab.ui.compare.results import results
 from chatlab.ui.shell import Shell, drawing
 

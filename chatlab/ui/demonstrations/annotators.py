@@ -9,10 +9,10 @@ from typing import Any
 import gradio as gr
 
 from chatlab.lab import Lab
-from chatlab.lab.annotators import MOST, Disagreement, current
+from chatlab.lab.data.annotators import MOST, Disagreement, current
 from chatlab.quality.agreement import ENOUGH, RELIABLE, TENTATIVE, Agreement
-from chatlab.records import Demonstration, Opinion
-from chatlab.ui.markup import counted, div, one_line, span
+from chatlab.records import Annotation, Demonstration
+from chatlab.ui.html import counted, div, one_line, span
 from chatlab.ui.shell import Shell, drawing
 
 LISTED = 50
@@ -196,5 +196,5 @@ def _at_work(name: str) -> str:
     return div("people-line", span("faint", words))
 
 
-def _of(demonstration: Demonstration, name: str) -> Opinion | None:
+def _of(demonstration: Demonstration, name: str) -> Annotation | None:
     return next((o for o in current(demonstration) if o.by == name), None) if name else None

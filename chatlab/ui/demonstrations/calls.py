@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from threading import Event
 
-from chatlab.calls import Tool, named
 from chatlab.conversation import with_tools
 from chatlab.errors import InputError
 from chatlab.records import Message, Role
 from chatlab.template.plain import call_written, read
+from chatlab.tool_calls import Tool, named
 from chatlab.tools import Toolbox
 
 STEP: tuple[Role, Role] = ("assistant", "tool")

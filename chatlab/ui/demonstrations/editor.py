@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from chatlab.errors import InputError, NotFound
-from chatlab.lab.demonstrations import Demonstrations
+from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.records import Demonstration, Role
 from chatlab.tools import Toolbox
 from chatlab.ui.demonstrations.calls import STEP, meant, told

@@ -8,9 +8,9 @@ import gradio as gr
 
 from chatlab.formats import FORMATS, Written, format_of
 from chatlab.lab import Lab
-from chatlab.lab.copies import discard, new_folder
-from chatlab.lab.exchange import Which
-from chatlab.ui.markup import counted, div, span
+from chatlab.lab.data.datasets import Which
+from chatlab.system.temporary import discard, new_folder
+from chatlab.ui.html import counted, div, span
 from chatlab.ui.shell import Shell, drawing
 
 ANY = ""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from chatlab.formats import Kept, Outcome, Proposal, layout
-from chatlab.lab.bringing import Progress
+from chatlab.lab.data.import_job import Progress
 from chatlab.records import Message, Preference
-from chatlab.ui.markup import counted, div, element, one_line, span, spoken
+from chatlab.ui.html import counted, div, element, one_line, span, spoken
 
 WIDTH = 180
 """Characters of a cell in the preview."""

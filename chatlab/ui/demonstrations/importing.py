@@ -12,10 +12,10 @@ import gradio as gr
 from chatlab.errors import ChatlabError, InputError
 from chatlab.formats import LAYOUTS, Columns, LayoutName, Part, Proposal, layout, proposed, with_header
 from chatlab.lab import Lab
-from chatlab.lab.copies import discard
 from chatlab.records import Status
+from chatlab.system.temporary import discard
 from chatlab.ui.demonstrations.import_pictures import outcome, table, title
-from chatlab.ui.markup import div, span
+from chatlab.ui.html import div, span
 from chatlab.ui.shell import Shell, drawing, notify, told
 
 PARTS = max(len(one.parts) for one in LAYOUTS)

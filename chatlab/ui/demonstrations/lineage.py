@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from chatlab.lab import Lab
-from chatlab.lab.lineage import Learned
+from chatlab.lab.data.lineage import Learned
 from chatlab.ui.demonstrations.drafts import NEW
-from chatlab.ui.markup import counted, div, span
+from chatlab.ui.html import counted, div, span
 from chatlab.ui.shell import drawing
 
 WANTED = "wanted demonstration"

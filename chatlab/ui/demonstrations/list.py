@@ -6,11 +6,11 @@ from typing import Any
 
 import gradio as gr
 
-from chatlab.lab.demonstrations import Demonstrations
-from chatlab.lab.quality import Quality
+from chatlab.lab.data.demonstrations import Demonstrations
+from chatlab.lab.data.quality import Quality
 from chatlab.records import Demonstration, Status
 from chatlab.ui.demonstrations.readiness import readiness
-from chatlab.ui.markup import div, one_line, span
+from chatlab.ui.html import div, one_line, span
 from chatlab.ui.shell import drawing
 
 PAGE = 20

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from chatlab.template import Span
-from chatlab.ui.markup import counted, div, span
+from chatlab.ui.html import counted, div, span
 
 LEGEND = div(
     "mask-legend",

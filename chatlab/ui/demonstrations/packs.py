@@ -6,9 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from chatlab.lab.demonstrations import Demonstrations
-from chatlab.lab.packs import Pack
-from chatlab.ui.markup import counted, div, span
+from chatlab.lab.data.demonstrations import Demonstrations
+from chatlab.lab.data.packs import Pack
+from chatlab.ui.html import counted, div, span
 from chatlab.ui.shell import drawing
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chatlab.lab import Lab
-from chatlab.lab.quality import Hardness
+from chatlab.lab.data.quality import Hardness
 from chatlab.ui.demonstrations.pruning import PruningPanel
 from chatlab.ui.demonstrations.quality import QualityPanel
 from chatlab.ui.shell import Shell

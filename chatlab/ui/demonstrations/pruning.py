@@ -9,11 +9,11 @@ import gradio as gr
 
 from chatlab.evaluation.difficulty import Difficulty
 from chatlab.evaluation.scoring import Progress
-from chatlab.lab.demonstrations import Demonstrations
-from chatlab.lab.quality import Hardness, Quality
+from chatlab.lab.data.demonstrations import Demonstrations
+from chatlab.lab.data.quality import Hardness, Quality
 from chatlab.quality.pruning import Pruning
 from chatlab.ui.demonstrations.quality import row
-from chatlab.ui.markup import counted, div, element, escaped, span, spoken
+from chatlab.ui.html import counted, div, element, escaped, span, spoken
 from chatlab.ui.shell import Shell, drawing
 
 ENDS = 5

@@ -9,15 +9,15 @@ from typing import Any
 import gradio as gr
 
 from chatlab.errors import InputError
-from chatlab.lab.demonstrations import Demonstrations
-from chatlab.lab.quality import Quality
+from chatlab.lab.data.demonstrations import Demonstrations
+from chatlab.lab.data.quality import Quality
 from chatlab.quality import ORDER, Action, Finding
 from chatlab.quality.findings import Deed
 from chatlab.records import Demonstration, Message
-from chatlab.ui.act import Act
 from chatlab.ui.bridge import Bridge
 from chatlab.ui.chat.transcript import button
-from chatlab.ui.markup import counted, div, one_line, span
+from chatlab.ui.html import counted, div, one_line, span
+from chatlab.ui.page_event import Act
 from chatlab.ui.shell import Shell, drawing
 
 PAGE = 8

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from chatlab.ui.markup import counted, div, span
+from chatlab.ui.html import counted, div, span
 
 MOST = 50_000
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from chatlab.lab.demonstrations import Demonstrations
-from chatlab.lab.quality import Quality
+from chatlab.lab.data.demonstrations import Demonstrations
+from chatlab.lab.data.quality import Quality
 from chatlab.ui.demonstrations.quality import row
-from chatlab.ui.markup import div, element, span
+from chatlab.ui.html import div, element, span
 from chatlab.ui.shell import Shell, drawing
 
 Updates = dict[Any, Any]

@@ -22,7 +22,7 @@ from chatlab.ui.demonstrations.packs import DemonstrationPacks
 from chatlab.ui.demonstrations.panels import QualityPanels
 from chatlab.ui.demonstrations.similar import SimilarDemonstrations
 from chatlab.ui.demonstrations.unseen import UnseenQuestion
-from chatlab.ui.markup import div, span
+from chatlab.ui.html import div, span
 from chatlab.ui.shell import Shell, drawing, told
 
 Updates = dict[Any, Any]

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from chatlab.lab.demonstrations import Demonstrations
+from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.ui.demonstrations.calls import STEP
 from chatlab.ui.demonstrations.drafts import BOXES, Words
 

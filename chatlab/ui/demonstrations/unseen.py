@@ -8,8 +8,8 @@ from typing import Any
 import gradio as gr
 
 from chatlab.errors import UnseenRepeated
-from chatlab.lab.demonstrations import Demonstrations
-from chatlab.ui.markup import div, span
+from chatlab.lab.data.demonstrations import Demonstrations
+from chatlab.ui.html import div, span
 from chatlab.ui.notices import added
 from chatlab.ui.shell import drawing, warn
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from chatlab.evaluation.growth import LEAST
-from chatlab.lab.checklist import Item
-from chatlab.lab.spending import Thrift
-from chatlab.lab.symptoms import Row
+from chatlab.evaluation.length_drift import LEAST
+from chatlab.lab.guide.answer_length import LengthReport
+from chatlab.lab.guide.checklist import Item
+from chatlab.lab.guide.symptoms import Row
 from chatlab.ui.chat.about import grown_in_words
 from chatlab.ui.guide.ways import REMEDIES, STEPS, starting
-from chatlab.ui.markup import counted, div, element, escaped, span
+from chatlab.ui.html import counted, div, element, escaped, span
 
 
 def checklist(items: Sequence[Item]) -> str:
@@ -42,7 +42,7 @@ def _row(row: Row, sign: str) -> str:
     return div("symptom", seen, helps, div("ways", *(starting(REMEDIES[one]) for one in row.remedies)))
 
 
-def lengths(found: Thrift) -> str:
+def lengths(found: LengthReport) -> str:
     """The words above the plot."""
     head = element("h3", "Tokens per answer")
     if not found.now.count:

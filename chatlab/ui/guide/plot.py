@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from chatlab.lab.spending import Average
+from chatlab.lab.guide.answer_length import Average
 from chatlab.ui.train.plots import BLUE, BROWN, GREEN, GRID, HEIGHT, INK
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from chatlab.lab import Lab
-from chatlab.lab.symptoms import SYMPTOMS, WISHES
+from chatlab.lab.guide.symptoms import SYMPTOMS, WISHES
 from chatlab.ui.guide.pictures import checklist, lengths, table
 from chatlab.ui.guide.plot import averages_plot
 from chatlab.ui.shell import Shell, drawing

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from chatlab.lab.checklist import Key
-from chatlab.lab.symptoms import Remedy
+from chatlab.lab.guide.checklist import Key
+from chatlab.lab.guide.symptoms import Remedy
 from chatlab.ui.chat.transcript import button
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from chatlab.lab.knowledge import Adding
+from chatlab.lab.chat.knowledge import Adding
 from chatlab.retrieval import LABELS, Found, Papers, Passage, State
-from chatlab.ui.markup import control, counted, div, escaped, one_line, span, spoken
+from chatlab.ui.html import control, counted, div, escaped, one_line, span, spoken
 from chatlab.ui.passage import marked
 
 LISTED = 60

@@ -9,12 +9,12 @@ import gradio as gr
 
 from chatlab.errors import InputError
 from chatlab.lab import Lab
-from chatlab.ui.act import Act
 from chatlab.ui.bridge import Bridge
+from chatlab.ui.current_user import HOUSE, visitor
+from chatlab.ui.html import counted, div, span
 from chatlab.ui.knowledge import pictures
-from chatlab.ui.markup import counted, div, span
+from chatlab.ui.page_event import Act
 from chatlab.ui.shell import Shell, drawing
-from chatlab.ui.visitor import HOUSE, visitor
 
 TICK = 0.7
 """Seconds between looks while something is read or indexed."""

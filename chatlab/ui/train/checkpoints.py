@@ -10,9 +10,9 @@ import gradio as gr
 
 from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
-from chatlab.lab.checkpoints import Heard, Kept
+from chatlab.lab.runs.checkpoints import Heard, Kept
 from chatlab.training.runs import RunView
-from chatlab.ui.markup import div, element, escaped, span
+from chatlab.ui.html import div, element, escaped, span
 from chatlab.ui.shell import drawing
 
 PACE = 0.12

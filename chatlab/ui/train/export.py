@@ -7,10 +7,10 @@ from typing import Any
 import gradio as gr
 
 from chatlab.lab import Lab
-from chatlab.lab.copies import discard, new_folder
-from chatlab.lab.exports import KINDS
+from chatlab.lab.runs.exports import KINDS
 from chatlab.records import BASE
-from chatlab.ui.markup import div, span
+from chatlab.system.temporary import discard, new_folder
+from chatlab.ui.html import div, span
 from chatlab.ui.shell import Shell, drawing
 
 Updates = dict[Any, Any]

@@ -9,7 +9,7 @@ import gradio as gr
 from chatlab.errors import AdapterForgets
 from chatlab.lab import Lab
 from chatlab.records import BASE, AdapterCard
-from chatlab.ui.markup import counted, div, span
+from chatlab.ui.html import counted, div, span
 from chatlab.ui.run_watch import RunWatch
 from chatlab.ui.shell import drawing, notify
 from chatlab.ui.train import lineage, report

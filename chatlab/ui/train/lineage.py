@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from chatlab.errors import ChatlabError
 from chatlab.lab import Lab
-from chatlab.lab.lineage import Lesson
+from chatlab.lab.data.lineage import TrainedExample
 from chatlab.training.runs import RunView
-from chatlab.ui.markup import control, div, element, escaped, one_line, span
+from chatlab.ui.html import control, div, element, escaped, one_line, span
 from chatlab.ui.shell import told
 
 LISTED = 200
@@ -35,7 +35,7 @@ def of_adapter(lab: Lab, name: str) -> str:
         return div("faint", span("", told(error)))
 
 
-def table(lessons: Sequence[Lesson], facts: str) -> str:
+def table(lessons: Sequence[TrainedExample], facts: str) -> str:
     """A row each; the number opens what has become of it."""
     lines = "".join(_row(lesson) for lesson in lessons[:LISTED])
     more = len(lessons) - LISTED
@@ -45,7 +45,7 @@ def table(lessons: Sequence[Lesson], facts: str) -> str:
     return div("lineage", element("table", lines), rest, div("faint", span("", facts + since)))
 
 
-def _row(lesson: Lesson) -> str:
+def _row(lesson: TrainedExample) -> str:
     notes = [lesson.part if lesson.part != "learned" else "", SINCE[lesson.now]]
     note = ", ".join(filter(None, notes))
     texts = (("", one_line(lesson.asked, 60)), ("", one_line(lesson.answer, 90)), ("faint", note))
@@ -53,7 +53,7 @@ def _row(lesson: Lesson) -> str:
     return element("tr", "".join(element("td", cell) for cell in cells))
 
 
-def _number(lesson: Lesson) -> str:
+def _number(lesson: TrainedExample) -> str:
     if lesson.now == "deleted":
         return span("faint", str(lesson.id))
     act = control(act="open-demonstration", to="page", turn=lesson.id)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from chatlab.errors import ChatlabError
-from chatlab.evaluation.manner import likely_by_chance
 from chatlab.evaluation.replies import SPOKEN_ROLE
+from chatlab.evaluation.reply_metrics import likely_by_chance
 from chatlab.evaluation.unseen import role_markers
 from chatlab.lab import Lab
-from chatlab.lab.mask_trial import Side, Trial
+from chatlab.lab.runs.mask_ablation import Side, Trial
 from chatlab.records import Step
 from chatlab.training.defaults import FEW
-from chatlab.ui.markup import div, element, escaped, span, spoken
+from chatlab.ui.html import div, element, escaped, span, spoken
 from chatlab.ui.shell import Shell, drawing, told
 from chatlab.ui.train.plots import BLUE, BROWN, Line, plot
 from chatlab.ui.unseen import EVERYDAY, kind_for

@@ -9,7 +9,7 @@ import gradio as gr
 from chatlab.errors import ChatlabError
 from chatlab.lab import Lab
 from chatlab.training.defaults import Plan
-from chatlab.ui.markup import counted, div, element, escaped, span, spoken
+from chatlab.ui.html import counted, div, element, escaped, span, spoken
 from chatlab.ui.shell import Shell, drawing, told
 from chatlab.ui.train.preflight import Preflight, drawn
 from chatlab.ui.train.settings import TrainSettingsForm

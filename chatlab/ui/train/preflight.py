@@ -12,7 +12,7 @@ from chatlab.errors import ChatlabError
 from chatlab.lab import Lab
 from chatlab.records import Message
 from chatlab.training.defaults import FEW, Plan
-from chatlab.ui.markup import counted, div, span
+from chatlab.ui.html import counted, div, span
 
 CHECKED = 500
 """Demonstrations that are looked at one by one; about a second for all of them, the first time."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from chatlab.records import AdapterCard, Manner, TrainSettings
+from chatlab.records import AdapterCard, ReplyMetrics, TrainSettings
 from chatlab.training.process import TrainerStatus
 from chatlab.training.runs import RunView
-from chatlab.ui.markup import counted, div, element, escaped, one_line, span, spoken
+from chatlab.ui.html import counted, div, element, escaped, one_line, span, spoken
 from chatlab.ui.train.plots import sparkline
 from chatlab.ui.verdict import verdict
 
@@ -123,7 +123,7 @@ def _manners(card: AdapterCard | None, proven: bool) -> str:
     return div("samples manners", element("table", head + body))
 
 
-def _of(count: int, manner: Manner) -> str:
+def _of(count: int, manner: ReplyMetrics) -> str:
     return f"{count} of {manner.replies}"
 
 

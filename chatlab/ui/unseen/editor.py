@@ -11,10 +11,10 @@ import gradio as gr
 
 from chatlab.errors import UnseenRepeated
 from chatlab.lab import Lab
-from chatlab.lab.copies import discard
-from chatlab.lab.prompts import MOST, packaged, read, sifted
-from chatlab.lab.unseen import Change
-from chatlab.ui.markup import counted, div, one_line, span
+from chatlab.lab.data.prompts import MOST, packaged, read, sifted
+from chatlab.lab.data.unseen import Change
+from chatlab.system.temporary import discard
+from chatlab.ui.html import counted, div, one_line, span
 from chatlab.ui.shell import Shell, drawing, told
 from chatlab.ui.unseen.kinds import LABELS
 

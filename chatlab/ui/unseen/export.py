@@ -8,9 +8,9 @@ import gradio as gr
 
 from chatlab.clock import now
 from chatlab.errors import DiskFull
-from chatlab.lab.copies import discard, new_folder
-from chatlab.lab.sheet import Sheet
-from chatlab.lab.sheet_files import written
+from chatlab.lab.compare.grid_files import written
+from chatlab.lab.compare.grid_view import GridView
+from chatlab.system.temporary import discard, new_folder
 
 FORMS = (("Markdown", "md"), ("CSV", "csv"), ("JSON lines", "jsonl"))
 
@@ -38,7 +38,7 @@ class UnseenExport:
     def shown(self) -> set[Any]:
         return {self.download, self.made}
 
-    def write(self, sheet: Sheet, form: str) -> Updates:
+    def write(self, sheet: GridView, form: str) -> Updates:
         """Raises InputError where nothing has been said, DiskFull."""
         data = written(sheet, form)
         try:

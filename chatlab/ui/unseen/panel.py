@@ -12,8 +12,8 @@ from chatlab.engines.base import Sampling
 from chatlab.errors import ChatlabError
 from chatlab.evaluation.unseen import CALM
 from chatlab.lab import Lab
-from chatlab.lab.grid import MOST
-from chatlab.lab.sheet import Sheet
+from chatlab.lab.compare.grid import MOST
+from chatlab.lab.compare.grid_view import GridView
 from chatlab.records import BASE
 from chatlab.ui.shell import Shell, drawing, notify
 from chatlab.ui.unseen.editor import UnseenEditor
@@ -171,10 +171,10 @@ class UnseenPanel:
         *asked, form = asked_and_form
         return self.export.write(self._known(*asked), form)
 
-    def _known(self, voices: list[str], temperature: float, tokens: float, system: str, strength: float) -> Sheet:
+    def _known(self, voices: list[str], temperature: float, tokens: float, system: str, strength: float) -> GridView:
         return self._lab.grid.known(voices or [], _sampling(temperature, tokens), system or "", float(strength))
 
-    def _under_way(self, sheet: Sheet, start: int) -> Updates:
+    def _under_way(self, sheet: GridView, start: int) -> Updates:
         """While replies come there is one thing to press."""
         return {
             **dict(zip(self.parts, sheet_parts(sheet, start // PAGE, start), strict=True)),
@@ -186,7 +186,7 @@ class UnseenPanel:
             self.later: gr.Button(visible=False),
         }
 
-    def _draw(self, sheet: Sheet, page: int) -> Updates:
+    def _draw(self, sheet: GridView, page: int) -> Updates:
         last = pages(sheet) - 1
         page = min(page, last)
         return {

@@ -6,10 +6,10 @@ import re
 from difflib import SequenceMatcher
 from functools import lru_cache
 
-from chatlab.evaluation.heard import Said
-from chatlab.lab.sheet import Cell, Sheet
+from chatlab.evaluation.reply_cache import Said
+from chatlab.lab.compare.grid_view import Cell, GridView
 from chatlab.records import BASE
-from chatlab.ui.markup import counted, div, element, escaped, span
+from chatlab.ui.html import counted, div, element, escaped, span
 
 PAGE = 24
 """Prompts drawn at once."""
@@ -21,7 +21,7 @@ WORDS = 200
 """Words of a reply that are compared one by one."""
 
 
-def sheet_parts(sheet: Sheet, page: int, start: int | None = None) -> tuple[str, str, str]:
+def sheet_parts(sheet: GridView, page: int, start: int | None = None) -> tuple[str, str, str]:
     """One page of it in three: what is above the rows under way, which begin at `start`, these, and what is below.
 
     Together they look like one table. Only the middle grows, so only that little is drawn again and again. While
@@ -36,23 +36,23 @@ def sheet_parts(sheet: Sheet, page: int, start: int | None = None) -> tuple[str,
     return _table(sheet, first, start, _heads(sheet)), _table(sheet, start, stop), _table(sheet, stop, last)
 
 
-def _table(sheet: Sheet, start: int, stop: int, head: str = "") -> str:
+def _table(sheet: GridView, start: int, stop: int, head: str = "") -> str:
     if start >= stop and not head:
         return ""
     rows = "".join(_row(sheet, place) for place in range(start, stop))
     return div(f"sheet of-{len(sheet.voices)}", element("table", head + element("tbody", rows)))
 
 
-def _heads(sheet: Sheet) -> str:
+def _heads(sheet: GridView) -> str:
     who = "".join(_head(sheet, at) for at in range(len(sheet.voices)))
     return element("thead", element("tr", element("th", span("", "Prompt")) + who))
 
 
-def pages(sheet: Sheet) -> int:
+def pages(sheet: GridView) -> int:
     return max(1, -(-len(sheet.prompts) // PAGE))
 
 
-def progress(sheet: Sheet, asking: bool) -> str:
+def progress(sheet: GridView, asking: bool) -> str:
     """How much of it has been said."""
     if not sheet.size:
         return ""
@@ -62,7 +62,7 @@ def progress(sheet: Sheet, asking: bool) -> str:
     return div("sheet-progress", bar, span("faint", ", ".join(words)))
 
 
-def _head(sheet: Sheet, at: int) -> str:
+def _head(sheet: GridView, at: int) -> str:
     """Who it is, and how they did over all prompts, not only those of this page."""
     found, voice = sheet.manner(at), sheet.voices[at]
     speaker = next((said.speaker for _, said in sheet.column(at)), None)
@@ -83,14 +83,14 @@ def _head(sheet: Sheet, at: int) -> str:
     return element("th", div("sheet-who", name) + div("sheet-sum", drawn))
 
 
-def _row(sheet: Sheet, place: int) -> str:
+def _row(sheet: GridView, place: int) -> str:
     asked = element(
         "td", span("sheet-number", f"{place + 1}") + span("sheet-prompt", sheet.prompts[place]), "sheet-asked"
     )
     return element("tr", asked + "".join(_cell(sheet, place, at) for at in range(len(sheet.voices))))
 
 
-def _cell(sheet: Sheet, place: int, at: int) -> str:
+def _cell(sheet: GridView, place: int, at: int) -> str:
     cell: Cell = sheet.cells[place][at]
     voice = span("sheet-voice", sheet.voices[at])
     if cell.error:

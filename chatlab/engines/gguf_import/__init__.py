@@ -1,0 +1,1 @@
+"""GGUF files from elsewhere: read, checked and tried in a limited process before they are opened."""

@@ -1,0 +1,142 @@
+"""A GGUF file's vocabulary as a tokenizer, believed only where it splits text into the ids that llama.cpp gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import llama_cpp.llama_cpp as llama
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from chatlab.engines.gguf_import.header import BYTE_LEVEL, ELSEWHERE, Header, damaged
+from chatlab.engines.gguf_import.probes import equal
+from chatlab.engines.llamacpp.vocab import Native
+from chatlab.errors import BaseRefused
+
+SPACE = "▁"
+MARKED = llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_UNKNOWN
+ADDED = MARKED | llama.LLAMA_TOKEN_ATTR_USER_DEFINED
+
+_SUFFIXES = r"'s|'t|'re|'ve|'m|'ll|'d"
+_ANY_SUFFIX = rf"(?i:{_SUFFIXES})"
+_UPPER, _LOWER = r"[\p{L}&&[^a-z]]", r"[\p{L}&&[^A-Z]]"  # beyond ASCII llama.cpp tells no capitals
+_FRONT = r"[^\r\n\p{L}\p{N}]?"
+_LETTERS, _MARKS_TOO = rf"{_FRONT}\p{{L}}+", rf"{_FRONT}[\p{{L}}\p{{M}}]+"
+_HUMPS = (rf"{_FRONT}{_UPPER}*{_LOWER}+", rf"{_FRONT}{_UPPER}+{_LOWER}*")
+_BLANKS = r"\s*[\r\n]+|\s+(?!\S)|\s+"
+_SIGNS = r" ?[^\s\p{L}\p{N}]+"
+_GPT2 = rf"{_SUFFIXES}| ?\p{{L}}+| ?\p{{N}}+|{_SIGNS}|\s+(?!\S)|\s+"
+_ASCII_SIGNS = r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]"
+_DEEPSEEK = (
+    rf"{_ASCII_SIGNS}[A-Za-z]+|[^\r\n\p{{L}}\p{{P}}\p{{S}}]?[\p{{L}}\p{{M}}]+| ?[\p{{P}}\p{{S}}]+[\r\n]*|{_BLANKS}"
+)
+CUTS: tuple[tuple[str, ...], ...] = (
+    (_GPT2,),
+    (rf"{_ANY_SUFFIX}|{_LETTERS}|\p{{N}}{{1,3}}|{_SIGNS}[\r\n]*|{_BLANKS}",),
+    (rf"{_ANY_SUFFIX}|{_LETTERS}|\p{{N}}|{_SIGNS}[\r\n]*|{_BLANKS}",),
+    (r"\p{N}", _GPT2),
+    (rf"{_ANY_SUFFIX}|{_MARKS_TOO}|\p{{N}}| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*|{_BLANKS}",),
+    (rf"{'|'.join(_HUMPS)}|\p{{N}}|{_SIGNS}[\r\n/]*|{_BLANKS}",),
+    (rf"{'|'.join(hump + _ANY_SUFFIX + '?' for hump in _HUMPS)}|\p{{N}}{{1,3}}|{_SIGNS}[\r\n/]*|{_BLANKS}",),
+    (r"\p{N}{1,3}", r"[一-龥぀-ゟ゠-ヿ]+", _DEEPSEEK),
+    (r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, r"[0-9][0-9][0-9]"),
+    (r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"),
+)
+"""Ways in which byte-level tokenizers cut text before they merge, one step after the other. A file gives its way a name
+that llama.cpp alone knows; so they are tried, the commonest first: GPT-2, Llama 3, Qwen 2, SmolLM, Qwen 3.5, Mistral's
+Tekken, GPT-4o, DeepSeek 3, Falcon, and files without a name."""
+
+
+def tokenizer_of(header: Header, native: Native) -> Tokenizer:
+    """Raises BaseRefused where there is none that splits text as llama.cpp does."""
+    tokens = header.texts("tokenizer.ggml.tokens")
+    if len(tokens) != native.tokens:
+        raise damaged(f"it lists {len(tokens):,} tokens, and llama.cpp finds {native.tokens:,}")
+    kind = header.text("tokenizer.ggml.model")
+    for tokenizer in _byte_level(header, tokens) if kind == BYTE_LEVEL else _pieces(header, tokens):
+        tokenizer.add_tokens([_added(text, native.attributes(i)) for i, text in _special(tokens, native)])
+        if equal(tokenizer, native):
+            return tokenizer
+    name = header.text("tokenizer.ggml.pre", kind)
+    raise BaseRefused(f"Chatlab does not know how this file's tokenizer, {name[:40]!r}, splits text.", ELSEWHERE)
+
+
+def _byte_level(header: Header, tokens: list[str]) -> Iterator[Tokenizer]:
+    """Every way to cut text, with merging and without where a whole piece is a token."""
+    merges = [_pair(merge) for merge in header.texts("tokenizer.ggml.merges")]
+    for whole in (False, True):
+        try:
+            model = models.BPE(_known(tokens), merges, ignore_merges=whole)
+        except Exception as error:  # the tokenizers library raises bare Exception
+            raise damaged(f"its merges do not fit its tokens ({error})") from error
+        for cuts in CUTS:
+            tokenizer = Tokenizer(model)
+            steps = [pre_tokenizers.Split(Regex(cut), "isolated") for cut in cuts]
+            last = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+            tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*steps, last])  # type: ignore[assignment]
+            tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+            yield tokenizer
+
+
+def _pieces(header: Header, tokens: list[str]) -> Iterator[Tokenizer]:
+    """SentencePiece's kind: what scores higher is merged first."""
+    scores = header.values.get("tokenizer.ggml.scores")
+    if not isinstance(scores, list) or len(scores) < len(tokens) or not all(isinstance(s, float) for s in scores):
+        raise damaged("its tokens have no scores")
+    unknown = header.number("tokenizer.ggml.unknown_token_id")
+    known = _known(tokens)
+    tokenizer = Tokenizer(
+        models.BPE(
+            known,
+            list(_merges(tokens, scores, known)),
+            unk_token=tokens[unknown] if 0 <= unknown < len(tokens) else None,
+            byte_fallback=True,
+            fuse_unk=True,
+        )
+    )
+    steps: list[normalizers.Normalizer] = [normalizers.Replace(" ", SPACE)]
+    back: list[decoders.Decoder] = [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    if header.values.get("tokenizer.ggml.add_space_prefix", True):
+        steps.insert(0, normalizers.Prepend(SPACE))
+        back.append(decoders.Strip(" ", 1, 0))
+    tokenizer.normalizer = normalizers.Sequence(steps)  # type: ignore[assignment]
+    tokenizer.decoder = decoders.Sequence(back)  # type: ignore[assignment]
+    yield tokenizer
+
+
+def _merges(tokens: list[str], scores: list[float], known: dict[str, int]) -> Iterator[tuple[str, str]]:
+    """Every pair of tokens that makes a third, the one with the highest score first."""
+    for index in sorted(range(len(tokens)), key=lambda index: -scores[index]):
+        token = tokens[index]
+        for cut in range(1, len(token)):
+            if token[:cut] in known and token[cut:] in known:
+                yield token[:cut], token[cut:]
+
+
+def _pair(merge: str) -> tuple[str, str]:
+    """As llama.cpp has it: the first space parts the two, but one at the very beginning."""
+    at = merge.find(" ", 1)
+    if at < 0:
+        raise damaged("one of its merges is no pair")
+    return merge[:at], merge[at + 1 :]
+
+
+def _known(tokens: list[str]) -> dict[str, int]:
+    known = {token: index for index, token in enumerate(tokens)}
+    if len(known) < len(tokens):
+        raise damaged("two of its tokens are the same")
+    return known
+
+
+def _special(tokens: list[str], native: Native) -> Iterator[tuple[int, str]]:
+    return ((index, text) for index, text in enumerate(tokens) if native.attributes(index) & ADDED)
+
+
+def _added(text: str, attributes: int) -> AddedToken:
+    return AddedToken(
+        text,
+        special=bool(attributes & MARKED),
+        normalized=False,
+        lstrip=bool(attributes & llama.LLAMA_TOKEN_ATTR_LSTRIP),
+        rstrip=bool(attributes & llama.LLAMA_TOKEN_ATTR_RSTRIP),
+        single_word=bool(attributes & llama.LLAMA_TOKEN_ATTR_SINGLE_WORD),
+    )

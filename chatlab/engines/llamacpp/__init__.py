@@ -1,0 +1,1 @@
+"""llama.cpp: one engine, sequence slots with cached prefixes, adapters switched between two tokens."""

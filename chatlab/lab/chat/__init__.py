@@ -1,0 +1,1 @@
+"""Talking: conversations, the prompt that is asked, replies as they grow, tools and documents in them."""

@@ -1,0 +1,83 @@
+"""The grid of unseen prompts and voices as it stands at one moment: what has been said, by whom, and how well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from chatlab.engines.base import Sampling
+from chatlab.evaluation.reply_cache import Said
+from chatlab.evaluation.reply_metrics import ReplyMetrics, manner
+from chatlab.evaluation.unseen import Reply
+from chatlab.records import BASE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One voice's reply to one prompt: not asked yet, growing, whole, or failed."""
+
+    said: Said | None = None
+    """Once it is whole."""
+    text: str = ""
+    """While it grows."""
+    speaking: bool = False
+    error: str = ""
+
+    @property
+    def settled(self) -> bool:
+        return self.said is not None or bool(self.error)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridView:
+    """A row a prompt, a column a voice."""
+
+    prompts: tuple[str, ...]
+    voices: tuple[str, ...]
+    cells: tuple[tuple[Cell, ...], ...]
+    sampling: Sampling
+    system: str = ""
+    base: str = ""
+    """Fingerprint."""
+    engine: str = ""
+
+    @property
+    def done(self) -> int:
+        """Replies that need not be asked for any more."""
+        return sum(cell.settled for row in self.cells for cell in row)
+
+    @property
+    def size(self) -> int:
+        return len(self.prompts) * len(self.voices)
+
+    @property
+    def under_way(self) -> int | None:
+        """The first row in which something is still to be said."""
+        rows = (place for place, row in enumerate(self.cells) if not all(cell.settled for cell in row))
+        return next(rows, None)
+
+    @property
+    def against(self) -> int | None:
+        """The base's column, with which the others are compared."""
+        return self.voices.index(BASE) if BASE in self.voices and len(self.voices) > 1 else None
+
+    def column(self, place: int) -> Iterator[tuple[str, Said]]:
+        """A voice's whole replies, each with its prompt."""
+        for prompt, row in zip(self.prompts, self.cells, strict=True):
+            if (said := row[place].said) is not None:
+                yield prompt, said
+
+    def manner(self, place: int) -> ReplyMetrics:
+        """How a voice keeps to its own part, over what it has said so far."""
+        return manner([
+            Reply(prompt=prompt, text=said.text, sha256=said.speaker.sha256, tokens=said.speaker.tokens, form=said.form)
+            for prompt, said in self.column(place)
+        ])  # fmt: skip
+
+    def differing(self, place: int) -> tuple[int, int]:
+        """To how many prompts a voice says something else than the base, out of how many that both have answered."""
+        if self.against is None:
+            return 0, 0
+        pairs = [(row[self.against].said, row[place].said) for row in self.cells]
+        both = [(base, said) for base, said in pairs if base is not None and said is not None]
+        return sum(base.text != said.text for base, said in both), len(both)

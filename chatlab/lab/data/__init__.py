@@ -1,0 +1,1 @@
+"""What is taught: demonstrations, data sets in and out, quality, annotators, unseen prompts."""

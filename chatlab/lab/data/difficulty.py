@@ -1,0 +1,77 @@
+"""How hard the demonstrations are for the base: measured in the background, kept in the cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from chatlab.errors import ChatlabError
+from chatlab.evaluation.difficulty import Difficulty, Ledger
+from chatlab.evaluation.scoring import Progress, Scoring
+from chatlab.lab.data.example_cache import ExampleCache
+from chatlab.lab.models import ModelHost
+from chatlab.records import Message
+from chatlab.store import Store
+
+
+class Difficulties:
+    """Of all that are approved or waiting. A process of its own measures; the chat and the page never wait for it."""
+
+    def __init__(self, store: Store, machine: ModelHost, base: Path, cache: Path) -> None:
+        self._store = store
+        self._machine = machine
+        self._cache = cache
+        self._scoring = Scoring(base)
+        self._ledger: Ledger | None = None
+        self._traits = ExampleCache()
+
+    def measure(self) -> int:
+        """Begin to measure what is not known yet; how many that is.
+
+        Raises BaseRefused for a base that is a GGUF, and what opening the base raises.
+        """
+        self._machine.base.check_trainable("measure how hard each demonstration is")
+        todo = self._unknown()
+        self._scoring.start(self._open_ledger().file, todo)
+        return len(todo)
+
+    def progress(self) -> Progress:
+        return self._scoring.progress()
+
+    def cancel(self) -> None:
+        """End the measurement; what it has found stays."""
+        self._scoring.cancel()
+
+    def wait(self, timeout: float = 600.0) -> Progress:
+        """Until the measurement has ended."""
+        return self._scoring.wait(timeout)
+
+    def known(self) -> dict[int, Difficulty]:
+        """By id. Empty where there is no base to have measured with."""
+        try:
+            known = self._open_ledger().read()
+        except ChatlabError:
+            return {}
+        found = ((i, known.get(key)) for i, (key, _) in self._contents().items())
+        return {i: each for i, each in found if each is not None}
+
+    def missing(self) -> int:
+        """How many have not been measured, those left out that cannot be."""
+        try:
+            return len(self._unknown())
+        except ChatlabError:
+            return 0
+
+    def _unknown(self) -> list[tuple[str, tuple[Message, ...]]]:
+        known = self._open_ledger().read()
+        return [(key, said) for key, said in dict(self._contents().values()).items() if key not in known]
+
+    def _contents(self) -> dict[int, tuple[str, tuple[Message, ...]]]:
+        """Content hash and messages by id."""
+        rows = self._store.demonstrations.rows()
+        return {i: (self._traits.hash(i, d), d.messages) for i, d in rows if d.status != "discarded"}
+
+    def _open_ledger(self) -> Ledger:
+        base = self._machine.base
+        if self._ledger is None:
+            self._ledger = Ledger(self._cache, base.fingerprint, base.template.sha256)
+        return self._ledger

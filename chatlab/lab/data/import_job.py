@@ -1,0 +1,198 @@
+"""One import: rows into the store in batches, what is there already passed over, with the way back kept."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TextIO
+
+import orjson
+
+from chatlab.clock import now
+from chatlab.formats import Outcome, Proposal, Reading, Record, Refused, tamed
+from chatlab.lab.data.import_record import ImportRecord
+from chatlab.lab.data.unseen import Unseen
+from chatlab.records import Demonstration, Preference, Status
+from chatlab.store import Store
+from chatlab.system.files import private_folder
+
+State = Literal["reading", "done", "stopped", "failed"]
+
+BATCH = 1000
+"""Records that reach the disk together."""
+LISTED = 200
+"""Refused rows that are kept at hand; the file of refused rows has them all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far an import has come. What is counted as kept is on the disk."""
+
+    name: str
+    """The file's."""
+    counts: str = "line"
+    """What a refused row's number counts: lines of the file, or rows."""
+    share: float = 0.0
+    """Of the file, 0 to 1."""
+    rows: int = 0
+    kept: int = 0
+    known: int = 0
+    """Rows that say what is in the store already, word for word."""
+    aside: tuple[int, ...] = ()
+    """Ids of those kept that repeat an unseen prompt, and so wait instead of being approved."""
+    refused: int = 0
+    reasons: tuple[Refused, ...] = ()
+    """The first of them."""
+    report: Path | None = None
+    """A CSV file of all refused rows."""
+    seconds: float = 0.0
+    state: State = "reading"
+    problem: str = ""
+    """Why it failed."""
+
+
+class ImportJob:
+    """Iterate over it to do the work. Whoever stops early has what was kept so far, and can take it back."""
+
+    def __init__(
+        self,
+        store: Store,
+        unseen: Unseen,
+        path: Path,
+        proposal: Proposal,
+        tags: Sequence[str],
+        status: Status | None,
+        report: Path,
+    ) -> None:
+        """`status` None leaves it to the file. Raises FormatRefused where a needed column was not chosen."""
+        self._store = store
+        self._unseen = unseen
+        self._reading = Reading(path, proposal)
+        self._tags = tuple(tags)
+        self._status = status
+        self._report = _Report(report, proposal.container.counts)
+        self._name = path.name
+        self._waiting: list[Record] = []
+        self._seen = _digests(store)
+        self._began = time.monotonic()
+        self._rows = self._kept = self._known = 0
+        self._trail = ImportRecord(name=path.name)
+        self._aside: list[int] = []
+
+    def __iter__(self) -> Iterator[Progress]:
+        """A value for every batch of rows; the last one is done."""
+        with self._report:
+            for outcome in self._reading:
+                self._rows += 1
+                self._take(outcome)
+                if self._rows % BATCH == 0:
+                    self._keep()
+                    yield self.progress()
+            self._keep()
+        yield self.progress("done")
+
+    def progress(self, state: State = "reading", problem: str = "") -> Progress:
+        return Progress(
+            name=self._name,
+            counts=self._report.counts,
+            share=1.0 if state == "done" else self._reading.share,
+            rows=self._rows,
+            kept=self._kept,
+            known=self._known,
+            aside=tuple(self._aside),
+            refused=self._report.count,
+            reasons=tuple(self._report.first),
+            report=self._report.path if self._report.count else None,
+            seconds=time.monotonic() - self._began,
+            state=state,
+            problem=problem,
+        )
+
+    def _take(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Refused):
+            self._report.write(outcome)
+            return
+        digest = _digest(outcome.record)
+        if digest in self._seen:
+            self._known += 1
+        else:
+            self._seen.add(digest)
+            self._waiting.append(self._dressed(outcome.record))
+
+    def _dressed(self, record: Record) -> Record:
+        """With the tags and the status that were asked for, and a date."""
+        if isinstance(record, Preference):
+            return record if record.created else replace(record, created=now())
+        tags = tuple(dict.fromkeys((*record.tags, *self._tags))) if self._tags else record.tags
+        status = self._status or record.status
+        if record.created and tags == record.tags and status == record.status:
+            return record
+        return replace(record, tags=tags, status=status, created=record.created or now())
+
+    def _keep(self) -> None:
+        """What waits goes to the disk, and so does the way to take it back."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        given = [one for one in waiting if isinstance(one, Demonstration)]
+        demonstrations = [self._unseen.waiting(one) for one in given]
+        preferences = [one for one in waiting if isinstance(one, Preference)]
+        ids = self._store.demonstrations.add_many(demonstrations)
+        self._trail.demonstrations.add(ids)
+        self._trail.preferences.add(self._store.preferences.add_many(preferences))
+        self._trail.leave(self._store)
+        self._aside += [i for i, was, one in zip(ids, given, demonstrations, strict=True) if one is not was]
+        self._kept += len(waiting)
+
+
+class _Report:
+    """Refused rows in a CSV file, which is not there while there are none; the first of them at hand too."""
+
+    def __init__(self, path: Path, counts: str) -> None:
+        self.path = path
+        self.counts = counts
+        self.count = 0
+        self.first: list[Refused] = []
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> _Report:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file:
+            self._file.close()
+
+    def write(self, refused: Refused) -> None:
+        if self._file is None:
+            private_folder(self.path.parent)
+            self._file = self.path.open("w", encoding="utf-8-sig", newline="")
+            csv.writer(self._file).writerow([self.counts, "reason"])
+        csv.writer(self._file).writerow([refused.line, tamed(refused.reason)])
+        self.count += 1
+        if len(self.first) < LISTED:
+            self.first.append(refused)
+
+
+def _digests(store: Store) -> set[bytes]:
+    """Of all that is in the store, 16 bytes each."""
+    found = {_digest(one) for _, one in store.demonstrations.rows()}
+    return found | {_digest(one) for _, one in store.preferences.rows()}
+
+
+def _digest(record: Record) -> bytes:
+    """Equal for records that say the same, word for word."""
+    if isinstance(record, Demonstration):
+        said: list[str] = ["demonstration"]
+        messages = record.messages
+    else:
+        said = ["preference", record.chosen, record.rejected]
+        messages = record.prompt
+    for message in messages:
+        said += (message.role, message.content)
+        if message.thought or message.calls or message.tools:
+            said.append(orjson.dumps(message.plain).decode())
+    return hashlib.blake2b(orjson.dumps(said), digest_size=16).digest()

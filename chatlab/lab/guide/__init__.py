@@ -1,0 +1,1 @@
+"""What to do next: from symptoms to remedies, and a checklist ticked by measurements."""

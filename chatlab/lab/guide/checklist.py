@@ -1,0 +1,224 @@
+"""The eight steps of a small fine-tuning, each ticked by a measurement and by nothing else.
+
+    base         the base's checks find nothing, and it foretells answers kept aside far better than a blind guess
+    by hand      BY_HAND approved demonstrations that a person wrote or rewrote; those of a pack are not among them
+    enough       ENOUGH approved demonstrations, wherever they came from
+    filtered     they were looked through as they are now, and no finding is left open
+    gentle       the adapter's run took at most PASSES passes, or its forgetting is in the green all the same, at a rate
+                 no higher than suits the base
+    read         a person has judged its answers to READ prompts of the unseen set
+    chosen       CHOSEN blind votes set it beside other adapters, and they do not say that one of those is better
+    remembers    its forgetting was measured and is bearable
+
+The last four are about the adapter that is live, or the newest one while the base is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from chatlab.errors import ChatlabError
+from chatlab.evaluation.ballots import Contender, games
+from chatlab.evaluation.shares import tells
+from chatlab.lab.adapters import Voices
+from chatlab.lab.data.annotators import PACK
+from chatlab.lab.data.quality import Quality
+from chatlab.lab.data.unseen import Unseen
+from chatlab.lab.models import ModelHost
+from chatlab.records import BEARABLE, GOOD, AdapterCard, Demonstration, Vote
+from chatlab.store import Store
+from chatlab.training.defaults import settings_for
+
+Key = Literal["base", "by hand", "enough", "filtered", "gentle", "read", "chosen", "remembers"]
+
+BY_HAND, ENOUGH, PASSES, READ, CHOSEN = 50, 500, 3, 20, 8
+FORETELLS = 0.5
+"""Share of a blind guess's loss, ln of the vocabulary in nats a token, that a good base needs at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One step."""
+
+    key: Key
+    title: str
+    done: bool
+    figure: str
+    """What was measured."""
+    missing: str = ""
+    """What there is left to do; empty where it is done."""
+
+
+class Checklist:
+    """Worked out anew each time from what is kept; nothing here is stored, and nothing can be ticked by hand."""
+
+    def __init__(self, store: Store, machine: ModelHost, voices: Voices, quality: Quality, unseen: Unseen) -> None:
+        self._store = store
+        self._machine = machine
+        self._voices = voices
+        self._quality = quality
+        self._unseen = unseen
+
+    def subject(self) -> AdapterCard | None:
+        """The adapter that the last four steps are about."""
+        cards = self._voices.cards()
+        live = self._voices.live
+        return next((card for card in cards if card.name == live), next(iter(cards), None))
+
+    def items(self) -> list[Item]:
+        """All eight, in order."""
+        card = self.subject()
+        approved = [d for _, d in self._store.demonstrations.rows() if d.status == "approved"]
+        votes = [vote for _, vote in self._store.votes.rows()]
+        rows = self._vocabulary()
+        return [
+            base(self._problems(), card, rows),
+            by_hand(approved),
+            enough(len(approved)),
+            filtered(len(approved), self._quality.open),
+            gentle(card, self._rate(card)),
+            read(card, votes, self._unseen.prompts()),
+            chosen(card, votes),
+            remembers(card),
+        ]
+
+    def _problems(self) -> list[str]:
+        try:
+            return list(self._machine.base.template.check())
+        except ChatlabError as error:
+            return [f"{error} {error.hint}".strip()]
+
+    def _vocabulary(self) -> int:
+        try:
+            return self._machine.base.rows
+        except ChatlabError:
+            return 0
+
+    def _rate(self, card: AdapterCard | None) -> float:
+        """The learning rate that suits the base of an adapter."""
+        return settings_for(len(card.demonstrations), card.base_parameters or 1).learning_rate if card else 0.0
+
+
+def base(problems: Sequence[str], card: AdapterCard | None, vocabulary: int) -> Item:
+    title = "A base that writes sensibly about your subject"
+    if problems:
+        return _open("base", title, f"The base's checks found: {problems[0]}", "Choose a base that passes its checks.")
+    loss = card.held_out_before if card else None
+    if card is None or loss is None or vocabulary < 2:
+        missing = "Train once: the run measures how well the base foretells answers that are kept aside."
+        return _open(
+            "base", title, "The base passes its checks. How it foretells your answers is not measured.", missing
+        )
+    blind = math.log(vocabulary)
+    figure = f"Before training it foretold answers kept aside at {loss:.2f} nats a token; a blind guess is {blind:.2f}."
+    missing = f"Up to {FORETELLS * blind:.2f} it knows the language of your answers. Take a base that knows it better."
+    return _item("base", title, loss <= FORETELLS * blind, figure, missing)
+
+
+def by_hand(approved: Sequence[Demonstration]) -> Item:
+    count = sum(d.source in ("written", "edited") and d.authors != (PACK,) for d in approved)
+    others = f"; {len(approved) - count:,} more come from elsewhere" if len(approved) > count else ""
+    title = f"{BY_HAND} to 100 demonstrations by your own hand"
+    figure = f"{count:,} approved that a person wrote or rewrote{others}."
+    return _item("by hand", title, count >= BY_HAND, figure, f"{BY_HAND - count} to go, each one that you would sign.")
+
+
+def enough(approved: int) -> Item:
+    title = f"{ENOUGH} to 5,000 demonstrations in the same manner"
+    missing = f"{ENOUGH - approved:,} to go: import some, keep good answers, or write more."
+    return _item("enough", title, approved >= ENOUGH, f"{approved:,} approved.", missing)
+
+
+def filtered(approved: int, findings: int | None) -> Item:
+    """`findings` are those left open; None where the demonstrations were not looked through as they are."""
+    title = "Everything doubtful taken out"
+    if not approved:
+        return _open("filtered", title, "There are no demonstrations yet.", "Write or import some first.")
+    if findings is None:
+        figure = "They were not looked through since they changed."
+        return _open("filtered", title, figure, "Have them looked through.")
+    figure = f"Looked through: {findings:,} finding{'' if findings == 1 else 's'} open."
+    return _item(
+        "filtered", title, findings == 0, figure, "Decide on each: discard it, edit it, or say that it is fine."
+    )
+
+
+def gentle(card: AdapterCard | None, rate: float) -> Item:
+    title = "A gentle training: two or three passes, low rate, LoRA"
+    if card is None:
+        return _open("gentle", title, "Nothing was trained yet.", "Train once.")
+    settings, forgot = card.settings, card.forgetting
+    few = settings.passes <= PASSES
+    spared = not few and forgot is not None and forgot <= GOOD
+    figure = f"{card.name}: LoRA of rank {settings.rank}, {settings.passes} passes at {settings.learning_rate:g}"
+    figure += f"; more than {PASSES}, but it forgot only {max(0.0, forgot or 0.0):.1f} %." if spared else "."
+    missing = f"Train with at most {PASSES} passes" + (
+        f" at {rate:g} or less." if settings.learning_rate > rate else "."
+    )
+    return _item("gentle", title, (few or spared) and settings.learning_rate <= rate, figure, missing)
+
+
+def read(card: AdapterCard | None, votes: Sequence[Vote], unseen: Sequence[str]) -> Item:
+    title = f"Its answers to {READ} unseen prompts, read by a person"
+    if card is None:
+        return _open("read", title, "There is no adapter to read yet.", "Train once.")
+    prompts = set(unseen)
+    heard = {v.prompt[-1].content for v in votes if v.prompt and any(s.sha256 == card.sha256 for s in v.speakers)}
+    count = len(heard & prompts)
+    manner = card.manner_after
+    measured = f" By machine: {manner.good} of {manner.replies} of good form." if manner else ""
+    figure = f"{count} of your {len(prompts)} unseen prompts judged with {card.name} among the voices.{measured}"
+    return _item("read", title, count >= READ, figure, f"Judge {READ - count} more.")
+
+
+def chosen(card: AdapterCard | None, votes: Sequence[Vote]) -> Item:
+    title = "The best checkpoint, chosen by reading"
+    if card is None:
+        return _open("chosen", title, "There is no adapter to choose yet.", "Train once.")
+    wins, losses, ties = _against_others(card, votes)
+    count = sum(wins.values()) + sum(losses.values()) + sum(ties.values())
+    figure = f"{count} blind vote{'' if count == 1 else 's'} between {card.name} and other adapters."
+    if any(tells(losses[rival], wins[rival], ties[rival]) and losses[rival] > wins[rival] for rival in losses):
+        return _open("chosen", title, f"{figure} They say that another one is better.", "Put the better one live.")
+    missing = f"Publish another checkpoint of its run and vote {CHOSEN - count} times more, names hidden."
+    return _item("chosen", title, count >= CHOSEN, figure, missing)
+
+
+def remembers(card: AdapterCard | None) -> Item:
+    title = "Checked for forgetting"
+    if card is None:
+        return _open("remembers", title, "There is no adapter yet.", "Train once.")
+    if card.forgetting is None:
+        return _open("remembers", title, f"The forgetting of {card.name} was not measured.", "Train it again.")
+    figure = f"{card.name}: perplexity on held-out general text {card.forgetting:+.1f} %; {BEARABLE:g} % is the most."
+    missing = "Train more gently: fewer passes, a lower rate, or a shorter leash."
+    return _item("remembers", title, card.forgetting <= BEARABLE, figure, missing)
+
+
+def _against_others(
+    card: AdapterCard, votes: Sequence[Vote]
+) -> tuple[Counter[Contender], Counter[Contender], Counter[Contender]]:
+    """Games of an adapter at full strength against other adapters of its base: won, lost and drawn, by rival."""
+    own = Contender(sha256=card.sha256, base=card.base)
+    wins, losses, ties = Counter[Contender](), Counter[Contender](), Counter[Contender]()
+    for game in (game for vote in votes if vote.blind for game in games(vote)):
+        if own not in (game.first, game.second):
+            continue
+        rival = game.second if game.first == own else game.first
+        if not rival.sha256 or rival.base != card.base or rival.sha256 == card.sha256:
+            continue
+        score = game.score if game.first == own else 1 - game.score
+        (wins if score == 1 else losses if score == 0 else ties)[rival] += 1
+    return wins, losses, ties
+
+
+def _item(key: Key, title: str, done: bool, figure: str, missing: str) -> Item:
+    return Item(key=key, title=title, done=done, figure=figure, missing="" if done else missing)
+
+
+def _open(key: Key, title: str, figure: str, missing: str) -> Item:
+    return Item(key=key, title=title, done=False, figure=figure, missing=missing)

@@ -1,0 +1,87 @@
+"""The base model and the engine that runs it, opened when they are first needed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from chatlab.engines.base import Engine
+from chatlab.engines.gguf_import.validator import GgufValidator
+from chatlab.models.base import Base
+from chatlab.models.tried import Tried
+
+OpenEngine = Callable[[Base], Engine]
+
+
+class ModelHost:
+    """Opens the base and its engine once, whoever asks first, and hands out the same ones ever after.
+
+    What did not come with the app is tried first, which takes seconds once, and is cheap to open after that; the engine
+    imports torch and reads the weights. A failure is raised to everyone who asks, and tried again at the next call.
+    """
+
+    def __init__(self, path: Path, cache: Path, open_engine: OpenEngine) -> None:
+        self._path = path
+        self._cache = cache
+        self._admission = GgufValidator(cache)
+        self._tried = Tried(cache)
+        self._open_engine = open_engine
+        self._lock = threading.RLock()
+        self._base: Base | None = None
+        self._engine: Engine | None = None
+
+    @property
+    def base(self) -> Base:
+        """Raises BaseMissing, BaseRefused, TemplateRefused or TokenizerFailed."""
+        with self._lock:
+            if self._base is None:
+                self._base = self._open_base()
+            return self._base
+
+    @property
+    def engine(self) -> Engine:
+        """Raises what `base` raises, and EngineError."""
+        with self._lock:
+            if self._engine is None:
+                self._engine = self._open_engine(self.base)
+            return self._engine
+
+    @property
+    def started(self) -> bool:
+        """Whether the engine is open already, so that asking for it costs nothing."""
+        return self._engine is not None
+
+    def drop(self, folder: Path) -> None:
+        """Let the engine, if there is one, forget an adapter."""
+        if self._engine is not None:
+            self._engine.forget(folder)
+
+    def forget_prompts(self) -> None:
+        """Let nothing of what was asked stay: keys and values in the engine, words in the tokenizer."""
+        if self._engine is not None:
+            self._engine.forget_prompts()
+        if self._base is not None:
+            self._base.forget_words()
+
+    def ease(self, on: bool) -> None:
+        """Leave a core to training, if the engine is open."""
+        if self._engine is not None:
+            self._engine.ease(on)
+
+    def close(self) -> None:
+        self._admission.close()
+        self._tried.close()
+        with self._lock:
+            if self._base is not None:
+                self._base.close()
+            if self._engine is not None:
+                self._engine.close()
+                self._engine = None
+
+    def _open_base(self) -> Base:
+        one_file = self._path.is_file() or (self._path.suffix == ".gguf" and not self._path.is_dir())
+        if one_file:
+            return self._admission.open(self._path)
+        self._tried.check(self._path)
+        return Base.open(self._path, self._cache)

@@ -1,0 +1,258 @@
+"""With and without the loss mask: the same demonstrations trained both ways, and both adapters asked the same."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from chatlab.clock import now
+from chatlab.engines.base import Sampling
+from chatlab.errors import ChatlabError, RunBusy, TrainingError
+from chatlab.evaluation.replies import Form
+from chatlab.evaluation.reply_metrics import ReplyMetrics, manner
+from chatlab.evaluation.unseen import FIRST, Reply, ask, unseen
+from chatlab.lab.adapters import Voices
+from chatlab.lab.models import ModelHost
+from chatlab.lab.runs.training import Training
+from chatlab.system.files import private_folder
+from chatlab.training.runs import RunView, write_json
+
+log = logging.getLogger("chatlab.lab")
+
+FILE = "mask-trial.json"
+NAMES = {True: "with-mask", False: "without-mask"}
+SAMPLING = Sampling(temperature=0.7, max_tokens=96, seed=0)
+"""As chat draws, but the same for both."""
+SECONDS_A_REPLY = 0.5
+"""For the estimate only."""
+
+TrialState = Literal["running", "paused", "finished"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One way of training, as far as it has come."""
+
+    mask: bool
+    run: str
+    adapter: str = ""
+    """Empty until it is on the shelf."""
+    replies: tuple[Reply, ...] = ()
+
+    @property
+    def manner(self) -> ReplyMetrics:
+        return manner(self.replies)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """The comparison that was asked for last."""
+
+    created: str
+    prompts: tuple[str, ...]
+    sides: tuple[Side, Side]
+    """With the mask, and without."""
+    state: TrialState = "paused"
+    problem: str = ""
+    """Why it does not go on by itself."""
+
+    @property
+    def complete(self) -> bool:
+        return all(side.adapter and len(side.replies) == len(self.prompts) for side in self.sides)
+
+
+class MaskAblation:
+    """Two ordinary runs, one after the other, neither of which goes live; then the same unseen prompts to both.
+
+    Everything is in the runs' folders and one file beside them, so it can be stopped, closed and gone on with anywhere.
+    """
+
+    def __init__(self, folder: Path, training: Training, voices: Voices, machine: ModelHost) -> None:
+        self._folder = folder
+        self._training = training
+        self._voices = voices
+        self._machine = machine
+        self._lock = threading.Lock()
+        self._leave = threading.Event()
+        self._driver: threading.Thread | None = None
+        self._problem = ""
+
+    def seconds(self) -> float:
+        """Estimate for all of it. Raises what `plan` raises."""
+        return 2 * self._training.plan().seconds + 2 * FIRST * SECONDS_A_REPLY
+
+    def start(self, kind: str = "", **overrides: Any) -> Trial:
+        """Freeze the approved demonstrations twice and begin. `kind` names a pack that has unseen prompts of its own.
+
+        Overrides are fields of TrainSettings, for both runs. An earlier trial's runs and adapters stay. Raises what
+        `retrain` raises.
+        """
+        with self._lock:
+            self._check_idle()
+            if self._training.status().state == "training":
+                raise RunBusy("A run is under way already.", "Wait for it, or stop it first.")
+            sides = (self._side(True, overrides), self._side(False, overrides))
+            self._check_same(sides)
+            trial = Trial(created=now(), prompts=tuple(unseen(kind, FIRST)), sides=sides)
+            self._keep(trial)
+            self._begin()
+        return self.latest() or trial
+
+    def go_on(self) -> None:
+        """With a trial that was stopped or interrupted. Raises TrainingError where there is none."""
+        with self._lock:
+            self._check_idle()
+            if self._read() is None:
+                raise TrainingError("There is no comparison to go on with.", "Start one.")
+            self._begin()
+
+    def stop(self) -> None:
+        """After the present step or reply; `go_on` takes it up there."""
+        self._leave.set()
+        trial = self._read()
+        status = self._training.status()
+        if trial and status.run and status.run.name in {side.run for side in trial.sides}:
+            self._training.stop(keep=False)
+
+    def discard(self) -> None:
+        """Throw the trial away: its runs, and its adapters into the trash."""
+        with self._lock:
+            self._check_idle()
+            trial = self._read()
+            for side in trial.sides if trial else ():
+                if name := self._training.adapter_of(side.run):
+                    self._voices.remove(name)
+                with suppress(TrainingError):  # thrown away already
+                    self._training.discard(side.run)
+            (self._folder / FILE).unlink(missing_ok=True)
+            self._problem = ""
+
+    def latest(self) -> Trial | None:
+        """The trial as it stands; None before the first."""
+        trial = self._read()
+        if trial is None:
+            return None
+        running = self._driver is not None and self._driver.is_alive()
+        state: TrialState = "running" if running else "finished" if trial.complete else "paused"
+        return replace(trial, state=state, problem="" if running else self._problem)
+
+    def run(self, side: Side) -> RunView | None:
+        """The run of a side, unless it has been thrown away."""
+        try:
+            return self._training.run(side.run)
+        except TrainingError:
+            return None
+
+    def wait(self, timeout: float | None = None) -> None:
+        if self._driver is not None:
+            self._driver.join(timeout)
+
+    def close(self) -> None:
+        """Leave it where it is: it ends by itself once training is closed."""
+        self._leave.set()
+
+    def _side(self, mask: bool, overrides: dict[str, Any]) -> Side:
+        return Side(mask=mask, run=self._training.prepare(NAMES[mask], live=False, **overrides | {"mask": mask}))
+
+    def _check_same(self, sides: Sequence[Side]) -> None:
+        runs = [self._training.run(side.run) for side in sides]
+        if len({run.request.snapshot for run in runs}) > 1:
+            for run in runs:
+                self._training.discard(run.id)
+            raise TrainingError("The demonstrations were changed at that moment.", "Start the comparison again.")
+
+    def _check_idle(self) -> None:
+        if self._driver is not None and self._driver.is_alive():
+            raise RunBusy("The comparison is under way already.", "Wait for it, or stop it first.")
+
+    def _begin(self) -> None:
+        self._problem = ""
+        self._leave.clear()
+        self._driver = threading.Thread(target=self._drive, name="mask trial", daemon=True)
+        self._driver.start()
+
+    def _drive(self) -> None:
+        """All that is still to be done, in a thread of its own."""
+        try:
+            for mask in (True, False):
+                self._train(mask)
+            for mask in (True, False):
+                self._ask(mask)
+        except ChatlabError as error:
+            self._problem = f"{error} {error.hint}".strip()
+        except Exception:
+            log.exception("The comparison with and without the mask failed")
+            self._problem = "Something inside Chatlab went wrong; the log says what it was."
+
+    def _train(self, mask: bool) -> None:
+        side = self._now(mask)
+        if side.adapter or self._leave.is_set():
+            return
+        if self._training.run(side.run).state != "finished":
+            self._training.resume(side.run)
+            if self._leave.is_set():  # said while it was being begun
+                self._training.stop(keep=False)
+        self._training.wait()
+        run = self._training.run(side.run)
+        adapter = self._training.adapter_of(side.run)
+        if adapter:
+            self._change(replace(side, adapter=adapter))
+        elif not self._leave.is_set():
+            raise TrainingError(
+                run.error or self._training.news or f"The run {NAMES[mask]} did not come to its end.", "Go on with it."
+            )
+
+    def _ask(self, mask: bool) -> None:
+        """What has not been asked yet, each reply kept as it comes."""
+        side = self._now(mask)
+        if not side.adapter or self._leave.is_set():
+            return
+        voice = self._voices.voice(side.adapter)
+        left = self._prompts()[len(side.replies) :]
+        for reply in ask(self._machine.engine, self._machine.base, voice, left, SAMPLING):
+            side = replace(side, replies=(*side.replies, reply))
+            self._change(side)
+            if self._leave.is_set():
+                return
+
+    def _now(self, mask: bool) -> Side:
+        return next(side for side in self._trial().sides if side.mask == mask)
+
+    def _prompts(self) -> tuple[str, ...]:
+        return self._trial().prompts
+
+    def _trial(self) -> Trial:
+        trial = self._read()
+        if trial is None:
+            raise TrainingError("The comparison has been thrown away.")
+        return trial
+
+    def _change(self, side: Side) -> None:
+        trial = self._trial()
+        first, second = (side if one.mask == side.mask else one for one in trial.sides)
+        self._keep(replace(trial, sides=(first, second)))
+
+    def _keep(self, trial: Trial) -> None:
+        private_folder(self._folder)
+        document = asdict(trial)
+        write_json(self._folder / FILE, {name: document[name] for name in ("created", "prompts", "sides")})
+
+    def _read(self) -> Trial | None:
+        """None also for a file that cannot be read: a trial can be run again."""
+        try:
+            raw = json.loads((self._folder / FILE).read_text(encoding="utf-8"))
+            first, second = (_side(one) for one in raw["sides"])
+            return Trial(created=raw["created"], prompts=tuple(raw["prompts"]), sides=(first, second))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def _side(raw: dict[str, Any]) -> Side:
+    replies = tuple(Reply(**{**one, "form": Form(**one["form"])}) for one in raw["replies"])
+    return Side(mask=raw["mask"], run=raw["run"], adapter=raw["adapter"], replies=replies)

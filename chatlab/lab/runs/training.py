@@ -1,0 +1,239 @@
+"""Retraining: from the approved demonstrations to an adapter that is live."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import secrets
+import shutil
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from chatlab.adapters import check_name
+from chatlab.clock import now
+from chatlab.errors import InputError, NothingToLearn, RunBusy, TemplateRefused, TrainingError
+from chatlab.lab.adapters import Voices
+from chatlab.lab.data.demonstrations import Demonstrations
+from chatlab.lab.models import ModelHost
+from chatlab.lab.runs.publisher import Publisher
+from chatlab.store import Store
+from chatlab.system.files import private_folder
+from chatlab.training.defaults import Plan, plan, read_throughput, settings_for
+from chatlab.training.process import Trainer, TrainerStatus
+from chatlab.training.runs import Request, RunView, list_runs, read_run, write_request
+
+_RUN = re.compile(r"[A-Za-z0-9_][\w.-]{0,99}")
+"""What a run's folder can be called."""
+
+
+class Training:
+    """Runs: planned, started, followed, stopped, resumed; and their adapters published and put live.
+
+    A run belongs to the trainer process. What is here starts it, watches for its end from a thread, and can
+    be thrown away with the app: the run's folder holds all that is needed to go on.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        cache: Path,
+        store: Store,
+        demonstrations: Demonstrations,
+        machine: ModelHost,
+        voices: Voices,
+        publisher: Publisher,
+        trainer: Trainer,
+    ) -> None:
+        self._folder = folder
+        self._cache = cache
+        self._store = store
+        self._demonstrations = demonstrations
+        self._machine = machine
+        self._voices = voices
+        self._publisher = publisher
+        self._trainer = trainer
+        self._lock = threading.Lock()
+        self._watcher: threading.Thread | None = None
+        self._closing = threading.Event()
+        self.news: str = ""
+        """What became of the last run, when it needs saying: why it was not published, or did not go live."""
+
+    def plan(self, **overrides: Any) -> Plan:
+        """What `retrain` with these settings would do. Overrides are fields of TrainSettings."""
+        base = self._machine.base
+        count = len(self._demonstrations.approved())
+        settings = settings_for(count, base.parameters, **overrides)
+        return plan(settings, count, base.parameters, throughput=read_throughput(self._cache, base.fingerprint))
+
+    def retrain(self, name: str = "", live: bool = True, **overrides: Any) -> str:
+        """Freeze the approved demonstrations and start a run on them; its id.
+
+        The adapter is called `name`, or after the day and a number; it goes live when it is done, if `live`. Raises
+        NothingToLearn, RunBusy, NameRefused, TemplateRefused, and what opening the base raises.
+        """
+        with self._lock:
+            self._check_idle()
+            run = self._prepared(name, live, overrides)
+            self._start(run)
+        return run.name
+
+    def prepare(self, name: str = "", live: bool = True, **overrides: Any) -> str:
+        """Freeze the same as `retrain` would, for a run that `resume` begins later; its id."""
+        with self._lock:
+            return self._prepared(name, live, overrides).name
+
+    def resume(self, run_id: str) -> None:
+        """Begin a run that was prepared, or go on with a stopped or interrupted one from its last checkpoint.
+
+        Raises TrainingError.
+        """
+        with self._lock:
+            self._check_idle()
+            run = self.run(run_id)
+            if run.state == "finished":
+                raise TrainingError("That run is finished already.", "Its adapter is in the list.")
+            self._check_same_base(run)
+            self._check_template()
+            self._start(run.folder)
+
+    def stop(self, keep: bool = False) -> None:
+        """End the run under way: `keep` publishes what it has learned so far, otherwise it can be resumed."""
+        self._trainer.stop(keep)
+
+    def discard(self, run_id: str) -> None:
+        """Throw a run away, its checkpoint included. Its adapter, if one was published, stays."""
+        run = self.run(run_id)
+        if run.state == "running":
+            raise RunBusy("That run is under way.", "Stop it first.")
+        shutil.rmtree(run.folder)
+
+    def status(self) -> TrainerStatus:
+        """The trainer process as it is now: state, steps so far, time left."""
+        return self._trainer.status()
+
+    def current(self) -> RunView | None:
+        """The run under way, else the newest one; None before the first."""
+        run = self._trainer.status().run
+        if run is not None:
+            with contextlib.suppress(FileNotFoundError, TrainingError):  # discarded, or damaged
+                return read_run(run)
+        return next(iter(self.runs()), None)
+
+    def published(self, run: Path) -> bool:
+        """Whether a finished run's adapter is on the shelf."""
+        return self._publisher.took(run)
+
+    def proven(self, run_id: str) -> bool:
+        """Whether its adapter is not being asked the unseen prompts, as it is for seconds after it was published."""
+        return self._publisher.proven(run_id)
+
+    def run(self, run_id: str) -> RunView:
+        """Raises TrainingError for an id that is no run."""
+        folder = self._folder / run_id
+        if not _RUN.fullmatch(run_id) or not (folder / "run.json").exists():
+            raise TrainingError(f"There is no run {run_id!r}.", "Choose one from the list.")
+        return read_run(folder)
+
+    def runs(self) -> list[RunView]:
+        """All runs, newest first."""
+        return list_runs(self._folder)
+
+    def adapter_of(self, run_id: str) -> str | None:
+        """Name of the adapter that a run became."""
+        return self._publisher.adapter_of(run_id)
+
+    def warm(self) -> None:
+        """Start the trainer process, so that the first run does not wait for it; none for a base that has no runs."""
+        if self._machine.base.gguf is None:
+            self._trainer.warm()
+
+    def adopt(self) -> None:
+        """Publish what a run finished while nobody was there to take it."""
+        for run in self.runs():
+            if run.state == "finished" and not self.published(run.folder):
+                self.news = self._publisher.take(run)
+            elif run.state == "finished":
+                self._publisher.prove(run.id)
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Until the run under way has ended and been published."""
+        if self._watcher is not None:
+            self._watcher.join(timeout)
+
+    def close(self) -> None:
+        """Stop following; the trainer checkpoints its run and ends, and the run can be resumed."""
+        self._closing.set()
+        self._trainer.close()
+        self.wait(timeout=10)
+
+    def _check_idle(self) -> None:
+        if self._trainer.status().state == "training" or (self._watcher is not None and self._watcher.is_alive()):
+            raise RunBusy("A run is under way already.", "Wait for it, or stop it first.")
+
+    def _check_same_base(self, run: RunView) -> None:
+        if run.request.base != self._machine.base.fingerprint:
+            raise TrainingError(
+                "That run was begun on another base model.", "Choose that base again, or start a new run."
+            )
+
+    def _check_template(self) -> None:
+        """Nothing is trained through a template that would teach something else than what chat asks."""
+        self._machine.base.check_trainable()
+        if problems := self._machine.base.template.check():
+            raise TemplateRefused(
+                " ".join(problems[:3]), "Choose another model, or put another chat_template.jinja into its folder."
+            )
+
+    def _prepared(self, name: str, live: bool, overrides: dict[str, Any]) -> Path:
+        began = now()
+        wish = check_name(name) if name else ""
+        ids = self._demonstrations.approved()
+        if not ids:
+            raise NothingToLearn(
+                "There are no approved demonstrations to learn from.",
+                "Keep an answer in the chat, write one, or load the starter pack.",
+            )
+        self._check_template()
+        return self._freeze(ids, wish, began, live, overrides)
+
+    def _freeze(self, ids: list[int], name: str, created: str, live: bool, overrides: dict[str, Any]) -> Path:
+        """The run's folder, with everything it will ever read."""
+        base = self._machine.base
+        settings = settings_for(len(ids), base.parameters, **overrides)
+        if settings.passes < 1 or settings.batch < 1 or settings.rank < 1 or settings.learning_rate <= 0:
+            raise InputError("Passes, batch, rank and learning rate have to be above zero.", "Correct the settings.")
+        run = self._folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        private_folder(run)
+        request = Request(
+            base=base.fingerprint,
+            base_folder=str(base.folder),
+            snapshot=self._store.snapshot(run / "snapshot.jsonl", ids),
+            settings=settings,
+            demonstrations=tuple(ids),
+            name=name,
+            parent=self._voices.live,
+            created=created,
+            live=live,
+            held_back=tuple(self._demonstrations.held_back()),
+        )
+        write_request(run, request)
+        return run
+
+    def _start(self, run: Path) -> None:
+        self.news = ""
+        self._trainer.start(run)
+        self._machine.ease(True)
+        self._watcher = threading.Thread(target=self._watch, args=(run,), name="run watcher", daemon=True)
+        self._watcher.start()
+
+    def _watch(self, run: Path) -> None:
+        """Wait for the run's end, then publish it. Runs in a thread of its own."""
+        try:
+            while self._trainer.wait(0.25).state == "training" and not self._closing.is_set():
+                pass
+        finally:
+            self._machine.ease(False)
+        if not self._closing.is_set() and read_run(run).state == "finished":
+            self.news = self._publisher.take(read_run(run))

@@ -1,0 +1,83 @@
+"""Tools as a model is told of them, and its calls of them: pure values, whatever form a prompt gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """What a call gives to a tool. Its value is always text."""
+
+    name: str
+    about: str = ""
+    lines: bool = False
+    """Whether it may be of several lines, as a program is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """What a model is told of a tool: kept with what was said, so that it is learned in the words it was asked in."""
+
+    name: str
+    about: str = ""
+    parameters: tuple[Parameter, ...] = ()
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """As OpenAI's API and chat templates have it."""
+        properties = {p.name: {"type": "string", "description": p.about} for p in self.parameters}
+        names = [p.name for p in self.parameters]
+        parameters = {"type": "object", "properties": properties, "required": names}
+        return {
+            "type": "function",
+            "function": {"name": self.name, "description": self.about, "parameters": parameters},
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A model asks for something to be done."""
+
+    name: str
+    arguments: tuple[tuple[str, str], ...] = ()
+    """(name, value) in the order of the tool's parameters."""
+
+    @property
+    def values(self) -> dict[str, str]:
+        return dict(self.arguments)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolStep:
+    """One step of an answer: a call, and what came of it."""
+
+    call: Call
+    result: str
+    """In words, if it failed."""
+    said: str = ""
+    """What the model wrote before the call."""
+    failed: bool = False
+    seconds: float = 0.0
+
+
+def tool_of(raw: Mapping[str, Any]) -> Tool:
+    """From its plain form, as `dataclasses.asdict` and the store write it."""
+    parameters = tuple(_parameter_of(p) for p in raw.get("parameters", ()))
+    return Tool(name=raw["name"], about=raw.get("about", ""), parameters=parameters)
+
+
+def _parameter_of(raw: Mapping[str, Any]) -> Parameter:
+    return Parameter(name=raw["name"], about=raw.get("about", ""), lines=raw.get("lines", False))
+
+
+def call_of(raw: Mapping[str, Any]) -> Call:
+    """The same for a call."""
+    return Call(name=raw["name"], arguments=tuple((name, value) for name, value in raw.get("arguments", ())))
+
+
+def named(tools: Sequence[Tool], name: str) -> Tool | None:
+    """The tool of that name, if it is there."""
+    return next((tool for tool in tools if tool.name == name), None)

@@ -1,0 +1,68 @@
+"""What a model wrote, as HTML that can do nothing but be read.
+
+Raw HTML is shown as text, images are never fetched, links lead only to http and https and open elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+from markdown_it import MarkdownIt
+from markdown_it.common.utils import escapeHtml
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
+
+from chatlab.ui.html import escaped
+
+Cite = Callable[[int], str]
+_CITED = re.compile(r"\[(\d{1,2})\]")
+LONGEST = 60_000
+"""Characters of one message that are drawn as Markdown; a longer one is shown as plain text."""
+
+
+def prose(text: str, cite: Cite | None = None) -> str:
+    """One line of HTML. `cite` gives the HTML for a number that stands in brackets, or nothing."""
+    if len(text) > LONGEST:
+        return plain(text)
+    return _reader().render(text, {"cite": cite}).strip().replace("\n", "&#10;")
+
+
+def plain(text: str) -> str:
+    """The text as it stands, for an element whose CSS keeps white space, or for inside double quotes."""
+    return escaped(text.replace("\r\n", "\n"))
+
+
+@cache
+def _reader() -> MarkdownIt:
+    reader = MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": 30})
+    reader.enable(["table", "strikethrough"])
+    reader.validateLink = _may_lead  # type: ignore[method-assign]
+    reader.add_render_rule("text", _words)
+    reader.add_render_rule("link_open", _link)
+    reader.add_render_rule("image", _picture)
+    return reader
+
+
+def _may_lead(url: str) -> bool:
+    return url.strip().lower().startswith(("http://", "https://"))
+
+
+def _words(self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
+    """Text, with links where it cites a source. Code is no text, and neither is where a link leads."""
+    said, cite = escapeHtml(tokens[at].content), env.get("cite")
+    return said if cite is None else _CITED.sub(lambda found: cite(int(found[1])) or found[0], said)
+
+
+def _link(self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
+    tokens[at].attrSet("target", "_blank")
+    tokens[at].attrSet("rel", "noopener noreferrer nofollow")
+    return self.renderToken(tokens, at, options, env)
+
+
+def _picture(self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
+    """Its words instead: fetching it could tell somebody what was said."""
+    words = self.renderInlineAsText(tokens[at].children or [], options, env)
+    return f'<span class="no-picture">[picture: {escaped(words or "untitled")}]</span>'

@@ -1,0 +1,1 @@
+"""What is served: the ASGI app around the page, uploads, and how it ends."""

@@ -1,0 +1,312 @@
+"""The web app: the page built from its tabs, behind its doors, served on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+import webbrowser
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from typing import Any
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+
+from chatlab.errors import ChatlabError, InputError
+from chatlab.lab import Lab
+from chatlab.settings import Settings
+from chatlab.system.ports import address
+from chatlab.ui.backups import SafekeepingPanel
+from chatlab.ui.bridge import Bridge
+from chatlab.ui.chat.forgetting import forget_conversation
+from chatlab.ui.chat.generation_settings import Dials
+from chatlab.ui.chat.replies import Replies
+from chatlab.ui.chat.tab import ChatTab
+from chatlab.ui.compare.tab import CompareTab
+from chatlab.ui.current_user import visitor
+from chatlab.ui.demonstrations.lineage import ask_for, ask_to_write
+from chatlab.ui.demonstrations.tab import DemonstrationsTab
+from chatlab.ui.guide.tab import GuideTab
+from chatlab.ui.header import Header
+from chatlab.ui.html import KEY
+from chatlab.ui.knowledge.tab import KnowledgeTab
+from chatlab.ui.page_event import Act
+from chatlab.ui.shell import Shell, TabName, drawing, told, warn
+from chatlab.ui.theme import ASSETS, tab_sheets, theme
+from chatlab.ui.train.tab import TrainTab
+from chatlab.ui.unseen.panel import UnseenPanel
+from chatlab.web.file_routes import add_file_routes
+from chatlab.web.guard.basic_auth import BasicAuth
+from chatlab.web.guard.bodies import UPLOAD_LIMIT, Bodies
+from chatlab.web.guard.failures import Failures
+from chatlab.web.guard.headers import AnswerHeaders
+from chatlab.web.guard.proxies import BehindProxy
+from chatlab.web.guard.routes import Routes
+from chatlab.web.guard.security import Doors
+from chatlab.web.guard.session_owners import Sessions
+from chatlab.web.health import PATH, health
+from chatlab.web.http1 import StrictProtocol
+from chatlab.web.light_state import lighten
+from chatlab.web.page import Page
+from chatlab.web.shutdown import Shutdown
+from chatlab.web.uploads import Uploads, refuse_addresses
+
+TABS: tuple[tuple[TabName, str], ...] = (
+    ("chat", "Chat"),
+    ("demonstrations", "Demonstrations"),
+    ("train", "Train"),
+    ("compare", "Compare"),
+    ("knowledge", "Knowledge"),
+    ("guide", "Guide"),
+)
+OWN_FILES = {"page.js": "text/javascript", "page.css": "text/css", "icon.svg": "image/svg+xml"}
+PAGES = 64
+"""Pages whose state is kept; those left longest go first. Gradio holds a copy of the whole page for each, about 1 MB,
+also for those that were closed. An open one asks once a second, and so is never the one left longest."""
+FORGET = (3600, 6 * 3600)
+"""Seconds between looks for uploads and downloads that were left behind, and how old those are that go."""
+HEAD = (
+    '<link rel="stylesheet" href="/chatlab/page.css"><link rel="icon" href="/chatlab/icon.svg" type="image/svg+xml">'
+    '<script src="/chatlab/page.js" defer></script>'
+)
+
+
+def build(lab: Lab, replies: Replies | None = None, uploads: Uploads | None = None) -> Page:
+    """The page. `replies` are the answers under way, which outlive any page; `uploads` the files it may be sent."""
+    header = Header(lab)
+    replies = replies or Replies()
+    with Page(
+        uploads or Uploads(lab.settings.uploads),
+        title="Chatlab",
+        analytics_enabled=False,
+        fill_width=True,
+        fill_height=True,
+        delete_cache=FORGET,
+    ) as page:
+        page.state_session_capacity = PAGES
+        _endpoints(lab)  # before the handlers, whose names would be taken
+        bar = drawing(elem_id="bar")
+        bridge = Bridge("page")
+        beat = gr.Timer(1.0)
+        with gr.Tabs(selected="chat", elem_id="tabs") as tabs:
+            shell = Shell(
+                tabs=tabs, beat=beat, header=bar, draw_header=header.beat, load=page.load, when_left=page.when_left
+            )
+            shell.items.update({name: gr.Tab(label, id=name, elem_id=f"tab-{name}") for name, label in TABS})
+        _fill(shell, lab, replies)
+        shell.on(page.load, do=header.beat, outputs=[bar, beat])
+        shell.on(beat.tick, do=header.beat, outputs=[bar, beat], queue=False)
+        shell.on(bridge.pressed, do=lambda said: _page_act(lab, said), inputs=[bridge.said], outputs=[tabs])
+    refuse_addresses(page)
+    for forget in (replies.end, partial(forget_conversation, page)):
+        lab.chat.when_ended(forget)
+    return page
+
+
+def _fill(shell: Shell, lab: Lab, replies: Replies) -> None:
+    built: dict[TabName, Any] = {
+        "chat": ChatTab(lab, replies),
+        "demonstrations": DemonstrationsTab(lab),
+        "train": TrainTab(lab),
+        "compare": CompareTab(lab),
+        "knowledge": KnowledgeTab(lab),
+        "guide": GuideTab(lab),
+    }
+    for name, _ in TABS:
+        with shell.items[name]:
+            built[name].build(shell)
+    with shell.items["compare"]:
+        UnseenPanel(lab).build(shell)
+    with shell.items["demonstrations"]:
+        SafekeepingPanel(lab).build(shell)
+
+
+def _page_act(lab: Lab, payload: str) -> Any:
+    """What buttons outside the chat do: open a tab or a demonstration, or say what is wrong with the machine."""
+    act = Act.read(payload)
+    name = act.do
+    if name == "open-demonstration":
+        ask_for(lab, act.turn)
+        return gr.Tabs(selected="demonstrations")
+    if name == "write-demonstration":
+        ask_to_write(lab)
+        return gr.Tabs(selected="demonstrations")
+    if name == "warnings":
+        for warning in lab.health().warnings:
+            warn(warning)
+        return gr.skip()
+    if name not in dict(TABS):
+        raise InputError(f"There is no tab {name!r}.")
+    return gr.Tabs(selected=name)
+
+
+def _endpoints(lab: Lab) -> None:
+    """The few calls that other programs may make."""
+
+    def say(text: str, voice: str = "", conversation: int = 0, request: gr.Request | None = None) -> Iterator[str]:
+        """The answer as far as it has come. `conversation` 0 says it to nobody's record, else to one of one's own."""
+        chat_id = conversation or lab.chat.new(incognito=True)
+        try:
+            if conversation:
+                lab.chat.owned(conversation, visitor(request, lab.settings.auth))
+            for draft in lab.chat.reply(chat_id, text, Dials.of().sampling, voice or None):
+                yield draft.text
+        except ChatlabError as error:
+            raise gr.Error(told(error)) from error
+        finally:
+            if not conversation:
+                lab.chat.delete(chat_id)  # nobody can come back to it
+
+    def voices() -> list[str]:
+        """Who can speak; the base first."""
+        return lab.voices.names()
+
+    gr.api(say, api_name="say", concurrency_limit=4)
+    gr.api(voices, api_name="voices")
+
+
+def web(lab: Lab, settings: Settings, replies: Replies) -> FastAPI:
+    """The ASGI app: the page, its script, and the doors around both."""
+    uploads = Uploads(settings.uploads)
+    uploads.open()
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads.folder)  # Gradio's own copies go there too, read whenever one is made
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lambda _: _swept(uploads))
+
+    for name, kind in OWN_FILES.items():
+        app.add_route(f"/chatlab/{name}", _own_file(name, kind), include_in_schema=False)
+    app.add_route(PATH, health(lab), include_in_schema=False)
+    add_file_routes(app, uploads)
+    page = build(lab, replies, uploads)
+    gr.mount_gradio_app(
+        app,
+        page,
+        path="/",
+        server_name=settings.host,
+        server_port=settings.port,
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        max_file_size=UPLOAD_LIMIT,
+        enable_monitoring=False,
+        app_kwargs={"openapi_url": None, "docs_url": None, "redoc_url": None},
+        ssr_mode=False,
+        theme=theme(),
+        css_paths=tab_sheets(),
+        head=HEAD,
+    )
+    lighten(page)
+    _guard(app, page, settings)
+    return app
+
+
+def _guard(app: FastAPI, page: Page, settings: Settings) -> None:
+    """The middlewares around every request. What is added last is asked first."""
+    calls = [str(fn.api_name) for fn in page.fns.values() if fn.api_visibility == "public"]
+    gate = BasicAuth(settings.auth) if settings.auth else None
+    app.add_middleware(Sessions, left=page.leave)
+    app.add_middleware(Bodies, functions=list(page.fns), calls=calls)
+    app.add_middleware(Routes)
+    app.add_middleware(Doors, host=settings.host, gate=gate, names=settings.names)
+    app.add_middleware(BehindProxy, proxies=settings.proxies)
+    app.add_middleware(Failures)
+    app.add_middleware(AnswerHeaders)
+
+
+def http(app: FastAPI) -> uvicorn.Config:
+    """How the server speaks. What a proxy says is read by `BehindProxy` alone, and requests by one strict parser."""
+    return uvicorn.Config(
+        app,
+        http=StrictProtocol,
+        ws="none",
+        proxy_headers=False,
+        server_header=False,
+        log_config=None,  # its own arrangement of loggers would keep the server's errors out of the log
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _swept(uploads: Uploads) -> AsyncIterator[None]:
+    """What was left behind goes when it is old, and everything at the end."""
+    sweeping = asyncio.create_task(_sweep(uploads))
+    try:
+        yield
+    finally:
+        sweeping.cancel()
+        uploads.sweep()
+
+
+async def _sweep(uploads: Uploads) -> None:
+    every, age = FORGET
+    while True:
+        await asyncio.sleep(every)
+        await asyncio.to_thread(uploads.sweep, time.time() - age)
+
+
+def _own_file(name: str, kind: str) -> Callable[[Request], Response]:
+    def send(request: Request) -> Response:
+        body = (ASSETS / name).read_bytes()
+        if name == "page.js":  # it obeys only what carries this process's key
+            body = body.replace(b"{{KEY}}", KEY.encode())
+        return Response(body, media_type=kind, headers={"cache-control": "no-cache"})
+
+    return send
+
+
+def serve(
+    lab: Lab,
+    settings: Settings,
+    sock: socket.socket,
+    open_browser: bool = True,
+    ready: Callable[[str], None] = print,
+    ending: Shutdown | None = None,
+) -> None:
+    """Serve on `sock` until `ending` is asked. The model is opened once the page can be had; `ready` is told where."""
+    replies = Replies()
+
+    def answered() -> None:
+        ready(address(settings))
+        lab.warm()
+        if open_browser:
+            threading.Thread(target=webbrowser.open, args=(address(settings),), daemon=True).start()
+
+    server = _Server(http(web(lab, settings, replies)), answered, replies.close)
+    if ending is not None:
+        ending.stops(server.stop)
+    server.run(sockets=[sock])
+
+
+class _Server(uvicorn.Server):
+    """Says when it has begun to answer, and when it is about to end."""
+
+    def __init__(self, config: uvicorn.Config, answered: Callable[[], None], ending: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._answered = answered
+        self._ending = ending
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Left to `Shutdown`: what the server would raise again at its end would end the process before the lab is."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._answered()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # open pages are cut off; that is no error
+        self._ending()
+        await super().shutdown(sockets)

@@ -1,0 +1,111 @@
+"""The whole loop as a person lives it: the app as a process of its own, a real browser, real training."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from chatlab.settings import PACKAGE, Settings
+from tests.support.browser import browser
+
+LONG = 240_000
+"""Milliseconds that a run may take on a machine that has other things to do."""
+
+ANSWER = "#transcript .turn.answer:last-child"
+
+
+@contextlib.contextmanager
+def app(settings: Settings) -> Iterator[str]:
+    """`python app.py`, and its address; interrupted at the end as Ctrl-C does."""
+    environment = os.environ | {
+        "CHATLAB_HOME": str(settings.home),
+        "CHATLAB_BASE": str(settings.base),
+        "CHATLAB_CACHE": str(settings.cache),
+        "CHATLAB_PORT": "7960",
+    }
+    command = [sys.executable, str(PACKAGE.parent / "app.py"), "--no-browser"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield _address(process)
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+
+
+def _address(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if found := re.search(r"http://\S+", line):
+            return found.group()
+    pytest.fail("the app ended before it was reachable")
+
+
+def ask(page: Any, text: str) -> str:
+    """Type, send, and wait for the whole answer."""
+    page.locator("#composer textarea").fill(text)
+    page.locator("#composer textarea").press("Enter")
+    page.locator("#transcript .turn.question", has_text=text).last.wait_for()
+    page.locator(f"{ANSWER} .pace").wait_for(timeout=60_000)
+    return page.locator(f"{ANSWER} .body").inner_text()
+
+
+def new_chat(page: Any) -> None:
+    page.get_by_role("button", name="New chat").click()
+    page.locator("#transcript .turn").first.wait_for(state="detached")
+
+
+def test_say_correct_retrain_reload_and_talk_to_the_changed_model(settings: Settings) -> None:
+    taught = "Good morrow to thee, gentle stranger."
+    with browser() as chromium, app(settings) as address:
+        page = chromium.new_page(viewport={"width": 1440, "height": 900})
+        page.set_default_timeout(60_000)
+        page.goto(address)
+        page.get_by_role("button", name="Load the starter pack").click()
+        page.get_by_text("40 demonstrations added").wait_for()
+
+        before = ask(page, "Write a greeting to a stranger")
+        page.locator(f"{ANSWER} [data-act=edit]").click()
+        page.locator(f"{ANSWER} .editor textarea").fill(taught)
+        page.get_by_role("button", name="Save and keep as demonstration").click()
+        page.get_by_text("Kept as demonstration 41").wait_for()
+        assert page.locator(f"{ANSWER} .body").inner_text() == taught
+
+        page.get_by_role("button", name=re.compile("^Retrain now")).click()
+        page.locator("#bar .chip.run").wait_for()
+        page.reload()
+        page.locator("#bar .chip.run, #bar .chip.live:not(.unknown)").first.wait_for()
+        assert page.locator(f"{ANSWER} .body").inner_text() == taught
+        page.locator("#bar .chip.live:not(.unknown)").wait_for(timeout=LONG)
+
+        new_chat(page)
+        after = ask(page, "Write a greeting to a stranger")
+        assert after != before
+        spoke = page.locator(f"{ANSWER} .who")
+        live = page.locator("#bar .chip.live b").inner_text()
+        assert live in spoke.inner_text()
+        weights = spoke.locator("code").inner_text()
+
+        page.close()
+        page = chromium.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(address)
+        page.get_by_role("tab", name="Train").click()
+        page.get_by_text("Go live").first.wait_for()
+        assert weights
+
+    with browser() as chromium, app(settings) as address:
+        page = chromium.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(address)
+        page.locator("#bar .chip.live b", has_text=live).wait_for()
+        page.locator("#listing").get_by_text("Write a greeting to a stranger").first.click()
+        page.locator(f"{ANSWER} .body").wait_for()
+        assert page.locator(f"{ANSWER} .body").inner_text() == after

@@ -1,0 +1,235 @@
+"""What every engine promises, asked of each of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from chatlab.adapters import Adapters
+from chatlab.engines.base import Engine, Piece, Sampling, Voice
+from chatlab.engines.fake import FakeEngine
+from chatlab.errors import AdapterDamaged, AdapterMissing, PromptTooLong, WrongBase
+from chatlab.models.base import Base
+from chatlab.papers import CONFIG, WEIGHTS, digest
+from chatlab.records import AdapterCard
+from tests.support.lora import make_adapter
+
+NEVER = frozenset[int]()
+SHORT = Sampling(max_tokens=12, seed=3)
+
+
+@pytest.fixture(scope="module")
+def base(base_folder: Path) -> Base:
+    return Base.open(base_folder)
+
+
+@pytest.fixture(scope="module", params=["fake", "local", "gguf"])
+def engine(request, base: Base, cache_folder: Path) -> Iterator[Engine]:
+    if request.param == "fake":
+        opened: Engine = FakeEngine(context=base.context, fingerprint=base.fingerprint)
+    elif request.param == "gguf":
+        pytest.importorskip("llama_cpp", reason="llama.cpp is not installed")
+        from chatlab.engines.llamacpp.engine import LlamaEngine
+
+        opened = LlamaEngine.open(base, cache_folder / "gguf", threads=1)
+    else:
+        from chatlab.engines.local import LocalEngine
+
+        opened = LocalEngine.open(base, threads=1)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def made_adapters(base_folder: Path, tmp_path_factory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("made")
+    return {name: make_adapter(base_folder, root / name, seed) for seed, name in enumerate(("one", "two"))}
+
+
+@pytest.fixture(scope="module")
+def voices(base: Base, made_adapters: dict[str, Path], tmp_path_factory) -> dict[str, Voice]:
+    """The base, and two adapters as they are published."""
+    shelf = Adapters(tmp_path_factory.mktemp("adapters"))
+    for name, source in made_adapters.items():
+        shelf.publish(source, AdapterCard(name=name, base=base.fingerprint))
+    folders = {name: shelf.open(name, base.fingerprint)[1] for name in made_adapters}
+    return {"base": Voice()} | {name: Voice(name=name, folder=folder) for name, folder in folders.items()}
+
+
+@pytest.fixture(scope="module")
+def prompt(base: Base) -> list[int]:
+    return list(base.tokenizer("Once upon a time there was", add_special_tokens=False)["input_ids"])
+
+
+def text_of(pieces: list[Piece]) -> str:
+    return "".join(piece.text for piece in pieces)
+
+
+def test_a_reply_comes_in_pieces_and_only_the_last_says_why_it_stopped(engine, prompt):
+    pieces = list(engine.stream(prompt, SHORT, Voice(), NEVER))
+    assert len(pieces) > 2 and text_of(pieces)
+    assert [piece.stop for piece in pieces[:-1]] == [None] * (len(pieces) - 1)
+    assert pieces[-1].stop in ("end", "length")
+    assert [piece.tokens for piece in pieces] == sorted(piece.tokens for piece in pieces)
+
+
+def test_a_budget_is_kept(engine, prompt):
+    for budget in (0, 1, 5):
+        last = list(engine.stream(prompt, replace(SHORT, max_tokens=budget), Voice(), NEVER))[-1]
+        assert (last.tokens, last.stop) == (budget, "length")
+
+
+def test_the_same_seed_says_the_same_and_another_seed_something_else(engine, prompt):
+    said = [
+        text_of(list(engine.stream(prompt, replace(SHORT, seed=seed, temperature=1.0), Voice(), NEVER)))
+        for seed in (1, 1, 2)
+    ]
+    assert said[0] == said[1] != said[2]
+
+
+def test_at_temperature_zero_the_seed_does_not_matter(engine, prompt):
+    said = [
+        text_of(list(engine.stream(prompt, replace(SHORT, seed=seed, temperature=0.0), Voice(), NEVER)))
+        for seed in (1, 2, None)
+    ]
+    assert len(set(said)) == 1
+
+
+def test_each_voice_speaks_for_itself_and_proves_it(engine, voices, prompt):
+    replies = {name: list(engine.stream(prompt, SHORT, voice, NEVER)) for name, voice in voices.items()}
+    assert len({text_of(pieces) for pieces in replies.values()}) == 3
+    for name, pieces in replies.items():
+        sha256 = digest(voices[name].folder / WEIGHTS) if voices[name].folder else ""
+        assert {piece.sha256 for piece in pieces} == {sha256}
+
+
+def test_the_strength_changes_what_an_adapter_says(engine, voices, prompt):
+    said = [text_of(list(engine.stream(prompt, SHORT, replace(voices["one"], strength=s), NEVER))) for s in (1.0, 0.5)]
+    assert said[0] != said[1]
+
+
+def test_a_reply_keeps_its_voice_though_others_speak_and_its_adapter_is_forgotten(engine, voices, prompt):
+    alone = text_of(list(engine.stream(prompt, SHORT, voices["one"], NEVER)))
+    growing = engine.stream(prompt, SHORT, voices["one"], NEVER)
+    pieces = [next(growing)]
+    list(engine.stream(prompt, SHORT, voices["two"], NEVER))
+    engine.forget(voices["one"].folder)
+    list(engine.stream(prompt, SHORT, Voice(), NEVER))
+    assert text_of(pieces + list(growing)) == alone
+
+
+def test_replies_in_many_threads_are_never_mixed(engine, voices, prompt):
+    asked = [
+        (replace(voice, strength=strength), seed)
+        for voice in voices.values()
+        for strength in (1.0, 0.5)
+        for seed in (1, 2)
+    ]
+
+    def ask(voice: Voice, seed: int) -> tuple[str, str]:
+        pieces = list(engine.stream(prompt, replace(SHORT, seed=seed), voice, NEVER))
+        return text_of(pieces), pieces[-1].sha256
+
+    alone = [ask(*each) for each in asked]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda each: ask(*each), asked * 2)) == alone * 2
+
+
+def test_a_closed_reply_ends_and_the_next_one_is_unharmed(engine, prompt):
+    whole = text_of(list(engine.stream(prompt, SHORT, Voice(), NEVER)))
+    growing = engine.stream(prompt, SHORT, Voice(), NEVER)
+    next(growing)
+    growing.close()
+    assert list(growing) == []
+    assert text_of(list(engine.stream(prompt, SHORT, Voice(), NEVER))) == whole
+
+
+def test_a_reply_may_fill_the_context_and_no_more(engine):
+    prompt = [9] * (engine.context - 3)
+    assert list(engine.stream(prompt, SHORT, Voice(), NEVER))[-1].tokens == 3
+    with pytest.raises(PromptTooLong) as refused:
+        list(engine.stream([9] * engine.context, SHORT, Voice(), NEVER))
+    assert refused.value.hint
+
+
+def test_an_adapter_that_is_not_there_is_missing(engine, tmp_path, prompt):
+    with pytest.raises(AdapterMissing):
+        list(engine.stream(prompt, SHORT, Voice(name="gone", folder=tmp_path / "gone"), NEVER))
+
+
+def copied(voice: Voice, tmp_path: Path) -> Path:
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for file in voice.folder.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def test_a_changed_byte_in_the_weights_is_noticed_before_the_first_piece(engine, voices, tmp_path, prompt):
+    folder = copied(voices["one"], tmp_path)
+    data = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    for ask in (
+        lambda: engine.prepare(Voice(name="copy", folder=folder)),
+        lambda: next(engine.stream(prompt, SHORT, Voice(name="copy", folder=folder), NEVER)),
+    ):
+        with pytest.raises(AdapterDamaged):
+            ask()
+
+
+def test_an_adapter_of_another_base_is_refused(engine, made_adapters, tmp_path, prompt):
+    shelf = Adapters(tmp_path)
+    shelf.publish(made_adapters["one"], AdapterCard(name="foreign", base="0" * 64, base_name="elsewhere"))
+    with pytest.raises(WrongBase, match="elsewhere"):
+        next(engine.stream(prompt, SHORT, Voice(name="foreign", folder=tmp_path / "foreign"), NEVER))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"target_modules": "(a+)+$"},
+        {"target_modules": ["(a+)+$"]},
+        {"target_modules": []},
+        {"target_modules": None},
+        {"peft_type": "IA3"},
+        {"peft_type": None},
+        {"loftq": {"bits": 4}},
+        {"megatron_config": {"a": 1}},
+        {"rank_pattern": {"(a+)+$": 4}},
+        {"exclude_modules": ".*"},
+        {"use_bdlora": True},
+        {"layers_pattern": "(a+)+$"},
+        {"trainable_token_indices": [1]},
+        {"target_parameters": ["x"]},
+    ],
+)
+def test_unsafe_or_unknown_settings_are_refused(engine, made_adapters, tmp_path, prompt, change):
+    folder = copied(Voice(folder=made_adapters["one"]), tmp_path)
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(config | change))
+    with pytest.raises(AdapterDamaged, match="refused"):
+        next(engine.stream(prompt, SHORT, Voice(name="odd", folder=folder), NEVER))
+
+
+def test_files_that_are_replaced_under_the_same_name_are_read_again(engine, made_adapters, tmp_path, prompt):
+    folder = copied(Voice(folder=made_adapters["one"]), tmp_path)
+    voice = Voice(name="copy", folder=folder)
+    first = list(engine.stream(prompt, SHORT, voice, NEVER))
+    for file in made_adapters["two"].iterdir():
+        (folder / file.name).unlink()
+        (folder / file.name).write_bytes(file.read_bytes())
+    second = list(engine.stream(prompt, SHORT, voice, NEVER))
+    assert second[-1].sha256 == digest(made_adapters["two"] / WEIGHTS) != first[-1].sha256
+
+
+def test_easing_changes_the_pace_but_not_the_words(engine, prompt):
+    said = []
+    for on in (True, False):
+        engine.ease(on)
+        said.append(text_of(list(engine.stream(prompt, replace(SHORT, temperature=0.0), Voice(), NEVER))))
+    assert said[0] == said[1]

@@ -1,0 +1,97 @@
+"""A brought GGUF's tokenizer gives llama.cpp's own ids and the text back, or the file is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("llama_cpp", reason="llama.cpp is not installed")
+pytest.importorskip("torch")
+
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from chatlab.engines.gguf_export.files import write_base
+from chatlab.engines.gguf_import.header import read_header
+from chatlab.engines.gguf_import.tokenizer import tokenizer_of
+from chatlab.engines.gguf_import.validator import GgufValidator
+from chatlab.engines.llamacpp.vocab import Native
+from chatlab.errors import BaseRefused
+from chatlab.models.base import Base
+from chatlab.records import Message
+from tests.engines.test_gguf_tokens import TEXTS, papers, stories
+from tests.support.hostile.gguf import text
+
+WAYS = (
+    "gpt-2", "llama-bpe", "qwen2", "smollm", "qwen35", "tekken", "gpt-4o", "deepseek-v3", "falcon", "default",
+    "starcoder", "command-r", "olmo", "chatglm-bpe", "hunyuan", "lfm2", "minerva-7b",
+)  # fmt: skip
+NAME = "a-name-that-is-long-enough-to-be-cut"
+OTHERS = ("poro-chat", "superbpe", "kimi-k2", "deepseek-coder")
+
+
+def checked(file: Path, texts: tuple[str, ...]) -> Tokenizer:
+    """The tokenizer of a file, equal to llama.cpp's on texts that it was not proven on."""
+    with Native(file) as native:
+        tokenizer = tokenizer_of(read_header(file), native)
+        for said in texts:
+            ids = tokenizer.encode(said, add_special_tokens=False).ids
+            assert ids == native.split(said)
+            assert tokenizer.decode(ids, skip_special_tokens=False) == said
+    return tokenizer
+
+
+@pytest.fixture(scope="module")
+def small(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model with the embedded base's vocabulary."""
+    folder = tmp_path_factory.mktemp("small")
+    write_base(Base.open(papers(folder / NAME, Base.open(base_folder).tokenizer)), folder / "small.gguf")
+    return folder / "small.gguf"
+
+
+def test_the_real_tokenizer_of_gpt2_comes_back(shared_data, tmp_path):
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(str(shared_data / "tokenizers" / "gpt2"))
+    tokenizer.eos_token = "<|endoftext|>"
+    write_base(Base.open(papers(tmp_path / "base", tokenizer)), tmp_path / "gpt2.gguf")
+    made, own = checked(tmp_path / "gpt2.gguf", TEXTS), tokenizer.backend_tokenizer
+    assert [made.encode(said).ids for said in TEXTS] == [own.encode(said).ids for said in TEXTS]
+
+
+def test_the_real_tokenizer_of_mistral_comes_back(shared_data, tmp_path):
+    folder = shared_data / "tokenizers" / "mistral-7b-v0.2"
+    base = Base.open(papers(tmp_path / "base", PreTrainedTokenizerFast.from_pretrained(str(folder))))
+    write_base(base, tmp_path / "mistral.gguf")
+    made = checked(tmp_path / "mistral.gguf", TEXTS)
+    own = base.tokenizer.backend_tokenizer
+    for said in TEXTS:
+        assert made.encode(said).ids == own.encode(said, add_special_tokens=False).ids
+
+
+def test_a_real_model_of_another_maker_is_brought_whole(shared_data, forked, tmp_path):
+    own = Base.open(stories(shared_data / "models" / "stories260K", tmp_path / "stories"))
+    write_base(own, tmp_path / "stories.gguf", "f32")
+    base = GgufValidator(tmp_path, forked).open(tmp_path / "stories.gguf")
+    asked = [Message(role="user", content="Once upon a time, there was a café 🙂")]
+    assert base.template.prompt(asked) == own.template.prompt(asked)
+    assert base.template.stop_ids == own.template.stop_ids
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_common_way_to_cut_text_is_found_by_trying(way, small, tmp_path):
+    checked(called(small, way, tmp_path / "model.gguf"), TEXTS)
+
+
+@pytest.mark.parametrize("way", OTHERS)
+def test_a_way_to_cut_text_that_is_not_known_is_refused(way, small, tmp_path):
+    with pytest.raises(BaseRefused, match=f"'{way}', splits text") as refused:
+        checked(called(small, way, tmp_path / "model.gguf"), ())
+    assert "safetensors" in refused.value.hint
+
+
+def called(file: Path, way: str, to: Path) -> Path:
+    """The same file, its text to be cut in the way of that name. What that adds is taken off the model's name."""
+    spared = (NAME + NAME)[: len(NAME) - len(way) + len("gpt-2")]
+    data = file.read_bytes().replace(text(NAME), text(spared), 1).replace(text("gpt-2"), text(way), 1)
+    to.write_bytes(data)
+    return to

