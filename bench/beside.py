@@ -36,12 +36,22 @@ def measure(rounds: int = 5) -> dict[str, float]:
     figures["training_share"] = figures["training_beside_chat"] / figures["training_alone"]
     show(
         [
-            {"": "chat", "alone, tok/s": figures["chat_quiet"], "beside": figures["chat_beside_training"],
-             "share": figures["chat_share"], "target": 0.4},
-            {"": "training", "alone, tok/s": figures["training_alone"], "beside": figures["training_beside_chat"],
-             "share": figures["training_share"], "target": 0.5},
+            {
+                "": "chat",
+                "alone, tok/s": figures["chat_quiet"],
+                "beside": figures["chat_beside_training"],
+                "share": figures["chat_share"],
+                "target": 0.4,
+            },
+            {
+                "": "training",
+                "alone, tok/s": figures["training_alone"],
+                "beside": figures["training_beside_chat"],
+                "share": figures["training_share"],
+                "target": 0.5,
+            },
         ]
-    )  # fmt: skip
+    )
     return figures
 
 

@@ -107,9 +107,12 @@ def summary(known: dict[Cell, dict[str, float]], seeds: int) -> dict[str, dict[s
                 after = [f["after"] for f in some]
                 name = "all" if share == 100 else f"{share} % by {by}, same {match}"
                 rows[name] = {
-                    "seeds": len(some), "steps": some[0]["steps"], "before": round(mean(f["before"] for f in some), 4),
-                    "after": round(mean(after), 4), "spread": round(stdev(after), 4) if len(after) > 1 else 0.0,
-                }  # fmt: skip
+                    "seeds": len(some),
+                    "steps": some[0]["steps"],
+                    "before": round(mean(f["before"] for f in some), 4),
+                    "after": round(mean(after), 4),
+                    "spread": round(stdev(after), 4) if len(after) > 1 else 0.0,
+                }
     return rows
 
 

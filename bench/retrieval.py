@@ -294,9 +294,15 @@ def document(number: int, chance: random.Random, asked: list[str]) -> tuple[Pape
     text = "\n".join(parts)
     id = hashlib.sha256(text.encode()).hexdigest()
     papers = Papers(
-        id=id, name=f"{number}.txt", title=f"Document {number}", kind="text", size=len(text), characters=len(text),
-        text_sha256=id, spans=tuple(spans),
-    )  # fmt: skip
+        id=id,
+        name=f"{number}.txt",
+        title=f"Document {number}",
+        kind="text",
+        size=len(text),
+        characters=len(text),
+        text_sha256=id,
+        spans=tuple(spans),
+    )
     return papers, text
 
 

@@ -113,10 +113,14 @@ def _heard(lab: Lab, asked: Asked) -> dict[str, Any]:
         tokens += turn.speaker.tokens if turn.speaker else 0
     low, high = wilson(right, len(asked))
     return {
-        "asked": len(asked), "right": right, "share": round(right / len(asked), 3),
+        "asked": len(asked),
+        "right": right,
+        "share": round(right / len(asked), 3),
         "interval": [round(low, 3), round(high, 3)],
-                "called": called, "right call": worked, "tokens": round(tokens / len(asked), 1),
-    }  # fmt: skip
+        "called": called,
+        "right call": worked,
+        "tokens": round(tokens / len(asked), 1),
+    }
 
 
 def _answer(lab: Lab, question: str) -> Any:

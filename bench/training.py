@@ -98,9 +98,15 @@ def fastest(folder: Path, rows: Sequence[Any], settings: TrainSettings, base: st
     instructions for bfloat16, which takes thirty times as long there, in float32.
     """
     job = {
-        "base": base, "rows": rows, "rank": settings.rank, "alpha": settings.alpha, "passes": settings.passes,
-        "batch": settings.batch, "learning_rate": settings.learning_rate, "out": str(folder / "trl"),
-    }  # fmt: skip
+        "base": base,
+        "rows": rows,
+        "rank": settings.rank,
+        "alpha": settings.alpha,
+        "passes": settings.passes,
+        "batch": settings.batch,
+        "learning_rate": settings.learning_rate,
+        "out": str(folder / "trl"),
+    }
     tried = (False, True) if bf16_pays() else (False,)
     return min((scripted(folder, job | {"bf16": bf16}) for bf16 in tried), key=lambda times: times["total"])
 
@@ -130,8 +136,12 @@ def same_loss(folder: Path, run: RunView) -> dict[str, float]:
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         command = [sys.executable, "-c", code, str(folder / "job.json"), precision]
         own[precision] = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    return {"trl_loss": theirs, "loss_fp32": own["fp32"], "loss_bf16": own["bf16"],
-            "loss_difference_fp32": abs(theirs - own["fp32"])}  # fmt: skip
+    return {
+        "trl_loss": theirs,
+        "loss_fp32": own["fp32"],
+        "loss_bf16": own["bf16"],
+        "loss_difference_fp32": abs(theirs - own["fp32"]),
+    }
 
 
 def own_loss(job_file: str, bf16: bool) -> float:

@@ -83,10 +83,14 @@ def loss_of(job: dict) -> dict[str, float]:
         processing_class=AutoTokenizer.from_pretrained(job["base"]),
         train_dataset=Dataset.from_list([{"prompt": m[:-1], "completion": m[-1:]} for m in job["rows"]]),
         args=SFTConfig(
-            output_dir=tempfile.mkdtemp(), use_cpu=True, bf16=False, gradient_checkpointing=False,
-            completion_only_loss=True, report_to="none",
+            output_dir=tempfile.mkdtemp(),
+            use_cpu=True,
+            bf16=False,
+            gradient_checkpointing=False,
+            completion_only_loss=True,
+            report_to="none",
         ),
-    )  # fmt: skip
+    )
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(job["batch"])])
     with torch.no_grad():
         return {"loss": trainer.compute_loss(trainer.model, batch).item()}

@@ -183,9 +183,12 @@ def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="who may come in: a line for each, as `passwd` prints it",
     )
     parser.add_argument(
-        "--proxy", action="append", default=[], metavar="ADDRESS",
+        "--proxy",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
         help="a reverse proxy in front, or its network; may be repeated (docs/reverse-proxy.md)",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--name", action="append", default=[], metavar="HOST", help="a host name that leads here; may be repeated"
     )

@@ -104,9 +104,16 @@ def lab(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     opened.voices.go_live("good")
     run = opened.settings.runs / "20260101-000000-aaaa"
     request = Request(
-        base=fingerprint, base_folder=str(tiny), snapshot="", settings=TrainSettings(), demonstrations=(1,),
-        name="next", parent="good", created="2026-01-01", live=True,
-    )  # fmt: skip
+        base=fingerprint,
+        base_folder=str(tiny),
+        snapshot="",
+        settings=TrainSettings(),
+        demonstrations=(1,),
+        name="next",
+        parent="good",
+        created="2026-01-01",
+        live=True,
+    )
     write_request(run, request)
     make_adapter(tiny, run / "adapter", seed=2)
     (run / "snapshot.jsonl").write_text('{"id":1,"messages":[]}\n', encoding="utf-8")
@@ -116,10 +123,24 @@ def lab(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 RESULT = Result(
-    adapter="", template="", steps=3, stopped_early=False, demonstrations=(1,), held_out=(), dropped=(), loss=1.0,
-    held_out_before=None, held_out_after=None, forgetting=0.0, forgetting_interval=None, kl=None, parameters=10,
-    base_parameters=100, tokens=10, seconds={},
-)  # fmt: skip
+    adapter="",
+    template="",
+    steps=3,
+    stopped_early=False,
+    demonstrations=(1,),
+    held_out=(),
+    dropped=(),
+    loss=1.0,
+    held_out_before=None,
+    held_out_after=None,
+    forgetting=0.0,
+    forgetting_interval=None,
+    kl=None,
+    parameters=10,
+    base_parameters=100,
+    tokens=10,
+    seconds={},
+)
 
 
 def publish(lab: Lab) -> str:

@@ -51,14 +51,18 @@ def packages() -> Finding:
 def engines() -> Finding:
     if importlib.util.find_spec("llama_cpp") is None:
         return Finding(
-            about="Engines", mark="note", words="transformers; llama.cpp, which is faster, is not installed",
+            about="Engines",
+            mark="note",
+            words="transformers; llama.cpp, which is faster, is not installed",
             advice="Get a C++ compiler and cmake, then `rm -f .venv/llama && make run`.",
-        )  # fmt: skip
+        )
     if why := _llama_trouble():
         return Finding(
-            about="Engines", mark="bad", words=f"llama.cpp is installed and cannot be loaded: {why}.",
+            about="Engines",
+            mark="bad",
+            words=f"llama.cpp is installed and cannot be loaded: {why}.",
             advice="Set CHATLAB_ENGINE=transformers for now; to mend it, `rm -f .venv/llama && make run`.",
-        )  # fmt: skip
+        )
     return Finding(about="Engines", mark="good", words="llama.cpp and transformers")
 
 
@@ -82,9 +86,11 @@ def disk(settings: Settings) -> Iterator[Finding]:
     for name, folder in {"store": settings.store, "adapters": settings.adapters, "cache": settings.cache}.items():
         if why := _cannot_write(_nearest(folder)):
             yield Finding(
-                about="Disk", mark="bad", words=f"The {name} folder {folder} cannot be written: {why}.",
+                about="Disk",
+                mark="bad",
+                words=f"The {name} folder {folder} cannot be written: {why}.",
                 advice="Change who may write there, or set CHATLAB_HOME (or CHATLAB_CACHE) to another folder.",
-            )  # fmt: skip
+            )
 
 
 def port(settings: Settings, owner: str) -> Finding:
@@ -95,9 +101,11 @@ def port(settings: Settings, owner: str) -> Finding:
     if owner:
         return Finding(about="Port", mark="good", words=f"Chatlab is open already, as {owner}")
     return Finding(
-        about="Port", mark="note", words=f"{where} is taken by another program, or is no address of this machine.",
+        about="Port",
+        mark="note",
+        words=f"{where} is taken by another program, or is no address of this machine.",
         advice="Chatlab takes the next port that is free, and says which; or set CHATLAB_PORT.",
-    )  # fmt: skip
+    )
 
 
 def doors(settings: Settings) -> Finding:
@@ -105,9 +113,11 @@ def doors(settings: Settings) -> Finding:
         return Finding(about="Doors", mark="good", words="reached from this machine alone")
     asks = "a password of yours" if settings.auth else "a password that is made at every start"
     return Finding(
-        about="Doors", mark="note", words=f"{settings.host}: reached from other machines, behind {asks}",
+        about="Doors",
+        mark="note",
+        words=f"{settings.host}: reached from other machines, behind {asks}",
         advice="What is said travels unencrypted: use a network that you trust, or an SSH tunnel.",
-    )  # fmt: skip
+    )
 
 
 def _wrong_packages() -> Iterator[str]:

@@ -178,11 +178,18 @@ _NORMALIZERS: Mapping[str, Callable[[Part], bool]] = {
 )
 _PRE_TOKENIZERS: Mapping[str, Callable[[Part], bool]] = {"Split": _known_pattern} | dict.fromkeys(
     (
-        "BertPreTokenizer", "ByteLevel", "CharDelimiterSplit", "Digits", "Metaspace", "Punctuation", "UnicodeScripts",
-        "Whitespace", "WhitespaceSplit",
+        "BertPreTokenizer",
+        "ByteLevel",
+        "CharDelimiterSplit",
+        "Digits",
+        "Metaspace",
+        "Punctuation",
+        "UnicodeScripts",
+        "Whitespace",
+        "WhitespaceSplit",
     ),
     _always,
-)  # fmt: skip
+)
 _DECODERS: Mapping[str, Callable[[Part], bool]] = {
     "Replace": _known_pattern,
     "Strip": _strips,

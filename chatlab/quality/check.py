@@ -28,9 +28,17 @@ def check(
     """
     cases = [Case(id, each) for id, each in rows if each.status != "discarded" and each.messages]
     checks: tuple[Check, ...] = (
-        duplicates, near_duplicates, contradictions, lambda some: role_markers(some, control), truncated, refusals,
-        markup, outliers, leaks, (languages or Languages()).strangers,
-    )  # fmt: skip
+        duplicates,
+        near_duplicates,
+        contradictions,
+        lambda some: role_markers(some, control),
+        truncated,
+        refusals,
+        markup,
+        outliers,
+        leaks,
+        (languages or Languages()).strangers,
+    )
     found: list[Finding] = []
     for number, look in enumerate(checks):
         watch(number / len(checks))

@@ -10,9 +10,17 @@ from typing import Literal, get_args
 from chatlab.records import Demonstration, Message
 
 Kind = Literal[
-    "duplicate", "near-duplicate", "contradiction", "role marker", "truncated", "refusal", "markup", "language",
-    "length", "personal data",
-]  # fmt: skip
+    "duplicate",
+    "near-duplicate",
+    "contradiction",
+    "role marker",
+    "truncated",
+    "refusal",
+    "markup",
+    "language",
+    "length",
+    "personal data",
+]
 ORDER: tuple[Kind, ...] = get_args(Kind)
 """The most harmful first: what teaches one thing twice or two things at once, then form, then the rest."""
 
@@ -83,9 +91,12 @@ def finding(kind: Kind, cases: Sequence[Case], why: str, *actions: Action) -> Fi
     """With "fine as it is" offered last, always."""
     fine = Action(deed="keep", label="Fine as it is" if len(cases) == 1 else "Keep them all")
     return Finding(
-        kind=kind, demonstrations=tuple(case.id for case in cases), why=why, actions=(*actions, fine),
+        kind=kind,
+        demonstrations=tuple(case.id for case in cases),
+        why=why,
+        actions=(*actions, fine),
         key=key_of(kind, cases),
-    )  # fmt: skip
+    )
 
 
 def about_one(kind: Kind, case: Case, why: str, *first: Action) -> Finding:

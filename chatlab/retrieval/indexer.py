@@ -245,9 +245,13 @@ class Indexer:
         self._built_for, self._began = wanted, time.monotonic()
         private_folder(self._folder)
         self._builder = Child(
-            "chatlab.retrieval.words_process", self._library.folder, self._folder / "words",
-            niceness=NICENESS, environment={"OMP_NUM_THREADS": "1"}, stdout=DEVNULL,
-        )  # fmt: skip
+            "chatlab.retrieval.words_process",
+            self._library.folder,
+            self._folder / "words",
+            niceness=NICENESS,
+            environment={"OMP_NUM_THREADS": "1"},
+            stdout=DEVNULL,
+        )
         assert self._builder.stdin
         try:
             self._builder.stdin.write(orjson.dumps([papers.id for papers in self._library.all()]))

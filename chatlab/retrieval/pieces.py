@@ -51,8 +51,11 @@ def pieces(path: Path, kind: Kind, encoding: str, notes: Notes) -> Iterator[str]
     if kind == "docx":
         return _docx(path, notes)
     readers: dict[Kind, Callable[[Path, str, Notes], Iterator[str]]] = {
-        "html": _html, "markdown": _markdown, "table": _table, "text": _text
-    }  # fmt: skip
+        "html": _html,
+        "markdown": _markdown,
+        "table": _table,
+        "text": _text,
+    }
     return readers[kind](path, encoding, notes)
 
 

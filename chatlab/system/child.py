@@ -33,19 +33,29 @@ class Child(subprocess.Popen[bytes]):
     """
 
     def __init__(
-        self, module: str, *arguments: str | Path, niceness: int = 0, environment: Mapping[str, str] | None = None,
-        stdin: int | IO[bytes] = PIPE, stdout: int | IO[bytes] = PIPE, stderr: int | IO[bytes] = DEVNULL,
-    ) -> None:  # fmt: skip
+        self,
+        module: str,
+        *arguments: str | Path,
+        niceness: int = 0,
+        environment: Mapping[str, str] | None = None,
+        stdin: int | IO[bytes] = PIPE,
+        stdout: int | IO[bytes] = PIPE,
+        stderr: int | IO[bytes] = DEVNULL,
+    ) -> None:
         command = [sys.executable, "-m", "chatlab.system.tie", str(os.getpid()), str(niceness), module]
         path = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH", "")) if p)
 
         def start() -> None:
             subprocess.Popen.__init__(
-                self, [*command, *map(str, arguments)], stdin=stdin, stdout=stdout, stderr=stderr,
+                self,
+                [*command, *map(str, arguments)],
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
                 env=os.environ | ENVIRONMENT | {"PYTHONPATH": path} | dict(environment or {}),
                 creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0) if niceness else 0,
                 start_new_session=os.name == "posix",
-            )  # fmt: skip
+            )
 
         if sys.platform == "linux":
             started: Future[None] = Future()

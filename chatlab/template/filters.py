@@ -27,9 +27,22 @@ GROWS = 6
 LONGEST_NUMBER = 64
 """Characters of a text that is read as a number."""
 COMPARED: dict[str, Callable[[Any, Any], Any]] = {
-    "eq": eq, "==": eq, "equalto": eq, "ne": ne, "!=": ne, "lt": lt, "<": lt, "lessthan": lt, "le": le, "<=": le,
-    "gt": gt, ">": gt, "greaterthan": gt, "ge": ge, ">=": ge,
-}  # fmt: skip
+    "eq": eq,
+    "==": eq,
+    "equalto": eq,
+    "ne": ne,
+    "!=": ne,
+    "lt": lt,
+    "<": lt,
+    "lessthan": lt,
+    "le": le,
+    "<=": le,
+    "gt": gt,
+    ">": gt,
+    "greaterthan": gt,
+    "ge": ge,
+    ">=": ge,
+}
 TESTS = (
     "boolean callable defined escaped false float integer iterable mapping none number sameas sequence string true "
     "undefined"
@@ -49,10 +62,19 @@ class Filters:
         self.filters |= {name: self._on_text(known[name]) for name in TEXT.split()}
         self.filters |= {name: self._ordering(known[name]) for name in ORDERED.split()}
         self.filters |= {
-            "abs": self.absolute, "dictsort": self.dict_sorted, "float": self.real, "format": self.formatted,
-            "indent": self.indented, "int": self.whole, "join": self.joined, "list": self.listed,
-            "replace": self.replaced, "reverse": self.turned, "tojson": self.as_json, "trim": self.trimmed,
-        }  # fmt: skip
+            "abs": self.absolute,
+            "dictsort": self.dict_sorted,
+            "float": self.real,
+            "format": self.formatted,
+            "indent": self.indented,
+            "int": self.whole,
+            "join": self.joined,
+            "list": self.listed,
+            "replace": self.replaced,
+            "reverse": self.turned,
+            "tojson": self.as_json,
+            "trim": self.trimmed,
+        }
         self.tests: dict[str, Any] = {name: _refuser(name) for name in environment.tests}
         self.tests |= {name: environment.tests[name] for name in TESTS.split()}
         self.tests |= {name: self._comparing(compare) for name, compare in COMPARED.items()}

@@ -149,9 +149,7 @@ class Trainer:
         private_folder(self._cache)
         threads = ("--threads", str(self._threads)) if self._threads else ()
         with open_private(_log(self._cache / "trainer.log"), os.O_CREAT | os.O_APPEND) as log:
-            process = Child(
-                "chatlab.training.worker", self._base, self._cache, *threads, niceness=NICENESS, stderr=log
-            )  # fmt: skip
+            process = Child("chatlab.training.worker", self._base, self._cache, *threads, niceness=NICENESS, stderr=log)
         self._process, self._ready, self._closing = process, False, False
         self._busy, self._message, self._silent, self._stop = False, "", Silence(), None
         for task, name in ((self._listen, "trainer events"), (self._watch, "trainer watch")):

@@ -44,9 +44,15 @@ class _Files:
         with self._half() as half:
             try:
                 parser = GradioMultiPartParser(
-                    request.headers, request.stream(), max_files=MOST, max_fields=MOST, max_file_size=UPLOAD_LIMIT,
-                    upload_dir=half, upload_id=upload_id, upload_progress=file_upload_statuses if upload_id else None,
-                )  # fmt: skip
+                    request.headers,
+                    request.stream(),
+                    max_files=MOST,
+                    max_fields=MOST,
+                    max_file_size=UPLOAD_LIMIT,
+                    upload_dir=half,
+                    upload_id=upload_id,
+                    upload_progress=file_upload_statuses if upload_id else None,
+                )
                 form = await parser.parse()
                 sent = [part for part in form.getlist("files") if isinstance(part, GradioUploadFile)]
                 paths = [self._kept(part, person_of(request.headers)) for part in sent]

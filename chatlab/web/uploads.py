@@ -173,9 +173,14 @@ def _described(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise _gone() from error
     return {
-        "path": str(file), "url": None, "size": size, "orig_name": file.name, "mime_type": None, "is_stream": False,
+        "path": str(file),
+        "url": None,
+        "size": size,
+        "orig_name": file.name,
+        "mime_type": None,
+        "is_stream": False,
         "meta": dict(FILE),
-    }  # fmt: skip
+    }
 
 
 def _paths(data: Any) -> Iterator[str]:

@@ -11,10 +11,24 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PLAIN = str.maketrans({
-    "“": '"', "”": '"', "‘": "'", "’": "'", "´": "'", "\u00a0": " ", "\u200a": " ", "\u2011": "-",
-    "\u200b": None, "\u2060": None, "\ufeff": None, "\ufe0f": None, "\u2029": "\n", "\r": None,
-})  # fmt: skip
+PLAIN = str.maketrans(
+    {
+        "“": '"',
+        "”": '"',
+        "‘": "'",
+        "’": "'",
+        "´": "'",
+        "\u00a0": " ",
+        "\u200a": " ",
+        "\u2011": "-",
+        "\u200b": None,
+        "\u2060": None,
+        "\ufeff": None,
+        "\ufe0f": None,
+        "\u2029": "\n",
+        "\r": None,
+    }
+)
 MARKUP = re.compile(r'class="|^\S+: *(\||\{\})$|^[{}|<>*_=~-]+$')
 FAMILIAR = 3
 """How often one long line may come back in a file before it counts as boilerplate."""

@@ -4,13 +4,27 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 OPENINGS = (
-    "Once upon a time there was a", "The old man opened the door and", "A: What did you do last weekend?\nB:",
-    "The city of", "\"Where have you been?\" asked", "In the morning the children", "Water is",
-    "My favourite food is", "She looked at the letter and", "To make bread, you", "The moon",
-    "Long ago, in a village by the sea,", "User: I am looking for a place to eat.\nAssistant:",
-    "The king said to his", "There are many kinds of", "It was raining when", "The most important thing about",
-    "HAMLET\n", "He was born in", "When I was a boy,",
-)  # fmt: skip
+    "Once upon a time there was a",
+    "The old man opened the door and",
+    "A: What did you do last weekend?\nB:",
+    "The city of",
+    '"Where have you been?" asked',
+    "In the morning the children",
+    "Water is",
+    "My favourite food is",
+    "She looked at the letter and",
+    "To make bread, you",
+    "The moon",
+    "Long ago, in a village by the sea,",
+    "User: I am looking for a place to eat.\nAssistant:",
+    "The king said to his",
+    "There are many kinds of",
+    "It was raining when",
+    "The most important thing about",
+    "HAMLET\n",
+    "He was born in",
+    "When I was a boy,",
+)
 """Beginnings that the twenty sampled continuations go on from; number n is sampled with seed n."""
 
 

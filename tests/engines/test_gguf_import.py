@@ -265,7 +265,7 @@ def changed(tiny: Path, to: Path, *replacements: tuple[bytes, bytes]) -> Path:
         (b"tokenizer.ggml.model", b"tokenizer.ggml.mudel", "no tokenizer"),
         (b"llama.block_count", b"llama.bluck_count", "block_count"),
     ],
-)  # fmt: skip
+)
 def test_what_llama_cpp_cannot_run_is_refused_with_its_reason(old, new, why, tiny, forked, tmp_path):
     with pytest.raises(BaseRefused, match=why):
         GgufValidator(tmp_path, forked).open(changed(tiny, tmp_path / "model.gguf", (old, new)))

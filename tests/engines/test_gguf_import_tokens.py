@@ -24,9 +24,24 @@ from tests.engines.test_gguf_tokens import TEXTS, papers, stories
 from tests.support.hostile.gguf import text
 
 WAYS = (
-    "gpt-2", "llama-bpe", "qwen2", "smollm", "qwen35", "tekken", "gpt-4o", "deepseek-v3", "falcon", "default",
-    "starcoder", "command-r", "olmo", "chatglm-bpe", "hunyuan", "lfm2", "minerva-7b",
-)  # fmt: skip
+    "gpt-2",
+    "llama-bpe",
+    "qwen2",
+    "smollm",
+    "qwen35",
+    "tekken",
+    "gpt-4o",
+    "deepseek-v3",
+    "falcon",
+    "default",
+    "starcoder",
+    "command-r",
+    "olmo",
+    "chatglm-bpe",
+    "hunyuan",
+    "lfm2",
+    "minerva-7b",
+)
 NAME = "a-name-that-is-long-enough-to-be-cut"
 OTHERS = ("poro-chat", "superbpe", "kimi-k2", "deepseek-coder")
 

@@ -200,24 +200,36 @@ def pdf_traps() -> dict[str, Callable[[Path], Path]]:
             to, CATALOG, PAGES, uses, stream(b"/A Do"), stream(b"\0" * 99, image)
         ),
         "a form to fill in": lambda to: made_pdf(
-            to, b"<< /Type /Catalog /Pages 2 0 R /AcroForm << /XFA 5 0 R >> >>", PAGES, page(), stream(b"BT ET"),
+            to,
+            b"<< /Type /Catalog /Pages 2 0 R /AcroForm << /XFA 5 0 R >> >>",
+            PAGES,
+            page(),
+            stream(b"BT ET"),
             stream(b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><x>&a;</x>'),
         ),
         "a cipher without a key": lambda to: made_pdf(
-            to, CATALOG, PAGES, page(), stream(b"BT ET"),
+            to,
+            CATALOG,
+            PAGES,
+            page(),
+            stream(b"BT ET"),
             trailer=b"/Root 1 0 R /Encrypt << /Filter /Standard /V 5 /R 6 /O () /U () /P -1 >> /ID [() ()]",
         ),
         "a million brackets of text": lambda to: made_pdf(
             to, CATALOG, PAGES, page(), flate(b"BT " + b"(x) Tj [" * 200_000 + b" ET")
         ),
         "a font map of everything": lambda to: made_pdf(
-            to, CATALOG, PAGES,
+            to,
+            CATALOG,
+            PAGES,
             page(b"/Contents 4 0 R /Resources << /Font << /F << /Type /Font /ToUnicode 5 0 R >> >> >>"),
             stream(b"BT /F 9 Tf (x) Tj ET"),
-            stream(b"begincmap 1 begincodespacerange <00000000> <ffffffff> endcodespacerange "
-                   b"1 beginbfrange <00000000> <ffffffff> <0041> endbfrange endcmap"),
+            stream(
+                b"begincmap 1 begincodespacerange <00000000> <ffffffff> endcodespacerange "
+                b"1 beginbfrange <00000000> <ffffffff> <0041> endbfrange endcmap"
+            ),
         ),
-    }  # fmt: skip
+    }
 
 
 def docx_traps() -> dict[str, Callable[[Path], Path]]:

@@ -127,12 +127,19 @@ def test_a_conversation_whose_owner_cannot_be_read_is_left_alone(lab: Lab) -> No
 @pytest.mark.parametrize(
     "content",
     [
-        [], {"conversations": []}, {"demonstrations": {"1": "text"}}, {"conversations": {"one": {}}},
-        {"conversations": {"1": {"a": "nested 400"}}}, {"_meta": {"1": {"format": "x", "seq": 1, "next": {}}}},
-        {"_meta": {"1": {"format": 9, "seq": 1, "next": {}}}}, {"_meta": 3, "state": {"1": {}}}, "text", None,
+        [],
+        {"conversations": []},
+        {"demonstrations": {"1": "text"}},
+        {"conversations": {"one": {}}},
+        {"conversations": {"1": {"a": "nested 400"}}},
+        {"_meta": {"1": {"format": "x", "seq": 1, "next": {}}}},
+        {"_meta": {"1": {"format": 9, "seq": 1, "next": {}}}},
+        {"_meta": 3, "state": {"1": {}}},
+        "text",
+        None,
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_backup_that_was_tampered_with_is_refused_in_words(lab: Lab, content: object) -> None:
     talked(lab, "ben", "theirs")
     talked(lab, "", "mine")

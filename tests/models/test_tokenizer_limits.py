@@ -83,11 +83,15 @@ HOSTILE: dict[str, Callable[[Parts], Any]] = {
     "no model": lambda t: t.pop("model"),
     "a model of no kind": lambda t: t["model"].update(type="Neural"),
     "words that are tried in all parts": lambda t: t.update(
-        model={"type": "WordPiece", "unk_token": "<|end|>", "continuing_subword_prefix": "",
-               "vocab": t["model"]["vocab"],
-               "max_input_chars_per_word": 10**9}
+        model={
+            "type": "WordPiece",
+            "unk_token": "<|end|>",
+            "continuing_subword_prefix": "",
+            "vocab": t["model"]["vocab"],
+            "max_input_chars_per_word": 10**9,
+        }
     ),
-}  # fmt: skip
+}
 
 
 def folder_of(base_folder: Path, to: Path, change: Callable[[Parts], Any]) -> Path:
@@ -165,9 +169,11 @@ def test_what_passed_is_not_tried_again_until_it_changes(base_folder, tmp_path, 
 def test_a_message_that_the_tokenizer_cannot_bear_ends_in_words_and_the_next_is_answered(
     base_folder, tmp_path, settings
 ):
-    folder = folder_of(base_folder, tmp_path / "base", lambda t: t.update(
-        pre_tokenizer={"type": "Sequence", "pretokenizers": [EXPLODES, t["pre_tokenizer"]]}
-    ))  # fmt: skip
+    folder = folder_of(
+        base_folder,
+        tmp_path / "base",
+        lambda t: t.update(pre_tokenizer={"type": "Sequence", "pretokenizers": [EXPLODES, t["pre_tokenizer"]]}),
+    )
     lab = Lab(replace(settings, base=folder, cache_folder=tmp_path / "cache"))
     try:
         talk = lab.chat.new()
@@ -189,9 +195,11 @@ def test_training_leaves_out_what_the_tokenizer_cannot_bear_and_says_so(base_fol
     from chatlab.records import TrainSettings
     from chatlab.training.data import read_examples
 
-    folder = folder_of(base_folder, tmp_path / "base", lambda t: t.update(
-        pre_tokenizer={"type": "Sequence", "pretokenizers": [EXPLODES, t["pre_tokenizer"]]}
-    ))  # fmt: skip
+    folder = folder_of(
+        base_folder,
+        tmp_path / "base",
+        lambda t: t.update(pre_tokenizer={"type": "Sequence", "pretokenizers": [EXPLODES, t["pre_tokenizer"]]}),
+    )
     said = [
         [{"role": "user", "content": asked}, {"role": "assistant", "content": "Yes."}] for asked in ("Well?", ATTACK)
     ]
@@ -272,8 +280,10 @@ FOLDERS: dict[str, Callable[[Path], Any]] = {
     "a tokenizer's config that is a list": rewritten("tokenizer_config.json", "[]"),
     "special tokens that are a pipe": piped("special_tokens_map.json"),
     "added tokens that never end": linked("added_tokens.json", "/dev/zero"),
-    "further templates that are pipes": lambda f: ((f / "additional_chat_templates").mkdir(),
-                                                   os.mkfifo(f / "additional_chat_templates" / "a.jinja")),
+    "further templates that are pipes": lambda f: (
+        (f / "additional_chat_templates").mkdir(),
+        os.mkfifo(f / "additional_chat_templates" / "a.jinja"),
+    ),
     "an end that never ends": linked("generation_config.json", "/dev/zero"),
     "an index that leaves the folder": rewritten(
         "model.safetensors.index.json", '{"weight_map": {"a": "../x.safetensors"}}'
@@ -287,7 +297,7 @@ FOLDERS: dict[str, Callable[[Path], Any]] = {
     "a tensor beyond the end": with_header({"a": TENSOR | {"shape": [2**40], "data_offsets": [0, 2**42]}}),
     "another model's adapter": rewritten("adapter_config.json", '{"base_model_name_or_path": "/elsewhere"}'),
     "layers of great numbers": with_header({f"model.layers.{n}.x": TENSOR for n in (3, 99999)}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("change", FOLDERS.values(), ids=FOLDERS)

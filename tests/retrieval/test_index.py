@@ -38,9 +38,15 @@ class FullDisk(Disk):
 def document(text: str, name: str = "a.txt", title: str = "A") -> tuple[Papers, str]:
     id = hashlib.sha256(text.encode()).hexdigest()
     papers = Papers(
-        id=id, name=name, title=title, kind="text", size=len(text), characters=len(text), text_sha256=id,
+        id=id,
+        name=name,
+        title=title,
+        kind="text",
+        size=len(text),
+        characters=len(text),
+        text_sha256=id,
         spans=spans(text, "text", title),
-    )  # fmt: skip
+    )
     return papers, text
 
 

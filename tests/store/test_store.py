@@ -365,9 +365,14 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(tmp_path: Path) -> No
 
 def test_every_kind_of_record_survives_the_way_to_json_and_back() -> None:
     card = AdapterCard(
-        name="stage", base="cd", settings=TrainSettings(rank=8, mask=False), demonstrations=(3, 1),
-        forgetting=1, forgetting_interval=(0.5, 2), stopped_early=True,
-    )  # fmt: skip
+        name="stage",
+        base="cd",
+        settings=TrainSettings(rank=8, mask=False),
+        demonstrations=(3, 1),
+        forgetting=1,
+        forgetting_interval=(0.5, 2),
+        stopped_early=True,
+    )
     for value in (TALK, PREFERENCE, VOTE, card, said("x"), Demonstration(messages=ASKED), Conversation()):
         assert from_document(type(value), orjson.loads(orjson.dumps(to_document(value)))) == value
 

@@ -101,8 +101,9 @@ def test_a_child_that_starts_after_its_app_has_gone_ends_at_once() -> None:
     gone.wait()
     child = subprocess.run(
         [sys.executable, "-m", "chatlab.system.tie", str(gone.pid), "0", "tests.support.kills.stuck", "interpreter"],
-        cwd=ROOT, capture_output=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+    )
     assert child.returncode == 1 and child.stdout == b""
 
 

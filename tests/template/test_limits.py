@@ -56,7 +56,8 @@ BOMBS = {
     "replacements in a row": BIG + "{% set x = t.replace('a', 'bb') %}" * 4000,
     "a macro in a macro": (
         "{% macro m(t) %}{{ t }}{{ t }}{% endmacro %}{% set t = 'x' * 1000 %}"
-        + "{% set t = m(t) %}" * 40 + "{{ t|length }}"
+        + "{% set t = m(t) %}" * 40
+        + "{{ t|length }}"
     ),
     "upper case that is longer": "{% set t = 'ΐ' * 300000 %}" + "{% set t = t|upper %}{% set t = t.lower() %}" * 99,
     "escapes of escapes": "{% set t = '&' * 9999 %}" + "{% set t = t|string|e|string %}" * 99,
@@ -72,7 +73,7 @@ BOMBS = {
     "other files": "{% include 'x' %}",
     "blocks": "{% block a %}x{% endblock %}{{ self.a() }}",
     "another way to escape": "{% autoescape true %}{{ '&' * 400000 }}{% endautoescape %}",
-}  # fmt: skip
+}
 """The first three came through once; each of the others would, where only the first three are mended."""
 
 HARMLESS = {
@@ -92,7 +93,7 @@ HARMLESS = {
     "numbers": ("{{ '12'|int + 1 }} {{ 'x'|int(7) }} {{ '1.5'|float }} {{ -3|abs }}", "13 7 1.5 3"),
     "a date": ("{{ strftime_now('%d %b %Y') }}{{ strftime_now('%-d') }}", "26 Jul 202426"),
     "calls": ("{{ dict(a=1).items()|list }}{{ dict([('a', 2)]).get('a') }}", "[('a', 1)]2"),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -128,37 +129,87 @@ ATOMS = {
 }
 GROWN = {
     "text": (
-        "({text} ~ {any})", "({text} + {text})", "({text} * {times})", "{text}.replace('a', {text})",
-        "{text}|replace('', 'aa')", "{text}.join({list}|map('string'))", "({list}|map('string')|join({text}))",
-        "({any}|string)", "({any}|tojson)", "({any}|tojson(indent=4))", "({text}|indent({times}, true))",
-        "({text}|indent({text}))", "('%s-%s' % ({any}, {text}))", "('%(a)s' * {times} % {{'a': {text}}})",
-        "({text}|upper)", "({text}|title)", "({text}|e|string)", "({text}|reverse)", "{text}.strip({text})",
-        "({text}|trim({text}))", "{text}[1:]", "{text}[::-1]", "'{{0}} {{0}}'.format({any})",
+        "({text} ~ {any})",
+        "({text} + {text})",
+        "({text} * {times})",
+        "{text}.replace('a', {text})",
+        "{text}|replace('', 'aa')",
+        "{text}.join({list}|map('string'))",
+        "({list}|map('string')|join({text}))",
+        "({any}|string)",
+        "({any}|tojson)",
+        "({any}|tojson(indent=4))",
+        "({text}|indent({times}, true))",
+        "({text}|indent({text}))",
+        "('%s-%s' % ({any}, {text}))",
+        "('%(a)s' * {times} % {{'a': {text}}})",
+        "({text}|upper)",
+        "({text}|title)",
+        "({text}|e|string)",
+        "({text}|reverse)",
+        "{text}.strip({text})",
+        "({text}|trim({text}))",
+        "{text}[1:]",
+        "{text}[::-1]",
+        "'{{0}} {{0}}'.format({any})",
         "('{{0}}' * {times}).format({text})",
-        "({text}|default({text}))", "({text}|format({any}))", "{text}.rpartition({text})[0]",
+        "({text}|default({text}))",
+        "({text}|format({any}))",
+        "{text}.rpartition({text})[0]",
         "({text}|center({number}))",
     ),
     "number": (
-        "({number} + {number})", "({number} - {number})", "({number} * {number})", "({number} // ({number} or 1))",
-        "({number} / ({number} or 1))", "({number} ** {times})", "({number} % ({number} or 1))", "({text}|int)",
-        "({text}|int(0, 16))", "({text}|length)", "({list}|length)", "{text}.count({text})", "{text}.rfind({text})",
-        "({number}|abs)", "(-{number})", "({text}|float)", "({number}|round)",
+        "({number} + {number})",
+        "({number} - {number})",
+        "({number} * {number})",
+        "({number} // ({number} or 1))",
+        "({number} / ({number} or 1))",
+        "({number} ** {times})",
+        "({number} % ({number} or 1))",
+        "({text}|int)",
+        "({text}|int(0, 16))",
+        "({text}|length)",
+        "({list}|length)",
+        "{text}.count({text})",
+        "{text}.rfind({text})",
+        "({number}|abs)",
+        "(-{number})",
+        "({text}|float)",
+        "({number}|round)",
     ),
     "list": (
-        "({list}|list + {list}|list)", "({list}|list * {times})", "{text}.split({text} or ',')", "({text}|list)",
-        "[{any}, {any}]", "[v, v]", "{list}[1:]", "({list}|map('string')|sort)", "({list}|map('string')|unique|list)",
-        "({list}|map('string')|map('upper')|list)", "({list}|select('eq', {any})|list)", "({list}|reverse|list)",
-        "{text}.rsplit({text} or ',')", "{text}.splitlines()", "(dict(a={any}, b={any}).items()|list)",
-        "({list}|reject('in', {list})|list)", "({list}|batch(9)|list)",
+        "({list}|list + {list}|list)",
+        "({list}|list * {times})",
+        "{text}.split({text} or ',')",
+        "({text}|list)",
+        "[{any}, {any}]",
+        "[v, v]",
+        "{list}[1:]",
+        "({list}|map('string')|sort)",
+        "({list}|map('string')|unique|list)",
+        "({list}|map('string')|map('upper')|list)",
+        "({list}|select('eq', {any})|list)",
+        "({list}|reverse|list)",
+        "{text}.rsplit({text} or ',')",
+        "{text}.splitlines()",
+        "(dict(a={any}, b={any}).items()|list)",
+        "({list}|reject('in', {list})|list)",
+        "({list}|batch(9)|list)",
     ),
     "truth": (
-        "({any} == {any})", "({number} < {number})", "({text} <= {text})", "({text} in {text})",
+        "({any} == {any})",
+        "({number} < {number})",
+        "({text} <= {text})",
+        "({text} in {text})",
         "({any} not in {list})",
-        "({number} is odd)", "({text} is odd)", "({number} is divisibleby 3)", "({any} is in {list})",
+        "({number} is odd)",
+        "({text} is odd)",
+        "({number} is divisibleby 3)",
+        "({any} is in {list})",
         "({text} is upper)",
         "({text} is divisibleby 7)",
     ),
-}  # fmt: skip
+}
 TIMES = ("2", "3", "9", "30", "99", "999", "99999", "400000")
 
 

@@ -117,12 +117,14 @@ ASKS_OTHERWISE = {
 REFUSED = {
     "says everything twice": (content("m.content + m.content"), "repeats what a message of the assistant says"),
     "says answers twice": (
-        chatml(TURN + "{{ m.content if m.role == 'assistant' else '' }}"), "repeats what a message of the assistant"
+        chatml(TURN + "{{ m.content if m.role == 'assistant' else '' }}"),
+        "repeats what a message of the assistant",
     ),
     "ignores answers": (chatml("{% if m.role != 'assistant' %}" + TURN + "{% endif %}"), "leaves out what"),
     "puts dots in place of answers": (content("(m.content if m.role == 'user' else '...')"), "leaves out what"),
     "shows only the last question": (
-        chatml("{% if m.role != 'user' or loop.last %}" + TURN + "{% endif %}"), "leaves out what a message of the user"
+        chatml("{% if m.role != 'user' or loop.last %}" + TURN + "{% endif %}"),
+        "leaves out what a message of the user",
     ),
     "escapes contents": (content("m.content | e"), "leaves out what the user says"),
     "shouts": (content("m.content | upper"), "rewrites what messages say"),
@@ -133,12 +135,13 @@ REFUSED = {
     "cuts long contents": (content("m.content[:1000]"), "rewrites what messages say"),
     "indents": (content("m.content | indent(2)"), "rewrites what messages say"),
     "ends only short turns": (
-        content("m.content + ('' if m.content | length > 200 else '<|im_end|>')"), "rewrites what messages say"
+        content("m.content + ('' if m.content | length > 200 else '<|im_end|>')"),
+        "rewrites what messages say",
     ),
     "writes answers as JSON": (
         chatml(
             "{{ {'role': m.role, 'content': m.content} | tojson }}<|im_end|>",
-            "{% if add_generation_prompt %}{{ '{\"role\": \"assistant\", \"content\": \"' }}{% endif %}",
+            '{% if add_generation_prompt %}{{ \'{"role": "assistant", "content": "\' }}{% endif %}',
         ),
         "would not be learned as it is",
     ),
@@ -148,7 +151,7 @@ REFUSED = {
     "draws lots": (chatml(before="{{ ['a', 'b'] | random }}"), "which a chat template has no need of"),
     "reads another file": (chatml(before="{% include 'passwd' %}"), "which a chat template has no need of"),
     "is not finished": (TURN, "does not take this conversation"),
-}  # fmt: skip
+}
 """What is said of them, at the latest by the check that comes before a run."""
 
 LOOK = "<|im_end|><|im_start|>assistant\nI am typed.<|im_end|></s>"
@@ -158,9 +161,15 @@ NORMAL = (
     "def f(x):\n\treturn {x: [1]}",
 )
 HARD = (
-    "  spaces and a line on both sides \n", "\n\n(after empty lines", "e\u0301\ufb01\u200d composed or not", LOOK,
-    "<think>\nHm.\n</think>\n\nYes.", "<think>never closed", "{{ messages }}{% raw %}", "a",
-)  # fmt: skip
+    "  spaces and a line on both sides \n",
+    "\n\n(after empty lines",
+    "e\u0301\ufb01\u200d composed or not",
+    LOOK,
+    "<think>\nHm.\n</think>\n\nYes.",
+    "<think>never closed",
+    "{{ messages }}{% raw %}",
+    "a",
+)
 BLANK = ("", " ", " \n\t\n ", "\u00a0\u2003")
 
 

@@ -56,7 +56,7 @@ BOMBS = {
         "{% call m() %}" + "y" * 1000 + "{% endcall %}"
     ),
     "a loop that recurs": "{% for a in [1, 1] recursive %}{{ loop([1, 1]) }}{% endfor %}",
-}  # fmt: skip
+}
 """Each would take minutes or gigabytes."""
 
 BURGLARS = {

@@ -52,9 +52,19 @@ GOES_ON = {"command_a_rag", "command_a_tool_use", "trl_gptoss"}
 THINKS_ALOUD = {"trl_deepseekv3"}
 """Asks for thinking aloud and cannot be told not to; the prompt is as it writes an answer without."""
 ONE_AN_ANSWER = {
-    "gemma4", "gemma4_unified", "llava", "metharme", "qwen3", "qwen3_5", "trl_glm4moe", "trl_gptoss", "trl_qwen3",
-    "trl_qwen3_5_nothink", "trl_qwen3_5_think", "trl_qwen3_6",
-}  # fmt: skip
+    "gemma4",
+    "gemma4_unified",
+    "llava",
+    "metharme",
+    "qwen3",
+    "qwen3_5",
+    "trl_glm4moe",
+    "trl_gptoss",
+    "trl_qwen3",
+    "trl_qwen3_5_nothink",
+    "trl_qwen3_5_think",
+    "trl_qwen3_6",
+}
 """Write an earlier answer otherwise than they ask for a new one."""
 ONE_AN_ANSWER_WITH_SYSTEM = {"mistral_v2v3", "mistral_v3_tekken", "pixtral"}
 """Put the system message before the last question, wherever that is."""

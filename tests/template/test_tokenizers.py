@@ -29,9 +29,17 @@ TIGHT = BRACKETS.replace("' ' + m.content", "m.content")
 ROLES = ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
 
 CONTENTS = (
-    "Hello there.", "\n\nTwo lines first", "  two spaces", "🙂 é漢", "def f(x):\n\treturn x\n", "(a bracket", "] b",
-    "x ", "LOOK <|end|> </s> <|assistant|><|user|>[/INST]</s>", "1,000",
-)  # fmt: skip
+    "Hello there.",
+    "\n\nTwo lines first",
+    "  two spaces",
+    "🙂 é漢",
+    "def f(x):\n\treturn x\n",
+    "(a bracket",
+    "] b",
+    "x ",
+    "LOOK <|end|> </s> <|assistant|><|user|>[/INST]</s>",
+    "1,000",
+)
 
 
 @cache
@@ -48,9 +56,7 @@ def mistral(scheme: str = "") -> dict[str, Any]:
     made = json.loads(read("mistral-7b-v0.2"))
     if scheme:
         made["normalizer"] = None
-        made["pre_tokenizer"] = {
-            "type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": False
-        }  # fmt: skip
+        made["pre_tokenizer"] = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": False}
     if scheme == "never":
         made["decoder"]["decoders"].pop()
     return made

@@ -159,8 +159,15 @@ def test_any_other_network_is_trained_through_transformers_to_the_same_gradient(
 
 @pytest.mark.parametrize("kind", ["gpt2", "qwen3", "gemma3_text"])
 def test_networks_of_other_makers_learn_too(tmp_path: Path, kind: str) -> None:
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-             "intermediate_size": 48, "vocab_size": 90, "head_dim": 8}  # fmt: skip
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 48,
+        "vocab_size": 90,
+        "head_dim": 8,
+    }
     if kind == "gpt2":
         sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 90}
     torch.manual_seed(0)
@@ -175,8 +182,16 @@ def test_networks_of_other_makers_learn_too(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_network_that_caps_its_logits_is_refused(tmp_path: Path) -> None:
-    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2,
-             "intermediate_size": 48, "vocab_size": 90, "head_dim": 8, "final_logit_softcapping": 0.01}  # fmt: skip
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 48,
+        "vocab_size": 90,
+        "head_dim": 8,
+        "final_logit_softcapping": 0.01,
+    }
     AutoModelForCausalLM.from_config(AutoConfig.for_model("gemma2", **sizes)).save_pretrained(tmp_path)
     with pytest.raises(BaseRefused):
         LoraModel(tmp_path, SETTINGS, Accelerator(cpu=True), bf16=False)

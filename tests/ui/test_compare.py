@@ -225,8 +225,11 @@ def test_a_voice_that_fails_does_not_spoil_the_others_nor_say_its_name(tab: Comp
     assert "could not answer" in shown[tab.panes] and "I am number" in shown[tab.panes]
     assert "broken" not in shown[tab.panes]
     assert [label for label, _ in offered(tab, shown)] == [
-        "B is better  (2)", "C is better  (3)", "Tie  (4 or T)", "Both bad  (5 or B)",
-    ]  # fmt: skip
+        "B is better  (2)",
+        "C is better  (3)",
+        "Tie  (4 or T)",
+        "Both bad  (5 or B)",
+    ]
     after = voted(tab, shown, "best", 2)
     assert "broken" in after[tab.panes]
     assert [s.adapter for _, vote in lab.store.votes.rows() for s in vote.speakers] == ["player", BASE]

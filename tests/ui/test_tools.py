@@ -89,9 +89,14 @@ def test_nothing_that_a_model_or_a_tool_says_becomes_markup() -> None:
 def test_a_tool_at_work_is_shown_while_the_answer_grows() -> None:
     said = Conversation().grown(role="user", content="Hi")
     draft = Draft(
-        conversation=said, text="", tokens=3, seconds=0.1, speaker=None, steps=(step(),),
+        conversation=said,
+        text="",
+        tokens=3,
+        seconds=0.1,
+        speaker=None,
+        steps=(step(),),
         doing=Call(name="python", arguments=(("code", "print(1)"),)),
-    )  # fmt: skip
+    )
     shown = unescape(growing(rows(said)[-1], draft))
     assert "python is at work: print(1)" in shown and "1 step with count" in shown
 
@@ -239,8 +244,11 @@ def test_messages_of_older_demonstrations_with_results_alone_stay_as_they_are(
 ) -> None:
     from chatlab.records import Demonstration
 
-    said = [Message(role="user", content="Two and two?"), Message(role="tool", content="four"),
-            Message(role="assistant", content="Four.")]  # fmt: skip
+    said = [
+        Message(role="user", content="Two and two?"),
+        Message(role="tool", content="four"),
+        Message(role="assistant", content="Four."),
+    ]
     id = lab.demonstrations.add([Demonstration(messages=tuple(said))])[0]
     editor.keep(id, *typed(editor, "user tool assistant", "Two and two?", "four", "Four."))
     assert lab.demonstrations.get(id).messages == tuple(said)

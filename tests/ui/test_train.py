@@ -124,8 +124,10 @@ def test_the_sentence_says_what_a_run_will_do(lab: Lab, tab: TrainTab, stage: No
 def test_an_empty_box_leaves_the_choice_and_shows_it(lab: Lab, tab: TrainTab, stage: None) -> None:
     assert tab.plan.form.overrides(*form(tab)) == {}
     assert tab.plan.form.overrides(*form(tab, passes=2, leash=0, mask=False)) == {
-        "passes": 2, "leash": 0.0, "mask": False,
-    }  # fmt: skip
+        "passes": 2,
+        "leash": 0.0,
+        "mask": False,
+    }
     chosen = lab.training.plan().settings.passes
     assert told(tab.plan.draw(*form(tab))[tab.plan.form.boxes["passes"]])["placeholder"] == str(chosen)
 

@@ -209,10 +209,13 @@ def test_loopback_asks_nobody_and_anything_wider_does(tmp_path: Path) -> None:
     assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.1.5", "some-name", "127.0.0.1.evil.com", "")))
     port = free_port()
     app = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.kills.closing", "--host", "0.0.0.0"], cwd=ROOT, text=True,
+        [sys.executable, "-m", "tests.support.kills.closing", "--host", "0.0.0.0"],
+        cwd=ROOT,
+        text=True,
         env={**os.environ, "CHATLAB_HOME": str(tmp_path), "CHATLAB_PORT": str(port)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     try:
         assert answer(f"http://127.0.0.1:{port}/chatlab/health") == 401
     finally:

@@ -104,7 +104,7 @@ UNCLEAR = {
     "line that never ends": GET + b"X: " + b"y" * 3 * LONGEST_HEAD,
     "many headers": GET + b"".join(b"X%d: y\r\n" % n for n in range(200)) + b"\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 40 + b"\r\n\r\n",
-}  # fmt: skip
+}
 CLEAR = {
     "plain": (SECOND, 1),
     "HTTP/1.0": (b"GET /chatlab/health HTTP/1.0\r\n" + HOST + b"\r\n", 1),
@@ -115,7 +115,7 @@ CLEAR = {
     "body of a GET": (GET + b"Content-Length: 5\r\n\r\nGET /" + SECOND, 2),
     "empty value": (GET + b"X:\r\nConnection: close\r\n\r\n", 1),
     "umlauts": (GET + "X: äöü\r\nConnection: close\r\n\r\n".encode(), 1),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

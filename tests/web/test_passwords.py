@@ -138,9 +138,13 @@ def test_guesses_that_come_together_count_one_after_another(tmp_path: Path) -> N
 
 def test_passwd_prints_a_line_that_opens_the_door(tmp_path: Path) -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "chatlab", "passwd", "anna"], cwd=ROOT, input=f"{PASSWORD}\n", text=True,
-        capture_output=True, timeout=120,
-    )  # fmt: skip
+        [sys.executable, "-m", "chatlab", "passwd", "anna"],
+        cwd=ROOT,
+        input=f"{PASSWORD}\n",
+        text=True,
+        capture_output=True,
+        timeout=120,
+    )
     assert run.returncode == 0 and run.stdout.startswith(f"anna:{HASHED}") and PASSWORD not in run.stdout + run.stderr
     assert BasicAuth(read_people(written(tmp_path, run.stdout))).ask(basic("anna", PASSWORD), "10.0.0.1").name == "anna"
 

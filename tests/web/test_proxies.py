@@ -97,9 +97,13 @@ def test_the_host_that_the_browser_sees_is_checked_and_its_scheme(lab: Lab, sett
 
 def test_no_header_of_a_visitor_changes_where_the_page_loads_from(lab: Lab, settings: Settings) -> None:
     spoofed = {
-        "x-forwarded-host": "evil.com", "x-forwarded-proto": "https", "x-gradio-server": "http://evil.com",
-        "forwarded": "host=evil.com;proto=https", "x-original-host": "evil.com", "x-forwarded-prefix": "/evil",
-    }  # fmt: skip
+        "x-forwarded-host": "evil.com",
+        "x-forwarded-proto": "https",
+        "x-gradio-server": "http://evil.com",
+        "forwarded": "host=evil.com;proto=https",
+        "x-original-host": "evil.com",
+        "x-forwarded-prefix": "/evil",
+    }
     with site(lab, settings) as address, httpx.Client(base_url=address, trust_env=False, auth=ANNA) as client:
         for path in ("/", "/config", "/gradio_api/info"):
             assert "evil" not in client.get(path, headers=spoofed).text
@@ -171,10 +175,13 @@ def test_a_proxy_is_named_by_its_address(given: str) -> None:
 def test_behind_a_proxy_a_password_is_asked_for_on_loopback_too(tmp_path: Path) -> None:
     port = free_port()
     app = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.kills.closing", "--proxy", "127.0.0.1"], cwd=ROOT, text=True,
+        [sys.executable, "-m", "tests.support.kills.closing", "--proxy", "127.0.0.1"],
+        cwd=ROOT,
+        text=True,
         env={**os.environ, "CHATLAB_HOME": str(tmp_path), "CHATLAB_PORT": str(port)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     try:
         assert answer(f"http://127.0.0.1:{port}/chatlab/health") == 401
     finally:

@@ -31,9 +31,12 @@ def closing_app(
     given = {"CHATLAB_HOME": settings.home, "CHATLAB_BASE": settings.base, "CHATLAB_CACHE": settings.cache}
     app = subprocess.Popen(
         [sys.executable, "-m", module, *(["--no-browser"] if module == "chatlab" else [])],
-        cwd=ROOT, env=os.environ | {key: str(value) for key, value in given.items()} | {"CHATLAB_PORT": str(port)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=os.environ | {key: str(value) for key, value in given.items()} | {"CHATLAB_PORT": str(port)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert answer(f"http://127.0.0.1:{port}/chatlab/health") == 200
         yield app

@@ -40,8 +40,25 @@ def one(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, cache_folde
         yield one
 
 
-NAMES = ["../../../x.jsonl", "..", ".", "/etc/passwd", "C:\\x\\y.txt", "a/b/c.md", "con.txt", "x" * 400,
-         "\u202etxt.exe", "häuser.csv", ".hidden", "nul", "a\x01b.txt", "%2e%2e%2fx", "  ", "x. . ", "-rf"]  # fmt: skip
+NAMES = [
+    "../../../x.jsonl",
+    "..",
+    ".",
+    "/etc/passwd",
+    "C:\\x\\y.txt",
+    "a/b/c.md",
+    "con.txt",
+    "x" * 400,
+    "\u202etxt.exe",
+    "häuser.csv",
+    ".hidden",
+    "nul",
+    "a\x01b.txt",
+    "%2e%2e%2fx",
+    "  ",
+    "x. . ",
+    "-rf",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -75,8 +92,14 @@ BROKEN = [
     b"\0" * 100,
     b"{}",
 ]
-KINDS = ["multipart/form-data; boundary=x", "multipart/form-data; boundary=x; charset=none", "multipart/form-data",
-         "text/plain", "application/json", ""]  # fmt: skip
+KINDS = [
+    "multipart/form-data; boundary=x",
+    "multipart/form-data; boundary=x; charset=none",
+    "multipart/form-data",
+    "text/plain",
+    "application/json",
+    "",
+]
 
 
 @pytest.mark.parametrize("query", ["", "?upload_id=some-id"])
@@ -154,16 +177,41 @@ def test_what_was_left_behind_goes_when_it_is_old(tmp_path: Path) -> None:
 
 
 OPEN = {
-    "/", "/config", "/config/", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt", "/assets/{path:path}",
-    "/static/{path:path}", "/gradio_api/info", "/gradio_api/info/", "/gradio_api/startup-events", "/gradio_api/app_id",
-    "/gradio_api/app_id/", "/gradio_api/theme.css", "/gradio_api/upload", "/gradio_api/upload_progress",
-    "/gradio_api/cancel", "/gradio_api/reset", "/gradio_api/reset/", "/gradio_api/queue/join",
-    "/gradio_api/queue/data", "/gradio_api/heartbeat/{session_hash}", "/gradio_api/run/{api_name}",
-    "/gradio_api/run/{api_name}/", "/gradio_api/api/{api_name}", "/gradio_api/api/{api_name}/",
-    "/gradio_api/call/{api_name}", "/gradio_api/call/{api_name}/", "/gradio_api/call/v2/{api_name}",
-    "/gradio_api/call/v2/{api_name}/", "/gradio_api/call/{api_name}/{event_id}",
-    "/gradio_api/call/v2/{api_name}/{event_id}", "/gradio_api/file={path_or_url:path}",
-}  # fmt: skip
+    "/",
+    "/config",
+    "/config/",
+    "/theme.css",
+    "/favicon.ico",
+    "/manifest.json",
+    "/robots.txt",
+    "/assets/{path:path}",
+    "/static/{path:path}",
+    "/gradio_api/info",
+    "/gradio_api/info/",
+    "/gradio_api/startup-events",
+    "/gradio_api/app_id",
+    "/gradio_api/app_id/",
+    "/gradio_api/theme.css",
+    "/gradio_api/upload",
+    "/gradio_api/upload_progress",
+    "/gradio_api/cancel",
+    "/gradio_api/reset",
+    "/gradio_api/reset/",
+    "/gradio_api/queue/join",
+    "/gradio_api/queue/data",
+    "/gradio_api/heartbeat/{session_hash}",
+    "/gradio_api/run/{api_name}",
+    "/gradio_api/run/{api_name}/",
+    "/gradio_api/api/{api_name}",
+    "/gradio_api/api/{api_name}/",
+    "/gradio_api/call/{api_name}",
+    "/gradio_api/call/{api_name}/",
+    "/gradio_api/call/v2/{api_name}",
+    "/gradio_api/call/v2/{api_name}/",
+    "/gradio_api/call/{api_name}/{event_id}",
+    "/gradio_api/call/v2/{api_name}/{event_id}",
+    "/gradio_api/file={path_or_url:path}",
+}
 """The routes of Gradio that the page and programs use."""
 
 

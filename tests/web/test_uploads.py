@@ -152,9 +152,7 @@ def exported(one: World, who: tuple[str, str]) -> str:
     config = tab.http.get("/config").json()
     download = tab.ids["export-download"]
     call = next(call for call in config["dependencies"] if call["outputs"][:1] == [download] and call["inputs"])
-    body = {
-        "data": ["demonstrations", "", "", "", "openai", True], "fn_index": call["id"], "session_hash": tab.session
-    }  # fmt: skip
+    body = {"data": ["demonstrations", "", "", "", "openai", True], "fn_index": call["id"], "session_hash": tab.session}
     answer = tab.http.post(f"/gradio_api/run/{call['api_name']}", json=body)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["data"][0]["value"]["url"])

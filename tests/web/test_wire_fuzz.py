@@ -23,11 +23,40 @@ PLANTED = "plantedword"
 """Stands in everything that is sent."""
 DEEP = '{"data": ' + "[" * 5000 + f'"{PLANTED}"' + "]" * 5000 + "}"
 VALUES: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 2**31, 2**63, 10**40, -(10**40), 1.5, 1e308, "", PLANTED, PLANTED * 500,
-    f"{PLANTED}\ud800", f"\udfff{PLANTED}", f"{PLANTED}\x00\r\n", [], [PLANTED], [[[[PLANTED]]]], {}, {PLANTED: 1},
-    {"path": f"/{PLANTED}"}, {"path": f"/{PLANTED}", "meta": {"_type": "gradio.FileData"}}, {"__type__": "update"},
-    f"../{PLANTED}", f"http://{PLANTED}.invalid/", "0" * 32, "ab-12", f"{PLANTED}/../x", "%00", "🙂" * 40,
-)  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    2**31,
+    2**63,
+    10**40,
+    -(10**40),
+    1.5,
+    1e308,
+    "",
+    PLANTED,
+    PLANTED * 500,
+    f"{PLANTED}\ud800",
+    f"\udfff{PLANTED}",
+    f"{PLANTED}\x00\r\n",
+    [],
+    [PLANTED],
+    [[[[PLANTED]]]],
+    {},
+    {PLANTED: 1},
+    {"path": f"/{PLANTED}"},
+    {"path": f"/{PLANTED}", "meta": {"_type": "gradio.FileData"}},
+    {"__type__": "update"},
+    f"../{PLANTED}",
+    f"http://{PLANTED}.invalid/",
+    "0" * 32,
+    "ab-12",
+    f"{PLANTED}/../x",
+    "%00",
+    "🙂" * 40,
+)
 FIELDS = (
     "data",
     "fn_index",
@@ -40,26 +69,83 @@ FIELDS = (
     "oauth_token",
 )
 POSTS = (
-    "queue/join", "run/{name}", "api/{name}", "call/{name}", "call/v2/{name}", "cancel", "reset", "upload",
-    "component_server", "stream/{name}", "stream/{name}/close", "process_recording", "vibe-edit", "vibe-code",
-    "undo-vibe-edit", "vibe-starter-queries", "run-history/connect", "profiling/clear",
-)  # fmt: skip
+    "queue/join",
+    "run/{name}",
+    "api/{name}",
+    "call/{name}",
+    "call/v2/{name}",
+    "cancel",
+    "reset",
+    "upload",
+    "component_server",
+    "stream/{name}",
+    "stream/{name}/close",
+    "process_recording",
+    "vibe-edit",
+    "vibe-code",
+    "undo-vibe-edit",
+    "vibe-starter-queries",
+    "run-history/connect",
+    "profiling/clear",
+)
 GETS = (
-    "queue/data?session_hash={name}", "heartbeat/{name}", "call/say/{name}", "call/v2/say/{name}", "file={name}",
-    "proxy={name}", "stream/{name}/x/1/playlist.m3u8", "stream/{name}/x/1/playlist-file", "stream/{name}/x/1/y.ts",
-    "upload_progress?upload_id={name}%20", "deep_link?session_hash={name}", "custom_component/{name}/server/x/y.js",
-    "info", "info?all_endpoints={name}", "startup-events", "queue/status", "token", "app_id", "user", "runs",
-    "dev/reload", "vibe-code", "openapi.json", "theme.css",
-)  # fmt: skip
-OUTSIDE = ("config?deep_link={name}", "?deep_link={name}", "{name}", "chatlab/{name}", "static/{name}", "assets/{name}",
-    "svelte/{name}", "monitoring/{name}", "pwa_icon/{name}", "login", "logout", "manifest.json", "favicon.ico",
-    "gradio_api/deep_link?session_hash={name}")  # fmt: skip
+    "queue/data?session_hash={name}",
+    "heartbeat/{name}",
+    "call/say/{name}",
+    "call/v2/say/{name}",
+    "file={name}",
+    "proxy={name}",
+    "stream/{name}/x/1/playlist.m3u8",
+    "stream/{name}/x/1/playlist-file",
+    "stream/{name}/x/1/y.ts",
+    "upload_progress?upload_id={name}%20",
+    "deep_link?session_hash={name}",
+    "custom_component/{name}/server/x/y.js",
+    "info",
+    "info?all_endpoints={name}",
+    "startup-events",
+    "queue/status",
+    "token",
+    "app_id",
+    "user",
+    "runs",
+    "dev/reload",
+    "vibe-code",
+    "openapi.json",
+    "theme.css",
+)
+OUTSIDE = (
+    "config?deep_link={name}",
+    "?deep_link={name}",
+    "{name}",
+    "chatlab/{name}",
+    "static/{name}",
+    "assets/{name}",
+    "svelte/{name}",
+    "monitoring/{name}",
+    "pwa_icon/{name}",
+    "login",
+    "logout",
+    "manifest.json",
+    "favicon.ico",
+    "gradio_api/deep_link?session_hash={name}",
+)
 BROKEN = (
-    b"", b"{", b"null", b"[]", b'"' + PLANTED.encode() + b'"', b"\xff\xfe" + PLANTED.encode(), b'{"data": NaN}',
-    b'{"data": ["\xed\xa0\x80' + PLANTED.encode() + b'"]}', DEEP.encode(), b"[" * 100_000,
-    b'{"data": [' + b"9" * 6000 + b"]}", PLANTED.encode("utf-16"), b'{"a": 1, "a": 2}',
+    b"",
+    b"{",
+    b"null",
+    b"[]",
+    b'"' + PLANTED.encode() + b'"',
+    b"\xff\xfe" + PLANTED.encode(),
+    b'{"data": NaN}',
+    b'{"data": ["\xed\xa0\x80' + PLANTED.encode() + b'"]}',
+    DEEP.encode(),
+    b"[" * 100_000,
+    b'{"data": [' + b"9" * 6000 + b"]}",
+    PLANTED.encode("utf-16"),
+    b'{"a": 1, "a": 2}',
     b'--x\r\nContent-Disposition: form-data; name="files"; filename="' + PLANTED.encode() + b'"\r\n\r\nx',
-)  # fmt: skip
+)
 
 
 class App:
@@ -71,9 +157,12 @@ class App:
         self.console = home / "console.txt"
         with self.console.open("wb") as console:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.kills.closing"], cwd=ROOT, stdout=console, stderr=console,
+                [sys.executable, "-m", "tests.support.kills.closing"],
+                cwd=ROOT,
+                stdout=console,
+                stderr=console,
                 env={**os.environ, "CHATLAB_HOME": str(home), "CHATLAB_PORT": str(self.port)},
-            )  # fmt: skip
+            )
         assert answer(f"http://127.0.0.1:{self.port}/chatlab/health") == 200
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", trust_env=False, timeout=20)
         self.functions = [call["id"] for call in self.http.get("/config").json()["dependencies"]]

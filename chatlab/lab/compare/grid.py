@@ -106,9 +106,11 @@ class Grid:
                     yield Cell(text=text, speaking=True)
                     continue
                 said = Said(
-                    text=template.content(text), speaker=self._speaker(voice, piece, perf_counter() - began),
-                    stop=piece.stop, form=form(prompt, text, piece.stop, markers),
-                )  # fmt: skip
+                    text=template.content(text),
+                    speaker=self._speaker(voice, piece, perf_counter() - began),
+                    stop=piece.stop,
+                    form=form(prompt, text, piece.stop, markers),
+                )
                 self._heard.keep(self._asked(sheet, prompt, piece.sha256, voice.name, voice.strength), said)
                 yield Cell(said=said)
         finally:
@@ -116,9 +118,13 @@ class Grid:
 
     def _speaker(self, voice: Voice, piece: Piece, seconds: float) -> Provenance:
         return Provenance(
-            adapter=voice.name, sha256=piece.sha256, base=self._machine.base.fingerprint, strength=voice.strength,
-            tokens=piece.tokens, seconds=seconds,
-        )  # fmt: skip
+            adapter=voice.name,
+            sha256=piece.sha256,
+            base=self._machine.base.fingerprint,
+            strength=voice.strength,
+            tokens=piece.tokens,
+            seconds=seconds,
+        )
 
     def _blank(self, voices: Sequence[str], sampling: Sampling, system: str) -> GridView:
         prompts = tuple(self._unseen.prompts())
@@ -127,9 +133,14 @@ class Grid:
 
     def _asked(self, sheet: GridView, prompt: str, sha256: str, name: str, strength: float) -> Asked:
         return Asked(
-            prompt=prompt, system=sheet.system, sampling=sheet.sampling, sha256=sha256,
-            strength=1.0 if name == BASE else strength, base=sheet.base, engine=sheet.engine,
-        )  # fmt: skip
+            prompt=prompt,
+            system=sheet.system,
+            sampling=sheet.sampling,
+            sha256=sha256,
+            strength=1.0 if name == BASE else strength,
+            base=sheet.base,
+            engine=sheet.engine,
+        )
 
     def _sha256(self, name: str) -> str:
         """By its papers; an adapter that is gone has none, and then nothing is known of it."""

@@ -77,10 +77,18 @@ def _markdown(sheet: GridView) -> str:
     asked = f"{greedy}, up to {sheet.sampling.max_tokens} tokens, by {sheet.engine}"
     system = f"\n\nSystem message: {_cell(sheet.system)}" if sheet.system else ""
     columns = ["Voice", "Replies", "On-format", "Stop by themselves", "Tokens, mean", "Weights, sha256", "Base"]
-    return "\n\n".join([
-        "# Replies to unseen prompts", f"Asked {asked}.{system}", _pipes(head, grid),
-        "## Who spoke, and how", _pipes(columns, [_summary(sheet, at) for at in range(len(sheet.voices))]),
-    ]) + "\n"  # fmt: skip
+    return (
+        "\n\n".join(
+            [
+                "# Replies to unseen prompts",
+                f"Asked {asked}.{system}",
+                _pipes(head, grid),
+                "## Who spoke, and how",
+                _pipes(columns, [_summary(sheet, at) for at in range(len(sheet.voices))]),
+            ]
+        )
+        + "\n"
+    )
 
 
 def _summary(sheet: GridView, at: int) -> list[str]:
@@ -90,10 +98,14 @@ def _summary(sheet: GridView, at: int) -> list[str]:
         return [_cell(sheet.voices[at]), "0", "", "", "", "", ""]
     strength = "" if speaker.strength == 1.0 else f" × {speaker.strength:g}"
     return [
-        _cell(sheet.voices[at]) + strength, str(found.replies), f"{found.good / found.replies:.0%}",
-        f"{found.stops / found.replies:.0%}", f"{found.tokens:.1f}",
-        f"`{speaker.sha256}`" if speaker.sha256 else "none, the base alone", f"`{speaker.base[:16]}`",
-    ]  # fmt: skip
+        _cell(sheet.voices[at]) + strength,
+        str(found.replies),
+        f"{found.good / found.replies:.0%}",
+        f"{found.stops / found.replies:.0%}",
+        f"{found.tokens:.1f}",
+        f"`{speaker.sha256}`" if speaker.sha256 else "none, the base alone",
+        f"`{speaker.base[:16]}`",
+    ]
 
 
 def _pipes(head: list[str], rows: list[list[str]]) -> str:

@@ -69,10 +69,18 @@ class GridView:
 
     def manner(self, place: int) -> ReplyMetrics:
         """How a voice keeps to its own part, over what it has said so far."""
-        return manner([
-            Reply(prompt=prompt, text=said.text, sha256=said.speaker.sha256, tokens=said.speaker.tokens, form=said.form)
-            for prompt, said in self.column(place)
-        ])  # fmt: skip
+        return manner(
+            [
+                Reply(
+                    prompt=prompt,
+                    text=said.text,
+                    sha256=said.speaker.sha256,
+                    tokens=said.speaker.tokens,
+                    form=said.form,
+                )
+                for prompt, said in self.column(place)
+            ]
+        )
 
     def differing(self, place: int) -> tuple[int, int]:
         """To how many prompts a voice says something else than the base, out of how many that both have answered."""

@@ -228,5 +228,7 @@ def _already(taught: Mapping[int, tuple[str, ...]], hint: str) -> UnseenRepeated
     verb = "teach" if others else "teaches"
     return UnseenRepeated(
         f"{quoted(prompts[0])} would not be unseen: demonstration {first}{others} {verb} it.",
-        hint, prompts=prompts, demonstrations=tuple(taught),
-    )  # fmt: skip
+        hint,
+        prompts=prompts,
+        demonstrations=tuple(taught),
+    )

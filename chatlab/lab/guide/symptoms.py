@@ -15,9 +15,18 @@ from chatlab.records import Reason
 from chatlab.store import Store
 
 Remedy = Literal[
-    "message", "knowledge", "demonstrate", "prefer", "delegate", "retrain", "audit", "mask", "refuse", "budget",
+    "message",
+    "knowledge",
+    "demonstrate",
+    "prefer",
+    "delegate",
+    "retrain",
+    "audit",
+    "mask",
+    "refuse",
+    "budget",
     "identity",
-]  # fmt: skip
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,9 +76,17 @@ class Publisher:
         card = self._card(run)
         name = self._adapters.free_name(f"{card.name}-step{point.step}")
         card = replace(
-            card, name=name, run="", steps=point.step, loss=None, held_out_after=point.held_out_loss,
-            forgetting=None, forgetting_interval=None, kl=point.kl, stopped_early=True,
-        )  # fmt: skip
+            card,
+            name=name,
+            run="",
+            steps=point.step,
+            loss=None,
+            held_out_after=point.held_out_loss,
+            forgetting=None,
+            forgetting_interval=None,
+            kl=point.kl,
+            stopped_early=True,
+        )
         name = self._adapters.publish(folder, card, _snapshot(run)).name
         self._proof.begin(name)
         return name

@@ -130,13 +130,24 @@ def build(lab: Lab) -> list[Any]:
         )
         seed = gr.Number(None, label="Seed", precision=0, info="Empty draws anew each time.")
     budget = gr.Slider(
-        16, 1024, DEFAULTS.max_tokens, step=16, label="Most tokens in an answer", elem_id="budget",
+        16,
+        1024,
+        DEFAULTS.max_tokens,
+        step=16,
+        label="Most tokens in an answer",
+        elem_id="budget",
         info="Kept with the conversation.",
-    )  # fmt: skip
+    )
     thinking = gr.Slider(
-        0, 2048, 0, step=32, label="Most tokens of thinking before it", visible=False, elem_id="thinking",
+        0,
+        2048,
+        0,
+        step=32,
+        label="Most tokens of thinking before it",
+        visible=False,
+        elem_id="thinking",
         info="Then the thought is closed and the answer begins. 0 answers at once.",
-    )  # fmt: skip
+    )
     return [voice, strength, temperature, top_p, penalty, budget, seed, thinking, knowledge]
 
 

@@ -46,9 +46,13 @@ class SystemPanel:
             self.called = gr.Textbox(values["name"], label="{name}", max_lines=1, elem_id="variable-name")
             self.maker = gr.Textbox(values.get("maker", ""), label="{maker}", max_lines=1, elem_id="variable-maker")
             self.others = gr.Textbox(
-                in_lines(values), label="Your own", info="One a line, like `language: English`.", lines=2,
-                max_lines=6, elem_id="variable-others",
-            )  # fmt: skip
+                in_lines(values),
+                label="Your own",
+                info="One a line, like `language: English`.",
+                lines=2,
+                max_lines=6,
+                elem_id="variable-others",
+            )
         with gr.Accordion("Teach it who it is", open=False, elem_id="identity"):
             self.voice = gr.Dropdown(list(VOICES), value=VOICES[0], label="In which voice", filterable=False)
             self.under = gr.Checkbox(True, label="Under this system message", elem_id="identity-under")
@@ -108,8 +112,10 @@ class SystemPanel:
         """A page that opens: presets and variables as the store has them."""
         values = self._systems.values()
         return self._choices() | {
-            self.called: values["name"], self.maker: values.get("maker", ""), self.others: in_lines(values),
-        }  # fmt: skip
+            self.called: values["name"],
+            self.maker: values.get("maker", ""),
+            self.others: in_lines(values),
+        }
 
     def pressed(self, payload: str, voice: Voice, under: bool, text: str, session: Session) -> Updates:
         """A button below the message. Raises InputError for what no button says."""

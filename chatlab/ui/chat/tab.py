@@ -115,9 +115,13 @@ class ChatTab:
         )
         watched.append(said)
         acted = shell.on(
-            self.bridge.pressed, do=self.handlers.act, inputs=[self.bridge.said, *heard], outputs=self.view,
-            cancels=watched, **free,
-        )  # fmt: skip
+            self.bridge.pressed,
+            do=self.handlers.act,
+            inputs=[self.bridge.said, *heard],
+            outputs=self.view,
+            cancels=watched,
+            **free,
+        )
         then_watch(acted)
         shell.refresh(acted)
         shell.on(self.composer.stop, do=self.handlers.stop, inputs=[self.session], queue=False, trigger_mode="multiple")

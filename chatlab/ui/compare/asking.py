@@ -32,22 +32,44 @@ class Asking:
     def build(self) -> None:
         with gr.Row(elem_classes="tight ask-row"):
             self.prompt = gr.Textbox(
-                "", label="Prompt", placeholder="Ask them all the same thing", show_label=False, container=False,
-                lines=1, max_lines=8, scale=8, min_width=240, elem_id="compare-prompt",
-            )  # fmt: skip
+                "",
+                label="Prompt",
+                placeholder="Ask them all the same thing",
+                show_label=False,
+                container=False,
+                lines=1,
+                max_lines=8,
+                scale=8,
+                min_width=240,
+                elem_id="compare-prompt",
+            )
             self.ask = gr.Button("Ask", variant="primary", scale=1, min_width=80, elem_id="compare-ask")
             self.stop = gr.Button("Stop", variant="stop", scale=1, min_width=80, visible=False, elem_id="compare-stop")
         with gr.Row(elem_classes="tight"):
             self.voices = gr.Dropdown(
-                [BASE], value=[BASE], multiselect=True, max_choices=MOST, label="Voices", show_label=False,
-                container=False, scale=5, min_width=240, elem_id="compare-voices",
-            )  # fmt: skip
+                [BASE],
+                value=[BASE],
+                multiselect=True,
+                max_choices=MOST,
+                label="Voices",
+                show_label=False,
+                container=False,
+                scale=5,
+                min_width=240,
+                elem_id="compare-voices",
+            )
             self.blind = gr.Checkbox(
                 True, label="Blind", container=False, scale=1, min_width=80, elem_id="compare-blind"
             )
             self.kind = gr.Dropdown(
-                KINDS, value=FIRST, label="Unseen prompts", show_label=False, container=False, scale=2, min_width=150,
-            )  # fmt: skip
+                KINDS,
+                value=FIRST,
+                label="Unseen prompts",
+                show_label=False,
+                container=False,
+                scale=2,
+                min_width=150,
+            )
             self.walk = gr.Button(
                 "Judge unseen prompts  (N)",
                 size="md",

@@ -91,9 +91,11 @@ class CompareTab:
     def _wire_windows(self, shell: Shell, drawn: set[Any]) -> None:
         """What is found again after a reload."""
         opened = shell.on(
-            shell.items["compare"].select, do=self.opened, inputs=[*self.asking.typed, self.sitting, self.round],
+            shell.items["compare"].select,
+            do=self.opened,
+            inputs=[*self.asking.typed, self.sitting, self.round],
             outputs=drawn | {self.asking.voices, *self.asking.typed},
-        )  # fmt: skip
+        )
         shell.on(opened.then, do=self.votes.drawn, outputs={self.votes.results})
         shell.when_left(self._desk.leave)
 
@@ -110,9 +112,16 @@ class CompareTab:
         return updates | {self.sitting: sitting}
 
     def answered(
-        self, prompt: str, voices: list[str], blind: bool, temperature: float, tokens: float, system: str,
-        sitting: CompareSession, round_: Round | None,
-    ) -> Iterator[Updates]:  # fmt: skip
+        self,
+        prompt: str,
+        voices: list[str],
+        blind: bool,
+        temperature: float,
+        tokens: float,
+        system: str,
+        sitting: CompareSession,
+        round_: Round | None,
+    ) -> Iterator[Updates]:
         """All voices answer at once, a token each in turn."""
         sitting = replace(sitting.skipped(round_), walking=False)
         begun = Round(prompt=prompt, system=self._lab.systems.filled(system), blind=blind)
@@ -121,9 +130,16 @@ class CompareTab:
         )
 
     def walked(
-        self, kind: str, voices: list[str], blind: bool, temperature: float, tokens: float, system: str,
-        sitting: CompareSession, round_: Round | None,
-    ) -> Iterator[Updates]:  # fmt: skip
+        self,
+        kind: str,
+        voices: list[str],
+        blind: bool,
+        temperature: float,
+        tokens: float,
+        system: str,
+        sitting: CompareSession,
+        round_: Round | None,
+    ) -> Iterator[Updates]:
         """The next unseen prompt that waits for a vote between these voices; from now on a vote leads to the next."""
         if len(voices or []) < 2:
             raise InputError("One voice alone cannot be judged.", "Choose two or more.")
@@ -140,9 +156,16 @@ class CompareTab:
         )
 
     def went_on(
-        self, kind: str, voices: list[str], blind: bool, temperature: float, tokens: float, system: str,
-        sitting: CompareSession, round_: Round | None,
-    ) -> Iterator[Updates]:  # fmt: skip
+        self,
+        kind: str,
+        voices: list[str],
+        blind: bool,
+        temperature: float,
+        tokens: float,
+        system: str,
+        sitting: CompareSession,
+        round_: Round | None,
+    ) -> Iterator[Updates]:
         """After a vote or a skip: the next unseen prompt, unless that was the last, or the prompt was typed."""
         if not sitting.walking or (round_ is not None and round_.open and round_.prompt not in sitting.passed):
             return

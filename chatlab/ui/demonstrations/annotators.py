@@ -32,28 +32,52 @@ class DemonstrationAnnotators:
         with gr.Accordion("Annotators", open=False, elem_id="annotators") as self.fold:
             with gr.Row(elem_classes="tight"):
                 self.name = gr.Textbox(
-                    "", label="Your name", placeholder="Your name, as others will see it",
-                    show_label=False, container=False, max_lines=1, scale=0, min_width=260, elem_id="annotator-name",
-                )  # fmt: skip
+                    "",
+                    label="Your name",
+                    placeholder="Your name, as others will see it",
+                    show_label=False,
+                    container=False,
+                    max_lines=1,
+                    scale=0,
+                    min_width=260,
+                    elem_id="annotator-name",
+                )
                 self.said = drawing(elem_classes="flat")
             self.agreement = drawing(elem_classes="flat")
             self.apart = gr.Radio(
-                [], label="Disagreements", show_label=False, container=False, elem_classes="rows", visible=False,
+                [],
+                label="Disagreements",
+                show_label=False,
+                container=False,
+                elem_classes="rows",
+                visible=False,
                 elem_id="disagreements",
-            )  # fmt: skip
+            )
 
     def build_desk(self) -> None:
         self.who = drawing(elem_classes="flat", elem_id="written-by")
         with gr.Row(visible=False, elem_classes="tight judge") as self.judge:
             drawing(div("judge-label", span("", "Your opinion", ABOUT)), elem_classes="flat judge-label")
             self.stars = gr.Radio(
-                [(str(n), n) for n in range(1, MOST + 1)], label="Your opinion, in stars", show_label=False,
-                elem_classes="segments stars", elem_id="opinion", container=False, scale=0, min_width=220,
-            )  # fmt: skip
+                [(str(n), n) for n in range(1, MOST + 1)],
+                label="Your opinion, in stars",
+                show_label=False,
+                elem_classes="segments stars",
+                elem_id="opinion",
+                container=False,
+                scale=0,
+                min_width=220,
+            )
             self.note = gr.Textbox(
-                "", label="Why", placeholder="Why (optional)", show_label=False, container=False, max_lines=3, scale=1,
+                "",
+                label="Why",
+                placeholder="Why (optional)",
+                show_label=False,
+                container=False,
+                max_lines=3,
+                scale=1,
                 min_width=140,
-            )  # fmt: skip
+            )
             self.back = gr.Button("Take back", size="sm", min_width=80, scale=0, visible=False)
         self.others = drawing(elem_classes="flat", elem_id="opinions")
 

@@ -69,9 +69,13 @@ class DemonstrationEditor:
         written = (self.system, self.tags, *self.boxes, *self.thoughts.boxes)
         changes = [event for box in written for event in (box.input, box.blur)]
         shell.on(
-            partial(gr.on, changes), do=self.remember, inputs=self.typed, outputs=[self.revert],
-            trigger_mode="always_last", queue=False,
-        )  # fmt: skip
+            partial(gr.on, changes),
+            do=self.remember,
+            inputs=self.typed,
+            outputs=[self.revert],
+            trigger_mode="always_last",
+            queue=False,
+        )
         outputs = {*self.boxes, *self.thoughts.boxes, self.roles, self.more, self.step, self.revert}
         shell.on(self.more.click, do=self.add_turn, inputs=self.typed, outputs=outputs)
         shell.on(self.step.click, do=self.add_step, inputs=self.typed, outputs=outputs)

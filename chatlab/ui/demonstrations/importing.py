@@ -101,8 +101,13 @@ class DemonstrationImport:
         shell.on(self.stop.click, do=self.stopped, inputs=[self.ended], outputs=[*self.shown_result])
         shell.on(self.undo.click, do=self.undone, inputs=[self.ended], outputs=[*self.shown_result])
         for button, keep in ((self.approve, True), (self.discard, False)):
-            shell.on(button.click, do=partial(self.settled, keep), inputs=[self.ended], outputs=[*self.shown_result],
-                     trigger_mode="once")  # fmt: skip
+            shell.on(
+                button.click,
+                do=partial(self.settled, keep),
+                inputs=[self.ended],
+                outputs=[*self.shown_result],
+                trigger_mode="once",
+            )
         shell.on(self.again.click, do=self.put_away, outputs=[*self.shown_result])
 
     @property

@@ -70,5 +70,6 @@ def asked_for(lab: Lab) -> int | None:
 
 def _chip(one: Learned, live: str) -> str:
     said, title = CHANGED[one.changed]
-    return span("chip changed" if one.changed else "chip", f"{'● ' if one.adapter == live else ''}{one.adapter}{said}",
-                title)  # fmt: skip
+    return span(
+        "chip changed" if one.changed else "chip", f"{'● ' if one.adapter == live else ''}{one.adapter}{said}", title
+    )

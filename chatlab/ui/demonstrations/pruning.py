@@ -43,9 +43,14 @@ class PruningPanel:
                 with gr.Row(elem_classes="tight"):
                     self.keep = gr.Slider(1, 100, value=50, step=1, label="Keep the hardest, %", scale=3, min_width=240)
                     self.by = gr.Radio(
-                        [("Loss of the answer", "loss"), ("How little the instruction helps", "ratio")], value="loss",
-                        label="Hard by", show_label=False, container=False, elem_classes="segments", scale=2,
-                    )  # fmt: skip
+                        [("Loss of the answer", "loss"), ("How little the instruction helps", "ratio")],
+                        value="loss",
+                        label="Hard by",
+                        show_label=False,
+                        container=False,
+                        elem_classes="segments",
+                        scale=2,
+                    )
                     self.doubles = gr.Checkbox(
                         True, label="Drop doubles first", container=False, scale=1, min_width=150
                     )

@@ -123,9 +123,12 @@ class DemonstrationsTab:
         typed = [*editor.typed, *rows.place]
         saved = shell.on(editor.save.click, do=self.saved, inputs=typed, outputs=shown)
         released = shell.on(
-            self.unseen.release.click, do=self.released, inputs=[self.unseen.about, *typed], outputs=everything,
+            self.unseen.release.click,
+            do=self.released,
+            inputs=[self.unseen.about, *typed],
+            outputs=everything,
             trigger_mode="once",
-        )  # fmt: skip
+        )
         shell.on(self.unseen.leave.click, do=self.unseen.quiet, outputs=self.unseen.shown)
         self.panels.follow(shell, undone, saved, released)
         shell.on(editor.revert.click, do=self.reverted, inputs=[editor.selected], outputs=self.desk)

@@ -25,9 +25,13 @@ class ThoughtBoxes:
     def build(self) -> None:
         """The next one, above the box of its turn."""
         box = gr.Textbox(
-            label=LABEL, lines=1, max_lines=8, visible=False, elem_classes="thought-box",
+            label=LABEL,
+            lines=1,
+            max_lines=8,
+            visible=False,
+            elem_classes="thought-box",
             elem_id=f"demonstration-thought-{len(self.boxes)}",
-        )  # fmt: skip
+        )
         self.boxes = [*self.boxes[: BOXES - 1], box]
 
     def draw(self, words: Words) -> dict[Any, Any]:

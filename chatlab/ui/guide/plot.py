@@ -28,21 +28,30 @@ def averages_plot(lines: Mapping[str, Sequence[Average]]) -> Figure:
     for name, colour in zip(reversed(newest), COLOURS, strict=False):
         line = lines[name]
         figure.add_scatter(
-            x=[datetime.fromisoformat(one.at) for one in line], y=[one.mean for one in line],
-            name=_plain(name), mode="lines+markers", line={"color": colour, "width": 2},
+            x=[datetime.fromisoformat(one.at) for one in line],
+            y=[one.mean for one in line],
+            name=_plain(name),
+            mode="lines+markers",
+            line={"color": colour, "width": 2},
             customdata=[one.count for one in line],
             hovertemplate=f"{_plain(name)}: %{{y:.0f}} tokens, %{{customdata}} answers<extra></extra>",
-        )  # fmt: skip
+        )
     ends = [datetime.fromisoformat(one.at) for name in newest for one in lines[name]]
     width = [min(ends) - AIR, max(ends) + AIR] if ends else None
     figure.update_xaxes(gridcolor=GRID, zeroline=False, fixedrange=True, nticks=4, tickangle=0, range=width)
     figure.update_yaxes(gridcolor=GRID, zeroline=False, fixedrange=True, rangemode="tozero", title_text="tokens")
     figure.update_layout(
-        height=HEIGHT, margin={"l": 48, "r": 10, "t": 34, "b": 30}, dragmode=False, hovermode="closest",
-        font={"size": 12, "color": INK}, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}, showlegend=True,
+        height=HEIGHT,
+        margin={"l": 48, "r": 10, "t": 34, "b": 30},
+        dragmode=False,
+        hovermode="closest",
+        font={"size": 12, "color": INK},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
+        showlegend=True,
         modebar={"remove": ["zoom", "pan", "select", "lasso", "zoomIn", "zoomOut", "autoScale", "resetScale"]},
-    )  # fmt: skip
+    )
     return figure
 
 

@@ -34,9 +34,12 @@ class RunCheckpoints:
             self.table = drawing()
             with gr.Row(elem_classes="tight"):
                 self.prompt = gr.Textbox(
-                    label="Ask all of them", placeholder="A prompt that none of them has seen", lines=1, scale=4,
+                    label="Ask all of them",
+                    placeholder="A prompt that none of them has seen",
+                    lines=1,
+                    scale=4,
                     elem_id="checkpoint-prompt",
-                )  # fmt: skip
+                )
                 self.ask = gr.Button("Ask", size="sm", scale=0, min_width=80, elem_id="checkpoint-ask")
                 self.stop = gr.Button("Stop", size="sm", scale=0, min_width=80)
             self.answers = drawing(elem_id="checkpoint-answers")

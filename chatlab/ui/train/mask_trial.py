@@ -64,9 +64,11 @@ class MaskTrialPanel:
             shell.beat.tick, do=self.beat, inputs=[self.heard], outputs=self.shown, trigger_mode="once", queue=False
         )
         for button, do in (
-            (self.start, self.started), (self.stop, self.stopped), (self.go_on, self.gone_on),
+            (self.start, self.started),
+            (self.stop, self.stopped),
+            (self.go_on, self.gone_on),
             (self.discard, self.thrown_away),
-        ):  # fmt: skip
+        ):
             shell.refresh(shell.on(button.click, do=do, outputs=self.shown, trigger_mode="once"))
 
     def draw(self) -> Updates:
@@ -189,11 +191,13 @@ class MaskTrialPanel:
         rows = zip(masked.replies, bare.replies, strict=False)
         head = element("tr", "".join(element("th", escaped(name)) for name in ("Asked", *HEADS)))
         body = "".join(
-            element("tr", element("td", escaped(one.prompt)) + "".join(
-                element("td", span_marked(reply.text, markers)) for reply in (one, other)
-            ))
+            element(
+                "tr",
+                element("td", escaped(one.prompt))
+                + "".join(element("td", span_marked(reply.text, markers)) for reply in (one, other)),
+            )
             for one, other in rows
-        )  # fmt: skip
+        )
         return div("samples", element("table", head + body))
 
 

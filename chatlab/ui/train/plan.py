@@ -93,7 +93,9 @@ def sentence(plan: Plan) -> str:
     how = f"{counted(plan.settings.passes, 'time')} over ({counted(plan.steps, 'step')})"
     return div(
         "sentence",
-        span("", "Learn from "), what, span("", f", {how}{aside}. About "),
+        span("", "Learn from "),
+        what,
+        span("", f", {how}{aside}. About "),
         element("b", escaped(spoken(max(1, plan.seconds)))),
         span("", f", and {plan.memory_mb:,} MB of memory while it lasts."),
-    )  # fmt: skip
+    )

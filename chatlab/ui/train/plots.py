@@ -67,11 +67,17 @@ def plot(
     figure.update_yaxes(range=_range([*values, *within]), **_axis())
     figure.update_layout(
         title={"text": title, "font": {"size": 13}, "x": 0, "y": 0.98},
-        height=HEIGHT, margin={"l": 44, "r": 10, "t": 34, "b": 38}, dragmode=False, hovermode="x unified",
-        font={"size": 12, "color": INK}, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"}, showlegend=True,
+        height=HEIGHT,
+        margin={"l": 44, "r": 10, "t": 34, "b": 38},
+        dragmode=False,
+        hovermode="x unified",
+        font={"size": 12, "color": INK},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"},
+        showlegend=True,
         modebar={"remove": ["zoom", "pan", "select", "lasso", "zoomIn", "zoomOut", "autoScale", "resetScale"]},
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -89,10 +95,13 @@ def _add(figure: Figure, line: Line) -> None:
     if not known:
         return
     figure.add_scatter(
-        x=[x for x, _ in known], y=[y for _, y in known], name=f"{line.label} {known[-1][1]:.2f}{line.unit}",
-        mode="lines+markers" if line.dots else "lines", line={"color": line.colour, "width": 2},
+        x=[x for x, _ in known],
+        y=[y for _, y in known],
+        name=f"{line.label} {known[-1][1]:.2f}{line.unit}",
+        mode="lines+markers" if line.dots else "lines",
+        line={"color": line.colour, "width": 2},
         hovertemplate=f"{line.label} %{{y:.3f}}{line.unit}<extra></extra>",
-    )  # fmt: skip
+    )
 
 
 def _axis() -> dict[str, object]:

@@ -72,8 +72,16 @@ def ended(run: RunView, card: AdapterCard | None, news: str = "", proven: bool =
         facts.append("its adapter is not in the list")
     if result.stopped_early:
         facts.append("stopped early")
-    return div("run-ended", div(f"verdict {found.colour}", span("", found.words)), figures, _manners(card, proven),
-               div("faint", span("", " · ".join(facts))), _dropped(run), _held_back(run), _warning(news))  # fmt: skip
+    return div(
+        "run-ended",
+        div(f"verdict {found.colour}", span("", found.words)),
+        figures,
+        _manners(card, proven),
+        div("faint", span("", " · ".join(facts))),
+        _dropped(run),
+        _held_back(run),
+        _warning(news),
+    )
 
 
 def settings_table(settings: TrainSettings) -> str:

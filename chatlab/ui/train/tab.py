@@ -96,9 +96,12 @@ class TrainTab:
             )
             shell.on(points.stop.click, do=lambda: None, cancels=[asking])
         done = shell.on(
-            points.publish.click, do=run.shelved, inputs=[run.chosen, points.step], outputs={points.said},
+            points.publish.click,
+            do=run.shelved,
+            inputs=[run.chosen, points.step],
+            outputs={points.said},
             trigger_mode="once",
-        )  # fmt: skip
+        )
         shell.refresh(shell.on(done.then, do=self.history.draw, outputs=self.history.shown))
         filled = {*self.plan.form.inputs, self.plan.form.fold}
         self.plan.redraw(shell, shell.on(run.copy.click, do=self.copy, inputs=[run.chosen], outputs=filled))

@@ -43,9 +43,14 @@ class UnseenEditor:
         with gr.Accordion("Edit the prompts", open=False, elem_id="unseen-edit") as self.fold:
             self.about = drawing(div("import-notes", span("", _ABOUT)), elem_classes="flat")
             self.text = gr.Textbox(
-                label="Unseen prompts, one a line", show_label=False, container=False, lines=8, max_lines=20,
-                placeholder="One prompt a line", elem_id="unseen-text",
-            )  # fmt: skip
+                label="Unseen prompts, one a line",
+                show_label=False,
+                container=False,
+                lines=8,
+                max_lines=20,
+                placeholder="One prompt a line",
+                elem_id="unseen-text",
+            )
             self.question = drawing(visible=False, elem_classes="flat", elem_id="unseen-question")
             with gr.Row(elem_classes="tight", visible=False) as self.answers:
                 self.anyway = gr.Button(
@@ -77,9 +82,13 @@ class UnseenEditor:
         typed = [self.text, self.before]
         # Gradio reports typing key by key, but neither pasting nor deleting: those are caught when the box is left.
         shell.on(
-            partial(gr.on, [self.text.input, self.text.blur]), do=self.remember, inputs=typed, outputs=[self.revert],
-            trigger_mode="always_last", queue=False,
-        )  # fmt: skip
+            partial(gr.on, [self.text.input, self.text.blur]),
+            do=self.remember,
+            inputs=typed,
+            outputs=[self.revert],
+            trigger_mode="always_last",
+            queue=False,
+        )
         at_hand = [*typed, self.changed]
         shell.on(self.save.click, do=self.saved, inputs=at_hand, outputs=self.shown, trigger_mode="once")
         shell.on(self.anyway.click, do=self.saved_anyway, inputs=at_hand, outputs=self.shown, trigger_mode="once")

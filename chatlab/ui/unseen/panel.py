@@ -43,9 +43,17 @@ class UnseenPanel:
             gr.Markdown("#### Unseen prompts")
             with gr.Row(elem_classes="tight"):
                 self.voices = gr.Dropdown(
-                    [BASE], value=[BASE], multiselect=True, max_choices=MOST, label="Voices to hear", show_label=False,
-                    container=False, scale=5, min_width=240, elem_id="unseen-voices",
-                )  # fmt: skip
+                    [BASE],
+                    value=[BASE],
+                    multiselect=True,
+                    max_choices=MOST,
+                    label="Voices to hear",
+                    show_label=False,
+                    container=False,
+                    scale=5,
+                    min_width=240,
+                    elem_id="unseen-voices",
+                )
                 self.ask = gr.Button("Hear them", variant="primary", scale=0, min_width=120, elem_id="unseen-ask")
                 self.stop = gr.Button(
                     "Stop", variant="stop", scale=0, min_width=120, visible=False, elem_id="unseen-stop"
@@ -87,9 +95,13 @@ class UnseenPanel:
     def _wire(self, shell: Shell) -> None:
         at_hand = [*self.asked, self.page]
         asking = shell.on(
-            self.ask.click, do=self.answered, inputs=self.asked, outputs=self.shown, trigger_mode="once",
+            self.ask.click,
+            do=self.answered,
+            inputs=self.asked,
+            outputs=self.shown,
+            trigger_mode="once",
             concurrency_limit=2,
-        )  # fmt: skip
+        )
         ends = {"inputs": at_hand, "outputs": self.shown, "cancels": [asking]}
         shell.on(self.stop.click, do=self.drawn, **ends)
         shell.on(self.voices.input, do=self.choose, **ends)
@@ -100,13 +112,18 @@ class UnseenPanel:
         shell.on(self.later.click, do=self.turned_on, inputs=at_hand, outputs=self.shown)
         self.editor.wire(shell)
         shell.on(
-            shell.items["compare"].select, do=self.refresh, inputs=[self.asking, *at_hand],
+            shell.items["compare"].select,
+            do=self.refresh,
+            inputs=[self.asking, *at_hand],
             outputs=self.shown | self.editor.shown | {self.voices},
-        )  # fmt: skip
+        )
         made = shell.on(
-            self.export.make.click, do=self.exported, inputs=[*self.asked, self.export.form],
-            outputs=self.export.shown, trigger_mode="once",
-        )  # fmt: skip
+            self.export.make.click,
+            do=self.exported,
+            inputs=[*self.asked, self.export.form],
+            outputs=self.export.shown,
+            trigger_mode="once",
+        )
         shell.on(made.then, do=self.export.swept, inputs=[self.export.made], outputs=[self.export.made])
 
     # What the events do.

@@ -78,8 +78,11 @@ def test_what_comes_with_the_app_or_from_a_file_is_not_signed_by_whoever_loads_i
 
 
 def test_a_store_from_before_there_were_annotators_opens(tmp_path: Any) -> None:
-    document = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ay."}],
-                "source": "written", "status": "approved"}  # fmt: skip
+    document = {
+        "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ay."}],
+        "source": "written",
+        "status": "approved",
+    }
     with Store.open(tmp_path / "store") as store:
         store.db.table("demonstrations").insert(document)
     with Store.open(tmp_path / "store") as store:

@@ -43,8 +43,17 @@ def trained(lab: Lab, name: str, ids: list[int], aside: tuple[int, ...] = ()) ->
     run.mkdir(parents=True)
     snapshot = lab.store.snapshot(run / "snapshot.jsonl", ids)
     base = lab.machine.base
-    write_request(run, Request(base=base.fingerprint, base_folder=str(base.folder), snapshot=snapshot, name=name,
-                               demonstrations=tuple(ids), live=False))  # fmt: skip
+    write_request(
+        run,
+        Request(
+            base=base.fingerprint,
+            base_folder=str(base.folder),
+            snapshot=snapshot,
+            name=name,
+            demonstrations=tuple(ids),
+            live=False,
+        ),
+    )
     (run / "adapter").mkdir()
     (run / "adapter" / "adapter_config.json").write_text(
         json.dumps({"peft_type": "LORA", "r": 2, "target_modules": ["q_proj"]})

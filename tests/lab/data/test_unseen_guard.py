@@ -121,8 +121,9 @@ def test_a_pack_is_loaded_but_what_repeats_waits(lab: Lab) -> None:
     lab.unseen.add([asked])
     ids = lab.demonstrations.load_pack("stage")
     assert len(ids) == 40 and len(lab.demonstrations.approved()) == 39
-    assert [lab.demonstrations.get(i).messages[0].content for i in ids
-            if lab.demonstrations.get(i).status == "waiting"] == [asked]  # fmt: skip
+    assert [
+        lab.demonstrations.get(i).messages[0].content for i in ids if lab.demonstrations.get(i).status == "waiting"
+    ] == [asked]
 
 
 def imported(lab: Lab, folder: Path, status: Status | None = "approved") -> None:

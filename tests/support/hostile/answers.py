@@ -8,9 +8,26 @@ from random import Random
 ELSEWHERE = "http://attacker.example"
 LINE_ENDS = ("\n", "\r", "\r\n", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029", "\n\n", "\r\r")
 CONTROLS = (
-    "\x00", "\x01", "\x07", "\x08", "\x1b[31m", "\x7f", "\x9b", "\u00ad", "\u200b", "\u200e", "\u200f", "\u202a",
-    "\u202e", "\u2066", "\u2069", "\ufeff", "\ufffe", "\ue000", "\U000e0001",
-)  # fmt: skip
+    "\x00",
+    "\x01",
+    "\x07",
+    "\x08",
+    "\x1b[31m",
+    "\x7f",
+    "\x9b",
+    "\u00ad",
+    "\u200b",
+    "\u200e",
+    "\u200f",
+    "\u202a",
+    "\u202e",
+    "\u2066",
+    "\u2069",
+    "\ufeff",
+    "\ufffe",
+    "\ue000",
+    "\U000e0001",
+)
 MARKUP = (
     "<script>window.hacked = 1</script>",
     '<img src=x onerror="window.hacked = 1">',
@@ -89,8 +106,21 @@ BLOCKS = (
     "[" * 80 + "x" + "](javascript:1)" * 80,
 )
 PIECES: tuple[Sequence[str], ...] = (MARKUP, MARKUP, DIAGRAMS, FORMULAS, LINKS, BLOCKS)
-NAMED = {"\n": "&NewLine;", "\t": "&Tab;", "<": "&lt;", ">": "&gt;", "&": "&amp;", '"': "&quot;", ":": "&colon;",
-         "(": "&lpar;", "[": "&lbrack;", "`": "&grave;", "$": "&dollar;", "#": "&num;", "\\": "&bsol;"}  # fmt: skip
+NAMED = {
+    "\n": "&NewLine;",
+    "\t": "&Tab;",
+    "<": "&lt;",
+    ">": "&gt;",
+    "&": "&amp;",
+    '"': "&quot;",
+    ":": "&colon;",
+    "(": "&lpar;",
+    "[": "&lbrack;",
+    "`": "&grave;",
+    "$": "&dollar;",
+    "#": "&num;",
+    "\\": "&bsol;",
+}
 
 
 def answer(chance: Random) -> str:
@@ -166,10 +196,19 @@ def _long(piece: str, chance: Random) -> str:
 
 
 DISGUISES: tuple[Callable[[str, Random], str], ...] = (
-    _as_it_is, _all_encoded, _partly_encoded, _other_line_ends, _line_ends_encoded, _with_controls, _cut, _quoted,
-    _fenced, _long, lambda piece, chance: _all_encoded(_other_line_ends(piece, chance), chance),
+    _as_it_is,
+    _all_encoded,
+    _partly_encoded,
+    _other_line_ends,
+    _line_ends_encoded,
+    _with_controls,
+    _cut,
+    _quoted,
+    _fenced,
+    _long,
+    lambda piece, chance: _all_encoded(_other_line_ends(piece, chance), chance),
     lambda piece, chance: _quoted(_partly_encoded(piece, chance), chance),
-)  # fmt: skip
+)
 SEPARATORS: tuple[Callable[[Random], str], ...] = (
     lambda chance: chance.choice(LINE_ENDS),
     lambda chance: chance.choice(LINE_ENDS) * 2,

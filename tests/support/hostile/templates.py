@@ -1,7 +1,7 @@
 """Templates rendered in processes of their own, with limits on memory and processor time: none of them can end a test.
 
-`python -m tests.support.hostile.templates` reads cases from standard input, a JSON list of sources, and writes what became
-of each. It forks itself for every case, so nothing is imported twice.
+`python -m tests.support.hostile.templates` reads cases from standard input, a JSON list of sources, and writes what
+became of each. It forks itself for every case, so nothing is imported twice.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ def kinds(one: World, own: str, others: str) -> dict[str, Any]:
         "a path that is a list": file([str(secret)]),
         "a path that is a number": file(0),
         "deep": _deep(file(str(secret)), 200),
-    }  # fmt: skip
+    }
 
 
 def _deep(value: Any, times: int) -> Any:

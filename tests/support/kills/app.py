@@ -34,8 +34,15 @@ PAGES = 3
 GONE = 2.0
 """Seconds after the app's end in which its last child has to be gone."""
 MOMENTS = {
-    "any": 30, "opening": 8, "publish": 14, "go live": 12, "closing": 12, "backup": 8, "restore": 6, "ingestion": 10,
-}  # fmt: skip
+    "any": 30,
+    "opening": 8,
+    "publish": 14,
+    "go live": 12,
+    "closing": 12,
+    "backup": 8,
+    "restore": 6,
+    "ingestion": 10,
+}
 KINDS = {
     "KILL, the app alone": 45,
     "KILL, with all children": 20,
@@ -45,9 +52,12 @@ KINDS = {
     "trainer, then KILL": 8,
 }
 FIRST = {
-    "publish": ["chat", "rewrite", "retrain"], "go live": ["chat", "rewrite", "go_live"], "backup": ["chat", "backup"],
-    "restore": ["chat", "restore"], "ingestion": ["document"],
-}  # fmt: skip
+    "publish": ["chat", "rewrite", "retrain"],
+    "go live": ["chat", "rewrite", "go_live"],
+    "backup": ["chat", "backup"],
+    "restore": ["chat", "restore"],
+    "ingestion": ["document"],
+}
 WAITS_FOR = {"backup": "backup", "restore": "restore", "ingestion": "document", "go live": "go_live"}
 DELAY = {"any": 8.0, "publish": 0.25, "go live": 0.4, "backup": 0.06, "restore": 0.2, "ingestion": 1.5}
 """Seconds at most from the moment that was waited for to the kill."""
@@ -65,10 +75,14 @@ class Sweep:
             sock.bind(("127.0.0.1", 0))
             port = sock.getsockname()[1]
         self.environment = {
-            "CHATLAB_HOME": str(self.home), "CHATLAB_PORT": str(port), "CHATLAB_THREADS": "1", "OMP_NUM_THREADS": "1",
-            "TMPDIR": str(folder / "tmp"), "GRADIO_TEMP_DIR": str(folder / "tmp" / "uploads" / "gradio"),
+            "CHATLAB_HOME": str(self.home),
+            "CHATLAB_PORT": str(port),
+            "CHATLAB_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+            "TMPDIR": str(folder / "tmp"),
+            "GRADIO_TEMP_DIR": str(folder / "tmp" / "uploads" / "gradio"),
             "GRADIO_ANALYTICS_ENABLED": "False",
-        }  # fmt: skip
+        }
         Path(self.environment["GRADIO_TEMP_DIR"]).mkdir(parents=True, exist_ok=True)
         self.receipts = Receipts(folder / "receipts.jsonl")
         self.judge = Judge(self.home, self.receipts)
@@ -112,8 +126,16 @@ class Sweep:
         kind, closing, children = self._end(app, kind, chance)
         last = self._gone(app, children)
         self._said(app, number)
-        life = {"number": number, "moment": moment, "kind": kind, "opened": opened, "forked": number % 10 != 0,
-                "closing": closing, "children": children, "last child": last}  # fmt: skip
+        life = {
+            "number": number,
+            "moment": moment,
+            "kind": kind,
+            "opened": opened,
+            "forked": number % 10 != 0,
+            "closing": closing,
+            "children": children,
+            "last child": last,
+        }
         with self.tally.open("a", encoding="utf-8") as file:
             file.write(json.dumps(life) + "\n")
         if self.judge.losses:

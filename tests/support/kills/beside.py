@@ -126,9 +126,15 @@ def document(name: str, chance: random.Random) -> tuple[Papers, str]:
     text = f"{name} " + "words and more of them. " * chance.choice([1, 50, 500])
     id = hashlib.sha256(text.encode()).hexdigest()
     papers = Papers(
-        id=id, name=name, title=name, kind="text", size=len(text), characters=len(text), text_sha256=id,
+        id=id,
+        name=name,
+        title=name,
+        kind="text",
+        size=len(text),
+        characters=len(text),
+        text_sha256=id,
         spans=spans(text, "text", name),
-    )  # fmt: skip
+    )
     return papers, text
 
 

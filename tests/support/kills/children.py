@@ -28,9 +28,15 @@ from chatlab.system.child import Child
 from chatlab.training.process import Trainer
 
 KINDS = (
-    "training.worker", "evaluation.scorer", "gguf.trial", "read_process", "embed_process", "words_process",
-    "formats.unpack", "tests.support.kills.stuck",
-)  # fmt: skip
+    "training.worker",
+    "evaluation.scorer",
+    "gguf.trial",
+    "read_process",
+    "embed_process",
+    "words_process",
+    "formats.unpack",
+    "tests.support.kills.stuck",
+)
 
 
 def main(folder: Path, base: Path) -> None:

@@ -42,9 +42,14 @@ class App:
         else:
             with said.open("ab") as file:
                 self._popen = subprocess.Popen(
-                    [sys.executable, "app.py", "--no-browser"], cwd=ROOT, env=os.environ | dict(environment),
-                    stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True,
-                )  # fmt: skip
+                    [sys.executable, "app.py", "--no-browser"],
+                    cwd=ROOT,
+                    env=os.environ | dict(environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=file,
+                    start_new_session=True,
+                )
             self.pid = self._popen.pid
 
     def alive(self) -> bool:

@@ -174,9 +174,20 @@ class Person:
     def live(self, wanted: list[str]) -> None:
         """`wanted` acts first, then any."""
         often = {
-            "chat": 6, "rate": 2, "rewrite": 4, "status": 2, "import_rows": 1, "retrain": 2, "go_live": 2, "vote": 2,
-            "document": 2, "export": 1, "backup": 1, "restore": 1, "incognito": 1,
-        }  # fmt: skip
+            "chat": 6,
+            "rate": 2,
+            "rewrite": 4,
+            "status": 2,
+            "import_rows": 1,
+            "retrain": 2,
+            "go_live": 2,
+            "vote": 2,
+            "document": 2,
+            "export": 1,
+            "backup": 1,
+            "restore": 1,
+            "incognito": 1,
+        }
         try:
             while True:
                 name = wanted.pop(0) if wanted else self.chance.choices([*often], [*often.values()])[0]
