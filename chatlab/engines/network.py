@@ -37,7 +37,8 @@ def open_network(folder: Path, parameters: int, dtype: torch.dtype | None = None
         raise BaseRefused(
             f"The base model in {folder.name!r} cannot be opened: {error}.", "Choose another base model."
         ) from error
-    return model.eval().requires_grad_(False)
+    frozen: PreTrainedModel = model.eval().requires_grad_(False)
+    return frozen
 
 
 def has_bfloat16() -> bool:

@@ -83,7 +83,7 @@ def _curves(axes: Axes, chart: Curves) -> None:
     axes.set(xlabel=chart.across, ylabel=chart.up)
     axes.grid(color=FAINT, alpha=0.25, linewidth=0.6)
     if len(chart.series) > 3:
-        axes.figure.legend(frameon=False, fontsize=7.5, ncols=2, loc="outside lower left")  # type: ignore[union-attr]
+        axes.figure.legend(frameon=False, fontsize=7.5, ncols=2, loc="outside lower left")
     else:
         axes.legend(frameon=False, fontsize=8)
 

@@ -108,4 +108,5 @@ def key(recipe: Recipe, base: str, parameters: int, data: str) -> str:
 def _number(name: str, value: float) -> float | int | bool:
     """Whole numbers where TrainSettings has them; `settings` holds floats so that equal recipes are equal in JSON."""
     kind = TrainSettings.__dataclass_fields__[name].type
-    return {"int": int, "bool": bool}.get(str(kind), float)(value)
+    made: float | int | bool = {"int": int, "bool": bool}.get(str(kind), float)(value)
+    return made

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from chatlab.errors import RowRefused
 from chatlab.formats.delegated import told
@@ -20,6 +20,7 @@ from chatlab.formats.turns import is_transcript, messages_of, transcript
 from chatlab.records import Demonstration, Message, Preference, Role
 
 Values = dict[str, Any]
+R = TypeVar("R", Demonstration, Preference, Message)
 _LIKED = frozenset({"true", "1", "yes", "liked", "up", "good", "+1", "👍", "desirable"})
 _DISLIKED = frozenset({"false", "0", "no", "disliked", "down", "bad", "-1", "👎", "undesirable"})
 
@@ -223,7 +224,7 @@ def _check_texts(texts: Iterable[str]) -> None:
         raise RowRefused("It is too long.")
 
 
-def _with(record: Any, **changed: Any) -> Any:
+def _with(record: R, **changed: Any) -> R:
     """`dataclasses.replace`, which is slow, only where something changes."""
     same = all(getattr(record, name) == value for name, value in changed.items())
     return record if same else replace(record, **changed)

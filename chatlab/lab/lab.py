@@ -180,7 +180,7 @@ def _fastest_engine(settings: Settings) -> OpenEngine:
 def _memory_mb() -> int:
     """Resident memory of this process and its children; a child that ends meanwhile is left out."""
     process = psutil.Process()
-    total = process.memory_info().rss
+    total: int = process.memory_info().rss
     for child in process.children(recursive=True):
         with contextlib.suppress(psutil.Error):
             total += child.memory_info().rss

@@ -149,7 +149,7 @@ def _known_pattern(step: Part) -> bool:
 
 
 def _strips(step: Part) -> bool:
-    return 0 <= step["start"] <= LONGEST_WORD and 0 <= step["stop"] <= LONGEST_WORD
+    return all(0 <= step[end] <= LONGEST_WORD for end in ("start", "stop"))
 
 
 def _prepends(step: Part) -> bool:

@@ -99,7 +99,8 @@ class Indexer:
 
     def embed(self, question: str) -> np.ndarray:
         """(D,). Raises EmbedderError."""
-        return self._questions.embed([question], query=True)[0]
+        vector: np.ndarray = self._questions.embed([question], query=True)[0]
+        return vector
 
     def open_vectors(self) -> None:
         """Load the vectors of the present model, unless they are loaded; starts the process that embeds questions."""

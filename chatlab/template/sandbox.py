@@ -81,8 +81,8 @@ class Environment(ImmutableSandboxedEnvironment):
         )
         self.meter = Meter()
         self._known = Filters(self)
-        self.filters = cast(dict[str, Any], self._known.filters)
-        self.tests = cast(dict[str, Any], self._known.tests)
+        self.filters = self._known.filters
+        self.tests = self._known.tests
         self.globals = {
             "range": self.globals["range"],
             "namespace": _Namespace,

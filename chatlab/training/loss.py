@@ -17,7 +17,7 @@ def next_token_loss(hidden: Tensor, head: Tensor, labels: Tensor) -> Tensor:
 
     `head` (V, H) is the frozen output matrix; the products are computed in its dtype, the rest in float32.
     """
-    result: Tensor = CrossEntropy.apply(hidden, head, labels)
+    result: Tensor = CrossEntropy.apply(hidden, head, labels)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -26,7 +26,7 @@ def topk_kl_loss(hidden: Tensor, head: Tensor, topk_ids: Tensor, topk_probs: Ten
 
     `hidden` (L, H); `topk_ids` (L, K) are the base's K likeliest tokens and `topk_probs` (L, K) their probabilities.
     """
-    result: Tensor = TopKKL.apply(hidden, head, topk_ids, topk_probs)
+    result: Tensor = TopKKL.apply(hidden, head, topk_ids, topk_probs)  # type: ignore[no-untyped-call]
     return result
 
 

@@ -27,7 +27,8 @@ def prose(text: str, cite: Cite | None = None) -> str:
     """One line of HTML. `cite` gives the HTML for a number that stands in brackets, or nothing."""
     if len(text) > LONGEST:
         return plain(text)
-    return _reader().render(text, {"cite": cite}).strip().replace("\n", "&#10;")
+    html: str = _reader().render(text, {"cite": cite})
+    return html.strip().replace("\n", "&#10;")
 
 
 def plain(text: str) -> str:

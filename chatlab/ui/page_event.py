@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import cast
 
 from chatlab.conversation import Turn
 from chatlab.errors import InputError
@@ -45,5 +44,5 @@ class Act:
         if self.reason not in REASONS:
             raise InputError(f"{self.reason!r} is not one of the reasons.", "Choose one that is shown.")
         given = turn.rating.reasons if turn.rating else ()
-        wanted = set(given) ^ {cast(Reason, self.reason)}
+        wanted = set(given) ^ {self.reason}
         return tuple(r for r in REASONS if r in wanted)

@@ -82,14 +82,15 @@ def build(lab: Lab, replies: Replies | None = None, uploads: Uploads | None = No
     """The page. `replies` are the answers under way, which outlive any page; `uploads` the files it may be sent."""
     header = Header(lab)
     replies = replies or Replies()
-    with Page(
+    page = Page(
         uploads or Uploads(lab.settings.uploads),
         title="Chatlab",
         analytics_enabled=False,
         fill_width=True,
         fill_height=True,
         delete_cache=FORGET,
-    ) as page:
+    )
+    with page:
         page.state_session_capacity = PAGES
         _endpoints(lab)  # before the handlers, whose names would be taken
         bar = drawing(elem_id="bar")
@@ -168,8 +169,8 @@ def _endpoints(lab: Lab) -> None:
         """Who can speak; the base first."""
         return lab.voices.names()
 
-    gr.api(say, api_name="say", concurrency_limit=4)
-    gr.api(voices, api_name="voices")
+    gr.events.api(say, api_name="say", concurrency_limit=4)
+    gr.events.api(voices, api_name="voices")
 
 
 def web(lab: Lab, settings: Settings, replies: Replies) -> FastAPI:

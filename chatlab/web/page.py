@@ -9,10 +9,10 @@ from typing import Any
 import gradio as gr
 
 from chatlab.errors import InputError
+from chatlab.ui.current_user import PERSON
 from chatlab.ui.html import escaped
 from chatlab.ui.shell import told
 from chatlab.web.guard.failures import EventErrors
-from chatlab.web.guard.security import PERSON
 from chatlab.web.lean_blocks import LeanBlocks
 from chatlab.web.uploads import Uploads
 

@@ -72,8 +72,8 @@ def _byte_level(header: Header, tokens: list[str]) -> Iterator[Tokenizer]:
             tokenizer = Tokenizer(model)
             steps = [pre_tokenizers.Split(Regex(cut), "isolated") for cut in cuts]
             last = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-            tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*steps, last])  # type: ignore[assignment]
-            tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+            tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*steps, last])
+            tokenizer.decoder = decoders.ByteLevel()
             yield tokenizer
 
 
@@ -98,8 +98,8 @@ def _pieces(header: Header, tokens: list[str]) -> Iterator[Tokenizer]:
     if header.values.get("tokenizer.ggml.add_space_prefix", True):
         steps.insert(0, normalizers.Prepend(SPACE))
         back.append(decoders.Strip(" ", 1, 0))
-    tokenizer.normalizer = normalizers.Sequence(steps)  # type: ignore[assignment]
-    tokenizer.decoder = decoders.Sequence(back)  # type: ignore[assignment]
+    tokenizer.normalizer = normalizers.Sequence(steps)
+    tokenizer.decoder = decoders.Sequence(back)
     yield tokenizer
 
 

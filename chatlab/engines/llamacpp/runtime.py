@@ -17,7 +17,7 @@ BROKEN = "Delete the cache folder and start Chatlab again; the file is made anew
 DAMAGED = "The file is damaged, or memory is short. Close other programs, or fetch it again."
 
 
-@llama.llama_log_callback  # kept by llama.cpp for as long as the process lives
+@llama.llama_log_callback  # type: ignore[untyped-decorator]  # kept by llama.cpp for as long as the process lives
 def _silence(level: int, text: bytes, data: object) -> None:
     """llama.cpp would write some hundred lines to the terminal."""
 

@@ -77,11 +77,11 @@ class Hallucination:
                 across="% of questions",
                 names=tuple(answers),
                 limits=(0, 100),
-                points=tuple(configs.in_percent(0, share(a)) for a in answers.values()),
+                points=tuple(configs.in_percent(0, share) for share in shares),
             )
-            for title, share in (
-                ("Unanswerable, and answered", lambda a: a.invented),
-                ("Answerable, and refused", lambda a: a.refused),
+            for title, shares in (
+                ("Unanswerable, and answered", [a.invented for a in answers.values()]),
+                ("Answerable, and refused", [a.refused for a in answers.values()]),
             )
         )
         plain, _, balanced = (answers[name] for name in all_configs(scale))

@@ -10,6 +10,7 @@ from chatlab.experiments import configs
 from chatlab.experiments.claims.before_after import in_character
 from chatlab.experiments.claims.generalisation import sized_config
 from chatlab.experiments.recipe import DatasetSpec, Questions, Recipe
+from chatlab.experiments.results import RunMetrics
 from chatlab.experiments.scale import Scale
 from chatlab.experiments.section import Curves, Example, Found, Section, Series, Table, Whiskers
 from chatlab.experiments.shares import Share, Spread, apart, good
@@ -31,7 +32,7 @@ class Quality:
     )
 
     def recipes(self, scale: Scale) -> Sequence[Recipe]:
-        pruned = [pruned_config(scale, share, choice) for share in scale.shares for choice in ("hardest", "random")]  # type: ignore[arg-type]
+        pruned = [pruned_config(scale, share, choice) for share in scale.shares for choice in ("hardest", "random")]
         every = [pruned_config(scale, 100, "random"), *pruned, *amounts(scale).values()]
         return [recipe for config in every for recipe in configs.seeds(scale, config)]
 
@@ -41,7 +42,7 @@ class Quality:
             (share, choice): configs.all_of(scale, found, pruned_config(scale, share, choice))
             for share in scale.shares
             for choice in ("hardest", "random")
-        }  # type: ignore[arg-type]
+        }
         losses = {name: configs.aside(some) for name, some in sets.items()}
         few = {name: configs.all_of(scale, found, config) for name, config in amounts(scale).items()}
         formed = {name: configs.pooled(some, good, "unseen") for name, some in few.items()}
@@ -60,7 +61,7 @@ class Quality:
                 rows=tuple(_row(name, some) for name, some in few.items()),
             ),
         )
-        kept = tuple(_curve(choice, losses, configs.aside(full)) for choice in ("hardest", "random"))  # type: ignore[arg-type]
+        kept = tuple(_curve(choice, losses, configs.aside(full)) for choice in ("hardest", "random"))
         charts = (
             Curves(
                 title="Loss on answers kept aside, by what was kept",
@@ -173,7 +174,7 @@ def _against(one: Spread, other: Spread) -> str:
     return "; ".join(f"{mine:.3f} against {theirs:.3f}" for mine, theirs in zip(one.each, other.each, strict=True))
 
 
-def _row(name: str, some: Sequence[configs.RunMetrics]) -> tuple[str, ...]:
+def _row(name: str, some: Sequence[RunMetrics]) -> tuple[str, ...]:
     loss = configs.aside(some)
     return (
         name,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from chatlab.engines.base import Sampling
 from chatlab.evaluation.reply_cache import Said
-from chatlab.evaluation.reply_metrics import ReplyMetrics, manner
+from chatlab.evaluation.reply_metrics import manner
 from chatlab.evaluation.unseen import Reply
-from chatlab.records import BASE
+from chatlab.records import BASE, ReplyMetrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,11 +15,12 @@ from chatlab.clock import now
 from chatlab.engines.base import Sampling
 from chatlab.errors import ChatlabError, RunBusy, TrainingError
 from chatlab.evaluation.replies import Form
-from chatlab.evaluation.reply_metrics import ReplyMetrics, manner
+from chatlab.evaluation.reply_metrics import manner
 from chatlab.evaluation.unseen import FIRST, Reply, ask, unseen
 from chatlab.lab.adapters import Voices
 from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.training import Training
+from chatlab.records import ReplyMetrics
 from chatlab.system.files import private_folder
 from chatlab.training.runs import RunView, write_json
 

@@ -48,7 +48,8 @@ def block_attention(
         else:
             if groups > 1:
                 k, v = (x.repeat_interleave(groups, dim=1) for x in (k, v))
-            mixed = CausalAttention.apply(*(x.to(dtype).flatten(0, 1) for x in (q, k, v)), scale)
+            inputs = (x.to(dtype).flatten(0, 1) for x in (q, k, v))
+            mixed = CausalAttention.apply(*inputs, scale)  # type: ignore[no-untyped-call]
             mixed = mixed.unflatten(0, (rows, heads))
         out.append(mixed.to(query.dtype).transpose(1, 2).flatten(0, 1))
         start = end

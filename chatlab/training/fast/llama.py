@@ -113,7 +113,7 @@ class FastLlama:
 
     def hidden(self, batch: Batch) -> Tensor:
         """Hidden states of the last layer, after the final norm, (N, H)."""
-        result: Tensor = LlamaFunction.apply(self.flat, self, batch)
+        result: Tensor = LlamaFunction.apply(self.flat, self, batch)  # type: ignore[no-untyped-call]
         return result
 
     @contextmanager
@@ -282,9 +282,11 @@ class LlamaFunction(torch.autograd.Function):
 
 def by_head(x: Tensor, rows: int) -> Tensor:
     """(rows x width, heads, d) to (rows x heads, width, d)."""
-    return x.unflatten(0, (rows, -1)).transpose(1, 2).flatten(0, 1)
+    apart: Tensor = x.unflatten(0, (rows, -1))
+    return apart.transpose(1, 2).flatten(0, 1)
 
 
 def by_position(x: Tensor, rows: int) -> Tensor:
     """(rows x heads, width, d) to (rows x width, heads, d)."""
-    return x.unflatten(0, (rows, -1)).transpose(1, 2).flatten(0, 1)
+    apart: Tensor = x.unflatten(0, (rows, -1))
+    return apart.transpose(1, 2).flatten(0, 1)

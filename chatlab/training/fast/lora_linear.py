@@ -130,7 +130,8 @@ class _Group:
         made = self._made
         if getattr(made, "x", None) is not x or number not in made.outputs:
             matrices = (matrix for layer in self.linear.layers for matrix in lora_pair(layer))
-            made.x, made.outputs = x, dict(enumerate(_FusedFunction.apply(x, self.linear, *matrices)))
+            outputs = _FusedFunction.apply(x, self.linear, *matrices)  # type: ignore[no-untyped-call]
+            made.x, made.outputs = x, dict(enumerate(outputs))
         out: Tensor = made.outputs.pop(number)
         if not made.outputs:
             made.x = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from chatlab.lab.chat.knowledge import Adding
+from chatlab.lab.chat.ingestion import Adding
 from chatlab.retrieval import LABELS, Found, Papers, Passage, State
 from chatlab.ui.html import control, counted, div, escaped, one_line, span, spoken
 from chatlab.ui.passage import marked

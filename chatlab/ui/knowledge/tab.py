@@ -7,10 +7,11 @@ from typing import Any
 
 import gradio as gr
 
+from chatlab.conversation import HOUSE
 from chatlab.errors import InputError
 from chatlab.lab import Lab
 from chatlab.ui.bridge import Bridge
-from chatlab.ui.current_user import HOUSE, visitor
+from chatlab.ui.current_user import visitor
 from chatlab.ui.html import counted, div, span
 from chatlab.ui.knowledge import pictures
 from chatlab.ui.page_event import Act

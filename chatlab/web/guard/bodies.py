@@ -11,7 +11,7 @@ from collections.abc import Collection
 from typing import Any
 
 import orjson
-from starlette.requests import QueryParams
+from starlette.datastructures import QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chatlab.web.guard.refusal import Refusal, refuse
@@ -115,7 +115,7 @@ class Bodies:
 
 
 def is_upload(scope: Scope) -> bool:
-    return scope["method"] == "POST" and scope["path"].rstrip("/") == UPLOAD
+    return bool(scope["method"] == "POST") and scope["path"].rstrip("/") == UPLOAD
 
 
 def _depth(value: Any) -> int:

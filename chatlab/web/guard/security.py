@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from chatlab.ui.current_user import PERSON
 from chatlab.web.guard.basic_auth import Answer, BasicAuth
 from chatlab.web.guard.bodies import JSON_LIMIT, UPLOAD_LIMIT
 from chatlab.web.guard.proxies import OUTSIDE, Outside
-from chatlab.web.guard.refusal import PERSON, Refusal, refuse
+from chatlab.web.guard.refusal import Refusal, refuse
 
 __all__ = ["JSON_LIMIT", "LOOPBACK", "PERSON", "UPLOAD_LIMIT", "Doors"]
 

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 import orjson
-from starlette.requests import QueryParams
+from starlette.datastructures import QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chatlab.web.guard.bodies import JSON, PLAIN
