@@ -110,7 +110,7 @@ def _heard(lab: Lab, asked: Asked) -> dict[str, Any]:
         right += bool(numbers) and numbers[-1].replace(",", "").rstrip(".") == value
         called += bool(turn.steps)
         worked += any(step.result == value for step in turn.steps)
-        tokens += turn.speaker.tokens if turn.speaker else 0
+        tokens += turn.provenance.tokens if turn.provenance else 0
     low, high = wilson(right, len(asked))
     return {
         "asked": len(asked),

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
+from chatlab.former_names import with_current_names, with_former_names
 from chatlab.tool_calls import Call, Tool, call_of, tool_of
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -34,8 +35,8 @@ class Message:
 
     role: Role
     content: str
-    thought: str = ""
-    """What was thought before an answer, where the template has a place for it."""
+    reasoning: str = ""
+    """What the model wrote before its answer, where the template has a place for it."""
     calls: tuple[Call, ...] = ()
     """What an answer asks tools to do; their results follow, each a message with the role `tool`."""
     tools: tuple[Tool, ...] = ()
@@ -48,12 +49,13 @@ class Message:
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Message:
-        """From its plain form, as `plain` and the store write it."""
+        """From its plain form, as `plain` and the store write it or once wrote it."""
+        raw = with_current_names(cls, raw)
         calls, tools = map(call_of, raw.get("calls", ())), map(tool_of, raw.get("tools", ()))
         return cls(
             role=raw["role"],
             content=raw["content"],
-            thought=raw.get("thought", ""),
+            reasoning=raw.get("reasoning", ""),
             calls=tuple(calls),
             tools=tuple(tools),
         )
@@ -65,12 +67,14 @@ class Message:
 
 
 def digest(messages: Sequence[Message]) -> str:
-    """sha256 of roles and words."""
-    said: list[list[Any]] = [
-        [m.role, m.content, m.plain] if m.calls or m.tools else [m.role, m.content, *([m.thought] if m.thought else [])]
+    """sha256 of roles and contents, over the same bytes in every version."""
+    hashed: list[list[Any]] = [
+        [m.role, m.content, with_former_names(Message, m.plain)]
+        if m.calls or m.tools
+        else [m.role, m.content, *([m.reasoning] if m.reasoning else [])]
         for m in messages
     ]
-    return hashlib.sha256(json.dumps(said).encode("ascii")).hexdigest()
+    return hashlib.sha256(json.dumps(hashed).encode("ascii")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,13 +103,13 @@ class Rating:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotation:
-    """What one annotator thinks of a demonstration."""
+    """How one annotator rated a demonstration."""
 
     by: str
     stars: int
     """From 1, harmful to learn, to 5, just as it should be."""
-    words: str
-    """Digest of the words that were judged; once they are changed, the opinion is of something else."""
+    content_hash: str
+    """`Demonstration.content_hash` of what was judged; once that changes, the annotation is of something else."""
     note: str = ""
     created: str = ""
 
@@ -125,8 +129,8 @@ class Demonstration:
     authors: tuple[str, ...] = ()
     """Who wrote its words, in the order in which they did; empty where nobody said who they are."""
     approved_by: str = ""
-    opinions: tuple[Annotation, ...] = ()
-    """One an annotator, the newest last."""
+    annotations: tuple[Annotation, ...] = ()
+    """One by each annotator, the newest last."""
 
     def check(self) -> None:
         """Raises ValueError for one that says nothing at all."""
@@ -134,8 +138,8 @@ class Demonstration:
             raise ValueError("it has no messages")
 
     @property
-    def words(self) -> str:
-        """Digest of what it says, equal for equal words."""
+    def content_hash(self) -> str:
+        """sha256 of what it says, equal for equal words."""
         return digest(self.messages)
 
     @property
@@ -167,7 +171,7 @@ class Vote:
 
     prompt: tuple[Message, ...]
     answers: tuple[str, ...]
-    speakers: tuple[Provenance, ...]
+    provenances: tuple[Provenance, ...]
     """Of each answer, in the order in which they were shown."""
     verdict: Verdict
     winner: int | None = None
@@ -180,8 +184,8 @@ class Vote:
         """Raises ValueError unless it has a prompt, a speaker for each answer, and its winner among them."""
         if not self.prompt:
             raise ValueError("it has no prompt")
-        if len(self.answers) != len(self.speakers):
-            raise ValueError(f"{len(self.answers)} answers of {len(self.speakers)} speakers")
+        if len(self.answers) != len(self.provenances):
+            raise ValueError(f"{len(self.answers)} answers of {len(self.provenances)} speakers")
         if self.winner is not None and not 0 <= self.winner < len(self.answers):
             raise ValueError(f"answer {self.winner} of {len(self.answers)} is said to be the best")
 
@@ -215,22 +219,22 @@ class TrainSettings:
     dropout: float = 0.0
     learning_rate: float = 1e-3
     """Peak; warmed up over 5 % of the steps, then down a cosine."""
-    passes: int = 6
+    epochs: int = 6
     """Times that every demonstration is read."""
-    batch: int = 4
+    batch_size: int = 4
     """Demonstrations per optimizer step."""
-    accumulate: int = 1
-    """Pieces that a batch is cut into, to save memory; the result is the same."""
+    grad_accumulation: int = 1
+    """Micro-batches that a batch is cut into, to save memory; the result is the same."""
     max_tokens: int = 512
     """Longer demonstrations are left out, and counted."""
-    leash: float = 3.5
-    """Weight of the KL divergence from the base on text that the base wrote; 0 lets go."""
-    leash_texts: int = 2
-    """Base-written texts read with every step."""
+    kl_weight: float = 3.5
+    """Weight of the KL divergence from the base on text that the base sampled; 0 for none."""
+    kl_samples: int = 2
+    """Texts sampled from the base that are read with every step."""
     held_out: float = 0.1
     """Share of the demonstrations kept aside to measure on."""
     seed: int = 0
-    clip: float = 1.0
+    max_grad_norm: float = 1.0
     """Largest norm of the gradient."""
     weight_decay: float = 0.0
     mask: bool = True
@@ -246,7 +250,7 @@ class Step:
     steps: int
     loss: float
     """Mean over the supervised tokens of the step, nats."""
-    leash: float = 0.0
+    kl_penalty: float = 0.0
     """KL from the base, nats a token, before its weight."""
     learning_rate: float = 0.0
     tokens: int = 0
@@ -266,13 +270,13 @@ class ReplyMetrics:
     """How a voice keeps to its part: counts over `replies`, for one in four is not one in four hundred."""
 
     replies: int
-    strays: int
+    role_leaks: int
     """Speak for the person, or open another turn: they hold role markers, as tokens or in plain words."""
     stops: int
     """Ended by themselves, not because their budget did."""
-    echoes: int
+    prompt_echoes: int
     """Begin by saying the prompt again."""
-    good: int
+    well_formed: int
     """Of good form in every respect."""
     tokens: float
     """Mean length."""
@@ -313,8 +317,8 @@ class AdapterCard:
     """95 % bootstrap interval over documents, per cent."""
     kl: float | None = None
     """KL divergence from the base on the answers of demonstrations kept aside, nats a token."""
-    manner_before: ReplyMetrics | None = None
+    reply_metrics_before: ReplyMetrics | None = None
     """How the base answered the unseen prompts."""
-    manner_after: ReplyMetrics | None = None
+    reply_metrics_after: ReplyMetrics | None = None
     """How this adapter did."""
     stopped_early: bool = False

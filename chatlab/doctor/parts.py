@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 
+from chatlab.adapters.card import check_base, read_card
+from chatlab.adapters.manifest import CARD, CONFIG, check_bytes
 from chatlab.doctor.finding import Finding, refused
 from chatlab.engines.base import Engine
 from chatlab.engines.folder import read_adapter
 from chatlab.errors import ChatlabError, EngineError
 from chatlab.lab.models import ModelHost
 from chatlab.models.base import Base
-from chatlab.papers import CARD, CONFIG, check_base, check_bytes, read_card
 from chatlab.retrieval.embedder import INSTALL, WEIGHTS, WEIGHTS_SHA256, check, packaged
 from chatlab.settings import Settings
 from chatlab.store import Checkup, checkup

@@ -12,7 +12,7 @@ NEAR = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class CheckpointMetrics:
     """What an adapter was after a step."""
 
     step: int
@@ -31,7 +31,7 @@ class Choice:
     why: str
 
 
-def choose(points: Sequence[Point]) -> Choice | None:
+def choose(points: Sequence[CheckpointMetrics]) -> Choice | None:
     """None where nothing can be told: fewer than two points, or no demonstrations kept aside."""
     told = [(point, loss) for point in points if (loss := point.held_out_loss) is not None]
     if len(told) < 2:
@@ -45,7 +45,7 @@ def choose(points: Sequence[Point]) -> Choice | None:
     return Choice(step=point.step, why=_why(point, loss, told[-1], len(bearable) < len(told)))
 
 
-def _why(point: Point, loss: float, last: tuple[Point, float], some_forgot: bool) -> str:
+def _why(point: CheckpointMetrics, loss: float, last: tuple[CheckpointMetrics, float], some_forgot: bool) -> str:
     end, end_loss = last
     if point.step == end.step:
         return f"The loss on demonstrations kept aside fell to the end, to {loss:.2f}, and forgetting stayed bearable."

@@ -16,34 +16,34 @@ _SHORT = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
+class ReplyForm:
     """What is right about the form of one reply."""
 
     stops: bool
     """It ended by itself, not because its budget did."""
-    speaks: bool
+    non_empty: bool
     """There is something in it."""
-    one_voice: bool
+    no_role_leak: bool
     """It holds no role markers: it does not go on to speak for the person."""
-    fresh: bool
+    no_prompt_echo: bool
     """It does not begin by saying the prompt again."""
 
     @property
     def good(self) -> bool:
-        return self.stops and self.speaks and self.one_voice and self.fresh
+        return self.stops and self.non_empty and self.no_role_leak and self.no_prompt_echo
 
 
-def form(prompt: str, reply: str, stop: StopReason | None, markers: Collection[str] = ()) -> Form:
+def form(prompt: str, reply: str, stop: StopReason | None, markers: Collection[str] = ()) -> ReplyForm:
     """`markers` are the chat template's own control tokens."""
-    return Form(
+    return ReplyForm(
         stops=stop == "end",
-        speaks=bool(reply.strip()),
-        one_voice=not any(marker in reply for marker in markers) and not SPOKEN_ROLE.search(reply),
-        fresh=not _echoes(prompt, reply),
+        non_empty=bool(reply.strip()),
+        no_role_leak=not any(marker in reply for marker in markers) and not SPOKEN_ROLE.search(reply),
+        no_prompt_echo=not _echoes(prompt, reply),
     )
 
 
-def share(forms: Sequence[Form]) -> float:
+def share(forms: Sequence[ReplyForm]) -> float:
     """Of replies whose form is good, 0 to 1; 0 when there are none."""
     return sum(each.good for each in forms) / len(forms) if forms else 0.0
 

@@ -5,21 +5,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from chatlab.engines.base import Sampling
-from chatlab.evaluation.replies import Form
+from chatlab.evaluation.replies import ReplyForm
+from chatlab.former_names import with_current_names
 from chatlab.records import Provenance, StopReason
 from chatlab.system.files import private_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ReplyKey:
     """Everything that decides a reply. An adapter is known by its weights: a name can be given twice."""
 
     prompt: str
@@ -41,29 +40,29 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class CachedReply:
     """A whole reply."""
 
     text: str
-    speaker: Provenance
+    provenance: Provenance
     """By the engine's own word."""
     stop: StopReason
-    form: Form
+    form: ReplyForm
 
 
-class Heard:
+class ReplyCache:
     """One file a voice, which is only added to. Without a disk to write to it still remembers while it lives."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.Lock()
-        self._known: dict[Path, dict[str, Said]] = {}
+        self._known: dict[Path, dict[str, CachedReply]] = {}
 
-    def get(self, asked: Asked) -> Said | None:
+    def get(self, asked: ReplyKey) -> CachedReply | None:
         with self._lock:
             return self._of(asked).get(asked.key)
 
-    def keep(self, asked: Asked, said: Said) -> None:
+    def keep(self, asked: ReplyKey, said: CachedReply) -> None:
         with self._lock:
             self._of(asked)[asked.key] = said
             file = self._file(asked)
@@ -73,17 +72,17 @@ class Heard:
                 with file.open("ab") as out:
                     out.write(b"\n" + line + b"\n")  # a line of its own after one that was cut off
 
-    def _of(self, asked: Asked) -> dict[str, Said]:
+    def _of(self, asked: ReplyKey) -> dict[str, CachedReply]:
         file = self._file(asked)
         if file not in self._known:
             self._known[file] = _read(file)
         return self._known[file]
 
-    def _file(self, asked: Asked) -> Path:
+    def _file(self, asked: ReplyKey) -> Path:
         return self._folder / f"{asked.base[:16]}-{asked.sha256[:16] or 'base'}.jsonl"
 
 
-def _read(file: Path) -> dict[str, Said]:
+def _read(file: Path) -> dict[str, CachedReply]:
     """What can be read of it: a cache is never worth an error."""
     try:
         lines = file.read_bytes().split(b"\n")
@@ -92,14 +91,14 @@ def _read(file: Path) -> dict[str, Said]:
     return dict(found for line in lines if line and (found := _entry(line)))
 
 
-def _entry(line: bytes) -> tuple[str, Said] | None:
+def _entry(line: bytes) -> tuple[str, CachedReply] | None:
     try:
-        raw: Mapping[str, Any] = orjson.loads(line)
-        said = Said(
+        raw = with_current_names(CachedReply, orjson.loads(line))
+        said = CachedReply(
             text=str(raw["text"]),
-            speaker=Provenance(**raw["speaker"]),
+            provenance=Provenance(**raw["provenance"]),
             stop=raw["stop"],
-            form=Form(**raw["form"]),
+            form=ReplyForm(**with_current_names(ReplyForm, raw["form"])),
         )
         return str(raw["key"]), said
     except (ValueError, KeyError, TypeError):

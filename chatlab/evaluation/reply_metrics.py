@@ -9,7 +9,7 @@ from chatlab.evaluation.unseen import Reply
 from chatlab.records import ReplyMetrics
 
 
-def manner(replies: Sequence[Reply]) -> ReplyMetrics:
+def reply_metrics(replies: Sequence[Reply]) -> ReplyMetrics:
     """Of any number of replies, none included."""
 
     def count(holds: Callable[[Reply], bool]) -> int:
@@ -17,10 +17,10 @@ def manner(replies: Sequence[Reply]) -> ReplyMetrics:
 
     return ReplyMetrics(
         replies=len(replies),
-        strays=count(lambda reply: not reply.form.one_voice),
+        role_leaks=count(lambda reply: not reply.form.no_role_leak),
         stops=count(lambda reply: reply.form.stops),
-        echoes=count(lambda reply: not reply.form.fresh),
-        good=count(lambda reply: reply.form.good),
+        prompt_echoes=count(lambda reply: not reply.form.no_prompt_echo),
+        well_formed=count(lambda reply: reply.form.good),
         tokens=sum(reply.tokens for reply in replies) / max(1, len(replies)),
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chatlab.engines.base import Engine, Piece, Sampling, Voice
-from chatlab.evaluation.replies import Form, form
+from chatlab.evaluation.replies import ReplyForm, form
 from chatlab.models.base import Base
 from chatlab.records import Message, Role
 from chatlab.settings import PACKAGE
@@ -18,7 +18,7 @@ DATA = PACKAGE / "data"
 FIRST = 24
 """Prompts of the default evaluation."""
 
-CALM = Sampling(temperature=0.0, max_tokens=96)
+GREEDY = Sampling(temperature=0.0, max_tokens=96)
 """The same answers every time."""
 
 
@@ -31,7 +31,7 @@ class Reply:
     sha256: str
     """Of the adapter that spoke."""
     tokens: int
-    form: Form
+    form: ReplyForm
 
 
 def unseen(kind: str = "", count: int | None = FIRST, folder: Path = DATA) -> list[str]:
@@ -42,7 +42,7 @@ def unseen(kind: str = "", count: int | None = FIRST, folder: Path = DATA) -> li
 
 
 def ask(
-    engine: Engine, base: Base, voice: Voice, prompts: Sequence[str], sampling: Sampling = CALM, system: str = ""
+    engine: Engine, base: Base, voice: Voice, prompts: Sequence[str], sampling: Sampling = GREEDY, system: str = ""
 ) -> Iterator[Reply]:
     """The voice's reply to each prompt in order, each in a conversation of its own."""
     markers = role_markers(base.template)
@@ -52,7 +52,7 @@ def ask(
 
 
 def ask_all(
-    engine: Engine, base: Base, voice: Voice, prompts: Sequence[str], sampling: Sampling = CALM, system: str = ""
+    engine: Engine, base: Base, voice: Voice, prompts: Sequence[str], sampling: Sampling = GREEDY, system: str = ""
 ) -> list[Reply]:
     """The same, all of them, several at once where the engine can."""
     asked = [_asked(base, prompt, system) for prompt in prompts]

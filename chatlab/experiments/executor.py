@@ -17,7 +17,7 @@ from chatlab.engines.base import Sampling, Voice
 from chatlab.engines.fallback import open_engine
 from chatlab.errors import TrainingError
 from chatlab.evaluation.scorer import open_model
-from chatlab.evaluation.unseen import CALM, Reply, ask_all
+from chatlab.evaluation.unseen import GREEDY, Reply, ask_all
 from chatlab.experiments import datasets, full_finetune
 from chatlab.experiments.generated import Pair
 from chatlab.experiments.recipe import DatasetSpec, Questions, Recipe
@@ -76,7 +76,7 @@ class Executor:
         model = self._resources.model(recipe.trained_with(self.base.parameters))
         with model.adapter_disabled():
             aside = metrics.nll(model, self._aside).mean
-        return RunMetrics(replies=self._asked(self.base, Voice(), recipe.questions, work, leave), aside=aside)
+        return RunMetrics(replies=self._asked(self.base, Voice(), recipe.questions, work, leave), held_out_loss=aside)
 
     def _adapter(self, recipe: Recipe, dataset: DatasetSpec, work: Path, leave: IsCancelled) -> RunMetrics:
         """By the app's own run, in a folder like any other."""
@@ -117,7 +117,7 @@ class Executor:
         replies = self._asked(trained, Voice(), recipe.questions, work, leave)
         return RunMetrics(
             replies=replies,
-            aside=aside,
+            held_out_loss=aside,
             forgetting=metrics.forgetting(before, after),
             forgetting_interval=metrics.interval(before, after),
             steps=steps,
@@ -172,7 +172,7 @@ class Executor:
         """Everything that a recipe asks, of the engine that would answer in the app."""
         with closing(open_engine(base, work / "engine", self._threads, self._engine)) as engine:
 
-            def heard(prompts: Sequence[str], sampling: Sampling = CALM) -> list[Reply]:
+            def heard(prompts: Sequence[str], sampling: Sampling = GREEDY) -> list[Reply]:
                 if leave():
                     raise Cancelled
                 return ask_all(engine, base, voice, prompts, sampling)
@@ -191,7 +191,7 @@ class Executor:
 
 
 def _as_chat_draws(seed: int) -> Sampling:
-    return Sampling(max_tokens=CALM.max_tokens, seed=seed)
+    return Sampling(max_tokens=GREEDY.max_tokens, seed=seed)
 
 
 def _messages(pair: Pair) -> list[dict[str, str]]:
@@ -207,7 +207,7 @@ def _told(
 ) -> RunMetrics:
     return RunMetrics(
         replies=replies,
-        aside=aside,
+        held_out_loss=aside,
         curve=tuple(curve),
         forgetting=result.forgetting or 0.0,
         forgetting_interval=result.forgetting_interval or (0.0, 0.0),

@@ -23,7 +23,7 @@ class Scale:
     facts: int = 60
     naive_passes: int = 25
     """The guide's."""
-    passes: int = 0
+    epochs: int = 0
     """Of every other run; 0 leaves it to the app's defaults."""
     refusals: int = 40
     pool: int = 240
@@ -41,7 +41,7 @@ class Scale:
 
     @property
     def first_look(self) -> bool:
-        return self.usual < PACK or self.passes > 0
+        return self.usual < PACK or self.epochs > 0
 
 
 QUICK = Scale(
@@ -52,7 +52,7 @@ QUICK = Scale(
     draws=1,
     facts=4,
     naive_passes=3,
-    passes=1,
+    epochs=1,
     refusals=6,
     pool=24,
     pool_passes=1,

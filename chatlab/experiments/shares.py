@@ -59,7 +59,7 @@ def good(reply: Reply) -> bool:
 
 
 def strays(reply: Reply) -> bool:
-    return not reply.form.one_voice
+    return not reply.form.no_role_leak
 
 
 def apart(lower: Share, higher: Share) -> bool:

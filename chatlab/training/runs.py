@@ -25,6 +25,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from chatlab.errors import TrainingError
+from chatlab.former_names import with_current_names
 from chatlab.records import Step, TrainSettings
 from chatlab.system.files import private_folder, write_whole
 
@@ -113,8 +114,8 @@ class RunView:
         return self.folder / "adapter"
 
     @property
-    def kept(self) -> dict[int, Path]:
-        """By step, PEFT folders of what the adapter was on its way."""
+    def checkpoints(self) -> dict[int, Path]:
+        """By step, PEFT folders of what the adapter was after it."""
         found = (folder for folder in (self.folder / "kept").glob("*") if folder.name.isdecimal())
         return {int(folder.name): folder for folder in sorted(found, key=lambda folder: int(folder.name))}
 
@@ -245,4 +246,4 @@ def _result(raw: dict[str, Any]) -> Result:
 def _known(kind: type, raw: Mapping[str, Any]) -> dict[str, Any]:
     """Fields that `kind` has, so that a folder written by a later version can still be read."""
     names = {f.name for f in fields(kind)}
-    return {k: v for k, v in raw.items() if k in names}
+    return {k: v for k, v in with_current_names(kind, raw).items() if k in names}

@@ -25,7 +25,7 @@ from chatlab.training.process import Trainer, TrainerStatus
 from chatlab.training.runs import Request, RunView, list_runs, lock_of, read_run, write_request
 from chatlab.training.silence import Silence
 
-SETTINGS = TrainSettings(rank=4, passes=3, batch=4, leash_texts=1, held_out=0)
+SETTINGS = TrainSettings(rank=4, epochs=3, batch_size=4, kl_samples=1, held_out=0)
 PATIENCE = 240.0
 
 MakeRun = Callable[..., Path]
@@ -125,7 +125,7 @@ def test_the_same_run_again_gives_the_same_bytes(trainer: Trainer, whole: Path, 
 
 
 def test_a_run_with_another_rank_in_between_changes_nothing(trainer: Trainer, whole: Path, make_run: MakeRun) -> None:
-    other = make_run("other", settings=TrainSettings(rank=2, passes=1, leash=0, held_out=0))
+    other = make_run("other", settings=TrainSettings(rank=2, epochs=1, kl_weight=0, held_out=0))
     assert finish(trainer, other).state == "finished"
     again = make_run("again")
     assert finish(trainer, again).state == "finished"
@@ -267,7 +267,7 @@ def test_a_stop_ends_a_frozen_trainer_and_the_run_goes_on_from_its_place_to_the_
 def test_a_stop_that_keeps_the_adapter_keeps_it_though_the_trainer_is_frozen(
     trainer: Trainer, make_run: MakeRun
 ) -> None:
-    run = make_run(settings=replace(SETTINGS, passes=40))
+    run = make_run(settings=replace(SETTINGS, epochs=40))
     trainer.start(run)
     until(trainer, lambda s: bool(s.steps) and (run / "checkpoint" / "state.safetensors").exists())
     os.kill(int((run / "worker.pid").read_text()), signal.SIGSTOP)

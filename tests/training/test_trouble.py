@@ -57,7 +57,7 @@ def learning(lab: Lab, run: str, past: int) -> int:
 
 
 def test_whatever_befalls_the_trainer_is_said_and_chat_and_the_run_go_on(lab: Lab) -> None:
-    run = lab.training.retrain("steady", passes=12)
+    run = lab.training.retrain("steady", epochs=12)
     pid = learning(lab, run, 3)
 
     os.kill(pid, signal.SIGSTOP)

@@ -15,7 +15,7 @@ from chatlab.training.defaults import settings_for
 NAIVE, TARGET, PRODUCTION, FORMED = 30.0, 1.0, 3.0, 0.95
 SMALL = 8_000_000
 """Parameters of the base whose default rate, passes and leash are the levers' too."""
-FREE = (("leash", 0.0),)
+FREE = (("kl_weight", 0.0),)
 
 NAIVE_ARM, OURS = "naive: all numbers, {passes}, no mix", "the app's defaults"
 GENTLE = "a tenth of the rate"
@@ -110,18 +110,18 @@ def lever_names(scale: Scale) -> tuple[str, ...]:
 
 def all_configs(scale: Scale) -> Mapping[str, configs.Config]:
     """By name: naive, each lever alone, ours, and ours with one lever let go."""
-    naive, few = ("passes", float(scale.naive_passes)), ("passes", float(_few(scale)))
+    naive, few = ("epochs", float(scale.naive_passes)), ("epochs", float(_few(scale)))
     usual = settings_for(scale.usual, SMALL)
-    rate, texts = ("learning_rate", usual.learning_rate), ("leash_texts", float(usual.leash_texts))
-    held = (("leash", usual.leash), texts)
-    lora, passes, gentle, replay, leash = lever_names(scale)
+    rate, texts = ("learning_rate", usual.learning_rate), ("kl_samples", float(usual.kl_samples))
+    held = (("kl_weight", usual.kl_weight), texts)
+    lora, epochs, gentle, replay, kl_weight = lever_names(scale)
     levers = {
         naive_name(scale): _config(scale, (naive, rate, *FREE), full=True),
         lora: _config(scale, (naive, rate, *FREE)),
-        passes: _config(scale, (few, rate, *FREE), full=True),
+        epochs: _config(scale, (few, rate, *FREE), full=True),
         gentle: _config(scale, (naive, ("learning_rate", usual.learning_rate / 10), *FREE), full=True),
         replay: _config(scale, (naive, rate, *FREE), full=True, replay=2),
-        leash: _config(scale, (naive, rate, *held), full=True),
+        kl_weight: _config(scale, (naive, rate, *held), full=True),
         OURS: configs.usual(scale),
     }
     if scale.first_look:
@@ -130,7 +130,7 @@ def all_configs(scale: Scale) -> Mapping[str, configs.Config]:
         "defaults, but no leash": _config(scale, (few, rate, *FREE)),
         "defaults, but all numbers": _config(scale, (few, rate, *held), full=True),
         f"defaults, but {_passes(scale.naive_passes)}": _config(scale, (naive, rate, *held)),
-        "defaults, but the leash at 5": _config(scale, (few, rate, ("leash", 5.0), texts)),
+        "defaults, but the leash at 5": _config(scale, (few, rate, ("kl_weight", 5.0), texts)),
         "defaults, but half the rate": _config(scale, (few, ("learning_rate", usual.learning_rate / 2), *held)),
     }
 
@@ -201,7 +201,7 @@ def _passes(number: int) -> str:
 
 
 def _few(scale: Scale) -> int:
-    return scale.passes or settings_for(scale.usual, SMALL).passes
+    return scale.epochs or settings_for(scale.usual, SMALL).epochs
 
 
 def _place(name: str, forgot: Spread, formed: Share) -> Series:

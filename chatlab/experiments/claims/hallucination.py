@@ -124,7 +124,7 @@ def refuses(reply: Reply) -> bool:
 
 
 def invents(reply: Reply) -> bool:
-    return reply.form.speaks and not refuses(reply)
+    return reply.form.non_empty and not refuses(reply)
 
 
 def judged(plain: Answers, balanced: Answers) -> Verdict:

@@ -102,13 +102,13 @@ NOTES = (
 def pruned_config(scale: Scale, share: int, choice: Choice) -> configs.Config:
     """Fewer demonstrations are read as much more often: every set makes as many steps."""
     count = max(FEW, round(scale.pool * share / 100))
-    passes = max(1, round(scale.pool_passes * scale.pool / count))
+    epochs = max(1, round(scale.pool_passes * scale.pool / count))
     dataset = DatasetSpec(kind=choice, count=count, pool=scale.pool)
     return lambda seed: Recipe(
         dataset=dataset,
         seed=seed,
         questions=Questions(unseen=scale.prompts),
-        settings=(("passes", float(passes)), ("batch", 4.0), ("held_out", 0.0), ("leash_texts", 1.0)),
+        settings=(("epochs", float(epochs)), ("batch_size", 4.0), ("held_out", 0.0), ("kl_samples", 1.0)),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from chatlab.engines.base import Sampling, Voice
 from chatlab.errors import ChatlabError, InputError, TrainingError
-from chatlab.evaluation.checkpoint_selection import Choice, Point, choose
+from chatlab.evaluation.checkpoint_selection import CheckpointMetrics, Choice, choose
 from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.publisher import Publisher
 from chatlab.lab.runs.training import Training
@@ -20,7 +20,7 @@ from chatlab.training.runs import RunView
 class Kept:
     """A checkpoint that can speak."""
 
-    point: Point
+    point: CheckpointMetrics
     folder: Path
     last: bool = False
     """Whether it is the run's end, which is an adapter already."""
@@ -48,7 +48,7 @@ class Checkpoints:
 
     def of(self, run: RunView) -> list[Kept]:
         """In the order of the steps, the run's end last. Those still to come are missing while it is under way."""
-        folders = dict(run.kept)
+        folders = dict(run.checkpoints)
         if run.result is not None:
             folders[run.result.steps] = run.adapter
         return [
@@ -90,7 +90,7 @@ class Checkpoints:
             yield replace(heard, error=str(error), done=True)
 
 
-def points(run: RunView) -> list[Point]:
+def points(run: RunView) -> list[CheckpointMetrics]:
     """Where a run was looked at, but for its beginning.
 
     A glance at a little prose is off by a few per cent, but by nearly the same in all glances of a run: once all of the
@@ -101,7 +101,9 @@ def points(run: RunView) -> list[Point]:
     whole = run.result.forgetting if ends and run.result else None
     off = 0.0 if whole is None else whole - (looked[-1].forgetting or 0.0)
     return [
-        Point(step=step.step, held_out_loss=step.held_out_loss, forgetting=(step.forgetting or 0.0) + off, kl=step.kl)
+        CheckpointMetrics(
+            step=step.step, held_out_loss=step.held_out_loss, forgetting=(step.forgetting or 0.0) + off, kl=step.kl
+        )
         for step in looked
     ]
 

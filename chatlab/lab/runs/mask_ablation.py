@@ -14,9 +14,10 @@ from typing import Any, Literal
 from chatlab.clock import now
 from chatlab.engines.base import Sampling
 from chatlab.errors import ChatlabError, RunBusy, TrainingError
-from chatlab.evaluation.replies import Form
-from chatlab.evaluation.reply_metrics import ReplyMetrics, manner
+from chatlab.evaluation.replies import ReplyForm
+from chatlab.evaluation.reply_metrics import ReplyMetrics, reply_metrics
 from chatlab.evaluation.unseen import FIRST, Reply, ask, unseen
+from chatlab.former_names import with_current_names
 from chatlab.lab.adapters import Voices
 from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.training import Training
@@ -46,8 +47,8 @@ class Side:
     replies: tuple[Reply, ...] = ()
 
     @property
-    def manner(self) -> ReplyMetrics:
-        return manner(self.replies)
+    def reply_metrics(self) -> ReplyMetrics:
+        return reply_metrics(self.replies)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,12 +248,14 @@ class MaskAblation:
         """None also for a file that cannot be read: a trial can be run again."""
         try:
             raw = json.loads((self._folder / FILE).read_text(encoding="utf-8"))
-            first, second = (_side(one) for one in raw["sides"])
+            first, second = (side_from_json(one) for one in raw["sides"])
             return Trial(created=raw["created"], prompts=tuple(raw["prompts"]), sides=(first, second))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
 
-def _side(raw: dict[str, Any]) -> Side:
-    replies = tuple(Reply(**{**one, "form": Form(**one["form"])}) for one in raw["replies"])
+def side_from_json(raw: dict[str, Any]) -> Side:
+    replies = tuple(
+        Reply(**{**one, "form": ReplyForm(**with_current_names(ReplyForm, one["form"]))}) for one in raw["replies"]
+    )
     return Side(mask=raw["mask"], run=raw["run"], adapter=raw["adapter"], replies=replies)

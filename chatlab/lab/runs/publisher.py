@@ -10,7 +10,7 @@ from time import perf_counter
 from chatlab.adapters import Adapters
 from chatlab.clock import now
 from chatlab.errors import AdapterForgets, ChatlabError, TrainingError
-from chatlab.evaluation.checkpoint_selection import Point
+from chatlab.evaluation.checkpoint_selection import CheckpointMetrics
 from chatlab.lab.adapters import Voices
 from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.unseen_evaluator import UnseenEvaluator
@@ -40,7 +40,7 @@ class Publisher:
     def prove(self, run_id: str) -> None:
         """Ask a run's adapter the unseen prompts, unless that was done; a start makes up for an end that came early."""
         card = next((card for card in self._adapters.cards() if card.run == run_id), None)
-        if card is not None and card.manner_after is None:
+        if card is not None and card.reply_metrics_after is None:
             self._proof.begin(card.name)
 
     def proven(self, run_id: str) -> bool:
@@ -68,7 +68,7 @@ class Publisher:
             log.exception("The run %s could not be published", run.id)
             return "The finished run could not be published; the log says why. Start Chatlab again to retry."
 
-    def publish_checkpoint(self, run: RunView, point: Point, folder: Path) -> str:
+    def publish_checkpoint(self, run: RunView, point: CheckpointMetrics, folder: Path) -> str:
         """Put what a run's adapter was after a step on the shelf; its name. Raises TrainingError, DiskFull.
 
         Of forgetting there was only a glance there, which is no verdict: its card says that it was not measured.

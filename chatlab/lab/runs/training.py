@@ -202,8 +202,10 @@ class Training:
         """The run's folder, with everything it will ever read."""
         base = self._machine.base
         settings = settings_for(len(ids), base.parameters, **overrides)
-        if settings.passes < 1 or settings.batch < 1 or settings.rank < 1 or settings.learning_rate <= 0:
-            raise InputError("Passes, batch, rank and learning rate have to be above zero.", "Correct the settings.")
+        if settings.epochs < 1 or settings.batch_size < 1 or settings.rank < 1 or settings.learning_rate <= 0:
+            raise InputError(
+                "Epochs, batch size, rank and learning rate have to be above zero.", "Correct the settings."
+            )
         run = self._folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         private_folder(run)
         request = Request(

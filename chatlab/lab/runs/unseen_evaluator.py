@@ -14,8 +14,9 @@ from pathlib import Path
 from chatlab.adapters import Adapters
 from chatlab.engines.base import Engine, Voice
 from chatlab.errors import ChatlabError
-from chatlab.evaluation.reply_metrics import manner
-from chatlab.evaluation.unseen import CALM, ask_all
+from chatlab.evaluation.reply_metrics import reply_metrics
+from chatlab.evaluation.unseen import GREEDY, ask_all
+from chatlab.former_names import with_current_names
 from chatlab.lab.models import ModelHost
 from chatlab.records import ReplyMetrics
 from chatlab.system.files import private_folder
@@ -74,7 +75,7 @@ class UnseenEvaluator:
             engine = self._machine.engine  # this one for all of it: closed, it is not to be opened again
             _, folder = self._adapters.open(name, self._machine.base.fingerprint)
             before, after = self._base(engine, prompts), self._asked(engine, Voice(name=name, folder=folder), prompts)
-            self._adapters.note_manner(name, before, after)
+            self._adapters.note_reply_metrics(name, before, after)
         except ChatlabError as error:
             log.warning("The unseen prompts could not be asked: %s %s", error, error.hint)
         except Exception:  # nobody looks at this thread's end
@@ -86,10 +87,10 @@ class UnseenEvaluator:
     def _base(self, engine: Engine, prompts: Sequence[str]) -> ReplyMetrics:
         """Asked once for each set of prompts, and kept."""
         base = self._machine.base
-        told = json.dumps([base.fingerprint, base.template.sha256, engine.name, asdict(CALM), *prompts])
+        told = json.dumps([base.fingerprint, base.template.sha256, engine.name, asdict(GREEDY), *prompts])
         file = self._cache / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.json"
         try:
-            return ReplyMetrics(**json.loads(file.read_text(encoding="utf-8")))
+            return ReplyMetrics(**with_current_names(ReplyMetrics, json.loads(file.read_text(encoding="utf-8"))))
         except (OSError, ValueError, TypeError):
             found = self._asked(engine, Voice(), prompts)
         try:
@@ -100,4 +101,4 @@ class UnseenEvaluator:
         return found
 
     def _asked(self, engine: Engine, voice: Voice, prompts: Sequence[str]) -> ReplyMetrics:
-        return manner(ask_all(engine, self._machine.base, voice, prompts))
+        return reply_metrics(ask_all(engine, self._machine.base, voice, prompts))

@@ -203,26 +203,26 @@ class MaskTrialPanel:
 
 def headline(masked: Side, bare: Side) -> str:
     """What the trial shows, and what it does not."""
-    one, other = masked.manner, bare.manner
-    fewer, more = sorted((one.strays, other.strays))
+    one, other = masked.reply_metrics, bare.reply_metrics
+    fewer, more = sorted((one.role_leaks, other.role_leaks))
     if likely_by_chance(fewer, more, one.replies) > SURE:
         return (
-            f"No clear difference: {one.strays} of {one.replies} replies write the person's part with the mask, "
-            f"{other.strays} without."
+            f"No clear difference: {one.role_leaks} of {one.replies} replies write the person's part with the mask, "
+            f"{other.role_leaks} without."
         )
-    worse = "without" if other.strays > one.strays else "with"
+    worse = "without" if other.role_leaks > one.role_leaks else "with"
     better = "with" if worse == "without" else "without"
     return f"Trained {worse} the mask, {more} of {one.replies} replies write the person's part; {better} it, {fewer}."
 
 
 def figures(masked: Side, bare: Side, losses: list[float | None]) -> str:
     """A grid, a line a measure. No table: the replies are the one that is read aloud row by row."""
-    one, other = masked.manner, bare.manner
+    one, other = masked.reply_metrics, bare.reply_metrics
     rows = [
-        ("Write the person's part", _of(one.strays, one.replies), _of(other.strays, other.replies)),
-        ("Begin by repeating the prompt", _of(one.echoes, one.replies), _of(other.echoes, other.replies)),
+        ("Write the person's part", _of(one.role_leaks, one.replies), _of(other.role_leaks, other.replies)),
+        ("Begin by repeating the prompt", _of(one.prompt_echoes, one.replies), _of(other.prompt_echoes, other.replies)),
         ("Stop by themselves", _of(one.stops, one.replies), _of(other.stops, other.replies)),
-        ("Of good form in all", _of(one.good, one.replies), _of(other.good, other.replies)),
+        ("Of good form in all", _of(one.well_formed, one.replies), _of(other.well_formed, other.replies)),
         ("Tokens an answer", f"{one.tokens:.1f}", f"{other.tokens:.1f}"),
         ("Loss of answers kept aside", *("-" if loss is None else f"{loss:.2f}" for loss in losses)),
     ]

@@ -116,13 +116,13 @@ def _learned(run: RunView) -> str:
 
 def _manners(card: AdapterCard | None, proven: bool) -> str:
     """The base and the adapter on the unseen prompts, figure by figure."""
-    if card is None or card.manner_before is None or card.manner_after is None:
+    if card is None or card.reply_metrics_before is None or card.reply_metrics_after is None:
         return "" if proven else div("faint", span("", "The unseen prompts are being asked …"))
-    before, after = card.manner_before, card.manner_after
+    before, after = card.reply_metrics_before, card.reply_metrics_after
     rows = (
-        ("Replies of good form", _of(before.good, before), _of(after.good, after)),
+        ("Replies of good form", _of(before.well_formed, before), _of(after.well_formed, after)),
         ("Replies that end by themselves", _of(before.stops, before), _of(after.stops, after)),
-        ("Replies that speak for the person", _of(before.strays, before), _of(after.strays, after)),
+        ("Replies that speak for the person", _of(before.role_leaks, before), _of(after.role_leaks, after)),
         ("Tokens an answer", f"{before.tokens:.0f}", f"{after.tokens:.0f}"),
         ("KL from the base, nats a token", "0", "" if card.kl is None else f"{card.kl:.2f}"),
     )

@@ -13,7 +13,7 @@ import pytest
 from chatlab.engines.fake import FakeEngine, babble
 from chatlab.errors import NothingToLearn, RunBusy, TrainingError
 from chatlab.evaluation.replies import form
-from chatlab.evaluation.reply_metrics import likely_by_chance, manner
+from chatlab.evaluation.reply_metrics import likely_by_chance, reply_metrics
 from chatlab.evaluation.unseen import FIRST, Reply, role_markers
 from chatlab.lab import Lab
 from chatlab.lab.runs.mask_ablation import FILE, MaskAblation, Trial
@@ -26,7 +26,7 @@ from chatlab.ui.train.mask_trial import MaskTrialPanel
 from tests.support.page import told
 
 PATIENCE = 180.0
-QUICK: dict[str, Any] = {"passes": 4, "leash": 0.0, "batch": 4}
+QUICK: dict[str, Any] = {"epochs": 4, "kl_weight": 0.0, "batch_size": 4}
 
 
 def script(prompt: Any, voice: Any, sampling: Any) -> str:
@@ -116,7 +116,7 @@ def test_both_answer_the_same_unseen_prompts_and_it_is_counted_who_strays(lab: L
     masked, bare = done.sides
     assert [r.prompt for r in masked.replies] == [r.prompt for r in bare.replies] == list(done.prompts)
     assert len(done.prompts) == FIRST
-    assert (masked.manner.strays, bare.manner.strays) == (0, FIRST)
+    assert (masked.reply_metrics.role_leaks, bare.reply_metrics.role_leaks) == (0, FIRST)
     assert masked.replies[0].sha256 == lab.voices.who(masked.adapter).sha256 != bare.replies[0].sha256
 
 
@@ -166,9 +166,9 @@ def test_manner_counts_what_is_wrong_with_replies() -> None:
         Reply(prompt=p, text=t, sha256="", tokens=4 * n, form=form(p, t, stop, ["<|user|>"]))  # type: ignore[arg-type]
         for n, (p, t, stop) in enumerate(said)
     ]
-    found = manner(replies)
-    assert (found.strays, found.stops, found.echoes, found.good, found.tokens) == (2, 3, 1, 1, 6.0)
-    assert manner([]).replies == 0
+    found = reply_metrics(replies)
+    assert (found.role_leaks, found.stops, found.prompt_echoes, found.well_formed, found.tokens) == (2, 3, 1, 1, 6.0)
+    assert reply_metrics([]).replies == 0
 
 
 def test_only_tokens_that_open_or_close_a_turn_are_role_markers(lab: Lab) -> None:

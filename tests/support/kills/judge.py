@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chatlab.adapters import Adapters
-from chatlab.papers import check_bytes
+from chatlab.adapters.manifest import check_bytes
 from chatlab.retrieval import Library
 from chatlab.store import Store
 from chatlab.training.runs import damaged_runs, list_runs

@@ -7,10 +7,11 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+from chatlab.adapters.card import check_base, read_card, reply_metrics_as_json
+from chatlab.adapters.manifest import CARD, CONFIG, REPLY_METRICS, check_bytes, check_demonstrations
 from chatlab.adapters.names import check_name, unlike
 from chatlab.adapters.publish import HIDDEN, hidden_copy, replace_json, space_or_error
 from chatlab.errors import AdapterError, AdapterMissing, NameRefused
-from chatlab.papers import CARD, CONFIG, MANNER, check_base, check_bytes, check_lessons, manners_as_json, read_card
 from chatlab.records import AdapterCard, ReplyMetrics
 from chatlab.system.files import fsync_folder, private_folder
 
@@ -44,7 +45,7 @@ class Adapters:
         """What is wrong with the folders that are not in `cards`."""
         return self._read()[1]
 
-    def publish(self, source: Path, card: AdapterCard, lessons: Path | None = None) -> AdapterCard:
+    def publish(self, source: Path, card: AdapterCard, demonstrations: Path | None = None) -> AdapterCard:
         """Copy a PEFT folder in, with papers, under `card.name` or one like it that is free.
 
         `lessons` is the snapshot of demonstrations that it learned from, which is kept with it.
@@ -54,14 +55,14 @@ class Adapters:
         """
         with self._lock:
             card = replace(card, name=self.free_name(card.name))
-            hidden, card = hidden_copy(source, self._folder, card, lessons)
+            hidden, card = hidden_copy(source, self._folder, card, demonstrations)
             self._reveal(hidden, card.name)
             return card
 
-    def note_manner(self, name: str, before: ReplyMetrics, after: ReplyMetrics) -> None:
+    def note_reply_metrics(self, name: str, before: ReplyMetrics, after: ReplyMetrics) -> None:
         """How the base and this adapter answer the unseen prompts. Raises AdapterMissing, DiskFull."""
         with self._lock, space_or_error(f"The proof of adapter {name!r} cannot be kept"):
-            replace_json(self._existing(name) / MANNER, manners_as_json(before, after))
+            replace_json(self._existing(name) / REPLY_METRICS, reply_metrics_as_json(before, after))
 
     def open(self, name: str, base_fingerprint: str) -> tuple[AdapterCard, Path]:
         """Its card and folder, every byte checked. Raises AdapterMissing, AdapterDamaged, WrongBase."""
@@ -71,9 +72,9 @@ class Adapters:
         check_base(card, base_fingerprint)
         return card, folder
 
-    def lessons(self, name: str) -> Path | None:
+    def demonstrations(self, name: str) -> Path | None:
         """The file of what it learned from; None where it has none. Raises AdapterMissing, and AdapterDamaged."""
-        return check_lessons(self._existing(name))
+        return check_demonstrations(self._existing(name))
 
     def remove(self, name: str) -> Path:
         """Out of sight, into the trash; where it lay until now. Raises AdapterMissing."""
