@@ -23,7 +23,7 @@ from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
 from chatlab.records import TrainSettings
 from chatlab.training.model import bf16_pays
-from chatlab.training.runs import RunView
+from chatlab.training.process.runs import RunView
 
 SCRIPT = Path(__file__).with_name("trl_script.py")
 ONE = Sampling(temperature=0, max_tokens=1)

@@ -38,7 +38,7 @@ from chatlab.store.copies import read_copy
 from chatlab.store.disk import Files
 from chatlab.store.image import unseal
 from chatlab.tool_calls import ToolStep
-from chatlab.training.runs import read_run
+from chatlab.training.process.runs import read_run
 from chatlab.ui.demonstrations.drafts import Drafts, DraftWords
 
 FIXTURE = Path(__file__).resolve().parent / "fixtures" / "before_rename"

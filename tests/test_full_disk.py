@@ -20,7 +20,7 @@ from chatlab.errors import ChatlabError
 from chatlab.lab import Lab
 from chatlab.records import AdapterCard, TrainSettings
 from chatlab.settings import Settings
-from chatlab.training.runs import Request, Result, read_run, write_json, write_request
+from chatlab.training.process.runs import Request, Result, read_run, write_json, write_request
 from tests.support.lora import make_adapter
 from tests.support.report_figures import tiny_base
 

@@ -15,7 +15,7 @@ from chatlab.models.base import Base
 from chatlab.retrieval.embedder import INSTALL, WEIGHTS, WEIGHTS_SHA256, check, packaged
 from chatlab.settings import Settings
 from chatlab.store import Checkup, checkup
-from chatlab.training.process import Trainer
+from chatlab.training.process.client import TrainerClient
 
 WARMS_WITHIN = 180.0
 """Seconds that the trainer may take to import torch and load the base."""
@@ -91,7 +91,7 @@ def trainer(settings: Settings, machine: ModelHost) -> Finding:
             return Finding(about="Trainer", mark="note", words="this base can be talked to, not trained: it is a GGUF")
     except ChatlabError:
         return Finding(about="Trainer", mark="bad", words="has no base to train", advice="Put the base right first.")
-    worker = Trainer(settings.base, settings.cache)
+    worker = TrainerClient(settings.base, settings.cache)
     try:
         worker.warm()
         status = worker.wait(WARMS_WITHIN)

@@ -30,9 +30,9 @@ from chatlab.training import metrics
 from chatlab.training.data import Example, read_examples
 from chatlab.training.defaults import settings_for
 from chatlab.training.model import LoraModel
+from chatlab.training.process.runs import Request, Result, read_run, write_request
 from chatlab.training.resources import TrainingResources
 from chatlab.training.run import TrainingRun
-from chatlab.training.runs import Request, Result, read_run, write_request
 
 MARKS = 10
 """How often the loss aside is measured on the way, where a recipe asks for its curve."""

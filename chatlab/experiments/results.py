@@ -12,7 +12,7 @@ from typing import Any, Literal
 from chatlab.evaluation.replies import ReplyForm
 from chatlab.evaluation.unseen import Reply
 from chatlab.former_names import with_current_names
-from chatlab.training.runs import write_json
+from chatlab.training.process.runs import write_json
 
 Asked = Literal["unseen", "drawn", "guide", "unanswerable", "name", "plain"]
 

@@ -47,8 +47,8 @@ from chatlab.settings import Settings
 from chatlab.store import Store
 from chatlab.system.files import private_folder
 from chatlab.tools.builtin import toolbox
-from chatlab.training.process import Trainer
-from chatlab.training.runs import damaged_runs
+from chatlab.training.process.client import TrainerClient
+from chatlab.training.process.runs import damaged_runs
 
 log = logging.getLogger("chatlab.lab")
 
@@ -82,7 +82,7 @@ class Lab:
         self.store = Store.open(settings.store, address=f"http://{settings.host}:{settings.port}", salvage=True)
         self._adapters = Adapters(settings.adapters)
         self.machine = ModelHost(settings.base, settings.cache, open_engine or _fastest_engine(settings))
-        self._trainer = Trainer(settings.base, settings.cache)
+        self._trainer = TrainerClient(settings.base, settings.cache)
         self.knowledge = Knowledge(self.store, settings.store / "knowledge", settings.cache / "knowledge")
         self.voices = Voices(self.store, self._adapters, self.machine)
         self.toolbox = toolbox(self._search)

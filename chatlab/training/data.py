@@ -16,7 +16,7 @@ from chatlab.errors import EmptyAnswer, NothingToLearn, TemplateRefused, Tokeniz
 from chatlab.records import Message, TrainSettings
 from chatlab.template import Template
 from chatlab.training.defaults import held_out_count
-from chatlab.training.runs import Dropped
+from chatlab.training.process.runs import Dropped
 
 IGNORED = -100
 MAX_PADDING = 8

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chatlab.records import TrainSettings
-from chatlab.training.runs import write_json
+from chatlab.training.process.runs import write_json
 
 TINY = 30_000_000
 """Parameters below which a base spends its time on starting operations, not on computing them."""

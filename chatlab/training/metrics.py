@@ -18,7 +18,7 @@ from chatlab.system.files import private_folder
 from chatlab.training.data import IGNORED, Example, collate
 from chatlab.training.loss import next_token_loss
 from chatlab.training.model import LoraModel
-from chatlab.training.runs import write_json
+from chatlab.training.process.runs import write_json
 
 WINDOW = 256
 """Tokens that are read with no memory of those before them."""

@@ -26,8 +26,8 @@ from chatlab.training.defaults import KL_TEXT_TOKENS
 from chatlab.training.evaluator import FinalMetrics, RunEvaluator
 from chatlab.training.loop import train
 from chatlab.training.model import LoraModel
+from chatlab.training.process.runs import Request, Result, lock_of, read_request, read_steps, write_json
 from chatlab.training.resources import TrainingResources
-from chatlab.training.runs import Request, Result, lock_of, read_request, read_steps, write_json
 from chatlab.training.sft import SFTLoss
 
 StopMode = Literal["", "keep", "stop", "leave"]

@@ -10,7 +10,7 @@ import gradio as gr
 
 from chatlab.lab import Health, Lab
 from chatlab.records import BASE, AdapterCard
-from chatlab.training.process import TrainerStatus
+from chatlab.training.process.client import TrainerStatus
 from chatlab.ui.html import control, div, element, escaped, span
 from chatlab.ui.icons import icon
 from chatlab.ui.notices import remaining, share

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from chatlab.errors import TrainingError
 from chatlab.lab import Lab
-from chatlab.training.runs import RunView
+from chatlab.training.process.runs import RunView
 
 
 class Pulse(NamedTuple):

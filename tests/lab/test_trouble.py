@@ -19,7 +19,7 @@ from chatlab.errors import AdapterDamaged, AdapterMissing, BaseMissing, ChatlabE
 from chatlab.lab import Lab
 from chatlab.records import BASE
 from chatlab.settings import Settings
-from chatlab.training.runs import Request, write_request
+from chatlab.training.process.runs import Request, write_request
 
 GREEDY = Sampling(temperature=0.0, max_tokens=8)
 
@@ -120,7 +120,7 @@ def test_a_killed_trainer_is_said_and_its_run_goes_on(settings: Settings) -> Non
         while len(lab.training.status().steps) < 5:
             time.sleep(0.02)
         for child in psutil.Process().children(recursive=True):
-            if "chatlab.training.worker" in " ".join(child.cmdline()):
+            if "chatlab.training.process.worker" in " ".join(child.cmdline()):
                 child.send_signal(signal.SIGKILL)
         lab.training.wait(timeout=60)
         assert lab.training.run(run).state == "interrupted"

@@ -16,7 +16,7 @@ from chatlab.errors import AdapterMissing, EmptyAnswer, InputError, NotFound
 from chatlab.lab import Lab
 from chatlab.records import AdapterCard, Provenance
 from chatlab.settings import Settings
-from chatlab.training.process import TrainerStatus
+from chatlab.training.process.client import TrainerStatus
 from chatlab.ui import notices
 from chatlab.ui.chat.generation_settings import Dials, kept, remembered
 from chatlab.ui.chat.handlers import ChatHandlers

@@ -19,7 +19,7 @@ from chatlab.lab import Lab
 from chatlab.settings import Settings
 from chatlab.store import Store
 from chatlab.store.disk import Files
-from chatlab.training.runs import list_runs
+from chatlab.training.process.runs import list_runs
 from tests.test_start import ROOT, answer, free_port
 from tests.web.test_wire import Tab
 

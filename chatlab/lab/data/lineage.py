@@ -15,7 +15,7 @@ from chatlab.records import AdapterCard, Message, Role, digest
 from chatlab.store import Store
 from chatlab.store.codec import from_document
 from chatlab.system.files import read_regular
-from chatlab.training.runs import RunView
+from chatlab.training.process.runs import RunView
 
 Part = Literal["learned", "kept aside", "left out"]
 Now = Literal["same", "edited", "discarded", "deleted"]

@@ -13,7 +13,7 @@ from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.publisher import Publisher
 from chatlab.lab.runs.training import Training
 from chatlab.records import BASE, Message
-from chatlab.training.runs import RunView
+from chatlab.training.process.runs import RunView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from chatlab.lab.adapters import Voices
 from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.training import Training
 from chatlab.system.files import private_folder
-from chatlab.training.runs import RunView, write_json
+from chatlab.training.process.runs import RunView, write_json
 
 log = logging.getLogger("chatlab.lab")
 

@@ -16,7 +16,7 @@ from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.unseen_evaluator import UnseenEvaluator
 from chatlab.records import AdapterCard
 from chatlab.system.files import DISK_FULL
-from chatlab.training.runs import Request, RunView, write_json
+from chatlab.training.process.runs import Request, RunView, write_json
 
 log = logging.getLogger("chatlab.lab")
 

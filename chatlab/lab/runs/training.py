@@ -21,8 +21,8 @@ from chatlab.lab.runs.publisher import Publisher
 from chatlab.store import Store
 from chatlab.system.files import private_folder
 from chatlab.training.defaults import Plan, plan, read_throughput, settings_for
-from chatlab.training.process import Trainer, TrainerStatus
-from chatlab.training.runs import Request, RunView, list_runs, read_run, write_request
+from chatlab.training.process.client import TrainerClient, TrainerStatus
+from chatlab.training.process.runs import Request, RunView, list_runs, read_run, write_request
 
 _RUN = re.compile(r"[A-Za-z0-9_][\w.-]{0,99}")
 """What a run's folder can be called."""
@@ -44,7 +44,7 @@ class Training:
         machine: ModelHost,
         voices: Voices,
         publisher: Publisher,
-        trainer: Trainer,
+        trainer: TrainerClient,
     ) -> None:
         self._folder = folder
         self._cache = cache

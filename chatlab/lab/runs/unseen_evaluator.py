@@ -20,7 +20,7 @@ from chatlab.former_names import with_current_names
 from chatlab.lab.models import ModelHost
 from chatlab.records import ReplyMetrics
 from chatlab.system.files import private_folder
-from chatlab.training.runs import write_json
+from chatlab.training.process.runs import write_json
 
 log = logging.getLogger("chatlab.lab")
 

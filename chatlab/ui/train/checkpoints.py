@@ -11,7 +11,7 @@ import gradio as gr
 from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
 from chatlab.lab.runs.checkpoints import Heard, Kept
-from chatlab.training.runs import RunView
+from chatlab.training.process.runs import RunView
 from chatlab.ui.html import div, element, escaped, span
 from chatlab.ui.shell import drawing
 

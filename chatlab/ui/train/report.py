@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from chatlab.records import AdapterCard, ReplyMetrics, TrainSettings
-from chatlab.training.process import TrainerStatus
-from chatlab.training.runs import RunView
+from chatlab.training.process.client import TrainerStatus
+from chatlab.training.process.runs import RunView
 from chatlab.ui.html import counted, div, element, escaped, one_line, span, spoken
 from chatlab.ui.train.plots import sparkline
 from chatlab.ui.verdict import verdict

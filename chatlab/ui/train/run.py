@@ -9,7 +9,7 @@ import gradio as gr
 
 from chatlab.errors import AdapterForgets
 from chatlab.lab import Lab
-from chatlab.training.runs import RunView
+from chatlab.training.process.runs import RunView
 from chatlab.ui.html import div, span
 from chatlab.ui.run_watch import Pulse, RunWatch
 from chatlab.ui.shell import drawing, notify

@@ -9,7 +9,7 @@ from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
 from chatlab.lab.compare.compare import Pane
 from chatlab.records import BASE
-from chatlab.training.runs import RunView
+from chatlab.training.process.runs import RunView
 from chatlab.ui.html import div, element, escaped, span
 from chatlab.ui.unseen import EVERYDAY, kind_for, unseen_prompts
 

@@ -20,7 +20,7 @@ from chatlab.errors import AdapterDamaged, TrainingError
 from chatlab.lab import Lab
 from chatlab.records import AdapterCard, Message
 from chatlab.settings import Settings
-from chatlab.training.runs import Request, Result, write_json, write_request
+from chatlab.training.process.runs import Request, Result, write_json, write_request
 from chatlab.ui.demonstrations.lineage import ask_for, asked_for, learned_by
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from chatlab.ui.train import lineage

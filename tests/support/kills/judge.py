@@ -12,7 +12,7 @@ from chatlab.adapters import Adapters
 from chatlab.adapters.manifest import check_bytes
 from chatlab.retrieval import Library
 from chatlab.store import Store
-from chatlab.training.runs import damaged_runs, list_runs
+from chatlab.training.process.runs import damaged_runs, list_runs
 from tests.support.kills.pages import Receipts
 
 NOT_STORE = ("runs", "log", "knowledge", "chatlab.lock", "chatlab.owner")
