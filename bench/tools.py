@@ -20,7 +20,7 @@ from typing import Any
 from bench.lessons import OFFERED, Problem, demonstration, problems
 from bench.table import show
 from chatlab.engines.base import Sampling
-from chatlab.evaluation.shares import wilson
+from chatlab.evaluation.statistics import wilson
 from chatlab.lab import Lab
 from chatlab.records import BASE
 from chatlab.settings import PACKAGE, Settings

@@ -44,7 +44,7 @@ def base_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that all tests share, so that what the base wrote for its leash is written once."""
+    """A cache that all tests share, so that the KL reference is sampled once."""
     return tmp_path_factory.mktemp("cache")
 
 

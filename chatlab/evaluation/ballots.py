@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from chatlab.evaluation.shares import tells, wilson
+from chatlab.evaluation.statistics import tells, wilson
 from chatlab.records import BASE, Provenance, Vote
 
 

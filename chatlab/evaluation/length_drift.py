@@ -4,22 +4,21 @@ What is counted are the tokens of answers as the engine reported them. An answer
 says nothing of how long it would have been, and is left out; one that its budget ended is at least as long as counted.
 
 The rule. Nothing is said before a voice has given LEAST answers. Answers have grown where the mean is at least GROWN
-times the earlier mean, and the difference is wider than chance makes it: more than Z standard errors of a difference
-of two means with variances of their own (B. L. Welch, Biometrika 34 (1947), 28-35). Against the demonstrations, whose
-lengths are what was asked for, the mean has to be at least OVER times theirs, by the same test.
+times the earlier mean, and the difference is significant (`statistics.welch`, 95 %). Against the demonstrations,
+whose lengths are the target, the mean has to be at least OVER times theirs, by the same test.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from chatlab.evaluation.statistics import welch
+
 LEAST = 20
 GROWN = 1.25
 OVER = 1.5
-Z = 1.959964
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,4 +69,4 @@ def grown(now: Lengths, earlier: Lengths | None, taught: Lengths | None) -> list
 def _longer(now: Lengths, before: Lengths, times: float) -> bool:
     if now.count < LEAST or now.mean < times * before.mean:
         return False
-    return now.mean - before.mean > Z * math.sqrt(now.error + before.error)
+    return welch(now.mean - before.mean, now.error, before.error)

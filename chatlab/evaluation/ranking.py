@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chatlab.evaluation.ballots import Contender, Duel, Game, duels
+from chatlab.evaluation.statistics import bradley_terry, expected_shares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,8 +48,8 @@ class Standing:
 def ranking(ballots: Sequence[Sequence[Game]], draws: int = DRAWS, seed: int = 0) -> list[Standing]:
     """The best first; the largest group first. `ballots` holds the games of each vote.
 
-    Strengths are the most likely ones of the Bradley-Terry model (Biometrika 39, 1952, 324-345), given the votes, a
-    tie as half a win for each, and PRIOR wins each way, which keep a voice that never lost from running to infinity.
+    Strengths are those of the Bradley-Terry model (see `statistics`), given the votes, a tie as half a win for each,
+    and PRIOR wins each way, which keep a model that never lost from running to infinity.
     Intervals come from a Bayesian bootstrap (D. B. Rubin, Annals of Statistics 9, 1981, 130-134): each vote, with all
     its games at once, and each prior win weigh a random amount. For two voices this is the Jeffreys interval.
     A place is told where a chain of duels tells it (`Duel.better`) and the draws agree.
@@ -82,7 +83,7 @@ class _Group:
     def standings(self, draws: int, seed: int) -> list[Standing]:
         found = self.strengths(np.ones(self.votes), np.where(self.met, PRIOR, 0.0))
         drawn = self._drawn(found, draws, np.random.default_rng(seed))
-        shares, spread = _shares(found), np.array([_shares(one) for one in drawn])
+        shares, spread = expected_shares(found), np.array([expected_shares(one) for one in drawn])
         low, high = np.percentile(spread, (2.5, 97.5), axis=0)
         above = self._above(drawn)
         best, worst = 1 + above.sum(axis=0), self.size - above.sum(axis=1)
@@ -98,17 +99,15 @@ class _Group:
             for i in np.argsort(-found, kind="stable")
         ]
 
-    def strengths(self, weights: Array, prior: Array, start: Array | None = None, within: float = 1e-6) -> Array:
+    def strengths(self, weights: Array, prior: Array, start: Array | None = None, tolerance: float = 1e-6) -> Array:
         """Of each voice (N,), on the logistic scale, 0 on average. `weights` (V,) of the votes, `prior` (N, N) wins.
 
-        `start` is where to look from, `within` how far the last step of the search may have gone.
+        `start` is where the search begins.
         """
-        import choix  # brings scipy
-
         wins = prior.copy()
         np.add.at(wins, (self.first, self.second), weights[self.vote] * self.score)
         np.add.at(wins, (self.second, self.first), weights[self.vote] * (1 - self.score))
-        return np.asarray(choix.ilsr_pairwise_dense(wins, initial_params=start, max_iter=10_000, tol=within))
+        return bradley_terry(wins, start, tolerance)
 
     def _drawn(self, found: Array, draws: int, random: np.random.Generator) -> Array:
         """Strengths (D, N), each with other weights. One row, what was found, where no draws are asked for."""
@@ -116,7 +115,7 @@ class _Group:
             return found[None]
         return np.array(
             [
-                self.strengths(random.exponential(size=self.votes), self._prior(random), found, within=1e-3)
+                self.strengths(random.exponential(size=self.votes), self._prior(random), found, tolerance=1e-3)
                 for _ in range(draws)
             ]
         )
@@ -137,13 +136,6 @@ class _Group:
         surely = (drawn[:, :, None] > drawn[:, None, :]).mean(axis=0) >= SURE
         agreed: NDArray[np.bool_] = told & surely
         return agreed
-
-
-def _shares(strengths: Array) -> Array:
-    """Expected share of wins (N,) over the others, each met as often."""
-    chances = 1 / (1 + np.exp(strengths[None, :] - strengths[:, None]))
-    shares: Array = (chances.sum(axis=1) - 0.5) / (len(strengths) - 1)
-    return shares
 
 
 def _groups(played: Iterable[Game]) -> list[list[Contender]]:

@@ -1,4 +1,4 @@
-"""Whether a reply has the form of a chat reply at all, which is the first thing that training on chats teaches."""
+"""Whether a reply has the form of a chat reply at all: what training on chats teaches first."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ReplyForm:
     """It does not begin by saying the prompt again."""
 
     @property
-    def good(self) -> bool:
+    def well_formed(self) -> bool:
         return self.stops and self.non_empty and self.no_role_leak and self.no_prompt_echo
 
 
@@ -45,7 +45,7 @@ def form(prompt: str, reply: str, stop: StopReason | None, markers: Collection[s
 
 def share(forms: Sequence[ReplyForm]) -> float:
     """Of replies whose form is good, 0 to 1; 0 when there are none."""
-    return sum(each.good for each in forms) / len(forms) if forms else 0.0
+    return sum(each.well_formed for each in forms) / len(forms) if forms else 0.0
 
 
 def _echoes(prompt: str, reply: str) -> bool:

@@ -16,7 +16,7 @@ Config = Callable[[int], Recipe]
 
 
 def everything(scale: Scale) -> Questions:
-    """For voices that several claims look at."""
+    """Recipes that several claims share."""
     return Questions(unseen=scale.prompts, draws=scale.draws, guide=True, facts=scale.facts)
 
 
@@ -34,7 +34,7 @@ def usual(scale: Scale) -> Config:
 
 
 def fewer(scale: Scale) -> tuple[Setting, ...]:
-    """The passes of a first look, if it is one."""
+    """The epochs of a first look, if it is one."""
     return (("epochs", float(scale.epochs)),) if scale.epochs else ()
 
 

@@ -99,7 +99,7 @@ class Executor:
         if result is None:
             raise TrainingError("A run of the report ended without a result.", "Start the report again.")
         aside = metrics.nll(model, self._aside).mean
-        replies = self._asked(self.base, Voice(name="taught", folder=run / "adapter"), recipe.questions, work, leave)
+        replies = self._asked(self.base, Voice(name="trained", folder=run / "adapter"), recipe.questions, work, leave)
         return _told(result, replies, aside, curve, pairs)
 
     def _whole(self, recipe: Recipe, dataset: DatasetSpec, work: Path, leave: IsCancelled) -> RunMetrics:

@@ -25,7 +25,7 @@ Setting = tuple[str, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetSpec:
-    """Demonstrations by rule. Equal lessons hold equal ones for equal seeds."""
+    """Which demonstrations. Equal specs give equal ones for equal seeds."""
 
     kind: Kind
     count: int
@@ -35,7 +35,7 @@ class DatasetSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Questions:
-    """What is asked of a voice, and how often."""
+    """What a model is asked, and how often."""
 
     unseen: int = 80
     """Prompts that no demonstration holds, each answered with the likeliest tokens."""
@@ -49,7 +49,7 @@ class Questions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """One run and what is asked of it; the base alone where there is no lesson."""
+    """One run and what is asked of it; the base alone where there is no dataset."""
 
     dataset: DatasetSpec | None = None
     seed: int = 0
@@ -71,7 +71,7 @@ class Recipe:
 
     @property
     def demonstrations(self) -> int:
-        """How many are in the lesson."""
+        """How many the dataset has."""
         if self.dataset is None:
             return 0
         pack = {"refusing": PACK, "balanced": PACK}.get(self.dataset.kind, 0)

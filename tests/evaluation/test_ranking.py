@@ -11,7 +11,7 @@ from scipy.stats import beta, binomtest
 
 from chatlab.evaluation.ballots import Contender, Duel, Game, duels, games
 from chatlab.evaluation.ranking import ranking
-from chatlab.evaluation.shares import evidence, tells, wilson
+from chatlab.evaluation.statistics import e_value, tells, wilson
 from chatlab.records import BASE, Message, Provenance, Verdict, Vote
 
 FINGERPRINT = "f" * 64
@@ -113,11 +113,11 @@ def test_the_wilson_interval_is_the_same_as_scipys() -> None:
 
 
 def test_evidence_is_what_the_formula_says_and_never_overflows() -> None:
-    assert evidence(0, 0) == 1.0
-    assert evidence(7, 0) == pytest.approx(2**7 / 8)
-    assert evidence(3, 2) == pytest.approx(2**5 / (6 * math.comb(5, 3)))
-    assert evidence(5000, 0) > 1e300
-    assert evidence(3, 9) == pytest.approx(evidence(9, 3))
+    assert e_value(0, 0) == 1.0
+    assert e_value(7, 0) == pytest.approx(2**7 / 8)
+    assert e_value(3, 2) == pytest.approx(2**5 / (6 * math.comb(5, 3)))
+    assert e_value(5000, 0) > 1e300
+    assert e_value(3, 9) == pytest.approx(e_value(9, 3))
 
 
 def test_eight_of_eight_tell_and_seven_do_not() -> None:

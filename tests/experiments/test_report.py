@@ -51,7 +51,7 @@ def tiny(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def on_tiny(tiny: Path, tmp_path: Path) -> Settings:
-    """All share what that base wrote for its leash."""
+    """All share what that base wrote for its KL penalty."""
     return Settings(home=tmp_path / "home", base=tiny, cache_folder=tiny.parent / "cache")
 
 
@@ -115,7 +115,7 @@ def test_every_way_of_training_gives_figures(on_tiny: Settings, tmp_path: Path) 
     ]
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    place = Workspace(base=on_tiny.base, cache=on_tiny.cache, kept=tmp_path / "kept", scratch=scratch, threads=1)
+    place = Workspace(base=on_tiny.base, cache=on_tiny.cache, metrics=tmp_path / "kept", scratch=scratch, threads=1)
     runner = Runner(place, Base.open(on_tiny.base), lambda line: None)
     found = runner.execute(recipes, workers=1)
     base, adapter, entire, pruned, refusing = (found[recipe] for recipe in recipes)

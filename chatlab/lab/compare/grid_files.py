@@ -40,7 +40,7 @@ def _row(sheet: GridView, prompt: str, voice: str, said: CachedReply) -> dict[st
         "prompt": prompt,
         "voice": voice,
         "reply": said.text,
-        "on_format": said.form.good,
+        "on_format": said.form.well_formed,
         "stops": said.form.stops,
         "no_role_leak": said.form.no_role_leak,
         "no_prompt_echo": said.form.no_prompt_echo,

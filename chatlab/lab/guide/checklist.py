@@ -23,7 +23,7 @@ from typing import Literal
 
 from chatlab.errors import ChatlabError
 from chatlab.evaluation.ballots import Contender, games
-from chatlab.evaluation.shares import tells
+from chatlab.evaluation.statistics import tells
 from chatlab.lab.adapters import Voices
 from chatlab.lab.data.annotators import PACK
 from chatlab.lab.data.quality import Quality

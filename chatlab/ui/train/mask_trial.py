@@ -9,7 +9,7 @@ import gradio as gr
 
 from chatlab.errors import ChatlabError
 from chatlab.evaluation.replies import SPOKEN_ROLE
-from chatlab.evaluation.reply_metrics import likely_by_chance
+from chatlab.evaluation.statistics import fisher_exact
 from chatlab.evaluation.unseen import role_markers
 from chatlab.lab import Lab
 from chatlab.lab.runs.mask_ablation import Side, Trial
@@ -205,7 +205,7 @@ def headline(masked: Side, bare: Side) -> str:
     """What the trial shows, and what it does not."""
     one, other = masked.reply_metrics, bare.reply_metrics
     fewer, more = sorted((one.role_leaks, other.role_leaks))
-    if likely_by_chance(fewer, more, one.replies) > SURE:
+    if fisher_exact(fewer, more, one.replies) > SURE:
         return (
             f"No clear difference: {one.role_leaks} of {one.replies} replies write the person's part with the mask, "
             f"{other.role_leaks} without."

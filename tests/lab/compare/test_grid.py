@@ -73,7 +73,7 @@ def test_every_prompt_goes_to_every_voice_and_the_engine_says_who_spoke(lab: Lab
         assert base and player and base.text == "I am base at 1" and player.text == "I am player at 1"
         assert (base.provenance.sha256, player.provenance.sha256) == ("", card.sha256)
         assert player.provenance.base == lab.machine.base.fingerprint and player.provenance.tokens == 5
-        assert base.form.good and base.stop == "end"
+        assert base.form.well_formed and base.stop == "end"
     assert sheet.differing(1) == (3, 3) and sheet.reply_metrics(1).well_formed == 3
 
 

@@ -13,7 +13,8 @@ import pytest
 from chatlab.engines.fake import FakeEngine, babble
 from chatlab.errors import NothingToLearn, RunBusy, TrainingError
 from chatlab.evaluation.replies import form
-from chatlab.evaluation.reply_metrics import likely_by_chance, reply_metrics
+from chatlab.evaluation.reply_metrics import reply_metrics
+from chatlab.evaluation.statistics import fisher_exact
 from chatlab.evaluation.unseen import FIRST, Reply, role_markers
 from chatlab.lab import Lab
 from chatlab.lab.runs.mask_ablation import FILE, MaskAblation, Trial
@@ -177,7 +178,7 @@ def test_only_tokens_that_open_or_close_a_turn_are_role_markers(lab: Lab) -> Non
 
 @pytest.mark.parametrize(("fewer", "more", "chance"), [(0, 0, 1.0), (0, 1, 0.5), (0, 5, 0.025), (0, 24, 0.0)])
 def test_how_likely_a_difference_is_by_chance(fewer: int, more: int, chance: float) -> None:
-    assert likely_by_chance(fewer, more, 24) == pytest.approx(chance, abs=0.003)
+    assert fisher_exact(fewer, more, 24) == pytest.approx(chance, abs=0.003)
 
 
 def test_the_panel_shows_both_beside_each_other_and_marks_what_strays(lab: Lab, done: Trial) -> None:
