@@ -145,7 +145,7 @@ RESULT = Result(
 
 def publish(lab: Lab) -> str:
     """Take the finished run: on the shelf, and live."""
-    return str(lab.training._publisher.take(read_run(lab.settings.runs / "20260101-000000-aaaa")))
+    return str(lab.training._publisher.publish(read_run(lab.settings.runs / "20260101-000000-aaaa")))
 
 
 def nothing_is_half(lab: Lab) -> None:
@@ -162,7 +162,7 @@ def nothing_is_half(lab: Lab) -> None:
 def back_to_before(lab: Lab) -> None:
     run = lab.settings.runs / "20260101-000000-aaaa"
     (run / "published.json").unlink(missing_ok=True)
-    lab.proof.wait()
+    lab.unseen_evaluator.wait()
     for name in lab.voices.names()[1:]:
         if name != "good":
             lab.voices.remove(name)

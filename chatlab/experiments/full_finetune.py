@@ -36,8 +36,8 @@ def tune(
 ) -> int:
     """Train all of `causal`; returns the steps made, fewer if `left` says so.
 
-    With settings.kl_weight the KL penalty holds it, as it holds an adapter. With `replay` so many of the penalty's texts
-    are learned again in every step, next token by next token: rehearsal, on text that the base wrote.
+    With `settings.kl_weight` the KL penalty holds it, as it holds an adapter. With `replay` so many of the penalty's
+    texts are learned again in every step, next token by next token: rehearsal, on text that the base wrote.
     """
     optimizer = torch.optim.AdamW(
         causal.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True

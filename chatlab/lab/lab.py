@@ -91,17 +91,17 @@ class Lab:
         self.demonstrations = Demonstrations(self.store, self.chat, self.machine, self.unseen)
         difficulties = Difficulties(self.store, self.machine, settings.base, settings.cache)
         self.quality = Quality(self.store, self.machine, difficulties)
-        self.proof = UnseenEvaluator(self.machine, self._adapters, self.unseen.prompts, settings.cache)
-        publisher = Publisher(self._adapters, self.voices, self.machine, self.proof)
+        self.unseen_evaluator = UnseenEvaluator(self.machine, self._adapters, self.unseen.prompts, settings.cache)
+        publisher = Publisher(self._adapters, self.voices, self.machine, self.unseen_evaluator)
         self.training = Training(
-            settings.runs,
-            settings.cache,
-            self.store,
-            self.demonstrations,
-            self.machine,
-            self.voices,
-            publisher,
-            self._trainer,
+            folder=settings.runs,
+            cache=settings.cache,
+            store=self.store,
+            demonstrations=self.demonstrations,
+            machine=self.machine,
+            voices=self.voices,
+            publisher=publisher,
+            trainer=self._trainer,
         )
         self.checkpoints = Checkpoints(self.training, publisher, self.machine)
         self.annotators = Annotators(self.store)
@@ -151,7 +151,7 @@ class Lab:
         self.training.close()
         self.mask_trial.wait(10)
         self.quality.difficulties.cancel()
-        self.proof.close()
+        self.unseen_evaluator.close()
         self.machine.close()
         self.store.close()
 
@@ -162,7 +162,7 @@ class Lab:
         try:
             self.machine.engine.prepare(self.voices.voice())  # before the trainer: a person speaks first, then trains
             self.training.warm()
-            self.proof.prepare()
+            self.unseen_evaluator.prepare()
             self.training.adopt()
         except ChatlabError as error:
             log.warning("%s %s", error, error.hint)

@@ -140,7 +140,7 @@ class AnswerLengths:
         return self._taught[1] if self._taught[0] == voice else None
 
     def _measured(self) -> Lengths | None:
-        taught = self._accord.taught()
+        taught = self._accord.trained()
         if taught is None or not taught.answers:
             return None
         codec = codec_of(self._machine.base.tokenizer.backend_tokenizer)

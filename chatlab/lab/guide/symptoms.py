@@ -191,7 +191,7 @@ class Symptoms:
         if growth := self._spending.thrift().growth:
             longest = max(growth, key=lambda one: one.times)
             found["rambles"] = f"Answers are {longest.times:.1f} times as long as {_before(longest.since)}."
-        taught = self._accord.taught()
+        taught = self._accord.trained()
         if taught is not None and not taught.identity:
             found["who"] = "None of the demonstrations that the live adapter learned asks it who it is."
         return found

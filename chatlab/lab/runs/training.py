@@ -1,4 +1,4 @@
-"""Retraining: from the approved demonstrations to an adapter that is live."""
+"""Training runs: from the approved demonstrations to a live adapter."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class Training:
 
     def __init__(
         self,
+        *,
         folder: Path,
         cache: Path,
         store: Store,
@@ -122,12 +123,12 @@ class Training:
         return next(iter(self.runs()), None)
 
     def published(self, run: Path) -> bool:
-        """Whether a finished run's adapter is on the shelf."""
-        return self._publisher.took(run)
+        """Whether a finished run's adapter is published."""
+        return self._publisher.is_published(run)
 
-    def proven(self, run_id: str) -> bool:
-        """Whether its adapter is not being asked the unseen prompts, as it is for seconds after it was published."""
-        return self._publisher.proven(run_id)
+    def evaluated(self, run_id: str) -> bool:
+        """Whether its adapter is not being asked the unseen prompts, which takes seconds after it was published."""
+        return self._publisher.evaluated(run_id)
 
     def run(self, run_id: str) -> RunView:
         """Raises TrainingError for an id that is no run."""
@@ -150,12 +151,12 @@ class Training:
             self._trainer.warm()
 
     def adopt(self) -> None:
-        """Publish what a run finished while nobody was there to take it."""
+        """Publish the runs that finished while the app was closed."""
         for run in self.runs():
             if run.state == "finished" and not self.published(run.folder):
-                self.news = self._publisher.take(run)
+                self.news = self._publisher.publish(run)
             elif run.state == "finished":
-                self._publisher.prove(run.id)
+                self._publisher.evaluate(run.id)
 
     def wait(self, timeout: float | None = None) -> None:
         """Until the run under way has ended and been published."""
@@ -179,7 +180,7 @@ class Training:
             )
 
     def _check_template(self) -> None:
-        """Nothing is trained through a template that would teach something else than what chat asks."""
+        """Refuse a template whose training sequences would differ from chat's prompts."""
         self._machine.base.check_trainable()
         if problems := self._machine.base.template.check():
             raise TemplateRefused(
@@ -188,7 +189,7 @@ class Training:
 
     def _prepared(self, name: str, live: bool, overrides: dict[str, Any]) -> Path:
         began = now()
-        wish = check_name(name) if name else ""
+        checked = check_name(name) if name else ""
         ids = self._demonstrations.approved()
         if not ids:
             raise NothingToLearn(
@@ -196,7 +197,7 @@ class Training:
                 "Keep an answer in the chat, write one, or load the starter pack.",
             )
         self._check_template()
-        return self._freeze(ids, wish, began, live, overrides)
+        return self._freeze(ids, checked, began, live, overrides)
 
     def _freeze(self, ids: list[int], name: str, created: str, live: bool, overrides: dict[str, Any]) -> Path:
         """The run's folder, with everything it will ever read."""
@@ -238,4 +239,4 @@ class Training:
         finally:
             self._machine.ease(False)
         if not self._closing.is_set() and read_run(run).state == "finished":
-            self.news = self._publisher.take(read_run(run))
+            self.news = self._publisher.publish(read_run(run))

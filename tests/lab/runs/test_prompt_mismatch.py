@@ -136,7 +136,7 @@ def test_what_disagrees_is_read_from_the_snapshot_not_from_the_store_as_it_is_no
     assert kinds(lab.accord.of("You are Ada.")) == ["untrained message"]
     for file in Path(lab.settings.adapters).glob("plain/*.jsonl"):
         file.write_text("broken")
-    assert lab.accord.taught() is not None  # read once, and remembered
+    assert lab.accord.trained() is not None  # read once, and remembered
     fresh = type(lab.accord)(lab.store, lab.lineage, lab.voices)
     assert fresh.taught() is None and fresh.of("You are Ada.") == []
 
