@@ -1,4 +1,4 @@
-"""What Chatlab keeps: pure values, frozen. Identity (ids, files) is the business of `store` and `adapters`."""
+"""What Chatlab stores: pure values, frozen. Identity (ids, files) is the business of `store` and `adapters`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Reason = Literal[
 Verdict = Literal["best", "tie", "both bad"]
 
 BASE = "base"
-"""The name under which the base model itself speaks, wherever an adapter could be named."""
+"""Names the base model wherever an adapter could be named."""
 
 GOOD, BEARABLE = 2.0, 5.0
 """Per cent of forgetting up to which it is green, and amber; the guide's marks: well done 1-3 %, too much from 5 %."""
@@ -38,9 +38,9 @@ class Message:
     reasoning: str = ""
     """What the model wrote before its answer, where the template has a place for it."""
     calls: tuple[Call, ...] = ()
-    """What an answer asks tools to do; their results follow, each a message with the role `tool`."""
+    """Tool calls of an answer; their results follow, each a message with the role `tool`."""
     tools: tuple[Tool, ...] = ()
-    """What may be called from here on, told by the system message, which may say nothing else."""
+    """Tools that may be called from here on, listed by the system message, whose content may be empty."""
 
     def check(self) -> None:
         """Raises ValueError for a role that no prompt could be made of."""
@@ -79,12 +79,12 @@ def digest(messages: Sequence[Message]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """Who gave a reply, as the engine itself reported it."""
+    """What gave a reply, as the engine itself reported it."""
 
     adapter: str = BASE
     """The adapter's name, or `base`."""
     sha256: str = ""
-    """Of the adapter weights that the engine had loaded; empty for the base alone."""
+    """sha256 of the adapter weights that the engine had loaded; empty for the base alone."""
     base: str = ""
     """Fingerprint of the base model."""
     strength: float = 1.0
@@ -127,7 +127,7 @@ class Demonstration:
     created: str = ""
     """ISO 8601, UTC."""
     authors: tuple[str, ...] = ()
-    """Who wrote its words, in the order in which they did; empty where nobody said who they are."""
+    """Who wrote it, in the order in which they did; empty where nobody gave a name."""
     approved_by: str = ""
     annotations: tuple[Annotation, ...] = ()
     """One by each annotator, the newest last."""
@@ -153,7 +153,7 @@ class Demonstration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preference:
-    """One answer was better than another to the same prompt, in somebody's eyes."""
+    """Somebody preferred one answer to another to the same prompt."""
 
     prompt: tuple[Message, ...]
     chosen: str
@@ -167,12 +167,12 @@ class Preference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vote:
-    """What somebody said of several answers to one prompt, seen side by side."""
+    """Somebody's verdict on several answers to one prompt, seen side by side."""
 
     prompt: tuple[Message, ...]
     answers: tuple[str, ...]
     provenances: tuple[Provenance, ...]
-    """Of each answer, in the order in which they were shown."""
+    """One for each answer, in the order in which they were shown."""
     verdict: Verdict
     winner: int | None = None
     """Index of the best answer, for the verdict `best`."""
@@ -181,11 +181,11 @@ class Vote:
     created: str = ""
 
     def check(self) -> None:
-        """Raises ValueError unless it has a prompt, a speaker for each answer, and its winner among them."""
+        """Raises ValueError unless it has a prompt, a provenance for each answer, and its winner among them."""
         if not self.prompt:
             raise ValueError("it has no prompt")
         if len(self.answers) != len(self.provenances):
-            raise ValueError(f"{len(self.answers)} answers of {len(self.provenances)} speakers")
+            raise ValueError(f"{len(self.answers)} answers of {len(self.provenances)} models")
         if self.winner is not None and not 0 <= self.winner < len(self.answers):
             raise ValueError(f"answer {self.winner} of {len(self.answers)} is said to be the best")
 
@@ -201,7 +201,7 @@ class Preset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnseenSet:
-    """Prompts by which voices are heard and measured, so that nothing is ever trained on them."""
+    """Prompts by which models are compared and measured, so that nothing is ever trained on them."""
 
     prompts: tuple[str, ...]
     """In the person's order; one line each."""
@@ -232,18 +232,18 @@ class TrainSettings:
     kl_samples: int = 2
     """Texts sampled from the base that are read with every step."""
     held_out: float = 0.1
-    """Share of the demonstrations kept aside to measure on."""
+    """Share of the demonstrations held out to measure on."""
     seed: int = 0
     max_grad_norm: float = 1.0
     """Largest norm of the gradient."""
     weight_decay: float = 0.0
     mask: bool = True
-    """Grade only the assistant's tokens. Off is for the comparison that shows why it is on."""
+    """Compute the loss on the assistant's tokens alone. Off is for the comparison that shows why it is on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What a run says of itself after an optimizer step."""
+    """What a run reports after an optimizer step."""
 
     step: int
     """From 1. Step 0 carries the measurements made before training."""
@@ -258,42 +258,42 @@ class Step:
     seconds: float = 0.0
     """Since the run's first step began, pauses not counted."""
     held_out_loss: float | None = None
-    """On demonstrations kept aside, where it was measured at this step."""
+    """On held-out demonstrations, where it was measured at this step."""
     forgetting: float | None = None
     """Per cent by which perplexity on held-out general text rose, where it was measured at this step."""
     kl: float | None = None
-    """KL divergence from the base on the answers of demonstrations kept aside, nats a token, where it was measured."""
+    """KL divergence from the base on the answers of held-out demonstrations, nats a token, where it was measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyMetrics:
-    """How a voice keeps to its part: counts over `replies`, for one in four is not one in four hundred."""
+    """Format metrics: counts over `replies`, since one in four is not one in four hundred."""
 
     replies: int
     role_leaks: int
-    """Speak for the person, or open another turn: they hold role markers, as tokens or in plain words."""
+    """Replies that write the user's turn or open another: they hold role markers, as tokens or in plain text."""
     stops: int
-    """Ended by themselves, not because their budget did."""
+    """Replies that ended with a stop token, not at their budget."""
     prompt_echoes: int
-    """Begin by saying the prompt again."""
+    """Replies that begin with the prompt."""
     well_formed: int
-    """Of good form in every respect."""
+    """Replies that pass every format check."""
     tokens: float
-    """Mean length."""
+    """Mean length in tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterCard:
-    """An adapter's papers: what it is, on what it stands, what it learned from, how it did."""
+    """An adapter's card: what it is, its base, its demonstrations, its metrics."""
 
     name: str
     base: str
-    """Fingerprint of the base it was trained on, and the only one it may speak through."""
+    """Fingerprint of the base it was trained on, and the only one it can be loaded on."""
     base_name: str = ""
     template: str = ""
     """sha256 of the chat template it was trained with."""
     sha256: str = ""
-    """Of adapter_model.safetensors."""
+    """sha256 of adapter_model.safetensors."""
     created: str = ""
     run: str = ""
     parent: str = ""
@@ -304,7 +304,7 @@ class AdapterCard:
     snapshot: str = ""
     """sha256 of the snapshot file."""
     parameters: int = 0
-    """Trained numbers in the adapter."""
+    """Number of trained parameters."""
     base_parameters: int = 0
     steps: int = 0
     seconds: float = 0.0
@@ -316,7 +316,7 @@ class AdapterCard:
     forgetting_interval: tuple[float, float] | None = None
     """95 % bootstrap interval over documents, per cent."""
     kl: float | None = None
-    """KL divergence from the base on the answers of demonstrations kept aside, nats a token."""
+    """KL divergence from the base on the answers of held-out demonstrations, nats a token."""
     reply_metrics_before: ReplyMetrics | None = None
     """How the base answered the unseen prompts."""
     reply_metrics_after: ReplyMetrics | None = None

@@ -1,4 +1,4 @@
-"""A PEFT folder copied, with papers, to a hidden folder: every byte on the disk before anybody can see it."""
+"""A PEFT folder copied to a hidden folder, with card and manifest: every byte is on the disk before anybody sees it."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _PIECE = 1 << 20
 def hidden_copy(
     source: Path, registry: Path, card: AdapterCard, demonstrations: Path | None = None
 ) -> tuple[Path, AdapterCard]:
-    """The hidden folder on `shelf`, and the card with the sha256 of the weights as they were written.
+    """The hidden folder in `registry`, and the card with the sha256 of the weights as they were written.
 
-    The manifest covers what decides how the adapter speaks, and the lessons; README.md is for people, who may edit it.
+    The manifest covers what decides how the adapter answers, and its demonstrations; README.md may be edited.
     """
     for name in (CONFIG, WEIGHTS):
         if not (source / name).is_file():

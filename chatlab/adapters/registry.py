@@ -1,4 +1,4 @@
-"""adapters/<name>/ <-> AdapterCard."""
+"""The published adapters: folders `adapters/<name>/`, listed, opened, removed and restored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRASH = ".trash"
 
 
 class Adapters:
-    """The published adapters. An adapter's name is its folder's name, whatever its papers call it.
+    """The published adapters. An adapter's name is its folder's name, whatever its card says.
 
     What a killed process left half-written is cleared away when this is built; only one process may publish.
     """
@@ -33,11 +33,11 @@ class Adapters:
             shutil.rmtree(leftover, ignore_errors=True)
 
     def names(self) -> list[str]:
-        """Of the adapters that can be read, the newest first."""
+        """Names of the adapters that can be read, the newest first."""
         return [card.name for card in self.cards()]
 
     def cards(self) -> list[AdapterCard]:
-        """The newest first. Reads papers, not weights."""
+        """The newest first. Reads cards, not weights."""
         return sorted(self._read()[0], key=lambda card: (card.created, card.name), reverse=True)
 
     @property
@@ -46,9 +46,9 @@ class Adapters:
         return self._read()[1]
 
     def publish(self, source: Path, card: AdapterCard, demonstrations: Path | None = None) -> AdapterCard:
-        """Copy a PEFT folder in, with papers, under `card.name` or one like it that is free.
+        """Copy a PEFT folder in, with card and manifest, under `card.name` or one like it that is free.
 
-        `lessons` is the snapshot of demonstrations that it learned from, which is kept with it.
+        `demonstrations` is the snapshot of demonstrations that it learned from, which is kept with it.
 
         Until all of it is on the disk nobody sees any of it. Raises NameRefused, AdapterDamaged when `source` lacks a
         file, DiskFull; `source` is left as it was.
@@ -60,7 +60,7 @@ class Adapters:
             return card
 
     def note_reply_metrics(self, name: str, before: ReplyMetrics, after: ReplyMetrics) -> None:
-        """How the base and this adapter answer the unseen prompts. Raises AdapterMissing, DiskFull."""
+        """Keep how the base and this adapter answered the unseen prompts. Raises AdapterMissing, DiskFull."""
         with self._lock, space_or_error(f"The proof of adapter {name!r} cannot be kept"):
             replace_json(self._existing(name) / REPLY_METRICS, reply_metrics_as_json(before, after))
 
@@ -77,7 +77,7 @@ class Adapters:
         return check_demonstrations(self._existing(name))
 
     def remove(self, name: str) -> Path:
-        """Out of sight, into the trash; where it lay until now. Raises AdapterMissing."""
+        """Move an adapter to the trash; the folder where it lay. Raises AdapterMissing."""
         with self._lock, space_or_error(f"Adapter {name!r} cannot be removed"):
             folder = self._existing(name)
             private_folder(self._folder / TRASH)
@@ -87,7 +87,7 @@ class Adapters:
             return folder
 
     def restore(self, name: str) -> AdapterCard:
-        """Back from the trash the one of that name that was removed last, under a free name. Raises AdapterMissing."""
+        """Bring back the adapter of that name that was removed last, under a free name. Raises AdapterMissing."""
         check_name(name)
         with self._lock, space_or_error(f"Adapter {name!r} cannot be restored"):
             removed = self._removed(name)
@@ -130,7 +130,7 @@ class Adapters:
         return folder
 
     def _reveal(self, hidden: Path, name: str) -> None:
-        """What is said to have failed is not there."""
+        """Rename the hidden folder; where that fails, nothing is left of it."""
         try:
             with space_or_error(f"Adapter {name!r} cannot be published"):
                 hidden = hidden.rename(self._folder / name)

@@ -1,10 +1,10 @@
-"""How long answers are, voice by voice, and whether they grow.
+"""How long answers are, model by model, and whether they grow.
 
 What is counted are the tokens of answers as the engine reported them. An answer that a person or an error broke off
-says nothing of how long it would have been, and is left out; one that its budget ended is at least as long as counted.
+is left out; one that reached its token budget is at least as long as counted.
 
-The rule. Nothing is said before a voice has given LEAST answers. Answers have grown where the mean is at least GROWN
-times the earlier mean, and the difference is significant (`statistics.welch`, 95 %). Against the demonstrations,
+The rule. Nothing is reported before a model has given LEAST answers. Answers have grown where the mean is at least
+GROWN times the earlier mean, and the difference is significant (`statistics.welch`, 95 %). Against the demonstrations,
 whose lengths are the target, the mean has to be at least OVER times theirs, by the same test.
 """
 
@@ -23,12 +23,12 @@ OVER = 1.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lengths:
-    """Of some answers, in tokens."""
+    """Count, mean and variance of answer lengths, in tokens."""
 
     count: int
     mean: float
     variance: float
-    """Of the sample, with one degree of freedom taken off."""
+    """Unbiased sample variance."""
 
     @classmethod
     def of(cls, tokens: Sequence[int]) -> Lengths:
@@ -45,7 +45,7 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
-    """Answers are longer than they were, or than they were taught to be."""
+    """Answers are longer than they were, or than the demonstrations that were trained on."""
 
     since: Literal["earlier voice", "demonstrations"]
     now: Lengths
@@ -56,13 +56,13 @@ class Growth:
         return self.now.mean / max(1e-9, self.before.mean)
 
 
-def grown(now: Lengths, earlier: Lengths | None, taught: Lengths | None) -> list[Growth]:
+def grown(now: Lengths, earlier: Lengths | None, trained: Lengths | None) -> list[Growth]:
     """What the rule above says; nothing where there are too few answers to say anything."""
     found = []
     if earlier is not None and earlier.count >= LEAST and _longer(now, earlier, GROWN):
         found.append(Growth(since="earlier voice", now=now, before=earlier))
-    if taught is not None and taught.count and _longer(now, taught, OVER):
-        found.append(Growth(since="demonstrations", now=now, before=taught))
+    if trained is not None and trained.count and _longer(now, trained, OVER):
+        found.append(Growth(since="demonstrations", now=now, before=trained))
     return found
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from chatlab.records import StopReason
 
 SPOKEN_ROLE = re.compile(r"^\s*(user|human|assistant|system|ai)\s*:", re.IGNORECASE | re.MULTILINE)
-"""A reply that plays both sides of the conversation, in words in place of tokens."""
+"""A role name and a colon at the start of a line: a role marker in plain text."""
 
 _SHORT = 3
 """Words that any good answer may begin with, though the question does too."""
@@ -17,16 +17,16 @@ _SHORT = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyForm:
-    """What is right about the form of one reply."""
+    """Format checks on one reply; True is good."""
 
     stops: bool
-    """It ended by itself, not because its budget did."""
+    """It ended with a stop token, not at its token budget."""
     non_empty: bool
-    """There is something in it."""
+    """It is not empty."""
     no_role_leak: bool
-    """It holds no role markers: it does not go on to speak for the person."""
+    """It holds no role markers: it does not go on to write the user's turn."""
     no_prompt_echo: bool
-    """It does not begin by saying the prompt again."""
+    """It does not begin with the prompt."""
 
     @property
     def well_formed(self) -> bool:
@@ -44,7 +44,7 @@ def form(prompt: str, reply: str, stop: StopReason | None, markers: Collection[s
 
 
 def share(forms: Sequence[ReplyForm]) -> float:
-    """Of replies whose form is good, 0 to 1; 0 when there are none."""
+    """Share of well-formed replies, 0 to 1; 0 when there are none."""
     return sum(each.well_formed for each in forms) / len(forms) if forms else 0.0
 
 

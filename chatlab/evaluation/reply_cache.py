@@ -1,4 +1,4 @@
-"""Replies that have been heard, kept in a cache: what decides a reply is its key, so the same is never asked twice."""
+"""A cache of replies: everything that decides a reply is its key, so that the same is never generated twice."""
 
 from __future__ import annotations
 
@@ -35,55 +35,55 @@ class ReplyKey:
     def key(self) -> str:
         decides = asdict(self)
         if not self.sampling.thinking:
-            del decides["sampling"]["thinking"]  # as replies were kept before there were thoughts
+            del decides["sampling"]["thinking"]  # as keys were before reasoning had a budget
         return hashlib.sha256(orjson.dumps(decides, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachedReply:
-    """A whole reply."""
+    """A finished reply."""
 
     text: str
     provenance: Provenance
-    """By the engine's own word."""
+    """As the engine reported it."""
     stop: StopReason
     form: ReplyForm
 
 
 class ReplyCache:
-    """One file a voice, which is only added to. Without a disk to write to it still remembers while it lives."""
+    """One append-only file for each model. Where the disk cannot be written to, it caches in memory."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.Lock()
-        self._known: dict[Path, dict[str, CachedReply]] = {}
+        self._cached: dict[Path, dict[str, CachedReply]] = {}
 
-    def get(self, asked: ReplyKey) -> CachedReply | None:
+    def get(self, key: ReplyKey) -> CachedReply | None:
         with self._lock:
-            return self._of(asked).get(asked.key)
+            return self._entries(key).get(key.key)
 
-    def keep(self, asked: ReplyKey, said: CachedReply) -> None:
+    def put(self, key: ReplyKey, reply: CachedReply) -> None:
         with self._lock:
-            self._of(asked)[asked.key] = said
-            file = self._file(asked)
-            with contextlib.suppress(OSError, TypeError):  # a full disk, half a character: heard again another day
-                line = orjson.dumps({"key": asked.key, "prompt": asked.prompt, **asdict(said)})
+            self._entries(key)[key.key] = reply
+            file = self._file(key)
+            with contextlib.suppress(OSError, TypeError):  # a full disk, half a character: generated again another day
+                line = orjson.dumps({"key": key.key, "prompt": key.prompt, **asdict(reply)})
                 private_folder(file.parent)
                 with file.open("ab") as out:
                     out.write(b"\n" + line + b"\n")  # a line of its own after one that was cut off
 
-    def _of(self, asked: ReplyKey) -> dict[str, CachedReply]:
-        file = self._file(asked)
-        if file not in self._known:
-            self._known[file] = _read(file)
-        return self._known[file]
+    def _entries(self, key: ReplyKey) -> dict[str, CachedReply]:
+        file = self._file(key)
+        if file not in self._cached:
+            self._cached[file] = _read(file)
+        return self._cached[file]
 
-    def _file(self, asked: ReplyKey) -> Path:
-        return self._folder / f"{asked.base[:16]}-{asked.sha256[:16] or 'base'}.jsonl"
+    def _file(self, key: ReplyKey) -> Path:
+        return self._folder / f"{key.base[:16]}-{key.sha256[:16] or 'base'}.jsonl"
 
 
 def _read(file: Path) -> dict[str, CachedReply]:
-    """What can be read of it: a cache is never worth an error."""
+    """What can be read of a file: a cache is never worth an error."""
     try:
         lines = file.read_bytes().split(b"\n")
     except OSError:
@@ -94,12 +94,12 @@ def _read(file: Path) -> dict[str, CachedReply]:
 def _entry(line: bytes) -> tuple[str, CachedReply] | None:
     try:
         raw = with_current_names(CachedReply, orjson.loads(line))
-        said = CachedReply(
+        reply = CachedReply(
             text=str(raw["text"]),
             provenance=Provenance(**raw["provenance"]),
             stop=raw["stop"],
             form=ReplyForm(**with_current_names(ReplyForm, raw["form"])),
         )
-        return str(raw["key"]), said
+        return str(raw["key"]), reply
     except (ValueError, KeyError, TypeError):
         return None

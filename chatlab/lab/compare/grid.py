@@ -111,7 +111,7 @@ class Grid:
                     stop=piece.stop,
                     form=form(prompt, text, piece.stop, markers),
                 )
-                self._heard.keep(self._asked(sheet, prompt, piece.sha256, voice.name, voice.strength), said)
+                self._heard.put(self._asked(sheet, prompt, piece.sha256, voice.name, voice.strength), said)
                 yield Cell(said=said)
         finally:
             getattr(pieces, "close", lambda: None)()
