@@ -46,14 +46,14 @@ def pack() -> tuple[Pair, ...]:
 
 
 @cache
-def aside() -> tuple[Pair, ...]:
-    """Written by hand like the pack's, learned by no run: their prompts are asked, the loss on them is measured."""
+def held_out() -> tuple[Pair, ...]:
+    """Written by hand like the pack's, trained on by no run: their prompts are asked, the loss on them is measured."""
     return tuple(_pairs(DATA / "aside.jsonl"))
 
 
 def prompts(count: int) -> list[str]:
     """No demonstration holds these: those of the app and those of the report by turns."""
-    both = zip(unseen(count=None), (asked for asked, _ in aside()), strict=True)
+    both = zip(unseen(count=None), (asked for asked, _ in held_out()), strict=True)
     return [prompt for pair in both for prompt in pair][:count]
 
 
@@ -72,7 +72,7 @@ def digest(dataset: DatasetSpec | None, seed: int, questions: Questions) -> str:
     trained: Sequence[Pair] = ()
     if dataset is not None:
         trained = pool(dataset.pool) if dataset.pool else demonstrations(dataset, seed)
-    asked = [prompts(questions.unseen), GUIDE, unanswerable(questions.facts), aside()]
+    asked = [prompts(questions.unseen), GUIDE, unanswerable(questions.facts), held_out()]
     asked += [answerable(kind, questions.facts) for kind in ("name", "plain")]
     return hashlib.sha256(json.dumps([trained, asked]).encode()).hexdigest()
 

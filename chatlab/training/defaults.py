@@ -97,7 +97,7 @@ def plan(
 
 
 def held_out_count(demonstrations: int, share: float) -> int:
-    """How many of the demonstrations are kept aside: none of fewer than FEW, else the share, but at least 4."""
+    """How many of the demonstrations are held out: none of fewer than FEW, else the share, but at least 4."""
     if share <= 0 or demonstrations < FEW:
         return 0
     return min(demonstrations // 2, max(4, round(demonstrations * share)), 200)

@@ -342,7 +342,7 @@ def test_what_is_made_by_rule_is_whole_and_in_plain_letters() -> None:
         *generated.unanswerable(),
         *generated.answerable("name"),
         *generated.answerable("plain"),
-        *datasets.aside(),
+        *datasets.held_out(),
     ]
     for prompt, answer in pairs:
         assert prompt and answer and not {"{", "}"} & {*prompt, *answer}, (prompt, answer)
