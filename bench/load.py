@@ -179,7 +179,7 @@ def train_on(lab: Lab, ending: Shutdown) -> None:
     while not lab.machine.started:
         time.sleep(0.1)
     while not ending.asked:
-        lab.training.retrain(live=False, passes=30)
+        lab.training.retrain(live=False, epochs=30)
         lab.training.wait()
 
 

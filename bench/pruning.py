@@ -161,7 +161,12 @@ class Bench:
         kept = self._kept(cell)
         times = 100 / cell.share if cell.match == "steps" else 1
         settings = TrainSettings(
-            batch=8, passes=max(1, round(PASSES * times)), leash=0.0, seed=cell.seed, held_out=0.0, learning_rate=1e-3
+            batch_size=8,
+            epochs=max(1, round(PASSES * times)),
+            kl_weight=0.0,
+            seed=cell.seed,
+            held_out=0.0,
+            learning_rate=1e-3,
         )
         self.model.reset(settings)
         began, steps = time.perf_counter(), 0

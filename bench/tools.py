@@ -20,7 +20,7 @@ from typing import Any
 from bench.lessons import OFFERED, Problem, demonstration, problems
 from bench.table import show
 from chatlab.engines.base import Sampling
-from chatlab.evaluation.shares import wilson
+from chatlab.evaluation.statistics import wilson
 from chatlab.lab import Lab
 from chatlab.records import BASE
 from chatlab.settings import PACKAGE, Settings
@@ -110,7 +110,7 @@ def _heard(lab: Lab, asked: Asked) -> dict[str, Any]:
         right += bool(numbers) and numbers[-1].replace(",", "").rstrip(".") == value
         called += bool(turn.steps)
         worked += any(step.result == value for step in turn.steps)
-        tokens += turn.speaker.tokens if turn.speaker else 0
+        tokens += turn.provenance.tokens if turn.provenance else 0
     low, high = wilson(right, len(asked))
     return {
         "asked": len(asked),

@@ -23,7 +23,7 @@ from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
 from chatlab.records import TrainSettings
 from chatlab.training.model import bf16_pays
-from chatlab.training.runs import RunView
+from chatlab.training.process.runs import RunView
 
 SCRIPT = Path(__file__).with_name("trl_script.py")
 ONE = Sampling(temperature=0, max_tokens=1)
@@ -72,13 +72,13 @@ def pressed(lab: Lab) -> tuple[dict[str, float], RunView]:
 
 def first_token(lab: Lab) -> None:
     for panes in lab.compare.ask("Write a greeting", [lab.voices.live], ONE):
-        if panes[0].speaker:
+        if panes[0].provenance:
             return
 
 
 def loop_alone(lab: Lab) -> float:
     """Demonstration tokens a second of a run without leash, measurements left out."""
-    run = lab.training.retrain(live=False, leash=0.0)
+    run = lab.training.retrain(live=False, kl_weight=0.0)
     lab.training.wait()
     result = lab.training.run(run).result
     assert result is not None
@@ -102,8 +102,8 @@ def fastest(folder: Path, rows: Sequence[Any], settings: TrainSettings, base: st
         "rows": rows,
         "rank": settings.rank,
         "alpha": settings.alpha,
-        "passes": settings.passes,
-        "batch": settings.batch,
+        "passes": settings.epochs,
+        "batch": settings.batch_size,
         "learning_rate": settings.learning_rate,
         "out": str(folder / "trl"),
     }
@@ -127,7 +127,7 @@ def scripted(folder: Path, job: Mapping[str, Any]) -> dict[str, float]:
 
 def same_loss(folder: Path, run: RunView) -> dict[str, float]:
     """The loss of one batch under the trained adapter: TRL's, and ours in float32 and as trained."""
-    rows = learned(run)[: run.request.settings.batch]
+    rows = learned(run)[: run.request.settings.batch_size]
     job = {"base": run.request.base_folder, "rows": rows, "adapter": str(run.adapter), "batch": len(rows)}
     theirs = scripted(folder, job)["loss"]
     code = "import sys; from bench.training import own_loss; print(own_loss(sys.argv[1], sys.argv[2] == 'bf16'))"

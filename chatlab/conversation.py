@@ -25,9 +25,9 @@ class Turn:
     parent: int | None
     role: Role
     content: str
-    thought: str = ""
-    """What a model thought before it answered."""
-    speaker: Provenance | None = None
+    reasoning: str = ""
+    """What a model wrote before its answer."""
+    provenance: Provenance | None = None
     """Who said it, for an answer of a model; None for a person's words, edited answers included."""
     stopped: StopReason | None = None
     rating: Rating | None = None
@@ -41,16 +41,16 @@ class Turn:
     """What it was told that it may call."""
     steps: tuple[ToolStep, ...] = ()
     """What it called before it answered, in order; `content` is what it said after the last."""
-    since: int | None = None
+    context_start: int | None = None
     """The first turn that the model was asked with, where there was no room for older ones."""
-    under: tuple[str, ...] = ()
+    original_system: tuple[str, ...] = ()
     """The system message that this answer was asked under, where the conversation has another by now; else nothing."""
     created: str = ""
 
     def messages(self) -> tuple[Message, ...]:
         """What was said, each call and each result a message of its own."""
         said = tuple(message for step in self.steps for message in _step(self.role, step))
-        return (*said, Message(role=self.role, content=self.content, thought=self.thought))
+        return (*said, Message(role=self.role, content=self.content, reasoning=self.reasoning))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +68,11 @@ class Conversation:
     title: str = ""
     system: str = ""
     """Word for word what the model is told."""
-    wording: str = ""
+    system_template: str = ""
     """The same as it was written, its variables in braces; empty where there are none."""
     turns: tuple[Turn, ...] = ()
     head: int | None = None
-    shortens: bool = False
+    truncates: bool = False
     """Whether the oldest turns are left out where there is no room for all."""
     budget: Budget | None = None
     """What each answer may spend; None in one that was kept without."""
@@ -80,7 +80,7 @@ class Conversation:
     """Who may see it, where several people sign in; empty for the house's own."""
     created: str = ""
     updated: str = ""
-    used: int | None = None
+    recency: int | None = None
     """Larger than that of every conversation used before it: clocks jump. None in one from before there was such."""
 
     def check(self) -> None:
@@ -93,7 +93,11 @@ class Conversation:
                 raise ValueError(f"turn {turn.id} stands at place {place}")
             if turn.role not in ("user", "assistant"):
                 raise ValueError(f"{turn.role[:60]!r} says turn {place}")
-            for name, earlier in (("parent", turn.parent), ("edited_from", turn.edited_from), ("since", turn.since)):
+            for name, earlier in (
+                ("parent", turn.parent),
+                ("edited_from", turn.edited_from),
+                ("context_start", turn.context_start),
+            ):
                 if earlier is not None and not 0 <= earlier < place:
                     raise ValueError(f"{name} {earlier} of turn {place} is no earlier turn")
         if self.head is not None and not 0 <= self.head < len(self.turns):
@@ -115,9 +119,9 @@ class Conversation:
         question with the sources, and without the turns that were left out.
         """
         shown = list(self._up_from(self.head if until is None else until))[::-1]
-        told = shown[-1].under[0] if shown and shown[-1].under else self.system
+        told = shown[-1].original_system[0] if shown and shown[-1].original_system else self.system
         system = (Message(role="system", content=told),) if told else ()
-        since = since if since is not None or not shown else shown[-1].since
+        since = since if since is not None or not shown else shown[-1].context_start
         left = next((place for place, turn in enumerate(shown) if turn.id == since), 0)
         said = system + tuple(message for turn in shown[left:] for message in turn.messages())
         said = with_tools(said, shown[-1].tools if shown else ())
@@ -141,14 +145,16 @@ class Conversation:
         """With another system message from the next answer on. Answers given keep the one they were asked under."""
         wording = "" if wording == system else wording
         if system == self.system:
-            return replace(self, wording=wording)
-        turns = tuple(replace(t, under=self.under(t)) if t.role == "assistant" else t for t in self.turns)
-        kept = tuple(replace(t, under=()) if t.under == (system,) else t for t in turns)
-        return replace(self, system=system, wording=wording, turns=kept)
+            return replace(self, system_template=wording)
+        turns = tuple(
+            replace(t, original_system=self.original_system(t)) if t.role == "assistant" else t for t in self.turns
+        )
+        kept = tuple(replace(t, original_system=()) if t.original_system == (system,) else t for t in turns)
+        return replace(self, system=system, system_template=wording, turns=kept)
 
-    def under(self, turn: Turn) -> tuple[str, ...]:
-        """The system message that an answer was asked under, as `Turn.under` would hold it under any other."""
-        return turn.under or (self.system,)
+    def original_system(self, turn: Turn) -> tuple[str, ...]:
+        """The system message that an answer was asked under, in the form of `Turn.original_system`."""
+        return turn.original_system or (self.system,)
 
     def showing(self, turn: int) -> Conversation:
         """With this version of a turn shown, and below it whatever was said last."""
@@ -173,4 +179,4 @@ def with_tools(messages: Sequence[Message], tools: tuple[Tool, ...]) -> tuple[Me
 
 
 def _step(role: Role, step: ToolStep) -> tuple[Message, Message]:
-    return Message(role=role, content=step.said, calls=(step.call,)), Message(role="tool", content=step.result)
+    return Message(role=role, content=step.text, calls=(step.call,)), Message(role="tool", content=step.result)

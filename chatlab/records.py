@@ -1,4 +1,4 @@
-"""What Chatlab keeps: pure values, frozen. Identity (ids, files) is the business of `store` and `adapters`."""
+"""What Chatlab stores: pure values, frozen. Identity (ids, files) is the business of `store` and `adapters`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
+from chatlab.former_names import with_current_names, with_former_names
 from chatlab.tool_calls import Call, Tool, call_of, tool_of
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -22,7 +23,7 @@ Reason = Literal[
 Verdict = Literal["best", "tie", "both bad"]
 
 BASE = "base"
-"""The name under which the base model itself speaks, wherever an adapter could be named."""
+"""Names the base model wherever an adapter could be named."""
 
 GOOD, BEARABLE = 2.0, 5.0
 """Per cent of forgetting up to which it is green, and amber; the guide's marks: well done 1-3 %, too much from 5 %."""
@@ -34,12 +35,12 @@ class Message:
 
     role: Role
     content: str
-    thought: str = ""
-    """What was thought before an answer, where the template has a place for it."""
+    reasoning: str = ""
+    """What the model wrote before its answer, where the template has a place for it."""
     calls: tuple[Call, ...] = ()
-    """What an answer asks tools to do; their results follow, each a message with the role `tool`."""
+    """Tool calls of an answer; their results follow, each a message with the role `tool`."""
     tools: tuple[Tool, ...] = ()
-    """What may be called from here on, told by the system message, which may say nothing else."""
+    """Tools that may be called from here on, listed by the system message, whose content may be empty."""
 
     def check(self) -> None:
         """Raises ValueError for a role that no prompt could be made of."""
@@ -48,12 +49,13 @@ class Message:
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Message:
-        """From its plain form, as `plain` and the store write it."""
+        """From its plain form, as `plain` and the store write it or once wrote it."""
+        raw = with_current_names(cls, raw)
         calls, tools = map(call_of, raw.get("calls", ())), map(tool_of, raw.get("tools", ()))
         return cls(
             role=raw["role"],
             content=raw["content"],
-            thought=raw.get("thought", ""),
+            reasoning=raw.get("reasoning", ""),
             calls=tuple(calls),
             tools=tuple(tools),
         )
@@ -65,22 +67,24 @@ class Message:
 
 
 def digest(messages: Sequence[Message]) -> str:
-    """sha256 of roles and words."""
-    said: list[list[Any]] = [
-        [m.role, m.content, m.plain] if m.calls or m.tools else [m.role, m.content, *([m.thought] if m.thought else [])]
+    """sha256 of roles and contents, over the same bytes in every version."""
+    hashed: list[list[Any]] = [
+        [m.role, m.content, with_former_names(Message, m.plain)]
+        if m.calls or m.tools
+        else [m.role, m.content, *([m.reasoning] if m.reasoning else [])]
         for m in messages
     ]
-    return hashlib.sha256(json.dumps(said).encode("ascii")).hexdigest()
+    return hashlib.sha256(json.dumps(hashed).encode("ascii")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """Who gave a reply, as the engine itself reported it."""
+    """What gave a reply, as the engine itself reported it."""
 
     adapter: str = BASE
     """The adapter's name, or `base`."""
     sha256: str = ""
-    """Of the adapter weights that the engine had loaded; empty for the base alone."""
+    """sha256 of the adapter weights that the engine had loaded; empty for the base alone."""
     base: str = ""
     """Fingerprint of the base model."""
     strength: float = 1.0
@@ -99,13 +103,13 @@ class Rating:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotation:
-    """What one annotator thinks of a demonstration."""
+    """How one annotator rated a demonstration."""
 
     by: str
     stars: int
     """From 1, harmful to learn, to 5, just as it should be."""
-    words: str
-    """Digest of the words that were judged; once they are changed, the opinion is of something else."""
+    content_hash: str
+    """`Demonstration.content_hash` of what was judged; once that changes, the annotation is of something else."""
     note: str = ""
     created: str = ""
 
@@ -123,10 +127,10 @@ class Demonstration:
     created: str = ""
     """ISO 8601, UTC."""
     authors: tuple[str, ...] = ()
-    """Who wrote its words, in the order in which they did; empty where nobody said who they are."""
+    """Who wrote it, in the order in which they did; empty where nobody gave a name."""
     approved_by: str = ""
-    opinions: tuple[Annotation, ...] = ()
-    """One an annotator, the newest last."""
+    annotations: tuple[Annotation, ...] = ()
+    """One by each annotator, the newest last."""
 
     def check(self) -> None:
         """Raises ValueError for one that says nothing at all."""
@@ -134,8 +138,8 @@ class Demonstration:
             raise ValueError("it has no messages")
 
     @property
-    def words(self) -> str:
-        """Digest of what it says, equal for equal words."""
+    def content_hash(self) -> str:
+        """sha256 of what it says, equal for equal words."""
         return digest(self.messages)
 
     @property
@@ -149,7 +153,7 @@ class Demonstration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preference:
-    """One answer was better than another to the same prompt, in somebody's eyes."""
+    """Somebody preferred one answer to another to the same prompt."""
 
     prompt: tuple[Message, ...]
     chosen: str
@@ -163,12 +167,12 @@ class Preference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vote:
-    """What somebody said of several answers to one prompt, seen side by side."""
+    """Somebody's verdict on several answers to one prompt, seen side by side."""
 
     prompt: tuple[Message, ...]
     answers: tuple[str, ...]
-    speakers: tuple[Provenance, ...]
-    """Of each answer, in the order in which they were shown."""
+    provenances: tuple[Provenance, ...]
+    """One for each answer, in the order in which they were shown."""
     verdict: Verdict
     winner: int | None = None
     """Index of the best answer, for the verdict `best`."""
@@ -177,11 +181,11 @@ class Vote:
     created: str = ""
 
     def check(self) -> None:
-        """Raises ValueError unless it has a prompt, a speaker for each answer, and its winner among them."""
+        """Raises ValueError unless it has a prompt, a provenance for each answer, and its winner among them."""
         if not self.prompt:
             raise ValueError("it has no prompt")
-        if len(self.answers) != len(self.speakers):
-            raise ValueError(f"{len(self.answers)} answers of {len(self.speakers)} speakers")
+        if len(self.answers) != len(self.provenances):
+            raise ValueError(f"{len(self.answers)} answers of {len(self.provenances)} models")
         if self.winner is not None and not 0 <= self.winner < len(self.answers):
             raise ValueError(f"answer {self.winner} of {len(self.answers)} is said to be the best")
 
@@ -197,7 +201,7 @@ class Preset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnseenSet:
-    """Prompts by which voices are heard and measured, so that nothing is ever trained on them."""
+    """Prompts by which models are compared and measured, so that nothing is ever trained on them."""
 
     prompts: tuple[str, ...]
     """In the person's order; one line each."""
@@ -215,38 +219,38 @@ class TrainSettings:
     dropout: float = 0.0
     learning_rate: float = 1e-3
     """Peak; warmed up over 5 % of the steps, then down a cosine."""
-    passes: int = 6
+    epochs: int = 6
     """Times that every demonstration is read."""
-    batch: int = 4
+    batch_size: int = 4
     """Demonstrations per optimizer step."""
-    accumulate: int = 1
-    """Pieces that a batch is cut into, to save memory; the result is the same."""
+    grad_accumulation: int = 1
+    """Micro-batches that a batch is cut into, to save memory; the result is the same."""
     max_tokens: int = 512
     """Longer demonstrations are left out, and counted."""
-    leash: float = 3.5
-    """Weight of the KL divergence from the base on text that the base wrote; 0 lets go."""
-    leash_texts: int = 2
-    """Base-written texts read with every step."""
+    kl_weight: float = 3.5
+    """Weight of the KL divergence from the base on text that the base sampled; 0 for none."""
+    kl_samples: int = 2
+    """Texts sampled from the base that are read with every step."""
     held_out: float = 0.1
-    """Share of the demonstrations kept aside to measure on."""
+    """Share of the demonstrations held out to measure on."""
     seed: int = 0
-    clip: float = 1.0
+    max_grad_norm: float = 1.0
     """Largest norm of the gradient."""
     weight_decay: float = 0.0
     mask: bool = True
-    """Grade only the assistant's tokens. Off is for the comparison that shows why it is on."""
+    """Compute the loss on the assistant's tokens alone. Off is for the comparison that shows why it is on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What a run says of itself after an optimizer step."""
+    """What a run reports after an optimizer step."""
 
     step: int
     """From 1. Step 0 carries the measurements made before training."""
     steps: int
     loss: float
     """Mean over the supervised tokens of the step, nats."""
-    leash: float = 0.0
+    kl_penalty: float = 0.0
     """KL from the base, nats a token, before its weight."""
     learning_rate: float = 0.0
     tokens: int = 0
@@ -254,42 +258,42 @@ class Step:
     seconds: float = 0.0
     """Since the run's first step began, pauses not counted."""
     held_out_loss: float | None = None
-    """On demonstrations kept aside, where it was measured at this step."""
+    """On held-out demonstrations, where it was measured at this step."""
     forgetting: float | None = None
     """Per cent by which perplexity on held-out general text rose, where it was measured at this step."""
     kl: float | None = None
-    """KL divergence from the base on the answers of demonstrations kept aside, nats a token, where it was measured."""
+    """KL divergence from the base on the answers of held-out demonstrations, nats a token, where it was measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyMetrics:
-    """How a voice keeps to its part: counts over `replies`, for one in four is not one in four hundred."""
+    """Format metrics: counts over `replies`, since one in four is not one in four hundred."""
 
     replies: int
-    strays: int
-    """Speak for the person, or open another turn: they hold role markers, as tokens or in plain words."""
+    role_leaks: int
+    """Replies that write the user's turn or open another: they hold role markers, as tokens or in plain text."""
     stops: int
-    """Ended by themselves, not because their budget did."""
-    echoes: int
-    """Begin by saying the prompt again."""
-    good: int
-    """Of good form in every respect."""
+    """Replies that ended with a stop token, not at their budget."""
+    prompt_echoes: int
+    """Replies that begin with the prompt."""
+    well_formed: int
+    """Replies that pass every format check."""
     tokens: float
-    """Mean length."""
+    """Mean length in tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterCard:
-    """An adapter's papers: what it is, on what it stands, what it learned from, how it did."""
+    """An adapter's card: what it is, its base, its demonstrations, its metrics."""
 
     name: str
     base: str
-    """Fingerprint of the base it was trained on, and the only one it may speak through."""
+    """Fingerprint of the base it was trained on, and the only one it can be loaded on."""
     base_name: str = ""
     template: str = ""
     """sha256 of the chat template it was trained with."""
     sha256: str = ""
-    """Of adapter_model.safetensors."""
+    """sha256 of adapter_model.safetensors."""
     created: str = ""
     run: str = ""
     parent: str = ""
@@ -300,7 +304,7 @@ class AdapterCard:
     snapshot: str = ""
     """sha256 of the snapshot file."""
     parameters: int = 0
-    """Trained numbers in the adapter."""
+    """Number of trained parameters."""
     base_parameters: int = 0
     steps: int = 0
     seconds: float = 0.0
@@ -312,9 +316,9 @@ class AdapterCard:
     forgetting_interval: tuple[float, float] | None = None
     """95 % bootstrap interval over documents, per cent."""
     kl: float | None = None
-    """KL divergence from the base on the answers of demonstrations kept aside, nats a token."""
-    manner_before: ReplyMetrics | None = None
+    """KL divergence from the base on the answers of held-out demonstrations, nats a token."""
+    reply_metrics_before: ReplyMetrics | None = None
     """How the base answered the unseen prompts."""
-    manner_after: ReplyMetrics | None = None
+    reply_metrics_after: ReplyMetrics | None = None
     """How this adapter did."""
     stopped_early: bool = False

@@ -57,7 +57,7 @@ class ToolStep:
     call: Call
     result: str
     """In words, if it failed."""
-    said: str = ""
+    text: str = ""
     """What the model wrote before the call."""
     failed: bool = False
     seconds: float = 0.0

@@ -44,7 +44,7 @@ def base_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that all tests share, so that what the base wrote for its leash is written once."""
+    """A cache that all tests share, so that the KL reference is sampled once."""
     return tmp_path_factory.mktemp("cache")
 
 
@@ -63,7 +63,7 @@ def taught_home(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, cac
     home = tmp_path_factory.mktemp("taught") / "home"
     lab = Lab(Settings(home=home, base=base_folder, cache_folder=cache_folder))
     lab.demonstrations.load_pack("stage")
-    lab.training.retrain("player", live=False, passes=1, learning_rate=3e-4)
+    lab.training.retrain("player", live=False, epochs=1, learning_rate=3e-4)
     lab.training.wait(timeout=240)
     assert lab.voices.names() == [BASE, "player"] and lab.voices.live == BASE, lab.training.news
     lab.close()

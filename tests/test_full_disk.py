@@ -20,7 +20,7 @@ from chatlab.errors import ChatlabError
 from chatlab.lab import Lab
 from chatlab.records import AdapterCard, TrainSettings
 from chatlab.settings import Settings
-from chatlab.training.runs import Request, Result, read_run, write_json, write_request
+from chatlab.training.process.runs import Request, Result, read_run, write_json, write_request
 from tests.support.lora import make_adapter
 from tests.support.report_figures import tiny_base
 
@@ -145,7 +145,7 @@ RESULT = Result(
 
 def publish(lab: Lab) -> str:
     """Take the finished run: on the shelf, and live."""
-    return str(lab.training._publisher.take(read_run(lab.settings.runs / "20260101-000000-aaaa")))
+    return str(lab.training._publisher.publish(read_run(lab.settings.runs / "20260101-000000-aaaa")))
 
 
 def nothing_is_half(lab: Lab) -> None:
@@ -162,7 +162,7 @@ def nothing_is_half(lab: Lab) -> None:
 def back_to_before(lab: Lab) -> None:
     run = lab.settings.runs / "20260101-000000-aaaa"
     (run / "published.json").unlink(missing_ok=True)
-    lab.proof.wait()
+    lab.unseen_evaluator.wait()
     for name in lab.voices.names()[1:]:
         if name != "good":
             lab.voices.remove(name)

@@ -13,8 +13,19 @@ ROOT = Path(__file__).resolve().parents[1]
 CHATLAB = ROOT / "chatlab"
 
 FLOORS = (
-    {"records", "tool_calls", "conversation", "errors", "settings", "clock", "citations", "log", "system"},
-    {"store", "template", "formats", "quality", "papers"},
+    {
+        "records",
+        "tool_calls",
+        "conversation",
+        "errors",
+        "settings",
+        "clock",
+        "citations",
+        "former_names",
+        "log",
+        "system",
+    },
+    {"store", "template", "formats", "quality"},
     {"models", "training", "engines", "adapters", "retrieval", "tools"},
     {"evaluation", "teacher"},
     {"lab", "experiments"},
@@ -24,6 +35,7 @@ FLOORS = (
 BESIDE = {
     ("training", "models"),
     ("engines", "models"),
+    ("engines", "adapters"),
     ("__main__", "web"),
     ("__main__", "ui"),
     ("__main__", "api"),
@@ -143,9 +155,9 @@ STARTS = (
     "chatlab.adapters",
     "chatlab.models",
     "chatlab.tools.builtin",
-    "chatlab.training.process",
+    "chatlab.training.process.client",
     "chatlab.training.defaults",
-    "chatlab.training.runs",
+    "chatlab.training.process.runs",
     "chatlab.engines.local",
     "chatlab.engines.fake",
     "chatlab.evaluation.unseen",

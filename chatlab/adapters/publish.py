@@ -1,4 +1,4 @@
-"""A PEFT folder copied, with papers, to a hidden folder: every byte on the disk before anybody can see it."""
+"""A PEFT folder copied to a hidden folder, with card and manifest: every byte is on the disk before anybody sees it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from chatlab.adapters.card import card_as_json
+from chatlab.adapters.manifest import CARD, CONFIG, DEMONSTRATIONS, MANIFEST, WEIGHTS
 from chatlab.adapters.readme import readme
 from chatlab.errors import AdapterDamaged, AdapterError, DiskFull
-from chatlab.papers import CARD, CONFIG, LESSONS, MANIFEST, WEIGHTS, card_as_json
 from chatlab.records import AdapterCard
 from chatlab.system.files import DISK_FULL, fsync_folder, open_private, private_folder, write_whole
 
@@ -22,30 +23,32 @@ HIDDEN = ".publish-"
 _PIECE = 1 << 20
 
 
-def hidden_copy(source: Path, shelf: Path, card: AdapterCard, lessons: Path | None = None) -> tuple[Path, AdapterCard]:
-    """The hidden folder on `shelf`, and the card with the sha256 of the weights as they were written.
+def hidden_copy(
+    source: Path, registry: Path, card: AdapterCard, demonstrations: Path | None = None
+) -> tuple[Path, AdapterCard]:
+    """The hidden folder in `registry`, and the card with the sha256 of the weights as they were written.
 
-    The manifest covers what decides how the adapter speaks, and the lessons; README.md is for people, who may edit it.
+    The manifest covers what decides how the adapter answers, and its demonstrations; README.md may be edited.
     """
     for name in (CONFIG, WEIGHTS):
         if not (source / name).is_file():
             raise AdapterDamaged(f"{source.name!r} cannot be published: it has no {name}.", "Run the training again.")
-    hidden = shelf / f"{HIDDEN}{uuid.uuid4().hex}"
+    hidden = registry / f"{HIDDEN}{uuid.uuid4().hex}"
     try:
         with space_or_error(f"Adapter {card.name!r} cannot be published"):
-            return hidden, _write_all(source, hidden, card, lessons)
+            return hidden, _write_all(source, hidden, card, demonstrations)
     except BaseException:
         shutil.rmtree(hidden, ignore_errors=True)
         raise
 
 
-def _write_all(source: Path, hidden: Path, card: AdapterCard, lessons: Path | None) -> AdapterCard:
+def _write_all(source: Path, hidden: Path, card: AdapterCard, demonstrations: Path | None) -> AdapterCard:
     private_folder(hidden)
     files = {name: _write(hidden / name, _pieces(source / name)) for name in (CONFIG, WEIGHTS)}
     card = replace(card, sha256=files[WEIGHTS])
     files[CARD] = _write_json(hidden / CARD, card_as_json(card))
-    if lessons is not None:
-        files[LESSONS] = _write(hidden / LESSONS, _pieces(lessons))
+    if demonstrations is not None:
+        files[DEMONSTRATIONS] = _write(hidden / DEMONSTRATIONS, _pieces(demonstrations))
     _write(hidden / "README.md", [readme(card).encode()])
     _write_json(hidden / MANIFEST, {"format": 1, "files": files})
     fsync_folder(hidden)

@@ -44,7 +44,7 @@ def _facts(card: AdapterCard) -> list[tuple[str, str]]:
         (
             "settings",
             f"rank {settings.rank}, alpha {settings.alpha:g}, learning rate {settings.learning_rate:g}, "
-            f"{settings.passes} passes, batch {settings.batch}, leash {settings.leash:g}, "
+            f"{settings.epochs} epochs, batch size {settings.batch_size}, KL weight {settings.kl_weight:g}, "
             f"seed {settings.seed}",
         ),
         ("steps", f"{card.steps} in {card.seconds:.1f} s" + (", stopped early" if card.stopped_early else "")),

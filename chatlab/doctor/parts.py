@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 
+from chatlab.adapters.card import check_base, read_card
+from chatlab.adapters.manifest import CARD, CONFIG, check_bytes
 from chatlab.doctor.finding import Finding, refused
 from chatlab.engines.base import Engine
 from chatlab.engines.folder import read_adapter
 from chatlab.errors import ChatlabError, EngineError
 from chatlab.lab.models import ModelHost
 from chatlab.models.base import Base
-from chatlab.papers import CARD, CONFIG, check_base, check_bytes, read_card
 from chatlab.retrieval.embedder import INSTALL, WEIGHTS, WEIGHTS_SHA256, check, packaged
 from chatlab.settings import Settings
 from chatlab.store import Checkup, checkup
-from chatlab.training.process import Trainer
+from chatlab.training.process.client import TrainerClient
 
 WARMS_WITHIN = 180.0
 """Seconds that the trainer may take to import torch and load the base."""
@@ -90,7 +91,7 @@ def trainer(settings: Settings, machine: ModelHost) -> Finding:
             return Finding(about="Trainer", mark="note", words="this base can be talked to, not trained: it is a GGUF")
     except ChatlabError:
         return Finding(about="Trainer", mark="bad", words="has no base to train", advice="Put the base right first.")
-    worker = Trainer(settings.base, settings.cache)
+    worker = TrainerClient(settings.base, settings.cache)
     try:
         worker.warm()
         status = worker.wait(WARMS_WITHIN)

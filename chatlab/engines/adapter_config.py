@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
-from chatlab.papers import parsed
+from chatlab.adapters.manifest import parsed
 
 Bias = Literal["none", "all", "lora_only"]
 

@@ -10,11 +10,11 @@ from safetensors.torch import load
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from chatlab.adapters.manifest import AGAIN
 from chatlab.engines.adapter_config import AdapterConfig
 from chatlab.engines.folder import PREFIX, AdapterFiles
 from chatlab.engines.network import twin
 from chatlab.errors import AdapterDamaged, EngineError
-from chatlab.papers import AGAIN
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from chatlab.engines.adapter_config import AdapterConfig
-from chatlab.errors import AdapterDamaged, AdapterMissing
-from chatlab.models.weights import Tensor, parse_header
-from chatlab.papers import (
+from chatlab.adapters.card import check_base, read_card
+from chatlab.adapters.manifest import (
     AGAIN,
     CARD,
     CONFIG,
@@ -19,12 +17,13 @@ from chatlab.papers import (
     LARGEST_JSON,
     MANIFEST,
     WEIGHTS,
-    check_base,
     damaged,
-    read_card,
     read_file,
     read_manifest,
 )
+from chatlab.engines.adapter_config import AdapterConfig
+from chatlab.errors import AdapterDamaged, AdapterMissing
+from chatlab.models.weights import Tensor, parse_header
 
 Stamp = tuple[int, ...]
 """Changes when the files do."""

@@ -1,1 +1,1 @@
-"""How well a voice does: measured before and after training."""
+"""How well a model does, measured before and after training: replies, votes, difficulty, checkpoints."""

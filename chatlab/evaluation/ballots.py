@@ -1,4 +1,4 @@
-"""Votes taken apart: who stood against whom, and who was the better of the two."""
+"""Votes taken apart into pairwise comparisons."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from chatlab.evaluation.shares import tells, wilson
+from chatlab.evaluation.statistics import tells, wilson
 from chatlab.records import BASE, Provenance, Vote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Contender:
-    """A voice by what it is, not by what it is called: a name can be given twice, changed, or deleted."""
+    """A model by its hashes, not by its name: a name can be given twice, changed, or deleted."""
 
     sha256: str = ""
     """Of the adapter's weights; empty for the base alone."""
@@ -21,17 +21,17 @@ class Contender:
     strength: float = 1.0
 
     @classmethod
-    def of(cls, speaker: Provenance) -> Contender | None:
-        """None where the engine did not prove who spoke: such a reply counts for nobody."""
-        if not speaker.base or (speaker.adapter != BASE and not speaker.sha256):
+    def of(cls, provenance: Provenance) -> Contender | None:
+        """None where the engine did not prove which model replied: such a reply counts for nobody."""
+        if not provenance.base or (provenance.adapter != BASE and not provenance.sha256):
             return None
-        strength = speaker.strength if speaker.sha256 else 1.0
-        return cls(sha256=speaker.sha256, base=speaker.base, strength=strength)
+        strength = provenance.strength if provenance.sha256 else 1.0
+        return cls(sha256=provenance.sha256, base=provenance.base, strength=strength)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Game:
-    """What one vote says of two voices."""
+    """What one vote says of two models."""
 
     first: Contender
     second: Contender
@@ -41,7 +41,7 @@ class Game:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duel:
-    """All that the votes say of two voices, as the first of them sees it."""
+    """All that the votes say of two models, from the side of the first."""
 
     first: Contender
     second: Contender
@@ -55,23 +55,23 @@ class Duel:
 
     @property
     def share(self) -> float:
-        """Of the games won, a tie being half a win. At least one game is taken for granted."""
+        """Share of games won, a tie being half a win. There has to be at least one game."""
         return (self.wins + self.ties / 2) / self.games
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 %, of the share."""
+        """95 % interval of the share."""
         return wilson(self.wins + self.ties / 2, self.games)
 
     @property
     def better(self) -> Contender | None:
-        """Who is preferred; None where there are not enough votes to tell (see `shares.tells`)."""
+        """Who is preferred; None where there are not enough votes to tell (see `statistics.tells`)."""
         if not tells(self.wins, self.losses, self.ties):
             return None
         return self.first if self.wins > self.losses else self.second
 
     def turned(self) -> Duel:
-        """The same, as the second sees it."""
+        """The same, from the side of the second."""
         return Duel(first=self.second, second=self.first, wins=self.losses, losses=self.wins, ties=self.ties)
 
 
@@ -79,9 +79,9 @@ def games(vote: Vote) -> list[Game]:
     """The best answer beat each other one, and nothing is known of the others among themselves.
 
     Without a best one, nobody was better than anybody. Two answers that are the same word for word are a tie, whichever
-    was pressed, and a voice does not play against itself.
+    was pressed, and a model does not play against itself.
     """
-    seats = [Contender.of(speaker) for speaker in vote.speakers]
+    seats = [Contender.of(provenance) for provenance in vote.provenances]
     found = []
     for i, j in combinations(range(len(seats)), 2):
         first, second = seats[i], seats[j]
@@ -95,7 +95,7 @@ def games(vote: Vote) -> list[Game]:
 
 
 def duels(played: Iterable[Game]) -> list[Duel]:
-    """One for each two voices that were ever compared, the most played first."""
+    """One for each two models that were ever compared, the most played first."""
     found: dict[tuple[Contender, Contender], Duel] = {}
     for game in played:
         straight = game.first < game.second

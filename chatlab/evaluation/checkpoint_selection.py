@@ -1,4 +1,4 @@
-"""Which point of a run's curve to keep: the best expectation of unseen demonstrations at a bearable price."""
+"""Which checkpoint of a run to keep: the lowest held-out loss at acceptable forgetting."""
 
 from __future__ import annotations
 
@@ -8,44 +8,44 @@ from dataclasses import dataclass
 from chatlab.records import GOOD
 
 NEAR = 0.01
-"""Losses that differ by less than this share are taken for equal; then the earlier point is better: it cost less."""
+"""Losses that differ by less than this share count as equal; then the earlier checkpoint is better: it forgot less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
-    """What an adapter was after a step."""
+class CheckpointMetrics:
+    """What was measured of an adapter after a step."""
 
     step: int
     held_out_loss: float | None
-    """On demonstrations kept aside, nats a token."""
+    """On held-out demonstrations, nats a token."""
     forgetting: float
-    """Per cent, estimated from a little general text: for comparing the points of one run, not for a verdict."""
+    """Per cent, estimated from a little general text: to compare the checkpoints of one run, not for a verdict."""
     kl: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A point, and why it and no other."""
+    """The chosen step, and why."""
 
     step: int
     why: str
 
 
-def choose(points: Sequence[Point]) -> Choice | None:
-    """None where nothing can be told: fewer than two points, or no demonstrations kept aside."""
-    told = [(point, loss) for point in points if (loss := point.held_out_loss) is not None]
-    if len(told) < 2:
+def choose(points: Sequence[CheckpointMetrics]) -> Choice | None:
+    """None where there is no choice: fewer than two checkpoints, or no held-out demonstrations."""
+    measured = [(point, loss) for point in points if (loss := point.held_out_loss) is not None]
+    if len(measured) < 2:
         return None
-    bearable = [(point, loss) for point, loss in told if point.forgetting <= GOOD]
+    bearable = [(point, loss) for point, loss in measured if point.forgetting <= GOOD]
     if not bearable:
-        point = min((point for point, _ in told), key=lambda point: (point.forgetting, point.step))
+        point = min((point for point, _ in measured), key=lambda point: (point.forgetting, point.step))
         return Choice(step=point.step, why=f"All of them forgot more than {GOOD:g} %; this one forgot least.")
     least = min(loss for _, loss in bearable)
     point, loss = next((point, loss) for point, loss in bearable if loss <= least * (1 + NEAR))
-    return Choice(step=point.step, why=_why(point, loss, told[-1], len(bearable) < len(told)))
+    return Choice(step=point.step, why=_why(point, loss, measured[-1], len(bearable) < len(measured)))
 
 
-def _why(point: Point, loss: float, last: tuple[Point, float], some_forgot: bool) -> str:
+def _why(point: CheckpointMetrics, loss: float, last: tuple[CheckpointMetrics, float], some_forgot: bool) -> str:
     end, end_loss = last
     if point.step == end.step:
         return f"The loss on demonstrations kept aside fell to the end, to {loss:.2f}, and forgetting stayed bearable."

@@ -20,17 +20,17 @@ UNKNOWN = -1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difficulty:
-    """Of the answers of one demonstration, with their ends; nats a token."""
+    """Loss on the answers of one demonstration, end-of-turn tokens included; nats a token."""
 
     loss: float
     """After the instruction."""
     without: float
-    """In the same frame, with the words of everybody but the assistant left out."""
+    """In the same template, with the content of all turns but the assistant's left out."""
     tokens: int
 
     @property
     def gain(self) -> float:
-        """What the instruction saves, nats a token; below 0 it misleads."""
+        """By how much the instruction lowers the loss, nats a token; below 0 it misleads."""
         return self.without - self.loss
 
     @property
@@ -40,7 +40,7 @@ class Difficulty:
 
 
 class Ledger:
-    """Difficulties by content, of one base under one template: a file in the cache that is only added to."""
+    """Difficulties by content hash, of one base and template: an append-only file in the cache."""
 
     def __init__(self, cache: Path, base: str, template: str) -> None:
         self.file = cache / "difficulty" / f"{base[:16]}-{template[:16]}.jsonl"

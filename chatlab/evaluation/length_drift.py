@@ -1,35 +1,34 @@
-"""How long answers are, voice by voice, and whether they grow.
+"""How long answers are, model by model, and whether they grow.
 
 What is counted are the tokens of answers as the engine reported them. An answer that a person or an error broke off
-says nothing of how long it would have been, and is left out; one that its budget ended is at least as long as counted.
+is left out; one that reached its token budget is at least as long as counted.
 
-The rule. Nothing is said before a voice has given LEAST answers. Answers have grown where the mean is at least GROWN
-times the earlier mean, and the difference is wider than chance makes it: more than Z standard errors of a difference
-of two means with variances of their own (B. L. Welch, Biometrika 34 (1947), 28-35). Against the demonstrations, whose
-lengths are what was asked for, the mean has to be at least OVER times theirs, by the same test.
+The rule. Nothing is reported before a model has given LEAST answers. Answers have grown where the mean is at least
+GROWN times the earlier mean, and the difference is significant (`statistics.welch`, 95 %). Against the demonstrations,
+whose lengths are the target, the mean has to be at least OVER times theirs, by the same test.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from chatlab.evaluation.statistics import welch
+
 LEAST = 20
 GROWN = 1.25
 OVER = 1.5
-Z = 1.959964
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lengths:
-    """Of some answers, in tokens."""
+    """Count, mean and variance of answer lengths, in tokens."""
 
     count: int
     mean: float
     variance: float
-    """Of the sample, with one degree of freedom taken off."""
+    """Unbiased sample variance."""
 
     @classmethod
     def of(cls, tokens: Sequence[int]) -> Lengths:
@@ -46,7 +45,7 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
-    """Answers are longer than they were, or than they were taught to be."""
+    """Answers are longer than they were, or than the demonstrations that were trained on."""
 
     since: Literal["earlier voice", "demonstrations"]
     now: Lengths
@@ -57,17 +56,17 @@ class Growth:
         return self.now.mean / max(1e-9, self.before.mean)
 
 
-def grown(now: Lengths, earlier: Lengths | None, taught: Lengths | None) -> list[Growth]:
+def grown(now: Lengths, earlier: Lengths | None, trained: Lengths | None) -> list[Growth]:
     """What the rule above says; nothing where there are too few answers to say anything."""
     found = []
     if earlier is not None and earlier.count >= LEAST and _longer(now, earlier, GROWN):
         found.append(Growth(since="earlier voice", now=now, before=earlier))
-    if taught is not None and taught.count and _longer(now, taught, OVER):
-        found.append(Growth(since="demonstrations", now=now, before=taught))
+    if trained is not None and trained.count and _longer(now, trained, OVER):
+        found.append(Growth(since="demonstrations", now=now, before=trained))
     return found
 
 
 def _longer(now: Lengths, before: Lengths, times: float) -> bool:
     if now.count < LEAST or now.mean < times * before.mean:
         return False
-    return now.mean - before.mean > Z * math.sqrt(now.error + before.error)
+    return welch(now.mean - before.mean, now.error, before.error)

@@ -1,4 +1,4 @@
-"""A ranking of voices from votes: Bradley-Terry strengths, and how far they may be trusted."""
+"""A ranking of models from votes: Bradley-Terry strengths with intervals."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chatlab.evaluation.ballots import Contender, Duel, Game, duels
+from chatlab.evaluation.statistics import bradley_terry, expected_shares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,21 +17,21 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 PRIOR = 0.5
-"""Wins that every two voices which were ever compared get over each other before the first vote (Jeffreys)."""
+"""Prior wins of each over the other, for every two models that were ever compared (Jeffreys)."""
 
 LEAST = 1e-3
 """Least random weight of a prior win."""
 
 DRAWS = 400
-"""Times that the votes are drawn anew for the intervals."""
+"""Bootstrap draws for the intervals."""
 
 SURE = 0.975
-"""Share of the draws in which one voice must be above another before its place says so."""
+"""Share of the draws in which one model must be above another before its rank says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """A voice's place, and what the votes leave open about it."""
+    """A model's rank, and its uncertainty."""
 
     contender: Contender
     share: float
@@ -38,20 +39,20 @@ class Standing:
     interval: tuple[float, float]
     """95 %, of the share."""
     places: tuple[int, int]
-    """The best and the worst that the votes allow; equal where they have told."""
+    """The best and the worst rank that the votes allow; equal where they have decided."""
     games: int
     group: int = 0
-    """Voices of different groups were never compared, not even by way of others, and their places say nothing."""
+    """Models of different groups were never compared, not even by way of others: their ranks are not comparable."""
 
 
 def ranking(ballots: Sequence[Sequence[Game]], draws: int = DRAWS, seed: int = 0) -> list[Standing]:
     """The best first; the largest group first. `ballots` holds the games of each vote.
 
-    Strengths are the most likely ones of the Bradley-Terry model (Biometrika 39, 1952, 324-345), given the votes, a
-    tie as half a win for each, and PRIOR wins each way, which keep a voice that never lost from running to infinity.
+    Strengths are those of the Bradley-Terry model (see `statistics`), given the votes, a tie as half a win for each,
+    and PRIOR wins each way, which keep a model that never lost from running to infinity.
     Intervals come from a Bayesian bootstrap (D. B. Rubin, Annals of Statistics 9, 1981, 130-134): each vote, with all
-    its games at once, and each prior win weigh a random amount. For two voices this is the Jeffreys interval.
-    A place is told where a chain of duels tells it (`Duel.better`) and the draws agree.
+    its games at once, and each prior win weigh a random amount. For two models this is the Jeffreys interval.
+    A rank is decided where a chain of duels decides it (`Duel.better`) and the draws agree.
     """
     groups = sorted(_groups([game for ballot in ballots for game in ballot]), key=lambda group: -len(group))
     return [
@@ -62,7 +63,7 @@ def ranking(ballots: Sequence[Sequence[Game]], draws: int = DRAWS, seed: int = 0
 
 
 class _Group:
-    """Voices that were compared with one another, at least by way of others."""
+    """Models that were compared with one another, at least by way of others."""
 
     def __init__(self, contenders: Sequence[Contender], ballots: Sequence[Sequence[Game]], number: int) -> None:
         self.contenders = contenders
@@ -82,7 +83,7 @@ class _Group:
     def standings(self, draws: int, seed: int) -> list[Standing]:
         found = self.strengths(np.ones(self.votes), np.where(self.met, PRIOR, 0.0))
         drawn = self._drawn(found, draws, np.random.default_rng(seed))
-        shares, spread = _shares(found), np.array([_shares(one) for one in drawn])
+        shares, spread = expected_shares(found), np.array([expected_shares(one) for one in drawn])
         low, high = np.percentile(spread, (2.5, 97.5), axis=0)
         above = self._above(drawn)
         best, worst = 1 + above.sum(axis=0), self.size - above.sum(axis=1)
@@ -98,25 +99,23 @@ class _Group:
             for i in np.argsort(-found, kind="stable")
         ]
 
-    def strengths(self, weights: Array, prior: Array, start: Array | None = None, within: float = 1e-6) -> Array:
-        """Of each voice (N,), on the logistic scale, 0 on average. `weights` (V,) of the votes, `prior` (N, N) wins.
+    def strengths(self, weights: Array, prior: Array, start: Array | None = None, tolerance: float = 1e-6) -> Array:
+        """Strengths (N,) on the logistic scale, 0 on average. `weights` (V,) of the votes, `prior` (N, N) wins.
 
-        `start` is where to look from, `within` how far the last step of the search may have gone.
+        `start` is where the search begins.
         """
-        import choix  # brings scipy
-
         wins = prior.copy()
         np.add.at(wins, (self.first, self.second), weights[self.vote] * self.score)
         np.add.at(wins, (self.second, self.first), weights[self.vote] * (1 - self.score))
-        return np.asarray(choix.ilsr_pairwise_dense(wins, initial_params=start, max_iter=10_000, tol=within))
+        return bradley_terry(wins, start, tolerance)
 
     def _drawn(self, found: Array, draws: int, random: np.random.Generator) -> Array:
-        """Strengths (D, N), each with other weights. One row, what was found, where no draws are asked for."""
+        """Strengths (D, N), one row a draw of weights; the point estimate alone where `draws` is 0."""
         if not draws:
             return found[None]
         return np.array(
             [
-                self.strengths(random.exponential(size=self.votes), self._prior(random), found, within=1e-3)
+                self.strengths(random.exponential(size=self.votes), self._prior(random), found, tolerance=1e-3)
                 for _ in range(draws)
             ]
         )
@@ -126,24 +125,17 @@ class _Group:
         return np.where(self.met, np.maximum(random.gamma(PRIOR, size=self.met.shape), LEAST), 0.0)
 
     def _above(self, drawn: Array) -> NDArray[np.bool_]:
-        """(N, N): whether it is told that the first is better than the second."""
+        """(N, N): whether it is decided that the row is better than the column."""
         place = {contender: i for i, contender in enumerate(self.contenders)}
-        told = np.zeros((self.size, self.size), dtype=bool)
+        decided = np.zeros((self.size, self.size), dtype=bool)
         for duel in self.duels:
             if (better := duel.better) is not None:
-                told[place[better], place[_other(duel, better)]] = True
+                decided[place[better], place[_other(duel, better)]] = True
         for _ in range(self.size):
-            told |= told @ told
+            decided |= decided @ decided
         surely = (drawn[:, :, None] > drawn[:, None, :]).mean(axis=0) >= SURE
-        agreed: NDArray[np.bool_] = told & surely
+        agreed: NDArray[np.bool_] = decided & surely
         return agreed
-
-
-def _shares(strengths: Array) -> Array:
-    """Expected share of wins (N,) over the others, each met as often."""
-    chances = 1 / (1 + np.exp(strengths[None, :] - strengths[:, None]))
-    shares: Array = (chances.sum(axis=1) - 0.5) / (len(strengths) - 1)
-    return shares
 
 
 def _groups(played: Iterable[Game]) -> list[list[Contender]]:

@@ -1,25 +1,24 @@
-"""Replies that have been heard, kept in a cache: what decides a reply is its key, so the same is never asked twice."""
+"""A cache of replies: everything that decides a reply is its key, so that the same is never generated twice."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import threading
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from chatlab.engines.base import Sampling
-from chatlab.evaluation.replies import Form
+from chatlab.evaluation.replies import ReplyForm
+from chatlab.former_names import with_current_names
 from chatlab.records import Provenance, StopReason
 from chatlab.system.files import private_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ReplyKey:
     """Everything that decides a reply. An adapter is known by its weights: a name can be given twice."""
 
     prompt: str
@@ -36,55 +35,55 @@ class Asked:
     def key(self) -> str:
         decides = asdict(self)
         if not self.sampling.thinking:
-            del decides["sampling"]["thinking"]  # as replies were kept before there were thoughts
+            del decides["sampling"]["thinking"]  # as keys were before reasoning had a budget
         return hashlib.sha256(orjson.dumps(decides, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """A whole reply."""
+class CachedReply:
+    """A finished reply."""
 
     text: str
-    speaker: Provenance
-    """By the engine's own word."""
+    provenance: Provenance
+    """As the engine reported it."""
     stop: StopReason
-    form: Form
+    form: ReplyForm
 
 
-class Heard:
-    """One file a voice, which is only added to. Without a disk to write to it still remembers while it lives."""
+class ReplyCache:
+    """One append-only file for each model. Where the disk cannot be written to, it caches in memory."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.Lock()
-        self._known: dict[Path, dict[str, Said]] = {}
+        self._cached: dict[Path, dict[str, CachedReply]] = {}
 
-    def get(self, asked: Asked) -> Said | None:
+    def get(self, key: ReplyKey) -> CachedReply | None:
         with self._lock:
-            return self._of(asked).get(asked.key)
+            return self._entries(key).get(key.key)
 
-    def keep(self, asked: Asked, said: Said) -> None:
+    def put(self, key: ReplyKey, reply: CachedReply) -> None:
         with self._lock:
-            self._of(asked)[asked.key] = said
-            file = self._file(asked)
-            with contextlib.suppress(OSError, TypeError):  # a full disk, half a character: heard again another day
-                line = orjson.dumps({"key": asked.key, "prompt": asked.prompt, **asdict(said)})
+            self._entries(key)[key.key] = reply
+            file = self._file(key)
+            with contextlib.suppress(OSError, TypeError):  # a full disk, half a character: generated again another day
+                line = orjson.dumps({"key": key.key, "prompt": key.prompt, **asdict(reply)})
                 private_folder(file.parent)
                 with file.open("ab") as out:
                     out.write(b"\n" + line + b"\n")  # a line of its own after one that was cut off
 
-    def _of(self, asked: Asked) -> dict[str, Said]:
-        file = self._file(asked)
-        if file not in self._known:
-            self._known[file] = _read(file)
-        return self._known[file]
+    def _entries(self, key: ReplyKey) -> dict[str, CachedReply]:
+        file = self._file(key)
+        if file not in self._cached:
+            self._cached[file] = _read(file)
+        return self._cached[file]
 
-    def _file(self, asked: Asked) -> Path:
-        return self._folder / f"{asked.base[:16]}-{asked.sha256[:16] or 'base'}.jsonl"
+    def _file(self, key: ReplyKey) -> Path:
+        return self._folder / f"{key.base[:16]}-{key.sha256[:16] or 'base'}.jsonl"
 
 
-def _read(file: Path) -> dict[str, Said]:
-    """What can be read of it: a cache is never worth an error."""
+def _read(file: Path) -> dict[str, CachedReply]:
+    """What can be read of a file: a cache is never worth an error."""
     try:
         lines = file.read_bytes().split(b"\n")
     except OSError:
@@ -92,15 +91,15 @@ def _read(file: Path) -> dict[str, Said]:
     return dict(found for line in lines if line and (found := _entry(line)))
 
 
-def _entry(line: bytes) -> tuple[str, Said] | None:
+def _entry(line: bytes) -> tuple[str, CachedReply] | None:
     try:
-        raw: Mapping[str, Any] = orjson.loads(line)
-        said = Said(
+        raw = with_current_names(CachedReply, orjson.loads(line))
+        reply = CachedReply(
             text=str(raw["text"]),
-            speaker=Provenance(**raw["speaker"]),
+            provenance=Provenance(**raw["provenance"]),
             stop=raw["stop"],
-            form=Form(**raw["form"]),
+            form=ReplyForm(**with_current_names(ReplyForm, raw["form"])),
         )
-        return str(raw["key"]), said
+        return str(raw["key"]), reply
     except (ValueError, KeyError, TypeError):
         return None

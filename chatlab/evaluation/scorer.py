@@ -38,16 +38,16 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("base", type=Path)
     parser.add_argument("ledger", type=Path)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     tasks = [_task(line) for line in sys.stdin.buffer]
     try:
-        base = Base.open(asked.base)
+        base = Base.open(args.base)
         model = open_model(base)
     except ChatlabError as error:
         print(json.dumps({"error": str(error), "hint": error.hint}), flush=True)
         return
-    private_folder(asked.ledger.parent)
-    with asked.ledger.open("a", encoding="utf-8") as ledger:
+    private_folder(args.ledger.parent)
+    with args.ledger.open("a", encoding="utf-8") as ledger:
         for done, lines in score(model, base.template, base.context, tasks):
             ledger.writelines(lines)
             ledger.flush()

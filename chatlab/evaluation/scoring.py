@@ -1,4 +1,4 @@
-"""The app's side of measuring difficulties: one process at a time, followed, and ended at a word. No torch here."""
+"""The app's side of measuring difficulties: one process at a time, followed, and killed on request. No torch here."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Progress:
 
     @property
     def left(self) -> float | None:
-        """Seconds, once they can be told."""
+        """Seconds left, once they can be estimated."""
         return self.seconds * (self.total - self.done) / self.done if self.running and self.done else None
 
 
@@ -88,9 +88,9 @@ class Scoring:
                     said = [m.plain for m in messages]
                     process.stdin.write(json.dumps({"key": key, "messages": said}).encode() + b"\n")
         except OSError:
-            pass  # it has ended already, and below it is told why
+            pass  # it has ended already, and its exit code is reported below
         for line in process.stdout:
-            self._hear(process, json.loads(line))
+            self._on_event(process, json.loads(line))
         code = process.wait()
         reader.join(1.0)
         with self._lock:
@@ -100,7 +100,7 @@ class Scoring:
                     self._progress, running=False, message=self._progress.message or _why(code, errors)
                 )
 
-    def _hear(self, process: Child, said: dict[str, object]) -> None:
+    def _on_event(self, process: Child, said: dict[str, object]) -> None:
         with self._lock:
             if process is not self._process:
                 return

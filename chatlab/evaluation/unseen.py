@@ -1,4 +1,4 @@
-"""Prompts that no demonstration pack holds, put to a voice."""
+"""Prompts that no demonstration pack holds, and a model's replies to them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chatlab.engines.base import Engine, Piece, Sampling, Voice
-from chatlab.evaluation.replies import Form, form
+from chatlab.evaluation.replies import ReplyForm, form
 from chatlab.models.base import Base
 from chatlab.records import Message, Role
 from chatlab.settings import PACKAGE
@@ -18,20 +18,20 @@ DATA = PACKAGE / "data"
 FIRST = 24
 """Prompts of the default evaluation."""
 
-CALM = Sampling(temperature=0.0, max_tokens=96)
-"""The same answers every time."""
+GREEDY = Sampling(temperature=0.0, max_tokens=96)
+"""Greedy decoding: the same replies every time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A prompt, what a voice said to it, and in what form."""
+    """A prompt, a model's reply to it, and the reply's format checks."""
 
     prompt: str
     text: str
     sha256: str
-    """Of the adapter that spoke."""
+    """sha256 of the adapter weights that gave it; empty for the base."""
     tokens: int
-    form: Form
+    form: ReplyForm
 
 
 def unseen(kind: str = "", count: int | None = FIRST, folder: Path = DATA) -> list[str]:
@@ -42,33 +42,33 @@ def unseen(kind: str = "", count: int | None = FIRST, folder: Path = DATA) -> li
 
 
 def ask(
-    engine: Engine, base: Base, voice: Voice, prompts: Sequence[str], sampling: Sampling = CALM, system: str = ""
+    engine: Engine, base: Base, voice: Voice, prompts: Sequence[str], sampling: Sampling = GREEDY, system: str = ""
 ) -> Iterator[Reply]:
-    """The voice's reply to each prompt in order, each in a conversation of its own."""
+    """The reply to each prompt in order, each in a conversation of its own."""
     markers = role_markers(base.template)
     for prompt in prompts:
-        pieces = engine.stream(_asked(base, prompt, system), sampling, voice, base.template.stop_ids)
-        yield _heard(prompt, list(pieces), markers)
+        pieces = engine.stream(_prompt_ids(base, prompt, system), sampling, voice, base.template.stop_ids)
+        yield _reply(prompt, list(pieces), markers)
 
 
 def ask_all(
-    engine: Engine, base: Base, voice: Voice, prompts: Sequence[str], sampling: Sampling = CALM, system: str = ""
+    engine: Engine, base: Base, voice: Voice, prompts: Sequence[str], sampling: Sampling = GREEDY, system: str = ""
 ) -> list[Reply]:
-    """The same, all of them, several at once where the engine can."""
-    asked = [_asked(base, prompt, system) for prompt in prompts]
-    heard: list[list[Piece]] = [[] for _ in prompts]
-    for number, piece in engine.together(asked, sampling, voice, base.template.stop_ids):
-        heard[number].append(piece)
+    """All replies at once, batched where the engine can."""
+    prompt_ids = [_prompt_ids(base, prompt, system) for prompt in prompts]
+    chunks: list[list[Piece]] = [[] for _ in prompts]
+    for number, piece in engine.together(prompt_ids, sampling, voice, base.template.stop_ids):
+        chunks[number].append(piece)
     markers = role_markers(base.template)
-    return [_heard(prompt, pieces, markers) for prompt, pieces in zip(prompts, heard, strict=True)]
+    return [_reply(prompt, pieces, markers) for prompt, pieces in zip(prompts, chunks, strict=True)]
 
 
-def _asked(base: Base, prompt: str, system: str) -> list[int]:
+def _prompt_ids(base: Base, prompt: str, system: str) -> list[int]:
     said = [Message(role="system", content=system)] if system else []
     return base.template.prompt([*said, Message(role="user", content=prompt)])
 
 
-def _heard(prompt: str, pieces: Sequence[Piece], markers: Sequence[str]) -> Reply:
+def _reply(prompt: str, pieces: Sequence[Piece], markers: Sequence[str]) -> Reply:
     text, last = "".join(piece.text for piece in pieces), pieces[-1]
     return Reply(
         prompt=prompt, text=text, sha256=last.sha256, tokens=last.tokens, form=form(prompt, text, last.stop, markers)

@@ -16,7 +16,7 @@ Config = Callable[[int], Recipe]
 
 
 def everything(scale: Scale) -> Questions:
-    """For voices that several claims look at."""
+    """Recipes that several claims share."""
     return Questions(unseen=scale.prompts, draws=scale.draws, guide=True, facts=scale.facts)
 
 
@@ -34,8 +34,8 @@ def usual(scale: Scale) -> Config:
 
 
 def fewer(scale: Scale) -> tuple[Setting, ...]:
-    """The passes of a first look, if it is one."""
-    return (("passes", float(scale.passes)),) if scale.passes else ()
+    """The epochs of a first look, if it is one."""
+    return (("epochs", float(scale.epochs)),) if scale.epochs else ()
 
 
 def seeds(scale: Scale, config: Config) -> list[Recipe]:
@@ -56,7 +56,7 @@ def forgetting(metrics: Sequence[RunMetrics]) -> Spread:
 
 
 def aside(metrics: Sequence[RunMetrics]) -> Spread:
-    return ranged([each.aside for each in metrics])
+    return ranged([each.held_out_loss for each in metrics])
 
 
 def in_percent(x: float, value: Share) -> Point:
@@ -72,9 +72,9 @@ def quoted(who: str, reply: Reply, remark: str = "") -> QuotedReply:
     """With a word on what is wrong with its form, unless there is a better remark."""
     faults = {
         "never stops": not reply.form.stops,
-        "says nothing": not reply.form.speaks,
-        "speaks for the person": not reply.form.one_voice,
-        "says the prompt again": not reply.form.fresh,
+        "says nothing": not reply.form.non_empty,
+        "speaks for the person": not reply.form.no_role_leak,
+        "says the prompt again": not reply.form.no_prompt_echo,
     }
     return QuotedReply(
         who=who, text=reply.text, remark=remark or ", ".join(fault for fault, is_so in faults.items() if is_so)

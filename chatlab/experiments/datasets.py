@@ -1,4 +1,4 @@
-"""The demonstrations of a lesson and the questions of the report, and a digest of what they rest on."""
+"""The demonstrations of a recipe and the questions of the report, and a digest of what they rest on."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def pack() -> tuple[Pair, ...]:
 
 
 @cache
-def aside() -> tuple[Pair, ...]:
-    """Written by hand like the pack's, learned by no run: their prompts are asked, the loss on them is measured."""
+def held_out() -> tuple[Pair, ...]:
+    """Written by hand like the pack's, trained on by no run: their prompts are asked, the loss on them is measured."""
     return tuple(_pairs(DATA / "aside.jsonl"))
 
 
 def prompts(count: int) -> list[str]:
     """No demonstration holds these: those of the app and those of the report by turns."""
-    both = zip(unseen(count=None), (asked for asked, _ in aside()), strict=True)
+    both = zip(unseen(count=None), (asked for asked, _ in held_out()), strict=True)
     return [prompt for pair in both for prompt in pair][:count]
 
 
@@ -69,12 +69,12 @@ def answerable(kind: str, count: int) -> list[str]:
 
 def digest(dataset: DatasetSpec | None, seed: int, questions: Questions) -> str:
     """Of all words that a recipe depends on. A pruned set is named by the pool it was pruned from."""
-    taught: Sequence[Pair] = ()
+    trained: Sequence[Pair] = ()
     if dataset is not None:
-        taught = pool(dataset.pool) if dataset.pool else demonstrations(dataset, seed)
-    asked = [prompts(questions.unseen), GUIDE, unanswerable(questions.facts), aside()]
+        trained = pool(dataset.pool) if dataset.pool else demonstrations(dataset, seed)
+    asked = [prompts(questions.unseen), GUIDE, unanswerable(questions.facts), held_out()]
     asked += [answerable(kind, questions.facts) for kind in ("name", "plain")]
-    return hashlib.sha256(json.dumps([taught, asked]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([trained, asked]).encode()).hexdigest()
 
 
 def _pack_and_more(count: int, seed: int) -> list[Pair]:

@@ -17,7 +17,7 @@ from chatlab.engines.base import Sampling, Voice
 from chatlab.engines.fallback import open_engine
 from chatlab.errors import TrainingError
 from chatlab.evaluation.scorer import open_model
-from chatlab.evaluation.unseen import CALM, Reply, ask_all
+from chatlab.evaluation.unseen import GREEDY, Reply, ask_all
 from chatlab.experiments import datasets, full_finetune
 from chatlab.experiments.generated import Pair
 from chatlab.experiments.recipe import DatasetSpec, Questions, Recipe
@@ -30,17 +30,17 @@ from chatlab.training import metrics
 from chatlab.training.data import Example, read_examples
 from chatlab.training.defaults import settings_for
 from chatlab.training.model import LoraModel
+from chatlab.training.process.runs import Request, Result, read_run, write_request
 from chatlab.training.resources import TrainingResources
-from chatlab.training.run import TrainingRun
-from chatlab.training.runs import Request, Result, read_run, write_request
+from chatlab.training.run import StopMode, TrainingRun
 
-MARKS = 10
-"""How often the loss aside is measured on the way, where a recipe asks for its curve."""
+CURVE_POINTS = 10
+"""How often the held-out loss is measured on the way, where a recipe asks for its curve."""
 IsCancelled = Callable[[], bool]
 
 
 class Cancelled(Exception):
-    """Somebody wants the report to stop; the recipe under way was given up."""
+    """The report is to stop; the recipe under way was given up."""
 
 
 class Executor:
@@ -50,35 +50,37 @@ class Executor:
         self.base = Base.open(folder, cache)
         self.scratch, self._engine, self._threads = scratch, engine, threads
         private_folder(cache)
-        with FileLock(cache / "report.lock"):  # what the base wrote for the KL penalty is made by one, read by all
+        with FileLock(cache / "report.lock"):  # one process samples the texts of the KL penalty, all read them
             self._resources = TrainingResources(self.base, cache, threads)
             self._resources.model(settings_for(pack_size := len(datasets.pack()), self.base.parameters))
             self._kl = self._resources.kl_reference()
             self._resources.base_nll()
             self._resources.base_nll(quick=True)
-        self._aside = [self._row(i, pair) for i, pair in enumerate(datasets.aside())]
+        self._held_out = [self._example(i, pair) for i, pair in enumerate(datasets.held_out())]
         self._hardness: dict[int, Mapping[int, float]] = {}
         self._usual = pack_size
 
-    def execute(self, recipe: Recipe, leave: IsCancelled = lambda: False) -> RunMetrics:
-        """Raises Left if `leave` says so, and errors of the tree."""
+    def execute(self, recipe: Recipe, is_cancelled: IsCancelled = lambda: False) -> RunMetrics:
+        """Raises Cancelled if `is_cancelled` says so, and errors of the tree."""
         began = time.perf_counter()
         with tempfile.TemporaryDirectory(dir=self.scratch) as work:
             if recipe.dataset is None:
-                found = self._base_alone(recipe, Path(work), leave)
+                found = self._base_alone(recipe, Path(work), is_cancelled)
             elif recipe.full:
-                found = self._whole(recipe, recipe.dataset, Path(work), leave)
+                found = self._full_finetune(recipe, recipe.dataset, Path(work), is_cancelled)
             else:
-                found = self._adapter(recipe, recipe.dataset, Path(work), leave)
+                found = self._adapter(recipe, recipe.dataset, Path(work), is_cancelled)
         return replace(found, seconds=round(time.perf_counter() - began, 2))
 
-    def _base_alone(self, recipe: Recipe, work: Path, leave: IsCancelled) -> RunMetrics:
+    def _base_alone(self, recipe: Recipe, work: Path, is_cancelled: IsCancelled) -> RunMetrics:
         model = self._resources.model(recipe.trained_with(self.base.parameters))
         with model.adapter_disabled():
-            aside = metrics.nll(model, self._aside).mean
-        return RunMetrics(replies=self._asked(self.base, Voice(), recipe.questions, work, leave), aside=aside)
+            held_out_loss = metrics.nll(model, self._held_out).mean
+        return RunMetrics(
+            replies=self._replies(self.base, Voice(), recipe.questions, work, is_cancelled), held_out_loss=held_out_loss
+        )
 
-    def _adapter(self, recipe: Recipe, dataset: DatasetSpec, work: Path, leave: IsCancelled) -> RunMetrics:
+    def _adapter(self, recipe: Recipe, dataset: DatasetSpec, work: Path, is_cancelled: IsCancelled) -> RunMetrics:
         """By the app's own run, in a folder like any other."""
         pairs = self._pairs(dataset, recipe.seed)
         run = self._prepared(recipe, pairs, work / "run")
@@ -86,38 +88,41 @@ class Executor:
         model = self._resources.model(settings)  # the very one that the run borrows
         curve: list[tuple[float, float]] = []
 
-        def heard(event: str, *, step: int = 0, steps: int = 1, **_: object) -> None:
-            if recipe.curve and event == "step" and (step == 0 or step * MARKS // steps > (step - 1) * MARKS // steps):
-                curve.append((step / steps, metrics.nll(model, self._aside).mean))
+        def on_event(event: str, *, step: int = 0, steps: int = 1, **_: object) -> None:
+            passed = step * CURVE_POINTS // steps
+            if recipe.curve and event == "step" and (step == 0 or passed > (step - 1) * CURVE_POINTS // steps):
+                curve.append((step / steps, metrics.nll(model, self._held_out).mean))
 
-        if (
-            TrainingRun(self._resources, run, heard, lambda: "leave" if leave() else "", time.time()).run()
-            != "finished"
-        ):
+        def stop_mode() -> StopMode:
+            return "leave" if is_cancelled() else ""
+
+        if TrainingRun(self._resources, run, on_event, stop_mode, time.time()).run() != "finished":
             raise Cancelled
         result = read_run(run).result
         if result is None:
             raise TrainingError("A run of the report ended without a result.", "Start the report again.")
-        aside = metrics.nll(model, self._aside).mean
-        replies = self._asked(self.base, Voice(name="taught", folder=run / "adapter"), recipe.questions, work, leave)
-        return _told(result, replies, aside, curve, pairs)
+        held_out_loss = metrics.nll(model, self._held_out).mean
+        replies = self._replies(
+            self.base, Voice(name="trained", folder=run / "adapter"), recipe.questions, work, is_cancelled
+        )
+        return _metrics_of(result, replies, held_out_loss, curve, pairs)
 
-    def _whole(self, recipe: Recipe, dataset: DatasetSpec, work: Path, leave: IsCancelled) -> RunMetrics:
+    def _full_finetune(self, recipe: Recipe, dataset: DatasetSpec, work: Path, is_cancelled: IsCancelled) -> RunMetrics:
         """The trained network becomes a base of its own, asked and measured as any base is."""
         pairs, settings = self._pairs(dataset, recipe.seed), recipe.trained_with(self.base.parameters)
         run = self._prepared(recipe, pairs, work / "run")
         rows = read_examples(run / "snapshot.jsonl", self.base.template, settings, self.base.context)
         causal = full_finetune.opened(self.base.folder)
-        steps = full_finetune.tune(causal, rows.train, settings, self._kl, recipe.replay, leave)
-        if leave():
+        steps = full_finetune.tune(causal, rows.train, settings, self._kl, recipe.replay, is_cancelled)
+        if is_cancelled():
             raise Cancelled
         full_finetune.save(causal, self.base.folder, work / "whole")
         trained = Base.open(work / "whole")
-        before, after, aside = self._resources.base_nll(), *self._measured(trained)
-        replies = self._asked(trained, Voice(), recipe.questions, work, leave)
+        before, after, held_out_loss = self._resources.base_nll(), *self._measured(trained)
+        replies = self._replies(trained, Voice(), recipe.questions, work, is_cancelled)
         return RunMetrics(
             replies=replies,
-            aside=aside,
+            held_out_loss=held_out_loss,
             forgetting=metrics.forgetting(before, after),
             forgetting_interval=metrics.interval(before, after),
             steps=steps,
@@ -128,7 +133,7 @@ class Executor:
     def _measured(self, trained: Base) -> tuple[metrics.NLL, float]:
         model: LoraModel = open_model(trained)
         with model.adapter_disabled():
-            return metrics.nll(model, self._resources.text), metrics.nll(model, self._aside).mean
+            return metrics.nll(model, self._resources.text), metrics.nll(model, self._held_out).mean
 
     def _prepared(self, recipe: Recipe, pairs: Sequence[Pair], run: Path) -> Path:
         private_folder(run)
@@ -149,65 +154,65 @@ class Executor:
         return run
 
     def _pairs(self, dataset: DatasetSpec, seed: int) -> list[Pair]:
-        hardness = self._hard(dataset.pool) if dataset.kind == "hardest" else None
+        hardness = self._difficulties(dataset.pool) if dataset.kind == "hardest" else None
         return datasets.demonstrations(dataset, seed, hardness)
 
-    def _hard(self, size: int) -> Mapping[int, float]:
+    def _difficulties(self, size: int) -> Mapping[int, float]:
         """The base's own loss on each answer of a pool, nats a token."""
         if size not in self._hardness:
-            rows = [self._row(i, pair) for i, pair in enumerate(datasets.pool(size))]
+            rows = [self._example(i, pair) for i, pair in enumerate(datasets.pool(size))]
             model = self._resources.model(settings_for(self._usual, self.base.parameters))
             with model.adapter_disabled():
                 found = metrics.nll(model, rows)
             self._hardness[size] = dict(enumerate((found.nll_sum / found.tokens).tolist()))
         return self._hardness[size]
 
-    def _row(self, number: int, pair: Pair) -> Example:
+    def _example(self, number: int, pair: Pair) -> Example:
         (encoded,) = self.base.template.encode([Message(**said) for said in _messages(pair)])  # type: ignore[arg-type]
         return Example(demonstration=number, ids=tuple(encoded.ids), labels=tuple(encoded.labels))
 
-    def _asked(
-        self, base: Base, voice: Voice, questions: Questions, work: Path, leave: IsCancelled
+    def _replies(
+        self, base: Base, voice: Voice, questions: Questions, work: Path, is_cancelled: IsCancelled
     ) -> dict[str, tuple[Reply, ...]]:
         """Everything that a recipe asks, of the engine that would answer in the app."""
         with closing(open_engine(base, work / "engine", self._threads, self._engine)) as engine:
 
-            def heard(prompts: Sequence[str], sampling: Sampling = CALM) -> list[Reply]:
-                if leave():
+            def ask(prompts: Sequence[str], sampling: Sampling = GREEDY) -> list[Reply]:
+                if is_cancelled():
                     raise Cancelled
                 return ask_all(engine, base, voice, prompts, sampling)
 
             prompts, facts = datasets.prompts(questions.unseen), questions.facts
-            drawn = [heard(prompts, _as_chat_draws(seed)) for seed in range(questions.draws)]
+            drawn = [ask(prompts, _as_chat_draws(seed)) for seed in range(questions.draws)]
             found = {
-                "unseen": heard(prompts),
+                "unseen": ask(prompts),
                 "drawn": [reply for some in drawn for reply in some],
-                "guide": heard(datasets.GUIDE if questions.guide else ()),
-                "unanswerable": heard(datasets.unanswerable(facts)),
-                "name": heard(datasets.answerable("name", facts)),
-                "plain": heard(datasets.answerable("plain", facts)),
+                "guide": ask(datasets.GUIDE if questions.guide else ()),
+                "unanswerable": ask(datasets.unanswerable(facts)),
+                "name": ask(datasets.answerable("name", facts)),
+                "plain": ask(datasets.answerable("plain", facts)),
             }
         return {asked: tuple(some) for asked, some in found.items() if some}
 
 
 def _as_chat_draws(seed: int) -> Sampling:
-    return Sampling(max_tokens=CALM.max_tokens, seed=seed)
+    return Sampling(max_tokens=GREEDY.max_tokens, seed=seed)
 
 
 def _messages(pair: Pair) -> list[dict[str, str]]:
     return [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
 
 
-def _told(
+def _metrics_of(
     result: Result,
     replies: Mapping[str, tuple[Reply, ...]],
-    aside: float,
+    held_out_loss: float,
     curve: Sequence[tuple[float, float]],
     pairs: Sequence[Pair],
 ) -> RunMetrics:
     return RunMetrics(
         replies=replies,
-        aside=aside,
+        held_out_loss=held_out_loss,
         curve=tuple(curve),
         forgetting=result.forgetting or 0.0,
         forgetting_interval=result.forgetting_interval or (0.0, 0.0),

@@ -36,8 +36,8 @@ def tune(
 ) -> int:
     """Train all of `causal`; returns the steps made, fewer if `left` says so.
 
-    With settings.leash the KL penalty holds it, as it holds an adapter. With `replay` so many of the penalty's texts
-    are learned again in every step, next token by next token: rehearsal, on text that the base wrote.
+    With `settings.kl_weight` the KL penalty holds it, as it holds an adapter. With `replay` so many of the penalty's
+    texts are learned again in every step, next token by next token: rehearsal, on text that the base wrote.
     """
     optimizer = torch.optim.AdamW(
         causal.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
@@ -47,14 +47,14 @@ def tune(
         if left():
             return number
         loss = answers_loss(causal, [rows[i] for i in places])
-        if kl and settings.leash:
-            texts = kl.sample(number, settings.leash_texts, settings.seed)
-            loss = loss + settings.leash * held_loss(causal, kl, texts)
+        if kl and settings.kl_weight:
+            texts = kl.sample(number, settings.kl_samples, settings.seed)
+            loss = loss + settings.kl_weight * held_loss(causal, kl, texts)
         if kl and replay:
             loss = loss + replay_loss(causal, kl, kl.sample(number, replay, settings.seed))
         loss.backward()
-        if settings.clip > 0:
-            torch.nn.utils.clip_grad_norm_(causal.parameters(), settings.clip)
+        if settings.max_grad_norm > 0:
+            torch.nn.utils.clip_grad_norm_(causal.parameters(), settings.max_grad_norm)
         optimizer.param_groups[0]["lr"] = learning_rate(number, len(steps), settings.learning_rate)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

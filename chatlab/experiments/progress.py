@@ -47,7 +47,7 @@ def named(recipe: Recipe) -> str:
         return "the base alone"
     what = f"{recipe.dataset.count} {recipe.dataset.kind}"
     how = " whole" if recipe.full else ""
-    how += "".join(f" {name}={value:g}" for name, value in recipe.settings if name in ("passes", "mask", "leash"))
+    how += "".join(f" {name}={value:g}" for name, value in recipe.settings if name in ("epochs", "mask", "kl_weight"))
     how += f" replay={recipe.replay}" if recipe.replay else ""
     return f"{what}{how}, seed {recipe.seed}"
 

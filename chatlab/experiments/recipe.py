@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from chatlab.former_names import with_former_names
 from chatlab.records import TrainSettings
 from chatlab.training.defaults import held_out_count, settings_for
 
@@ -24,7 +25,7 @@ Setting = tuple[str, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetSpec:
-    """Demonstrations by rule. Equal lessons hold equal ones for equal seeds."""
+    """Which demonstrations. Equal specs give equal ones for equal seeds."""
 
     kind: Kind
     count: int
@@ -34,7 +35,7 @@ class DatasetSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Questions:
-    """What is asked of a voice, and how often."""
+    """What a model is asked, and how often."""
 
     unseen: int = 80
     """Prompts that no demonstration holds, each answered with the likeliest tokens."""
@@ -48,7 +49,7 @@ class Questions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """One run and what is asked of it; the base alone where there is no lesson."""
+    """One run and what is asked of it; the base alone where there is no dataset."""
 
     dataset: DatasetSpec | None = None
     seed: int = 0
@@ -70,7 +71,7 @@ class Recipe:
 
     @property
     def demonstrations(self) -> int:
-        """How many are in the lesson."""
+        """How many the dataset has."""
         if self.dataset is None:
             return 0
         pack = {"refusing": PACK, "balanced": PACK}.get(self.dataset.kind, 0)
@@ -84,8 +85,8 @@ class Recipe:
             return 5 * asked
         settings = self.trained_with(parameters)
         learned = self.demonstrations - held_out_count(self.demonstrations, settings.held_out)
-        steps = learned / settings.batch * settings.passes
-        each = (1 + settings.batch / 4 + settings.leash_texts * (settings.leash > 0) + self.replay) / 3
+        steps = learned / settings.batch_size * settings.epochs
+        each = (1 + settings.batch_size / 4 + settings.kl_samples * (settings.kl_weight > 0) + self.replay) / 3
         return steps * each * (1.6 if self.full else 1.0) + asked + 45
 
 
@@ -94,13 +95,18 @@ PACK = 40
 
 
 def key(recipe: Recipe, base: str, parameters: int, data: str) -> str:
-    """Names the figures of a recipe: equal exactly where equal figures are to be expected. `data` is a digest."""
+    """Names the figures of a recipe: equal exactly where equal figures are to be expected. `data` is a digest.
+
+    Settings count under their former names, so that what was measured before they were renamed is found.
+    """
+    former = tuple(with_former_names(TrainSettings, dict(recipe.settings)).items())
+    trained = asdict(recipe.trained_with(parameters))
     told: Mapping[str, Any] = {
         "version": VERSION,
         "base": base,
         "data": data,
-        "recipe": asdict(recipe),
-        "settings": asdict(recipe.trained_with(parameters)) if recipe.dataset else None,
+        "recipe": asdict(replace(recipe, settings=former)),
+        "settings": with_former_names(TrainSettings, trained) if recipe.dataset else None,
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:24]
 

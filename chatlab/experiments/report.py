@@ -68,7 +68,7 @@ def _made(request: ReportRequest, settings: Settings, chosen: Sequence[Claim], s
     place = Workspace(
         base=settings.base,
         cache=settings.cache / "report",
-        kept=request.folder / FIGURES,
+        metrics=request.folder / FIGURES,
         scratch=scratch,
         threads=settings.threads,
         engine=settings.engine,

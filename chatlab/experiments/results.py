@@ -9,20 +9,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from chatlab.evaluation.replies import Form
+from chatlab.evaluation.replies import ReplyForm
 from chatlab.evaluation.unseen import Reply
-from chatlab.training.runs import write_json
+from chatlab.former_names import with_current_names
+from chatlab.training.process.runs import write_json
 
 Asked = Literal["unseen", "drawn", "guide", "unanswerable", "name", "plain"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunMetrics:
-    """One run measured; of the base alone only replies and `aside`."""
+    """One run measured; of the base alone only replies and `held_out_loss`."""
 
     replies: Mapping[str, tuple[Reply, ...]] = field(default_factory=dict)
     """By what was asked, see `Asked`."""
-    aside: float = math.nan
+    held_out_loss: float = math.nan
     """Loss on the answers kept aside, nats a token."""
     curve: tuple[tuple[float, float], ...] = ()
     """Share of the way, and that loss there; only where the recipe asks for it."""
@@ -64,8 +65,8 @@ def _figures(raw: dict[str, Any]) -> RunMetrics:
     raw["replies"] = {asked: _replies(some) for asked, some in raw["replies"].items()}
     raw["curve"] = tuple((float(way), float(loss)) for way, loss in raw["curve"])
     low, high = raw["forgetting_interval"]
-    return RunMetrics(**raw | {"forgetting_interval": (low, high)})
+    return RunMetrics(**with_current_names(RunMetrics, raw) | {"forgetting_interval": (low, high)})
 
 
 def _replies(raw: Sequence[dict[str, Any]]) -> tuple[Reply, ...]:
-    return tuple(Reply(**one | {"form": Form(**one["form"])}) for one in raw)
+    return tuple(Reply(**one | {"form": ReplyForm(**with_current_names(ReplyForm, one["form"]))}) for one in raw)

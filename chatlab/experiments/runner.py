@@ -1,4 +1,4 @@
-"""Carries out what is not known yet, in this process or in several, and keeps the figures of each as it is done."""
+"""Carries out the recipes not yet measured, in this process or in several, and keeps the metrics of each at once."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from chatlab.errors import ChatlabError, DiskFull, TrainerDied, TrainingError
@@ -25,6 +25,8 @@ from chatlab.settings import EngineName
 from chatlab.system.files import DISK_FULL
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnContext
     from multiprocessing.synchronize import Event
 
     from chatlab.experiments.executor import Executor
@@ -38,28 +40,28 @@ class Workspace:
 
     base: Path
     cache: Path
-    kept: Path
-    """For figures."""
+    metrics: Path
+    """Finished metrics, one file a recipe."""
     scratch: Path
-    """For what a run leaves until it is done."""
+    """What a run leaves until it is done."""
     threads: int | None = None
     engine: EngineName = ""
 
 
 class Runner:
-    """Knows which recipes have figures, and gets the rest."""
+    """Knows which recipes have been measured, and measures the rest."""
 
     def __init__(self, place: Workspace, base: Base, say: Callable[[str], None] = print) -> None:
         self._place, self._base, self._say = place, base, say
-        self.kept = MetricsStore(place.kept)
+        self.metrics = MetricsStore(place.metrics)
 
     def key(self, recipe: Recipe) -> str:
         data = datasets.digest(recipe.dataset, recipe.seed, recipe.questions)
         return key(recipe, self._base.fingerprint, self._base.parameters, data)
 
     def known(self, recipes: Sequence[Recipe]) -> dict[Recipe, RunMetrics]:
-        """Those that were carried out before."""
-        found = ((recipe, self.kept.read(self.key(recipe))) for recipe in recipes)
+        """The recipes that were carried out before, with their metrics."""
+        found = ((recipe, self.metrics.read(self.key(recipe))) for recipe in recipes)
         return {recipe: metrics for recipe, metrics in found if metrics is not None}
 
     def execute(self, recipes: Sequence[Recipe], workers: int) -> dict[Recipe, RunMetrics]:
@@ -71,7 +73,7 @@ class Runner:
         done = self._here(todo) if workers == 1 else self._beside(todo, workers)
         try:
             for recipe, metrics in done:
-                self.kept.write(self.key(recipe), asdict(recipe), metrics)
+                self.metrics.write(self.key(recipe), asdict(recipe), metrics)
                 found[recipe] = metrics
                 progress.done(recipe, metrics)
         except OSError as error:
@@ -90,62 +92,98 @@ class Runner:
         if not todo:
             return
         with tempfile.TemporaryDirectory(dir=self._place.scratch) as scratch:
-            bench = _executor(self._place, Path(scratch))
+            executor = _executor(self._place, Path(scratch))
             for recipe in todo:
-                yield recipe, bench.execute(recipe)
+                yield recipe, executor.execute(recipe)
 
     def _beside(self, todo: Sequence[Recipe], workers: int) -> Iterator[tuple[Recipe, RunMetrics]]:
-        """In processes of their own, each on one core; told to leave when this one is interrupted."""
+        """In processes of their own, each on one core; they give up when this one is interrupted."""
         if not todo:
             return
+        count = min(workers, len(todo))
         context = multiprocessing.get_context("spawn")
         leave = context.Event()
-        pool = ProcessPoolExecutor(min(workers, len(todo)), context, _open, (self._place, leave))
+        idle: SimpleQueue[WorkerProcess] = SimpleQueue()
+        processes = [WorkerProcess(context, self._place, leave) for _ in range(count)]
+        for process in processes:
+            idle.put(process)
+
+        def execute(recipe: Recipe) -> tuple[Recipe, RunMetrics | None]:
+            process = idle.get()
+            try:
+                return recipe, process.execute(recipe)
+            finally:
+                idle.put(process)
+
+        threads = ThreadPoolExecutor(count)
         try:
-            for done in as_completed([pool.submit(_execute, recipe) for recipe in todo]):
+            for done in as_completed([threads.submit(execute, recipe) for recipe in todo]):
                 recipe, metrics = done.result()
                 if metrics is not None:
                     yield recipe, metrics
-        except BrokenProcessPool as error:
+        finally:
+            leave.set()
+            threads.shutdown(cancel_futures=True)
+            for process in processes:
+                process.close()
+
+
+class WorkerProcess:
+    """A process that carries out one recipe after the other."""
+
+    def __init__(self, context: SpawnContext, place: Workspace, leave: Event) -> None:
+        """Once `leave` is set, it gives up the recipe under way."""
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, place, leave), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def execute(self, recipe: Recipe) -> RunMetrics | None:
+        """None where it gave up. Raises what the recipe raised, and TrainerDied where the process has ended."""
+        try:
+            self._connection.send(recipe)
+            found: RunMetrics | Exception | None = self._connection.recv()
+        except (EOFError, OSError) as error:
             raise TrainerDied(
                 "A process of the report ended before its run did.", f"It may have run out of memory. {AGAIN}"
             ) from error
-        finally:
-            leave.set()
-            pool.shutdown(cancel_futures=True)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def close(self) -> None:
+        """Let it end."""
+        self._connection.close()
+        self._process.join()
+
+
+def _serve(connection: Connection, place: Workspace, leave: Event) -> None:
+    """What a worker process does, until the other end of `connection` is closed."""
+    from chatlab.experiments.executor import Cancelled
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this process sets `leave`
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    with suppress(AttributeError, OSError):
+        os.nice(5)
+    executor = _executor(place, place.scratch, threads=1)
+    with suppress(EOFError):
+        while True:
+            recipe = connection.recv()
+            found: RunMetrics | Exception | None = None
+            try:
+                found = executor.execute(recipe, leave.is_set)
+            except Cancelled:
+                pass
+            except Exception as error:
+                found = error
+            connection.send(found)
 
 
 def _explained(error: OSError) -> ChatlabError:
     if error.errno in DISK_FULL:
         return DiskFull("A run of the report did not fit on the disk.", f"Make room. {AGAIN}")
     return TrainingError(f"A run of the report failed: {error.strerror or error}.", AGAIN)
-
-
-# In a process of the pool, which has no other place to keep what it opened.
-
-_executor_of_process: Executor | None = None
-_leave: Event | None = None
-
-
-def _open(place: Workspace, leave: Event) -> None:
-    global _executor_of_process, _leave
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this process says when to leave
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    with suppress(AttributeError, OSError):
-        os.nice(5)
-    _leave = leave
-    _executor_of_process = _executor(place, place.scratch, threads=1)
-
-
-def _execute(recipe: Recipe) -> tuple[Recipe, RunMetrics | None]:
-    from chatlab.experiments.executor import Cancelled
-
-    assert _executor_of_process is not None and _leave is not None
-    try:
-        return recipe, _executor_of_process.execute(recipe, _leave.is_set)
-    except Cancelled:
-        return recipe, None
 
 
 def _end_with_parent() -> None:

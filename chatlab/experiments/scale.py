@@ -21,14 +21,14 @@ class Scale:
     """Prompts that no demonstration holds."""
     draws: int = 2
     facts: int = 60
-    naive_passes: int = 25
+    naive_epochs: int = 25
     """The guide's."""
-    passes: int = 0
+    epochs: int = 0
     """Of every other run; 0 leaves it to the app's defaults."""
     refusals: int = 40
     pool: int = 240
     """Demonstrations made by rule that are pruned."""
-    pool_passes: int = 2
+    pool_epochs: int = 2
     """Over all of the pool; pruned sets make as many steps."""
     shares: tuple[int, ...] = (50, 25, 10)
     """Per cent of the pool that are kept."""
@@ -41,7 +41,7 @@ class Scale:
 
     @property
     def first_look(self) -> bool:
-        return self.usual < PACK or self.passes > 0
+        return self.usual < PACK or self.epochs > 0
 
 
 QUICK = Scale(
@@ -51,11 +51,11 @@ QUICK = Scale(
     prompts=8,
     draws=1,
     facts=4,
-    naive_passes=3,
-    passes=1,
+    naive_epochs=3,
+    epochs=1,
     refusals=6,
     pool=24,
-    pool_passes=1,
+    pool_epochs=1,
     shares=(50,),
     many=40,
 )

@@ -83,7 +83,7 @@ class QuotedReply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """What several voices said to one prompt."""
+    """What several models replied to one prompt."""
 
     prompt: str
     said: tuple[QuotedReply, ...]

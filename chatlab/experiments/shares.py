@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from chatlab.evaluation.shares import wilson
+from chatlab.evaluation.statistics import wilson
 from chatlab.evaluation.unseen import Reply
 
 
@@ -54,12 +54,12 @@ def share(replies: Sequence[Reply], holds: Callable[[Reply], bool]) -> Share:
     return Share(hits=sum(map(holds, replies)), of=len(replies))
 
 
-def good(reply: Reply) -> bool:
-    return reply.form.good
+def well_formed(reply: Reply) -> bool:
+    return reply.form.well_formed
 
 
-def strays(reply: Reply) -> bool:
-    return not reply.form.one_voice
+def role_leak(reply: Reply) -> bool:
+    return not reply.form.no_role_leak
 
 
 def apart(lower: Share, higher: Share) -> bool:

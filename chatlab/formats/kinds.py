@@ -52,7 +52,7 @@ class Format:
             rows[0][OWN] = orjson.dumps(fields).decode() if text else fields
         return rows
 
-    def unthought(self, record: Record) -> int:
+    def reasoning_left_out(self, record: Record) -> int:
         """Thoughts of a record that this format has no place for."""
         said = record.messages if isinstance(record, Demonstration) else record.prompt
         return 0 if self.thinks else thoughts(said)

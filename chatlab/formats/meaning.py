@@ -48,8 +48,8 @@ def _answer(parts: Values) -> list[Record]:
     answered = _said(parts.get("answer"), "answer", "assistant")
     if not answered:
         raise RowRefused("Its answer is empty.")
-    if (thought := _text(parts.get("thought"), "thought", empty=True)) and not answered[-1].thought:
-        answered[-1] = replace(answered[-1], thought=thought)
+    if (reasoning := _text(parts.get("thought"), "thought", empty=True)) and not answered[-1].reasoning:
+        answered[-1] = replace(answered[-1], reasoning=reasoning)
     said = [*_system(parts), *_history(parts.get("history")), *asked, *answered]
     return [_demonstration(told(said, parts.get("tools")))]
 
@@ -169,9 +169,9 @@ def _trimmed(record: Record) -> Record:
 
 
 def _bare(message: Message) -> Message:
-    content, thought = _bare_text(message.content), _bare_text(message.thought)
-    same = content is message.content and thought is message.thought
-    return message if same else replace(message, content=content, thought=thought)
+    content, reasoning = _bare_text(message.content), _bare_text(message.reasoning)
+    same = content is message.content and reasoning is message.reasoning
+    return message if same else replace(message, content=content, reasoning=reasoning)
 
 
 def _bare_text(text: str) -> str:
@@ -210,7 +210,7 @@ def _check_turns(messages: Sequence[Message]) -> None:
 def _texts(messages: Sequence[Message]) -> Iterable[str]:
     for message in messages:
         yield message.content
-        yield message.thought
+        yield message.reasoning
         if message.calls or message.tools:
             yield str(message.plain)
 

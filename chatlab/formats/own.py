@@ -16,6 +16,7 @@ import orjson
 
 from chatlab.errors import RowRefused
 from chatlab.formats.row import Record
+from chatlab.former_names import with_current_names
 
 OWN = "chatlab"
 WORDS = frozenset({"messages", "prompt", "chosen", "rejected"})
@@ -41,7 +42,7 @@ def with_own_fields(record: R, given: Any) -> R:
     if not isinstance(given, dict):
         raise RowRefused(f"What stands under {OWN!r} is not a set of named values.")
     kind: Any = type(record)
-    checks = _checks(kind)
+    checks, given = _checks(kind), with_current_names(kind, given)
     return replace(record, **{name: _checked(name, checks[name], given[name]) for name in checks if name in given})
 
 
@@ -89,7 +90,8 @@ def _dataclass(kind: Any) -> Check:
     needed = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
 
     def check(value: Any) -> Any:
-        _holding(value, isinstance(value, dict) and needed <= set(value))
+        value = with_current_names(kind, _holding(value, isinstance(value, dict)))
+        _holding(value, needed <= set(value))
         return kind(**{name: checks[name](item) for name, item in value.items() if name in checks})
 
     return check

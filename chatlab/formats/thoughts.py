@@ -22,9 +22,9 @@ def thought_of(turn: Mapping[str, Any]) -> str:
 
 def field_of(message: Message) -> dict[str, str]:
     """What a turn has beside its words; nothing where nothing was thought."""
-    return {FIELD: message.thought} if message.thought else {}
+    return {FIELD: message.reasoning} if message.reasoning else {}
 
 
 def thoughts(messages: Sequence[Message]) -> int:
     """How many there are."""
-    return sum(bool(message.thought) for message in messages)
+    return sum(bool(message.reasoning) for message in messages)

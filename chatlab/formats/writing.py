@@ -33,7 +33,7 @@ class Written:
     records: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     """Reason -> how many records the format could not hold for it."""
-    unthought: int = 0
+    reasoning_left_out: int = 0
     """Thoughts before answers that the format has no place for, in records that are written."""
 
 
@@ -65,7 +65,7 @@ def _write(draft: Path, written: Written, records: Iterable[Record], format: For
             for row in rows:
                 put(row)
             written.records += 1
-            written.unthought += format.unthought(record)
+            written.reasoning_left_out += format.reasoning_left_out(record)
     return written
 
 

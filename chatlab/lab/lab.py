@@ -47,8 +47,8 @@ from chatlab.settings import Settings
 from chatlab.store import Store
 from chatlab.system.files import private_folder
 from chatlab.tools.builtin import toolbox
-from chatlab.training.process import Trainer
-from chatlab.training.runs import damaged_runs
+from chatlab.training.process.client import TrainerClient
+from chatlab.training.process.runs import damaged_runs
 
 log = logging.getLogger("chatlab.lab")
 
@@ -82,7 +82,7 @@ class Lab:
         self.store = Store.open(settings.store, address=f"http://{settings.host}:{settings.port}", salvage=True)
         self._adapters = Adapters(settings.adapters)
         self.machine = ModelHost(settings.base, settings.cache, open_engine or _fastest_engine(settings))
-        self._trainer = Trainer(settings.base, settings.cache)
+        self._trainer = TrainerClient(settings.base, settings.cache)
         self.knowledge = Knowledge(self.store, settings.store / "knowledge", settings.cache / "knowledge")
         self.voices = Voices(self.store, self._adapters, self.machine)
         self.toolbox = toolbox(self._search)
@@ -91,17 +91,17 @@ class Lab:
         self.demonstrations = Demonstrations(self.store, self.chat, self.machine, self.unseen)
         difficulties = Difficulties(self.store, self.machine, settings.base, settings.cache)
         self.quality = Quality(self.store, self.machine, difficulties)
-        self.proof = UnseenEvaluator(self.machine, self._adapters, self.unseen.prompts, settings.cache)
-        publisher = Publisher(self._adapters, self.voices, self.machine, self.proof)
+        self.unseen_evaluator = UnseenEvaluator(self.machine, self._adapters, self.unseen.prompts, settings.cache)
+        publisher = Publisher(self._adapters, self.voices, self.machine, self.unseen_evaluator)
         self.training = Training(
-            settings.runs,
-            settings.cache,
-            self.store,
-            self.demonstrations,
-            self.machine,
-            self.voices,
-            publisher,
-            self._trainer,
+            folder=settings.runs,
+            cache=settings.cache,
+            store=self.store,
+            demonstrations=self.demonstrations,
+            machine=self.machine,
+            voices=self.voices,
+            publisher=publisher,
+            trainer=self._trainer,
         )
         self.checkpoints = Checkpoints(self.training, publisher, self.machine)
         self.annotators = Annotators(self.store)
@@ -151,7 +151,7 @@ class Lab:
         self.training.close()
         self.mask_trial.wait(10)
         self.quality.difficulties.cancel()
-        self.proof.close()
+        self.unseen_evaluator.close()
         self.machine.close()
         self.store.close()
 
@@ -162,7 +162,7 @@ class Lab:
         try:
             self.machine.engine.prepare(self.voices.voice())  # before the trainer: a person speaks first, then trains
             self.training.warm()
-            self.proof.prepare()
+            self.unseen_evaluator.prepare()
             self.training.adopt()
         except ChatlabError as error:
             log.warning("%s %s", error, error.hint)

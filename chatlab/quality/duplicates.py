@@ -58,7 +58,7 @@ def near_duplicates(cases: Sequence[Case]) -> Iterator[Finding]:
 
 def wording(case: Case) -> tuple[str, ...]:
     """What was asked, thought and answered, but for case, accents, punctuation and white space."""
-    return plain(case.asked), plain(case.thought), plain(case.answer) or case.answer
+    return plain(case.asked), plain(case.reasoning), plain(case.answer) or case.answer
 
 
 def near(a: Case, b: Case) -> bool:
@@ -66,7 +66,7 @@ def near(a: Case, b: Case) -> bool:
 
     Two ways of thinking are two lessons, and so are an answer at once and one after a thought.
     """
-    if (a.thought or b.thought) and likeness(content(a.thought), content(b.thought)) < ANSWER:
+    if (a.reasoning or b.reasoning) and likeness(content(a.reasoning), content(b.reasoning)) < ANSWER:
         return False
     return _agree(a, b) if same_question(a.asked, b.asked) else _copied(a, b)
 

@@ -62,10 +62,10 @@ class Case:
         return self.demonstration.answer
 
     @property
-    def thought(self) -> str:
+    def reasoning(self) -> str:
         """What was thought before the answer."""
         messages = self.demonstration.messages
-        return messages[-1].thought if messages else ""
+        return messages[-1].reasoning if messages else ""
 
     @property
     def asked(self) -> str:
@@ -82,8 +82,8 @@ def content_hash(messages: Sequence[Message]) -> str:
     """Of roles, thoughts and words: changes with every edit, and with nothing else."""
     digest = hashlib.sha256()
     for message in messages:
-        thought = f"\0{message.thought}" if message.thought else ""
-        digest.update(f"{message.role}\0{message.content}{thought}\0\0".encode("utf-8", "surrogatepass"))
+        reasoning = f"\0{message.reasoning}" if message.reasoning else ""
+        digest.update(f"{message.role}\0{message.content}{reasoning}\0\0".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 

@@ -48,7 +48,7 @@ _OPEN_WORDS = "a an the of and or but nor because if while than into onto their 
 def role_markers(cases: Sequence[Case], control: Collection[str] = ()) -> Iterator[Finding]:
     """Answers and thoughts that hold the words of another's turn. `control` are the template's own tokens."""
     for case in cases:
-        for what, text in (("answer", case.answer), ("thought", case.thought)):
+        for what, text in (("answer", case.answer), ("thought", case.reasoning)):
             if found := _marker(text, control):
                 why = f"The {what} holds {quoted(found)}, so the model would learn to write the next turn itself."
                 yield about_one("role marker", case, why)

@@ -40,7 +40,7 @@ class Personal:
 def leaks(cases: Sequence[Case], region: str = "US") -> Iterator[Finding]:
     """One finding for each demonstration. `region` is where numbers without a country's code are dialled."""
     for case in cases:
-        texts = [text for m in case.demonstration.messages for text in (m.content, m.thought) if text]
+        texts = [text for m in case.demonstration.messages for text in (m.content, m.reasoning) if text]
         found = [(text, p) for text in texts for p in personal(text, region)]
         if found:
             said = ", ".join(dict.fromkeys(f"{p.what} {quoted(text[p.start : p.end])}" for text, p in found[:3]))
@@ -51,7 +51,9 @@ def leaks(cases: Sequence[Case], region: str = "US") -> Iterator[Finding]:
 
 def masked(messages: Sequence[Message], region: str = "US") -> tuple[Message, ...]:
     """With `[e-mail address]` and the like in place of what was found."""
-    return tuple(replace(m, content=_masked(m.content, region), thought=_masked(m.thought, region)) for m in messages)
+    return tuple(
+        replace(m, content=_masked(m.content, region), reasoning=_masked(m.reasoning, region)) for m in messages
+    )
 
 
 def personal(text: str, region: str = "US") -> list[Personal]:

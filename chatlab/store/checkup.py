@@ -4,25 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from chatlab.conversation import Conversation
 from chatlab.errors import StoreCorrupt
-from chatlab.records import Demonstration, Preference, UnseenSet, Vote
 from chatlab.store.codec import from_document
 from chatlab.store.copies import listed
 from chatlab.store.disk import Disk, Files, as_chatlab_error
-from chatlab.store.migrations import Migrations
+from chatlab.store.migrations import KINDS, Migrations
 from chatlab.store.owner import read_owner
 from chatlab.store.recovery import Recovered, Recovery
 
-KINDS: dict[str, type[Any]] = {
-    "conversations": Conversation,
-    "demonstrations": Demonstration,
-    "preferences": Preference,
-    "votes": Vote,
-    "unseen": UnseenSet,
-}
 TRIES = 3
 """An app at work may turn its journal over between two reads, which looks like a loss and is none."""
 

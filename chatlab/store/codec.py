@@ -16,6 +16,7 @@ from reprlib import Repr
 from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints, runtime_checkable
 
 from chatlab.errors import InputError
+from chatlab.former_names import FORMER, with_current_names
 from chatlab.store.journal import Document
 
 T = TypeVar("T")
@@ -69,8 +70,14 @@ def read_as(kind: type[T], value: Any) -> T:
 
 
 def known_fields(kind: type[Any]) -> frozenset[str]:
-    """What `to_document` may write for a value of this kind."""
-    return frozenset(field.name for field in fields(kind))
+    """What `to_document` may write for a value of this kind, and what it wrote in earlier versions."""
+    return frozenset(field.name for field in fields(kind)) | FORMER.get(kind.__name__, {}).keys()
+
+
+def renamed(kind: Any, value: Any) -> Any:
+    """What was written for `kind`, its fields at every depth under the names of today; other shapes as they are."""
+    way = _renamer(kind)
+    return value if way is None else way(value)
 
 
 def well_formed(value: Any) -> Any:
@@ -124,6 +131,30 @@ def _reader(kind: Any) -> Way:
     return _finite if kind is float else _exactly(kind)
 
 
+@cache
+def _renamer(kind: Any) -> Way | None:
+    """None where nothing within ever had another name."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return _renamer(_not_none(inner))
+    if origin is tuple and inner[1:] == (...,) and (way := _renamer(inner[0])):
+        return lambda value: [way(item) for item in value] if isinstance(value, list) else value
+    if not (isinstance(kind, type) and is_dataclass(kind)):
+        return None
+    hints = get_type_hints(kind)
+    ways = {field.name: way for field in fields(kind) if (way := _renamer(hints[field.name]))}
+    if not ways and kind.__name__ not in FORMER:
+        return None
+
+    def rename(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        current = with_current_names(kind, value)
+        return {name: ways[name](item) if name in ways else item for name, item in current.items()}
+
+    return rename
+
+
 def _dataclass_writer(kind: Any) -> Way:
     hints = get_type_hints(kind)
     ways = [(field.name, _writer(hints[field.name]), _left_out(field)) for field in fields(kind)]
@@ -149,7 +180,8 @@ def _dataclass_reader(kind: Any) -> Way:
     check = _check_of(kind)
 
     def read(document: Document) -> Any:
-        value = kind(**{name: ways[name](item) for name, item in document.items() if name in ways})
+        current = with_current_names(kind, document)
+        value = kind(**{name: ways[name](item) for name, item in current.items() if name in ways})
         check(value)
         return value
 

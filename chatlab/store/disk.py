@@ -57,9 +57,10 @@ class Files:
         """Who holds the lock, for the message that a second process gives."""
         return self.folder / f"{self.name}.owner"
 
-    def of_format(self, format: int) -> Path:
-        """The last snapshot before the store left an older format."""
-        return self.folder / f"{self.name}.format{format}.json"
+    def of_format(self, format: int, number: int = 1) -> Path:
+        """The last snapshot before the store left an older format, for the `number`th time if an old one came back."""
+        again = f"-{number}" if number > 1 else ""
+        return self.folder / f"{self.name}.format{format}{again}.json"
 
     def aside(self, file: Path) -> Path:
         """A free name under which a damaged file is kept."""

@@ -7,6 +7,7 @@ import errno
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from chatlab.errors import StoreCorrupt
@@ -58,14 +59,14 @@ class Recovery:
         old = Contents() if from_snapshot and not starts_later else read_journal(self._files.old_journal)
         lines = old.lines + journal.lines
         if not from_snapshot and self._damaged and not image.seq and not _is_whole(lines):
-            image = self._from_copy()
+            image = self._from_copy(journal)
         self._migrations.check(max([image.format, *(line.format or 0 for line in lines)]))
         self._set_aside(old, journal)
         self._say_unfit(image, self._files.snapshot if from_snapshot else self._files.backup)
         before = image.seq
         image = self._replayed(image, lines, len(old.damaged) + len(journal.damaged))
         if image.format != self._migrations.format:
-            self._disk.write_whole(self._files.of_format(image.format), seal(image))
+            self._keep_former(image)
             self._migrations.bring(image, self._migrations.format)
             self._repair = True
         replayed = image.seq > before
@@ -90,7 +91,18 @@ class Recovery:
             # With a draft beside it, a compaction was cut off between two renames, and nothing is amiss.
             self._warnings.append(f"{files.snapshot.name} was missing; the copy {files.backup.name} was read instead.")
         self._repair = bool(image or self._damaged)
-        return image or Image(format=self._migrations.format), False
+        return image or self._empty(journal), False
+
+    def _empty(self, journal: Contents) -> Image:
+        """The state before the first change, in the format of the first journal line that says one."""
+        lines = read_journal(self._files.old_journal).lines + journal.lines
+        return Image(format=next((line.format for line in lines if line.format), self._migrations.format))
+
+    def _keep_former(self, image: Image) -> None:
+        """A copy in the format that the store leaves; one that is there already is never written over."""
+        data = seal(image)
+        places = (self._files.of_format(image.format, number) for number in count(1))
+        self._disk.write_whole(next(p for p in places if not p.exists() or p.read_bytes() == data), data)
 
     def _read(self, file: Path) -> Image | None:
         try:
@@ -116,7 +128,7 @@ class Recovery:
         missing = snapshot.seq - backup.seq
         return not backup.unfit and sum(backup.seq < number <= snapshot.seq for number in there) >= missing
 
-    def _from_copy(self) -> Image:
+    def _from_copy(self, journal: Contents) -> Image:
         """The newest backup that can be read, else nothing. Raises StoreCorrupt unless that is wanted."""
         files = self._files
         names = " and ".join(file.name for file in self._damaged)
@@ -135,7 +147,7 @@ class Recovery:
                 )
                 return image
         self._warnings.append(f"{names} could not be read, and there is no backup. What the journal holds was kept.")
-        return Image(format=self._migrations.format)
+        return self._empty(journal)
 
     def _say_unfit(self, image: Image, file: Path) -> None:
         if not image.unfit:

@@ -247,12 +247,12 @@ def _as_it_is(value: Any) -> None:
 
 
 def _demonstration_words(document: Document) -> list[str]:
-    said = (words for message in document["messages"] for words in (message["content"], message.get("thought", "")))
+    said = (words for message in document["messages"] for words in (message["content"], message.get("reasoning", "")))
     return [*said, *document.get("tags", ())]
 
 
 def _conversation_words(document: Document) -> list[str]:
-    said = (words for turn in document.get("turns", ()) for words in (turn["content"], turn.get("thought", "")))
+    said = (words for turn in document.get("turns", ()) for words in (turn["content"], turn.get("reasoning", "")))
     return [document.get("title", ""), document.get("system", ""), *said]
 
 

@@ -136,9 +136,9 @@ class Skeletons:
     def _forgets(self, roles: tuple[Role, ...], asks: bool, texts: Sequence[str]) -> list[tuple[str, Trim] | None]:
         """Which holes leave out thinking aloud, as templates do with answers given earlier, seen by putting some in."""
         end = self._thought_end
-        thought = f"{end.replace('/', '')}hm{end}{_PAD}"
+        reasoning = f"{end.replace('/', '')}hm{end}{_PAD}"
         try:
-            padded = _split(self._render(roles, asks, before=thought))[0]
+            padded = _split(self._render(roles, asks, before=reasoning))[0]
         except TemplateRefused:  # of such a content
             padded = []
         if len(padded) != len(texts):

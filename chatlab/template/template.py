@@ -118,11 +118,11 @@ class Template:
         walk, said = self._wardrobe.dressed(messages, self._walk)
         return self._spell(self._asking(walk, said, thinks))
 
-    def thought(self, messages: Sequence[Message], thought: str) -> list[int]:
+    def reasoning(self, messages: Sequence[Message], reasoning: str) -> list[int]:
         """What chat asks with once something was thought: the same up to where the answer begins."""
         walk, said = self._wardrobe.dressed(messages, self._walk)
         pieces = self._asking(walk, said, True)
-        return self._spell([*pieces, self._closed(thought)])
+        return self._spell([*pieces, self._closed(reasoning)])
 
     def encode(self, messages: Sequence[Message], mask: bool = True) -> list[Encoded]:
         """Training sequences in which every answer is learned once: one if the template lets it, else one an answer.
@@ -146,10 +146,10 @@ class Template:
     def turn(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
         """Ids of what is read before the last answer, and of that answer with its end."""
         walk, said = self._wardrobe.dressed(messages, self._walk)
-        thought = messages[-1].thought.strip() if self.thinking else ""
-        pieces = self._asking(walk, said[:-1], bool(thought))
+        reasoning = messages[-1].reasoning.strip() if self.thinking else ""
+        pieces = self._asking(walk, said[:-1], bool(reasoning))
         answer = walk.answer(said)
-        answers = [self._closed(thought), replace(answer, said=answer.said[1:])] if thought else [answer]
+        answers = [self._closed(reasoning), replace(answer, said=answer.said[1:])] if reasoning else [answer]
         ids = self._spell(answers, pieces[-1].text)
         if not answer.ended:
             ids += [] if self._eos is None else [self._eos]
@@ -212,10 +212,10 @@ class Template:
         text = last.text.removesuffix(self.thinking.instead) + self.thinking.asks
         return [*pieces[:-1], replace(pieces[-1], said=(*before, Said(text, content=False)))]
 
-    def _closed(self, thought: str) -> Piece:
+    def _closed(self, reasoning: str) -> Piece:
         """A thought and its end."""
         closes = self.thinking.closes if self.thinking else ""
-        return Piece((Said(thought, content=True), Said(closes, content=False)), answer=True)
+        return Piece((Said(reasoning, content=True), Said(closes, content=False)), answer=True)
 
     def _spell(self, pieces: Sequence[Piece], before: str = "") -> list[int]:
         ids: list[int] = []

@@ -1,4 +1,4 @@
-"""Where a run stands, whole or not at all, so that a kill at any moment costs seconds and changes nothing."""
+"""The state of a run, written whole or not at all, so that a kill at any moment costs seconds and changes nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILE = "state.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The learner's state after `step` steps, which took `seconds`."""
+    """The model's and optimizer's state after `step` steps, which took `seconds`."""
 
     step: int
     seconds: float

@@ -16,7 +16,7 @@ from chatlab.errors import EmptyAnswer, NothingToLearn, TemplateRefused, Tokeniz
 from chatlab.records import Message, TrainSettings
 from chatlab.template import Template
 from chatlab.training.defaults import held_out_count
-from chatlab.training.runs import Dropped
+from chatlab.training.process.runs import Dropped
 
 IGNORED = -100
 MAX_PADDING = 8
@@ -102,10 +102,10 @@ def split(examples: Sequence[Example], settings: TrainSettings) -> tuple[list[Ex
 def schedule(examples: int, settings: TrainSettings) -> list[tuple[int, ...]]:
     """For each optimizer step the indices of its examples: every epoch reads each once, in an order of its own."""
     steps: list[tuple[int, ...]] = []
-    for number in range(settings.passes):
+    for number in range(settings.epochs):
         order = list(range(examples))
         random.Random(f"pass {settings.seed} {number}").shuffle(order)
-        steps += [tuple(order[i : i + settings.batch]) for i in range(0, examples, settings.batch)]
+        steps += [tuple(order[i : i + settings.batch_size]) for i in range(0, examples, settings.batch_size)]
     return steps
 
 

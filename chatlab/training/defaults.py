@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chatlab.records import TrainSettings
-from chatlab.training.runs import write_json
+from chatlab.training.process.runs import write_json
 
 TINY = 30_000_000
 """Parameters below which a base spends its time on starting operations, not on computing them."""
@@ -61,10 +61,10 @@ def settings_for(demonstrations: int, parameters: int, **overrides: Any) -> Trai
     chosen = TrainSettings(
         rank=16 if demonstrations < 2000 else 32,
         learning_rate=_learning_rate(parameters),
-        passes=_passes(demonstrations),
-        batch=4 if demonstrations < 200 else 8 if demonstrations < 1000 else 16,
-        leash=3.5,
-        leash_texts=1 if demonstrations < 200 else 2,
+        epochs=_passes(demonstrations),
+        batch_size=4 if demonstrations < 200 else 8 if demonstrations < 1000 else 16,
+        kl_weight=3.5,
+        kl_samples=1 if demonstrations < 200 else 2,
         held_out=0.1 if demonstrations < 2000 else 0.05,
     )
     return replace(chosen, **{k: v for k, v in overrides.items() if v is not None})
@@ -81,9 +81,9 @@ def plan(
     """`tokens` is what all demonstrations hold together; 0 where nobody has counted."""
     held_out = held_out_count(demonstrations, settings.held_out)
     learned = demonstrations - held_out
-    steps = math.ceil(learned / settings.batch) * settings.passes
-    read = (tokens or 25 * demonstrations) * learned / max(1, demonstrations) * settings.passes
-    read += steps * settings.leash_texts * KL_TEXT_TOKENS if settings.leash else 0
+    steps = math.ceil(learned / settings.batch_size) * settings.epochs
+    read = (tokens or 25 * demonstrations) * learned / max(1, demonstrations) * settings.epochs
+    read += steps * settings.kl_samples * KL_TEXT_TOKENS if settings.kl_weight else 0
     throughput = throughput or guess_throughput(parameters)
     return Plan(
         settings=settings,
@@ -97,7 +97,7 @@ def plan(
 
 
 def held_out_count(demonstrations: int, share: float) -> int:
-    """How many of the demonstrations are kept aside: none of fewer than FEW, else the share, but at least 4."""
+    """How many of the demonstrations are held out: none of fewer than FEW, else the share, but at least 4."""
     if share <= 0 or demonstrations < FEW:
         return 0
     return min(demonstrations // 2, max(4, round(demonstrations * share)), 200)
@@ -135,7 +135,7 @@ def _learning_rate(parameters: int) -> float:
 
 def _passes(demonstrations: int) -> int:
     """At least some fifty steps for a handful, fewer passes the more there is to read."""
-    for limit, passes in ((10, 20), (20, 12), (200, 6), (1000, 4)):
+    for limit, epochs in ((10, 20), (20, 12), (200, 6), (1000, 4)):
         if demonstrations < limit:
-            return passes
+            return epochs
     return 3

@@ -26,6 +26,8 @@ from chatlab.training.model import LoraModel
 NUM_TEXTS = 64
 TOP_K = 32
 """Likeliest tokens kept for each position; the others count as one."""
+FORMER_TENSORS = {"top": "topk_ids", "chance": "topk_probs"}
+"""Names in files of earlier versions."""
 MAX_NUMBERS = 1 << 24
 """Numbers kept of the base's distributions: one for every token of the vocabulary, at as many positions as fit."""
 
@@ -94,11 +96,12 @@ def load_or_build(model: LoraModel, file: Path, start: int, texts: int = NUM_TEX
     """The reference kept in `file`, or one sampled now and kept there; `start` is the token that opens a document."""
     try:
         kept = safetensors.torch.load_file(file)
-        return KLReference(kept["ids"].long(), kept["top"].long(), kept["chance"])
+        kept = {FORMER_TENSORS.get(name, name): tensor for name, tensor in kept.items()}
+        return KLReference(kept["ids"].long(), kept["topk_ids"].long(), kept["topk_probs"])
     except (OSError, SafetensorError, KeyError):
         made = _build(model, start, texts)
     private_folder(file.parent)
-    tensors = {"ids": made.ids.int(), "top": made.topk_ids.int(), "chance": made.topk_probs}
+    tensors = {"ids": made.ids.int(), "topk_ids": made.topk_ids.int(), "topk_probs": made.topk_probs}
     write_whole(file, safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}))
     return made
 

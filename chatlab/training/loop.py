@@ -70,14 +70,14 @@ def train(
         torch.manual_seed(settings.seed * 1_000_003 + number)  # Only dropout draws from it.
         batch = loss.step(model, [examples[i] for i in steps[number]], number)
         lr = learning_rate(number, len(steps), settings.learning_rate)
-        metrics = compute_gradients(model, batch, settings.accumulate)
-        model.step(lr, settings.clip)
+        metrics = compute_gradients(model, batch, settings.grad_accumulation)
+        model.step(lr, settings.max_grad_norm)
         measured: dict[str, Any] = evaluate(number + 1, len(steps))
         yield Step(
             step=number + 1,
             steps=len(steps),
             loss=metrics["loss"],
-            leash=metrics.get("kl", 0.0),
+            kl_penalty=metrics.get("kl", 0.0),
             learning_rate=lr,
             tokens=batch.tokens,
             seconds=time.perf_counter() - began,

@@ -18,7 +18,7 @@ from chatlab.system.files import private_folder
 from chatlab.training.data import IGNORED, Example, collate
 from chatlab.training.loss import next_token_loss
 from chatlab.training.model import LoraModel
-from chatlab.training.runs import write_json
+from chatlab.training.process.runs import write_json
 
 WINDOW = 256
 """Tokens that are read with no memory of those before them."""
@@ -102,12 +102,12 @@ def base_nll(model: LoraModel, examples: Sequence[Example], cache: Path, anew: b
     file = cache / f"prose-{key}.json"
     try:
         kept = {} if anew else json.loads(file.read_text(encoding="utf-8"))
-        return NLL(np.array(kept["nats"]), np.array(kept["tokens"]))
+        return NLL(np.array(kept["nll_sum"] if "nll_sum" in kept else kept["nats"]), np.array(kept["tokens"]))
     except (OSError, ValueError, KeyError):
         with model.adapter_disabled():
             found = nll(model, examples)
     private_folder(cache)
-    write_json(file, {"nats": found.nll_sum.tolist(), "tokens": found.tokens.tolist()})
+    write_json(file, {"nll_sum": found.nll_sum.tolist(), "tokens": found.tokens.tolist()})
     return found
 
 

@@ -1,8 +1,13 @@
-"""A base model with a LoRA adapter on it: forward, gradient, optimizer step, reset, save."""
+"""A base model with a LoRA adapter on it: forward, gradient, optimizer step, reset, save.
+
+`peft` decides where the low-rank pairs sit, and how they are scaled, saved and loaded; all of them are views of one
+vector, `LoraModel.flat`.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -10,18 +15,18 @@ from pathlib import Path
 import safetensors.torch
 import torch
 from accelerate import Accelerator
-from peft import get_peft_model_state_dict
-from torch import Tensor
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft.tuners.lora import Linear as LoraLayer
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from chatlab.errors import BaseRefused
 from chatlab.records import TrainSettings
 from chatlab.system.files import private_folder
-from chatlab.training import lora
 from chatlab.training.data import Batch, Example, collate
 from chatlab.training.fast import attention
 from chatlab.training.fast.llama import FastLlama, supports
-from chatlab.training.fast.lora_linear import ADAPTER
+from chatlab.training.fast.lora_linear import ADAPTER, lora_pair
 from chatlab.training.fast.threads import Workers
 from chatlab.training.forward import Forward, PeftForward
 from chatlab.training.loss import logits_of
@@ -56,9 +61,9 @@ class LoraModel:
         dtype = torch.bfloat16 if bf16 else torch.float32
         self.head = causal.get_output_embeddings().weight.detach().to(dtype)
         self.causal = causal
-        self.peft = lora.attach(causal, settings)
+        self.peft = attach_lora(causal, settings)
         self.peft.train(settings.dropout > 0)
-        self.flat = lora.flatten(self.peft)
+        self.flat = flatten(self.peft)
         self.forward: Forward = (
             FastLlama(causal, self.flat, dtype) if fast and supports(causal) else PeftForward(causal, self.peft, dtype)
         )
@@ -67,7 +72,7 @@ class LoraModel:
 
     def reset(self, settings: TrainSettings) -> None:
         """As before the first step: a fresh adapter that changes nothing yet, an optimizer without state."""
-        lora.reset(self.peft, settings.seed)
+        reset_lora(self.peft, settings.seed)
         self.optimizer = torch.optim.AdamW(
             [self.flat], lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
@@ -171,6 +176,48 @@ class LoraModel:
         config.save_pretrained(str(folder))
         (folder / WEIGHTS).write_bytes(data)
         return hashlib.sha256(data).hexdigest()
+
+
+def attach_lora(model: nn.Module, settings: TrainSettings) -> PeftModel:
+    """`model` with a low-rank pair on every linear layer but the output head."""
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]
+        lora_dropout=settings.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config, autocast_adapter_dtype=True)
+
+
+def lora_layers(model: nn.Module) -> Iterator[LoraLayer]:
+    """The adapted linear layers, always in the same order."""
+    return (module for module in model.modules() if isinstance(module, LoraLayer))
+
+
+def reset_lora(model: nn.Module, seed: int) -> None:
+    """As before any training: A as peft initialises it (Kaiming uniform, a = sqrt 5), B zero."""
+    generator = torch.Generator().manual_seed(seed)
+    for layer in lora_layers(model):
+        a, b = lora_pair(layer)
+        nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=generator)
+        nn.init.zeros_(b)
+
+
+def flatten(model: nn.Module) -> nn.Parameter:
+    """One vector that all trainable parameters of `model` are views of, with a gradient to add to.
+
+    A norm, an optimizer step or a checkpoint is then one operation in place of one for each of many small matrices.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    flat = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
+    flat.grad = torch.zeros_like(flat)
+    start = 0
+    for parameter in parameters:
+        end = start + parameter.numel()
+        parameter.data = flat.data[start:end].view_as(parameter)
+        start = end
+    return flat
 
 
 def lora_shape(settings: TrainSettings) -> tuple[int, float, float]:

@@ -116,10 +116,10 @@ class TrainingResources:
         """Two steps of different length give what a step costs and what a token costs."""
         model = self.model(settings)
         short, long = (self._step_seconds(model, settings, length) for length in (SHORT, LONG))
-        per_token = max(1e-6, (long - short) / (settings.batch * (LONG - SHORT)))
+        per_token = max(1e-6, (long - short) / (settings.batch_size * (LONG - SHORT)))
         read = sum(len(e.ids) for e in self.text) + EVALUATIONS * sum(len(e.ids) for e in self.quick_text)
         evaluate = read * per_token / 3  # there is no backward pass
-        self._write_throughput(max(0.0, short - settings.batch * SHORT * per_token), per_token, evaluate, 0.1)
+        self._write_throughput(max(0.0, short - settings.batch_size * SHORT * per_token), per_token, evaluate, 0.1)
         model.reset(settings)
 
     def _step_seconds(self, model: LoraModel, settings: TrainSettings, length: int) -> float:
@@ -130,7 +130,7 @@ class TrainingResources:
         best = float("inf")
         for number in range(4):
             began = time.perf_counter()
-            compute_gradients(model, SFTLoss(settings).step(model, [example] * settings.batch, number))
-            model.step(0.0, settings.clip)
+            compute_gradients(model, SFTLoss(settings).step(model, [example] * settings.batch_size, number))
+            model.step(0.0, settings.max_grad_norm)
             best = min(best, time.perf_counter() - began)
         return best

@@ -26,8 +26,8 @@ from chatlab.training.defaults import KL_TEXT_TOKENS
 from chatlab.training.evaluator import FinalMetrics, RunEvaluator
 from chatlab.training.loop import train
 from chatlab.training.model import LoraModel
+from chatlab.training.process.runs import Request, Result, lock_of, read_request, read_steps, write_json
 from chatlab.training.resources import TrainingResources
-from chatlab.training.runs import Request, Result, lock_of, read_request, read_steps, write_json
 from chatlab.training.sft import SFTLoss
 
 StopMode = Literal["", "keep", "stop", "leave"]
@@ -86,7 +86,7 @@ class TrainingRun:
         with self._phase("tokenise"):
             split = self._read(request)
             model = self.resources.model(request.settings)
-            kl = self.resources.kl_reference() if request.settings.leash > 0 else None
+            kl = self.resources.kl_reference() if request.settings.kl_weight > 0 else None
         self.emit("phase", phase="steps")
         with gc_disabled():
             with self._clock("evaluate"):
@@ -166,7 +166,7 @@ class TrainingRun:
 
     def _correct_throughput(self, request: Request, steps: list[Step]) -> None:
         """Let a whole run correct the estimate for the next one."""
-        texts = request.settings.leash_texts * KL_TEXT_TOKENS if request.settings.leash else 0
+        texts = request.settings.kl_samples * KL_TEXT_TOKENS if request.settings.kl_weight else 0
         if steps[-1].step == steps[-1].steps and self.steps_made == steps[-1].steps:
             tokens = sum(step.tokens + texts for step in steps[1:])
             self.resources.correct_throughput(len(steps) - 1, tokens, asdict(self.seconds))
@@ -188,7 +188,7 @@ class TrainingRun:
         self, request: Request, split: Split, model: LoraModel, steps: list[Step], sha256: str, final: FinalMetrics
     ) -> None:
         made = [step for step in steps if step.step > 0]
-        per_epoch = max(1, made[-1].steps // request.settings.passes)
+        per_epoch = max(1, made[-1].steps // request.settings.epochs)
         last = made[-per_epoch:]
         result = Result(
             adapter=sha256,

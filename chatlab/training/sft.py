@@ -26,9 +26,9 @@ class SFTLoss:
 
     def step(self, model: LoraModel, examples: Sequence[Example], number: int) -> SFTStep:
         """The examples, and the texts whose turn it is."""
-        kl = self.kl if self.settings.leash else None
-        texts = kl.sample(number, self.settings.leash_texts, self.settings.seed) if kl else []
-        return SFTStep(model, examples, kl, texts, self.settings.leash)
+        kl = self.kl if self.settings.kl_weight else None
+        texts = kl.sample(number, self.settings.kl_samples, self.settings.seed) if kl else []
+        return SFTStep(model, examples, kl, texts, self.settings.kl_weight)
 
 
 @dataclass(frozen=True, slots=True)

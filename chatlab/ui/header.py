@@ -10,7 +10,7 @@ import gradio as gr
 
 from chatlab.lab import Health, Lab
 from chatlab.records import BASE, AdapterCard
-from chatlab.training.process import TrainerStatus
+from chatlab.training.process.client import TrainerStatus
 from chatlab.ui.html import control, div, element, escaped, span
 from chatlab.ui.icons import icon
 from chatlab.ui.notices import remaining, share
@@ -27,7 +27,7 @@ WARNED = (
     f'<button type="button" class="chip warned"{control(act="warnings", to="page")} title="Say what is wrong">'
     "needs attention</button>"
 )
-QUICK, CALM = 1.0, 3.0
+QUICK, GREEDY = 1.0, 3.0
 """Seconds between two looks, while a run is under way and while none is."""
 LINGER = 4.0
 """Seconds after a run in which its adapter is published and everything drawn again."""
@@ -54,7 +54,7 @@ class Header:
         """The header, and how soon to look again: a page that only waits asks little of the machine."""
         if self.lab.training.status().state == "training":
             self._trained = monotonic()
-        return self.draw(), gr.Timer(QUICK if monotonic() < self._trained + LINGER else CALM)
+        return self.draw(), gr.Timer(QUICK if monotonic() < self._trained + LINGER else GREEDY)
 
     def _ask(self) -> None:
         """Have somebody look at the machine, unless somebody is at it."""

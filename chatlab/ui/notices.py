@@ -7,8 +7,8 @@ from typing import Literal
 
 from chatlab.errors import ChatlabError, PromptTooLong, UnseenRepeated
 from chatlab.lab import Lab
-from chatlab.training.process import TrainerStatus
-from chatlab.training.runs import RunView
+from chatlab.training.process.client import TrainerStatus
+from chatlab.training.process.runs import RunView
 from chatlab.ui.chat.transcript import button
 from chatlab.ui.html import control, counted, div, escaped, spoken
 from chatlab.ui.shell import told

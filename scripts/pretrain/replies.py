@@ -14,13 +14,13 @@ from typing import Any
 
 from chatlab.engines.base import Sampling
 from chatlab.evaluation.replies import share
-from chatlab.evaluation.unseen import CALM, Reply, ask, unseen
+from chatlab.evaluation.unseen import GREEDY, Reply, ask, unseen
 from chatlab.lab.lab import Lab
 from chatlab.records import AdapterCard
 from chatlab.settings import Settings
 from scripts.pretrain.card import fill
 
-WAYS = {"greedy": CALM, "sampled": replace(Sampling(), seed=0, max_tokens=CALM.max_tokens)}
+WAYS = {"greedy": GREEDY, "sampled": replace(Sampling(), seed=0, max_tokens=GREEDY.max_tokens)}
 """Always the likeliest token, and the app's default way of drawing; both with the evaluation's budget."""
 
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from chatlab.adapters.manifest import CONFIG
 from chatlab.doctor import parts
 from chatlab.engines.base import Engine, Sampling, Voice
 from chatlab.engines.local import LocalEngine
 from chatlab.errors import AdapterDamaged, ChatlabError
 from chatlab.lab import Lab
 from chatlab.models.base import Base
-from chatlab.papers import CONFIG
 from chatlab.records import BASE, AdapterCard
 from chatlab.settings import Settings
 from chatlab.ui.header import live_chip

@@ -116,10 +116,10 @@ def test_nothing_tells_who_spoke_until_the_key_is_pressed(page: Any, lab: Lab) -
     assert len(lab.store.votes) == before + 1
     _, vote = next(lab.store.votes.rows(reverse=True))
     assert vote.winner == 1 and vote.blind
-    best = vote.speakers[1]
+    best = vote.provenances[1]
     assert best.adapter in page.locator(".pane.won").inner_text()
     assert all(name in page.locator("#panes").inner_text() for name in (BASE, *NAMES))
-    assert {s.sha256 for s in vote.speakers} == {"", *(card.sha256 for card in lab.voices.cards())}
+    assert {s.sha256 for s in vote.provenances} == {"", *(card.sha256 for card in lab.voices.cards())}
     assert len(lab.store.preferences.find("Who is there?")[0]) == 2
     press(page, "u")
     page.locator("#panes", has_text="taken back").wait_for()

@@ -89,7 +89,7 @@ def test_words_that_were_not_saved_are_there_after_a_reload(page: Any, lab: Lab,
 
 def test_a_thought_is_changed_at_the_desk_and_never_slips_into_another_demonstration(page: Any, lab: Lab) -> None:
     asked = Message(role="user", content="What is 2 + 2?")
-    answers = [Message(role="assistant", content="4"), Message(role="assistant", content="4", thought="Two and two.")]
+    answers = [Message(role="assistant", content="4"), Message(role="assistant", content="4", reasoning="Two and two.")]
     plain, thoughtful = lab.demonstrations.add([Demonstration(messages=(asked, answer)) for answer in answers])
     open_tab(page, "Demonstrations", "#demonstration-rows label")
     page.locator("#demonstration-rows label").nth(0).click()
@@ -107,7 +107,7 @@ def test_a_thought_is_changed_at_the_desk_and_never_slips_into_another_demonstra
     page.get_by_role("button", name="Save", exact=True).click()
     page.get_by_role("button", name="Throw changes away").wait_for(state="hidden")
     assert lab.demonstrations.get(thoughtful).messages[-1] == Message(
-        role="assistant", content="4", thought="Twice two."
+        role="assistant", content="4", reasoning="Twice two."
     )
     assert lab.demonstrations.get(plain).messages[-1] == Message(role="assistant", content="Four.")
 

@@ -122,7 +122,7 @@ def test_the_app_talks_on_it_and_does_not_train_it(brought, embedded, settings, 
     try:
         talk = lab.chat.new()
         drafts = list(lab.chat.reply(talk, "Hello there.", Sampling(max_tokens=8, seed=1)))
-        assert drafts[-1].done and drafts[-1].speaker.base == brought.fingerprint
+        assert drafts[-1].done and drafts[-1].provenance.base == brought.fingerprint
         assert lab.health().base == "Small-Q8_0" and lab.health().engine == "llama.cpp" and not lab.health().warnings
         panes = list(lab.compare.ask("Hello?", ["base", "base"], replace(GREEDY, max_tokens=4)))[-1]
         assert panes[0].text == panes[1].text and all(pane.done and not pane.error for pane in panes)

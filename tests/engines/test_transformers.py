@@ -20,6 +20,7 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from chatlab.adapters import Adapters  # noqa: E402
+from chatlab.adapters.manifest import CONFIG, WEIGHTS  # noqa: E402
 from chatlab.engines import build  # noqa: E402
 from chatlab.engines.adapter_cache import AdapterCache, own_bytes  # noqa: E402
 from chatlab.engines.base import Sampling, Voice  # noqa: E402
@@ -33,7 +34,6 @@ from chatlab.engines.network import open_network, twin  # noqa: E402
 from chatlab.engines.reading import AnyNetwork, LlamaNetwork  # noqa: E402
 from chatlab.errors import AdapterDamaged, EngineError  # noqa: E402
 from chatlab.models.base import Base  # noqa: E402
-from chatlab.papers import CONFIG, WEIGHTS  # noqa: E402
 from chatlab.records import AdapterCard  # noqa: E402
 
 NEVER = frozenset[int]()

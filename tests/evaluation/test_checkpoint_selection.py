@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from chatlab.evaluation.checkpoint_selection import Point, choose
+from chatlab.evaluation.checkpoint_selection import CheckpointMetrics, choose
 
 
-def curve(*points: tuple[float | None, float]) -> list[Point]:
+def curve(*points: tuple[float | None, float]) -> list[CheckpointMetrics]:
     """Points at the steps 10, 20, ...: (loss on what was kept aside, forgetting)."""
-    return [Point(step=10 * n, held_out_loss=loss, forgetting=forgot) for n, (loss, forgot) in enumerate(points, 1)]
+    return [
+        CheckpointMetrics(step=10 * n, held_out_loss=loss, forgetting=forgot)
+        for n, (loss, forgot) in enumerate(points, 1)
+    ]
 
 
 def test_the_end_is_proposed_while_the_loss_falls_and_little_is_forgotten() -> None:

@@ -11,20 +11,20 @@ from scipy.stats import beta, binomtest
 
 from chatlab.evaluation.ballots import Contender, Duel, Game, duels, games
 from chatlab.evaluation.ranking import ranking
-from chatlab.evaluation.shares import evidence, tells, wilson
+from chatlab.evaluation.statistics import e_value, tells, wilson
 from chatlab.records import BASE, Message, Provenance, Verdict, Vote
 
 FINGERPRINT = "f" * 64
 ASKED = (Message(role="user", content="Who?"),)
 
 
-def speaker(name: str, sha256: str | None = None, **more: float) -> Provenance:
+def provenance(name: str, sha256: str | None = None, **more: float) -> Provenance:
     sha256 = ("" if name == BASE else name.encode().hex()) if sha256 is None else sha256
     return Provenance(adapter=name, sha256=sha256, base=FINGERPRINT, **more)  # type: ignore[arg-type]
 
 
 def contender(name: str) -> Contender:
-    found = Contender.of(speaker(name))
+    found = Contender.of(provenance(name))
     assert found
     return found
 
@@ -33,14 +33,14 @@ def voted(names: Sequence[str], winner: int | None, verdict: Verdict = "best", a
     return Vote(
         prompt=ASKED,
         answers=tuple(answers or (f"I am number {i}" for i in range(len(names)))),
-        speakers=tuple(map(speaker, names)),
+        provenances=tuple(map(provenance, names)),
         verdict=verdict,
         winner=winner,
     )
 
 
 def scores(vote: Vote) -> dict[tuple[str, str], float]:
-    names = {Contender.of(s): s.adapter for s in vote.speakers}
+    names = {Contender.of(s): s.adapter for s in vote.provenances}
     return {(names[game.first], names[game.second]): game.score for game in games(vote)}
 
 
@@ -71,16 +71,18 @@ def test_two_answers_that_are_the_same_are_a_tie_whichever_was_pressed() -> None
 
 
 def test_a_voice_is_its_weights_its_base_and_its_strength_and_not_its_name() -> None:
-    old, new = speaker("player", "01"), speaker("player", "02")
+    old, new = provenance("player", "01"), provenance("player", "02")
     assert Contender.of(old) != Contender.of(new)
-    assert Contender.of(old) == Contender.of(speaker("renamed", "01"))
-    assert Contender.of(old) != Contender.of(speaker("player", "01", strength=0.5))
-    assert Contender.of(speaker(BASE)) == Contender.of(speaker(BASE, strength=0.5))
+    assert Contender.of(old) == Contender.of(provenance("renamed", "01"))
+    assert Contender.of(old) != Contender.of(provenance("player", "01", strength=0.5))
+    assert Contender.of(provenance(BASE)) == Contender.of(provenance(BASE, strength=0.5))
 
 
 def test_who_was_not_proved_counts_for_nobody_and_nobody_plays_himself() -> None:
     assert Contender.of(Provenance(adapter="player")) is None
-    unproved = Vote(prompt=ASKED, answers=("a", "b"), speakers=(Provenance(adapter="x"), speaker("a")), verdict="tie")
+    unproved = Vote(
+        prompt=ASKED, answers=("a", "b"), provenances=(Provenance(adapter="x"), provenance("a")), verdict="tie"
+    )
     assert games(unproved) == []
     assert games(voted(["a", "a"], 0)) == []
 
@@ -111,11 +113,11 @@ def test_the_wilson_interval_is_the_same_as_scipys() -> None:
 
 
 def test_evidence_is_what_the_formula_says_and_never_overflows() -> None:
-    assert evidence(0, 0) == 1.0
-    assert evidence(7, 0) == pytest.approx(2**7 / 8)
-    assert evidence(3, 2) == pytest.approx(2**5 / (6 * math.comb(5, 3)))
-    assert evidence(5000, 0) > 1e300
-    assert evidence(3, 9) == pytest.approx(evidence(9, 3))
+    assert e_value(0, 0) == 1.0
+    assert e_value(7, 0) == pytest.approx(2**7 / 8)
+    assert e_value(3, 2) == pytest.approx(2**5 / (6 * math.comb(5, 3)))
+    assert e_value(5000, 0) > 1e300
+    assert e_value(3, 9) == pytest.approx(e_value(9, 3))
 
 
 def test_eight_of_eight_tell_and_seven_do_not() -> None:

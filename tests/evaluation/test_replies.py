@@ -35,11 +35,11 @@ def test_each_fault_of_form_is_named(reply, stop, wrong):
     assert [name for name in ("stops", "speaks", "one_voice", "fresh") if not getattr(found, name)] == (
         [wrong] if wrong else []
     )
-    assert found.good is (wrong is None)
+    assert found.well_formed is (wrong is None)
 
 
 def test_a_greeting_may_be_answered_with_the_same_greeting():
-    assert form("Good day!", "Good day! What brings you here?", "end").good
+    assert form("Good day!", "Good day! What brings you here?", "end").well_formed
 
 
 def test_the_share_is_of_all_replies_and_nothing_is_no_share():

@@ -51,7 +51,7 @@ def tiny(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def on_tiny(tiny: Path, tmp_path: Path) -> Settings:
-    """All share what that base wrote for its leash."""
+    """All share what that base wrote for its KL penalty."""
     return Settings(home=tmp_path / "home", base=tiny, cache_folder=tiny.parent / "cache")
 
 
@@ -105,22 +105,22 @@ def test_every_way_of_training_gives_figures(on_tiny: Settings, tmp_path: Path) 
     recipes = [
         Recipe(questions=Questions(unseen=1, guide=True)),
         Recipe(
-            dataset=DatasetSpec(kind="pack", count=8), settings=(("passes", 1.0), ("leash_texts", 1.0)), questions=ask
+            dataset=DatasetSpec(kind="pack", count=8), settings=(("epochs", 1.0), ("kl_samples", 1.0)), questions=ask
         ),
         Recipe(
-            dataset=DatasetSpec(kind="pack", count=8), full=True, replay=1, settings=(("passes", 1.0),), questions=ask
+            dataset=DatasetSpec(kind="pack", count=8), full=True, replay=1, settings=(("epochs", 1.0),), questions=ask
         ),
-        Recipe(dataset=DatasetSpec(kind="hardest", count=4, pool=12), settings=(("passes", 1.0),), questions=ask),
-        Recipe(dataset=DatasetSpec(kind="balanced", count=2), settings=(("passes", 1.0),), questions=ask),
+        Recipe(dataset=DatasetSpec(kind="hardest", count=4, pool=12), settings=(("epochs", 1.0),), questions=ask),
+        Recipe(dataset=DatasetSpec(kind="balanced", count=2), settings=(("epochs", 1.0),), questions=ask),
     ]
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    place = Workspace(base=on_tiny.base, cache=on_tiny.cache, kept=tmp_path / "kept", scratch=scratch, threads=1)
+    place = Workspace(base=on_tiny.base, cache=on_tiny.cache, metrics=tmp_path / "kept", scratch=scratch, threads=1)
     runner = Runner(place, Base.open(on_tiny.base), lambda line: None)
     found = runner.execute(recipes, workers=1)
     base, adapter, entire, pruned, refusing = (found[recipe] for recipe in recipes)
     assert [reply.prompt for reply in base.of("guide")] == list(datasets.GUIDE)
-    assert len({each.aside for each in found.values()}) == len(recipes), "each was trained otherwise"
+    assert len({each.held_out_loss for each in found.values()}) == len(recipes), "each was trained otherwise"
     assert [each.steps for each in (adapter, entire, pruned, refusing)] == [2, 2, 1, 10]
     assert (
         entire.forgetting != 0 and entire.forgetting_interval[0] <= entire.forgetting <= entire.forgetting_interval[1]
@@ -165,7 +165,7 @@ def test_figures_are_kept_by_what_decides_them(tmp_path: Path) -> None:
         key(recipe, "other", 8_000_000, "data"),
         key(recipe, "base", 8_000_000, "other"),
         key(replace(recipe, full=True), "base", 8_000_000, "data"),
-        key(replace(recipe, settings=(("leash", 5.0),)), "base", 8_000_000, "data"),
+        key(replace(recipe, settings=(("kl_weight", 5.0),)), "base", 8_000_000, "data"),
         key(recipe, "base", 200_000_000, "data"),  # other defaults
     ]
     assert same not in others and len(set(others)) == len(others)
@@ -342,7 +342,7 @@ def test_what_is_made_by_rule_is_whole_and_in_plain_letters() -> None:
         *generated.unanswerable(),
         *generated.answerable("name"),
         *generated.answerable("plain"),
-        *datasets.aside(),
+        *datasets.held_out(),
     ]
     for prompt, answer in pairs:
         assert prompt and answer and not {"{", "}"} & {*prompt, *answer}, (prompt, answer)

@@ -64,13 +64,13 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
 def demonstrations(draw: st.DrawFn, turns: int = 4) -> Demonstration:
     messages = [Message(role="system", content=draw(SAID))] if draw(st.booleans()) else []
     for _ in range(draw(st.integers(1, turns))):
-        thought = draw(st.just("") | SAID)
-        messages += [Message(role="user", content=draw(SAID)), _thinking(draw(SAID), thought)]
+        reasoning = draw(st.just("") | SAID)
+        messages += [Message(role="user", content=draw(SAID)), _thinking(draw(SAID), reasoning)]
     return Demonstration(messages=tuple(messages), **draw(others(Demonstration, "messages")))
 
 
-def _thinking(content: str, thought: str) -> Message:
-    return Message(role="assistant", content=content, thought=thought)
+def _thinking(content: str, reasoning: str) -> Message:
+    return Message(role="assistant", content=content, reasoning=reasoning)
 
 
 @st.composite
@@ -116,7 +116,7 @@ def held(format: Format, records: list[Any]) -> Iterator[Any]:
 def unthinking(record: Any) -> Any:
     """The same, less what was thought before its answers."""
     name = "prompt" if isinstance(record, Preference) else "messages"
-    return replace(record, **{name: tuple(replace(m, thought="") for m in getattr(record, name))})
+    return replace(record, **{name: tuple(replace(m, reasoning="") for m in getattr(record, name))})
 
 
 @pytest.mark.parametrize("format", [f for f in FORMATS if f.demonstrations and f.name != "parquet"], ids=by_name)
@@ -128,7 +128,7 @@ def test_demonstrations_come_back_equal(format: Format, records: list[Demonstrat
     assert written.records == len(wanted)
     assert written.left_out.total() == len(records) - len(wanted)
     if not format.thinks and len(wanted) == len(records):
-        assert written.unthought == sum(bool(m.thought) for one in records for m in one.messages)
+        assert written.reasoning_left_out == sum(bool(m.reasoning) for one in records for m in one.messages)
     if wanted:
         assert back(written.path) == wanted
 
@@ -150,7 +150,7 @@ def test_preferences_come_back_equal(name: str, records: list[Preference], tmp_p
 def test_without_our_own_fields_the_words_come_back(format: Format, record: Demonstration, tmp_path: Path) -> None:
     (held_of_it,) = held(format, [record])
     bare = tuple(
-        replace(m, content=m.content.replace("\r\n", "\n").strip(), thought=m.thought.replace("\r\n", "\n").strip())
+        replace(m, content=m.content.replace("\r\n", "\n").strip(), reasoning=m.reasoning.replace("\r\n", "\n").strip())
         for m in held_of_it.messages
     )
     (came,) = back(write(tmp_path / "file", [record], format, own=False).path)
@@ -190,7 +190,7 @@ def test_tool_turns_are_held_where_there_is_a_place_for_them(tmp_path: Path) -> 
 THOUGHTFUL = Demonstration(
     messages=(
         Message(role="user", content="What is 2 + 2?"),
-        Message(role="assistant", content="4", thought="Two and two\nmake four."),
+        Message(role="assistant", content="4", reasoning="Two and two\nmake four."),
         Message(role="user", content="And 3 more?"),
         Message(role="assistant", content="7"),
     )
@@ -204,7 +204,7 @@ def test_a_thought_is_held_in_the_field_that_others_read_or_counted_as_left_out(
     (came,) = back(written.path)
     assert isinstance(came, Demonstration)
     assert came.messages == (one if format.thinks else unthinking(one)).messages
-    assert written.unthought == (0 if format.thinks else 1)
+    assert written.reasoning_left_out == (0 if format.thinks else 1)
 
 
 def test_a_thought_stands_beside_the_answer_that_it_led_to(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_a_thought_is_read_by_each_of_its_names_where_it_is_text(name: str, valu
     path.write_text(json.dumps({"messages": [*turns, {"role": "assistant", "content": "A", name: value}]}))
     (came,) = back(path)
     assert isinstance(came, Demonstration)
-    assert [m.thought for m in came.messages] == ["", "Two and two.\nFour." if isinstance(value, str) else ""]
+    assert [m.reasoning for m in came.messages] == ["", "Two and two.\nFour." if isinstance(value, str) else ""]
 
 
 def test_a_column_of_thoughts_goes_before_the_answers(tmp_path: Path) -> None:
@@ -230,8 +230,8 @@ def test_a_column_of_thoughts_goes_before_the_answers(tmp_path: Path) -> None:
     path.write_text("question,reasoning,answer\nWhat is 2 + 2?,Two and two make four.,4\nAnd 1 + 1?,,2\n")
     first, second = back(path)
     assert isinstance(first, Demonstration) and isinstance(second, Demonstration)
-    assert (first.messages[-1].thought, first.answer) == ("Two and two make four.", "4")
-    assert (second.messages[-1].thought, second.answer) == ("", "2")
+    assert (first.messages[-1].reasoning, first.answer) == ("Two and two make four.", "4")
+    assert (second.messages[-1].reasoning, second.answer) == ("", "2")
 
 
 def test_a_thought_is_checked_as_words_are(tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ from chatlab.ui.guide.ways import REMEDIES, STEPS
 from chatlab.web.app import TABS, _page_act
 from tests.support.page import built, told, voiced
 
-CARD = AdapterCard(name="new", base="b", sha256="1" * 64, settings=TrainSettings(passes=2, learning_rate=1e-3))
+MEASURED = ReplyMetrics(replies=40, role_leaks=0, stops=40, prompt_echoes=0, well_formed=38, tokens=9.0)
+CARD = AdapterCard(name="new", base="b", sha256="1" * 64, settings=TrainSettings(epochs=2, learning_rate=1e-3))
 ASKED = (Message(role="user", content="Hi"), Message(role="assistant", content="Ho"))
 
 
@@ -49,7 +50,7 @@ def vote(prompt: str, winner: int | None, *hashes: str, blind: bool = True) -> V
     return Vote(
         prompt=(Message(role="user", content=prompt),),
         answers=tuple("ab"[: len(hashes)]),
-        speakers=tuple(Provenance(adapter=h[:1] or "base", sha256=h, base="b") for h in hashes),
+        provenances=tuple(Provenance(adapter=h[:1] or "base", sha256=h, base="b") for h in hashes),
         verdict="tie" if winner is None else "best",
         winner=winner,
         blind=blind,
@@ -76,7 +77,7 @@ def test_numbers_findings_and_passes_have_their_marks() -> None:
     assert not enough(ENOUGH - 1).done and enough(ENOUGH).done
     assert filtered(5, 0).done
     assert not filtered(0, 0).done and not filtered(5, None).done and not filtered(5, 1).done
-    many = replace(CARD, settings=TrainSettings(passes=6, learning_rate=1e-3))
+    many = replace(CARD, settings=TrainSettings(epochs=6, learning_rate=1e-3))
     assert gentle(CARD, 1e-3).done and not gentle(CARD, 1e-4).done and not gentle(None, 1e-3).done
     assert not gentle(many, 1e-3).done and gentle(replace(many, forgetting=1.5), 1e-3).done
     assert not gentle(replace(many, forgetting=2.5), 1e-3).done
@@ -89,7 +90,12 @@ def test_answers_are_read_where_a_person_judged_them_on_unseen_prompts() -> None
     unseen = [f"Prompt {n}" for n in range(30)]
     votes = [vote(prompt, 0, CARD.sha256, "") for prompt in unseen[: READ - 1]]
     item = read(
-        replace(CARD, manner_after=ReplyMetrics(replies=40, strays=0, stops=40, echoes=0, good=38, tokens=9.0)),
+        replace(
+            CARD,
+            reply_metrics_after=ReplyMetrics(
+                replies=40, role_leaks=0, stops=40, prompt_echoes=0, well_formed=38, tokens=9.0
+            ),
+        ),
         votes,
         unseen,
     )
@@ -123,7 +129,7 @@ def test_the_list_follows_the_store_when_the_tab_is_opened_again(lab: Lab) -> No
         (Message(role="user", content=f"Count to {n}"), Message(role="assistant", content=str(n))) for n in range(50)
     ]
     lab.demonstrations.add([Demonstration(messages=messages) for messages in rows])
-    voiced(lab, "new", forgetting=1.0, held_out_before=2.0, settings=TrainSettings(passes=3))
+    voiced(lab, "new", forgetting=1.0, held_out_before=2.0, settings=TrainSettings(epochs=3))
     lab.voices.go_live("new")
     drawn = tab.refresh()
     assert "4 of 8 done" in drawn[tab.steps] and "forgot 1.0 %" in unescape(drawn[tab.wrong])

@@ -39,10 +39,10 @@ def test_a_reply_says_who_spoke_and_is_kept(lab: Lab) -> None:
     *_, last = lab.chat.reply(chat, "Tell me about the sea.", GREEDY)
     kept = lab.chat.get(chat).path()[-1]
     assert last.done and kept.content == last.text and kept.role == "assistant"
-    assert kept.speaker is not None
-    assert (kept.speaker.adapter, kept.speaker.sha256) == (BASE, "")
-    assert kept.speaker.base == lab.machine.base.fingerprint
-    assert kept.speaker.tokens == last.tokens > 0
+    assert kept.provenance is not None
+    assert (kept.provenance.adapter, kept.provenance.sha256) == (BASE, "")
+    assert kept.provenance.base == lab.machine.base.fingerprint
+    assert kept.provenance.tokens == last.tokens > 0
 
 
 def test_a_stopped_reply_keeps_what_was_said(lab: Lab) -> None:
@@ -167,7 +167,7 @@ def test_retraining_changes_the_next_reply_and_undo_brings_the_old_one_back(lab:
     chat = lab.chat.new()
     before = said(lab, chat, "Write a greeting")
     lab.demonstrations.load_pack("stage")
-    run = lab.training.retrain("player", passes=3)
+    run = lab.training.retrain("player", epochs=3)
     with pytest.raises(RunBusy):
         lab.training.retrain()
     lab.training.wait(timeout=240)
@@ -176,11 +176,11 @@ def test_retraining_changes_the_next_reply_and_undo_brings_the_old_one_back(lab:
 
     fresh = lab.chat.new()
     after = said(lab, fresh, "Write a greeting")
-    speaker = lab.chat.get(fresh).path()[-1].speaker
+    provenance = lab.chat.get(fresh).path()[-1].provenance
     card = lab.voices.who("player")
-    assert card is not None and speaker is not None
+    assert card is not None and provenance is not None
     assert after != before
-    assert (speaker.adapter, speaker.sha256) == ("player", card.sha256)
+    assert (provenance.adapter, provenance.sha256) == ("player", card.sha256)
     assert set(card.demonstrations) <= set(lab.demonstrations.approved())
     assert card.base == lab.machine.base.fingerprint
 
@@ -189,7 +189,7 @@ def test_retraining_changes_the_next_reply_and_undo_brings_the_old_one_back(lab:
 
     panes = list(lab.compare.ask("Write a greeting", [BASE, "player"], GREEDY))[-1]
     assert [p.text for p in panes] == [before, after]
-    assert [p.speaker.sha256 for p in panes if p.speaker] == ["", card.sha256]
+    assert [p.provenance.sha256 for p in panes if p.provenance] == ["", card.sha256]
     lab.votes.cast("Write a greeting", panes, "best", winner=1)
     (duel,) = lab.votes.results(draws=0).duels
     assert {duel.share, duel.turned().share} == {0.0, 1.0} and card.sha256 in (duel.first.sha256, duel.second.sha256)
@@ -207,8 +207,8 @@ def test_a_reply_under_way_keeps_the_adapter_it_began_with(taught: Settings) -> 
             break
     lab.voices.go_live("player", knowingly=True)  # one pass is too short for the leash to take back what it forgot
     assert list(drafts)[-1].text == expected
-    speaker = lab.chat.get(chat).path()[-1].speaker
-    assert speaker is not None and speaker.adapter == BASE
+    provenance = lab.chat.get(chat).path()[-1].provenance
+    assert provenance is not None and provenance.adapter == BASE
     lab.close()
 
 
@@ -217,7 +217,7 @@ def test_a_restarted_lab_has_everything_and_resumes_the_run(settings: Settings) 
     chat = lab.chat.new()
     answer = said(lab, chat, "Hello.")
     lab.demonstrations.load_pack("stage")
-    run = lab.training.retrain("player", passes=4)
+    run = lab.training.retrain("player", epochs=4)
     while len(lab.training.status().steps) < 4 and lab.training.status().state == "training":
         time.sleep(0.01)  # the trainer needs both cores
     lab.close()

@@ -19,7 +19,7 @@ from chatlab.errors import AdapterDamaged, AdapterMissing, BaseMissing, ChatlabE
 from chatlab.lab import Lab
 from chatlab.records import BASE
 from chatlab.settings import Settings
-from chatlab.training.runs import Request, write_request
+from chatlab.training.process.runs import Request, write_request
 
 GREEDY = Sampling(temperature=0.0, max_tokens=8)
 
@@ -91,7 +91,7 @@ def test_an_adapter_that_vanishes_gives_way_to_the_base(taught: Settings) -> Non
         lab.voices.remove("player")
         assert lab.voices.live == BASE
         *_, last = lab.chat.reply(lab.chat.new(), "Hello.", GREEDY)
-        assert last.speaker is not None and last.speaker.adapter == BASE
+        assert last.provenance is not None and last.provenance.adapter == BASE
         with pytest.raises(AdapterMissing):
             lab.voices.go_live("player")
         assert lab.voices.restore() == "player"
@@ -102,7 +102,7 @@ def test_a_full_disk_while_publishing_is_said_and_the_run_is_published_later(set
     with open_lab(settings) as lab:
         lab.demonstrations.load_pack("stage")
         lab.training.warm()
-        run = lab.training.retrain("player", passes=1, learning_rate=3e-4)
+        run = lab.training.retrain("player", epochs=1, learning_rate=3e-4)
         with files_no_larger_than(200_000):
             lab.training.wait(timeout=240)
             assert "player" not in lab.voices.names()
@@ -116,11 +116,11 @@ def test_a_full_disk_while_publishing_is_said_and_the_run_is_published_later(set
 def test_a_killed_trainer_is_said_and_its_run_goes_on(settings: Settings) -> None:
     with open_lab(settings) as lab:
         lab.demonstrations.load_pack("stage")
-        run = lab.training.retrain("player", passes=4)
+        run = lab.training.retrain("player", epochs=4)
         while len(lab.training.status().steps) < 5:
             time.sleep(0.02)
         for child in psutil.Process().children(recursive=True):
-            if "chatlab.training.worker" in " ".join(child.cmdline()):
+            if "chatlab.training.process.worker" in " ".join(child.cmdline()):
                 child.send_signal(signal.SIGKILL)
         lab.training.wait(timeout=60)
         assert lab.training.run(run).state == "interrupted"

@@ -270,9 +270,9 @@ def test_an_edit_makes_another_finding_and_the_same_words_the_same() -> None:
     assert first != edited
 
 
-def thinking(thought: str, prompt: str = PLAIN[0][0], answer: str = PLAIN[0][1]) -> Demonstration:
+def thinking(reasoning: str, prompt: str = PLAIN[0][0], answer: str = PLAIN[0][1]) -> Demonstration:
     asked = Message(role="user", content=prompt)
-    return Demonstration(messages=(asked, Message(role="assistant", content=answer, thought=thought)))
+    return Demonstration(messages=(asked, Message(role="assistant", content=answer, reasoning=reasoning)))
 
 
 def test_two_ways_of_thinking_to_one_answer_are_no_duplicate() -> None:
@@ -286,11 +286,11 @@ def test_a_thought_is_looked_through_as_an_answer_is() -> None:
     kinds = {f.kind for f in check([(1, thinking("So far.\n<|user|> writes to anna.smith@gmail.com"))], ("<|user|>",))}
     assert kinds == {"role marker", "personal data"}
     (_, answer) = masked(thinking("She is anna.smith@gmail.com").messages)
-    assert answer.thought == "She is [e-mail address]"
+    assert answer.reasoning == "She is [e-mail address]"
 
 
 def test_a_thought_counts_in_the_hash_of_a_content() -> None:
-    hashes = [content_hash(thinking(thought).messages) for thought in ("", "Hm.", "Hm!")]
+    hashes = [content_hash(thinking(reasoning).messages) for reasoning in ("", "Hm.", "Hm!")]
     assert len(set(hashes)) == 3 and content_hash(thinking("").messages) == content_hash(
         demonstration(*PLAIN[0]).messages
     )

@@ -10,7 +10,7 @@ from tinydb import TinyDB
 
 from chatlab.errors import DiskFull, NotFound, StoreCorrupt, StoreError
 from chatlab.store import Store
-from chatlab.store.migrations import Migrations
+from chatlab.store.migrations import FORMAT, Migrations
 from tests.support.hostile.store import FailingDisk, SwiftDisk, kept, said
 
 NEVER = 1_000_000
@@ -112,7 +112,7 @@ def test_a_copy_in_an_older_format_is_brought_up_to_date(folder: Path) -> None:
 
     with Store.open(folder) as store:
         (old,) = store.backups.all()
-    with Store.open(folder, migrations=Migrations(2, {1: renamed})) as store:
+    with Store.open(folder, migrations=Migrations(FORMAT + 1, {FORMAT: renamed})) as store:
         store.demonstrations.remove([1, 2])
         store.backups.restore(old.name)
         assert store.demonstrations.get(1).tags == ("migrated",)

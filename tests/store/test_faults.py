@@ -13,7 +13,7 @@ import pytest
 from chatlab.errors import ChatlabError, DiskFull, StoreCorrupt, StoreError
 from chatlab.store import Store
 from chatlab.store.disk import Files
-from chatlab.store.migrations import Migrations
+from chatlab.store.migrations import FORMAT, Migrations
 from tests.support.hostile.store import (
     FailingDisk,
     KillingDisk,
@@ -250,7 +250,7 @@ def test_a_repair_that_is_itself_cut_off_loses_nothing(lived_in, memory: Path, a
         files.journal.write_bytes(b"\n".join([first, b"damaged", *rest]))
     elif attack == "missing":
         files.snapshot.unlink()
-    newer = Migrations(2, {1: lambda tables: tables}) if attack == "format" else None
+    newer = Migrations(FORMAT + 1, {FORMAT: lambda tables: tables}) if attack == "format" else None
     for nth in range(1, 100):
         folder = copied(dead, memory / "repaired")
         error = errno.EIO if "broken" in end else errno.ENOSPC

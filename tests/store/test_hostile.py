@@ -250,7 +250,7 @@ TURN = {"id": 0, "parent": None, "role": "user", "content": "x"}
         {"turns": [TURN], "head": -1},
         {"turns": [TURN, TURN], "head": 1},
         {"turns": [TURN | {"id": -1}], "head": 0},
-        {"turns": [TURN | {"since": 3}], "head": 0},
+        {"turns": [TURN | {"context_start": 3}], "head": 0},
         {"turns": [TURN | {"role": "wizard"}], "head": 0},
         {"turns": {"0": TURN}, "head": 0},
         {"title": ["x"]},

@@ -20,7 +20,7 @@ from chatlab.store import Store
 from chatlab.store.codec import from_document, to_document
 from chatlab.store.disk import Files
 from chatlab.store.journal import packed
-from chatlab.store.migrations import Migrations
+from chatlab.store.migrations import FORMAT, Migrations
 from tests.support.hostile.store import kept, kept_in, said
 
 ASKED = (Message(role="user", content="What is a whale?"),)
@@ -28,14 +28,16 @@ SPEAKER = Provenance(adapter="stage", sha256="ab", base="cd", strength=0.5, toke
 TALK = (
     Conversation(title="Whales", system="Be brief.", created="2026-01-01T00:00:00.000+00:00")
     .grown(role="user", content="What is a whale?")
-    .grown(role="assistant", content="A fish. 🐳", speaker=SPEAKER, stopped="end")
+    .grown(role="assistant", content="A fish. 🐳", provenance=SPEAKER, stopped="end")
     .changed(1, rating=Rating(liked=False, reasons=("not correct", "too long")))
     .grown(role="assistant", content="A mammal.", parent=0, edited_from=1, demonstration=3)
 )
 PREFERENCE = Preference(
     prompt=ASKED, chosen="A mammal.", rejected="A fish.", source="edit", rejected_by=SPEAKER, created="2026"
 )
-VOTE = Vote(prompt=ASKED, answers=("A mammal.", "A fish."), speakers=(SPEAKER, Provenance()), verdict="best", winner=0)
+VOTE = Vote(
+    prompt=ASKED, answers=("A mammal.", "A fish."), provenances=(SPEAKER, Provenance()), verdict="best", winner=0
+)
 
 
 def test_what_is_put_in_comes_out_equal_also_after_a_restart(tmp_path: Path) -> None:
@@ -146,8 +148,8 @@ def test_half_a_character_is_replaced_and_the_rest_of_the_text_kept(tmp_path: Pa
 @pytest.mark.parametrize(
     "wrong",
     [
-        replace(TALK, turns=(replace(TALK.turns[1], speaker=replace(SPEAKER, seconds=math.nan)),)),
-        replace(TALK, turns=(replace(TALK.turns[1], speaker=replace(SPEAKER, strength=math.inf)),)),
+        replace(TALK, turns=(replace(TALK.turns[1], provenance=replace(SPEAKER, seconds=math.nan)),)),
+        replace(TALK, turns=(replace(TALK.turns[1], provenance=replace(SPEAKER, strength=math.inf)),)),
         replace(TALK, title=3),
         replace(TALK, turns="not turns"),
         replace(TALK, turns=(replace(TALK.turns[0], role="wizard"),)),
@@ -327,14 +329,14 @@ def test_an_older_format_is_brought_up_to_date_once(tmp_path: Path) -> None:
         return tables
 
     for _ in range(2):
-        with Store.open(tmp_path, migrations=Migrations(3, {1: tagged, 2: tagged})) as store:
+        with Store.open(tmp_path, migrations=Migrations(FORMAT + 2, {FORMAT: tagged, FORMAT + 1: tagged})) as store:
             assert {d.answer: d.tags for _, d in store.demonstrations.rows()} == {
                 "in the snapshot": ("moved", "moved"),
                 "in the journal": ("moved", "moved"),
             }
-    with TinyDB(tmp_path / "chatlab.format1.json") as plain:
+    with TinyDB(tmp_path / f"chatlab.format{FORMAT}.json") as plain:
         assert len(plain.table("demonstrations")) == 2, "the store as it was is kept"
-    with pytest.raises(StoreError, match=r"newer Chatlab \(format 3") as caught:
+    with pytest.raises(StoreError, match=rf"newer Chatlab \(format {FORMAT + 2}") as caught:
         Store.open(tmp_path)
     assert "Update" in caught.value.hint
 
@@ -343,7 +345,7 @@ def test_a_journal_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) 
     with Store.open(tmp_path) as store:
         store.demonstrations.add(said("one"))
     journal = Files(tmp_path).journal
-    journal.write_bytes(packed(1, {}, 2) + b"damaged\n")
+    journal.write_bytes(packed(1, {}, FORMAT + 1) + b"damaged\n")
     before = journal.read_bytes()
     with pytest.raises(StoreError, match="newer Chatlab"):
         Store.open(tmp_path)
@@ -356,7 +358,7 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(tmp_path: Path) -> No
         store.demonstrations.add(said("one"))
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     with pytest.raises(ZeroDivisionError):
-        Store.open(tmp_path, migrations=Migrations(2, {1: lambda tables: 1 // 0}))  # type: ignore[dict-item,return-value]
+        Store.open(tmp_path, migrations=Migrations(FORMAT + 1, {FORMAT: lambda tables: 1 // 0}))  # type: ignore[dict-item,return-value]
     for name, data in before.items():
         assert (tmp_path / name).read_bytes() == data
     with Store.open(tmp_path) as store:

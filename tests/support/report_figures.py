@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from chatlab.evaluation.replies import Form
+from chatlab.evaluation.replies import ReplyForm
 from chatlab.evaluation.unseen import Reply
 from chatlab.experiments import datasets
 from chatlab.experiments.claims import claims
@@ -16,11 +16,11 @@ from chatlab.experiments.recipe import Recipe
 from chatlab.experiments.results import RunMetrics
 from chatlab.experiments.scale import Scale
 
-GOOD = Form(stops=True, speaks=True, one_voice=True, fresh=True)
-ENDLESS = Form(stops=False, speaks=True, one_voice=True, fresh=True)
+GOOD = ReplyForm(stops=True, non_empty=True, no_role_leak=True, no_prompt_echo=True)
+ENDLESS = ReplyForm(stops=False, non_empty=True, no_role_leak=True, no_prompt_echo=True)
 
 
-def reply(prompt: str, text: str = "Well met, good friend!", form: Form = GOOD) -> Reply:
+def reply(prompt: str, text: str = "Well met, good friend!", form: ReplyForm = GOOD) -> Reply:
     return Reply(prompt=prompt, text=text, sha256="", tokens=6, form=form)
 
 
@@ -43,7 +43,7 @@ def metrics(recipe: Recipe, text: str, chance: random.Random) -> RunMetrics:
     forgot = chance.uniform(0.5, 400 if recipe.full else 4) if recipe.dataset else 0.0
     return RunMetrics(
         replies={kind: replies(some, text, recipe, chance) for kind, some in prompts.items() if some},
-        aside=chance.uniform(4, 5),
+        held_out_loss=chance.uniform(4, 5),
         curve=tuple((step / 10, 5.4 - 0.1 * step) for step in range(11)) if recipe.curve else (),
         forgetting=forgot,
         forgetting_interval=(0.8 * forgot, 1.2 * forgot),

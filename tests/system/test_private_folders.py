@@ -62,7 +62,7 @@ def an_evening(lab: Lab, uploads: Path, train: bool) -> None:
     lab.knowledge.wait()
     lab.safekeeping.make()
     if train:
-        lab.training.retrain("mine", passes=1, leash=0.0)
+        lab.training.retrain("mine", epochs=1, kl_weight=0.0)
         lab.training.wait(500)
         assert "mine" in lab.voices.names(), (lab.training.news, lab.training.status(), lab.training.runs()[0].error)
         lab.exports.make("mine", "peft", private_folder(uploads / "out"))

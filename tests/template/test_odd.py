@@ -300,10 +300,10 @@ def test_no_order_of_turns_is_needed_to_be_refused_as_the_template_refuses_it(ba
 
 def test_thinking_is_learned_whole_and_left_out_of_what_is_read_later(base_folder):
     template = Template(tokenizer(base_folder, EXACT["strips thinking and the empty lines after it"]))
-    thought = "<think>\nHm.\n</think>\n\nYes."
-    talk = said(("user", "Well?"), ("assistant", thought), ("user", "And?"), ("assistant", "<think>x</think>No."))
+    reasoning = "<think>\nHm.\n</think>\n\nYes."
+    talk = said(("user", "Well?"), ("assistant", reasoning), ("user", "And?"), ("assistant", "<think>x</think>No."))
     one, other = template.encode(talk)
-    assert template.text([label for label in one.labels if label >= 0]) == thought + "<|im_end|>"
+    assert template.text([label for label in one.labels if label >= 0]) == reasoning + "<|im_end|>"
     assert template.text([label for label in other.labels if label >= 0]) == "<think>x</think>No.<|im_end|>"
     assert "assistant\nYes.<|im_end|>" in template.text(other.ids)
     assert "Hm." not in template.text(other.ids)

@@ -43,7 +43,7 @@ PLAIN = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 USER = Message(role="user", content="What is 2 + 2?")
-SOLVED = Message(role="assistant", content="It is 4.", thought="Two and two\nmake four.")
+SOLVED = Message(role="assistant", content="It is 4.", reasoning="Two and two\nmake four.")
 REAL = ("qwen3", "trl_qwen3", "trl_gptoss", "trl_deepseekv3", "trl_qwen3_6", "trl_glm4moe")
 
 
@@ -83,7 +83,7 @@ def test_a_thought_is_opened_and_closed_by_the_templates_own_marks(source: str) 
     assert template.thinking is not None
     asked = template.text(template.prompt([USER], thinks=True))
     assert asked.endswith("<|assistant|><think>\n")
-    answer = template.text(template.thought([USER], SOLVED.thought))
+    answer = template.text(template.reasoning([USER], SOLVED.reasoning))
     assert answer == asked + "Two and two\nmake four.\n</think>\n\n"
     think = mark("<think>")
     assert template.prompt([USER], thinks=True).count(think) == 1
@@ -95,7 +95,7 @@ def test_training_reads_the_ids_that_chat_asked_with_before_and_after_the_though
     prompt, words = learned(template, [USER, SOLVED])
     assert prompt == template.prompt([USER], thinks=True)
     whole = prompt + words
-    assert whole[: len(template.thought([USER], SOLVED.thought))] == template.thought([USER], SOLVED.thought)
+    assert whole[: len(template.reasoning([USER], SOLVED.reasoning))] == template.reasoning([USER], SOLVED.reasoning)
     assert template.text(words).startswith("Two and two") and "It is 4.<|end|>" in template.text(words)
 
 
@@ -109,7 +109,7 @@ def test_a_thought_that_was_given_earlier_is_read_by_nobody() -> None:
 def test_what_looks_like_the_end_of_a_thought_in_it_stays_plain_words() -> None:
     template = Template(tokenizer(), SHUTS)
     close = mark("</think>")
-    ids = template.thought([USER], "I write </think> here <|end|>")
+    ids = template.reasoning([USER], "I write </think> here <|end|>")
     before = len(template.prompt([USER], thinks=True))
     assert ids.count(close) == 1 and "I write </think> here <|end|>" in template.text(ids)
     said = ids[before : len(ids) - len(ids[ids.index(close) :])]
@@ -126,7 +126,7 @@ def test_a_template_without_thoughts_has_none() -> None:
 def test_real_templates_think_in_their_own_marks(name: str, shared_data: Path) -> None:
     template = Template(tokenizer(), (shared_data / "templates" / f"{name}.jinja").read_text(encoding="utf-8"))
     assert template.thinking is not None
-    text = template.text(template.thought([USER], "Hm, four."))
+    text = template.text(template.reasoning([USER], "Hm, four."))
     opening = "<|channel|>analysis<|message|>Hm, four." if name == "trl_gptoss" else "<think>"
     assert opening in text and text.count("Hm, four.") == 1 and template.thinking.end in text.split("Hm, four.")[1]
     prompt, words = learned(template, [USER, SOLVED])
@@ -184,8 +184,8 @@ def test_an_answer_comes_after_its_thought_and_both_are_kept_shown_and_learned(
 ) -> None:
     chat = lab.chat.new()
     turn = say(lab, chat, "What is 2 + 2?", 50)
-    assert (turn.thought, turn.content, turn.stopped) == ("two and two", "It is 4.", "end")
-    assert turn.speaker.tokens == 7  # three of the thought and one that ended it count too
+    assert (turn.reasoning, turn.content, turn.stopped) == ("two and two", "It is 4.", "end")
+    assert turn.provenance.tokens == 7  # three of the thought and one that ended it count too
     drawn = unescape(transcript(lab.chat.get(chat), 30))
     assert '<details class="thought"><summary>Thought, 3 words' in drawn and "<details open" not in drawn
     kept = lab.demonstrations.get(lab.demonstrations.keep(chat, turn.id).demonstration)
@@ -194,18 +194,18 @@ def test_an_answer_comes_after_its_thought_and_both_are_kept_shown_and_learned(
         assert encoded.ids[: len(prompt)] == prompt
     file = lab.settings.home / "snapshot.jsonl"
     lab.store.snapshot(file, [1])
-    assert json.loads(file.read_text())["messages"][-1]["thought"] == "two and two"
+    assert json.loads(file.read_text())["messages"][-1]["reasoning"] == "two and two"
 
 
 def test_a_thought_without_an_end_is_closed_when_its_budget_is_spent(lab: Lab, asked: list[tuple[int, ...]]) -> None:
     turn = say(lab, lab.chat.new(), "Something hard", 12)
-    assert len(turn.thought.split()) == 12 and turn.content == "It is 4." and turn.speaker.tokens == 15
+    assert len(turn.reasoning.split()) == 12 and turn.content == "It is 4." and turn.provenance.tokens == 15
     assert lab.machine.base.template.text(asked[-1]).endswith("\n</think>\n\n")
 
 
 def test_no_budget_asks_for_no_thought(lab: Lab, asked: list[tuple[int, ...]]) -> None:
     turn = say(lab, lab.chat.new(), "What is 2 + 2?", 0)
-    assert turn.thought == "" and len(asked) == 1
+    assert turn.reasoning == "" and len(asked) == 1
     assert lab.machine.base.template.text(asked[0]).endswith("<think>\n\n</think>\n\n")
 
 
@@ -217,7 +217,7 @@ def test_whoever_stops_a_thought_keeps_it_and_nothing_is_taught_of_it(lab: Lab) 
             break
     drafts.close()
     turn = lab.chat.get(chat).turns[-1]
-    assert turn.thought.startswith("never ends") and (turn.content, turn.stopped) == ("", "person")
+    assert turn.reasoning.startswith("never ends") and (turn.content, turn.stopped) == ("", "person")
     with pytest.raises(EmptyAnswer):
         lab.demonstrations.keep(chat, turn.id)
 
@@ -230,8 +230,8 @@ def test_an_edited_answer_and_an_edited_demonstration_keep_the_thought(lab: Lab,
     words = typed(desk, opened, {1: "It is four."})
     desk.saved(*words, *ALL)
     kept = lab.demonstrations.get(number)
-    assert (kept.answer, kept.messages[-1].thought) == ("It is four.", "two and two")
-    assert digest([replace(m, thought="") for m in kept.messages]) != kept.words
+    assert (kept.answer, kept.messages[-1].reasoning) == ("It is four.", "two and two")
+    assert digest([replace(m, reasoning="") for m in kept.messages]) != kept.content_hash
 
 
 # At the desk.
@@ -246,13 +246,13 @@ def desk(lab: Lab) -> DemonstrationsTab:
     return built(DemonstrationsTab(lab), "demonstrations")
 
 
-def typed(desk: DemonstrationsTab, opened: dict[Any, Any], texts: dict[int, str], **thought: str) -> list[Any]:
+def typed(desk: DemonstrationsTab, opened: dict[Any, Any], texts: dict[int, str], **reasoning: str) -> list[Any]:
     """What the boxes send, some typed over: texts by turn, and thought1= for the thought before turn 1."""
     boxes = [*desk.editor.boxes, *desk.editor.thoughts.boxes]
     sent = [told(opened[box]).get("value", "") for box in boxes]
     for turn, text in texts.items():
         sent[turn] = text
-    for name, text in thought.items():
+    for name, text in reasoning.items():
         sent[len(desk.editor.boxes) + int(name.removeprefix("thought"))] = text
     return [opened[desk.editor.selected], "", "", opened[desk.editor.roles], *sent]
 
@@ -270,13 +270,13 @@ def learned_words(picture: str) -> str:
 def test_a_thought_is_seen_and_changed_at_the_desk_and_the_picture_follows(lab: Lab, desk: DemonstrationsTab) -> None:
     (one,) = lab.demonstrations.add([Demonstration(messages=(USER, SOLVED))])
     opened = desk.open(one)
-    assert thought_boxes(desk, opened) == {1: SOLVED.thought}
+    assert thought_boxes(desk, opened) == {1: SOLVED.reasoning}
     assert "make four" in learned_words(opened[desk.picture])
     saved = desk.saved(*typed(desk, opened, {}, thought1="Twice two."), *ALL)
-    assert lab.demonstrations.get(one).messages[-1] == replace(SOLVED, thought="Twice two.")
+    assert lab.demonstrations.get(one).messages[-1] == replace(SOLVED, reasoning="Twice two.")
     assert "Twice two." in learned_words(saved[desk.picture]) and "make four" not in saved[desk.picture]
     saved = desk.saved(*typed(desk, saved, {}, thought1=" "), *ALL)
-    assert lab.demonstrations.get(one).messages[-1] == replace(SOLVED, thought="")
+    assert lab.demonstrations.get(one).messages[-1] == replace(SOLVED, reasoning="")
     assert learned_words(saved[desk.picture]).strip().startswith("It is 4.")
 
 
@@ -286,10 +286,10 @@ def test_a_thought_that_is_typed_outlives_a_change_of_mind_and_can_be_thrown_awa
     one, two = lab.demonstrations.add([Demonstration(messages=(USER, SOLVED)), Demonstration(messages=(USER, SOLVED))])
     changed = desk.editor.remember(*typed(desk, desk.open(one), {}, thought1="Half a tho"))
     assert told(changed)["visible"]
-    assert thought_boxes(desk, desk.open(two)) == {1: SOLVED.thought}
+    assert thought_boxes(desk, desk.open(two)) == {1: SOLVED.reasoning}
     again = built(DemonstrationsTab(lab), "demonstrations")
     assert thought_boxes(again, again.open(one)) == {1: "Half a tho"}
-    assert thought_boxes(again, again.reverted(one)) == {1: SOLVED.thought}
+    assert thought_boxes(again, again.reverted(one)) == {1: SOLVED.reasoning}
 
 
 def test_room_for_a_thought_goes_with_its_answer_when_steps_and_turns_are_added(
@@ -298,14 +298,14 @@ def test_room_for_a_thought_goes_with_its_answer_when_steps_and_turns_are_added(
     (one,) = lab.demonstrations.add([Demonstration(messages=(USER, SOLVED))])
     opened = desk.open(one)
     opened |= desk.editor.add_turn(*typed(desk, opened, {}))
-    assert thought_boxes(desk, opened) == {1: SOLVED.thought, 3: ""}
+    assert thought_boxes(desk, opened) == {1: SOLVED.reasoning, 3: ""}
     words = typed(desk, opened, {2: "And 3 more?", 3: "Seven."}, thought3="Four and three.")
     opened |= desk.editor.add_step(*words)
     assert opened[desk.editor.roles] == "user assistant user assistant tool assistant"
-    assert thought_boxes(desk, opened) == {1: SOLVED.thought, 5: "Four and three."}
+    assert thought_boxes(desk, opened) == {1: SOLVED.reasoning, 5: "Four and three."}
     desk.saved(*typed(desk, opened, {3: "Call: calculator 4 + 3"}), *ALL)
     kept = lab.demonstrations.get(one).messages
-    assert [m.thought for m in kept if m.role == "assistant"] == [SOLVED.thought, "", "Four and three."]
+    assert [m.reasoning for m in kept if m.role == "assistant"] == [SOLVED.reasoning, "", "Four and three."]
 
 
 def test_a_turn_with_a_thought_and_no_words_is_not_dropped_unseen(lab: Lab, desk: DemonstrationsTab) -> None:
@@ -320,7 +320,7 @@ def test_a_demonstration_is_written_with_a_thought(lab: Lab, desk: Demonstration
     opened = desk.start_writing(*ALL)
     assert thought_boxes(desk, opened) == {1: ""}
     desk.saved(*typed(desk, opened, {0: "What is 2 + 2?", 1: "4"}, thought1="Two and two."), *ALL)
-    assert lab.demonstrations.get(1).messages[-1].thought == "Two and two."
+    assert lab.demonstrations.get(1).messages[-1].reasoning == "Two and two."
 
 
 def test_a_search_finds_what_was_thought(lab: Lab) -> None:

@@ -23,7 +23,7 @@ from chatlab.training.loss import next_token_loss
 from chatlab.training.model import LoraModel
 from chatlab.training.sft import SFTLoss
 
-SETTINGS = TrainSettings(rank=4, leash=0, held_out=0)
+SETTINGS = TrainSettings(rank=4, kl_weight=0, held_out=0)
 
 
 @pytest.fixture(scope="module")

@@ -21,11 +21,11 @@ from chatlab.errors import RunBusy, TrainingError
 from chatlab.models import Base
 from chatlab.records import TrainSettings
 from chatlab.settings import PACKAGE
-from chatlab.training.process import Trainer, TrainerStatus
-from chatlab.training.runs import Request, RunView, list_runs, lock_of, read_run, write_request
-from chatlab.training.silence import Silence
+from chatlab.training.process.client import TrainerClient, TrainerStatus
+from chatlab.training.process.runs import Request, RunView, list_runs, lock_of, read_run, write_request
+from chatlab.training.process.watchdog import Silence
 
-SETTINGS = TrainSettings(rank=4, passes=3, batch=4, leash_texts=1, held_out=0)
+SETTINGS = TrainSettings(rank=4, epochs=3, batch_size=4, kl_samples=1, held_out=0)
 PATIENCE = 240.0
 
 MakeRun = Callable[..., Path]
@@ -37,8 +37,8 @@ def base(base_folder: Path) -> Base:
 
 
 @pytest.fixture(scope="module")
-def trainer(base: Base, cache_folder: Path) -> Iterator[Trainer]:
-    own = Trainer(base.folder, cache_folder, silence=3.0)
+def trainer(base: Base, cache_folder: Path) -> Iterator[TrainerClient]:
+    own = TrainerClient(base.folder, cache_folder, silence=3.0)
     yield own
     own.close()
 
@@ -62,13 +62,13 @@ def run_on(folder: Path, on: Base, demonstrations: list, settings: TrainSettings
     return folder
 
 
-def finish(trainer: Trainer, run: Path) -> RunView:
+def finish(trainer: TrainerClient, run: Path) -> RunView:
     trainer.start(run)
     trainer.wait(PATIENCE)
     return read_run(run)
 
 
-def until(trainer: Trainer, ready: Callable[[TrainerStatus], bool]) -> TrainerStatus:
+def until(trainer: TrainerClient, ready: Callable[[TrainerStatus], bool]) -> TrainerStatus:
     ends = time.monotonic() + PATIENCE
     while not ready(status := trainer.status()):
         assert time.monotonic() < ends, status
@@ -81,7 +81,7 @@ def weights(run: Path) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def whole(base: Base, trainer: Trainer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(base: Base, trainer: TrainerClient, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of eight demonstrations that nothing disturbed."""
     lines = (PACKAGE / "data" / "packs" / "stage.jsonl").read_text(encoding="utf-8").splitlines()[:8]
     run = run_on(tmp_path_factory.mktemp("runs") / "whole", base, [json.loads(line)["messages"] for line in lines])
@@ -115,7 +115,7 @@ def test_a_run_is_looked_at_on_its_way_and_what_it_was_there_is_kept(whole: Path
     assert len(kept | {weights(whole)}) == 3
 
 
-def test_the_same_run_again_gives_the_same_bytes(trainer: Trainer, whole: Path, make_run: MakeRun) -> None:
+def test_the_same_run_again_gives_the_same_bytes(trainer: TrainerClient, whole: Path, make_run: MakeRun) -> None:
     again = make_run()
     assert finish(trainer, again).state == "finished"
     assert weights(again) == weights(whole)
@@ -124,8 +124,10 @@ def test_the_same_run_again_gives_the_same_bytes(trainer: Trainer, whole: Path, 
     ).read_bytes()
 
 
-def test_a_run_with_another_rank_in_between_changes_nothing(trainer: Trainer, whole: Path, make_run: MakeRun) -> None:
-    other = make_run("other", settings=TrainSettings(rank=2, passes=1, leash=0, held_out=0))
+def test_a_run_with_another_rank_in_between_changes_nothing(
+    trainer: TrainerClient, whole: Path, make_run: MakeRun
+) -> None:
+    other = make_run("other", settings=TrainSettings(rank=2, epochs=1, kl_weight=0, held_out=0))
     assert finish(trainer, other).state == "finished"
     again = make_run("again")
     assert finish(trainer, again).state == "finished"
@@ -133,7 +135,7 @@ def test_a_run_with_another_rank_in_between_changes_nothing(trainer: Trainer, wh
 
 
 def test_killed_at_several_steps_a_run_ends_as_if_it_never_was(
-    trainer: Trainer, whole: Path, make_run: MakeRun
+    trainer: TrainerClient, whole: Path, make_run: MakeRun
 ) -> None:
     run = make_run()
     for step in (1, 4):
@@ -154,7 +156,7 @@ def kill(run: Path) -> None:
     os.kill(int((run / "worker.pid").read_text()), signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
 
 
-def test_a_stopped_run_can_go_on_to_the_same_end(trainer: Trainer, whole: Path, make_run: MakeRun) -> None:
+def test_a_stopped_run_can_go_on_to_the_same_end(trainer: TrainerClient, whole: Path, make_run: MakeRun) -> None:
     run = make_run()
     trainer.start(run)
     until(trainer, lambda s: bool(s.steps))
@@ -166,7 +168,7 @@ def test_a_stopped_run_can_go_on_to_the_same_end(trainer: Trainer, whole: Path, 
     assert weights(run) == weights(whole)
 
 
-def test_stop_and_keep_saves_what_was_learned_so_far(trainer: Trainer, whole: Path, make_run: MakeRun) -> None:
+def test_stop_and_keep_saves_what_was_learned_so_far(trainer: TrainerClient, whole: Path, make_run: MakeRun) -> None:
     run = make_run()
     trainer.start(run)
     until(trainer, lambda s: bool(s.steps))
@@ -179,7 +181,7 @@ def test_stop_and_keep_saves_what_was_learned_so_far(trainer: Trainer, whole: Pa
 
 
 def test_a_stop_while_the_run_still_waits_is_heeded(base: Base, cache_folder: Path, make_run: MakeRun) -> None:
-    cold = Trainer(base.folder, cache_folder)
+    cold = TrainerClient(base.folder, cache_folder)
     run = make_run()
     cold.start(run)
     cold.stop(keep=False)
@@ -188,7 +190,7 @@ def test_a_stop_while_the_run_still_waits_is_heeded(base: Base, cache_folder: Pa
     cold.close()
 
 
-def test_one_run_at_a_time(trainer: Trainer, make_run: MakeRun) -> None:
+def test_one_run_at_a_time(trainer: TrainerClient, make_run: MakeRun) -> None:
     first, second = make_run("first"), make_run("second")
     trainer.start(first)
     with pytest.raises(RunBusy):
@@ -200,7 +202,7 @@ def test_one_run_at_a_time(trainer: Trainer, make_run: MakeRun) -> None:
     assert read_run(second).state == "waiting"
 
 
-def test_a_run_that_another_process_works_on_is_left_to_it(trainer: Trainer, make_run: MakeRun) -> None:
+def test_a_run_that_another_process_works_on_is_left_to_it(trainer: TrainerClient, make_run: MakeRun) -> None:
     run = make_run()
     with lock_of(run):
         assert read_run(run).state == "running"
@@ -209,15 +211,15 @@ def test_a_run_that_another_process_works_on_is_left_to_it(trainer: Trainer, mak
     assert read_run(run).state == "interrupted"
 
 
-def test_a_finished_run_is_not_begun_again(trainer: Trainer, whole: Path) -> None:
+def test_a_finished_run_is_not_begun_again(trainer: TrainerClient, whole: Path) -> None:
     with pytest.raises(TrainingError, match="finished"):
         trainer.start(whole)
 
 
 def test_closing_the_app_puts_the_run_down_and_the_next_app_goes_on(
-    base: Base, trainer: Trainer, cache_folder: Path, whole: Path, make_run: MakeRun
+    base: Base, trainer: TrainerClient, cache_folder: Path, whole: Path, make_run: MakeRun
 ) -> None:
-    first = Trainer(base.folder, cache_folder)
+    first = TrainerClient(base.folder, cache_folder)
     run = make_run()
     first.start(run)
     until(first, lambda s: bool(s.steps))
@@ -229,7 +231,7 @@ def test_closing_the_app_puts_the_run_down_and_the_next_app_goes_on(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
-def test_a_paused_trainer_is_said_to_be_silent_and_nothing_hangs(trainer: Trainer, make_run: MakeRun) -> None:
+def test_a_paused_trainer_is_said_to_be_silent_and_nothing_hangs(trainer: TrainerClient, make_run: MakeRun) -> None:
     run = make_run()
     trainer.start(run)
     until(trainer, lambda s: bool(s.steps))
@@ -246,7 +248,7 @@ def test_a_paused_trainer_is_said_to_be_silent_and_nothing_hangs(trainer: Traine
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
 def test_a_stop_ends_a_frozen_trainer_and_the_run_goes_on_from_its_place_to_the_same_end(
-    trainer: Trainer, whole: Path, make_run: MakeRun
+    trainer: TrainerClient, whole: Path, make_run: MakeRun
 ) -> None:
     run = make_run()
     trainer.start(run)
@@ -265,9 +267,9 @@ def test_a_stop_ends_a_frozen_trainer_and_the_run_goes_on_from_its_place_to_the_
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
 def test_a_stop_that_keeps_the_adapter_keeps_it_though_the_trainer_is_frozen(
-    trainer: Trainer, make_run: MakeRun
+    trainer: TrainerClient, make_run: MakeRun
 ) -> None:
-    run = make_run(settings=replace(SETTINGS, passes=40))
+    run = make_run(settings=replace(SETTINGS, epochs=40))
     trainer.start(run)
     until(trainer, lambda s: bool(s.steps) and (run / "checkpoint" / "state.safetensors").exists())
     os.kill(int((run / "worker.pid").read_text()), signal.SIGSTOP)
@@ -283,7 +285,7 @@ def test_a_stop_that_keeps_the_adapter_keeps_it_though_the_trainer_is_frozen(
 def test_an_app_that_closes_does_not_wait_for_a_frozen_trainer(
     base: Base, cache_folder: Path, make_run: MakeRun
 ) -> None:
-    own, run = Trainer(base.folder, cache_folder), make_run()
+    own, run = TrainerClient(base.folder, cache_folder), make_run()
     own.start(run)
     until(own, lambda s: bool(s.steps))
     pid = int((run / "worker.pid").read_text())
@@ -308,7 +310,7 @@ def test_a_clock_that_jumps_is_no_silence() -> None:
         now[0] += 0.5
         silence.tick()
         assert silence.seconds == pytest.approx(0.5)
-    silence.heard()
+    silence.reset()
     assert silence.seconds == 0
 
 
@@ -316,18 +318,18 @@ MUTE = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": ""}]
 
 
 @pytest.mark.parametrize("demonstrations", [[], [MUTE]])
-def test_nothing_to_learn_is_said(trainer: Trainer, base: Base, tmp_path: Path, demonstrations: list) -> None:
+def test_nothing_to_learn_is_said(trainer: TrainerClient, base: Base, tmp_path: Path, demonstrations: list) -> None:
     view = finish(trainer, run_on(tmp_path / "run", base, demonstrations))
     assert view.state == "failed" and "demonstrations" in view.error and view.hint
     assert trainer.status().message == view.error
 
 
-def test_a_run_for_another_base_is_refused(trainer: Trainer, make_run: MakeRun) -> None:
+def test_a_run_for_another_base_is_refused(trainer: TrainerClient, make_run: MakeRun) -> None:
     view = finish(trainer, make_run(base="0" * 64))
     assert view.state == "failed" and "another base" in view.error
 
 
-def test_a_snapshot_that_was_changed_is_refused(trainer: Trainer, make_run: MakeRun) -> None:
+def test_a_snapshot_that_was_changed_is_refused(trainer: TrainerClient, make_run: MakeRun) -> None:
     run = make_run()
     with (run / "snapshot.jsonl").open("a", encoding="utf-8") as file:
         file.write("\n")
@@ -337,7 +339,7 @@ def test_a_snapshot_that_was_changed_is_refused(trainer: Trainer, make_run: Make
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_while_saving_costs_nothing_but_the_saving(
-    trainer: Trainer, whole: Path, make_run: MakeRun, tmp_path: Path
+    trainer: TrainerClient, whole: Path, make_run: MakeRun, tmp_path: Path
 ) -> None:
     run = make_run()
     trap = tmp_path / "trap"
@@ -355,7 +357,7 @@ def test_a_full_disk_while_saving_costs_nothing_but_the_saving(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_while_keeping_the_place_is_said(trainer: Trainer, whole: Path, make_run: MakeRun) -> None:
+def test_a_full_disk_while_keeping_the_place_is_said(trainer: TrainerClient, whole: Path, make_run: MakeRun) -> None:
     run = make_run()
     (run / "checkpoint").mkdir()
     (run / "checkpoint" / "state.safetensors.partial").symlink_to("/dev/full")
@@ -365,7 +367,7 @@ def test_a_full_disk_while_keeping_the_place_is_said(trainer: Trainer, whole: Pa
     assert weights(run) == weights(whole)
 
 
-def test_a_torn_checkpoint_costs_time_only(trainer: Trainer, whole: Path, make_run: MakeRun) -> None:
+def test_a_torn_checkpoint_costs_time_only(trainer: TrainerClient, whole: Path, make_run: MakeRun) -> None:
     run = make_run()
     trainer.start(run)
     until(trainer, lambda s: len(s.steps) > 1)
@@ -378,7 +380,7 @@ def test_a_torn_checkpoint_costs_time_only(trainer: Trainer, whole: Path, make_r
 
 
 def test_a_base_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
-    broken = Trainer(tmp_path / "nowhere", tmp_path / "cache")
+    broken = TrainerClient(tmp_path / "nowhere", tmp_path / "cache")
     broken.warm()
     status = broken.wait(PATIENCE)
     assert status.state == "dead" and status.message
@@ -386,7 +388,15 @@ def test_a_base_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_with_a_base_does_not_wait_for_torch(tmp_path: Path) -> None:
-    worker = [sys.executable, "-X", "importtime", "-m", "chatlab.training.worker", tmp_path / "nowhere", tmp_path]
+    worker = [
+        sys.executable,
+        "-X",
+        "importtime",
+        "-m",
+        "chatlab.training.process.worker",
+        tmp_path / "nowhere",
+        tmp_path,
+    ]
     said = subprocess.run(worker, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert '"fatal"' in said.stdout
     imported = {line.rpartition("|")[2].strip() for line in said.stderr.splitlines() if line.startswith("import time")}

@@ -28,7 +28,7 @@ from chatlab.training.loss import next_token_loss
 from chatlab.training.model import LoraModel
 from chatlab.training.sft import SFTLoss
 
-SETTINGS = TrainSettings(rank=4, leash=0, passes=2, held_out=0)
+SETTINGS = TrainSettings(rank=4, kl_weight=0, epochs=2, held_out=0)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def gradient(
 ) -> tuple[float, torch.Tensor]:
     assert model.flat.grad is not None
     model.flat.grad.zero_()
-    metrics = compute_gradients(model, SFTLoss(settings, kl).step(model, rows, 0), settings.accumulate)
+    metrics = compute_gradients(model, SFTLoss(settings, kl).step(model, rows, 0), settings.grad_accumulation)
     return metrics["loss"], model.flat.grad.clone()
 
 
@@ -132,7 +132,7 @@ def test_two_hands_find_what_one_finds(model: LoraModel, base: Base, rows: list[
     other = LoraModel(base.folder, SETTINGS, Accelerator(cpu=True), bf16=False, workers=2, fast=fast)
     other.flat.data.copy_(model.flat.data)
     other.sync_weights()
-    settings = replace(SETTINGS, leash=2.0, leash_texts=3)
+    settings = replace(SETTINGS, kl_weight=2.0, kl_samples=3)
     one, two = gradient(model, rows, settings, kl), gradient(other, rows, settings, kl)
     assert one[0] == pytest.approx(two[0], abs=1e-5)
     assert torch.allclose(one[1], two[1], atol=2e-5)
@@ -172,7 +172,7 @@ def test_networks_of_other_makers_learn_too(tmp_path: Path, kind: str) -> None:
         sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 90}
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes)).save_pretrained(tmp_path)
-    settings = replace(SETTINGS, learning_rate=1e-2, passes=10)
+    settings = replace(SETTINGS, learning_rate=1e-2, epochs=10)
     other = LoraModel(tmp_path, settings, Accelerator(cpu=True), bf16=False)
     rows = [
         Example(demonstration=n, ids=tuple(range(n, n + 9)), labels=(IGNORED, *range(n + 1, n + 9))) for n in (3, 20)
@@ -208,7 +208,7 @@ def test_bfloat16_is_near_float32(model: LoraModel, base: Base, rows: list[Examp
 
 
 def test_cutting_a_batch_into_pieces_changes_neither_loss_nor_gradient(model: LoraModel, rows: list[Example]) -> None:
-    whole, pieces = gradient(model, rows), gradient(model, rows, replace(SETTINGS, accumulate=3))
+    whole, pieces = gradient(model, rows), gradient(model, rows, replace(SETTINGS, grad_accumulation=3))
     assert pieces[0] == pytest.approx(whole[0], abs=1e-5)
     assert torch.allclose(pieces[1], whole[1], atol=1e-5)
 
@@ -301,7 +301,7 @@ def test_the_leashs_gradient_is_what_autograd_finds(model: LoraModel) -> None:
 
 
 def test_a_leash_costs_less_forgetting(only: LoraModel, base: Base, rows: list[Example], tmp_path: Path) -> None:
-    settings = replace(SETTINGS, passes=4, learning_rate=3e-3, leash_texts=1)
+    settings = replace(SETTINGS, epochs=4, learning_rate=3e-3, kl_samples=1)
     only.reset(settings)
     kl = load_or_build(only, tmp_path / "leash.safetensors", base.tokenizer.eos_token_id, texts=8)
     prose = metrics.windows(PACKAGE / "data" / "held_out.jsonl", base.tokenizer.encode, 3)
@@ -310,7 +310,7 @@ def test_a_leash_costs_less_forgetting(only: LoraModel, base: Base, rows: list[E
     forgot = []
     for weight in (0.0, 5.0):
         only.reset(settings)
-        held = replace(settings, leash=weight)
+        held = replace(settings, kl_weight=weight)
         for _ in train(only, rows, held, SFTLoss(held, kl), lambda *_: {}):
             pass
         forgot.append(metrics.forgetting(before, metrics.nll(only, prose)))
@@ -365,7 +365,7 @@ def test_another_seed_gives_another_order_and_another_start(only: LoraModel) -> 
 
 
 def test_every_pass_reads_every_row_once() -> None:
-    steps = schedule(10, replace(SETTINGS, passes=3, batch=4))
+    steps = schedule(10, replace(SETTINGS, epochs=3, batch_size=4))
     assert len(steps) == 9
     for number in range(3):
         assert sorted(i for step in steps[3 * number : 3 * number + 3] for i in step) == list(range(10))
@@ -409,7 +409,7 @@ def test_nothing_usable_is_said_and_why(base: Base, tmp_path: Path, demonstratio
 
 
 def test_a_plan_says_how_many_steps_and_how_long() -> None:
-    settings = settings_for(40, 10_000_000, passes=6, batch=4)
+    settings = settings_for(40, 10_000_000, epochs=6, batch_size=4)
     found = plan(settings, 40, 10_000_000)
     assert (found.learned, found.held_out, found.steps) == (36, 4, 54)
     assert 0 < found.seconds < 60 and found.memory_mb > 0

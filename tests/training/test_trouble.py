@@ -17,7 +17,7 @@ from chatlab.engines.base import Sampling
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import Settings
-from chatlab.training.process import Trainer, TrainerStatus
+from chatlab.training.process.client import TrainerClient, TrainerStatus
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit and its signals")]
 PATIENCE = 240.0
@@ -26,7 +26,7 @@ PATIENCE = 240.0
 @pytest.fixture
 def lab(settings: Settings) -> Iterator[Lab]:
     lab = Lab(settings, open_engine=lambda base: FakeEngine())
-    lab._trainer = lab.training._trainer = Trainer(settings.base, settings.cache, silence=3.0)  # silent sooner
+    lab._trainer = lab.training._trainer = TrainerClient(settings.base, settings.cache, silence=3.0)  # silent sooner
     lab.demonstrations.load_pack("stage")
     yield lab
     lab.close()
@@ -57,7 +57,7 @@ def learning(lab: Lab, run: str, past: int) -> int:
 
 
 def test_whatever_befalls_the_trainer_is_said_and_chat_and_the_run_go_on(lab: Lab) -> None:
-    run = lab.training.retrain("steady", passes=12)
+    run = lab.training.retrain("steady", epochs=12)
     pid = learning(lab, run, 3)
 
     os.kill(pid, signal.SIGSTOP)

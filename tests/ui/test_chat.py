@@ -16,7 +16,7 @@ from chatlab.errors import AdapterMissing, EmptyAnswer, InputError, NotFound
 from chatlab.lab import Lab
 from chatlab.records import AdapterCard, Provenance
 from chatlab.settings import Settings
-from chatlab.training.process import TrainerStatus
+from chatlab.training.process.client import TrainerStatus
 from chatlab.ui import notices
 from chatlab.ui.chat.generation_settings import Dials, kept, remembered
 from chatlab.ui.chat.handlers import ChatHandlers
@@ -109,10 +109,10 @@ def test_an_answer_stands_with_who_spoke_and_how_fast(page: Page) -> None:
 
 
 def test_an_adapters_answer_carries_its_name_hash_and_strength() -> None:
-    speaker = Provenance(adapter="stage-2", sha256="4f2a91c" + "0" * 57, strength=0.5, tokens=10, seconds=0.5)
-    said = Conversation().grown(role="user", content="Hi").grown(role="assistant", content="Ho", speaker=speaker)
+    provenance = Provenance(adapter="stage-2", sha256="4f2a91c" + "0" * 57, strength=0.5, tokens=10, seconds=0.5)
+    said = Conversation().grown(role="user", content="Hi").grown(role="assistant", content="Ho", provenance=provenance)
     shown = unescape(transcript(said, 30))
-    assert "stage-2 × 0.5" in shown and "4f2a91c</code>" in shown and speaker.sha256 in shown and "20 tok/s" in shown
+    assert "stage-2 × 0.5" in shown and "4f2a91c</code>" in shown and provenance.sha256 in shown and "20 tok/s" in shown
 
 
 def test_nothing_typed_is_lost_when_it_cannot_be_sent(page: Page) -> None:
@@ -296,11 +296,11 @@ def test_a_budget_outlives_the_app_and_a_conversation_kept_without_one_takes_the
 
 def test_what_the_page_shows_is_what_an_answer_may_spend_and_is_kept(page: Page) -> None:
     page.say("Hello", *dialled(3))
-    assert page.conversation.turns[-1].speaker.tokens == 3 and page.conversation.turns[-1].stopped == "length"
+    assert page.conversation.turns[-1].provenance.tokens == 3 and page.conversation.turns[-1].stopped == "length"
     page.press("retry", *dialled(4), turn=1)
-    assert page.conversation.budget == Budget(answer=4) and page.conversation.turns[-1].speaker.tokens == 4
+    assert page.conversation.budget == Budget(answer=4) and page.conversation.turns[-1].provenance.tokens == 4
     page.press("ask", *dialled(5), turn=0, text="Hello again")
-    assert page.conversation.budget == Budget(answer=5) and page.conversation.turns[-1].speaker.tokens == 5
+    assert page.conversation.budget == Budget(answer=5) and page.conversation.turns[-1].provenance.tokens == 5
 
 
 def test_an_incognito_budget_is_forgotten_with_its_conversation(page: Page) -> None:

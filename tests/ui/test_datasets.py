@@ -207,7 +207,7 @@ def test_thoughts_without_a_place_in_the_format_are_counted(out: DemonstrationEx
     from chatlab.records import Demonstration, Message
 
     asked = Message(role="user", content="What is 2 + 2?")
-    answer = Message(role="assistant", content="4", thought="Two and two.")
+    answer = Message(role="assistant", content="4", reasoning="Two and two.")
     lab.demonstrations.add([Demonstration(messages=(asked, answer, asked, answer))])
     shown = out.written("demonstrations", "", "", "", "sharegpt", True)
     assert "2 thoughts have no place in this format and were left out" in plain(shown[out.said])

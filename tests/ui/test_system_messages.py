@@ -146,7 +146,7 @@ def test_an_answer_is_kept_under_the_message_it_was_asked_under(
     (preference,) = [one for _, one in lab.store.preferences.rows()]
     assert preference.prompt[0].content == "Be brief."
     panel.set("Be brief.", Session(conversation=chat))
-    assert lab.chat.get(chat).turns[first].under == ()
+    assert lab.chat.get(chat).turns[first].original_system == ()
 
 
 def test_an_answer_that_had_no_message_stays_without_one(panel: SystemPanel, lab: Lab) -> None:
@@ -155,7 +155,7 @@ def test_an_answer_that_had_no_message_stays_without_one(panel: SystemPanel, lab
     panel.set("Be kind.", Session(conversation=chat))
     assert [m.role for m in lab.chat.get(chat).messages(first)] == ["user", "assistant"]
     lab.store.compact()
-    assert lab.store.conversations.get(chat).turns[first].under == ("",)
+    assert lab.store.conversations.get(chat).turns[first].original_system == ("",)
 
 
 def test_a_message_changed_while_an_answer_is_written_is_not_the_answers(lab: Lab) -> None:
@@ -164,7 +164,7 @@ def test_a_message_changed_while_an_answer_is_written_is_not_the_answers(lab: La
     next(drafts)
     lab.chat.set_system(chat, "Be kind.")
     *_, last = drafts
-    assert last.conversation.turns[-1].under == ("Be brief.",)
+    assert last.conversation.turns[-1].original_system == ("Be brief.",)
 
 
 def test_a_message_filled_in_yesterday_can_be_filled_in_again(panel: SystemPanel, lab: Lab) -> None:

@@ -73,7 +73,7 @@ def test_an_answer_that_delegated_shows_its_steps_folded(lab: Lab) -> None:
 
 
 def test_a_step_shows_its_failure_its_time_and_what_was_said_before_it() -> None:
-    shown = unescape(steps([step(failed=True, result="That divides by zero.", said="Let me see.", seconds=0.123)]))
+    shown = unescape(steps([step(failed=True, result="That divides by zero.", text="Let me see.", seconds=0.123)]))
     assert "1 step with count, 1 failed" in shown and "0.12 s" in shown
     assert "Let me see." in shown and "That divides by zero." in shown and "tool-use failed" in shown
     assert steps([]) == ""
@@ -81,7 +81,7 @@ def test_a_step_shows_its_failure_its_time_and_what_was_said_before_it() -> None
 
 def test_nothing_that_a_model_or_a_tool_says_becomes_markup() -> None:
     call = Call(name=HOSTILE, arguments=((HOSTILE, HOSTILE),))
-    shown = steps([step(call=call, result=HOSTILE, said=HOSTILE)], doing=call)
+    shown = steps([step(call=call, result=HOSTILE, text=HOSTILE)], doing=call)
     assert "<img" not in shown and "\n" not in shown and "**bold" not in shown and "](" not in shown
     assert shown.count("<details>") == shown.count("</details>") == 1
 
@@ -93,7 +93,7 @@ def test_a_tool_at_work_is_shown_while_the_answer_grows() -> None:
         text="",
         tokens=3,
         seconds=0.1,
-        speaker=None,
+        provenance=None,
         steps=(step(),),
         doing=Call(name="python", arguments=(("code", "print(1)"),)),
     )

@@ -28,7 +28,7 @@ from chatlab.ui.verdict import verdict
 from tests.support.page import built, readable, told, voiced
 
 HOSTILE = "<script>alert(1)</script>`*"
-QUICK = {"passes": 1, "leash": 0.0, "batch": 8}
+QUICK = {"epochs": 1, "kl_weight": 0.0, "batch_size": 8}
 PATIENCE = 180.0
 """Seconds until a run that has not ended fails the test; far more than it needs."""
 
@@ -118,22 +118,23 @@ def test_a_missing_base_is_said_and_stops_the_button(settings: Settings, tmp_pat
 def test_the_sentence_says_what_a_run_will_do(lab: Lab, tab: TrainTab, stage: None) -> None:
     said = tab.plan.draw(*form(tab))[tab.plan.sentence]
     assert "36 demonstrations" in said and "keep 4 aside" in said and "MB of memory" in said
-    assert "2 times over" in tab.plan.draw(*form(tab, passes=2))[tab.plan.sentence]
+    assert "2 times over" in tab.plan.draw(*form(tab, epochs=2))[tab.plan.sentence]
 
 
 def test_an_empty_box_leaves_the_choice_and_shows_it(lab: Lab, tab: TrainTab, stage: None) -> None:
     assert tab.plan.form.overrides(*form(tab)) == {}
-    assert tab.plan.form.overrides(*form(tab, passes=2, leash=0, mask=False)) == {
-        "passes": 2,
-        "leash": 0.0,
+    assert tab.plan.form.overrides(*form(tab, epochs=2, kl_weight=0, mask=False)) == {
+        "epochs": 2,
+        "kl_weight": 0.0,
         "mask": False,
     }
-    chosen = lab.training.plan().settings.passes
-    assert told(tab.plan.draw(*form(tab))[tab.plan.form.boxes["passes"]])["placeholder"] == str(chosen)
+    chosen = lab.training.plan().settings.epochs
+    assert told(tab.plan.draw(*form(tab))[tab.plan.form.boxes["epochs"]])["placeholder"] == str(chosen)
 
 
 @pytest.mark.parametrize(
-    ("name", "typed"), [("batch", "0"), ("passes", "-1"), ("passes", "two"), ("learning_rate", "nan"), ("rank", "1e9")]
+    ("name", "typed"),
+    [("batch_size", "0"), ("epochs", "-1"), ("epochs", "two"), ("learning_rate", "nan"), ("rank", "1e9")],
 )
 def test_a_setting_that_makes_no_sense_is_said_and_starts_nothing(
     lab: Lab, tab: TrainTab, stage: None, name: str, typed: str
@@ -207,7 +208,7 @@ def test_a_page_that_is_opened_during_a_run_finds_it(lab: Lab, stage: None) -> N
 
 
 def test_stopping_asks_first_and_a_stopped_run_can_be_resumed(lab: Lab, tab: TrainTab, stage: None) -> None:
-    tab.start("", False, *form(tab, passes=40, leash=0, batch=4))
+    tab.start("", False, *form(tab, epochs=40, kl_weight=0, batch_size=4))
     while len(lab.training.status().steps) < 3:
         time.sleep(0.02)
     asked = tab.run.ask_stop()
@@ -231,7 +232,7 @@ def test_stopping_asks_first_and_a_stopped_run_can_be_resumed(lab: Lab, tab: Tra
 
 
 def test_a_stopped_run_is_thrown_away_only_after_a_second_word(lab: Lab, tab: TrainTab, stage: None) -> None:
-    tab.start("", False, *form(tab, passes=40, leash=0, batch=4))
+    tab.start("", False, *form(tab, epochs=40, kl_weight=0, batch_size=4))
     while len(lab.training.status().steps) < 2:
         time.sleep(0.02)
     tab.run.stop_for_now()
@@ -245,7 +246,7 @@ def test_a_stopped_run_is_thrown_away_only_after_a_second_word(lab: Lab, tab: Tr
 
 
 def test_a_run_whose_trainer_is_killed_says_so_and_can_be_resumed(lab: Lab, tab: TrainTab, stage: None) -> None:
-    tab.start("", False, *form(tab, passes=30, leash=0, batch=4))
+    tab.start("", False, *form(tab, epochs=30, kl_weight=0, batch_size=4))
     run_id = lab.training.runs()[0].id
     while len(lab.training.status().steps) < 3:
         time.sleep(0.02)
@@ -274,12 +275,12 @@ def test_going_live_can_be_undone_from_the_run(lab: Lab, tab: TrainTab, finished
 
 
 def test_a_run_says_how_base_and_adapter_answered_unseen_prompts(lab: Lab, tab: TrainTab, finished: str) -> None:
-    lab.proof.wait()
+    lab.unseen_evaluator.wait()
     card = lab.voices.who(lab.training.adapter_of(finished) or "")
-    assert card and card.manner_before and card.manner_after and card.kl is not None
-    assert card.manner_before.replies == card.manner_after.replies == 24
+    assert card and card.reply_metrics_before and card.reply_metrics_after and card.kl is not None
+    assert card.reply_metrics_before.replies == card.reply_metrics_after.replies == 24
     shown = text(told(tab.open(finished)[tab.run.ended])["value"])
-    assert f"{card.manner_after.good} of 24" in shown and f"{card.kl:.2f}" in shown
+    assert f"{card.reply_metrics_after.well_formed} of 24" in shown and f"{card.kl:.2f}" in shown
 
 
 def test_checkpoints_are_listed_asked_and_put_on_the_shelf(lab: Lab, tab: TrainTab, finished: str) -> None:
@@ -375,7 +376,7 @@ def test_compare_opens_with_the_base_and_the_runs_adapter(lab: Lab, tab: TrainTa
 def test_the_settings_of_a_run_are_copied_into_the_form(lab: Lab, tab: TrainTab, finished: str) -> None:
     filled = tab.copy(finished)
     boxes = tab.plan.form.boxes
-    assert (filled[boxes["passes"]], filled[boxes["leash"]]) == ("1", "0.0")
+    assert (filled[boxes["epochs"]], filled[boxes["kl_weight"]]) == ("1", "0.0")
     copied = [filled[box] for box in boxes.values()] + [filled[tab.plan.form.mask]]
     assert lab.training.plan(**tab.plan.form.overrides(*copied)).settings == lab.training.run(finished).request.settings
 

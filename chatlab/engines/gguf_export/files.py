@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+from chatlab.adapters.manifest import AGAIN
 from chatlab.engines.adapter_config import AdapterConfig
 from chatlab.engines.folder import PREFIX, AdapterFiles
 from chatlab.engines.gguf_export import vocabulary
@@ -23,7 +24,6 @@ from chatlab.engines.gguf_export.architectures import ELSEWHERE, describe, famil
 from chatlab.engines.gguf_export.tensors import arranged, converted, name_of, numbers
 from chatlab.errors import AdapterDamaged, DiskFull, EngineError, EngineUnable
 from chatlab.models.weights import read_header
-from chatlab.papers import AGAIN
 from chatlab.system.files import DISK_FULL, private_folder, write_whole
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from chatlab.experiments.recipe import Recipe
 from chatlab.experiments.results import RunMetrics
 from chatlab.experiments.scale import Scale
 from chatlab.experiments.section import Example, Found, Section, Table, Whiskers
-from chatlab.experiments.shares import Share, good
+from chatlab.experiments.shares import Share, well_formed
 from chatlab.experiments.verdict import Part, Verdict
 
 MANNER = re.compile(r"\b(thee|thou|thy|thine|doth|hath|pray|alas|ay|art|hast|dost|shalt)\b|\bfriend\b", re.IGNORECASE)
@@ -37,7 +37,7 @@ class BeforeAfter:
         before, after = found[configs.base(scale)], configs.all_of(scale, found, configs.usual(scale))
         rows = {"guide's three": "guide", "unseen": "unseen", "unseen, sampled as in chat": "drawn"}
         shares = {
-            name: (configs.pooled([before], good, asked), configs.pooled(after, good, asked))  # type: ignore[arg-type]
+            name: (configs.pooled([before], well_formed, asked), configs.pooled(after, well_formed, asked))  # type: ignore[arg-type]
             for name, asked in rows.items()
         }
         manner = configs.pooled([before], in_character, "unseen"), configs.pooled(after, in_character, "unseen")
@@ -109,7 +109,7 @@ def judged(before: Share, guide: Share, after: Share, manner: Share) -> Verdict:
 
 
 def in_character(reply: Reply) -> bool:
-    return reply.form.good and bool(MANNER.search(reply.text))
+    return reply.form.well_formed and bool(MANNER.search(reply.text))
 
 
 def _examples(before: RunMetrics, after: RunMetrics) -> list[Example]:

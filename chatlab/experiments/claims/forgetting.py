@@ -1,4 +1,4 @@
-"""Claim: naive fine-tuning forgets much of what the base knew; an adapter, few passes and rehearsal keep nearly all."""
+"""Claim: naive fine-tuning forgets much of what the base knew; an adapter, few epochs and rehearsal keep nearly all."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from chatlab.experiments import configs
 from chatlab.experiments.recipe import DatasetSpec, Questions, Recipe, Setting
 from chatlab.experiments.scale import Scale
 from chatlab.experiments.section import Curves, Example, Found, Point, Section, Series, Table, Whiskers
-from chatlab.experiments.shares import Share, Spread, good
+from chatlab.experiments.shares import Share, Spread, well_formed
 from chatlab.experiments.verdict import Part, Verdict
 from chatlab.training.defaults import settings_for
 
 NAIVE, TARGET, PRODUCTION, FORMED = 30.0, 1.0, 3.0, 0.95
 SMALL = 8_000_000
-"""Parameters of the base whose default rate, passes and leash are the levers' too."""
-FREE = (("leash", 0.0),)
+"""Parameters of the base whose default learning rate, epochs and KL penalty are the levers' too."""
+FREE = (("kl_weight", 0.0),)
 
-NAIVE_ARM, OURS = "naive: all numbers, {passes}, no mix", "the app's defaults"
+NAIVE_ARM, OURS = "naive: all numbers, {epochs}, no mix", "the app's defaults"
 GENTLE = "a tenth of the rate"
 LEVERS = (
     "LoRA in place of all numbers",
     "{few}",
     GENTLE,
     "old text mixed in (replay)",
-    "the leash (KL to the base)",
+    "the KL penalty to the base",
 )
 """Each alone against the naive training."""
 
@@ -35,8 +35,8 @@ class Forgetting:
     name = "forgetting"
     title = "Forgetting, and what holds it off"
     says = (
-        "Training every number for about 25 passes without any old data costs some 37 % on what the model knew. LoRA, "
-        "one or two passes and old data mixed in bring that to 1 to 3 %."
+        "Training every number for about 25 epochs without any old data costs some 37 % on what the model knew. LoRA, "
+        "one or two epochs and old data mixed in bring that to 1 to 3 %."
     )
 
     def recipes(self, scale: Scale) -> Sequence[Recipe]:
@@ -45,7 +45,7 @@ class Forgetting:
     def section(self, scale: Scale, found: Found) -> Section:
         metrics = {name: configs.all_of(scale, found, config) for name, config in all_configs(scale).items()}
         forgot = {name: configs.forgetting(some) for name, some in metrics.items()}
-        formed = {name: configs.pooled(some, good, "unseen") for name, some in metrics.items()}
+        formed = {name: configs.pooled(some, well_formed, "unseen") for name, some in metrics.items()}
         rows = [
             (
                 name,
@@ -79,11 +79,11 @@ class Forgetting:
                 series=tuple(_place(name, forgot[name], formed[name]) for name in gentle_ones(forgot)),
             ),
         )
-        voices = {"naive": metrics[naive][0], "defaults": metrics[ours][0]}
-        asked = list(zip(*(voice.of("unseen") for voice in voices.values()), strict=True))[:6]
+        models = {"naive": metrics[naive][0], "defaults": metrics[ours][0]}
+        asked = list(zip(*(model.of("unseen") for model in models.values()), strict=True))[:6]
         examples = tuple(
             Example(
-                prompt=some[0].prompt, said=tuple(configs.quoted(who, r) for who, r in zip(voices, some, strict=True))
+                prompt=some[0].prompt, said=tuple(configs.quoted(who, r) for who, r in zip(models, some, strict=True))
             )
             for some in asked
         )
@@ -96,41 +96,41 @@ NOTES = (
     "Forgetting is the rise in perplexity on two dozen pieces of general prose that no run reads. Intervals: 95 % "
     "bootstrap over the documents for each seed, from the lowest lower to the highest upper end.",
     "The base's own training data is not in the package, so what is mixed in are texts that the base wrote itself: "
-    "learned again word by word (replay), or as a leash, by staying near the base's opinion of every next word.",
+    "learned again word by word (replay), or as a KL penalty, by staying near the base's next-token distribution.",
 )
 
 
 def naive_name(scale: Scale) -> str:
-    return NAIVE_ARM.format(passes=_passes(scale.naive_passes))
+    return NAIVE_ARM.format(epochs=_epochs(scale.naive_epochs))
 
 
 def lever_names(scale: Scale) -> tuple[str, ...]:
-    return tuple(name.format(few=_passes(_few(scale))) for name in LEVERS)
+    return tuple(name.format(few=_epochs(_few(scale))) for name in LEVERS)
 
 
 def all_configs(scale: Scale) -> Mapping[str, configs.Config]:
     """By name: naive, each lever alone, ours, and ours with one lever let go."""
-    naive, few = ("passes", float(scale.naive_passes)), ("passes", float(_few(scale)))
+    naive, few = ("epochs", float(scale.naive_epochs)), ("epochs", float(_few(scale)))
     usual = settings_for(scale.usual, SMALL)
-    rate, texts = ("learning_rate", usual.learning_rate), ("leash_texts", float(usual.leash_texts))
-    held = (("leash", usual.leash), texts)
-    lora, passes, gentle, replay, leash = lever_names(scale)
+    rate, texts = ("learning_rate", usual.learning_rate), ("kl_samples", float(usual.kl_samples))
+    held = (("kl_weight", usual.kl_weight), texts)
+    lora, epochs, gentle, replay, kl_weight = lever_names(scale)
     levers = {
         naive_name(scale): _config(scale, (naive, rate, *FREE), full=True),
         lora: _config(scale, (naive, rate, *FREE)),
-        passes: _config(scale, (few, rate, *FREE), full=True),
+        epochs: _config(scale, (few, rate, *FREE), full=True),
         gentle: _config(scale, (naive, ("learning_rate", usual.learning_rate / 10), *FREE), full=True),
         replay: _config(scale, (naive, rate, *FREE), full=True, replay=2),
-        leash: _config(scale, (naive, rate, *held), full=True),
+        kl_weight: _config(scale, (naive, rate, *held), full=True),
         OURS: configs.usual(scale),
     }
     if scale.first_look:
         return levers
     return levers | {
-        "defaults, but no leash": _config(scale, (few, rate, *FREE)),
+        "defaults, but no KL penalty": _config(scale, (few, rate, *FREE)),
         "defaults, but all numbers": _config(scale, (few, rate, *held), full=True),
-        f"defaults, but {_passes(scale.naive_passes)}": _config(scale, (naive, rate, *held)),
-        "defaults, but the leash at 5": _config(scale, (few, rate, ("leash", 5.0), texts)),
+        f"defaults, but {_epochs(scale.naive_epochs)}": _config(scale, (naive, rate, *held)),
+        "defaults, but the KL weight at 5": _config(scale, (few, rate, ("kl_weight", 5.0), texts)),
         "defaults, but half the rate": _config(scale, (few, ("learning_rate", usual.learning_rate / 2), *held)),
     }
 
@@ -196,12 +196,12 @@ def _config(scale: Scale, settings: tuple[Setting, ...], full: bool = False, rep
     )
 
 
-def _passes(number: int) -> str:
-    return f"{number} pass" if number == 1 else f"{number} passes"
+def _epochs(number: int) -> str:
+    return f"{number} epoch" if number == 1 else f"{number} epochs"
 
 
 def _few(scale: Scale) -> int:
-    return scale.passes or settings_for(scale.usual, SMALL).passes
+    return scale.epochs or settings_for(scale.usual, SMALL).epochs
 
 
 def _place(name: str, forgot: Spread, formed: Share) -> Series:

@@ -9,7 +9,7 @@ from chatlab.experiments.claims.before_after import in_character
 from chatlab.experiments.recipe import DatasetSpec, Questions, Recipe
 from chatlab.experiments.scale import Scale
 from chatlab.experiments.section import Curves, Found, Section, Series, Table
-from chatlab.experiments.shares import Share, apart, good
+from chatlab.experiments.shares import Share, apart, well_formed
 from chatlab.experiments.verdict import Part, Verdict
 
 FORTY, HUNDRED, COPIED = 0.90, 0.95, 0.10
@@ -32,7 +32,7 @@ class Generalisation:
     def section(self, scale: Scale, found: Found) -> Section:
         by_size = {size: configs.all_of(scale, found, sized_config(scale, size)) for size in scale.sizes}
         generated = configs.all_of(scale, found, generated_config(scale))
-        formed = {size: configs.pooled(some, good, "unseen") for size, some in by_size.items()}
+        formed = {size: configs.pooled(some, well_formed, "unseen") for size, some in by_size.items()}
         manner = {size: configs.pooled(some, in_character, "unseen") for size, some in by_size.items()}
         copied = {size: Share(hits=sum(f.copied for f in some), of=formed[size].of) for size, some in by_size.items()}
         rows = [
@@ -50,7 +50,7 @@ class Generalisation:
         rows.append(
             (
                 f"{scale.usual} made by rule",
-                str(configs.pooled(generated, good, "unseen")),
+                str(configs.pooled(generated, well_formed, "unseen")),
                 str(configs.pooled(generated, in_character, "unseen")),
                 str(Share(hits=sum(f.copied for f in generated), of=len(generated) * scale.prompts)),
                 f"{configs.aside(generated).value:.2f}",

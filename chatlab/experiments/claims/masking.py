@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import mean
 
-from chatlab.evaluation.reply_metrics import likely_by_chance
+from chatlab.evaluation.statistics import fisher_exact
 from chatlab.experiments import configs
 from chatlab.experiments.recipe import Recipe
 from chatlab.experiments.results import Asked, RunMetrics
 from chatlab.experiments.scale import Scale
 from chatlab.experiments.section import Curves, Example, Found, Point, Section, Series, Table, Whiskers
-from chatlab.experiments.shares import Share, good, strays
+from chatlab.experiments.shares import Share, role_leak, well_formed
 from chatlab.experiments.verdict import Part, Verdict
 
 CHANCE, SELDOM = 0.05, 0.02
@@ -38,9 +38,9 @@ class Masking:
         rows = [
             (
                 f"{name}, {way}",
-                str(configs.pooled(some, strays, asked)),
+                str(configs.pooled(some, role_leak, asked)),
                 _by_seed(some, asked),
-                str(configs.pooled(some, good, asked)),
+                str(configs.pooled(some, well_formed, asked)),
             )
             for name, some in sides.items()
             for way, asked in WAYS
@@ -50,7 +50,7 @@ class Masking:
             rows=tuple(rows),
             head=("training, way of drawing", "write the user's turn", "by seed", "good form"),
         )
-        stray, bare_stray = (configs.pooled(some, strays, "unseen", "drawn") for some in (masked, unmasked))
+        stray, bare_stray = (configs.pooled(some, role_leak, "unseen", "drawn") for some in (masked, unmasked))
         charts = (
             Curves(
                 title="Loss on answers kept aside",
@@ -73,7 +73,7 @@ class Masking:
 
 NOTES = (
     "A reply writes the user's turn if it holds a marker that opens a turn, or a line that begins with User:, Human:, "
-    "Assistant: or the like. Both trainings keep the app's leash. The loss is always that of the answers alone.",
+    "Assistant: or the like. Both trainings keep the app's KL penalty. The loss is always that of the answers alone.",
 )
 
 
@@ -93,7 +93,7 @@ def judged(
     masked: Share, unmasked: Share, with_mask: Sequence[Sequence[float]], without: Sequence[Sequence[float]]
 ) -> Verdict:
     """Strays of both, of as many replies each; and losses on the way, one list a seed, both at the same marks."""
-    chance = likely_by_chance(masked.hits, unmasked.hits, masked.of)
+    chance = fisher_exact(masked.hits, unmasked.hits, masked.of)
     ends = [(one[-1], other[-1]) for one, other in zip(with_mask, without, strict=True)]
     means = list(zip(_means(with_mask), _means(without), strict=True))[1:]
     below = Share(hits=sum(one <= other for one, other in means), of=len(means))
@@ -128,7 +128,7 @@ def judged(
 
 
 def _by_seed(some: Sequence[RunMetrics], asked: Asked) -> str:
-    return ", ".join(str(configs.pooled([one], strays, asked).hits) for one in some)
+    return ", ".join(str(configs.pooled([one], role_leak, asked).hits) for one in some)
 
 
 def _means(curves: Sequence[Sequence[float]]) -> list[float]:
@@ -153,7 +153,7 @@ def _examples(masked: Sequence[RunMetrics], unmasked: Sequence[RunMetrics]) -> l
     found = []
     for one, other in zip(masked, unmasked, strict=True):
         for kept, lost in zip(one.of("drawn"), other.of("drawn"), strict=True):
-            if strays(lost):
+            if role_leak(lost):
                 said = (configs.quoted("with the mask", kept), configs.quoted("without", lost))
                 found.append(Example(prompt=kept.prompt, said=said))
     return found[:6]

@@ -13,7 +13,7 @@ from chatlab.experiments.recipe import DatasetSpec, Questions, Recipe
 from chatlab.experiments.results import RunMetrics
 from chatlab.experiments.scale import Scale
 from chatlab.experiments.section import Curves, Example, Found, Section, Series, Table, Whiskers
-from chatlab.experiments.shares import Share, Spread, apart, good
+from chatlab.experiments.shares import Share, Spread, apart, well_formed
 from chatlab.experiments.verdict import Part, Verdict
 
 FEW = 4
@@ -45,7 +45,7 @@ class Quality:
         }
         losses = {name: configs.aside(some) for name, some in sets.items()}
         few = {name: configs.all_of(scale, found, config) for name, config in amounts(scale).items()}
-        formed = {name: configs.pooled(some, good, "unseen") for name, some in few.items()}
+        formed = {name: configs.pooled(some, well_formed, "unseen") for name, some in few.items()}
         tables = (
             Table(
                 caption=f"{scale.pool} demonstrations made by rule, pruned; equally many steps",
@@ -80,11 +80,11 @@ class Quality:
         )
         good_few, hundredth, corrupted, _ = formed.values()
         verdict = judged(losses, configs.aside(full), good_few, hundredth, corrupted)
-        voices = {name: some[0] for name, some in few.items()}
-        asked = list(zip(*(voice.of("unseen") for voice in voices.values()), strict=True))[:5]
+        models = {name: some[0] for name, some in few.items()}
+        asked = list(zip(*(model.of("unseen") for model in models.values()), strict=True))[:5]
         examples = tuple(
             Example(
-                prompt=some[0].prompt, said=tuple(configs.quoted(who, r) for who, r in zip(voices, some, strict=True))
+                prompt=some[0].prompt, said=tuple(configs.quoted(who, r) for who, r in zip(models, some, strict=True))
             )
             for some in asked
         )
@@ -103,13 +103,13 @@ NOTES = (
 def pruned_config(scale: Scale, share: int, choice: Choice) -> configs.Config:
     """Fewer demonstrations are read as much more often: every set makes as many steps."""
     count = max(FEW, round(scale.pool * share / 100))
-    passes = max(1, round(scale.pool_passes * scale.pool / count))
+    epochs = max(1, round(scale.pool_epochs * scale.pool / count))
     dataset = DatasetSpec(kind=choice, count=count, pool=scale.pool)
     return lambda seed: Recipe(
         dataset=dataset,
         seed=seed,
         questions=Questions(unseen=scale.prompts),
-        settings=(("passes", float(passes)), ("batch", 4.0), ("held_out", 0.0), ("leash_texts", 1.0)),
+        settings=(("epochs", float(epochs)), ("batch_size", 4.0), ("held_out", 0.0), ("kl_samples", 1.0)),
     )
 
 
@@ -179,7 +179,7 @@ def _row(name: str, some: Sequence[RunMetrics]) -> tuple[str, ...]:
     return (
         name,
         f"{loss.value:.3f} ({loss.interval[0]:.3f} to {loss.interval[1]:.3f})",
-        str(configs.pooled(some, good, "unseen")),
+        str(configs.pooled(some, well_formed, "unseen")),
         str(configs.pooled(some, in_character, "unseen")),
         str(some[0].demonstrations),
     )

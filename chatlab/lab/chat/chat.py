@@ -61,7 +61,7 @@ class Chat:
         """Stored ones that contain `query`, the last used first; only an owner's, if one is named."""
         own = None if owner is None else lambda conversation: conversation.owner == owner
         rows, _ = self._store.conversations.find(query, where=own, limit=10_000)
-        return sorted(rows, key=lambda row: (row[1].used or 0, row[1].updated), reverse=True)[:limit]
+        return sorted(rows, key=lambda row: (row[1].recency or 0, row[1].updated), reverse=True)[:limit]
 
     def new(
         self,
@@ -73,7 +73,7 @@ class Chat:
         budget: Budget | None = None,
     ) -> int:
         """An empty conversation's id. `wording` is the system message with its variables still in braces."""
-        conversation = Conversation(owner=owner, budget=budget, created=now(), updated=now(), used=self._next())
+        conversation = Conversation(owner=owner, budget=budget, created=now(), updated=now(), recency=self._next())
         conversation = conversation.told(system, wording)
         if not incognito:
             return self._store.conversations.add(conversation)
@@ -142,7 +142,7 @@ class Chat:
 
     def shorten(self, conversation_id: int) -> Conversation:
         """From now on, leave out the oldest turns where all of them are more than the context has room for."""
-        return self._change(conversation_id, lambda c: replace(c, shortens=True))
+        return self._change(conversation_id, lambda c: replace(c, truncates=True))
 
     def delete(self, conversation_id: int) -> None:
         """Take a conversation out of the list; `undo_delete` brings it back, incognito ones excepted.
@@ -238,9 +238,9 @@ class Chat:
                 sources=original.sources,
                 tools=original.tools,
                 steps=original.steps,
-                since=original.since,
-                under=c.turns[turn].under,
-                thought=original.thought,
+                context_start=original.context_start,
+                original_system=c.turns[turn].original_system,
+                reasoning=original.reasoning,
             ),
         )
 
@@ -259,7 +259,7 @@ class Chat:
 
     def _change(self, conversation_id: int, alter: Callable[[Conversation], Conversation]) -> Conversation:
         with self._lock:
-            changed = replace(alter(self.get(conversation_id)), updated=now(), used=self._next())
+            changed = replace(alter(self.get(conversation_id)), updated=now(), recency=self._next())
             if conversation_id < 0:
                 self._incognito[conversation_id] = changed
             else:
@@ -270,7 +270,7 @@ class Chat:
         """The number of a use that comes after all others, those of a backup that was restored included."""
         with self._lock:
             if self._used is None:
-                self._used = max((c.used or 0 for _, c in self._store.conversations.rows()), default=0)
+                self._used = max((c.recency or 0 for _, c in self._store.conversations.rows()), default=0)
             self._used += 1
             return self._used
 
@@ -303,7 +303,7 @@ class Chat:
             raise
         finally:
             moments.close()
-            if reply.speaker is not None and (reply.text or reply.thought or reply.steps or stop == "end"):
+            if reply.provenance is not None and (reply.text or reply.reasoning or reply.steps or stop == "end"):
                 kept = self._keep_answer(conversation_id, prompt, reply, stop, prompted)
         if kept is not None:
             yield reply.draft(kept, done=True)
@@ -316,15 +316,15 @@ class Chat:
             lambda c: c.grown(
                 role="assistant",
                 content=self._machine.base.template.content(reply.text),
-                thought=reply.thought.strip(),
+                reasoning=reply.reasoning.strip(),
                 parent=prompt,
-                speaker=reply.speaker,
+                provenance=reply.provenance,
                 stopped=stop,
                 sources=asked.sources,
                 tools=asked.tools,
                 steps=reply.steps,
-                since=asked.since,
-                under=() if asked.system == c.system else (asked.system,),
+                context_start=asked.since,
+                original_system=() if asked.system == c.system else (asked.system,),
                 created=now(),
             ),
         )

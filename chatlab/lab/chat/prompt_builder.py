@@ -47,7 +47,7 @@ class Asking:
         `shortens` leaves out its oldest turns where the context is too small; the engine refuses any other that does
         not fit.
         """
-        since = self._since(conversation, sampling, tools) if conversation.shortens else None
+        since = self._since(conversation, sampling, tools) if conversation.truncates else None
         told = with_tools(conversation.messages(since=since), tools)
         given = self._given(told, sampling) if knowledge else ()
         messages = with_sources(told, given)

@@ -20,9 +20,9 @@ class Draft:
     text: str
     tokens: int
     seconds: float
-    speaker: Provenance | None
+    provenance: Provenance | None
     """None before the first token."""
-    thought: str = ""
+    reasoning: str = ""
     """What is thought before the text."""
     steps: tuple[ToolStep, ...] = ()
     """What has been delegated so far."""
@@ -41,7 +41,7 @@ class Moment:
     """Of the whole reply."""
     sha256: str
     """Of the adapter weights that drew them."""
-    thought: str = ""
+    reasoning: str = ""
     """Before the first step, as far as it has come."""
     steps: tuple[ToolStep, ...] = ()
     doing: Call | None = None
@@ -55,17 +55,17 @@ class ReplyStream:
     def __init__(self, voice: Voice, base: str) -> None:
         self.voice = voice
         self.text = ""
-        self.thought = ""
+        self.reasoning = ""
         self.steps: tuple[ToolStep, ...] = ()
-        self.speaker: Provenance | None = None
+        self.provenance: Provenance | None = None
         self._doing: Call | None = None
         self._base = base
         self._began = perf_counter()
 
     def add(self, moment: Moment) -> None:
-        self.text, self.thought = moment.said, moment.thought
+        self.text, self.reasoning = moment.said, moment.reasoning
         self.steps, self._doing = moment.steps, moment.doing
-        self.speaker = Provenance(
+        self.provenance = Provenance(
             adapter=self.voice.name,
             sha256=moment.sha256,
             base=self._base,
@@ -75,14 +75,14 @@ class ReplyStream:
         )
 
     def draft(self, conversation: Conversation, done: bool = False) -> Draft:
-        tokens, seconds = (self.speaker.tokens, self.speaker.seconds) if self.speaker else (0, 0.0)
+        tokens, seconds = (self.provenance.tokens, self.provenance.seconds) if self.provenance else (0, 0.0)
         return Draft(
             conversation=conversation,
             text=self.text,
-            thought=self.thought,
+            reasoning=self.reasoning,
             tokens=tokens,
             seconds=seconds,
-            speaker=self.speaker,
+            provenance=self.provenance,
             steps=self.steps,
             doing=None if done else self._doing,
             done=done,

@@ -42,16 +42,16 @@ def thought_and_answer(
             yield ThoughtPiece(text=_sure(text, end)[len(said) :], tokens=tokens, sha256=piece.sha256)
             if end in text:
                 break
-    thought = text.partition(end)[0].strip()
-    ids = template.thought(messages, thought) if thought else template.prompt(messages)
+    reasoning = text.partition(end)[0].strip()
+    ids = template.reasoning(messages, reasoning) if reasoning else template.prompt(messages)
     for piece in engine.stream(ids, sampling, voice, template.stop_ids):
         yield replace(piece, tokens=tokens + piece.tokens)
 
 
 def _sure(text: str, end: str) -> str:
     """The thought as far as it cannot be the beginning of its end."""
-    thought, closed, _ = text.partition(end)
+    reasoning, closed, _ = text.partition(end)
     if closed:
-        return thought
+        return reasoning
     held = next((k for k in range(min(len(end) - 1, len(text)), 0, -1) if text.endswith(end[:k])), 0)
     return text[: len(text) - held]

@@ -75,7 +75,7 @@ class ToolLoop:
                 now = moment
             step = now.steps[-1]
             messages += [
-                Message(role="assistant", content=step.said, calls=(call,)),
+                Message(role="assistant", content=step.text, calls=(call,)),
                 Message(role="tool", content=step.result),
             ]
             now = replace(now, said="")
@@ -91,7 +91,7 @@ class ToolLoop:
         with closing(pieces) as drawing:  # type: ignore[type-var]
             for piece in drawing:
                 if isinstance(piece, ThoughtPiece):
-                    before = replace(before, thought=before.thought + piece.text)
+                    before = replace(before, reasoning=before.reasoning + piece.text)
                     yield replace(before, tokens=before.tokens + piece.tokens, sha256=piece.sha256)
                     continue
                 drawn.text += piece.text
@@ -119,6 +119,6 @@ class ToolLoop:
             stop.set()
             pool.shutdown(wait=False)
         step = ToolStep(
-            call=call, result=done.result, said=before.said, failed=done.failed, seconds=round(done.seconds, 3)
+            call=call, result=done.result, text=before.said, failed=done.failed, seconds=round(done.seconds, 3)
         )
         yield replace(before, said="", steps=(*before.steps, step))

@@ -27,7 +27,7 @@ class Pane:
     voice: str
     """Who was asked."""
     text: str = ""
-    speaker: Provenance | None = None
+    provenance: Provenance | None = None
     """Who spoke, by the engine's own word; None before the first token."""
     done: bool = False
     error: str = ""
@@ -93,7 +93,7 @@ class Compare:
             lane.pane = replace(lane.pane, done=True) if piece is None else self._grown(lane, lane.voice, piece)
 
     def _grown(self, lane: _Lane, voice: Voice, piece: Piece) -> Pane:
-        speaker = Provenance(
+        provenance = Provenance(
             adapter=voice.name,
             sha256=piece.sha256,
             base=self._machine.base.fingerprint,
@@ -103,7 +103,7 @@ class Compare:
         )
         text, done = lane.pane.text + piece.text, piece.stop is not None
         said = self._machine.base.template.content(text) if done else text
-        return replace(lane.pane, text=said, speaker=speaker, done=done)
+        return replace(lane.pane, text=said, provenance=provenance, done=done)
 
 
 @contextlib.contextmanager

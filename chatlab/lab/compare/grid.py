@@ -10,8 +10,8 @@ from time import perf_counter
 from chatlab.engines.base import Piece, Sampling, Voice
 from chatlab.errors import ChatlabError, InputError
 from chatlab.evaluation.replies import form
-from chatlab.evaluation.reply_cache import Asked, Heard, Said
-from chatlab.evaluation.unseen import CALM, role_markers
+from chatlab.evaluation.reply_cache import CachedReply, ReplyCache, ReplyKey
+from chatlab.evaluation.unseen import GREEDY, role_markers
 from chatlab.lab.adapters import Voices
 from chatlab.lab.compare.compare import messages
 from chatlab.lab.compare.grid_view import Cell, GridView
@@ -27,7 +27,7 @@ class Grid:
     """Prompt by prompt, voice by voice. Whoever stops early keeps what was said, and goes on from there."""
 
     def __init__(self, cache: Path, unseen: Unseen, machine: ModelHost, voices: Voices) -> None:
-        self._heard = Heard(cache / "replies")
+        self._heard = ReplyCache(cache / "replies")
         self._unseen = unseen
         self._machine = machine
         self._voices = voices
@@ -40,7 +40,7 @@ class Grid:
         return list(dict.fromkeys(name for name in (BASE, self._voices.previous, new) if name in names))
 
     def known(
-        self, voices: Sequence[str], sampling: Sampling = CALM, system: str = "", strength: float = 1.0
+        self, voices: Sequence[str], sampling: Sampling = GREEDY, system: str = "", strength: float = 1.0
     ) -> GridView:
         """What has been said before. Opens nothing: as long as the engine is not open, nothing is known."""
         sheet = self._blank(voices, sampling, system)
@@ -57,7 +57,7 @@ class Grid:
         return replace(sheet, cells=tuple(rows))
 
     def ask(
-        self, voices: Sequence[str], sampling: Sampling = CALM, system: str = "", strength: float = 1.0
+        self, voices: Sequence[str], sampling: Sampling = GREEDY, system: str = "", strength: float = 1.0
     ) -> Iterator[GridView]:
         """The sheet after every piece of a reply. A voice that fails says so in its cells, and the others go on.
 
@@ -105,13 +105,13 @@ class Grid:
                 if piece.stop is None:
                     yield Cell(text=text, speaking=True)
                     continue
-                said = Said(
+                said = CachedReply(
                     text=template.content(text),
-                    speaker=self._speaker(voice, piece, perf_counter() - began),
+                    provenance=self._speaker(voice, piece, perf_counter() - began),
                     stop=piece.stop,
                     form=form(prompt, text, piece.stop, markers),
                 )
-                self._heard.keep(self._asked(sheet, prompt, piece.sha256, voice.name, voice.strength), said)
+                self._heard.put(self._asked(sheet, prompt, piece.sha256, voice.name, voice.strength), said)
                 yield Cell(said=said)
         finally:
             getattr(pieces, "close", lambda: None)()
@@ -131,8 +131,8 @@ class Grid:
         cells = tuple(tuple(Cell() for _ in voices) for _ in prompts)
         return GridView(prompts=prompts, voices=tuple(voices), cells=cells, sampling=sampling, system=system.strip())
 
-    def _asked(self, sheet: GridView, prompt: str, sha256: str, name: str, strength: float) -> Asked:
-        return Asked(
+    def _asked(self, sheet: GridView, prompt: str, sha256: str, name: str, strength: float) -> ReplyKey:
+        return ReplyKey(
             prompt=prompt,
             system=sheet.system,
             sampling=sheet.sampling,

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from chatlab.errors import InputError
-from chatlab.evaluation.reply_cache import Said
+from chatlab.evaluation.reply_cache import CachedReply
 from chatlab.formats import tamed
 from chatlab.lab.compare.grid_view import GridView
 
@@ -34,21 +34,21 @@ def _rows(sheet: GridView) -> Iterator[dict[str, Any]]:
                 yield _row(sheet, prompt, voice, cell.said)
 
 
-def _row(sheet: GridView, prompt: str, voice: str, said: Said) -> dict[str, Any]:
-    speaker = said.speaker
+def _row(sheet: GridView, prompt: str, voice: str, said: CachedReply) -> dict[str, Any]:
+    provenance = said.provenance
     return {
         "prompt": prompt,
         "voice": voice,
         "reply": said.text,
-        "on_format": said.form.good,
+        "on_format": said.form.well_formed,
         "stops": said.form.stops,
-        "one_voice": said.form.one_voice,
-        "fresh": said.form.fresh,
-        "tokens": speaker.tokens,
-        "seconds": round(speaker.seconds, 3),
-        "sha256": speaker.sha256,
-        "strength": speaker.strength,
-        "base": speaker.base,
+        "no_role_leak": said.form.no_role_leak,
+        "no_prompt_echo": said.form.no_prompt_echo,
+        "tokens": provenance.tokens,
+        "seconds": round(provenance.seconds, 3),
+        "sha256": provenance.sha256,
+        "strength": provenance.strength,
+        "base": provenance.base,
         "engine": sheet.engine,
         "system": sheet.system,
         **{f"sampling_{name}": value for name, value in asdict(sheet.sampling).items()},
@@ -92,19 +92,19 @@ def _markdown(sheet: GridView) -> str:
 
 
 def _summary(sheet: GridView, at: int) -> list[str]:
-    found = sheet.manner(at)
-    speaker = next((said.speaker for _, said in sheet.column(at)), None)
-    if speaker is None:
+    found = sheet.reply_metrics(at)
+    provenance = next((said.provenance for _, said in sheet.column(at)), None)
+    if provenance is None:
         return [_cell(sheet.voices[at]), "0", "", "", "", "", ""]
-    strength = "" if speaker.strength == 1.0 else f" × {speaker.strength:g}"
+    strength = "" if provenance.strength == 1.0 else f" × {provenance.strength:g}"
     return [
         _cell(sheet.voices[at]) + strength,
         str(found.replies),
-        f"{found.good / found.replies:.0%}",
+        f"{found.well_formed / found.replies:.0%}",
         f"{found.stops / found.replies:.0%}",
         f"{found.tokens:.1f}",
-        f"`{speaker.sha256}`" if speaker.sha256 else "none, the base alone",
-        f"`{speaker.base[:16]}`",
+        f"`{provenance.sha256}`" if provenance.sha256 else "none, the base alone",
+        f"`{provenance.base[:16]}`",
     ]
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from chatlab.engines.base import Sampling
-from chatlab.evaluation.reply_cache import Said
-from chatlab.evaluation.reply_metrics import manner
+from chatlab.evaluation.reply_cache import CachedReply
+from chatlab.evaluation.reply_metrics import ReplyMetrics, reply_metrics
 from chatlab.evaluation.unseen import Reply
 from chatlab.records import BASE, ReplyMetrics
 
@@ -16,7 +16,7 @@ from chatlab.records import BASE, ReplyMetrics
 class Cell:
     """One voice's reply to one prompt: not asked yet, growing, whole, or failed."""
 
-    said: Said | None = None
+    said: CachedReply | None = None
     """Once it is whole."""
     text: str = ""
     """While it grows."""
@@ -61,21 +61,21 @@ class GridView:
         """The base's column, with which the others are compared."""
         return self.voices.index(BASE) if BASE in self.voices and len(self.voices) > 1 else None
 
-    def column(self, place: int) -> Iterator[tuple[str, Said]]:
+    def column(self, place: int) -> Iterator[tuple[str, CachedReply]]:
         """A voice's whole replies, each with its prompt."""
         for prompt, row in zip(self.prompts, self.cells, strict=True):
             if (said := row[place].said) is not None:
                 yield prompt, said
 
-    def manner(self, place: int) -> ReplyMetrics:
+    def reply_metrics(self, place: int) -> ReplyMetrics:
         """How a voice keeps to its own part, over what it has said so far."""
-        return manner(
+        return reply_metrics(
             [
                 Reply(
                     prompt=prompt,
                     text=said.text,
-                    sha256=said.speaker.sha256,
-                    tokens=said.speaker.tokens,
+                    sha256=said.provenance.sha256,
+                    tokens=said.provenance.tokens,
                     form=said.form,
                 )
                 for prompt, said in self.column(place)

@@ -87,7 +87,7 @@ class Votes:
         return Counter(
             vote.prompt[-1].content
             for _, vote in self._store.votes.rows()
-            if {Contender.of(speaker) for speaker in vote.speakers} == wanted
+            if {Contender.of(provenance) for provenance in vote.provenances} == wanted
         )
 
     def results(self, draws: int = DRAWS) -> Results:
@@ -125,7 +125,7 @@ class Votes:
         return newest[1]
 
     def _is_here(self, vote: Vote) -> bool:
-        return all(speaker.base == self._machine.base.fingerprint for speaker in vote.speakers)
+        return all(provenance.base == self._machine.base.fingerprint for provenance in vote.provenances)
 
     def _contender(self, name: str) -> Contender | None:
         base = self._machine.base.fingerprint
@@ -135,7 +135,7 @@ class Votes:
         return Contender(sha256=card.sha256, base=base) if card else None
 
     def _named(self, votes: Sequence[Vote]) -> tuple[dict[Contender, str], frozenset[Contender]]:
-        said = {contender: speaker.adapter for contender, speaker in _speakers(votes)}
+        said = {contender: provenance.adapter for contender, provenance in _speakers(votes)}
         today = {card.sha256: card.name for card in reversed(self._voices.cards())}
         names = {who: today.get(who.sha256, name) if who.sha256 else BASE for who, name in said.items()}
         gone = frozenset(who for who in said if who.sha256 and who.sha256 not in today)
@@ -143,7 +143,7 @@ class Votes:
 
 
 def _vote(asked: tuple[Message, ...], panes: Sequence[Pane], verdict: Verdict, winner: int | None, blind: bool) -> Vote:
-    whole = [pane for pane in panes if pane.speaker and not pane.error]
+    whole = [pane for pane in panes if pane.provenance and not pane.error]
     if len(whole) < 2:
         raise InputError("There are not two answers to choose from.", "Ask again.")
     best: int | None = None
@@ -154,7 +154,7 @@ def _vote(asked: tuple[Message, ...], panes: Sequence[Pane], verdict: Verdict, w
     return Vote(
         prompt=asked,
         answers=tuple(pane.text for pane in whole),
-        speakers=tuple(pane.speaker for pane in whole if pane.speaker),
+        provenances=tuple(pane.provenance for pane in whole if pane.provenance),
         verdict=verdict,
         winner=best,
         blind=blind,
@@ -173,20 +173,20 @@ def _preferences(vote: Vote) -> list[Preference]:
             chosen=best,
             rejected=answer,
             source="compare",
-            chosen_by=vote.speakers[vote.winner],
-            rejected_by=speaker,
+            chosen_by=vote.provenances[vote.winner],
+            rejected_by=provenance,
             created=vote.created,
         )
-        for answer, speaker in zip(vote.answers, vote.speakers, strict=True)
+        for answer, provenance in zip(vote.answers, vote.provenances, strict=True)
         if answer != best
     ]
 
 
 def _speakers(votes: Sequence[Vote]) -> Iterator[tuple[Contender, Provenance]]:
     for vote in votes:
-        for speaker in vote.speakers:
-            if contender := Contender.of(speaker):
-                yield contender, speaker
+        for provenance in vote.provenances:
+            if contender := Contender.of(provenance):
+                yield contender, provenance
 
 
 def _told_apart(names: dict[Contender, str]) -> dict[Contender, str]:

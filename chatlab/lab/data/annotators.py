@@ -25,12 +25,12 @@ class Disagreement:
     """A demonstration on which annotators are far apart."""
 
     demonstration: int
-    opinions: tuple[Annotation, ...]
+    annotations: tuple[Annotation, ...]
 
     @property
     def apart(self) -> int:
         """Stars between the two furthest from each other."""
-        stars = [opinion.stars for opinion in self.opinions]
+        stars = [opinion.stars for opinion in self.annotations]
         return max(stars) - min(stars)
 
 
@@ -57,7 +57,7 @@ class Annotators:
         """Everybody who ever wrote, approved or judged something, and the person at work."""
         found = {self.me}
         for _, d in self._store.demonstrations.rows():
-            found |= {*d.authors, d.approved_by, *(opinion.by for opinion in d.opinions)}
+            found |= {*d.authors, d.approved_by, *(opinion.by for opinion in d.annotations)}
         return sorted(found - {"", PACK}, key=str.casefold)
 
     def judge(self, demonstration_id: int, stars: int, note: str = "") -> Demonstration:
@@ -72,7 +72,7 @@ class Annotators:
         if len(note) > LONGEST_NOTE:
             raise InputError(f"The note is longer than {LONGEST_NOTE:,} characters.", "Say it shorter.")
         old = self._store.demonstrations.get(demonstration_id)
-        opinion = Annotation(by=self.me, stars=stars, words=old.words, note=note.strip(), created=now())
+        opinion = Annotation(by=self.me, stars=stars, content_hash=old.content_hash, note=note.strip(), created=now())
         return self._keep(demonstration_id, old, (*_others(old, self.me), opinion))
 
     def take_back(self, demonstration_id: int) -> Demonstration:
@@ -88,16 +88,17 @@ class Annotators:
         """Where two annotators are at least so many stars apart, the furthest first."""
         shared = shared_items(self._judgements())
         found = [
-            Disagreement(demonstration=item, opinions=current(self._store.demonstrations.get(item))) for item in shared
+            Disagreement(demonstration=item, annotations=current(self._store.demonstrations.get(item)))
+            for item in shared
         ]
         return sorted((d for d in found if d.apart >= apart), key=lambda d: (-d.apart, -d.demonstration))
 
     def _judgements(self) -> list[Judgement]:
         rows = self._store.demonstrations.rows()
-        return [(opinion.by, i, opinion.stars) for i, d in rows if d.opinions for opinion in current(d)]
+        return [(opinion.by, i, opinion.stars) for i, d in rows if d.annotations for opinion in current(d)]
 
-    def _keep(self, demonstration_id: int, old: Demonstration, opinions: tuple[Annotation, ...]) -> Demonstration:
-        new = replace(old, opinions=opinions)
+    def _keep(self, demonstration_id: int, old: Demonstration, annotations: tuple[Annotation, ...]) -> Demonstration:
+        new = replace(old, annotations=annotations)
         self._store.demonstrations.put(demonstration_id, new)
         return new
 
@@ -109,8 +110,8 @@ def me(store: Store) -> str:
 
 def current(demonstration: Demonstration) -> tuple[Annotation, ...]:
     """The opinions that are of its words as they are now."""
-    words = demonstration.words if demonstration.opinions else ""
-    return tuple(opinion for opinion in demonstration.opinions if opinion.words == words)
+    words = demonstration.content_hash if demonstration.annotations else ""
+    return tuple(opinion for opinion in demonstration.annotations if opinion.content_hash == words)
 
 
 def signed(demonstration: Demonstration, name: str) -> Demonstration:
@@ -134,4 +135,4 @@ def resigned(old: Demonstration, new: Demonstration, name: str) -> Demonstration
 
 
 def _others(demonstration: Demonstration, name: str) -> tuple[Annotation, ...]:
-    return tuple(opinion for opinion in demonstration.opinions if opinion.by != name)
+    return tuple(opinion for opinion in demonstration.annotations if opinion.by != name)

@@ -15,7 +15,7 @@ from chatlab.quality import Finding
 from chatlab.records import Demonstration
 from chatlab.store import Store
 
-KEY = "looked through"
+KEY = "audit"
 """Its name in the store's state."""
 MOST = 1000
 """Findings that are kept by their keys; of more, only how many."""

@@ -237,7 +237,7 @@ class Demonstrations:
                 chosen=good.content,
                 rejected=bad.content,
                 source="edit",
-                rejected_by=bad.speaker,
+                rejected_by=bad.provenance,
                 created=now(),
             )
         )

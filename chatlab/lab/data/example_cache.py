@@ -33,7 +33,7 @@ class ExampleCache:
 
     def digest(self, id: int, demonstration: Demonstration) -> str:
         """Of all that it says, calls and tools included."""
-        return self._of("digest", id, demonstration, lambda: demonstration.words)
+        return self._of("digest", id, demonstration, lambda: demonstration.content_hash)
 
     def wording(self, id: int, demonstration: Demonstration) -> tuple[str, ...]:
         """Equal for those that say the same word for word."""
@@ -41,7 +41,7 @@ class ExampleCache:
 
     def tokens(self, id: int, demonstration: Demonstration, base: Base, enough: int) -> int:
         """Of its longest sequence; 0 where it surely has no more than `enough`. Raises TemplateRefused, EmptyAnswer."""
-        size = sum(len(f"{m.thought}{m.content}".encode("utf-8", "replace")) + FRAME for m in demonstration.messages)
+        size = sum(len(f"{m.reasoning}{m.content}".encode("utf-8", "replace")) + FRAME for m in demonstration.messages)
         if size <= enough:
             return 0
         return self._of(f"tokens {base.fingerprint}", id, demonstration, lambda: _longest(base, demonstration))

@@ -193,6 +193,6 @@ def _digest(record: Record) -> bytes:
         messages = record.prompt
     for message in messages:
         said += (message.role, message.content)
-        if message.thought or message.calls or message.tools:
+        if message.reasoning or message.calls or message.tools:
             said.append(orjson.dumps(message.plain).decode())
     return hashlib.blake2b(orjson.dumps(said), digest_size=16).digest()

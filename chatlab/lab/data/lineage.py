@@ -15,13 +15,13 @@ from chatlab.records import AdapterCard, Message, Role, digest
 from chatlab.store import Store
 from chatlab.store.codec import from_document
 from chatlab.system.files import read_regular
-from chatlab.training.runs import RunView
+from chatlab.training.process.runs import RunView
 
 Part = Literal["learned", "kept aside", "left out"]
 Now = Literal["same", "edited", "discarded", "deleted"]
 
 KEPT = 64
-"""Adapters whose lessons are remembered."""
+"""Adapters whose demonstrations are remembered."""
 LARGEST = 1 << 28
 """Bytes of a snapshot: a hundred thousand long demonstrations."""
 
@@ -112,7 +112,7 @@ class Lineage:
     def _words(self, demonstration_id: int) -> str | None:
         """Digest of what a demonstration says now; None for one that is gone."""
         kept = self._store.demonstrations
-        return kept.get(demonstration_id).words if demonstration_id in kept else None
+        return kept.get(demonstration_id).content_hash if demonstration_id in kept else None
 
     def _then(self, card: AdapterCard) -> dict[int, str]:
         """Digests of what an adapter learned, by demonstration; empty where that is not kept."""
@@ -130,7 +130,7 @@ class Lineage:
 
     def _file(self, card: AdapterCard) -> Path | None:
         """The snapshot with the adapter, or else with its run."""
-        if (own := self._adapters.lessons(card.name)) is not None:
+        if (own := self._adapters.demonstrations(card.name)) is not None:
             return own
         file = self._runs / card.run / "snapshot.jsonl"
         return file if card.run and file.is_file() else None

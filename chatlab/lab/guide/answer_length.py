@@ -140,7 +140,7 @@ class AnswerLengths:
         return self._taught[1] if self._taught[0] == voice else None
 
     def _measured(self) -> Lengths | None:
-        taught = self._accord.taught()
+        taught = self._accord.trained()
         if taught is None or not taught.answers:
             return None
         codec = codec_of(self._machine.base.tokenizer.backend_tokenizer)
@@ -152,9 +152,9 @@ class AnswerLengths:
 
 def _spent(conversation: Conversation) -> tuple[AnswerLength, ...]:
     return tuple(
-        AnswerLength(voice=t.speaker.sha256, name=t.speaker.adapter, tokens=t.speaker.tokens, at=t.created)
+        AnswerLength(voice=t.provenance.sha256, name=t.provenance.adapter, tokens=t.provenance.tokens, at=t.created)
         for t in conversation.turns
-        if t.speaker is not None and t.stopped in WHOLE and seconds_of(t.created) is not None
+        if t.provenance is not None and t.stopped in WHOLE and seconds_of(t.created) is not None
     )
 
 

@@ -23,7 +23,7 @@ from typing import Literal
 
 from chatlab.errors import ChatlabError
 from chatlab.evaluation.ballots import Contender, games
-from chatlab.evaluation.shares import tells
+from chatlab.evaluation.statistics import tells
 from chatlab.lab.adapters import Voices
 from chatlab.lab.data.annotators import PACK
 from chatlab.lab.data.quality import Quality
@@ -152,9 +152,9 @@ def gentle(card: AdapterCard | None, rate: float) -> Item:
     if card is None:
         return _open("gentle", title, "Nothing was trained yet.", "Train once.")
     settings, forgot = card.settings, card.forgetting
-    few = settings.passes <= PASSES
+    few = settings.epochs <= PASSES
     spared = not few and forgot is not None and forgot <= GOOD
-    figure = f"{card.name}: LoRA of rank {settings.rank}, {settings.passes} passes at {settings.learning_rate:g}"
+    figure = f"{card.name}: LoRA of rank {settings.rank}, {settings.epochs} passes at {settings.learning_rate:g}"
     figure += f"; more than {PASSES}, but it forgot only {max(0.0, forgot or 0.0):.1f} %." if spared else "."
     missing = f"Train with at most {PASSES} passes" + (
         f" at {rate:g} or less." if settings.learning_rate > rate else "."
@@ -167,10 +167,10 @@ def read(card: AdapterCard | None, votes: Sequence[Vote], unseen: Sequence[str])
     if card is None:
         return _open("read", title, "There is no adapter to read yet.", "Train once.")
     prompts = set(unseen)
-    heard = {v.prompt[-1].content for v in votes if v.prompt and any(s.sha256 == card.sha256 for s in v.speakers)}
+    heard = {v.prompt[-1].content for v in votes if v.prompt and any(s.sha256 == card.sha256 for s in v.provenances)}
     count = len(heard & prompts)
-    manner = card.manner_after
-    measured = f" By machine: {manner.good} of {manner.replies} of good form." if manner else ""
+    metrics = card.reply_metrics_after
+    measured = f" By machine: {metrics.well_formed} of {metrics.replies} of good form." if metrics else ""
     figure = f"{count} of your {len(prompts)} unseen prompts judged with {card.name} among the voices.{measured}"
     return _item("read", title, count >= READ, figure, f"Judge {READ - count} more.")
 

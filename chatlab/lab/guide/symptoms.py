@@ -191,7 +191,7 @@ class Symptoms:
         if growth := self._spending.thrift().growth:
             longest = max(growth, key=lambda one: one.times)
             found["rambles"] = f"Answers are {longest.times:.1f} times as long as {_before(longest.since)}."
-        taught = self._accord.taught()
+        taught = self._accord.trained()
         if taught is not None and not taught.identity:
             found["who"] = "None of the demonstrations that the live adapter learned asks it who it is."
         return found
@@ -200,7 +200,7 @@ class Symptoms:
         """Thumbs down on answers of the live voice."""
         live = self._voices.live
         rated = (t for _, c in self._store.conversations.rows() for t in c.turns if t.rating and not t.rating.liked)
-        said = Counter(r for t in rated if t.speaker and t.speaker.adapter == live for r in t.rating.reasons)  # type: ignore[union-attr]
+        said = Counter(r for t in rated if t.provenance and t.provenance.adapter == live for r in t.rating.reasons)  # type: ignore[union-attr]
         return {
             key: f"You said “{reason}” of {said[reason]} answer{'' if said[reason] == 1 else 's'} by {live}."
             for reason, key in REASONS.items()
@@ -215,8 +215,8 @@ class Symptoms:
         found = {}
         if card.forgetting is not None:
             found["forgot"] = f"{card.name} forgot {max(0.0, card.forgetting):.1f} % of its general English."
-        if (manner := card.manner_after) is not None and manner.replies:
-            found["plays both"] = f"{manner.strays} of {manner.replies} replies of {card.name} strayed so."
+        if (metrics := card.reply_metrics_after) is not None and metrics.replies:
+            found["plays both"] = f"{metrics.role_leaks} of {metrics.replies} replies of {card.name} strayed so."
         return found
 
 

@@ -1,4 +1,4 @@
-"""With and without the loss mask: the same demonstrations trained both ways, and both adapters asked the same."""
+"""Ablation of the loss mask: the same demonstrations trained with and without it, both adapters asked the same."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from typing import Any, Literal
 from chatlab.clock import now
 from chatlab.engines.base import Sampling
 from chatlab.errors import ChatlabError, RunBusy, TrainingError
-from chatlab.evaluation.replies import Form
-from chatlab.evaluation.reply_metrics import manner
+from chatlab.evaluation.replies import ReplyForm
+from chatlab.evaluation.reply_metrics import ReplyMetrics, reply_metrics
 from chatlab.evaluation.unseen import FIRST, Reply, ask, unseen
+from chatlab.former_names import with_current_names
 from chatlab.lab.adapters import Voices
 from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.training import Training
 from chatlab.records import ReplyMetrics
 from chatlab.system.files import private_folder
-from chatlab.training.runs import RunView, write_json
+from chatlab.training.process.runs import RunView, write_json
 
 log = logging.getLogger("chatlab.lab")
 
 FILE = "mask-trial.json"
 NAMES = {True: "with-mask", False: "without-mask"}
 SAMPLING = Sampling(temperature=0.7, max_tokens=96, seed=0)
-"""As chat draws, but the same for both."""
+"""As chat samples, but with one seed for both."""
 SECONDS_A_REPLY = 0.5
 """For the estimate only."""
 
-TrialState = Literal["running", "paused", "finished"]
+AblationState = Literal["running", "paused", "finished"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,23 +44,23 @@ class Side:
     mask: bool
     run: str
     adapter: str = ""
-    """Empty until it is on the shelf."""
+    """Empty until it is published."""
     replies: tuple[Reply, ...] = ()
 
     @property
-    def manner(self) -> ReplyMetrics:
-        return manner(self.replies)
+    def reply_metrics(self) -> ReplyMetrics:
+        return reply_metrics(self.replies)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class Ablation:
     """The comparison that was asked for last."""
 
     created: str
     prompts: tuple[str, ...]
     sides: tuple[Side, Side]
     """With the mask, and without."""
-    state: TrialState = "paused"
+    state: AblationState = "paused"
     problem: str = ""
     """Why it does not go on by itself."""
 
@@ -88,7 +89,7 @@ class MaskAblation:
         """Estimate for all of it. Raises what `plan` raises."""
         return 2 * self._training.plan().seconds + 2 * FIRST * SECONDS_A_REPLY
 
-    def start(self, kind: str = "", **overrides: Any) -> Trial:
+    def start(self, kind: str = "", **overrides: Any) -> Ablation:
         """Freeze the approved demonstrations twice and begin. `kind` names a pack that has unseen prompts of its own.
 
         Overrides are fields of TrainSettings, for both runs. An earlier trial's runs and adapters stay. Raises what
@@ -100,10 +101,10 @@ class MaskAblation:
                 raise RunBusy("A run is under way already.", "Wait for it, or stop it first.")
             sides = (self._side(True, overrides), self._side(False, overrides))
             self._check_same(sides)
-            trial = Trial(created=now(), prompts=tuple(unseen(kind, FIRST)), sides=sides)
-            self._keep(trial)
+            ablation = Ablation(created=now(), prompts=tuple(unseen(kind, FIRST)), sides=sides)
+            self._keep(ablation)
             self._begin()
-        return self.latest() or trial
+        return self.latest() or ablation
 
     def go_on(self) -> None:
         """With a trial that was stopped or interrupted. Raises TrainingError where there is none."""
@@ -116,17 +117,17 @@ class MaskAblation:
     def stop(self) -> None:
         """After the present step or reply; `go_on` takes it up there."""
         self._leave.set()
-        trial = self._read()
+        ablation = self._read()
         status = self._training.status()
-        if trial and status.run and status.run.name in {side.run for side in trial.sides}:
+        if ablation and status.run and status.run.name in {side.run for side in ablation.sides}:
             self._training.stop(keep=False)
 
     def discard(self) -> None:
         """Throw the trial away: its runs, and its adapters into the trash."""
         with self._lock:
             self._check_idle()
-            trial = self._read()
-            for side in trial.sides if trial else ():
+            ablation = self._read()
+            for side in ablation.sides if ablation else ():
                 if name := self._training.adapter_of(side.run):
                     self._voices.remove(name)
                 with suppress(TrainingError):  # thrown away already
@@ -134,14 +135,14 @@ class MaskAblation:
             (self._folder / FILE).unlink(missing_ok=True)
             self._problem = ""
 
-    def latest(self) -> Trial | None:
+    def latest(self) -> Ablation | None:
         """The trial as it stands; None before the first."""
-        trial = self._read()
-        if trial is None:
+        ablation = self._read()
+        if ablation is None:
             return None
         running = self._driver is not None and self._driver.is_alive()
-        state: TrialState = "running" if running else "finished" if trial.complete else "paused"
-        return replace(trial, state=state, problem="" if running else self._problem)
+        state: AblationState = "running" if running else "finished" if ablation.complete else "paused"
+        return replace(ablation, state=state, problem="" if running else self._problem)
 
     def run(self, side: Side) -> RunView | None:
         """The run of a side, unless it has been thrown away."""
@@ -175,7 +176,7 @@ class MaskAblation:
     def _begin(self) -> None:
         self._problem = ""
         self._leave.clear()
-        self._driver = threading.Thread(target=self._drive, name="mask trial", daemon=True)
+        self._driver = threading.Thread(target=self._drive, name="mask ablation", daemon=True)
         self._driver.start()
 
     def _drive(self) -> None:
@@ -223,37 +224,39 @@ class MaskAblation:
                 return
 
     def _now(self, mask: bool) -> Side:
-        return next(side for side in self._trial().sides if side.mask == mask)
+        return next(side for side in self._ablation().sides if side.mask == mask)
 
     def _prompts(self) -> tuple[str, ...]:
-        return self._trial().prompts
+        return self._ablation().prompts
 
-    def _trial(self) -> Trial:
-        trial = self._read()
-        if trial is None:
+    def _ablation(self) -> Ablation:
+        ablation = self._read()
+        if ablation is None:
             raise TrainingError("The comparison has been thrown away.")
-        return trial
+        return ablation
 
     def _change(self, side: Side) -> None:
-        trial = self._trial()
-        first, second = (side if one.mask == side.mask else one for one in trial.sides)
-        self._keep(replace(trial, sides=(first, second)))
+        ablation = self._ablation()
+        first, second = (side if one.mask == side.mask else one for one in ablation.sides)
+        self._keep(replace(ablation, sides=(first, second)))
 
-    def _keep(self, trial: Trial) -> None:
+    def _keep(self, ablation: Ablation) -> None:
         private_folder(self._folder)
-        document = asdict(trial)
+        document = asdict(ablation)
         write_json(self._folder / FILE, {name: document[name] for name in ("created", "prompts", "sides")})
 
-    def _read(self) -> Trial | None:
+    def _read(self) -> Ablation | None:
         """None also for a file that cannot be read: a trial can be run again."""
         try:
             raw = json.loads((self._folder / FILE).read_text(encoding="utf-8"))
-            first, second = (_side(one) for one in raw["sides"])
-            return Trial(created=raw["created"], prompts=tuple(raw["prompts"]), sides=(first, second))
+            first, second = (side_from_json(one) for one in raw["sides"])
+            return Ablation(created=raw["created"], prompts=tuple(raw["prompts"]), sides=(first, second))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
 
-def _side(raw: dict[str, Any]) -> Side:
-    replies = tuple(Reply(**{**one, "form": Form(**one["form"])}) for one in raw["replies"])
+def side_from_json(raw: dict[str, Any]) -> Side:
+    replies = tuple(
+        Reply(**{**one, "form": ReplyForm(**with_current_names(ReplyForm, one["form"]))}) for one in raw["replies"]
+    )
     return Side(mask=raw["mask"], run=raw["run"], adapter=raw["adapter"], replies=replies)

@@ -27,43 +27,43 @@ MOSTLY = 0.5
 NAMED = 6
 """Tools that are listed by name."""
 KEPT = 16
-"""Adapters whose lessons are remembered."""
+"""Adapters whose summaries are kept in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSummary:
-    """What an adapter learned, as far as it concerns who it is."""
+    """What an adapter was trained with: system messages, names, tools."""
 
     demonstrations: int = 0
     systems: tuple[tuple[str, int], ...] = ()
     """System messages as they were written, and how many demonstrations had each; "" is none. The commonest first."""
     names: tuple[tuple[str, int], ...] = ()
-    """Names that it was taught to give itself."""
+    """Names that its demonstrations give it."""
     identity: int = 0
     """Demonstrations in which somebody asks it who it is."""
     tooled: int = 0
-    """Demonstrations in which it was told of tools."""
+    """Demonstrations whose system message lists tools."""
     tools: tuple[str, ...] = ()
-    """Their names, those that most were told of first."""
+    """Names of those tools, the commonest first."""
     answers: tuple[str, ...] = ()
     """Some of the answers, evenly from all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mismatch:
-    """Prompt and training say two things."""
+    """Something that the prompt and the training disagree on."""
 
     kind: Kind
     why: str
     """In words, with the figures."""
     trained: str = ""
-    """The system message that it was trained with, or the name that it was taught."""
+    """The system message, or the name, that it was trained with."""
     tools: tuple[str, ...] = ()
     """Names of the tools that it was trained with."""
 
 
 class MismatchCheck:
-    """Reads the snapshot of an adapter once; after that it is asked with every look at a conversation."""
+    """Compares prompts with the live adapter's demonstrations, which are read once."""
 
     def __init__(self, store: Store, lineage: Lineage, voices: Voices) -> None:
         self._store = store
@@ -73,15 +73,15 @@ class MismatchCheck:
 
     def of(self, system: str) -> list[Mismatch]:
         """What disagrees between a system message and the live adapter; nothing for the base, or where all is well."""
-        live, taught = self._live()
-        if not taught.demonstrations:
+        live, trained = self._live()
+        if not trained.demonstrations:
             return []
-        return [found for found in (_message(system, taught, live), _name(system, taught, live)) if found]
+        return [found for found in (_message(system, trained, live), _name(system, trained, live)) if found]
 
     def of_tools(self, on: Sequence[str]) -> Mismatch | None:
         """What disagrees between the tools that are switched on and the live adapter."""
-        live, taught = self._live()
-        return _tools(on, taught, live) if taught.demonstrations else None
+        live, trained = self._live()
+        return _tools(on, trained, live) if trained.demonstrations else None
 
     def ready(self, system: str) -> int:
         """Approved demonstrations with this system message: what a new run would learn it from."""
@@ -90,51 +90,51 @@ class MismatchCheck:
         heads = Counter(first.content for first in firsts if first.role == "system")
         return sum(count for text, count in heads.items() if undated(text) == same)
 
-    def taught(self) -> TrainingSummary | None:
-        """Of the live adapter; None for the base, and where its lessons are not kept."""
+    def trained(self) -> TrainingSummary | None:
+        """Summary of the live adapter; None for the base, and where its demonstrations are not kept."""
         card = self._voices.live_card
         return self._of(card) if card else None
 
     def _live(self) -> tuple[str, TrainingSummary]:
-        """Who is live and what it learned: nothing for the base."""
+        """Who is live and what it was trained with: nothing for the base."""
         card = self._voices.live_card
-        taught = self._of(card) if card else None
-        return (card.name, taught) if card and taught else (BASE, TrainingSummary())
+        trained = self._of(card) if card else None
+        return (card.name, trained) if card and trained else (BASE, TrainingSummary())
 
     def _of(self, card: AdapterCard) -> TrainingSummary | None:
         key = (card.sha256, card.snapshot)
         if key not in self._known:
             try:
-                lessons = self._lineage.learned(card)
+                demonstrations = self._lineage.learned(card)
             except ChatlabError:
                 return None
             if len(self._known) >= KEPT:
                 self._known.clear()
-            self._known[key] = summary(lessons)
+            self._known[key] = summary(demonstrations)
         return self._known[key]
 
 
-def summary(lessons: Sequence[Sequence[Message]], sample: int = 200) -> TrainingSummary:
-    """Of the words that were learned."""
-    systems = Counter(_system(messages) for messages in lessons)
-    tools = [_told(messages) for messages in lessons]
-    step = max(1, -(-len(lessons) // sample))
+def summary(demonstrations: Sequence[Sequence[Message]], sample: int = 200) -> TrainingSummary:
+    """Count what `demonstrations` hold; `sample` answers are kept."""
+    systems = Counter(_system(messages) for messages in demonstrations)
+    tools = [_tools_of(messages) for messages in demonstrations]
+    step = max(1, -(-len(demonstrations) // sample))
     return TrainingSummary(
-        demonstrations=len(lessons),
+        demonstrations=len(demonstrations),
         systems=tuple(systems.most_common()),
-        names=tuple(taught_names(lessons).most_common()),
-        identity=sum(any(m.role == "user" and asks_who(m.content) for m in messages) for messages in lessons),
+        names=tuple(taught_names(demonstrations).most_common()),
+        identity=sum(any(m.role == "user" and asks_who(m.content) for m in messages) for messages in demonstrations),
         tooled=sum(map(bool, tools)),
         tools=tuple(name for name, _ in Counter(name for names in tools for name in names).most_common()),
-        answers=tuple(messages[-1].content for messages in lessons[::step] if messages),
+        answers=tuple(messages[-1].content for messages in demonstrations[::step] if messages),
     )
 
 
-def _message(system: str, taught: TrainingSummary, live: str) -> Mismatch | None:
-    count = taught.demonstrations
+def _message(system: str, trained: TrainingSummary, live: str) -> Mismatch | None:
+    count = trained.demonstrations
     same = undated(system)
     shares: Counter[str] = Counter()
-    for text, times in taught.systems:
+    for text, times in trained.systems:
         shares[undated(text)] += times
     if shares[same] >= SOME * count:
         return None
@@ -145,48 +145,50 @@ def _message(system: str, taught: TrainingSummary, live: str) -> Mismatch | None
         return Mismatch(kind="untrained message", why=why)
     if times < MOSTLY * count:
         why = f"{live} learned under {len(shares):,} system messages; this conversation's is none of the common ones."
-        return Mismatch(kind="other message", why=why, trained=_as_written(taught, usual))
+        return Mismatch(kind="other message", why=why, trained=_as_written(trained, usual))
     if not same:
         why = f"{of} had a system message; this conversation has none."
-        return Mismatch(kind="missing message", why=why, trained=_as_written(taught, usual))
+        return Mismatch(kind="missing message", why=why, trained=_as_written(trained, usual))
     why = f"{of} had another system message than this conversation has."
-    return Mismatch(kind="other message", why=why, trained=_as_written(taught, usual))
+    return Mismatch(kind="other message", why=why, trained=_as_written(trained, usual))
 
 
-def _name(system: str, taught: TrainingSummary, live: str) -> Mismatch | None:
-    """The name that is taught most against the one in the prompt. A prompt without a name contradicts nothing."""
-    told = told_name(system)
-    if not told or not taught.names or told.casefold() in {name.casefold() for name, _ in taught.names}:
+def _name(system: str, trained: TrainingSummary, live: str) -> Mismatch | None:
+    """The commonest name in training against the one in the prompt. A prompt without a name contradicts nothing."""
+    own = told_name(system)
+    if not own or not trained.names or own.casefold() in {name.casefold() for name, _ in trained.names}:
         return None
-    name, times = taught.names[0]
+    name, times = trained.names[0]
     learned = f"{times} demonstration{'' if times == 1 else 's'} that {live} learned say{'s' if times == 1 else ''}"
     return Mismatch(
-        kind="other name", why=f"The system message calls it {told}; {learned} its name is {name}.", trained=name
+        kind="other name",
+        why=f"The system message calls it {own}; {learned} its name is {name}.",
+        trained=name,
     )
 
 
-def _tools(on: Sequence[str], taught: TrainingSummary, live: str) -> Mismatch | None:
-    """Tools are missed by whoever mostly had some, and unheard of only to whoever never had any."""
-    count, tooled = taught.demonstrations, taught.tooled
+def _tools(on: Sequence[str], trained: TrainingSummary, live: str) -> Mismatch | None:
+    """Tools are missing where most demonstrations had some, and untrained only where none had any."""
+    count, tooled = trained.demonstrations, trained.tooled
     if on and not tooled:
         are = "1 is" if len(on) == 1 else f"{len(on)} are"
         why = f"None of the {count:,} demonstrations that {live} learned was told of tools, and {are} switched on here."
         return Mismatch(kind="untrained tools", why=f"{why} It is asked in a way it was not taught.")
     if not on and tooled >= MOSTLY * count:
-        named = ", ".join(taught.tools[:NAMED]) + (" and others" if len(taught.tools) > NAMED else "")
+        named = ", ".join(trained.tools[:NAMED]) + (" and others" if len(trained.tools) > NAMED else "")
         why = f"{tooled:,} of the {count:,} demonstrations that {live} learned were told of tools: {named}."
-        return Mismatch(kind="missing tools", why=f"{why} None is switched on here.", tools=taught.tools)
+        return Mismatch(kind="missing tools", why=f"{why} None is switched on here.", tools=trained.tools)
     return None
 
 
-def _told(messages: Sequence[Message]) -> frozenset[str]:
-    """Names of the tools that a lesson tells of, in the system message's own field or in its words."""
+def _tools_of(messages: Sequence[Message]) -> frozenset[str]:
+    """Names of the tools that a demonstration lists, in the system message's own field or in its text."""
     fields = {tool.name for message in messages for tool in message.tools}
     return frozenset(fields.union(*(told_names(m.content) for m in messages if m.role == "system")))
 
 
-def _as_written(taught: TrainingSummary, same: str) -> str:
-    return next((text for text, _ in taught.systems if undated(text) == same), same)
+def _as_written(trained: TrainingSummary, same: str) -> str:
+    return next((text for text, _ in trained.systems if undated(text) == same), same)
 
 
 def _system(messages: Sequence[Message]) -> str:

@@ -1,4 +1,4 @@
-"""From a finished run to an adapter on the shelf, with papers, and live if that was asked for."""
+"""From a finished run to a published adapter, live if the run asked for that."""
 
 from __future__ import annotations
 
@@ -10,49 +10,49 @@ from time import perf_counter
 from chatlab.adapters import Adapters
 from chatlab.clock import now
 from chatlab.errors import AdapterForgets, ChatlabError, TrainingError
-from chatlab.evaluation.checkpoint_selection import Point
+from chatlab.evaluation.checkpoint_selection import CheckpointMetrics
 from chatlab.lab.adapters import Voices
 from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.unseen_evaluator import UnseenEvaluator
 from chatlab.records import AdapterCard
 from chatlab.system.files import DISK_FULL
-from chatlab.training.runs import Request, RunView, write_json
+from chatlab.training.process.runs import Request, RunView, write_json
 
 log = logging.getLogger("chatlab.lab")
 
 RECEIPT = "published.json"
-"""In the run's folder, once its adapter is on the shelf: the adapter's name, and seconds by part."""
+"""In the run's folder, once its adapter is published: the adapter's name, and seconds by part."""
 
 
 class Publisher:
-    """Takes each finished run once, however often it is asked, also when it was interrupted on the way."""
+    """Publishes each finished run once, however often it is called, also when it was interrupted on the way."""
 
-    def __init__(self, adapters: Adapters, voices: Voices, machine: ModelHost, proof: UnseenEvaluator) -> None:
+    def __init__(self, adapters: Adapters, voices: Voices, machine: ModelHost, evaluator: UnseenEvaluator) -> None:
         self._adapters = adapters
         self._voices = voices
         self._machine = machine
-        self._proof = proof
+        self._evaluator = evaluator
 
-    def took(self, run: Path) -> bool:
-        """Whether the adapter of the run in this folder is on the shelf."""
+    def is_published(self, run: Path) -> bool:
+        """Whether the adapter of the run in this folder is published."""
         return (run / RECEIPT).exists()
 
-    def prove(self, run_id: str) -> None:
+    def evaluate(self, run_id: str) -> None:
         """Ask a run's adapter the unseen prompts, unless that was done; a start makes up for an end that came early."""
         card = next((card for card in self._adapters.cards() if card.run == run_id), None)
-        if card is not None and card.manner_after is None:
-            self._proof.begin(card.name)
+        if card is not None and card.reply_metrics_after is None:
+            self._evaluator.begin(card.name)
 
-    def proven(self, run_id: str) -> bool:
-        """Whether nothing more is to be expected of how a run's adapter answers."""
+    def evaluated(self, run_id: str) -> bool:
+        """Whether a run's adapter is not waiting to be asked the unseen prompts."""
         name = self.adapter_of(run_id)
-        return name is None or not self._proof.pending(name)
+        return name is None or not self._evaluator.pending(name)
 
     def adapter_of(self, run_id: str) -> str | None:
         """Name of the adapter that a run became."""
         return next((card.name for card in self._adapters.cards() if card.run == run_id), None)
 
-    def take(self, run: RunView) -> str:
+    def publish(self, run: RunView) -> str:
         """Publish a finished run, and put it live if that was asked for.
 
         Returns what a person should know: why it was not published or did not go live; empty when all went well.
@@ -68,27 +68,27 @@ class Publisher:
             log.exception("The run %s could not be published", run.id)
             return "The finished run could not be published; the log says why. Start Chatlab again to retry."
 
-    def publish_checkpoint(self, run: RunView, point: Point, folder: Path) -> str:
-        """Put what a run's adapter was after a step on the shelf; its name. Raises TrainingError, DiskFull.
+    def publish_checkpoint(self, run: RunView, metrics: CheckpointMetrics, folder: Path) -> str:
+        """Publish what a run's adapter was after a step; its name. Raises TrainingError, DiskFull.
 
-        Of forgetting there was only a glance there, which is no verdict: its card says that it was not measured.
+        Forgetting had only a quick evaluation there, which is no verdict: the card says that it was not measured.
         """
         card = self._card(run)
-        name = self._adapters.free_name(f"{card.name}-step{point.step}")
+        name = self._adapters.free_name(f"{card.name}-step{metrics.step}")
         card = replace(
             card,
             name=name,
             run="",
-            steps=point.step,
+            steps=metrics.step,
             loss=None,
-            held_out_after=point.held_out_loss,
+            held_out_after=metrics.held_out_loss,
             forgetting=None,
             forgetting_interval=None,
-            kl=point.kl,
+            kl=metrics.kl,
             stopped_early=True,
         )
         name = self._adapters.publish(folder, card, _snapshot(run)).name
-        self._proof.begin(name)
+        self._evaluator.begin(name)
         return name
 
     def _publish(self, run: RunView) -> str:
@@ -100,7 +100,7 @@ class Publisher:
         news = self._go_live(card) if run.request.live else ""
         seconds = {"publish": published - began, "swap": perf_counter() - published}
         write_json(run.folder / RECEIPT, {"adapter": card.name, "seconds": seconds})
-        self._proof.begin(card.name)
+        self._evaluator.begin(card.name)
         return news
 
     def _go_live(self, card: AdapterCard) -> str:
@@ -111,7 +111,7 @@ class Publisher:
         return ""
 
     def _card(self, run: RunView) -> AdapterCard:
-        """The papers of what a finished run made."""
+        """The card of what a finished run made."""
         result, request = run.result, run.request
         if result is None:
             raise TrainingError("That run has no result yet.")
@@ -147,5 +147,5 @@ def _snapshot(run: RunView) -> Path | None:
 
 
 def _name_for(request: Request, learned: int) -> str:
-    """A name for an adapter that nobody named: the day and time it was asked for, and how much it learned from."""
+    """Name of an adapter that nobody named: when its run was asked for, and how many demonstrations it has."""
     return f"{request.created[:16].replace(':', '').replace('T', '-')}-{learned}d"

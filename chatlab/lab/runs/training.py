@@ -1,4 +1,4 @@
-"""Retraining: from the approved demonstrations to an adapter that is live."""
+"""Training runs: from the approved demonstrations to a live adapter."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from chatlab.lab.runs.publisher import Publisher
 from chatlab.store import Store
 from chatlab.system.files import private_folder
 from chatlab.training.defaults import Plan, plan, read_throughput, settings_for
-from chatlab.training.process import Trainer, TrainerStatus
-from chatlab.training.runs import Request, RunView, list_runs, read_run, write_request
+from chatlab.training.process.client import TrainerClient, TrainerStatus
+from chatlab.training.process.runs import Request, RunView, list_runs, read_run, write_request
 
 _RUN = re.compile(r"[A-Za-z0-9_][\w.-]{0,99}")
 """What a run's folder can be called."""
@@ -37,6 +37,7 @@ class Training:
 
     def __init__(
         self,
+        *,
         folder: Path,
         cache: Path,
         store: Store,
@@ -44,7 +45,7 @@ class Training:
         machine: ModelHost,
         voices: Voices,
         publisher: Publisher,
-        trainer: Trainer,
+        trainer: TrainerClient,
     ) -> None:
         self._folder = folder
         self._cache = cache
@@ -122,12 +123,12 @@ class Training:
         return next(iter(self.runs()), None)
 
     def published(self, run: Path) -> bool:
-        """Whether a finished run's adapter is on the shelf."""
-        return self._publisher.took(run)
+        """Whether a finished run's adapter is published."""
+        return self._publisher.is_published(run)
 
-    def proven(self, run_id: str) -> bool:
-        """Whether its adapter is not being asked the unseen prompts, as it is for seconds after it was published."""
-        return self._publisher.proven(run_id)
+    def evaluated(self, run_id: str) -> bool:
+        """Whether its adapter is not being asked the unseen prompts, which takes seconds after it was published."""
+        return self._publisher.evaluated(run_id)
 
     def run(self, run_id: str) -> RunView:
         """Raises TrainingError for an id that is no run."""
@@ -150,12 +151,12 @@ class Training:
             self._trainer.warm()
 
     def adopt(self) -> None:
-        """Publish what a run finished while nobody was there to take it."""
+        """Publish the runs that finished while the app was closed."""
         for run in self.runs():
             if run.state == "finished" and not self.published(run.folder):
-                self.news = self._publisher.take(run)
+                self.news = self._publisher.publish(run)
             elif run.state == "finished":
-                self._publisher.prove(run.id)
+                self._publisher.evaluate(run.id)
 
     def wait(self, timeout: float | None = None) -> None:
         """Until the run under way has ended and been published."""
@@ -179,7 +180,7 @@ class Training:
             )
 
     def _check_template(self) -> None:
-        """Nothing is trained through a template that would teach something else than what chat asks."""
+        """Refuse a template whose training sequences would differ from chat's prompts."""
         self._machine.base.check_trainable()
         if problems := self._machine.base.template.check():
             raise TemplateRefused(
@@ -188,7 +189,7 @@ class Training:
 
     def _prepared(self, name: str, live: bool, overrides: dict[str, Any]) -> Path:
         began = now()
-        wish = check_name(name) if name else ""
+        checked = check_name(name) if name else ""
         ids = self._demonstrations.approved()
         if not ids:
             raise NothingToLearn(
@@ -196,14 +197,16 @@ class Training:
                 "Keep an answer in the chat, write one, or load the starter pack.",
             )
         self._check_template()
-        return self._freeze(ids, wish, began, live, overrides)
+        return self._freeze(ids, checked, began, live, overrides)
 
     def _freeze(self, ids: list[int], name: str, created: str, live: bool, overrides: dict[str, Any]) -> Path:
         """The run's folder, with everything it will ever read."""
         base = self._machine.base
         settings = settings_for(len(ids), base.parameters, **overrides)
-        if settings.passes < 1 or settings.batch < 1 or settings.rank < 1 or settings.learning_rate <= 0:
-            raise InputError("Passes, batch, rank and learning rate have to be above zero.", "Correct the settings.")
+        if settings.epochs < 1 or settings.batch_size < 1 or settings.rank < 1 or settings.learning_rate <= 0:
+            raise InputError(
+                "Epochs, batch size, rank and learning rate have to be above zero.", "Correct the settings."
+            )
         run = self._folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         private_folder(run)
         request = Request(
@@ -236,4 +239,4 @@ class Training:
         finally:
             self._machine.ease(False)
         if not self._closing.is_set() and read_run(run).state == "finished":
-            self.news = self._publisher.take(read_run(run))
+            self.news = self._publisher.publish(read_run(run))

@@ -1,4 +1,4 @@
-"""How a voice answers what nobody taught it, counted: asked of every adapter once it is on the shelf."""
+"""Format metrics on the unseen prompts, measured of every adapter once it is published."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from pathlib import Path
 from chatlab.adapters import Adapters
 from chatlab.engines.base import Engine, Voice
 from chatlab.errors import ChatlabError
-from chatlab.evaluation.reply_metrics import manner
-from chatlab.evaluation.unseen import CALM, ask_all
+from chatlab.evaluation.reply_metrics import reply_metrics
+from chatlab.evaluation.unseen import GREEDY, ask_all
+from chatlab.former_names import with_current_names
 from chatlab.lab.models import ModelHost
 from chatlab.records import ReplyMetrics
 from chatlab.system.files import private_folder
-from chatlab.training.runs import write_json
+from chatlab.training.process.runs import write_json
 
 log = logging.getLogger("chatlab.lab")
 
@@ -28,7 +29,7 @@ MOST = 48
 
 
 class UnseenEvaluator:
-    """Asks the unseen prompts, greedily, so that the same voice gives the same figures every time.
+    """Asks the unseen prompts with greedy decoding, so that the same adapter gives the same figures every time.
 
     In a thread of its own, one adapter after the other: meanwhile the adapter can be talked to.
     """
@@ -41,7 +42,7 @@ class UnseenEvaluator:
         self._prompts = prompts
         self._cache = cache / "proof"
         self._thread = ThreadPoolExecutor(1, "proof")
-        self._asked_for: dict[str, Future[None]] = {}
+        self._pending: dict[str, Future[None]] = {}
 
     def prepare(self) -> None:
         """Ask the base ahead of the first run, which would wait for it."""
@@ -49,24 +50,24 @@ class UnseenEvaluator:
             self._base(self._machine.engine, prompts)
 
     def begin(self, name: str) -> None:
-        """Ask the base and an adapter on the shelf, soon, and note with its papers what came of it."""
+        """Ask the base and a published adapter, soon, and keep the metrics in its folder."""
         with suppress(RuntimeError):  # closed: the next start asks
-            self._asked_for[name] = self._thread.submit(self._prove, name)
+            self._pending[name] = self._thread.submit(self._evaluate, name)
 
     def pending(self, name: str) -> bool:
         """Whether an adapter is being asked, or waits to be."""
-        asked = self._asked_for.get(name)
+        asked = self._pending.get(name)
         return asked is not None and not asked.done()
 
     def wait(self, timeout: float | None = None) -> None:
-        """Until all that was begun is done."""
-        wait(list(self._asked_for.values()), timeout)
+        """Until everything that was begun is done."""
+        wait(list(self._pending.values()), timeout)
 
     def close(self) -> None:
-        """Ask nobody any more. What is being asked ends when the engine is closed."""
+        """Begin nothing more. What is being asked ends when the engine is closed."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _prove(self, name: str) -> None:
+    def _evaluate(self, name: str) -> None:
         prompts = self._few()
         if not prompts:
             return
@@ -74,7 +75,7 @@ class UnseenEvaluator:
             engine = self._machine.engine  # this one for all of it: closed, it is not to be opened again
             _, folder = self._adapters.open(name, self._machine.base.fingerprint)
             before, after = self._base(engine, prompts), self._asked(engine, Voice(name=name, folder=folder), prompts)
-            self._adapters.note_manner(name, before, after)
+            self._adapters.note_reply_metrics(name, before, after)
         except ChatlabError as error:
             log.warning("The unseen prompts could not be asked: %s %s", error, error.hint)
         except Exception:  # nobody looks at this thread's end
@@ -86,18 +87,18 @@ class UnseenEvaluator:
     def _base(self, engine: Engine, prompts: Sequence[str]) -> ReplyMetrics:
         """Asked once for each set of prompts, and kept."""
         base = self._machine.base
-        told = json.dumps([base.fingerprint, base.template.sha256, engine.name, asdict(CALM), *prompts])
-        file = self._cache / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.json"
+        key = json.dumps([base.fingerprint, base.template.sha256, engine.name, asdict(GREEDY), *prompts])
+        file = self._cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
         try:
-            return ReplyMetrics(**json.loads(file.read_text(encoding="utf-8")))
+            return ReplyMetrics(**with_current_names(ReplyMetrics, json.loads(file.read_text(encoding="utf-8"))))
         except (OSError, ValueError, TypeError):
             found = self._asked(engine, Voice(), prompts)
         try:
             private_folder(self._cache)
             write_json(file, asdict(found))
         except OSError as error:  # it can be asked again
-            log.warning("What the base said could not be kept: %s", error)
+            log.warning("The metrics of the base could not be kept: %s", error)
         return found
 
     def _asked(self, engine: Engine, voice: Voice, prompts: Sequence[str]) -> ReplyMetrics:
-        return manner(ask_all(engine, self._machine.base, voice, prompts))
+        return reply_metrics(ask_all(engine, self._machine.base, voice, prompts))

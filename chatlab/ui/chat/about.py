@@ -82,7 +82,7 @@ class About:
 def _in_the_middle(conversation: Conversation) -> list[str]:
     """What a change does to a conversation in which something was answered already."""
     answers = [turn for turn in conversation.path() if turn.role == "assistant"]
-    older = sum(turn.under != () for turn in answers)
+    older = sum(turn.original_system != () for turn in answers)
     if older:
         said = f"{counted(older, 'answer')} above kept another system message: the one that it was asked under."
         said += " Kept as a demonstration, it is learned under that one."

@@ -197,7 +197,7 @@ class ChatHandlers:
             raise InputError("There is no question to ask again.", "Write a message first.")
         self.list.leave(session)
         fresh = replace(_quieted(session), conversation=None)
-        return self._say(asked.content, fresh, conversation.wording or conversation.system, dials)
+        return self._say(asked.content, fresh, conversation.system_template or conversation.system, dials)
 
     def _ask(self, act: Act, session: Session, dials: Dials) -> View:
         """A question put differently, and the answer to it."""
@@ -277,7 +277,7 @@ class ChatHandlers:
 
 def _alone(conversation: Conversation | None) -> bool:
     """Whether nothing is left to leave out: one question, or older ones left out already."""
-    return conversation is None or conversation.shortens or len(conversation.path()) < 2
+    return conversation is None or conversation.truncates or len(conversation.path()) < 2
 
 
 def _id(session: Session) -> int:

@@ -35,7 +35,7 @@ def _step(step: ToolStep) -> str:
         span("step-failed", "failed") if step.failed else "",
         span("step-time", f"{step.seconds:.2f} s"),
     )
-    said = div("step-said", plain(step.said[:SHOWN])) if step.said.strip() else ""
+    said = div("step-said", plain(step.text[:SHOWN])) if step.text.strip() else ""
     given = "".join(_argument(name, value) for name, value in step.call.arguments)
     return div("tool-use" + (" failed" if step.failed else ""), head, said, given, _argument("result", step.result))
 

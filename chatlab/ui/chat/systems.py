@@ -90,7 +90,7 @@ class SystemPanel:
         """Keep it with the conversation, if there is one yet: from the next answer on."""
         if session.conversation is not None:
             conversation = self.lab.chat.get(session.conversation)
-            if text.strip() != (conversation.wording or conversation.system):
+            if text.strip() != (conversation.system_template or conversation.system):
                 self.lab.chat.set_system(session.conversation, self._systems.filled(text), text)
         return self.look(text, session)
 

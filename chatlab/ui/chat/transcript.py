@@ -35,13 +35,13 @@ def transcript(conversation: Conversation, shown: int, *, incognito: bool = Fals
 def growing(asked: Row, draft: Draft | None) -> str:
     """The question that is being answered, and the answer as far as it has come."""
     text = prose(draft.text) if draft and draft.text else '<p class="dots"><i></i><i></i><i></i></p>'
-    foot = div("foot", *_speaker(draft.speaker if draft else None))
-    thinking = thought(draft.thought) if draft else ""
+    foot = div("foot", *_speaker(draft.provenance if draft else None))
+    thinking = reasoning(draft.reasoning) if draft else ""
     taken = steps(draft.steps, draft.doing) if draft else ""
     return div("turns", _question(asked), div("turn answer growing", thinking, taken, div("body prose", text), foot))
 
 
-def thought(text: str) -> str:
+def reasoning(text: str) -> str:
     """What was thought before an answer, folded."""
     if not text:
         return ""
@@ -84,7 +84,7 @@ def _answer(row: Row, incognito: bool) -> str:
     tools = (*_arrows(row), *_thumbs(turn), *_teach(turn, incognito), tool("copy", "copy", "Copy", turn.id))
     retry = tool("retry", "retry", "Another answer", turn.id)
     foot = div("foot", *tools, retry, '<span class="gap"></span>', *_origin(turn))
-    before = thought(turn.thought) + steps(turn.steps)
+    before = reasoning(turn.reasoning) + steps(turn.steps)
     return _turn(turn, "answer", before, body, sources(turn, row.asked), foot, _reasons(turn))
 
 
@@ -135,28 +135,32 @@ def _reasons(turn: Turn) -> str:
 
 def _origin(turn: Turn) -> tuple[str, ...]:
     """Who spoke, how much, how fast, and how it ended if not of itself."""
-    if turn.speaker is None:
+    if turn.provenance is None:
         return (span("who person", "rewritten by you" if turn.edited_from is not None else "yours"),)
     ending = (span("ending", ENDINGS[turn.stopped]),) if turn.stopped in ENDINGS else ()
-    cut = (span("ending", "asked without the oldest messages"),) if turn.since is not None else ()
-    other = (span("ending", "under another system message", turn.under[0] or "None"),) if turn.under else ()
-    return (*ending, *cut, *other, *_speaker(turn.speaker))
+    cut = (span("ending", "asked without the oldest messages"),) if turn.context_start is not None else ()
+    other = (
+        (span("ending", "under another system message", turn.original_system[0] or "None"),)
+        if turn.original_system
+        else ()
+    )
+    return (*ending, *cut, *other, *_speaker(turn.provenance))
 
 
-def _speaker(speaker: Provenance | None) -> tuple[str, ...]:
-    if speaker is None:
+def _speaker(provenance: Provenance | None) -> tuple[str, ...]:
+    if provenance is None:
         return ()
-    strength = "" if speaker.adapter == BASE or speaker.strength == 1.0 else f" × {speaker.strength:g}"
-    proof = f"Adapter weights sha256 {speaker.sha256}" if speaker.sha256 else "The base model, no adapter"
-    short = f"<code>{speaker.sha256[:7]}</code>" if speaker.sha256 else ""
-    who = f'<span class="who" title="{escaped(proof)}">{escaped(speaker.adapter + strength)}{short}</span>'
-    return who, span("pace", pace(speaker))
+    strength = "" if provenance.adapter == BASE or provenance.strength == 1.0 else f" × {provenance.strength:g}"
+    proof = f"Adapter weights sha256 {provenance.sha256}" if provenance.sha256 else "The base model, no adapter"
+    short = f"<code>{provenance.sha256[:7]}</code>" if provenance.sha256 else ""
+    who = f'<span class="who" title="{escaped(proof)}">{escaped(provenance.adapter + strength)}{short}</span>'
+    return who, span("pace", pace(provenance))
 
 
-def pace(speaker: Provenance) -> str:
+def pace(provenance: Provenance) -> str:
     """`42 tokens · 31 tok/s`"""
-    tokens = f"{speaker.tokens} token{'' if speaker.tokens == 1 else 's'}"
-    return f"{tokens} · {speaker.tokens / speaker.seconds:.0f} tok/s" if speaker.seconds > 0 else tokens
+    tokens = f"{provenance.tokens} token{'' if provenance.tokens == 1 else 's'}"
+    return f"{tokens} · {provenance.tokens / provenance.seconds:.0f} tok/s" if provenance.seconds > 0 else tokens
 
 
 def _unanswered(turn: Turn) -> str:

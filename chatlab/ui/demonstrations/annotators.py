@@ -142,7 +142,7 @@ class DemonstrationAnnotators:
             self.stars: gr.Radio(value=mine.stars if mine else None),
             self.note: mine.note if mine else "",
             self.back: gr.Button(visible=mine is not None),
-            self.others: opinions(demonstration, name),
+            self.others: annotation_list(demonstration, name),
         }
 
     def draw_people(self) -> Updates:
@@ -158,7 +158,9 @@ class DemonstrationAnnotators:
 
     def _row(self, one: Disagreement) -> str:
         asked = self._lab.demonstrations.get(one.demonstration).prompt
-        stars = ", ".join(f"{o.by} {o.stars}" + (f" ({one_line(o.note, 40)})" if o.note else "") for o in one.opinions)
+        stars = ", ".join(
+            f"{o.by} {o.stars}" + (f" ({one_line(o.note, 40)})" if o.note else "") for o in one.annotations
+        )
         return f"{one.demonstration} · {one_line(asked[-1].content if asked else '', 70)}\n{stars}"
 
 
@@ -172,10 +174,10 @@ def written_by(demonstration: Demonstration) -> str:
     return div("people-line", span("faint", " · ".join(facts)))
 
 
-def opinions(demonstration: Demonstration, name: str) -> str:
+def annotation_list(demonstration: Demonstration, name: str) -> str:
     """What others think; how many there are, as long as `name` has not said what they do."""
     known = [opinion for opinion in current(demonstration) if opinion.by != name]
-    gone = len(demonstration.opinions) - len(current(demonstration))
+    gone = len(demonstration.annotations) - len(current(demonstration))
     earlier = span("faint", f"{counted(gone, 'opinion')} of its earlier words") if gone else ""
     if _of(demonstration, name) is None:
         waiting = span("faint", ABOUT + (f" {counted(len(known), 'other')} judged it." if known else ""))

@@ -22,49 +22,49 @@ KEY = "drafts"
 
 
 @dataclass(frozen=True)
-class Words:
+class DraftWords:
     """What the boxes hold."""
 
     system: str
     tags: str
     roles: tuple[Role, ...]
     texts: tuple[str, ...]
-    thoughts: tuple[str, ...] = ()
-    """Of each turn, what is thought before it; empty for all but answers."""
+    reasoning: tuple[str, ...] = ()
+    """Of each turn, the reasoning before it; empty for all but answers."""
 
     @classmethod
-    def of(cls, demonstration: Demonstration) -> Words:
+    def of(cls, demonstration: Demonstration) -> DraftWords:
         messages = list(demonstration.messages)
         system = messages.pop(0).content if messages and messages[0].role == "system" else ""
         shown = messages[-BOXES:]
         tools = told(demonstration.messages)
         roles, texts = tuple(m.role for m in shown), tuple(in_a_box(m, tools) for m in shown)
-        return cls(system, ", ".join(demonstration.tags), roles, texts, tuple(m.thought for m in shown))
+        return cls(system, ", ".join(demonstration.tags), roles, texts, tuple(m.reasoning for m in shown))
 
     @classmethod
-    def typed(cls, system: str, tags: str, roles: str, texts: Sequence[str]) -> Words:
+    def typed(cls, system: str, tags: str, roles: str, texts: Sequence[str]) -> DraftWords:
         """From what the boxes send: the roles with spaces between, and more texts than roles, then the thoughts."""
         known = cast(tuple[Role, ...], tuple(roles.split()))
-        said, thought = _as_many(texts[:BOXES], known), _as_many(texts[BOXES:], known)
-        return cls(system or "", tags or "", known, said, thought)
+        said, reasoning = _as_many(texts[:BOXES], known), _as_many(texts[BOXES:], known)
+        return cls(system or "", tags or "", known, said, reasoning)
 
-    def with_room(self, place: int, *roles: Role) -> Words:
+    def with_room(self, place: int, *roles: Role) -> DraftWords:
         """With empty turns before the turn at `place`."""
         empty = ("",) * len(roles)
         return replace(
             self,
             roles=(*self.roles[:place], *roles, *self.roles[place:]),
             texts=(*self.texts[:place], *empty, *self.texts[place:]),
-            thoughts=(*self.thoughts[:place], *empty, *self.thoughts[place:]),
+            reasoning=(*self.reasoning[:place], *empty, *self.reasoning[place:]),
         )
 
     def messages(self, earlier: Sequence[Message] = ()) -> tuple[Message, ...]:
         """As they would be kept, after turns that were too early to be shown. Empty pairs at the end are left out."""
-        said = list(zip(self.roles, self.texts, self.thoughts, strict=True))
+        said = list(zip(self.roles, self.texts, self.reasoning, strict=True))
         while len(said) > 2 and not any(words.strip() for turn in said[-2:] for words in turn[1:]):
             del said[-2:]
         system = [Message(role="system", content=self.system)] if self.system.strip() else []
-        turns = (Message(role=r, content=text, thought=t if t.strip() else "") for r, text, t in said)
+        turns = (Message(role=r, content=text, reasoning=t if t.strip() else "") for r, text, t in said)
         return (*system, *earlier, *turns)
 
     def label_list(self) -> tuple[str, ...]:
@@ -76,7 +76,7 @@ def _as_many(texts: Sequence[str], turns: Sequence[Role]) -> tuple[str, ...]:
     return tuple([*(text or "" for text in texts), *[""] * len(turns)][: len(turns)])
 
 
-BLANK = Words("", "", ("user", "assistant"), ("", ""), ("", ""))
+BLANK = DraftWords("", "", ("user", "assistant"), ("", ""), ("", ""))
 
 
 class Drafts:
@@ -86,17 +86,17 @@ class Drafts:
         self._store = store
         self._lock = threading.Lock()
 
-    def get(self, demonstration_id: int) -> Words | None:
+    def get(self, demonstration_id: int) -> DraftWords | None:
         try:
-            kept = read_as(Words, self._kept().get(str(demonstration_id)))
+            kept = read_as(DraftWords, self._kept().get(str(demonstration_id)))
         except ValueError:  # there is none, or something else is in its place
             return None
         if not set(kept.roles) <= set(get_args(Role)):
             return None
-        texts, thoughts = _as_many(kept.texts, kept.roles), _as_many(kept.thoughts, kept.roles)
-        return replace(kept, texts=texts, thoughts=thoughts)
+        texts, reasoning = _as_many(kept.texts, kept.roles), _as_many(kept.reasoning, kept.roles)
+        return replace(kept, texts=texts, reasoning=reasoning)
 
-    def keep(self, demonstration_id: int, words: Words) -> None:
+    def keep(self, demonstration_id: int, words: DraftWords) -> None:
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(words).items()}
         with self._lock:
             self._store.state.set(KEY, self._kept() | {str(demonstration_id): plain})

@@ -13,7 +13,7 @@ from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.records import Demonstration, Role
 from chatlab.tools import Toolbox
 from chatlab.ui.demonstrations.calls import STEP, meant, told
-from chatlab.ui.demonstrations.drafts import BLANK, BOXES, NEW, Drafts, Words
+from chatlab.ui.demonstrations.drafts import BLANK, BOXES, NEW, Drafts, DraftWords
 from chatlab.ui.demonstrations.thoughts import ThoughtBoxes
 from chatlab.ui.shell import Shell, drawing
 
@@ -82,9 +82,9 @@ class DemonstrationEditor:
 
     def remember(self, selected: int | None, system: str, tags: str, roles: str, *texts: str) -> Any:
         """Keep what is being typed until it is saved or thrown away."""
-        return self._remembered(selected, Words.typed(system, tags, roles, texts))
+        return self._remembered(selected, DraftWords.typed(system, tags, roles, texts))
 
-    def _remembered(self, selected: int | None, words: Words) -> Any:
+    def _remembered(self, selected: int | None, words: DraftWords) -> Any:
         if selected is None:
             return gr.Button(visible=False)
         changed = words != self._stored(int(selected))
@@ -96,17 +96,17 @@ class DemonstrationEditor:
 
     def add_turn(self, selected: int | None, system: str, tags: str, roles: str, *texts: str) -> dict[Any, Any]:
         """Room for one more prompt and answer."""
-        words = Words.typed(system, tags, roles, texts)
+        words = DraftWords.typed(system, tags, roles, texts)
         return self._with_room(selected, words.with_room(len(words.roles), "user", "assistant"))
 
     def add_step(self, selected: int | None, system: str, tags: str, roles: str, *texts: str) -> dict[Any, Any]:
         """Room for a call and its result before the last answer. A result left empty is worked out when it is saved."""
-        words = Words.typed(system, tags, roles, texts)
+        words = DraftWords.typed(system, tags, roles, texts)
         known = words.roles
         place = len(known) - 1 - known[::-1].index("assistant") if "assistant" in known else len(known)
         return self._with_room(selected, words.with_room(place, *STEP))
 
-    def _with_room(self, selected: int | None, longer: Words) -> dict[Any, Any]:
+    def _with_room(self, selected: int | None, longer: DraftWords) -> dict[Any, Any]:
         if len(longer.roles) > BOXES:
             raise InputError(f"There is room for {BOXES} turns here.", "Import a file to bring in longer ones.")
         return self._boxes(longer) | {
@@ -139,7 +139,7 @@ class DemonstrationEditor:
         """
         if selected is None:
             raise InputError("There is nothing to save.", "Pick a demonstration, or write one.")
-        words = Words.typed(system, tags, roles, texts)
+        words = DraftWords.typed(system, tags, roles, texts)
         kept = self._keep_new(words, release) if selected == NEW else self._keep_changed(int(selected), words, release)
         self.forget(selected)
         return kept
@@ -159,15 +159,15 @@ class DemonstrationEditor:
             return False
         return True
 
-    def _stored(self, selected: int) -> Words:
-        return BLANK if selected == NEW else Words.of(self._demonstrations.get(selected))
+    def _stored(self, selected: int) -> DraftWords:
+        return BLANK if selected == NEW else DraftWords.of(self._demonstrations.get(selected))
 
-    def _keep_new(self, words: Words, release: bool) -> int:
+    def _keep_new(self, words: DraftWords, release: bool) -> int:
         messages = meant(words.messages(), (), self._toolbox)
         written = Demonstration(messages=messages, source="written", tags=words.label_list())
         return self._demonstrations.add([written], release)[0]
 
-    def _keep_changed(self, selected: int, words: Words, release: bool) -> int:
+    def _keep_changed(self, selected: int, words: DraftWords, release: bool) -> int:
         before = self._demonstrations.get(selected).messages
         stored = [m for i, m in enumerate(before) if i or m.role != "system"]
         earlier = stored[: max(0, len(stored) - BOXES)]
@@ -175,7 +175,7 @@ class DemonstrationEditor:
         self._demonstrations.update(selected, messages=messages, tags=words.label_list(), release=release)
         return selected
 
-    def _fill(self, selected: int, words: Words, changed: bool) -> dict[Any, Any]:
+    def _fill(self, selected: int, words: DraftWords, changed: bool) -> dict[Any, Any]:
         return self._boxes(words) | {
             self.selected: selected,
             self.roles: " ".join(words.roles),
@@ -186,7 +186,7 @@ class DemonstrationEditor:
             self.revert: gr.Button(visible=changed),
         }
 
-    def _boxes(self, words: Words) -> dict[Any, Any]:
+    def _boxes(self, words: DraftWords) -> dict[Any, Any]:
         said = list(zip(words.roles, words.texts, strict=True))
         shown = {
             box: gr.Textbox(value=text, label=label, visible=True)

@@ -118,7 +118,7 @@ def _about(format: str) -> str:
 def _told(written: Written) -> str:
     """How many went into the file, and how many had no place in it and why."""
     left = [f"{n:,} left out: {why}" for why, n in written.left_out.items()]
-    if n := written.unthought:
+    if n := written.reasoning_left_out:
         how = "has no place in this format and was" if n == 1 else "have no place in this format and were"
         left.append(f"{counted(n, 'thought')} {how} left out; OpenAI messages hold them.")
     notes = "".join(div("import-notes", span("mask-warning", note)) for note in left)

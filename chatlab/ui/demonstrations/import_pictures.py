@@ -104,7 +104,7 @@ def _asked(prompt: tuple[Message, ...]) -> str:
 
 def _thought(answer: Message) -> str:
     """That something was thought before an answer, and how much."""
-    return span("chip", f"thought, {counted(len(answer.thought.split()), 'word')}") if answer.thought else ""
+    return span("chip", f"thought, {counted(len(answer.reasoning.split()), 'word')}") if answer.reasoning else ""
 
 
 def _cell(text: str, before: str = "") -> str:

@@ -175,8 +175,8 @@ def _words(demonstration_id: int, demonstration: Demonstration) -> str:
 
 def _said(message: Message) -> list[str]:
     """What was thought, then what was said."""
-    thought = [div("said said-thought", span("", message.thought))] if message.thought else []
-    return [*thought, div(f"said said-{message.role}", span("", message.content))]
+    reasoning = [div("said said-thought", span("", message.reasoning))] if message.reasoning else []
+    return [*reasoning, div(f"said said-{message.role}", span("", message.content))]
 
 
 def _number(demonstration_id: int) -> str:

@@ -8,7 +8,7 @@ import gradio as gr
 
 from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.ui.demonstrations.calls import STEP
-from chatlab.ui.demonstrations.drafts import BOXES, Words
+from chatlab.ui.demonstrations.drafts import BOXES, DraftWords
 
 LABEL = "Thought before the answer"
 LEARNED = "Learned like the answer. Left empty, it answers at once."
@@ -34,26 +34,26 @@ class ThoughtBoxes:
         )
         self.boxes = [*self.boxes[: BOXES - 1], box]
 
-    def draw(self, words: Words) -> dict[Any, Any]:
+    def draw(self, words: DraftWords) -> dict[Any, Any]:
         """Shown where something is thought, and before every answer where the template has a place for a thought."""
         place = self._demonstrations.thinks
         shown = _shown(words, place)
         info = LEARNED if place else UNLEARNED
-        thoughts = [*words.thoughts, *[""] * len(self.boxes)]
+        thoughts = [*words.reasoning, *[""] * len(self.boxes)]
         return {
-            box: gr.Textbox(value=thought, visible=number in shown, info=info)
-            for number, (box, thought) in enumerate(zip(self.boxes, thoughts, strict=False))
+            box: gr.Textbox(value=reasoning, visible=number in shown, info=info)
+            for number, (box, reasoning) in enumerate(zip(self.boxes, thoughts, strict=False))
         }
 
     def clear(self) -> dict[Any, Any]:
         return {box: gr.Textbox(value="", visible=False) for box in self.boxes}
 
 
-def _shown(words: Words, place: bool) -> set[int]:
+def _shown(words: DraftWords, place: bool) -> set[int]:
     """Which turns have one. Before a call, which is an answer that a result follows, none is asked for."""
-    turns = enumerate(zip(words.roles, [*words.roles[1:], None], words.thoughts, strict=True))
+    turns = enumerate(zip(words.roles, [*words.roles[1:], None], words.reasoning, strict=True))
     return {
         number
-        for number, (role, following, thought) in turns
-        if role == "assistant" and (thought or (place and (role, following) != STEP))
+        for number, (role, following, reasoning) in turns
+        if role == "assistant" and (reasoning or (place and (role, following) != STEP))
     }

@@ -10,14 +10,14 @@ import gradio as gr
 
 from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
-from chatlab.lab.runs.checkpoints import Heard, Kept
-from chatlab.training.runs import RunView
+from chatlab.lab.runs.checkpoints import Checkpoint, CheckpointReply
+from chatlab.training.process.runs import RunView
 from chatlab.ui.html import div, element, escaped, span
 from chatlab.ui.shell import drawing
 
 PACE = 0.12
 """Seconds between two drawings."""
-CALM = Sampling(temperature=0.0, max_tokens=96)
+GREEDY = Sampling(temperature=0.0, max_tokens=96)
 """What differs between two checkpoints is theirs, not the dice's."""
 
 Updates = dict[Any, Any]
@@ -56,7 +56,7 @@ class RunCheckpoints:
         """Of one run; nothing where it kept none."""
         kept = self._lab.checkpoints.of(run)
         choice = self._lab.checkpoints.proposed(run)
-        steps = [(f"step {each.point.step}", each.point.step) for each in kept if not each.last]
+        steps = [(f"step {each.metrics.step}", each.metrics.step) for each in kept if not each.last]
         proposed = choice.step if choice and any(step == choice.step for _, step in steps) else None
         words = f"Proposed: step {choice.step}. {choice.why}" if choice else ""
         return {
@@ -75,7 +75,7 @@ class RunCheckpoints:
         if run is None:
             return
         shown = 0.0
-        for heard in self._lab.checkpoints.ask(run.id, prompt, CALM):
+        for heard in self._lab.checkpoints.ask(run.id, prompt, GREEDY):
             if time.monotonic() - shown > PACE:
                 shown = time.monotonic()
                 yield {self.answers: answers(heard)}
@@ -88,14 +88,14 @@ class RunCheckpoints:
         return {self.said: div("run-ended", span("", f"{name} is on the shelf. It can be compared and put live."))}
 
 
-def table(kept: list[Kept], proposed: int | None) -> str:
+def table(kept: list[Checkpoint], proposed: int | None) -> str:
     """A line a checkpoint; the proposed one is marked."""
     names = ("Step", "Loss on what was kept aside", "Forgetting, estimated", "KL from the base")
     head = element("tr", "".join(element("th", escaped(name)) for name in names))
     return div("samples checkpoints", element("table", head + "".join(_row(each, proposed) for each in kept)))
 
 
-def answers(heard: list[Heard]) -> str:
+def answers(heard: list[CheckpointReply]) -> str:
     rows = "".join(
         element("tr", element("td", escaped(f"step {each.step}" if each.step else "base")) + element("td", _said(each)))
         for each in heard
@@ -103,17 +103,17 @@ def answers(heard: list[Heard]) -> str:
     return div("samples answers", element("table", rows))
 
 
-def _row(kept: Kept, proposed: int | None) -> str:
-    point = kept.point
-    mark = span("chip good", "proposed") if point.step == proposed else ""
-    loss = "" if point.held_out_loss is None else f"{point.held_out_loss:.2f}"
-    kl = "" if point.kl is None else f"{point.kl:.2f}"
-    cells = (loss, f"{point.forgetting:+.1f} %", kl)
-    name = span("", f"{point.step}, the end" if kept.last else str(point.step)) + mark
+def _row(kept: Checkpoint, proposed: int | None) -> str:
+    metrics = kept.metrics
+    mark = span("chip good", "proposed") if metrics.step == proposed else ""
+    loss = "" if metrics.held_out_loss is None else f"{metrics.held_out_loss:.2f}"
+    kl = "" if metrics.kl is None else f"{metrics.kl:.2f}"
+    cells = (loss, f"{metrics.forgetting:+.1f} %", kl)
+    name = span("", f"{metrics.step}, the end" if kept.last else str(metrics.step)) + mark
     return element("tr", element("td", name) + "".join(element("td", escaped(cell)) for cell in cells))
 
 
-def _said(heard: Heard) -> str:
+def _said(heard: CheckpointReply) -> str:
     if heard.error:
         return span("warning", heard.error)
     proof = heard.sha256[:8] or ("base" if heard.text and not heard.step else "")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from chatlab.errors import ChatlabError
 from chatlab.lab import Lab
 from chatlab.lab.data.lineage import TrainedExample
-from chatlab.training.runs import RunView
+from chatlab.training.process.runs import RunView
 from chatlab.ui.html import control, div, element, escaped, one_line, span
 from chatlab.ui.shell import told
 

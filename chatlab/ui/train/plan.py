@@ -90,7 +90,7 @@ def sentence(plan: Plan) -> str:
         return div("sentence", span("", "There is nothing to learn yet."))
     aside = f", keep {plan.held_out} aside to measure on" if plan.held_out else ""
     what = element("b", escaped(counted(plan.learned, "demonstration")))
-    how = f"{counted(plan.settings.passes, 'time')} over ({counted(plan.steps, 'step')})"
+    how = f"{counted(plan.settings.epochs, 'time')} over ({counted(plan.steps, 'step')})"
     return div(
         "sentence",
         span("", "Learn from "),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from chatlab.records import AdapterCard, ReplyMetrics, TrainSettings
-from chatlab.training.process import TrainerStatus
-from chatlab.training.runs import RunView
+from chatlab.training.process.client import TrainerStatus
+from chatlab.training.process.runs import RunView
 from chatlab.ui.html import counted, div, element, escaped, one_line, span, spoken
 from chatlab.ui.train.plots import sparkline
 from chatlab.ui.verdict import verdict
@@ -50,7 +50,7 @@ def progress(run: RunView, status: TrainerStatus) -> str:
     return div("run-progress", bar, span("run-phase", words), _warning(status.message))
 
 
-def ended(run: RunView, card: AdapterCard | None, news: str = "", proven: bool = True) -> str:
+def ended(run: RunView, card: AdapterCard | None, news: str = "", evaluated: bool = True) -> str:
     """How a run came out: the verdict, or why there is none. `card` is of the adapter that it became.
 
     Until it is `proven` the unseen prompts are still being asked.
@@ -76,7 +76,7 @@ def ended(run: RunView, card: AdapterCard | None, news: str = "", proven: bool =
         "run-ended",
         div(f"verdict {found.colour}", span("", found.words)),
         figures,
-        _manners(card, proven),
+        _manners(card, evaluated),
         div("faint", span("", " · ".join(facts))),
         _dropped(run),
         _held_back(run),
@@ -114,15 +114,15 @@ def _learned(run: RunView) -> str:
     return _figure("Loss on demonstrations kept aside", words, better)
 
 
-def _manners(card: AdapterCard | None, proven: bool) -> str:
+def _manners(card: AdapterCard | None, evaluated: bool) -> str:
     """The base and the adapter on the unseen prompts, figure by figure."""
-    if card is None or card.manner_before is None or card.manner_after is None:
-        return "" if proven else div("faint", span("", "The unseen prompts are being asked …"))
-    before, after = card.manner_before, card.manner_after
+    if card is None or card.reply_metrics_before is None or card.reply_metrics_after is None:
+        return "" if evaluated else div("faint", span("", "The unseen prompts are being asked …"))
+    before, after = card.reply_metrics_before, card.reply_metrics_after
     rows = (
-        ("Replies of good form", _of(before.good, before), _of(after.good, after)),
+        ("Replies of good form", _of(before.well_formed, before), _of(after.well_formed, after)),
         ("Replies that end by themselves", _of(before.stops, before), _of(after.stops, after)),
-        ("Replies that speak for the person", _of(before.strays, before), _of(after.strays, after)),
+        ("Replies that speak for the person", _of(before.role_leaks, before), _of(after.role_leaks, after)),
         ("Tokens an answer", f"{before.tokens:.0f}", f"{after.tokens:.0f}"),
         ("KL from the base, nats a token", "0", "" if card.kl is None else f"{card.kl:.2f}"),
     )

@@ -9,7 +9,7 @@ import gradio as gr
 
 from chatlab.errors import AdapterForgets
 from chatlab.lab import Lab
-from chatlab.training.runs import RunView
+from chatlab.training.process.runs import RunView
 from chatlab.ui.html import div, span
 from chatlab.ui.run_watch import Pulse, RunWatch
 from chatlab.ui.shell import drawing, notify
@@ -116,7 +116,7 @@ class TrainRun:
         adapter = self._lab.training.adapter_of(run.id)
         live = adapter is not None and adapter == self._lab.voices.live
         card = self._lab.voices.who(adapter) if adapter else None
-        ended = "" if under_way else report.ended(run, card, self.watch.news(run), self._lab.training.proven(run.id))
+        ended = "" if under_way else report.ended(run, card, self.watch.news(run), self._lab.training.evaluated(run.id))
         samples = self._samples.known(adapter)
         return (
             {

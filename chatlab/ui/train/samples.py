@@ -9,7 +9,7 @@ from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
 from chatlab.lab.compare.compare import Pane
 from chatlab.records import BASE
-from chatlab.training.runs import RunView
+from chatlab.training.process.runs import RunView
 from chatlab.ui.html import div, element, escaped, span
 from chatlab.ui.unseen import EVERYDAY, kind_for, unseen_prompts
 
@@ -72,5 +72,5 @@ def drawn(answers: Answers) -> str:
 def _said(pane: Pane) -> str:
     if pane.error:
         return span("warning", pane.error)
-    proof = f"{pane.speaker.adapter} {pane.speaker.sha256[:8]}".strip() if pane.speaker else ""
+    proof = f"{pane.provenance.adapter} {pane.provenance.sha256[:8]}".strip() if pane.provenance else ""
     return span("sample-text", pane.text) + div("proof", span("", proof))

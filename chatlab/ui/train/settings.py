@@ -37,18 +37,20 @@ class Field:
 
 
 FIELDS = {
-    "passes": Field(
-        "Passes", "More when it has not learned enough; fewer when it repeats its demonstrations.", 1, 1000, whole=True
+    "epochs": Field(
+        "Epochs", "More when it has not learned enough; fewer when it repeats its demonstrations.", 1, 1000, whole=True
     ),
     "learning_rate": Field("Learning rate", "Halve it when the loss jumps; double it when nothing changes.", 1e-7, 1),
-    "leash": Field("Leash", "Raise it when the model forgets; 0 lets go and shows what forgetting is.", 0, 1000),
+    "kl_weight": Field("KL to base", "Raise it when the model forgets; 0 shows what forgetting is.", 0, 1000),
     "rank": Field(
         "Rank", "Raise it for thousands of demonstrations; lower it for a smaller adapter.", 1, 512, whole=True
     ),
     "alpha": Field("Alpha", "Leave at twice the rank, unless a recipe says otherwise.", 0.01, 4096),
-    "batch": Field("Batch", "Larger is steadier and needs more memory; smaller takes more steps.", 1, 1024, whole=True),
-    "accumulate": Field(
-        "Pieces a batch", "Raise it when memory runs out; the result stays the same.", 1, 1024, whole=True
+    "batch_size": Field(
+        "Batch size", "Larger is steadier and needs more memory; smaller takes more steps.", 1, 1024, whole=True
+    ),
+    "grad_accumulation": Field(
+        "Gradient accumulation", "Raise it when memory runs out; the result stays the same.", 1, 1024, whole=True
     ),
     "max_tokens": Field(
         "Longest demonstration, tokens", "Raise it when long demonstrations are left out.", 8, 131072, whole=True

@@ -10,7 +10,7 @@ import gradio as gr
 
 from chatlab.engines.base import Sampling
 from chatlab.errors import ChatlabError
-from chatlab.evaluation.unseen import CALM
+from chatlab.evaluation.unseen import GREEDY
 from chatlab.lab import Lab
 from chatlab.lab.compare.grid import MOST
 from chatlab.lab.compare.grid_view import GridView
@@ -22,7 +22,7 @@ from chatlab.ui.unseen.sheet_picture import PAGE, WINDOW, pages, progress, sheet
 
 PACE = 0.25
 """Seconds between two drawings: a grid is larger than an answer."""
-CHOSEN = "unseen voices"
+CHOSEN = "unseen variants"
 """Under which the store keeps who is heard."""
 SEED = 0
 """Where chance is let in, it is the same chance for every voice, and the same replies the next time."""
@@ -78,9 +78,9 @@ class UnseenPanel:
             self.system = gr.Textbox("", label="System message", lines=2, max_lines=8)
             with gr.Row():
                 self.temperature = gr.Slider(
-                    0, 1.5, CALM.temperature, step=0.05, label="Temperature (0: the likeliest)"
+                    0, 1.5, GREEDY.temperature, step=0.05, label="Temperature (0: the likeliest)"
                 )
-                self.tokens = gr.Slider(8, 512, CALM.max_tokens, step=8, label="Longest reply, tokens")
+                self.tokens = gr.Slider(8, 512, GREEDY.max_tokens, step=8, label="Longest reply, tokens")
                 self.strength = gr.Slider(0, 2, 1.0, step=0.05, label="Strength of the adapters")
 
     @property

@@ -6,7 +6,7 @@ import re
 from difflib import SequenceMatcher
 from functools import lru_cache
 
-from chatlab.evaluation.reply_cache import Said
+from chatlab.evaluation.reply_cache import CachedReply
 from chatlab.lab.compare.grid_view import Cell, GridView
 from chatlab.records import BASE
 from chatlab.ui.html import counted, div, element, escaped, span
@@ -64,15 +64,15 @@ def progress(sheet: GridView, asking: bool) -> str:
 
 def _head(sheet: GridView, at: int) -> str:
     """Who it is, and how they did over all prompts, not only those of this page."""
-    found, voice = sheet.manner(at), sheet.voices[at]
-    speaker = next((said.speaker for _, said in sheet.column(at)), None)
-    proof = "" if speaker is None else (f"sha256 {speaker.sha256[:12]}" if speaker.sha256 else "no adapter")
-    title = "" if speaker is None else f"{speaker.sha256 or 'The base alone'} on base {speaker.base}"
+    found, voice = sheet.reply_metrics(at), sheet.voices[at]
+    provenance = next((said.provenance for _, said in sheet.column(at)), None)
+    proof = "" if provenance is None else (f"sha256 {provenance.sha256[:12]}" if provenance.sha256 else "no adapter")
+    title = "" if provenance is None else f"{provenance.sha256 or 'The base alone'} on base {provenance.base}"
     name = span("sheet-name", voice) + (element("span", escaped(proof), "sheet-proof", title) if proof else "")
     if not found.replies:
         return element("th", div("sheet-who", name) + div("sheet-sum", span("faint", "not heard yet")))
     figures = [
-        ("on-format", f"{found.good / found.replies:.0%}"),
+        ("on-format", f"{found.well_formed / found.replies:.0%}"),
         ("stop by themselves", f"{found.stops / found.replies:.0%}"),
         ("tokens", f"{found.tokens:.0f}"),
     ]
@@ -103,26 +103,26 @@ def _cell(sheet: GridView, place: int, at: int) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _said(said: Said, base: Said | None) -> str:
+def _said(said: CachedReply, base: CachedReply | None) -> str:
     """A whole reply, the words marked that the base did not say. Drawn once: only the grid around it changes."""
     text = escaped(said.text) if base is None else _differences(base.text, said.text)
     same = span("chip same", "as the base") if base is not None and base.text == said.text else ""
-    speaker = said.speaker
-    strength = "" if not speaker.sha256 or speaker.strength == 1.0 else f" × {speaker.strength:g}"
-    proof = f"{speaker.adapter}{strength} {speaker.sha256[:7]}".rstrip()
-    facts = f"{proof} · {counted(speaker.tokens, 'token')}"
-    title = f"{speaker.sha256 or 'The base alone'} on base {speaker.base}, {speaker.seconds:.1f} s"
+    provenance = said.provenance
+    strength = "" if not provenance.sha256 or provenance.strength == 1.0 else f" × {provenance.strength:g}"
+    proof = f"{provenance.adapter}{strength} {provenance.sha256[:7]}".rstrip()
+    facts = f"{proof} · {counted(provenance.tokens, 'token')}"
+    title = f"{provenance.sha256 or 'The base alone'} on base {provenance.base}, {provenance.seconds:.1f} s"
     nothing = span("faint", "(nothing)") if not said.text.strip() else ""
     return div("sheet-text", text, nothing) + div("sheet-foot", *_marks(said), same, span("sheet-fact", facts, title))
 
 
-def _marks(said: Said) -> list[str]:
+def _marks(said: CachedReply) -> list[str]:
     """What is wrong with its form; one tick where nothing is."""
     wrong = [
         (not said.form.stops, "✗ does not stop", "Its budget ended it, not the reply itself"),
-        (not said.form.speaks, "✗ says nothing", ""),
-        (not said.form.one_voice, "✗ speaks for you", "It holds role markers: it goes on to play the other side"),
-        (not said.form.fresh, "✗ repeats the prompt", "It begins by saying the prompt again"),
+        (not said.form.non_empty, "✗ says nothing", ""),
+        (not said.form.no_role_leak, "✗ speaks for you", "It holds role markers: it goes on to play the other side"),
+        (not said.form.no_prompt_echo, "✗ repeats the prompt", "It begins by saying the prompt again"),
     ]
     marks = [span("mark wrong", label, why) for is_wrong, label, why in wrong if is_wrong]
     return marks or [span("mark right", "✓", "Stops by itself, in one voice, with words of its own")]

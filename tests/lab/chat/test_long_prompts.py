@@ -63,7 +63,7 @@ def test_the_oldest_turns_are_left_out_once_that_was_chosen_and_the_answer_says_
     after = lab.chat.get(chat)
     answer = after.path()[-1]
     assert len(after.path()) == len(before.path()) + 1, "nothing is taken out of the conversation"
-    assert answer.since is not None and after.turns[answer.since].role == "user"
+    assert answer.context_start is not None and after.turns[answer.context_start].role == "user"
     assert CONTEXT // 2 < asked[-1] <= CONTEXT - SHORT.max_tokens, "as much as fits, with room for an answer"
     assert "asked&#32;without" in transcript(after, 50) or "asked without the oldest messages" in transcript(after, 50)
 
@@ -87,7 +87,7 @@ def test_a_conversation_with_room_is_asked_whole_even_if_it_may_be_shortened(lab
     lab.chat.shorten(chat)
     for _ in lab.chat.reply(chat, "Hello.", SHORT):
         pass
-    assert lab.chat.get(chat).path()[-1].since is None
+    assert lab.chat.get(chat).path()[-1].context_start is None
 
 
 def test_the_page_offers_both_ways_and_each_leads_to_an_answer(lab: Lab) -> None:

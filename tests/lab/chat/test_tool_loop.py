@@ -173,7 +173,7 @@ def test_an_answer_of_nothing_but_a_call_is_not_the_end_of_a_demonstration(say: 
 def test_an_answer_comes_with_its_steps_and_who_spoke(say: Callable[..., Lab]) -> None:
     lab = say(lambda prompt: "There are 3." if "Result: 3" in prompt else "Call: count r | strawberry")
     _, turn, drafts = ask(lab, "How many r are in strawberry?")
-    assert turn.content == "There are 3." and turn.stopped == "end" and turn.speaker and turn.speaker.tokens == 8
+    assert turn.content == "There are 3." and turn.stopped == "end" and turn.provenance and turn.provenance.tokens == 8
     (step,) = turn.steps
     assert (step.call, step.result, step.failed) == (call("count", what="r", text="strawberry"), "3", False)
     assert [tool.name for tool in turn.tools] == list(NAMES)
@@ -232,7 +232,7 @@ def test_an_answer_makes_so_many_calls_and_no_more(say: Callable[..., Lab]) -> N
 def test_all_rounds_share_one_budget(say: Callable[..., Lab]) -> None:
     lab = say(lambda prompt: "Call: calculator 1 + 1" if prompt.count("Result") < 2 else "word " * 50)
     _, turn, _ = ask(lab, "Go on", max_tokens=16)
-    assert turn.speaker and turn.speaker.tokens == 16 and turn.stopped == "length" and len(turn.steps) == 2
+    assert turn.provenance and turn.provenance.tokens == 16 and turn.stopped == "length" and len(turn.steps) == 2
 
 
 def test_stopping_ends_a_tool_at_once_and_keeps_what_was_done(say: Callable[..., Lab]) -> None:
@@ -264,7 +264,7 @@ def test_a_rewritten_answer_keeps_the_steps_and_becomes_a_pair(say: Callable[...
 def test_the_same_words_with_and_without_a_call_are_not_the_same_demonstration() -> None:
     problem = problems(1, seed=0)[0]
     by_call, by_heart = demonstration(problem, True), demonstration(problem, False)
-    assert by_call.words != by_heart.words
+    assert by_call.content_hash != by_heart.content_hash
     assert Message.of(by_call.messages[1].plain) == by_call.messages[1]
     assert [Message.of(m.plain) for m in by_call.messages] == list(by_call.messages)
 

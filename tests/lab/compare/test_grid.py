@@ -15,7 +15,7 @@ from chatlab.adapters import Adapters
 from chatlab.engines.base import Sampling, Voice
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError
-from chatlab.evaluation.unseen import CALM
+from chatlab.evaluation.unseen import GREEDY
 from chatlab.lab import Lab
 from chatlab.lab.compare.grid_files import written
 from chatlab.lab.compare.grid_view import GridView
@@ -71,10 +71,10 @@ def test_every_prompt_goes_to_every_voice_and_the_engine_says_who_spoke(lab: Lab
     for row in sheet.cells:
         base, player = (cell.said for cell in row)
         assert base and player and base.text == "I am base at 1" and player.text == "I am player at 1"
-        assert (base.speaker.sha256, player.speaker.sha256) == ("", card.sha256)
-        assert player.speaker.base == lab.machine.base.fingerprint and player.speaker.tokens == 5
-        assert base.form.good and base.stop == "end"
-    assert sheet.differing(1) == (3, 3) and sheet.manner(1).good == 3
+        assert (base.provenance.sha256, player.provenance.sha256) == ("", card.sha256)
+        assert player.provenance.base == lab.machine.base.fingerprint and player.provenance.tokens == 5
+        assert base.form.well_formed and base.stop == "end"
+    assert sheet.differing(1) == (3, 3) and sheet.reply_metrics(1).well_formed == 3
 
 
 def test_replies_grow_where_they_belong(lab: Lab) -> None:
@@ -222,4 +222,4 @@ def test_as_markdown_the_grid_is_a_table_that_nothing_breaks(hostile: GridView) 
 
 def test_nothing_said_is_nothing_to_export(lab: Lab) -> None:
     with pytest.raises(InputError, match="Nothing has been said"):
-        written(lab.grid.known([BASE], CALM), "md")
+        written(lab.grid.known([BASE], GREEDY), "md")

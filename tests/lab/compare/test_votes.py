@@ -53,7 +53,7 @@ def test_a_vote_comes_back_from_the_disk_as_it_was(lab: Lab, settings: Settings)
     kept = lab.store.votes.get(id)
     assert from_document(Vote, to_document(kept)) == kept
     assert [m.role for m in kept.prompt] == ["system", "user"]
-    assert kept.speakers == tuple(pane.speaker for pane in panes) and kept.winner == 1 and not kept.blind
+    assert kept.provenances == tuple(pane.provenance for pane in panes) and kept.winner == 1 and not kept.blind
     lab.close()
     again = Lab(settings, open_engine=lambda base: FakeEngine(says_who))
     try:
@@ -64,7 +64,7 @@ def test_a_vote_comes_back_from_the_disk_as_it_was(lab: Lab, settings: Settings)
 
 
 def test_a_vote_of_before_there_was_blindness_is_read() -> None:
-    old = to_document(Vote(prompt=(Message(role="user", content="?"),), answers=(), speakers=(), verdict="tie"))
+    old = to_document(Vote(prompt=(Message(role="user", content="?"),), answers=(), provenances=(), verdict="tie"))
     del old["blind"]
     assert from_document(Vote, old).blind
 
@@ -72,7 +72,7 @@ def test_a_vote_of_before_there_was_blindness_is_read() -> None:
 def test_votes_and_preferences_are_kept_together_or_not_at_all(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     voiced(lab, "player")
     panes = answered(lab, BASE, "player")
-    broken = replace(panes[1], speaker=Provenance(adapter="player", strength=float("nan")))
+    broken = replace(panes[1], provenance=Provenance(adapter="player", strength=float("nan")))
     with pytest.raises(InputError):
         lab.votes.cast("Who are you?", [panes[0], broken], "best", 0)
     assert len(lab.store.votes) == len(lab.store.preferences) == 0
@@ -115,11 +115,11 @@ def test_a_renamed_or_deleted_adapter_keeps_its_votes_and_a_namesake_gets_none(l
 def test_another_strength_is_another_voice_and_another_base_is_not_mixed_in(lab: Lab) -> None:
     voiced(lab, "player")
     panes = answered(lab, BASE, "player")
-    assert panes[1].speaker
-    half = replace(panes[1], text="So.", speaker=replace(panes[1].speaker, strength=0.5))
+    assert panes[1].provenance
+    half = replace(panes[1], text="So.", provenance=replace(panes[1].provenance, strength=0.5))
     lab.votes.cast("?", [*panes, half], "best", 2)
     assert set(names_of(lab)) == {BASE, "player", "player at 0.5"}
-    strangers = [replace(pane, speaker=replace(pane.speaker, base="x")) for pane in panes if pane.speaker]
+    strangers = [replace(pane, provenance=replace(pane.provenance, base="x")) for pane in panes if pane.provenance]
     lab.votes.cast("?", strangers, "best", 0)
     assert lab.votes.results(draws=0).votes == 1
 
@@ -140,7 +140,7 @@ def test_a_voice_that_breaks_does_not_spoil_the_others(lab: Lab) -> None:
     assert all(pane.done for pane in panes)
     lab.votes.cast("?", panes, "best", 2)
     ((_, vote),) = lab.store.votes.rows()
-    assert [s.adapter for s in vote.speakers] == ["one", BASE] and vote.winner == 1
+    assert [s.adapter for s in vote.provenances] == ["one", BASE] and vote.winner == 1
     with pytest.raises(InputError):
         lab.votes.cast("?", panes, "best", 1)
     with pytest.raises(InputError):
@@ -165,7 +165,7 @@ def test_all_votes_go_into_a_file_with_the_proof_beside_them(lab: Lab, tmp_path:
     (line,) = lab.votes.export(tmp_path).read_text().splitlines()
     row = json.loads(line)
     assert (row["id"], row["verdict"], row["winner"], row["blind"]) == (id, "best", 1, True)
-    assert [s.get("sha256", "") for s in row["speakers"]] == ["", card.sha256]
+    assert [s.get("sha256", "") for s in row["provenances"]] == ["", card.sha256]
 
 
 def test_a_vote_that_finds_no_room_is_neither_half_kept_nor_lost_from_the_screen(

@@ -87,7 +87,7 @@ def test_a_store_from_before_there_were_annotators_opens(tmp_path: Any) -> None:
         store.db.table("demonstrations").insert(document)
     with Store.open(tmp_path / "store") as store:
         [(_, old)] = store.demonstrations.rows()
-        assert (old.authors, old.approved_by, old.opinions) == ((), "", ())
+        assert (old.authors, old.approved_by, old.annotations) == ((), "", ())
 
 
 def test_opinions_are_kept_one_a_person_and_outlive_a_restart(settings: Settings) -> None:
@@ -100,11 +100,11 @@ def test_opinions_are_kept_one_a_person_and_outlive_a_restart(settings: Settings
     judged(lab, "Ben", {one: 5})
     lab.close()
     lab = Lab(settings, open_engine=lambda base: FakeEngine())
-    kept = [(o.by, o.stars, o.note) for o in lab.demonstrations.get(one).opinions]
+    kept = [(o.by, o.stars, o.note) for o in lab.demonstrations.get(one).annotations]
     assert kept == [("Ann", 4, "too stiff"), ("Ben", 5, "")]
     assert lab.annotators.me == "Ben"
     lab.annotators.take_back(one)
-    assert [o.by for o in lab.demonstrations.get(one).opinions] == ["Ann"]
+    assert [o.by for o in lab.demonstrations.get(one).annotations] == ["Ann"]
     lab.close()
 
 
@@ -132,7 +132,7 @@ def test_opinions_of_earlier_words_do_not_count(lab: Lab) -> None:
     lab.demonstrations.update(one, messages=said)
     assert lab.annotators.agreement().shared == 0
     assert lab.annotators.disagreements() == []
-    assert len(lab.demonstrations.get(one).opinions) == 2
+    assert len(lab.demonstrations.get(one).annotations) == 2
 
 
 def test_disagreements_are_listed_the_widest_first(lab: Lab) -> None:
@@ -242,6 +242,6 @@ def test_agreement_and_its_disagreements_are_drawn_and_hostile_words_stay_words(
 
 def test_an_opinion_that_makes_no_sense_cannot_be_kept(lab: Lab) -> None:
     one = lab.demonstrations.write("Hi", "Ay.")
-    bad = Annotation(by="Ann", stars="five", words="")  # type: ignore[arg-type]
+    bad = Annotation(by="Ann", stars="five", content_hash="")  # type: ignore[arg-type]
     with pytest.raises(InputError):
-        lab.store.demonstrations.put(one, replace(lab.demonstrations.get(one), opinions=(bad,)))
+        lab.store.demonstrations.put(one, replace(lab.demonstrations.get(one), annotations=(bad,)))

@@ -62,7 +62,7 @@ def test_what_is_there_already_is_counted_and_not_kept_twice(lab: Lab, tmp_path:
 def test_a_thought_goes_out_and_in_and_makes_another_demonstration_of_the_same_answer(lab: Lab, tmp_path: Path) -> None:
     asked = Message(role="user", content="What is 2 + 2?")
     answers = [
-        Message(role="assistant", content="4", thought=thought) for thought in ("Two and two.", "Three and one.")
+        Message(role="assistant", content="4", reasoning=reasoning) for reasoning in ("Two and two.", "Three and one.")
     ]
     lab.demonstrations.add([Demonstration(messages=(asked, answer)) for answer in answers])
     path = lab.exchange.export("openai", Which(), tmp_path).path

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from chatlab.adapters import Adapters
+from chatlab.adapters.manifest import DEMONSTRATIONS, MANIFEST
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import AdapterDamaged, TrainingError
 from chatlab.lab import Lab
-from chatlab.papers import LESSONS, MANIFEST
 from chatlab.records import AdapterCard, Message
 from chatlab.settings import Settings
-from chatlab.training.runs import Request, Result, write_json, write_request
+from chatlab.training.process.runs import Request, Result, write_json, write_request
 from chatlab.ui.demonstrations.lineage import ask_for, asked_for, learned_by
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from chatlab.ui.train import lineage
@@ -134,18 +134,18 @@ def test_the_words_lie_with_the_adapter_and_its_manifest_covers_them(lab: Lab) -
     one = lab.demonstrations.write("Hi", "Ay.")
     run = lab.training.run(trained(lab, "first", [one]))
     folder = lab.settings.adapters / "first"
-    assert (folder / LESSONS).read_bytes() == (run.folder / "snapshot.jsonl").read_bytes()
+    assert (folder / DEMONSTRATIONS).read_bytes() == (run.folder / "snapshot.jsonl").read_bytes()
     card = lab.voices.who("first")
     assert card is not None
-    assert json.loads((folder / MANIFEST).read_text())["files"][LESSONS] == card.snapshot == run.request.snapshot
+    assert json.loads((folder / MANIFEST).read_text())["files"][DEMONSTRATIONS] == card.snapshot == run.request.snapshot
 
 
 def test_changed_words_are_not_believed_and_taken_out_ones_are_no_damage(lab: Lab) -> None:
     one = lab.demonstrations.write("Hi", "Ay.")
     run = trained(lab, "first", [one])
-    file = lab.settings.adapters / "first" / LESSONS
+    file = lab.settings.adapters / "first" / DEMONSTRATIONS
     file.write_text(file.read_text().replace("Ay.", "No."))
-    with pytest.raises(AdapterDamaged, match=LESSONS):
+    with pytest.raises(AdapterDamaged, match=DEMONSTRATIONS):
         lab.lineage.of("first")
     assert [a.changed for a in lab.lineage.learned_by(one)] == [None]
     assert lab.voices.voice("first").name == "first"
@@ -184,7 +184,7 @@ def test_an_adapter_that_is_exported_leaves_the_words_at_home(lab: Lab, tmp_path
     trained(lab, "first", [lab.demonstrations.write("Hi", "Ay.")])
     shutil.unpack_archive(lab.exports.make("first", "peft", tmp_path), tmp_path / "given")
     names = {file.name for file in (tmp_path / "given").rglob("*")}
-    assert "adapter_model.safetensors" in names and LESSONS not in names
+    assert "adapter_model.safetensors" in names and DEMONSTRATIONS not in names
     assert lab.lineage.of("first")
 
 

@@ -22,7 +22,7 @@ from chatlab.records import Demonstration, Message, Status
 from chatlab.settings import Settings
 from chatlab.store import Store
 from chatlab.store.disk import Disk
-from chatlab.training.runs import Result
+from chatlab.training.process.runs import Result
 from chatlab.ui.train import report
 
 JOKE = "Tell a joke"

@@ -13,10 +13,11 @@ import pytest
 from chatlab.engines.fake import FakeEngine, babble
 from chatlab.errors import NothingToLearn, RunBusy, TrainingError
 from chatlab.evaluation.replies import form
-from chatlab.evaluation.reply_metrics import likely_by_chance, manner
+from chatlab.evaluation.reply_metrics import reply_metrics
+from chatlab.evaluation.statistics import fisher_exact
 from chatlab.evaluation.unseen import FIRST, Reply, role_markers
 from chatlab.lab import Lab
-from chatlab.lab.runs.mask_ablation import FILE, MaskAblation, Trial
+from chatlab.lab.runs.mask_ablation import FILE, Ablation, MaskAblation
 from chatlab.records import BASE
 from chatlab.settings import Settings
 from chatlab.template import IGNORED
@@ -26,7 +27,7 @@ from chatlab.ui.train.mask_trial import MaskTrialPanel
 from tests.support.page import told
 
 PATIENCE = 180.0
-QUICK: dict[str, Any] = {"passes": 4, "leash": 0.0, "batch": 4}
+QUICK: dict[str, Any] = {"epochs": 4, "kl_weight": 0.0, "batch_size": 4}
 
 
 def script(prompt: Any, voice: Any, sampling: Any) -> str:
@@ -53,10 +54,10 @@ def few(lab: Lab) -> None:
 
 
 @pytest.fixture
-def done(lab: Lab, few: None) -> Trial:
+def done(lab: Lab, few: None) -> Ablation:
     """A trial that was stopped in its first run and gone on with to its end; trained once."""
-    trial = lab.mask_trial.latest()
-    if trial is None or trial.state != "finished":
+    ablation = lab.mask_trial.latest()
+    if ablation is None or ablation.state != "finished":
         stop_and_go_on(lab)
     finished = lab.mask_trial.latest()
     assert finished is not None
@@ -81,7 +82,7 @@ def stop_and_go_on(lab: Lab) -> None:
 
 def ended(lab: Lab) -> None:
     lab.mask_trial.wait(PATIENCE)
-    assert (trial := lab.mask_trial.latest()) is None or trial.state != "running"
+    assert (ablation := lab.mask_trial.latest()) is None or ablation.state != "running"
 
 
 def test_nothing_to_learn_starts_nothing(settings: Settings) -> None:
@@ -94,7 +95,7 @@ def test_nothing_to_learn_starts_nothing(settings: Settings) -> None:
     empty.close()
 
 
-def test_both_runs_learn_the_same_and_differ_in_the_mask_alone(lab: Lab, done: Trial) -> None:
+def test_both_runs_learn_the_same_and_differ_in_the_mask_alone(lab: Lab, done: Ablation) -> None:
     masked, bare = (lab.mask_trial.run(side) for side in done.sides)
     assert masked.request.snapshot == bare.request.snapshot
     assert masked.request.settings == replace(bare.request.settings, mask=True)
@@ -103,7 +104,7 @@ def test_both_runs_learn_the_same_and_differ_in_the_mask_alone(lab: Lab, done: T
     assert lab.voices.live == BASE
 
 
-def test_what_is_kept_aside_is_measured_on_its_answers_either_way(lab: Lab, done: Trial) -> None:
+def test_what_is_kept_aside_is_measured_on_its_answers_either_way(lab: Lab, done: Ablation) -> None:
     masked, bare = (lab.mask_trial.run(side) for side in done.sides)
     assert masked.steps[0].held_out_loss == pytest.approx(bare.steps[0].held_out_loss, abs=1e-4)
     template, context = lab.machine.base.template, lab.machine.base.context
@@ -112,38 +113,38 @@ def test_what_is_kept_aside_is_measured_on_its_answers_either_way(lab: Lab, done
     assert all(IGNORED in row.labels for row in rows.held_out)
 
 
-def test_both_answer_the_same_unseen_prompts_and_it_is_counted_who_strays(lab: Lab, done: Trial) -> None:
+def test_both_answer_the_same_unseen_prompts_and_it_is_counted_who_strays(lab: Lab, done: Ablation) -> None:
     masked, bare = done.sides
     assert [r.prompt for r in masked.replies] == [r.prompt for r in bare.replies] == list(done.prompts)
     assert len(done.prompts) == FIRST
-    assert (masked.manner.strays, bare.manner.strays) == (0, FIRST)
+    assert (masked.reply_metrics.role_leaks, bare.reply_metrics.role_leaks) == (0, FIRST)
     assert masked.replies[0].sha256 == lab.voices.who(masked.adapter).sha256 != bare.replies[0].sha256
 
 
-def test_a_finished_trial_is_there_after_a_restart(lab: Lab, done: Trial) -> None:
+def test_a_finished_trial_is_there_after_a_restart(lab: Lab, done: Ablation) -> None:
     again = MaskAblation(lab.settings.runs, lab.training, lab.voices, lab.machine)
     assert again.latest() == done
 
 
-def test_a_trial_that_was_stopped_goes_on_to_its_end(lab: Lab, done: Trial) -> None:
+def test_a_trial_that_was_stopped_goes_on_to_its_end(lab: Lab, done: Ablation) -> None:
     assert (done.state, done.problem) == ("finished", "")
     assert all(lab.training.run(side.run).state == "finished" and side.adapter for side in done.sides)
 
 
-def test_a_run_thrown_away_meanwhile_is_said(lab: Lab, done: Trial) -> None:
+def test_a_run_thrown_away_meanwhile_is_said(lab: Lab, done: Ablation) -> None:
     file = lab.settings.runs / FILE
     kept = file.read_bytes()
-    trial = lab.mask_trial.start(**QUICK)
+    ablation = lab.mask_trial.start(**QUICK)
     lab.mask_trial.stop()
     ended(lab)
-    lab.training.discard(trial.sides[0].run)
+    lab.training.discard(ablation.sides[0].run)
     lab.mask_trial.go_on()
     ended(lab)
     paused = lab.mask_trial.latest()
     assert paused is not None and "There is no run" in paused.problem
     lab.mask_trial.discard()
     assert lab.mask_trial.latest() is None
-    assert trial.sides[1].run not in {run.id for run in lab.training.runs()}
+    assert ablation.sides[1].run not in {run.id for run in lab.training.runs()}
     file.write_bytes(kept)
 
 
@@ -166,9 +167,9 @@ def test_manner_counts_what_is_wrong_with_replies() -> None:
         Reply(prompt=p, text=t, sha256="", tokens=4 * n, form=form(p, t, stop, ["<|user|>"]))  # type: ignore[arg-type]
         for n, (p, t, stop) in enumerate(said)
     ]
-    found = manner(replies)
-    assert (found.strays, found.stops, found.echoes, found.good, found.tokens) == (2, 3, 1, 1, 6.0)
-    assert manner([]).replies == 0
+    found = reply_metrics(replies)
+    assert (found.role_leaks, found.stops, found.prompt_echoes, found.well_formed, found.tokens) == (2, 3, 1, 1, 6.0)
+    assert reply_metrics([]).replies == 0
 
 
 def test_only_tokens_that_open_or_close_a_turn_are_role_markers(lab: Lab) -> None:
@@ -177,10 +178,10 @@ def test_only_tokens_that_open_or_close_a_turn_are_role_markers(lab: Lab) -> Non
 
 @pytest.mark.parametrize(("fewer", "more", "chance"), [(0, 0, 1.0), (0, 1, 0.5), (0, 5, 0.025), (0, 24, 0.0)])
 def test_how_likely_a_difference_is_by_chance(fewer: int, more: int, chance: float) -> None:
-    assert likely_by_chance(fewer, more, 24) == pytest.approx(chance, abs=0.003)
+    assert fisher_exact(fewer, more, 24) == pytest.approx(chance, abs=0.003)
 
 
-def test_the_panel_shows_both_beside_each_other_and_marks_what_strays(lab: Lab, done: Trial) -> None:
+def test_the_panel_shows_both_beside_each_other_and_marks_what_strays(lab: Lab, done: Ablation) -> None:
     panel = MaskTrialPanel(lab)
     panel.build()
     drawn = panel.draw()
@@ -192,7 +193,7 @@ def test_the_panel_shows_both_beside_each_other_and_marks_what_strays(lab: Lab, 
     assert not told(drawn[panel.go_on])["visible"]
 
 
-def test_the_panel_is_drawn_again_only_when_something_has_changed(lab: Lab, done: Trial) -> None:
+def test_the_panel_is_drawn_again_only_when_something_has_changed(lab: Lab, done: Ablation) -> None:
     panel = MaskTrialPanel(lab)
     panel.build()
     pulse = panel.draw()[panel.heard]

@@ -136,7 +136,7 @@ def test_what_disagrees_is_read_from_the_snapshot_not_from_the_store_as_it_is_no
     assert kinds(lab.accord.of("You are Ada.")) == ["untrained message"]
     for file in Path(lab.settings.adapters).glob("plain/*.jsonl"):
         file.write_text("broken")
-    assert lab.accord.taught() is not None  # read once, and remembered
+    assert lab.accord.trained() is not None  # read once, and remembered
     fresh = type(lab.accord)(lab.store, lab.lineage, lab.voices)
     assert fresh.taught() is None and fresh.of("You are Ada.") == []
 
@@ -167,12 +167,14 @@ def test_growth_is_said_only_where_it_is_large_and_not_by_chance() -> None:
 
 
 def answered(lab: Lab, name: str, sha256: str, tokens: int, day: int, count: int = LEAST, stop: str = "end") -> None:
-    speaker = Provenance(adapter=name, sha256=sha256, base="b", tokens=tokens)
+    provenance = Provenance(adapter=name, sha256=sha256, base="b", tokens=tokens)
     conversation = Conversation()
     for n in range(count):
         at = f"2026-03-{day:02}T10:{n % 60:02}:00.000+00:00"
         conversation = conversation.grown(role="user", content="Hi", created=at)
-        conversation = conversation.grown(role="assistant", content="Ho", speaker=speaker, stopped=stop, created=at)
+        conversation = conversation.grown(
+            role="assistant", content="Ho", provenance=provenance, stopped=stop, created=at
+        )
     lab.store.conversations.add(conversation)
 
 
@@ -195,8 +197,8 @@ def test_answers_that_grow_from_one_adapter_to_the_next_are_told(lab: Lab) -> No
 
 def test_a_line_over_many_months_has_few_points(lab: Lab) -> None:
     for month in range(1, 13):
-        speaker = Provenance(adapter="base", tokens=month)
-        turn = {"role": "assistant", "content": "Ho", "speaker": speaker, "stopped": "end"}
+        provenance = Provenance(adapter="base", tokens=month)
+        turn = {"role": "assistant", "content": "Ho", "provenance": provenance, "stopped": "end"}
         conversation = Conversation()
         for year in (2020, 2023, 2026):
             conversation = conversation.grown(**turn, created=f"{year}-{month:02}-01T00:00:00.000+00:00")

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from chatlab.papers import CARD, CONFIG, LESSONS, MANIFEST, MANNER, WEIGHTS, digest
+from chatlab.adapters.manifest import CARD, CONFIG, DEMONSTRATIONS, MANIFEST, REPLY_METRICS, WEIGHTS
+from chatlab.system.files import sha256_of
 
 Spoil = Callable[[Path], None]
 """Changes an adapter's folder in place."""
@@ -97,8 +98,8 @@ CARD_KEYS = (
     "forgetting",
     "forgetting_interval",
     "kl",
-    "manner_before",
-    "manner_after",
+    "reply_metrics_before",
+    "reply_metrics_after",
     "stopped_early",
 )
 WHOLE = (b"", b"[]", b"3", b"null", b'"x"', b"\xff\xfe\0", b"{", DEEP.encode(), b"{}", b" " * (1 << 25))
@@ -107,12 +108,12 @@ PATHS = ("../../etc/passwd", "/etc/passwd", "..", "a\x00b", "x" * 5000, "\udcff"
 
 def seal(folder: Path) -> None:
     """A manifest that agrees with whatever the files are now."""
-    files = {file.name: digest(file) for file in folder.iterdir() if _is_covered(file)}
+    files = {file.name: sha256_of(file) for file in folder.iterdir() if _is_covered(file)}
     (folder / MANIFEST).write_text(json.dumps({"format": 1, "files": files}))
 
 
 def _is_covered(file: Path) -> bool:
-    return file.name in (CONFIG, WEIGHTS, CARD, LESSONS) and file.is_file() and file.stat().st_size < 1 << 30
+    return file.name in (CONFIG, WEIGHTS, CARD, DEMONSTRATIONS) and file.is_file() and file.stat().st_size < 1 << 30
 
 
 def configs() -> Iterator[tuple[str, Spoil]]:
@@ -136,10 +137,10 @@ def cards() -> Iterator[tuple[str, Spoil]]:
         yield f"card whole {number}", _bytes(CARD, data)
     for path in PATHS:
         yield f"card run={path[:20]!r}", spoilt_value(CARD, "run", json.dumps(path))
-    for key in ("rank", "alpha", "learning_rate", "passes", "batch", "seed"):
+    for key in ("rank", "alpha", "learning_rate", "epochs", "batch_size", "seed"):
         for value in VALUES:
             yield f"card settings.{key}={value[:30]}", spoilt_value(CARD, "settings", f'{{"{key}": {value}}}')
-    for key in ("replies", "strays", "good", "tokens"):
+    for key in ("replies", "role_leaks", "well_formed", "tokens"):
         for value in VALUES:
             yield f"manner {key}={value[:30]}", _manner(key, value)
 
@@ -197,7 +198,7 @@ def weights() -> Iterator[tuple[str, Spoil]]:
 
 
 def things() -> Iterator[tuple[str, Spoil]]:
-    for name in (CONFIG, WEIGHTS, CARD, MANIFEST, MANNER, LESSONS, "README.md"):
+    for name in (CONFIG, WEIGHTS, CARD, MANIFEST, REPLY_METRICS, DEMONSTRATIONS, "README.md"):
         yield f"{name} is a folder", _folder(name)
         yield f"{name} is a pipe", _pipe(name)
         yield f"{name} is a link", _link(name, "/etc/passwd")
@@ -211,14 +212,14 @@ def lessons() -> Iterator[tuple[str, Spoil]]:
     row = '{"id": 1, "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}'
     for key in ("id", "messages"):
         for value in VALUES:
-            yield f"lesson {key}={value[:30]}", _bytes(LESSONS, _with(row, key, value))
-    for key in ("role", "content", "thought", "calls", "tools"):
+            yield f"lesson {key}={value[:30]}", _bytes(DEMONSTRATIONS, _with(row, key, value))
+    for key in ("role", "content", "reasoning", "calls", "tools"):
         for value in VALUES:
             one = '{"role": "assistant", "content": "b", "' + key + '": ' + value + "}"
             line = f'{{"id": 1, "messages": [{{"role": "user", "content": "a"}}, {one}]}}'
-            yield f"lesson {key}={value[:30]}", _bytes(LESSONS, line.encode(errors="surrogatepass"))
+            yield f"lesson {key}={value[:30]}", _bytes(DEMONSTRATIONS, line.encode(errors="surrogatepass"))
     for number, data in enumerate(WHOLE):
-        yield f"lessons whole {number}", _bytes(LESSONS, data)
+        yield f"lessons whole {number}", _bytes(DEMONSTRATIONS, data)
 
 
 def _with(text: str, key: str, value: str) -> bytes:
@@ -254,11 +255,11 @@ def _entry(name: str, value: str) -> Spoil:
 
 
 def _manner(key: str, value: str) -> Spoil:
-    usual = {"replies": 4, "strays": 0, "stops": 4, "echoes": 0, "good": 4, "tokens": 9.5}
+    usual = {"replies": 4, "role_leaks": 0, "stops": 4, "prompt_echoes": 0, "well_formed": 4, "tokens": 9.5}
 
     def spoil(folder: Path) -> None:
-        text = json.dumps({"manner_before": usual, "manner_after": usual | {key: "@"}})
-        (folder / MANNER).write_bytes(text.replace('"@"', value).encode())
+        text = json.dumps({"reply_metrics_before": usual, "reply_metrics_after": usual | {key: "@"}})
+        (folder / REPLY_METRICS).write_bytes(text.replace('"@"', value).encode())
 
     return spoil
 

@@ -97,11 +97,14 @@ def lived_in(settings: Settings) -> Path:
     lab.systems.save("Mine", "You are {name}, made by {maker}.")
     lab.systems.set_values("Bard", "me")
     base = lab.machine.base.fingerprint
-    speakers = (Provenance(base=base, tokens=3, seconds=0.5), Provenance(adapter="stage", sha256="ab" * 32, base=base))
+    provenances = (
+        Provenance(base=base, tokens=3, seconds=0.5),
+        Provenance(adapter="stage", sha256="ab" * 32, base=base),
+    )
     asked = lab.demonstrations.get(1).prompt
     for verdict, winner in (("best", 0), ("best", 1), ("tie", None), ("both bad", None)):
         lab.store.votes.add(
-            Vote(prompt=asked, answers=("a", "b"), speakers=speakers, verdict=verdict, winner=winner)  # type: ignore[arg-type]
+            Vote(prompt=asked, answers=("a", "b"), provenances=provenances, verdict=verdict, winner=winner)  # type: ignore[arg-type]
         )
     state = lab.store.state
     state.set("live", ["base", "stage", "base"])
@@ -111,8 +114,8 @@ def lived_in(settings: Settings) -> Path:
     state.set("compare typed", {"prompt": "Who goes there?", "system": ""})
     state.set("wanted demonstration", 2)
     state.set("last import", {"name": "rows.jsonl", "demonstrations": [[1, 2]], "preferences": [[1, 1]]})
-    state.set("looked through", {"at": "ab", "found": ["one"], "more": 0})
-    state.set("unseen voices", ["base"])
+    state.set("audit", {"at": "ab", "found": ["one"], "more": 0})
+    state.set("unseen variants", ["base"])
     state.set("unseen draft", {"text": "One\nTwo", "before": ["One"]})
     state.set("drafts", {"1": {"system": "", "tags": "a", "roles": ["user", "assistant"], "texts": ["q", "a"]}})
     lab.close()

@@ -190,7 +190,7 @@ class Sweep:
         children = app.children()
         began = time.monotonic()
         if kind == "trainer, then KILL":
-            trainers = [pid for pid, what in children.items() if "training.worker" in what]
+            trainers = [pid for pid, what in children.items() if "training.process.worker" in what]
             if not trainers:
                 kind = "KILL, the app alone"
             for pid in trainers:

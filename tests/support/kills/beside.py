@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from chatlab.adapters import Adapters
-from chatlab.papers import CONFIG, WEIGHTS, check_bytes
+from chatlab.adapters.manifest import CONFIG, WEIGHTS, check_bytes
 from chatlab.records import AdapterCard
 from chatlab.retrieval import Library, Papers
 from chatlab.retrieval.chunking import spans

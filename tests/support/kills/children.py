@@ -25,10 +25,10 @@ from chatlab.retrieval.indexer import Indexer
 from chatlab.retrieval.library import Library
 from chatlab.retrieval.reading import Reading
 from chatlab.system.child import Child
-from chatlab.training.process import Trainer
+from chatlab.training.process.client import TrainerClient
 
 KINDS = (
-    "training.worker",
+    "training.process.worker",
     "evaluation.scorer",
     "gguf.trial",
     "read_process",
@@ -52,7 +52,7 @@ def main(folder: Path, base: Path) -> None:
     for start in hopeless:
         threading.Thread(target=_quietly, args=(start,), daemon=True).start()
     Indexer(library, Index(library), folder / "index", None)._start_builder("digest")
-    Trainer(base, folder / "cache").warm()
+    TrainerClient(base, folder / "cache").warm()
     said = (Message(role="user", content="Hello."), Message(role="assistant", content="Good morrow."))
     Scoring(base).start(folder / "ledger", [("a", said)])
     stuck = Child("tests.support.kills.stuck", "interpreter")

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from chatlab.adapters import Adapters
-from chatlab.papers import check_bytes
+from chatlab.adapters.manifest import check_bytes
 from chatlab.retrieval import Library
 from chatlab.store import Store
-from chatlab.training.runs import damaged_runs, list_runs
+from chatlab.training.process.runs import damaged_runs, list_runs
 from tests.support.kills.pages import Receipts
 
 NOT_STORE = ("runs", "log", "knowledge", "chatlab.lock", "chatlab.owner")

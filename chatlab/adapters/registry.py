@@ -1,4 +1,4 @@
-"""adapters/<name>/ <-> AdapterCard."""
+"""The published adapters: folders `adapters/<name>/`, listed, opened, removed and restored."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+from chatlab.adapters.card import check_base, read_card, reply_metrics_as_json
+from chatlab.adapters.manifest import CARD, CONFIG, REPLY_METRICS, check_bytes, check_demonstrations
 from chatlab.adapters.names import check_name, unlike
 from chatlab.adapters.publish import HIDDEN, hidden_copy, replace_json, space_or_error
 from chatlab.errors import AdapterError, AdapterMissing, NameRefused
-from chatlab.papers import CARD, CONFIG, MANNER, check_base, check_bytes, check_lessons, manners_as_json, read_card
 from chatlab.records import AdapterCard, ReplyMetrics
 from chatlab.system.files import fsync_folder, private_folder
 
@@ -18,7 +19,7 @@ TRASH = ".trash"
 
 
 class Adapters:
-    """The published adapters. An adapter's name is its folder's name, whatever its papers call it.
+    """The published adapters. An adapter's name is its folder's name, whatever its card says.
 
     What a killed process left half-written is cleared away when this is built; only one process may publish.
     """
@@ -32,11 +33,11 @@ class Adapters:
             shutil.rmtree(leftover, ignore_errors=True)
 
     def names(self) -> list[str]:
-        """Of the adapters that can be read, the newest first."""
+        """Names of the adapters that can be read, the newest first."""
         return [card.name for card in self.cards()]
 
     def cards(self) -> list[AdapterCard]:
-        """The newest first. Reads papers, not weights."""
+        """The newest first. Reads cards, not weights."""
         return sorted(self._read()[0], key=lambda card: (card.created, card.name), reverse=True)
 
     @property
@@ -44,24 +45,24 @@ class Adapters:
         """What is wrong with the folders that are not in `cards`."""
         return self._read()[1]
 
-    def publish(self, source: Path, card: AdapterCard, lessons: Path | None = None) -> AdapterCard:
-        """Copy a PEFT folder in, with papers, under `card.name` or one like it that is free.
+    def publish(self, source: Path, card: AdapterCard, demonstrations: Path | None = None) -> AdapterCard:
+        """Copy a PEFT folder in, with card and manifest, under `card.name` or one like it that is free.
 
-        `lessons` is the snapshot of demonstrations that it learned from, which is kept with it.
+        `demonstrations` is the snapshot of demonstrations that it learned from, which is kept with it.
 
         Until all of it is on the disk nobody sees any of it. Raises NameRefused, AdapterDamaged when `source` lacks a
         file, DiskFull; `source` is left as it was.
         """
         with self._lock:
             card = replace(card, name=self.free_name(card.name))
-            hidden, card = hidden_copy(source, self._folder, card, lessons)
+            hidden, card = hidden_copy(source, self._folder, card, demonstrations)
             self._reveal(hidden, card.name)
             return card
 
-    def note_manner(self, name: str, before: ReplyMetrics, after: ReplyMetrics) -> None:
-        """How the base and this adapter answer the unseen prompts. Raises AdapterMissing, DiskFull."""
+    def note_reply_metrics(self, name: str, before: ReplyMetrics, after: ReplyMetrics) -> None:
+        """Keep how the base and this adapter answered the unseen prompts. Raises AdapterMissing, DiskFull."""
         with self._lock, space_or_error(f"The proof of adapter {name!r} cannot be kept"):
-            replace_json(self._existing(name) / MANNER, manners_as_json(before, after))
+            replace_json(self._existing(name) / REPLY_METRICS, reply_metrics_as_json(before, after))
 
     def open(self, name: str, base_fingerprint: str) -> tuple[AdapterCard, Path]:
         """Its card and folder, every byte checked. Raises AdapterMissing, AdapterDamaged, WrongBase."""
@@ -71,12 +72,12 @@ class Adapters:
         check_base(card, base_fingerprint)
         return card, folder
 
-    def lessons(self, name: str) -> Path | None:
+    def demonstrations(self, name: str) -> Path | None:
         """The file of what it learned from; None where it has none. Raises AdapterMissing, and AdapterDamaged."""
-        return check_lessons(self._existing(name))
+        return check_demonstrations(self._existing(name))
 
     def remove(self, name: str) -> Path:
-        """Out of sight, into the trash; where it lay until now. Raises AdapterMissing."""
+        """Move an adapter to the trash; the folder where it lay. Raises AdapterMissing."""
         with self._lock, space_or_error(f"Adapter {name!r} cannot be removed"):
             folder = self._existing(name)
             private_folder(self._folder / TRASH)
@@ -86,7 +87,7 @@ class Adapters:
             return folder
 
     def restore(self, name: str) -> AdapterCard:
-        """Back from the trash the one of that name that was removed last, under a free name. Raises AdapterMissing."""
+        """Bring back the adapter of that name that was removed last, under a free name. Raises AdapterMissing."""
         check_name(name)
         with self._lock, space_or_error(f"Adapter {name!r} cannot be restored"):
             removed = self._removed(name)
@@ -129,7 +130,7 @@ class Adapters:
         return folder
 
     def _reveal(self, hidden: Path, name: str) -> None:
-        """What is said to have failed is not there."""
+        """Rename the hidden folder; where that fails, nothing is left of it."""
         try:
             with space_or_error(f"Adapter {name!r} cannot be published"):
                 hidden = hidden.rename(self._folder / name)

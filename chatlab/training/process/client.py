@@ -1,4 +1,4 @@
-"""The app's side of the trainer process: start it, feed it runs, say how it is doing. Never imports torch.
+"""The app's side of the trainer process: start it, give it runs, say how it is doing. Never imports torch.
 
 A pipe each way carries JSON lines: commands down (`start`, `stop`; end of file means the app is gone), events up
 (`alive`, `ready`, `phase`, `step`, `ended`, `fatal`). What matters is on disk in the run's folder; the events only
@@ -20,14 +20,14 @@ from chatlab.errors import RunBusy, TrainingError
 from chatlab.records import Step
 from chatlab.system.child import Child
 from chatlab.system.files import open_private, private_folder
-from chatlab.training.runs import read_run, read_steps
-from chatlab.training.silence import TICK, Silence
-from chatlab.training.stop import ASKED, FROZEN, StopRequest, is_overdue
+from chatlab.training.process.runs import read_run, read_steps
+from chatlab.training.process.watchdog import FROZEN, GRACE, TICK, Silence, StopRequest, is_overdue
 
 TrainerState = Literal["cold", "warming", "ready", "training", "dead"]
 SILENCE = 10.0
 """Seconds without a sign of life after which the status says so; the worker gives one every second."""
 
+WORKER = "chatlab.training.process.worker"
 NICENESS = 5
 LARGEST_LOG = 1_000_000
 """Bytes of trainer.log at which another is begun."""
@@ -50,11 +50,11 @@ class TrainerStatus:
     """Seconds until the run is over, as far as can be told."""
 
 
-class Trainer:
+class TrainerClient:
     """One worker process for one base: spawned once, kept warm, replaced when it dies. Safe to call from threads."""
 
     def __init__(self, base_folder: Path, cache: Path, threads: int | None = None, *, silence: float = SILENCE) -> None:
-        self._base, self._cache, self._threads, self._silence = base_folder, cache, threads, silence
+        self._base, self._cache, self._threads, self._silence_limit = base_folder, cache, threads, silence
         self._changed = threading.Condition()
         self._process: Child | None = None
         self._ready = self._closing = False
@@ -62,7 +62,7 @@ class Trainer:
         self._busy = False
         self._steps: list[Step] = []
         self._phase = self._message = ""
-        self._silent = Silence()
+        self._silence = Silence()
         self._stop: StopRequest | None = None
 
     def warm(self) -> None:
@@ -97,9 +97,9 @@ class Trainer:
     def status(self) -> TrainerStatus:
         """Returns at once, whatever the worker is doing."""
         with self._changed:
-            silent = self._silent.seconds
+            silent = self._silence.seconds
             message = self._message
-            if self._is_alive() and silent > self._silence:
+            if self._is_alive() and silent > self._silence_limit:
                 message = f"The trainer has not answered for {silent:.0f} s: paused, or the machine is overloaded."
                 if self._busy:
                     message += " Stop ends it; the run can be resumed from where it last kept its place."
@@ -125,9 +125,9 @@ class Trainer:
             process = self._process
             if process is None:
                 return
-            _hang_up(process)
-            ends = time.monotonic() + (timeout if self._busy and self._ready else ASKED)  # else it has nothing to keep
-            while process.poll() is None and time.monotonic() < ends and self._silent.seconds < FROZEN:
+            _close_stdin(process)
+            ends = time.monotonic() + (timeout if self._busy and self._ready else GRACE)  # else it has nothing to keep
+            while process.poll() is None and time.monotonic() < ends and self._silence.seconds < FROZEN:
                 self._changed.wait(TICK / 2)
         process.kill()
         process.wait()
@@ -149,9 +149,11 @@ class Trainer:
         private_folder(self._cache)
         threads = ("--threads", str(self._threads)) if self._threads else ()
         with open_private(_log(self._cache / "trainer.log"), os.O_CREAT | os.O_APPEND) as log:
-            process = Child("chatlab.training.worker", self._base, self._cache, *threads, niceness=NICENESS, stderr=log)
+            process = Child(
+                "chatlab.training.process.worker", self._base, self._cache, *threads, niceness=NICENESS, stderr=log
+            )
         self._process, self._ready, self._closing = process, False, False
-        self._busy, self._message, self._silent, self._stop = False, "", Silence(), None
+        self._busy, self._message, self._silence, self._stop = False, "", Silence(), None
         for task, name in ((self._listen, "trainer events"), (self._watch, "trainer watch")):
             threading.Thread(target=task, args=(process,), name=name, daemon=True).start()
 
@@ -159,7 +161,7 @@ class Trainer:
         self._run, self._busy, self._stop = run, True, None
         self._steps = list(read_steps(run))
         self._phase, self._message = "waiting", ""
-        self._send({"do": "start", "run": str(run), "asked": time.time()})
+        self._send({"do": "start", "run": str(run), "requested_at": time.time()})
 
     def _ask_to_stop(self, stop: StopRequest) -> None:
         self._stop = stop
@@ -171,38 +173,38 @@ class Trainer:
             self._process.stdin.write(json.dumps(command).encode() + b"\n")
             self._process.stdin.flush()
         except OSError:
-            pass  # It has just died; the thread that listens will say so.
+            pass  # it has just died; `_listen` will say so
 
     def _listen(self, process: Child) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             with self._changed:
                 if process is self._process and line.endswith(b"\n"):  # a kill may tear the last one
-                    self._hear(json.loads(line))
+                    self._on_event(json.loads(line))
                     self._changed.notify_all()
         code = process.wait()
         with self._changed:
             if process is self._process:
-                self._mourn(code)
+                self._on_exit(code)
             self._changed.notify_all()
 
     def _watch(self, process: Child) -> None:
-        """Count the worker's silence, and see that a stop is carried out, as long as it lives."""
+        """Count the worker's silence, and kill it when a stop is overdue, as long as it lives."""
         with self._changed:
             while process is self._process and process.poll() is None:
                 self._changed.wait(TICK)
-                passed = self._silent.tick()
+                passed = self._silence.tick()
                 stop = self._stop
                 if stop is not None and self._busy and not self._closing:
                     stop.waited += passed
                     if not stop.forced and is_overdue(
-                        stop, self._silent.seconds, self._phase if self._ready else "", self._steps
+                        stop, self._silence.seconds, self._phase if self._ready else "", self._steps
                     ):
                         stop.forced = True
-                        process.kill()  # the thread that listens hears its last events first, and goes on from there
+                        process.kill()  # `_listen` reads its last events first, and goes on from there
 
-    def _hear(self, event: dict[str, Any]) -> None:
-        self._silent.heard()
+    def _on_event(self, event: dict[str, Any]) -> None:
+        self._silence.reset()
         kind = event.pop("event")
         if kind == "ready":
             self._ready = True
@@ -217,7 +219,7 @@ class Trainer:
             why = self._message if self._stop is not None and self._stop.second else ""
             self._busy, self._message, self._stop = False, event.get("message", "") or why, None
 
-    def _mourn(self, code: int) -> None:
+    def _on_exit(self, code: int) -> None:
         if self._closing or (code == 0 and not self._busy):
             self._process = None
             return
@@ -254,7 +256,7 @@ class Trainer:
     def _state(self) -> TrainerState:
         if self._process is None:
             return "cold"
-        if self._busy:  # until the thread that listens has seen a death, and can say what it was
+        if self._busy:  # until `_listen` has seen the exit, and can say why
             return "training"
         if not self._is_alive():
             return "dead"
@@ -273,14 +275,14 @@ class Trainer:
 
 
 def _log(file: Path) -> Path:
-    """Where the worker's last words go; a file that has grown large makes room and is kept once."""
+    """The log file to append to; one that has grown large is kept once, as `.1`."""
     with suppress(OSError):
         if file.stat().st_size > LARGEST_LOG:
             file.replace(file.with_name(f"{file.name}.1"))
     return file
 
 
-def _hang_up(process: Child) -> None:
+def _close_stdin(process: Child) -> None:
     assert process.stdin is not None
     with suppress(OSError):
         process.stdin.close()

@@ -1,10 +1,10 @@
-"""A run is a folder: what was asked for, what has happened so far, what came of it. Read here without torch.
+"""A run is a folder: its request, its steps so far, its result. Read here without torch.
 
     run.json        Request, written once by whoever asks for the run
     snapshot.jsonl  the demonstrations as they were then, a line each: {"id": ..., "messages": [...]}
     steps.jsonl     one Step a line, appended as they are made
     checkpoint/     from which an interrupted run goes on
-    kept/18/        PEFT folder of what the adapter was after step 18, where the run was looked at
+    kept/18/        PEFT folder of what the adapter was after step 18, where the run was evaluated
     adapter/        PEFT folder, once finished
     result.json     Result, the last thing written
     stopped, error.json   how a run ended without a result; removed when it goes on
@@ -25,6 +25,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from chatlab.errors import TrainingError
+from chatlab.former_names import with_current_names
 from chatlab.records import Step, TrainSettings
 from chatlab.system.files import private_folder, write_whole
 
@@ -33,7 +34,7 @@ RunState = Literal["waiting", "running", "stopped", "interrupted", "finished", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a run is to compute, and for whom."""
+    """What a run is to compute."""
 
     base: str
     """Fingerprint of the base."""
@@ -73,23 +74,23 @@ class Result:
     steps: int
     stopped_early: bool = False
     demonstrations: tuple[int, ...] = ()
-    """Learned from; neither dropped nor held out."""
+    """Trained on; neither dropped nor held out."""
     held_out: tuple[int, ...] = ()
-    """Kept aside to measure on."""
+    """Held out to measure on."""
     dropped: tuple[Dropped, ...] = ()
     loss: float | None = None
-    """Mean over the last pass, nats a token."""
+    """Mean over the last epoch, nats a token."""
     held_out_before: float | None = None
     held_out_after: float | None = None
     forgetting: float | None = None
     """Per cent by which perplexity on held-out general text rose."""
     forgetting_interval: tuple[float, float] | None = None
     kl: float | None = None
-    """KL divergence from the base on the answers of demonstrations kept aside, nats a token."""
+    """KL divergence from the base on the answers of held-out demonstrations, nats a token."""
     parameters: int = 0
     base_parameters: int = 0
     tokens: int = 0
-    """Demonstration tokens read, all passes, padding not counted."""
+    """Demonstration tokens read, all epochs, padding not counted."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """By phase: queue, tokenise, steps, evaluate, save."""
 
@@ -113,14 +114,14 @@ class RunView:
         return self.folder / "adapter"
 
     @property
-    def kept(self) -> dict[int, Path]:
-        """By step, PEFT folders of what the adapter was on its way."""
+    def checkpoints(self) -> dict[int, Path]:
+        """By step, PEFT folders of what the adapter was after it."""
         found = (folder for folder in (self.folder / "kept").glob("*") if folder.name.isdecimal())
         return {int(folder.name): folder for folder in sorted(found, key=lambda folder: int(folder.name))}
 
 
 def write_request(run: Path, request: Request) -> None:
-    """Make `run` a run that a Trainer can start; its snapshot.jsonl is written beside it by the store."""
+    """Make `run` a run that a TrainerClient can start; its snapshot.jsonl is written beside it by the store."""
     private_folder(run)
     write_json(run / "run.json", asdict(request))
 
@@ -245,4 +246,4 @@ def _result(raw: dict[str, Any]) -> Result:
 def _known(kind: type, raw: Mapping[str, Any]) -> dict[str, Any]:
     """Fields that `kind` has, so that a folder written by a later version can still be read."""
     names = {f.name for f in fields(kind)}
-    return {k: v for k, v in raw.items() if k in names}
+    return {k: v for k, v in with_current_names(kind, raw).items() if k in names}

@@ -1,8 +1,8 @@
-"""The trainer process: `python -m chatlab.training.worker BASE CACHE [--threads N]`.
+"""The trainer process: `python -m chatlab.training.process.worker BASE CACHE [--threads N]`.
 
-Reads commands from standard input and writes events to standard output, a JSON object a line; see `process`. Ends
-when its input does, as when the app closes, having put down its place in the run under way. If the app was killed, the
-system kills this process as well (see `chatlab.system`), and the run goes on from its last checkpoint.
+Reads commands from standard input and writes events to standard output, a JSON object a line; see `client`. Ends
+when its input does, as when the app closes, having written a checkpoint of the run under way. If the app was killed,
+the system kills this process as well (see `chatlab.system`), and the run goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -21,56 +21,56 @@ from typing import IO, TYPE_CHECKING, Any
 
 from chatlab.errors import ChatlabError, DiskFull, TrainingError
 from chatlab.system.files import DISK_FULL
-from chatlab.training.runs import write_json
+from chatlab.training.process.runs import write_json
 
 if TYPE_CHECKING:
     from chatlab.training.resources import TrainingResources
     from chatlab.training.run import StopMode
 
 NO_MEMORY = ("can't allocate memory", "not enough memory", "could not create a primitive")
-"""In what torch says where memory is short; the last is oneDNN's way."""
-PULSE = 1.0
-"""Seconds between signs of life."""
+"""Parts of torch's messages when memory is short; the last is oneDNN's."""
+HEARTBEAT = 1.0
+"""Seconds between two `alive` events."""
 
 
-class Voice:
+class EventWriter:
     """Events to the app, from several threads, a whole line each. An app that has gone is not an error."""
 
     def __init__(self, out: IO[bytes]) -> None:
         self._out, self._lock = out, threading.Lock()
 
-    def say(self, event: str, **fields: Any) -> None:
+    def emit(self, event: str, **fields: Any) -> None:
         with self._lock, suppress(OSError, ValueError):
             self._out.write(json.dumps({"event": event, **fields}).encode() + b"\n")
             self._out.flush()
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         while True:
-            self.say("alive")
-            time.sleep(PULSE)
+            self.emit("alive")
+            time.sleep(HEARTBEAT)
 
 
-class Ears:
-    """Commands from the app. A stop is known at once, though the main thread is in the middle of a step."""
+class CommandReader:
+    """Commands from the app. A stop is known at once, while the main thread is in the middle of a step."""
 
     def __init__(self, source: IO[bytes]) -> None:
-        self.starts: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self.runs: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._source = source
-        self._wish: StopMode = ""
+        self._stop_mode: StopMode = ""
 
-    def wish(self) -> StopMode:
-        return self._wish
+    def stop_mode(self) -> StopMode:
+        return self._stop_mode
 
-    def listen(self) -> None:
+    def read(self) -> None:
         for line in self._source:
             command = json.loads(line)
             if command["do"] == "start":
-                self._wish = ""
-                self.starts.put(command)
+                self._stop_mode = ""
+                self.runs.put(command)
             elif command["do"] == "stop":
-                self._wish = "keep" if command["keep"] else "stop"
-        self._wish = "leave"
-        self.starts.put(None)
+                self._stop_mode = "keep" if command["keep"] else "stop"
+        self._stop_mode = "leave"
+        self.runs.put(None)
 
 
 def main() -> None:
@@ -79,23 +79,23 @@ def main() -> None:
     parser.add_argument("base", type=Path)
     parser.add_argument("cache", type=Path)
     parser.add_argument("--threads", type=int)
-    asked = parser.parse_args()
-    voice, ears = Voice(_own_stdout()), Ears(sys.stdin.buffer)
-    for task in (ears.listen, voice.beat):
-        threading.Thread(target=task, daemon=True).start()
-    sys.setswitchinterval(1e-4)  # Hands pass the interpreter to each other thousands of times a second.
+    args = parser.parse_args()
+    events, commands = EventWriter(_own_stdout()), CommandReader(sys.stdin.buffer)
+    for target in (commands.read, events.heartbeat):
+        threading.Thread(target=target, daemon=True).start()
+    sys.setswitchinterval(1e-4)  # `Workers` pass the interpreter to each other thousands of times a second
     try:
-        shop = _opened(asked.base, asked.cache, asked.threads)
+        resources = _open(args.base, args.cache, args.threads)
     except Exception as error:
-        known = _known(error)
-        voice.say("fatal", message=str(known), hint=known.hint)
+        shown = _as_chatlab_error(error)
+        events.emit("fatal", message=str(shown), hint=shown.hint)
         raise SystemExit(1) from error
-    voice.say("ready")
-    while (command := ears.starts.get()) is not None:
-        _run(shop, command, voice, ears)
+    events.emit("ready")
+    while (command := commands.runs.get()) is not None:
+        _run(resources, command, events, commands)
 
 
-def _opened(folder: Path, cache: Path, threads: int | None) -> TrainingResources:
+def _open(folder: Path, cache: Path, threads: int | None) -> TrainingResources:
     # Imported only now, so that neither the first sign of life nor what is wrong with a base waits for torch.
     from chatlab.models import Base
     from chatlab.models.tried import Tried
@@ -104,26 +104,26 @@ def _opened(folder: Path, cache: Path, threads: int | None) -> TrainingResources
     base = Base.open(folder, cache)
     from chatlab.training.resources import TrainingResources
 
-    shop = TrainingResources(base, cache, threads)
-    shop.warm()
-    return shop
+    resources = TrainingResources(base, cache, threads)
+    resources.warm()
+    return resources
 
 
-def _run(shop: TrainingResources, command: dict[str, Any], voice: Voice, ears: Ears) -> None:
+def _run(resources: TrainingResources, command: dict[str, Any], events: EventWriter, commands: CommandReader) -> None:
     from chatlab.training.run import TrainingRun
 
     folder = Path(command["run"])
     try:
-        end = TrainingRun(shop, folder, voice.say, ears.wish, command["asked"]).run()
-        voice.say("ended", state=end)
+        outcome = TrainingRun(resources, folder, events.emit, commands.stop_mode, command["requested_at"]).run()
+        events.emit("ended", state=outcome)
     except Exception as error:
-        known = _known(error)
+        shown = _as_chatlab_error(error)
         with suppress(OSError):
-            write_json(folder / "error.json", {"message": str(known), "hint": known.hint})
-        voice.say("ended", state="failed", message=str(known), hint=known.hint)
+            write_json(folder / "error.json", {"message": str(shown), "hint": shown.hint})
+        events.emit("ended", state="failed", message=str(shown), hint=shown.hint)
 
 
-def _known(error: Exception) -> ChatlabError:
+def _as_chatlab_error(error: Exception) -> ChatlabError:
     """An error a person can act on, made of any; what is outside the tree leaves its traceback in the log."""
     if isinstance(error, ChatlabError):
         return error
