@@ -137,11 +137,6 @@ def damaged(folder: Path, name: str) -> AdapterDamaged:
     return AdapterDamaged(f"Adapter {folder.name!r} is damaged: {name} is not the file that was published.", AGAIN)
 
 
-def digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def parsed(data: bytes, exact: bool = True) -> dict[str, Any]:
     """A JSON object that every reader reads alike: no key twice, and, if `exact`, nothing but numbers for numbers.
 

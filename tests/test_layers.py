@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CHATLAB = ROOT / "chatlab"
 
 FLOORS = (
-    {"records", "tool_calls", "conversation", "errors", "settings", "clock", "citations", "log", "system"},
+    {"records", "tool_calls", "conversation", "errors", "settings", "citations", "system"},
     {"store", "template", "formats", "quality", "papers"},
     {"models", "training", "engines", "adapters", "retrieval", "tools"},
     {"evaluation", "teacher"},

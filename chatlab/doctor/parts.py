@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from chatlab.doctor.finding import Finding, refused
 from chatlab.engines.base import Engine
 from chatlab.engines.folder import read_adapter
@@ -14,6 +12,7 @@ from chatlab.papers import CARD, CONFIG, check_base, check_bytes, read_card
 from chatlab.retrieval.embedder import INSTALL, WEIGHTS, WEIGHTS_SHA256, check, packaged
 from chatlab.settings import Settings
 from chatlab.store import Checkup, checkup
+from chatlab.system.files import sha256_of
 from chatlab.training.process import Trainer
 
 WARMS_WITHIN = 180.0
@@ -77,9 +76,8 @@ def embedder() -> Finding:
         check(folder)
     except ChatlabError as error:
         return refused("Embedder", error)
-    with (folder / WEIGHTS).open("rb") as stream:
-        if hashlib.file_digest(stream, "sha256").hexdigest() != WEIGHTS_SHA256:
-            return Finding(about="Embedder", mark="bad", words="its weights are not those published", advice=INSTALL)
+    if sha256_of(folder / WEIGHTS) != WEIGHTS_SHA256:
+        return Finding(about="Embedder", mark="bad", words="its weights are not those published", advice=INSTALL)
     return Finding(about="Embedder", mark="good", words="weights as published")
 
 

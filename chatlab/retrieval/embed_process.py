@@ -6,7 +6,7 @@ and whether they are a `query`; out go a line with the number of rows, and the r
 
 from __future__ import annotations
 
-import os
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ from typing import Any
 import orjson
 
 from chatlab.errors import EmbedderError
+from chatlab.system.bootstrap import answer_pipe
 
 
 def main() -> None:
-    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    out = answer_pipe()
 
     def say(said: dict[str, Any], rows: bytes = b"") -> None:
         out.write(orjson.dumps(said) + b"\n" + rows)
@@ -33,7 +33,7 @@ def main() -> None:
         return
     say({"sha256": embedder.sha256, "dimension": embedder.dimension})
     for line in sys.stdin.buffer:
-        asked = orjson.loads(line)
+        asked = json.loads(line)
         rows = embedder.embed(asked["texts"], asked["query"])
         say({"rows": len(rows)}, rows.tobytes())
 

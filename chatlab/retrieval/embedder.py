@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatlab.errors import EmbedderError
+from chatlab.system.files import sha256_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +54,7 @@ class Embedder:
     def __init__(self, folder: Path, threads: int = 1) -> None:
         """Raises EmbedderError."""
         check(folder)
-        self.sha256 = _sha256(folder / WEIGHTS)
+        self.sha256 = sha256_of(folder / WEIGHTS)
         if folder == packaged() and self.sha256 != WEIGHTS_SHA256:
             raise EmbedderError("The embedding model is damaged: its weights are not those published.", INSTALL)
         import torch
@@ -114,8 +114,3 @@ def _json(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from chatlab.errors import EmbedderError
 from chatlab.retrieval.embedder import INSTALL
 from chatlab.system.child import Child
@@ -65,7 +63,7 @@ class Embedding:
     def embed(self, texts: Sequence[str], query: bool = False) -> np.ndarray:
         """(N, D) of float32, each row of length 1. Raises EmbedderError; a process that had died is tried once more."""
         self._asked_last = time.monotonic()
-        request = orjson.dumps({"texts": list(texts), "query": query}) + b"\n"
+        request = {"texts": list(texts), "query": query}
         with self._lock:
             for _ in range(2):
                 self._opened()
@@ -100,38 +98,33 @@ class Embedding:
         if self._model is not None and self.running:
             return self._model
         self._end()
-        self._process = process = Child("chatlab.retrieval.embed_process", self.folder, niceness=self._niceness)
-        assert process.stdout
-        line = process.stdout.readline()
-        said: dict[str, Any] = (
-            orjson.loads(line) if line.endswith(b"\n") else {"refused": "It cannot be opened.", "hint": ""}
-        )
+        self._process = Child("chatlab.retrieval.embed_process", self.folder, niceness=self._niceness)
+        said: dict[str, Any] = self._process.receive() or {"refused": "It cannot be opened.", "hint": ""}
         if "refused" in said:
             self._end()
             raise EmbedderError(said["refused"], said["hint"])
         self._model = Model(said["sha256"], said["dimension"])
         return self._model
 
-    def _asked(self, request: bytes) -> np.ndarray | None:
+    def _asked(self, request: dict[str, Any]) -> np.ndarray | None:
         """None when the process has died."""
         import numpy as np
 
         process, model = self._process, self._model
-        assert process and process.stdin and process.stdout and model
+        assert process and process.stdout and model
+        answer = process.receive() if process.send(request) else None
+        if answer is None:
+            return None
+        count = answer["rows"]
         try:
-            process.stdin.write(request)
-            process.stdin.flush()
-            line = process.stdout.readline()
-            count = orjson.loads(line)["rows"] if line.endswith(b"\n") else -1
-            data = process.stdout.read(count * model.dimension * 4) if count >= 0 else b""
+            data = process.stdout.read(count * model.dimension * 4)
         except OSError:
             return None
-        if count < 0 or len(data) < count * model.dimension * 4:
+        if len(data) < count * model.dimension * 4:
             return None
         return np.frombuffer(data, dtype=np.float32).reshape(count, model.dimension)
 
     def _end(self) -> None:
         process, self._process, self._model = self._process, None, None
         if process is not None:
-            process.kill()
-            process.communicate()
+            process.end()

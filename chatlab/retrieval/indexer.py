@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import orjson
-
 from chatlab.errors import ChatlabError, EmbedderError
 from chatlab.retrieval.document import embedded_text
 from chatlab.retrieval.embedding import Embedding
@@ -252,12 +250,7 @@ class Indexer:
             environment={"OMP_NUM_THREADS": "1"},
             stdout=DEVNULL,
         )
-        assert self._builder.stdin
-        try:
-            self._builder.stdin.write(orjson.dumps([papers.id for papers in self._library.all()]))
-            self._builder.stdin.close()
-        except OSError:
-            pass  # it has died already; the next look finds that out
+        self._builder.send([papers.id for papers in self._library.all()], last=True)
 
     def _take_words(self) -> None:
         assert self._builder is not None

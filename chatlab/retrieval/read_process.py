@@ -7,8 +7,7 @@ in, `{"path", "name"}`; for each one line goes out: the document, or `{"refused"
 
 from __future__ import annotations
 
-import hashlib
-import os
+import json
 import re
 import sys
 import time
@@ -23,6 +22,9 @@ from chatlab.retrieval.chunking import spans
 from chatlab.retrieval.content import kind_of
 from chatlab.retrieval.document import Kind
 from chatlab.retrieval.pieces import Notes, pieces
+from chatlab.system.bootstrap import answer_pipe
+from chatlab.system.files import sha256_of
+from chatlab.system.limits import forbid_writing, limit_cpu_time, limit_memory
 
 MEMORY = 2 << 30
 """Bytes of address space, where the system keeps to such a limit."""
@@ -36,12 +38,12 @@ _BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*){2,}")
 
 
 def main() -> None:
-    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
-    _limit_memory()
+    out = answer_pipe()
+    limit_memory(MEMORY)
+    forbid_writing()
     for line in sys.stdin.buffer:
-        asked = orjson.loads(line)
-        _limit_time()
+        asked = json.loads(line)
+        limit_cpu_time(2 * SECONDS)  # the app ends a process that takes too long; this is for when the app has gone
         out.write(orjson.dumps(_answer(Path(asked["path"]), asked["name"]), option=orjson.OPT_APPEND_NEWLINE))
         out.flush()
 
@@ -62,8 +64,7 @@ def _answer(path: Path, name: str) -> dict[str, Any]:
 
 def read(path: Path, name: str) -> dict[str, Any]:
     """The document as JSON. Raises DocumentRefused, or whatever a library raises at a damaged file."""
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = sha256_of(path)
     kind, encoding = kind_of(path)
     notes = Notes()
     text = _clean("".join(_within_limits(pieces(path, kind, encoding, notes), notes)))
@@ -107,29 +108,6 @@ def _title(given: str, name: str, kind: Kind) -> str:
     title = " ".join(_ODD.sub("", given).split())
     usable = 3 <= len(title) <= TITLE and not title.lower().startswith(("untitled", "microsoft word", "document"))
     return title if usable else (" ".join(_ODD.sub("", Path(name).stem).split())[:TITLE] or kind)
-
-
-def _limit_time() -> None:
-    """The app ends this process when a file takes too long; this is for when the app itself has gone."""
-    try:
-        import resource
-
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        _, most = resource.getrlimit(resource.RLIMIT_CPU)
-        resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime + 2 * SECONDS), most))
-    except (ImportError, ValueError, OSError):  # Windows has no such limit
-        pass
-
-
-def _limit_memory() -> None:
-    try:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # it has nothing to write but its answers, to a pipe
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    except (ImportError, ValueError, OSError):  # Windows has none of these
-        pass
 
 
 if __name__ == "__main__":

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
+import time
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from chatlab.clock import now
 from chatlab.errors import DocumentRefused
 from chatlab.retrieval.document import Papers, Span
 from chatlab.system.child import Child
+from chatlab.system.clock import now
 
 SECONDS = 150.0
 """After which the process is ended; it gives up by itself well before."""
@@ -51,24 +49,13 @@ class Reading:
             self._process.kill()
 
     def _asked(self, path: Path, name: str) -> dict[str, Any]:
-        process = self._running()
-        assert process.stdin and process.stdout
-        late = threading.Event()
-        watch = threading.Timer(self._seconds, _give_up, (process, late))
-        watch.daemon = True
-        watch.start()
-        try:
-            process.stdin.write(orjson.dumps({"path": os.fspath(path.resolve()), "name": name}) + b"\n")
-            process.stdin.flush()
-            line = process.stdout.readline(ANSWER)
-        except (BrokenPipeError, OSError):
-            line = b""
-        finally:
-            watch.cancel()
-        if not line.endswith(b"\n"):
+        process, began = self._running(), time.monotonic()
+        sent = process.send({"path": os.fspath(path.resolve()), "name": name})
+        answer: dict[str, Any] | None = process.receive(self._seconds, ANSWER) if sent else None
+        if answer is None:
             self._end()
-            raise _ended(name, late.is_set(), self._stopped)
-        return dict(orjson.loads(line))
+            raise _ended(name, time.monotonic() - began >= self._seconds, self._stopped)
+        return answer
 
     def _running(self) -> Child:
         if self._process is None or self._process.poll() is not None or self._read >= SPELL:
@@ -83,13 +70,7 @@ class Reading:
     def _end(self) -> None:
         process, self._process = self._process, None
         if process is not None:
-            process.kill()
-            process.communicate()
-
-
-def _give_up(process: Child, late: threading.Event) -> None:
-    late.set()
-    process.kill()
+            process.end()
 
 
 def _ended(name: str, late: bool, stopped: bool) -> DocumentRefused:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from chatlab.system.files import private_folder
+from chatlab.system.files import private_folder, sha256_of
 
 PAPERS = "papers.json"
 KEYS = "keys.npy"
@@ -31,7 +31,7 @@ class Words:
 
         papers = orjson.loads((folder / PAPERS).read_bytes())
         for name, sha256 in papers["files"].items():
-            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != sha256:
+            if sha256_of(folder / name) != sha256:
                 raise ValueError(f"{name} has been changed")
         self.digest: str = papers["digest"]
         self._keys = np.load(folder / KEYS, allow_pickle=False)
@@ -77,7 +77,7 @@ def build(keys: Sequence[int], texts: Sequence[str], folder: Path) -> None:
     else:
         keys = []
     np.save(draft / KEYS, np.array(keys, dtype=np.int64))
-    files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(draft.iterdir())}
+    files = {file.name: sha256_of(file) for file in sorted(draft.iterdir())}
     (draft / PAPERS).write_bytes(orjson.dumps({"digest": digest_of(keys), "files": files}))
     shutil.rmtree(folder, ignore_errors=True)
     draft.rename(folder)

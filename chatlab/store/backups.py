@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from chatlab.clock import now
 from chatlab.errors import NotFound
 from chatlab.store.copies import Backup, listed, read_copy
 from chatlab.store.disk import as_chatlab_error
 from chatlab.store.image import Image, Tables, seal
 from chatlab.store.storage import JournalStorage
+from chatlab.system.clock import now
 from chatlab.system.files import private_folder
 
 Choice = Callable[[Tables, Tables], Tables]

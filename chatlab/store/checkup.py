@@ -9,12 +9,12 @@ from typing import Any
 from chatlab.conversation import Conversation
 from chatlab.errors import StoreCorrupt
 from chatlab.records import Demonstration, Preference, UnseenSet, Vote
-from chatlab.store.codec import from_document
 from chatlab.store.copies import listed
 from chatlab.store.disk import Disk, Files, as_chatlab_error
 from chatlab.store.migrations import Migrations
 from chatlab.store.owner import read_owner
 from chatlab.store.recovery import Recovered, Recovery
+from chatlab.system.codec import from_document
 
 KINDS: dict[str, type[Any]] = {
     "conversations": Conversation,

@@ -9,11 +9,11 @@ from typing import Any, Generic, TypeVar
 import orjson
 
 from chatlab.errors import InputError, NotFound, StoreCorrupt
-from chatlab.store.codec import from_document, known_fields, to_document, well_formed
-from chatlab.store.collector import uncollected
 from chatlab.store.journal import Changes, Document
 from chatlab.store.shape import MOST
 from chatlab.store.table import JournalTable
+from chatlab.system.codec import from_document, known_fields, to_document, well_formed
+from chatlab.system.host import gc_paused
 
 T = TypeVar("T")
 
@@ -165,7 +165,7 @@ class RecordCollection(Generic[T]):
     def _present(self, ids: Iterable[int]) -> list[tuple[int, T]]:
         """Those that are still there and can be read. Locks each alone, so that a long list holds nobody up."""
         known = self._values.get
-        with uncollected():
+        with gc_paused():
             return [
                 (id, value)
                 for id in ids

@@ -11,13 +11,13 @@ import orjson
 from tinydb import Storage
 
 from chatlab.errors import ChatlabError
-from chatlab.store.collector import uncollected
 from chatlab.store.disk import Disk, Files, as_chatlab_error
 from chatlab.store.image import Tables, seal
 from chatlab.store.journal import Changes, Contents, Document, Journal, packed
 from chatlab.store.migrations import Migrations
 from chatlab.store.recovery import Recovery
 from chatlab.store.shape import MOST
+from chatlab.system.host import gc_paused
 
 MEBIBYTE = 1 << 20
 
@@ -47,7 +47,7 @@ class JournalStorage(Storage):
         self._limit = journal_limit
         self._watchers: dict[str, Watcher] = {}
         self._given: set[int] = set()
-        with uncollected():
+        with gc_paused():
             found = Recovery(files, self.disk, self.migrations, salvage).run()
         self.image = found.image
         """The tables and counters in memory. Only this class alters it."""

@@ -16,7 +16,6 @@ from chatlab.conversation import Conversation
 from chatlab.errors import ChatlabError, InputError, StoreBusy, StoreError
 from chatlab.records import Demonstration, Preference, Preset, UnseenSet, Vote
 from chatlab.store.backups import Backups
-from chatlab.store.codec import read_as, to_document
 from chatlab.store.collection import RecordCollection
 from chatlab.store.disk import Disk, Files, as_chatlab_error
 from chatlab.store.journal import Changes, Document
@@ -24,6 +23,7 @@ from chatlab.store.migrations import Migrations
 from chatlab.store.owner import read_owner, write_owner
 from chatlab.store.storage import JournalStorage
 from chatlab.store.table import JournalDB, JournalTable
+from chatlab.system.codec import read_as, to_document
 from chatlab.system.files import private_folder
 
 T = TypeVar("T")

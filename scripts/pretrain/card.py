@@ -15,7 +15,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from chatlab.papers import digest
+from chatlab.system.files import sha256_of
 from scripts.pretrain import checkpoint, curve, measure, mix, samples
 from scripts.pretrain.model import Llama, Shape
 
@@ -91,7 +91,7 @@ def figures(folder: Path, cache: Path, held_out: Path, tokens: int | None) -> di
     nats, count, size = held_out_nats(model, tokenizer, held_out)
     return {
         "parameters": sum(weight.numel() for weight in model.parameters()),
-        "files": {path.name: digest(path) for path in sorted(folder.iterdir()) if PLAIN.fullmatch(path.name)},
+        "files": {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if PLAIN.fullmatch(path.name)},
         "held_out": {
             "file": held_out.name,
             "tokens": count,

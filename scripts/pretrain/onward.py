@@ -15,7 +15,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from chatlab.papers import digest
+from chatlab.system.files import sha256_of
 from scripts.pretrain.run import BATCH
 
 
@@ -25,7 +25,7 @@ def go_on(base: Path, cache: Path, tokens: int | None = None) -> None:
     `tokens` is how many it has seen, where its card does not say. The cache must be prepared with the base's own
     tokenizer, and must not hold a run already: SystemExit says so otherwise.
     """
-    if digest(base / "tokenizer.json") != digest(cache / "tokenizer.json"):
+    if sha256_of(base / "tokenizer.json") != sha256_of(cache / "tokenizer.json"):
         raise SystemExit(
             f"{cache} has another tokenizer than {base}; prepare it with --tokenizer {base}/tokenizer.json"
         )

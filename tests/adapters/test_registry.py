@@ -28,8 +28,9 @@ from chatlab.errors import (
     NameRefused,
     WrongBase,
 )
-from chatlab.papers import CARD, CONFIG, MANIFEST, WEIGHTS, card_as_json, card_from_json, digest
+from chatlab.papers import CARD, CONFIG, MANIFEST, WEIGHTS, card_as_json, card_from_json
 from chatlab.records import AdapterCard, TrainSettings
+from chatlab.system.files import sha256_of
 
 CARD_OF_STAGE = AdapterCard(
     name="stage",
@@ -74,7 +75,7 @@ def test_a_published_adapter_is_listed_and_opens_with_its_card_and_every_byte(sh
     assert shelf.cards() == [card] == [opened]
     assert folder == tmp_path / "adapters" / "stage"
     assert (folder / WEIGHTS).read_bytes() == (source / WEIGHTS).read_bytes()
-    assert card.sha256 == digest(source / WEIGHTS)
+    assert card.sha256 == sha256_of(source / WEIGHTS)
     assert replace(card, sha256="") == CARD_OF_STAGE
 
 
@@ -323,7 +324,7 @@ def test_a_manifest_that_points_outside_the_folder_is_damage(shelf, source, tmp_
     manifest = tmp_path / "adapters" / "stage" / MANIFEST
     files = json.loads(manifest.read_text())["files"]
     (tmp_path / "secret").write_text("x")
-    manifest.write_text(json.dumps({"files": files | {"../../secret": digest(tmp_path / "secret")}}))
+    manifest.write_text(json.dumps({"files": files | {"../../secret": sha256_of(tmp_path / "secret")}}))
     with pytest.raises(AdapterDamaged):
         shelf.open("stage", "f" * 64)
 
@@ -367,12 +368,12 @@ def small_disk() -> Iterator[None]:
 
 
 def test_a_full_disk_leaves_nothing_half_published_and_the_run_as_it_was(shelf, source, tmp_path, small_disk):
-    before = {path.name: digest(path) for path in source.iterdir()}
+    before = {path.name: sha256_of(path) for path in source.iterdir()}
     with pytest.raises(DiskFull) as full:
         shelf.publish(source, CARD_OF_STAGE)
     assert full.value.hint
     assert visible(shelf, tmp_path) == []
-    assert {path.name: digest(path) for path in source.iterdir()} == before
+    assert {path.name: sha256_of(path) for path in source.iterdir()} == before
 
 
 DIES = """

@@ -15,8 +15,9 @@ from chatlab.engines.base import Engine, Piece, Sampling, Voice
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import AdapterDamaged, AdapterMissing, PromptTooLong, WrongBase
 from chatlab.models.base import Base
-from chatlab.papers import CONFIG, WEIGHTS, digest
+from chatlab.papers import CONFIG, WEIGHTS
 from chatlab.records import AdapterCard
+from chatlab.system.files import sha256_of
 from tests.support.lora import make_adapter
 
 NEVER = frozenset[int]()
@@ -104,7 +105,7 @@ def test_each_voice_speaks_for_itself_and_proves_it(engine, voices, prompt):
     replies = {name: list(engine.stream(prompt, SHORT, voice, NEVER)) for name, voice in voices.items()}
     assert len({text_of(pieces) for pieces in replies.values()}) == 3
     for name, pieces in replies.items():
-        sha256 = digest(voices[name].folder / WEIGHTS) if voices[name].folder else ""
+        sha256 = sha256_of(voices[name].folder / WEIGHTS) if voices[name].folder else ""
         assert {piece.sha256 for piece in pieces} == {sha256}
 
 
@@ -224,7 +225,7 @@ def test_files_that_are_replaced_under_the_same_name_are_read_again(engine, made
         (folder / file.name).unlink()
         (folder / file.name).write_bytes(file.read_bytes())
     second = list(engine.stream(prompt, SHORT, voice, NEVER))
-    assert second[-1].sha256 == digest(made_adapters["two"] / WEIGHTS) != first[-1].sha256
+    assert second[-1].sha256 == sha256_of(made_adapters["two"] / WEIGHTS) != first[-1].sha256
 
 
 def test_easing_changes_the_pace_but_not_the_words(engine, prompt):

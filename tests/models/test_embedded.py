@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from chatlab.papers import digest
+from chatlab.system.files import sha256_of
 from scripts.pretrain.card import held_out_nats
 
 PACKAGE = Path(__file__).resolve().parents[2] / "chatlab"
@@ -28,7 +28,7 @@ def tokenizer() -> Any:
 
 
 def test_every_file_has_the_hash_on_the_card(card: dict[str, Any]) -> None:
-    assert {name: digest(BASE / name) for name in card["files"]} == card["files"]
+    assert {name: sha256_of(BASE / name) for name in card["files"]} == card["files"]
 
 
 def test_the_card_knows_every_file_with_weights(card: dict[str, Any]) -> None:

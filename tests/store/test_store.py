@@ -17,10 +17,10 @@ from chatlab.conversation import Conversation
 from chatlab.errors import InputError, NotFound, StoreCorrupt, StoreError
 from chatlab.records import AdapterCard, Demonstration, Message, Preference, Provenance, Rating, TrainSettings, Vote
 from chatlab.store import Store
-from chatlab.store.codec import from_document, to_document
 from chatlab.store.disk import Files
 from chatlab.store.journal import packed
 from chatlab.store.migrations import Migrations
+from chatlab.system.codec import from_document, to_document
 from tests.support.hostile.store import kept, kept_in, said
 
 ASKED = (Message(role="user", content="What is a whale?"),)

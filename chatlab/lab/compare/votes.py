@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from chatlab.clock import now
 from chatlab.errors import InputError
 from chatlab.evaluation.ballots import Contender, Duel, Game, duels, games
 from chatlab.evaluation.ranking import DRAWS, Standing, ranking
@@ -16,6 +15,7 @@ from chatlab.lab.compare.compare import Pane, messages
 from chatlab.lab.models import ModelHost
 from chatlab.records import BASE, Message, Preference, Provenance, Verdict, Vote
 from chatlab.store import Store
+from chatlab.system.clock import now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

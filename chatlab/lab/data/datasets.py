@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from chatlab.clock import now
 from chatlab.errors import ChatlabError, InputError
 from chatlab.formats import Outcome, Proposal, Record, Written, format_of, preview, sniff, write
 from chatlab.lab.data.import_job import ImportJob, Progress
@@ -17,6 +16,7 @@ from chatlab.lab.data.import_record import ImportRecord
 from chatlab.lab.data.unseen import Unseen
 from chatlab.records import Demonstration, Status
 from chatlab.store import Store
+from chatlab.system.clock import now
 
 log = logging.getLogger("chatlab.lab")
 

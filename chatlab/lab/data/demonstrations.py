@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from chatlab.clock import now
 from chatlab.conversation import Conversation, Turn
 from chatlab.errors import ChatlabError, EmptyAnswer, InputError
 from chatlab.lab.chat.chat import Chat
@@ -16,6 +15,7 @@ from chatlab.lab.data.unseen import Unseen
 from chatlab.lab.models import ModelHost
 from chatlab.records import Demonstration, Message, Preference, Source, Status
 from chatlab.store import Store
+from chatlab.system.clock import now
 from chatlab.template import Span
 
 SOURCED = "with sources"

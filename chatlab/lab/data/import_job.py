@@ -12,12 +12,12 @@ from typing import Literal, TextIO
 
 import orjson
 
-from chatlab.clock import now
 from chatlab.formats import Outcome, Proposal, Reading, Record, Refused, tamed
 from chatlab.lab.data.import_record import ImportRecord
 from chatlab.lab.data.unseen import Unseen
 from chatlab.records import Demonstration, Preference, Status
 from chatlab.store import Store
+from chatlab.system.clock import now
 from chatlab.system.files import private_folder
 
 State = Literal["reading", "done", "stopped", "failed"]

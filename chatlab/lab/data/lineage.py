@@ -13,7 +13,7 @@ from chatlab.adapters import Adapters
 from chatlab.errors import AdapterError, TrainingError
 from chatlab.records import AdapterCard, Message, Role, digest
 from chatlab.store import Store
-from chatlab.store.codec import from_document
+from chatlab.system.codec import from_document
 from chatlab.system.files import read_regular
 from chatlab.training.runs import RunView
 

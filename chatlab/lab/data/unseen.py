@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from chatlab.clock import now
 from chatlab.errors import ChatlabError, InputError, UnseenRepeated
 from chatlab.evaluation.unseen import FIRST, unseen
 from chatlab.lab.data.prompts import check, sifted
@@ -15,6 +14,7 @@ from chatlab.quality.findings import quoted
 from chatlab.quality.overlap import Repeats
 from chatlab.records import Demonstration, Message, UnseenSet
 from chatlab.store import Store
+from chatlab.system.clock import now
 
 _THE_SET = 1
 """Its id in the store."""

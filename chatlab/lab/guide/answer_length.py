@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from chatlab.clock import seconds_of
 from chatlab.conversation import Conversation
 from chatlab.errors import ChatlabError
 from chatlab.evaluation.length_drift import LEAST, Growth, Lengths, grown
@@ -15,6 +14,7 @@ from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.prompt_mismatch import MismatchCheck
 from chatlab.records import BASE, AdapterCard
 from chatlab.store import Store
+from chatlab.system.clock import seconds_of
 from chatlab.template.codec import codec_of
 
 WHOLE = ("end", "length")

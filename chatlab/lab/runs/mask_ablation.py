@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from chatlab.clock import now
 from chatlab.engines.base import Sampling
 from chatlab.errors import ChatlabError, RunBusy, TrainingError
 from chatlab.evaluation.replies import Form
@@ -20,6 +19,7 @@ from chatlab.evaluation.unseen import FIRST, Reply, ask, unseen
 from chatlab.lab.adapters import Voices
 from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.training import Training
+from chatlab.system.clock import now
 from chatlab.system.files import private_folder
 from chatlab.training.runs import RunView, write_json
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from chatlab.papers import CARD, CONFIG, LESSONS, MANIFEST, MANNER, WEIGHTS, digest
+from chatlab.papers import CARD, CONFIG, LESSONS, MANIFEST, MANNER, WEIGHTS
+from chatlab.system.files import sha256_of
 
 Spoil = Callable[[Path], None]
 """Changes an adapter's folder in place."""
@@ -107,7 +108,7 @@ PATHS = ("../../etc/passwd", "/etc/passwd", "..", "a\x00b", "x" * 5000, "\udcff"
 
 def seal(folder: Path) -> None:
     """A manifest that agrees with whatever the files are now."""
-    files = {file.name: digest(file) for file in folder.iterdir() if _is_covered(file)}
+    files = {file.name: sha256_of(file) for file in folder.iterdir() if _is_covered(file)}
     (folder / MANIFEST).write_text(json.dumps({"format": 1, "files": files}))
 
 

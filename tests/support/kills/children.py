@@ -30,7 +30,7 @@ from chatlab.training.process import Trainer
 KINDS = (
     "training.worker",
     "evaluation.scorer",
-    "gguf.trial",
+    "gguf_import.validate_worker",
     "read_process",
     "embed_process",
     "words_process",
@@ -62,7 +62,7 @@ def main(folder: Path, base: Path) -> None:
         for child in psutil.Process().children():
             with suppress(psutil.Error):
                 said = " ".join(child.cmdline())
-                for kind in KINDS if "chatlab.system.tie" in said else ():
+                for kind in KINDS if "chatlab.system.bootstrap" in said else ():
                     if kind in said:
                         found[child.pid] = kind
         if set(found.values()) == set(KINDS):

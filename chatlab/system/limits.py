@@ -1,4 +1,7 @@
-"""How much of the machine this process may take: for one that opens a file which nobody trusts."""
+"""How much of the machine this process may take: for one that opens a file which nobody trusts.
+
+Where a system knows no such limit (Windows knows none, macOS few), only whoever waits for the process sets one.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,33 @@ WRITTEN = 256 << 20
 """Bytes of one file that it writes."""
 
 
+def limit_memory(size: int) -> None:
+    """At most `size` bytes of address space for the rest of this process's life, and no core dump."""
+    if sys.platform != "win32":
+        import resource
+
+        _set_hard(resource.RLIMIT_AS, size)
+        _set_hard(resource.RLIMIT_CORE, 0)
+
+
+def forbid_writing() -> None:
+    """No byte may be written to a file from now on; pipes stay open."""
+    if sys.platform != "win32":
+        import resource
+
+        _set_hard(resource.RLIMIT_FSIZE, 0)
+
+
+def limit_cpu_time(seconds: float) -> None:
+    """From now on, so much processor time and no more; the system ends the process that takes it."""
+    if sys.platform != "win32":
+        import resource
+
+        _set(resource.RLIMIT_CPU, math.ceil(time.process_time() + seconds))
+
+
 class Limits:
-    """On this process, for the rest of its life. Where a system knows none, only whoever waits for it sets one."""
+    """The limits of a process that opens one model file, for the rest of its life."""
 
     def __init__(self, size: int) -> None:
         """For a file of `size` bytes, which is not opened yet."""
@@ -40,13 +68,6 @@ class Limits:
 
             taken = psutil.Process().memory_info().vms
             _set(resource.RLIMIT_AS, taken + 2 * self._size + MEMORY + more)
-
-    def spend(self, seconds: int) -> None:
-        """From now on, so much processor time and no more; the system ends the process that takes it."""
-        if sys.platform != "win32":
-            import resource
-
-            _set(resource.RLIMIT_CPU, math.ceil(time.process_time()) + seconds)
 
     @contextmanager
     def lifted(self) -> Iterator[None]:
@@ -69,3 +90,11 @@ def _set(kind: int, most: int) -> None:
     wanted = most if hard == resource.RLIM_INFINITY else hard if most == resource.RLIM_INFINITY else min(most, hard)
     with suppress(OSError, ValueError):  # a system may not know the kind
         resource.setrlimit(kind, (wanted, hard))
+
+
+def _set_hard(kind: int, most: int) -> None:
+    """Soft and hard limit: not even this process can raise it again."""
+    import resource
+
+    with suppress(OSError, ValueError):
+        resource.setrlimit(kind, (most, most))

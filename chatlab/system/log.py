@@ -18,7 +18,7 @@ from typing import Any
 from chatlab.errors import ChatlabError
 from chatlab.system.files import private_folder
 
-NAME = "chatlab.log"
+NAME = "chatlab.system.log"
 LARGEST = 1_000_000
 """Bytes of one file."""
 OLDER = 3

@@ -16,9 +16,10 @@ from reprlib import Repr
 from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints, runtime_checkable
 
 from chatlab.errors import InputError
-from chatlab.store.journal import Document
 
 T = TypeVar("T")
+Document = dict[str, Any]
+"""A dataclass in its plain form: what JSON holds."""
 Way = Callable[[Any], Any]
 """Turns one value, to or from its plain form. Raises ValueError or TypeError."""
 
