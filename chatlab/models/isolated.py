@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from chatlab.errors import BaseRefused, TokenizerFailed
 from chatlab.system.child import Child
-from chatlab.template.codec import SHORTER, Spelt
+from chatlab.template.codec import SHORTER, Encoding
 
 OPENING = 120.0
 """Seconds until a process is given up that reads the tokenizer."""
@@ -46,11 +46,11 @@ class Isolated:
         self._ids: dict[str, int] = {}
 
     def encode(self, text: str) -> list[int]:
-        return self.locate(text).ids
+        return self.encode_with_offsets(text).ids
 
-    def locate(self, text: str) -> Spelt:
+    def encode_with_offsets(self, text: str) -> Encoding:
         told = self._ask({"do": "encode", "text": text})
-        return Spelt(told["ids"], [(start, end) for start, end in told["offsets"]])
+        return Encoding(told["ids"], [(start, end) for start, end in told["offsets"]])
 
     def decode(self, ids: Sequence[int]) -> str:
         return str(self._ask({"do": "decode", "ids": list(ids)})["text"])

@@ -11,8 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-import psutil
-
 SECONDS = 120
 SECONDS_A_GB = 60
 """Of processor time. Hashing and loading a gigabyte takes a few seconds on a slow machine."""
@@ -65,6 +63,8 @@ class Limits:
         """Memory for the file, and so many bytes more, on top of what is taken already."""
         if sys.platform != "win32":
             import resource
+
+            import psutil
 
             taken = psutil.Process().memory_info().vms
             _set(resource.RLIMIT_AS, taken + 2 * self._size + MEMORY + more)

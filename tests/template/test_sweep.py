@@ -128,8 +128,8 @@ def sayable(template: Template, content: str) -> Iterator[str]:
     """The answer as it is, or trimmed as some templates do; to SentencePiece a low block is a space."""
     for left in (content, content.lstrip("\n"), content.lstrip()):
         for trimmed in (left, left.rstrip("\n"), left.rstrip()):
-            yield template.lead + trimmed
-            yield (template.lead + trimmed).replace("▁", " ")
+            yield template.leading_space + trimmed
+            yield (template.leading_space + trimmed).replace("▁", " ")
 
 
 def check_control(template: Template, talk: list[Message]) -> None:

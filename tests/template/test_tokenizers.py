@@ -102,7 +102,7 @@ def test_what_is_trained_is_asked_and_every_answer_can_be_said(make):
             assert one.labels[end + 1 : end + 2] in ((), (IGNORED,))
             # Decoded in place, as SentencePiece drops the first space of a text that is decoded alone.
             said = template.text(one.ids[:end])[len(template.text(prompt)) :]
-            expected = template.lead + talk[turn].content
+            expected = template.leading_space + talk[turn].content
             assert said == expected or template.text(one.ids[len(prompt) : end]) == expected
 
 

@@ -164,9 +164,9 @@ class Demonstrations:
         """How many there are of each status."""
         return dict(Counter(d.status for _, d in self._store.demonstrations.rows()))
 
-    def picture(self, messages: Sequence[Message], max_tokens: int) -> list[Span]:
+    def token_spans(self, messages: Sequence[Message], max_tokens: int) -> list[Span]:
         """What of a demonstration is read, learned and would be cut off. Raises TemplateRefused, EmptyAnswer."""
-        return self._machine.base.template.picture(messages, max_tokens)
+        return self._machine.base.template.token_spans(messages, max_tokens)
 
     @property
     def thinks(self) -> bool:

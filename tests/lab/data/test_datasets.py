@@ -205,5 +205,5 @@ def test_kept_demonstrations_are_what_training_takes(lab: Lab, tmp_path: Path) -
     brought(lab, rows_file(tmp_path, 2))
     assert isinstance(lab.demonstrations.get(1), Demonstration)
     assert lab.demonstrations.approved() == [1, 2]
-    spans = lab.demonstrations.picture(lab.demonstrations.get(1).messages, 100)
+    spans = lab.demonstrations.token_spans(lab.demonstrations.get(1).messages, 100)
     assert any(span.kind == "learned" for span in spans)

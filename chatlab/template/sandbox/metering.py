@@ -12,7 +12,7 @@ from jinja2.lexer import Token, TokenStream
 from jinja2.parser import Parser
 from jinja2.visitor import NodeTransformer
 
-from chatlab.template.meter import check_number
+from chatlab.template.sandbox.meter import check_number
 
 TOKENS = 20_000
 """Of Jinja's lexer in one template, fixed text counted as one. The longest known template has 5,000."""

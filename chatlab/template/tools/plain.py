@@ -1,4 +1,4 @@
-"""Tools in plain words: the form that calls and results have where a chat template has none of its own.
+"""Tools in plain words: the format of calls and results where a chat template has none of its own.
 
     system     Tools. One is called by a line of its own, after which its result is told:
                Call: calculator expression
@@ -32,16 +32,16 @@ _MARKER = re.compile(rf"^(?:{CALL}|{RESULT})", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class ParsedReply:
     """A reply as far as it has come."""
 
-    said: str
+    text: str
     """What it says, any call and what may become one left out."""
     call: Call | None = None
     """Once it is whole: the reply is to end there."""
 
 
-def written(messages: Sequence[Message]) -> list[Message]:
+def as_plain_messages(messages: Sequence[Message]) -> list[Message]:
     """The same conversation without calls, tools and the role `tool`, for a template that knows none."""
     plain: list[Message] = []
     tools = [tool for message in messages for tool in message.tools]
@@ -52,28 +52,30 @@ def written(messages: Sequence[Message]) -> list[Message]:
                 told = replace(told, content=f"{plain.pop().content}\n{told.content}")
             plain.append(told)
         elif message.tools:
-            plain.append(Message(role="system", content=_joined(message.content, told_of(message.tools), "\n\n")))
+            plain.append(
+                Message(role="system", content=_joined(message.content, describe_tools(message.tools), "\n\n"))
+            )
         elif message.calls:
-            calls = "\n".join(call_written(call, named(tools, call.name)) for call in message.calls)
+            calls = "\n".join(write_call(call, named(tools, call.name)) for call in message.calls)
             plain.append(Message(role=message.role, content=_joined(message.content, calls, "\n")))
         else:
             plain.append(message)
     return plain
 
 
-def told_of(tools: Sequence[Tool]) -> str:
-    """What a model is told of its tools."""
-    return "\n".join([TELLING, *map(_told, tools)])
+def describe_tools(tools: Sequence[Tool]) -> str:
+    """What a model is told of its tools, in this format."""
+    return "\n".join([TELLING, *map(_description, tools)])
 
 
-def told_names(system: str) -> list[str]:
-    """Names of the tools that a system message tells of in this form."""
+def described_tools(system: str) -> list[str]:
+    """Names of the tools that a system message tells of in this format."""
     _, telling, rest = system.partition(TELLING)
     return _CALLED_NAME.findall(rest) if telling else []
 
 
-def call_written(call: Call, tool: Tool | None = None) -> str:
-    """As `read` reads it. A program keeps its lines where its tool is known to take them."""
+def write_call(call: Call, tool: Tool | None = None) -> str:
+    """A call as `parse_reply` reads it. A program keeps its lines where its tool is known to take them."""
     values = [value for _, value in call.arguments]
     lines = tool is not None and tool.parameters[len(values) - 1 : len(values)] == tool.parameters[-1:]
     lines = lines and tool is not None and bool(tool.parameters) and tool.parameters[-1].lines
@@ -82,28 +84,28 @@ def call_written(call: Call, tool: Tool | None = None) -> str:
     return f"{CALL} {call.name} {BAR.join(parts)}".rstrip()
 
 
-def read(reply: str, tools: Sequence[Tool], ended: bool) -> Heard:
+def parse_reply(reply: str, tools: Sequence[Tool], ended: bool) -> ParsedReply:
     """What a reply says and asks for, as far as it has come; `ended` once nothing follows."""
     found = _CALLED.search(reply)
     if found is None:
-        return Heard(said=reply if ended else _without_beginning(reply))
+        return ParsedReply(text=reply if ended else _without_beginning(reply))
     tool = named(tools, found[1])
     rest = reply[found.end() :]
     beyond = _MARKER.search(rest) if tool and tool.parameters and tool.parameters[-1].lines else re.search("\n", rest)
-    said = reply[: found.start()].strip()
+    text = reply[: found.start()].strip()
     if beyond is None and not ended:
-        return Heard(said=said)
-    text = rest[: beyond.start()] if beyond else rest
-    return Heard(said=said, call=Call(name=found[1], arguments=tuple(_arguments(text.strip(), tool))))
+        return ParsedReply(text=text)
+    given = rest[: beyond.start()] if beyond else rest
+    return ParsedReply(text=text, call=Call(name=found[1], arguments=tuple(_arguments(given.strip(), tool))))
 
 
-def _told(tool: Tool) -> str:
+def _description(tool: Tool) -> str:
     call = f"{CALL} {tool.name} {BAR.join(p.name for p in tool.parameters)}".rstrip()
     return f"{call} ({tool.about})" if tool.about else call
 
 
 def _arguments(text: str, tool: Tool | None) -> list[tuple[str, str]]:
-    """As many as there are, at most as many as the tool takes. A tool that is not known takes one."""
+    """Names and values: as many as there are, at most as many as the tool takes. A tool that is not known takes one."""
     names = [p.name for p in tool.parameters] if tool else ["input"]
     found: list[tuple[str, str]] = []
     while text and len(found) < len(names):
@@ -130,14 +132,14 @@ def _first(text: str, last: bool) -> tuple[str, str]:
 
 
 def _argument(value: str, bars: bool, lines: bool) -> str:
-    """`bars` and `lines`: whether it may hold them and still come back, as nothing can follow it."""
+    """A value as written. `bars` and `lines`: whether it may hold them and come back, as nothing can follow it."""
     bare = value and value == value.strip() and not value.startswith('"') and not _MARKER.search(value)
     bare = bare and (bars or "|" not in value) and (lines or "\n" not in value)
     return value if bare else json.dumps(value, ensure_ascii=False)
 
 
 def _without_beginning(reply: str) -> str:
-    """Less a last line that may yet become a call."""
+    """The reply less a last line that may yet become a call."""
     line = reply.rpartition("\n")[2]
     head = reply[: len(reply) - len(line)]
     return head.rstrip() if line and (CALL.startswith(line) or line.startswith(CALL)) else reply

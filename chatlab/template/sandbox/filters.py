@@ -12,11 +12,11 @@ import jinja2
 from jinja2 import filters
 from jinja2.exceptions import SecurityError
 
-from chatlab.template.formatting import WIDEST, check_percent, tojson
-from chatlab.template.meter import ELEMENT, Meter, check_number
+from chatlab.template.sandbox.formatting import WIDEST, check_percent, tojson
+from chatlab.template.sandbox.meter import ELEMENT, Meter, check_number
 
 if TYPE_CHECKING:
-    from chatlab.template.sandbox import Environment
+    from chatlab.template.sandbox.environment import Environment
 
 AS_THEY_ARE = "d default first items length count last map reject rejectattr select selectattr"
 """Filters that make nothing, or only as it is asked for."""

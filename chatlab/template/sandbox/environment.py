@@ -23,10 +23,10 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from chatlab.errors import TemplateRefused
-from chatlab.template.filters import Filters
-from chatlab.template.formatting import check_braces, strftime
-from chatlab.template.meter import Meter, check_number
-from chatlab.template.metered import Generation, Metered
+from chatlab.template.sandbox.filters import Filters
+from chatlab.template.sandbox.formatting import check_braces, strftime
+from chatlab.template.sandbox.meter import Meter, check_number
+from chatlab.template.sandbox.metering import Generation, Metered
 
 LONGEST = 200_000
 """Characters of a template's source. The longest known have 20,000."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2.exceptions import SecurityError
 
-from chatlab.template.meter import Meter
+from chatlab.template.sandbox.meter import Meter
 
 WIDEST = 40
 """Characters of an indent or a separator."""
