@@ -2,9 +2,8 @@
 
 from chatlab.store.checkup import Checkup, checkup
 from chatlab.store.collection import RecordCollection
-from chatlab.store.copies import Backup
-from chatlab.store.image import Tables
 from chatlab.store.journal import Document
+from chatlab.store.snapshot import Backup, Tables
 from chatlab.store.store import Store
 from chatlab.system.codec import read_as
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from chatlab.errors import StoreError
-from chatlab.store.image import Image, Tables
+from chatlab.store.snapshot import Snapshot, Tables
 
 Migration = Callable[[Tables], Tables]
 """Turns the tables of one format into those of the next."""
@@ -28,9 +28,9 @@ class Migrations:
                 "Update Chatlab. Nothing was changed.",
             )
 
-    def bring(self, image: Image, format: int) -> None:
+    def migrate(self, snapshot: Snapshot, format: int) -> None:
         """Up to `format`, which is not above this version's."""
-        self.check(image.format)
-        while image.format < format:
-            image.tables = self.steps[image.format](image.tables)
-            image.format += 1
+        self.check(snapshot.format)
+        while snapshot.format < format:
+            snapshot.tables = self.steps[snapshot.format](snapshot.tables)
+            snapshot.format += 1
