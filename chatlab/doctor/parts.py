@@ -9,7 +9,7 @@ from chatlab.errors import ChatlabError, EngineError
 from chatlab.lab.models import ModelHost
 from chatlab.models.base import Base
 from chatlab.papers import CARD, CONFIG, check_base, check_bytes, read_card
-from chatlab.retrieval.embedder import INSTALL, WEIGHTS, WEIGHTS_SHA256, check, packaged
+from chatlab.retrieval.embedding.model import INSTALL, WEIGHTS, WEIGHTS_SHA256, check, packaged
 from chatlab.settings import Settings
 from chatlab.store import Checkup, checkup
 from chatlab.system.files import sha256_of

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from chatlab.errors import EmbedderError
 from chatlab.lab.chat.ingestion import Adding, Ingestion
-from chatlab.retrieval import Found, Index, Indexer, Library, Papers, Passage, State
-from chatlab.retrieval.embedder import check, packaged
+from chatlab.retrieval import DocumentInfo, Index, Indexer, Library, Passage, SearchHit, State
+from chatlab.retrieval.embedding.model import check, packaged
 from chatlab.store import Store
 
 MODEL = "embedding model"
@@ -26,20 +26,20 @@ class Knowledge:
         self._store, self._folder, self._cache = store, folder, cache
         self._lock = threading.RLock()
         self._opened: tuple[Library, Index, Indexer] | None = None
-        self._intake = Ingestion(self._keep, lambda: self._upkeep.kick())
+        self._intake = Ingestion(self._keep, lambda: self._upkeep.wake())
         self._removed: list[list[str]] = []
 
-    def documents(self) -> list[Papers]:
+    def documents(self) -> list[DocumentInfo]:
         """The newest first."""
         return self._library.all()[::-1]
 
-    def document(self, id: str) -> Papers:
+    def document(self, id: str) -> DocumentInfo:
         """Raises NotFound."""
-        return self._library.papers(id)
+        return self._library.info(id)
 
     def passages(self, id: str, start: int = 0, count: int = 20) -> list[Passage]:
         """Some of a document's passages. Raises NotFound or StoreCorrupt."""
-        numbers = range(len(self._library.papers(id).spans))[start : start + count]
+        numbers = range(len(self._library.info(id).spans))[start : start + count]
         return [self._library.passage(id, number) for number in numbers]
 
     def around(self, id: str, start: int, end: int, margin: int = 400) -> tuple[str, str, str]:
@@ -77,13 +77,13 @@ class Knowledge:
     def remove(self, ids: Sequence[str]) -> int:
         """Out of the library and the index; `undo_remove` brings them back. How many there were."""
         with self._lock:
-            papers = {id: self._library.papers(id) for id in ids if id in self._library}
-            removed = self._library.remove(papers)
+            info = {id: self._library.info(id) for id in ids if id in self._library}
+            removed = self._library.remove(info)
             for id in removed:
-                self._index.displace(papers[id])
+                self._index.remove_document(info[id])
             if removed:
                 self._removed.append(removed)
-        self._upkeep.kick()
+        self._upkeep.wake()
         return len(removed)
 
     def undo_remove(self) -> int:
@@ -91,8 +91,8 @@ class Knowledge:
         with self._lock:
             restored = self._library.restore(self._removed.pop()) if self._removed else []
             for id in restored:
-                self._index.place(self._library.papers(id))
-        self._upkeep.kick()
+                self._index.add_document(self._library.info(id))
+        self._upkeep.wake()
         return len(restored)
 
     @property
@@ -100,7 +100,7 @@ class Knowledge:
         """How many documents `undo_remove` would bring back."""
         return len(self._removed[-1]) if self._removed else 0
 
-    def search(self, query: str, count: int = 8) -> list[Found]:
+    def search(self, query: str, count: int = 8) -> list[SearchHit]:
         """The passages that match best. Nothing where nothing is asked or kept."""
         query = query.strip()[:QUESTION]
         if not query or not len(self._library):
@@ -152,7 +152,7 @@ class Knowledge:
                 upkeep.close()
                 index.vectors = None
                 self._opened = (library, index, self._kept_up(library, index))
-        self._upkeep.kick()
+        self._upkeep.wake()
 
     def close(self) -> None:
         """End what is under way. What was kept stays, and is indexed on when the app is opened again."""
@@ -184,10 +184,10 @@ class Knowledge:
     def _kept_up(self, library: Library, index: Index) -> Indexer:
         return Indexer(library, index, self._cache, self.model)
 
-    def _keep(self, papers: Papers, text: str) -> bool:
+    def _keep(self, info: DocumentInfo, text: str) -> bool:
         """Whether it is new here. Raises DiskFull or StoreError."""
-        if not self._library.keep(papers, text):
+        if not self._library.keep(info, text):
             return False
-        self._index.place(papers)
-        self._upkeep.kick()
+        self._index.add_document(info)
+        self._upkeep.wake()
         return True

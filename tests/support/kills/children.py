@@ -19,11 +19,11 @@ from chatlab.errors import ChatlabError
 from chatlab.evaluation.scoring import Scoring
 from chatlab.formats.parquet import parquet_rows
 from chatlab.records import Message
-from chatlab.retrieval.embedding import Embedding
+from chatlab.retrieval.embedding.client import EmbeddingClient
 from chatlab.retrieval.index import Index
 from chatlab.retrieval.indexer import Indexer
 from chatlab.retrieval.library import Library
-from chatlab.retrieval.reading import Reading
+from chatlab.retrieval.reading.client import DocumentReader
 from chatlab.system.child import Child
 from chatlab.training.process import Trainer
 
@@ -31,9 +31,9 @@ KINDS = (
     "training.worker",
     "evaluation.scorer",
     "gguf_import.validate_worker",
-    "read_process",
-    "embed_process",
-    "words_process",
+    "reading.worker",
+    "embedding.worker",
+    "bm25_worker",
     "formats.unpack",
     "tests.support.kills.stuck",
 )
@@ -46,8 +46,8 @@ def main(folder: Path, base: Path) -> None:
     hopeless = [
         lambda: Hearing().hear(file, folder),
         lambda: list(parquet_rows(file)),
-        lambda: Reading().read(file, "file.txt"),
-        lambda: Embedding(folder).model,
+        lambda: DocumentReader().read(file, "file.txt"),
+        lambda: EmbeddingClient(folder).model,
     ]
     for start in hopeless:
         threading.Thread(target=_quietly, args=(start,), daemon=True).start()

@@ -1,4 +1,4 @@
-"""Documents read in a process of their own: `python -m chatlab.retrieval.read_process`.
+"""Documents read in a process of their own: `python -m chatlab.retrieval.reading.worker`.
 
 A file can be a trap: a few kilobytes that unpack to gigabytes, a page that takes an hour, bytes that end a native
 library. Here none of it reaches the app, which ends this process when it takes too long. A line of JSON a file comes
@@ -18,10 +18,10 @@ from typing import Any
 import orjson
 
 from chatlab.errors import DocumentRefused
-from chatlab.retrieval.chunking import spans
-from chatlab.retrieval.content import kind_of
 from chatlab.retrieval.document import Kind
-from chatlab.retrieval.pieces import Notes, pieces
+from chatlab.retrieval.reading.chunking import spans
+from chatlab.retrieval.reading.extract import ExtractionNotes, extract_text
+from chatlab.retrieval.reading.file_kind import kind_of
 from chatlab.system.bootstrap import answer_pipe
 from chatlab.system.files import sha256_of
 from chatlab.system.limits import forbid_writing, limit_cpu_time, limit_memory
@@ -66,8 +66,8 @@ def read(path: Path, name: str) -> dict[str, Any]:
     """The document as JSON. Raises DocumentRefused, or whatever a library raises at a damaged file."""
     sha256 = sha256_of(path)
     kind, encoding = kind_of(path)
-    notes = Notes()
-    text = _clean("".join(_within_limits(pieces(path, kind, encoding, notes), notes)))
+    notes = ExtractionNotes()
+    text = _clean("".join(_within_limits(extract_text(path, kind, encoding, notes), notes)))
     if not text:
         reason = notes.problems[0].rstrip(".") if notes.problems else "there are no words in it"
         raise DocumentRefused(f"no text was found: {reason}", "Run it through text recognition first.")
@@ -84,7 +84,7 @@ def read(path: Path, name: str) -> dict[str, Any]:
     }
 
 
-def _within_limits(found: Iterator[str], notes: Notes) -> Iterator[str]:
+def _within_limits(found: Iterator[str], notes: ExtractionNotes) -> Iterator[str]:
     ends, characters = time.monotonic() + SECONDS, 0
     for piece in found:
         piece = piece[: CHARACTERS - characters]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chatlab.errors import DocumentRefused
-from chatlab.retrieval.document import Papers, Span
+from chatlab.retrieval.document import DocumentInfo, Span
 from chatlab.system.child import Child
 from chatlab.system.clock import now
 
@@ -18,11 +18,11 @@ SECONDS = 150.0
 ANSWER = 256 << 20
 """Bytes of the longest answer that is taken."""
 NICENESS = 5
-SPELL = 200
+FILES_PER_PROCESS = 200
 """Files after which the process is replaced, so that what one left behind does not pile up."""
 
 
-class Reading:
+class DocumentReader:
     """Use from one thread; `stop` may be called from any."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
@@ -31,13 +31,13 @@ class Reading:
         self._read = 0
         self._stopped = False
 
-    def read(self, path: Path, name: str) -> tuple[Papers, str]:
+    def read(self, path: Path, name: str) -> tuple[DocumentInfo, str]:
         """The document and its text. Raises DocumentRefused, whose message begins with the file's name."""
-        said = self._asked(path, name)
+        said = self._ask(path, name)
         if "refused" in said:
             raise DocumentRefused(f"{name}: {said['refused']}.", said["hint"])
         text = str(said["text"])
-        return _papers(said, name, text), text
+        return _info(said, name, text), text
 
     def stop(self) -> None:
         """End the process, whatever it is reading."""
@@ -48,7 +48,7 @@ class Reading:
         if self._process is not None:
             self._process.kill()
 
-    def _asked(self, path: Path, name: str) -> dict[str, Any]:
+    def _ask(self, path: Path, name: str) -> dict[str, Any]:
         process, began = self._running(), time.monotonic()
         sent = process.send({"path": os.fspath(path.resolve()), "name": name})
         answer: dict[str, Any] | None = process.receive(self._seconds, ANSWER) if sent else None
@@ -58,10 +58,10 @@ class Reading:
         return answer
 
     def _running(self) -> Child:
-        if self._process is None or self._process.poll() is not None or self._read >= SPELL:
+        if self._process is None or self._process.poll() is not None or self._read >= FILES_PER_PROCESS:
             self._end()
             self._process = Child(
-                "chatlab.retrieval.read_process", niceness=NICENESS, environment={"OMP_NUM_THREADS": "1"}
+                "chatlab.retrieval.reading.worker", niceness=NICENESS, environment={"OMP_NUM_THREADS": "1"}
             )
             self._read = 0
         self._read += 1
@@ -81,8 +81,8 @@ def _ended(name: str, late: bool, stopped: bool) -> DocumentRefused:
     return DocumentRefused(f"{name}: reading it broke the reader.", "Open it in its own program and save it again.")
 
 
-def _papers(said: dict[str, Any], name: str, text: str) -> Papers:
-    return Papers(
+def _info(said: dict[str, Any], name: str, text: str) -> DocumentInfo:
+    return DocumentInfo(
         id=said["id"],
         name=name,
         title=said["title"],

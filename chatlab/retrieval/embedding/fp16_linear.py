@@ -15,7 +15,7 @@ ENGINES = ("fbgemm", "x86")
 """Of torch's engines those that have this way of multiplying; the processors of phones have others."""
 
 
-class Half(nn.Module):
+class Fp16Linear(nn.Module):
     """y = x W' + b with W at half precision, by FBGEMM."""
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -29,21 +29,21 @@ class Half(nn.Module):
         return found
 
 
-def halve(model: nn.Module) -> int:
+def quantize_fp16(model: nn.Module) -> int:
     """Replace the linear layers of `model` in place, where this processor can; how many were."""
     if torch.backends.quantized.engine not in ENGINES:
         return 0
     replaced = 0
     for name, child in list(model.named_children()):
         if type(child) is nn.Linear:
-            if fits(child.weight):
-                setattr(model, name, Half(child))
+            if fits_fp16(child.weight):
+                setattr(model, name, Fp16Linear(child))
                 replaced += 1
         else:
-            replaced += halve(child)
+            replaced += quantize_fp16(child)
     return replaced
 
 
-def fits(weights: torch.Tensor) -> bool:
+def fits_fp16(weights: torch.Tensor) -> bool:
     """Whether no weight is beyond what half precision can hold."""
     return bool(weights.detach().abs().max() < torch.finfo(torch.float16).max)

@@ -69,9 +69,9 @@ class Embedder:
             ).eval()
         except Exception as error:  # transformers raises whatever it likes at a folder that it cannot use
             raise EmbedderError(f"The model in {folder} cannot be opened: {error}", "Choose another one.") from error
-        from chatlab.retrieval.fp16_linear import halve
+        from chatlab.retrieval.embedding.fp16_linear import quantize_fp16
 
-        halve(self._model)
+        quantize_fp16(self._model)
         self.dimension = int(self._model.config.hidden_size)
         self._first_token = bool(_json(folder / "1_Pooling" / "config.json").get("pooling_mode_cls_token"))
         longest = int(self._model.config.max_position_embeddings)

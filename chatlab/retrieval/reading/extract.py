@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from chatlab.errors import DocumentRefused
 from chatlab.formats.table import table_rows
 from chatlab.formats.text import HEAD, decoded, text_lines
-from chatlab.retrieval.content import table_in
 from chatlab.retrieval.document import Kind
+from chatlab.retrieval.reading.file_kind import table_in
 
 if TYPE_CHECKING:
     from docx.table import Table
@@ -36,7 +36,7 @@ _HEADING = re.compile(r"^#{1,2} +(.+?) *#*$", re.MULTILINE)
 
 
 @dataclass(slots=True)
-class Notes:
+class ExtractionNotes:
     """What the reader has to say of a file beside its text."""
 
     title: str = ""
@@ -44,13 +44,13 @@ class Notes:
     problems: list[str] = field(default_factory=list)
 
 
-def pieces(path: Path, kind: Kind, encoding: str, notes: Notes) -> Iterator[str]:
+def extract_text(path: Path, kind: Kind, encoding: str, notes: ExtractionNotes) -> Iterator[str]:
     """Text as it is read. Raises DocumentRefused, or whatever a library raises at a damaged file."""
     if kind == "pdf":
         return _pdf(path, notes)
     if kind == "docx":
         return _docx(path, notes)
-    readers: dict[Kind, Callable[[Path, str, Notes], Iterator[str]]] = {
+    readers: dict[Kind, Callable[[Path, str, ExtractionNotes], Iterator[str]]] = {
         "html": _html,
         "markdown": _markdown,
         "table": _table,
@@ -59,7 +59,7 @@ def pieces(path: Path, kind: Kind, encoding: str, notes: Notes) -> Iterator[str]
     return readers[kind](path, encoding, notes)
 
 
-def _pdf(path: Path, notes: Notes) -> Iterator[str]:
+def _pdf(path: Path, notes: ExtractionNotes) -> Iterator[str]:
     from pypdf import PdfReader
 
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)
@@ -96,7 +96,7 @@ def _opens(decrypt: Callable[[str], object]) -> bool:
         return False
 
 
-def _docx(path: Path, notes: Notes) -> Iterator[str]:
+def _docx(path: Path, notes: ExtractionNotes) -> Iterator[str]:
     _refuse_bomb(path)
     from docx import Document
     from docx.text.paragraph import Paragraph
@@ -126,7 +126,7 @@ def _refuse_bomb(path: Path) -> None:
         )
 
 
-def _html(path: Path, encoding: str, notes: Notes) -> Iterator[str]:
+def _html(path: Path, encoding: str, notes: ExtractionNotes) -> Iterator[str]:
     from selectolax.lexbor import LexborHTMLParser
 
     tree = LexborHTMLParser(path.read_bytes().decode(encoding, "replace"))
@@ -147,7 +147,7 @@ def _apart(node: LexborNode) -> None:
     node.insert_after("\n")
 
 
-def _markdown(path: Path, encoding: str, notes: Notes) -> Iterator[str]:
+def _markdown(path: Path, encoding: str, notes: ExtractionNotes) -> Iterator[str]:
     first = True
     for piece in _text(path, encoding, notes):
         heading = _HEADING.search(piece) if first else None
@@ -156,7 +156,7 @@ def _markdown(path: Path, encoding: str, notes: Notes) -> Iterator[str]:
         yield piece
 
 
-def _table(path: Path, encoding: str, notes: Notes) -> Iterator[str]:
+def _table(path: Path, encoding: str, notes: ExtractionNotes) -> Iterator[str]:
     """Each row is a line that names its columns, so that a passage can be understood alone."""
     with path.open("rb") as file:
         head = file.read(HEAD)
@@ -176,7 +176,7 @@ def _table(path: Path, encoding: str, notes: Notes) -> Iterator[str]:
         notes.problems.append(f"{odd} rows have too few or too many cells and were left out.")
 
 
-def _text(path: Path, encoding: str, notes: Notes) -> Iterator[str]:
+def _text(path: Path, encoding: str, notes: ExtractionNotes) -> Iterator[str]:
     with path.open("rb") as file:
         lines = text_lines(file, encoding)
         while piece := lines.read(PIECE):

@@ -1,7 +1,7 @@
 """Passages by their words: BM25 over stems, built in a process of its own and loaded whole or not at all.
 
 Beside the index lie the keys of its passages and the sha256 of every file; one that is not what was written is built
-again. It is a picture of one moment: passages that came later are not in it until it has been rebuilt.
+again. It holds the passages of one moment: passages that came later are not in it until it has been rebuilt.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ import orjson
 
 from chatlab.system.files import private_folder, sha256_of
 
-PAPERS = "papers.json"
+MANIFEST = "papers.json"
 KEYS = "keys.npy"
 LANGUAGE = "english"
 
 
-class Words:
+class BM25Index:
     """A built index. Safe to call from threads."""
 
     def __init__(self, folder: Path) -> None:
         """Raises ValueError or OSError if the folder does not hold what was built."""
         import bm25s
 
-        papers = orjson.loads((folder / PAPERS).read_bytes())
-        for name, sha256 in papers["files"].items():
+        info = orjson.loads((folder / MANIFEST).read_bytes())
+        for name, sha256 in info["files"].items():
             if sha256_of(folder / name) != sha256:
                 raise ValueError(f"{name} has been changed")
-        self.digest: str = papers["digest"]
+        self.digest: str = info["digest"]
         self._keys = np.load(folder / KEYS, allow_pickle=False)
         self._stemmer = _stemmer()
         self._index = bm25s.BM25.load(folder, load_corpus=False) if len(self._keys) else None
@@ -78,7 +78,7 @@ def build(keys: Sequence[int], texts: Sequence[str], folder: Path) -> None:
         keys = []
     np.save(draft / KEYS, np.array(keys, dtype=np.int64))
     files = {file.name: sha256_of(file) for file in sorted(draft.iterdir())}
-    (draft / PAPERS).write_bytes(orjson.dumps({"digest": digest_of(keys), "files": files}))
+    (draft / MANIFEST).write_bytes(orjson.dumps({"digest": digest_of(keys), "files": files}))
     shutil.rmtree(folder, ignore_errors=True)
     draft.rename(folder)
 

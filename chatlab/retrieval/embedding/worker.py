@@ -1,4 +1,4 @@
-"""The embedding process: `python -m chatlab.retrieval.embed_process FOLDER`.
+"""The embedding process: `python -m chatlab.retrieval.embedding.worker FOLDER`.
 
 Says first, in a line of JSON, which model it has, or why it has none. Then a line comes in for each request, `texts`
 and whether they are a `query`; out go a line with the number of rows, and the rows as float32. Ends with its input.
@@ -24,7 +24,7 @@ def main() -> None:
         out.write(orjson.dumps(said) + b"\n" + rows)
         out.flush()
 
-    from chatlab.retrieval.embedder import Embedder
+    from chatlab.retrieval.embedding.model import Embedder
 
     try:
         embedder = Embedder(Path(sys.argv[1]))

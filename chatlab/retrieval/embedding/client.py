@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatlab.errors import EmbedderError
-from chatlab.retrieval.embedder import INSTALL
+from chatlab.retrieval.embedding.model import INSTALL
 from chatlab.system.child import Child
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Model:
     dimension: int
 
 
-class Embedding:
+class EmbeddingClient:
     """One process with a model in it, started when it is first needed and replaced when it has died.
 
     `niceness` is how much it stands back: 0 for a question that somebody waits on, more for passages.
@@ -44,7 +44,7 @@ class Embedding:
     def warm(self) -> None:
         """Start it in the background, so that the first question does not wait."""
         if self.folder is not None and not self.running:
-            threading.Thread(target=self._quietly_open, name="embedding", daemon=True).start()
+            threading.Thread(target=self._open_quietly, name="embedding", daemon=True).start()
 
     @property
     def running(self) -> bool:
@@ -58,7 +58,7 @@ class Embedding:
     def model(self) -> Model:
         """Raises EmbedderError."""
         with self._lock:
-            return self._opened()
+            return self._open_model()
 
     def embed(self, texts: Sequence[str], query: bool = False) -> np.ndarray:
         """(N, D) of float32, each row of length 1. Raises EmbedderError; a process that had died is tried once more."""
@@ -66,8 +66,8 @@ class Embedding:
         request = {"texts": list(texts), "query": query}
         with self._lock:
             for _ in range(2):
-                self._opened()
-                rows = self._asked(request)
+                self._open_model()
+                rows = self._ask(request)
                 if rows is not None:
                     return rows
             raise EmbedderError("The embedding process has ended.", "See whether the machine is short of memory.")
@@ -86,11 +86,11 @@ class Embedding:
             if time.monotonic() - self._asked_last >= unused:
                 self._end()
 
-    def _quietly_open(self) -> None:
+    def _open_quietly(self) -> None:
         with suppress(EmbedderError):  # whoever asks next is told
             _ = self.model
 
-    def _opened(self) -> Model:
+    def _open_model(self) -> Model:
         if self.folder is None:
             raise EmbedderError("There is no embedding model.", INSTALL)
         if self._closed:
@@ -98,7 +98,7 @@ class Embedding:
         if self._model is not None and self.running:
             return self._model
         self._end()
-        self._process = Child("chatlab.retrieval.embed_process", self.folder, niceness=self._niceness)
+        self._process = Child("chatlab.retrieval.embedding.worker", self.folder, niceness=self._niceness)
         said: dict[str, Any] = self._process.receive() or {"refused": "It cannot be opened.", "hint": ""}
         if "refused" in said:
             self._end()
@@ -106,7 +106,7 @@ class Embedding:
         self._model = Model(said["sha256"], said["dimension"])
         return self._model
 
-    def _asked(self, request: dict[str, Any]) -> np.ndarray | None:
+    def _ask(self, request: dict[str, Any]) -> np.ndarray | None:
         """None when the process has died."""
         import numpy as np
 

@@ -1,4 +1,4 @@
-"""The word index built aside: `python -m chatlab.retrieval.words_process LIBRARY FOLDER`, ids of documents in."""
+"""The word index built aside: `python -m chatlab.retrieval.bm25_worker LIBRARY FOLDER`, ids of documents in."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import orjson
 
 from chatlab.errors import ChatlabError
+from chatlab.retrieval.bm25 import build
 from chatlab.retrieval.document import indexed_text
 from chatlab.retrieval.library import Library
-from chatlab.retrieval.words import build
 
 
 def main() -> None:
