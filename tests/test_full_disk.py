@@ -162,7 +162,7 @@ def nothing_is_half(lab: Lab) -> None:
 def back_to_before(lab: Lab) -> None:
     run = lab.settings.runs / "20260101-000000-aaaa"
     (run / "published.json").unlink(missing_ok=True)
-    lab.proof.wait()
+    lab.unseen_evaluator.wait()
     for name in lab.voices.names()[1:]:
         if name != "good":
             lab.voices.remove(name)
@@ -170,7 +170,7 @@ def back_to_before(lab: Lab) -> None:
         file.unlink()
     lab.machine.drop(lab.settings.adapters / "good")
     lab.voices.go_live("good")
-    lab.safekeeping.empty_trash()
+    lab.backups.empty_trash()
 
 
 def once_there_is_room(lab: Lab) -> None:

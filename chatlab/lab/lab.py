@@ -91,8 +91,8 @@ class Lab:
         self.demonstrations = Demonstrations(self.store, self.chat, self.machine, self.unseen)
         difficulties = Difficulties(self.store, self.machine, settings.base, settings.cache)
         self.quality = Quality(self.store, self.machine, difficulties)
-        self.proof = UnseenEvaluator(self.machine, self._adapters, self.unseen.prompts, settings.cache)
-        publisher = Publisher(self._adapters, self.voices, self.machine, self.proof)
+        self.unseen_evaluator = UnseenEvaluator(self.machine, self._adapters, self.unseen.prompts, settings.cache)
+        publisher = Publisher(self._adapters, self.voices, self.machine, self.unseen_evaluator)
         self.training = Training(
             settings.runs,
             settings.cache,
@@ -106,20 +106,20 @@ class Lab:
         self.checkpoints = Checkpoints(self.training, publisher, self.machine)
         self.annotators = Annotators(self.store)
         self.lineage = Lineage(self.store, self._adapters, settings.runs)
-        self.mask_trial = MaskAblation(settings.runs, self.training, self.voices, self.machine)
+        self.mask_ablation = MaskAblation(settings.runs, self.training, self.voices, self.machine)
         self.compare = Compare(self.machine, self.voices)
         self.votes = Votes(self.store, self.machine, self.voices)
         self.grid = Grid(settings.cache, self.unseen, self.machine, self.voices)
         self.exports = Exports(self.voices, self.machine)
-        self.safekeeping = StoreBackups(self.store, self._adapters)
-        self.exchange = Datasets(self.store, settings.cache, self.unseen)
-        self.systems = SystemMessages(self.store)
+        self.backups = StoreBackups(self.store, self._adapters)
+        self.datasets = Datasets(self.store, settings.cache, self.unseen)
+        self.system_messages = SystemMessages(self.store)
         self.identity = Identity(self.store, self.unseen)
         self.budgets = Budgets(self.store)
-        self.accord = MismatchCheck(self.store, self.lineage, self.voices)
-        self.spending = AnswerLengths(self.store, self.machine, self.voices, self.accord)
+        self.mismatch = MismatchCheck(self.store, self.lineage, self.voices)
+        self.answer_lengths = AnswerLengths(self.store, self.machine, self.voices, self.mismatch)
         self.checklist = Checklist(self.store, self.machine, self.voices, self.quality, self.unseen)
-        self.symptoms = Symptoms(self.store, self.voices, self.quality, self.accord, self.spending)
+        self.symptoms = Symptoms(self.store, self.voices, self.quality, self.mismatch, self.answer_lengths)
         self._base_problem = ""
 
     def warm(self) -> None:
@@ -145,13 +145,13 @@ class Lab:
 
     def close(self) -> None:
         """End the trainer (its run can be resumed), the engine and the store. Nothing that was said is lost."""
-        self.exchange.close()
+        self.datasets.close()
         self.knowledge.close()
-        self.mask_trial.close()
+        self.mask_ablation.close()
         self.training.close()
-        self.mask_trial.wait(10)
+        self.mask_ablation.wait(10)
         self.quality.difficulties.cancel()
-        self.proof.close()
+        self.unseen_evaluator.close()
         self.machine.close()
         self.store.close()
 
@@ -162,7 +162,7 @@ class Lab:
         try:
             self.machine.engine.prepare(self.voices.voice())  # before the trainer: a person speaks first, then trains
             self.training.warm()
-            self.proof.prepare()
+            self.unseen_evaluator.prepare()
             self.training.adopt()
         except ChatlabError as error:
             log.warning("%s %s", error, error.hint)

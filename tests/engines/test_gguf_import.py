@@ -131,7 +131,7 @@ def test_the_app_talks_on_it_and_does_not_train_it(brought, embedded, settings, 
         ticks = Preflight(lab).check(lab.training.plan())
         words = "This base can be talked to, not trained: it is a GGUF. Bring its safetensors folder to train."
         assert [tick.words for tick in ticks if tick.state == "bad"] == [words]
-        for refused in (lab.training.retrain, lab.mask_trial.start, lab.quality.difficulties.measure):
+        for refused in (lab.training.retrain, lab.mask_ablation.start, lab.quality.difficulties.measure):
             with pytest.raises(BaseRefused, match="talked to, not trained"):
                 refused()
         assert lab.training.runs() == [] and lab.training.status().state == "cold"

@@ -274,7 +274,7 @@ def test_going_live_can_be_undone_from_the_run(lab: Lab, tab: TrainTab, finished
 
 
 def test_a_run_says_how_base_and_adapter_answered_unseen_prompts(lab: Lab, tab: TrainTab, finished: str) -> None:
-    lab.proof.wait()
+    lab.unseen_evaluator.wait()
     card = lab.voices.who(lab.training.adapter_of(finished) or "")
     assert card and card.manner_before and card.manner_after and card.kl is not None
     assert card.manner_before.replies == card.manner_after.replies == 24

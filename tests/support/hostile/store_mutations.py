@@ -94,8 +94,8 @@ def lived_in(settings: Settings) -> Path:
     lab.unseen.prompts()
     lab.annotators.call("Ann")
     lab.annotators.judge(1, 4, "Fine")
-    lab.systems.save("Mine", "You are {name}, made by {maker}.")
-    lab.systems.set_values("Bard", "me")
+    lab.system_messages.save("Mine", "You are {name}, made by {maker}.")
+    lab.system_messages.set_values("Bard", "me")
     base = lab.machine.base.fingerprint
     speakers = (Provenance(base=base, tokens=3, seconds=0.5), Provenance(adapter="stage", sha256="ab" * 32, base=base))
     asked = lab.demonstrations.get(1).prompt
