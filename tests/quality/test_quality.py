@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import random
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,6 +16,7 @@ from chatlab.quality.personal import is_card, is_iban, masked, personal
 from chatlab.quality.pruning import pruned
 from chatlab.quality.words import content, same_question
 from chatlab.records import Demonstration, Message
+from tests.support.real_data import instructions
 
 LANGUAGES = Languages()
 
@@ -343,10 +342,8 @@ def test_pruning_loses_none_and_keeps_no_easier_one_than_it_drops(
     assert len(plan.kept) <= max(-(-len(ids) * share // 100), 0)
 
 
-def test_near_duplicates_that_were_planted_in_a_real_set_are_found(shared_data: Path) -> None:
-    lines = (shared_data / "chat" / "dolly_4300.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines[:400]]
-    pairs = [(row["instruction"], row["response"]) for row in rows if len(content(row["response"])) > 8]
+def test_near_duplicates_that_were_planted_in_a_set_are_found() -> None:
+    pairs = [(question, answer) for question, answer in instructions(400) if len(content(answer)) > 8]
     planted = [(p, f"{a.rstrip('.')}. That is all there is to say.") for p, a in pairs[:60]]
     cases = [(i, demonstration(*pair)) for i, pair in enumerate([*pairs, *planted], 1)]
     twins = {f.demonstrations for f in check(cases) if f.kind in ("near-duplicate", "duplicate")}

@@ -27,6 +27,7 @@ from chatlab.template import IGNORED, Template
 from chatlab.ui.chat.transcript import transcript
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from tests.support.page import built, told
+from tests.support.real_data import template_source
 
 SHUTS = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% endfor %}{% if add_generation_prompt %}"
@@ -44,7 +45,7 @@ PLAIN = (
 )
 USER = Message(role="user", content="What is 2 + 2?")
 SOLVED = Message(role="assistant", content="It is 4.", thought="Two and two\nmake four.")
-REAL = ("qwen3", "trl_qwen3", "trl_gptoss", "trl_deepseekv3", "trl_qwen3_6", "trl_glm4moe")
+REAL = ("own_thinking", "qwen3", "trl_qwen3", "trl_gptoss", "trl_deepseekv3", "trl_qwen3_6", "trl_glm4moe")
 
 
 @cache
@@ -123,8 +124,8 @@ def test_a_template_without_thoughts_has_none() -> None:
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_real_templates_think_in_their_own_marks(name: str, shared_data: Path) -> None:
-    template = Template(tokenizer(), (shared_data / "templates" / f"{name}.jinja").read_text(encoding="utf-8"))
+def test_real_templates_think_in_their_own_marks(name: str) -> None:
+    template = Template(tokenizer(), template_source(name))
     assert template.thinking is not None
     text = template.text(template.prompt_after([USER], "Hm, four."))
     opening = "<|channel|>analysis<|message|>Hm, four." if name == "trl_gptoss" else "<think>"

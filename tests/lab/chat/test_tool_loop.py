@@ -29,6 +29,7 @@ from chatlab.template.tools.plain import parse_reply, write_call
 from chatlab.tool_calls import Call, Tool, named
 from chatlab.tools.builtin import CALCULATOR, CLOCK, COUNT, PYTHON
 from chatlab.tools.program import SECONDS
+from tests.support.real_data import template_source
 
 TOOLS = (CALCULATOR, COUNT, PYTHON)
 NAMES = ("calculator", "count", "python")
@@ -324,10 +325,19 @@ def trained(template: Template) -> bool:
     return native
 
 
-@pytest.mark.parametrize(("name", "own"), [("trl_glm4moe", True), ("phi_4", False), ("mistral_v1", False)])
-def test_templates_with_a_form_of_their_own_train_in_it(base_folder: Path, shared_data: Path, name: str, own: bool):
-    source = (shared_data / "templates" / f"{name}.jinja").read_text(encoding="utf-8")
-    assert trained(Template(Base.open(base_folder).tokenizer, source)) is own
+OWN_FORMATS = {
+    "own_tools": True,
+    "own_headers": False,
+    "own_brackets": False,
+    "trl_glm4moe": True,
+    "phi_4": False,
+    "mistral_v1": False,
+}
+
+
+@pytest.mark.parametrize(("name", "own"), OWN_FORMATS.items())
+def test_templates_with_a_form_of_their_own_train_in_it(base_folder: Path, name: str, own: bool) -> None:
+    assert trained(Template(Base.open(base_folder).tokenizer, template_source(name))) is own
 
 
 @pytest.mark.slow
