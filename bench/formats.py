@@ -24,7 +24,7 @@ from pathlib import Path
 from bench.store import demonstration
 from bench.table import middle, show
 from chatlab.formats import Kept, Reading, format_of, sniff, write
-from chatlab.lab.data.datasets import Datasets, Which
+from chatlab.lab.data.datasets import Datasets, ExportFilter
 from chatlab.lab.data.import_job import BATCH
 from chatlab.lab.data.unseen import Unseen
 from chatlab.records import Demonstration
@@ -86,7 +86,7 @@ def brought(store: Store, file: Path, count: int) -> Callable[[], int]:
     exchange = Datasets(store, file.parent, Unseen(store))
 
     def act() -> int:
-        *_, last = exchange.bring(file, exchange.sniff(file))
+        *_, last = exchange.import_file(file, exchange.sniff(file))
         assert last.kept == count, last
         return last.kept
 
@@ -97,7 +97,7 @@ def exported(store: Store, file: Path, count: int) -> Callable[[], int]:
     for batch in batches(records(count)):
         store.demonstrations.add_many(batch)
     list(store.demonstrations.rows())
-    return lambda: Datasets(store, file.parent, Unseen(store)).export(file.name, Which(), file.parent).records
+    return lambda: Datasets(store, file.parent, Unseen(store)).export(file.name, ExportFilter(), file.parent).records
 
 
 def handed(store: Store, file: Path, count: int) -> Callable[[], int]:

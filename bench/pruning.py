@@ -218,9 +218,10 @@ def _row(base: Base, number: int, messages: Sequence[Message]) -> Example | None
 def _model(base: Base) -> LoraModel:
     from accelerate import Accelerator
 
-    from chatlab.training.model import LoraModel, bf16_pays
+    from chatlab.system.host import has_bfloat16
+    from chatlab.training.model import LoraModel
 
-    return LoraModel(base.folder, TrainSettings(), Accelerator(cpu=True), bf16_pays())
+    return LoraModel(base.folder, TrainSettings(), Accelerator(cpu=True), has_bfloat16())
 
 
 _bench: Bench | None = None

@@ -40,9 +40,9 @@ from bench.house import warm_lab
 from bench.table import show
 from chatlab.lab import Lab
 from chatlab.lab.chat.knowledge import Knowledge
-from chatlab.retrieval import Found, Index, Library, Papers, Tuning
+from chatlab.retrieval import DocumentInfo, Index, Library, SearchHit, Tuning
 from chatlab.retrieval.document import Span, indexed_text, key_of
-from chatlab.retrieval.embedding import Embedding
+from chatlab.retrieval.embedding.client import EmbeddingClient
 from chatlab.retrieval.vectors import Vectors
 from chatlab.settings import PACKAGE
 from chatlab.store import Store
@@ -52,8 +52,8 @@ COUNT = 100_000
 EACH = 200
 """Passages of a synthetic document."""
 GRID = [
-    Tuning(believed=believed, share=share, meaning=meaning)
-    for believed, share, meaning in product((0, 2, 3, 5), (0.5, 0.8, 1.2), (1.0, 1.5, 2.0))
+    Tuning(feedback_passages=feedback_passages, share=share, meaning=meaning)
+    for feedback_passages, share, meaning in product((0, 2, 3, 5), (0.5, 0.8, 1.2), (1.0, 1.5, 2.0))
 ]
 HALVINGS = 50
 
@@ -75,15 +75,15 @@ def quality() -> dict[str, Any]:
         index, embed = knowledge._index, remembered(knowledge._upkeep.embed)
         grades = [{int(id): grade for id, grade in query["relevant"].items()} for query in queries]
 
-        def ranked(tuning: Tuning, count: int = 60) -> list[list[Found]]:
+        def ranked(tuning: Tuning, count: int = 60) -> list[list[SearchHit]]:
             index.tuning = tuning
             return [index.search(query["query"], count, embed) for query in queries]
 
         found = ranked(Tuning(), 200)
         rows = {
-            "words alone": [order(hits, lambda hit: hit.words_rank) for hits in found],
-            "meaning alone": [order(hits, lambda hit: hit.meaning_rank) for hits in found],
-            "fused, one look": [documents(hits) for hits in ranked(Tuning(believed=0, meaning=1.0))],
+            "words alone": [order(hits, lambda hit: hit.bm25_rank) for hits in found],
+            "meaning alone": [order(hits, lambda hit: hit.vector_rank) for hits in found],
+            "fused, one look": [documents(hits) for hits in ranked(Tuning(feedback_passages=0, meaning=1.0))],
             "fused": [documents(hits) for hits in found],
         }
         table = {name: scores(row, grades) for name, row in rows.items()}
@@ -127,7 +127,7 @@ def indexed(knowledge: Knowledge, files: Path) -> dict[str, float]:
         time.sleep(0.02)
     read = time.perf_counter() - began
     memory = 0.0
-    while (state := knowledge.wait(1.0)).embedded < state.passages or not state.words_ready:
+    while (state := knowledge.wait(1.0)).embedded < state.passages or not state.bm25_ready:
         memory = max(memory, memory_of_children())
     seconds = time.perf_counter() - began
     state = knowledge.state()
@@ -152,12 +152,12 @@ def remembered(embed: Callable[[str], np.ndarray]) -> Callable[[str], np.ndarray
     return once
 
 
-def documents(hits: Sequence[Found]) -> list[int]:
+def documents(hits: Sequence[SearchHit]) -> list[int]:
     """Numbers of the abstracts, each at its first passage."""
     return list(dict.fromkeys(int(hit.name.removesuffix(".html")) for hit in hits))
 
 
-def order(hits: Sequence[Found], rank: Callable[[Found], int | None]) -> list[int]:
+def order(hits: Sequence[SearchHit], rank: Callable[[SearchHit], int | None]) -> list[int]:
     """As one of the retrievers alone would have them."""
     own = [(place, hit) for hit in hits if (place := rank(hit)) is not None]
     return documents([hit for _, hit in sorted(own, key=lambda pair: pair[0])])
@@ -268,7 +268,7 @@ def synthetic(lab: Lab, count: int = COUNT) -> dict[str, float]:
         library.keep(*document(number, chance, asked))
     kept = time.perf_counter() - began
     keys = sorted(Index(library).keys)
-    embedding = Embedding(lab.knowledge.model)
+    embedding = EmbeddingClient(lab.knowledge.model)
     model = embedding.model
     embedding.close()
     rows = np.random.default_rng(0).standard_normal((len(keys), model.dimension)).astype(np.float32)
@@ -278,13 +278,13 @@ def synthetic(lab: Lab, count: int = COUNT) -> dict[str, float]:
     vectors.flush()
     began = time.perf_counter()
     lab.knowledge.warm()
-    while not (state := lab.knowledge.wait(1.0)).words_ready or state.embedded < len(keys):
+    while not (state := lab.knowledge.wait(1.0)).bm25_ready or state.embedded < len(keys):
         pass
     opened = time.perf_counter() - began
     return {"passages": len(keys), "kept, s": round(kept, 1), "opened and words built, s": round(opened, 1)}
 
 
-def document(number: int, chance: random.Random, asked: list[str]) -> tuple[Papers, str]:
+def document(number: int, chance: random.Random, asked: list[str]) -> tuple[DocumentInfo, str]:
     parts, spans, at = [], [], 0
     for _ in range(EACH):
         part = " ".join(chance.choice(asked) if chance.random() < 0.1 else word(chance) for _ in range(130))
@@ -293,7 +293,7 @@ def document(number: int, chance: random.Random, asked: list[str]) -> tuple[Pape
         at += len(part) + 1
     text = "\n".join(parts)
     id = hashlib.sha256(text.encode()).hexdigest()
-    papers = Papers(
+    info = DocumentInfo(
         id=id,
         name=f"{number}.txt",
         title=f"Document {number}",
@@ -303,7 +303,7 @@ def document(number: int, chance: random.Random, asked: list[str]) -> tuple[Pape
         text_sha256=id,
         spans=tuple(spans),
     )
-    return papers, text
+    return info, text
 
 
 def word(chance: random.Random) -> str:

@@ -22,7 +22,7 @@ from bench.table import middle, show
 from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
 from chatlab.records import TrainSettings
-from chatlab.training.model import bf16_pays
+from chatlab.system.host import has_bfloat16
 from chatlab.training.process.runs import RunView
 
 SCRIPT = Path(__file__).with_name("trl_script.py")
@@ -107,7 +107,7 @@ def fastest(folder: Path, rows: Sequence[Any], settings: TrainSettings, base: st
         "learning_rate": settings.learning_rate,
         "out": str(folder / "trl"),
     }
-    tried = (False, True) if bf16_pays() else (False,)
+    tried = (False, True) if has_bfloat16() else (False,)
     return min((scripted(folder, job | {"bf16": bf16}) for bf16 in tried), key=lambda times: times["total"])
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from chatlab.errors import ChatlabError, InputError
 from chatlab.lab import Lab
-from chatlab.log import Discreet, close_log, open_log
 from chatlab.settings import Settings
+from chatlab.system.log import Discreet, close_log, open_log
 from chatlab.system.ports import is_loopback, listening
 from chatlab.web.guard.passwords import Person, made_up, once, password_line, people, read_people
 from chatlab.web.guard.proxies import networks

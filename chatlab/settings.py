@@ -9,11 +9,15 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal, get_args
 
+from platformdirs import user_data_path
+
 from chatlab.errors import InputError
 
 EngineName = Literal["", "llama.cpp", "transformers"]
 
 PACKAGE = Path(__file__).resolve().parent
+STORE_FILES = ("chatlab.json", "chatlab.journal")
+"""Either tells that a folder holds a store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +25,7 @@ class Settings:
     """Where things lie and how the app is reached. Passed to `Lab` and to the web app; nobody else reads it."""
 
     home: Path
-    """Holds `store/` and `adapters/`."""
+    """The folder of `store/` and `adapters/`: see `default_home`."""
     base: Path = PACKAGE / "models" / "embedded"
     """Folder of the base model, or a GGUF file to chat with."""
     host: str = "127.0.0.1"
@@ -69,7 +73,7 @@ class Settings:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
         """CHATLAB_HOME, _BASE, _CACHE, _HOST, _PORT, _THREADS and _ENGINE; all optional. Raises InputError."""
-        home = Path(environment.get("CHATLAB_HOME", PACKAGE.parent))
+        home = Path(environment["CHATLAB_HOME"]) if "CHATLAB_HOME" in environment else default_home()
         cache = environment.get("CHATLAB_CACHE")
         engine = environment.get("CHATLAB_ENGINE", "")
         if engine not in get_args(EngineName):
@@ -85,6 +89,19 @@ class Settings:
             threads=_number(environment, "CHATLAB_THREADS"),
             engine=engine,  # type: ignore[arg-type]
         )
+
+
+def default_home(package: Path = PACKAGE) -> Path:
+    """Where `store/` and `adapters/` lie if nobody says otherwise.
+
+    The project folder, where the app runs from its sources. An installed package must not write beside itself, in
+    Python's own folder: there it is the user's folder for data, unless an older version did and its store is found.
+    """
+    beside = package.parent
+    is_checkout = (beside / "pyproject.toml").is_file()
+    if is_checkout or any((beside / "store" / name).is_file() for name in STORE_FILES):
+        return beside
+    return user_data_path("chatlab", appauthor=False)
 
 
 def _number(environment: Mapping[str, str], name: str) -> int | None:

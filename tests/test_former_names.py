@@ -33,10 +33,9 @@ from chatlab.records import (
     Vote,
 )
 from chatlab.store import Store
-from chatlab.store.codec import from_document, to_document
-from chatlab.store.copies import read_copy
 from chatlab.store.disk import Files
-from chatlab.store.image import unseal
+from chatlab.store.snapshot import decode_snapshot, read_backup
+from chatlab.system.codec import from_document, to_document
 from chatlab.tool_calls import ToolStep
 from chatlab.training.process.runs import read_run
 from chatlab.ui.demonstrations.drafts import Drafts, DraftWords
@@ -135,14 +134,14 @@ def test_a_field_under_both_names_has_the_value_of_todays() -> None:
 
 def test_an_old_store_is_read_and_written_in_the_new_names_once(home: Path) -> None:
     files = Files(home / "store")
-    before = unseal(files.snapshot.read_bytes())
+    before = decode_snapshot(files.snapshot.read_bytes())
     with Store.open(files.folder) as store:
         check_records(store)
         backups = [copy.name for copy in store.backups.all()]
     for file in (files.snapshot, files.backup):
         data = file.read_bytes()
         assert not [name for name in OLD_FIELDS if name in data]
-    kept = unseal(files.of_format(1).read_bytes())
+    kept = decode_snapshot(files.of_format(1).read_bytes())
     assert kept.format == 1 and kept.tables["votes"] == before.tables["votes"], "the store as it was is kept"
     assert (FIXTURE / "home" / "store" / "backups" / backups[-1]).read_bytes() == (
         files.backups / backups[-1]
@@ -170,7 +169,7 @@ def test_an_old_backup_is_restored(home: Path) -> None:
     with Store.open(home / "store") as store:
         store.demonstrations.remove([1, 2, 3])
         old = store.backups.all()[-1].name
-        assert read_copy(home / "store" / "backups" / old).format == 1
+        assert read_backup(home / "store" / "backups" / old).format == 1
         store.backups.restore(old)
         assert store.demonstrations.get(1).messages[-1].reasoning == "Be polite."
         assert store.conversations.get(1).turns[1].steps[0].text == "Let me look."
@@ -194,7 +193,7 @@ def test_an_old_format_that_comes_back_keeps_both_copies(home: Path) -> None:
     shutil.copy(FIXTURE / "home" / "store" / "chatlab.json", files.snapshot)
     files.journal.unlink()
     Store.open(files.folder).close()
-    assert files.of_format(1).read_bytes() == first and unseal(files.of_format(1, 2).read_bytes()).format == 1
+    assert files.of_format(1).read_bytes() == first and decode_snapshot(files.of_format(1, 2).read_bytes()).format == 1
 
 
 def test_an_old_adapter_opens_with_its_card_as_it_was(home: Path) -> None:

@@ -170,7 +170,7 @@ def back_to_before(lab: Lab) -> None:
         file.unlink()
     lab.machine.drop(lab.settings.adapters / "good")
     lab.voices.go_live("good")
-    lab.safekeeping.empty_trash()
+    lab.backups.empty_trash()
 
 
 def once_there_is_room(lab: Lab) -> None:

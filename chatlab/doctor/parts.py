@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from chatlab.adapters.card import check_base, read_card
 from chatlab.adapters.manifest import CARD, CONFIG, check_bytes
 from chatlab.doctor.finding import Finding, refused
@@ -12,9 +10,10 @@ from chatlab.engines.folder import read_adapter
 from chatlab.errors import ChatlabError, EngineError
 from chatlab.lab.models import ModelHost
 from chatlab.models.base import Base
-from chatlab.retrieval.embedder import INSTALL, WEIGHTS, WEIGHTS_SHA256, check, packaged
+from chatlab.retrieval.embedding.model import INSTALL, WEIGHTS, WEIGHTS_SHA256, check, packaged
 from chatlab.settings import Settings
 from chatlab.store import Checkup, checkup
+from chatlab.system.files import sha256_of
 from chatlab.training.process.client import TrainerClient
 
 WARMS_WITHIN = 180.0
@@ -78,9 +77,8 @@ def embedder() -> Finding:
         check(folder)
     except ChatlabError as error:
         return refused("Embedder", error)
-    with (folder / WEIGHTS).open("rb") as stream:
-        if hashlib.file_digest(stream, "sha256").hexdigest() != WEIGHTS_SHA256:
-            return Finding(about="Embedder", mark="bad", words="its weights are not those published", advice=INSTALL)
+    if sha256_of(folder / WEIGHTS) != WEIGHTS_SHA256:
+        return Finding(about="Embedder", mark="bad", words="its weights are not those published", advice=INSTALL)
     return Finding(about="Embedder", mark="good", words="weights as published")
 
 

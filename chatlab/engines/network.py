@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
 from chatlab.errors import BaseRefused
+from chatlab.system.host import has_bfloat16
 
 EXACT = 64_000_000
 """Parameters up to which weights are computed with in 32 bits: nothing is rounded, and the speed is the same."""
@@ -39,11 +40,6 @@ def open_network(folder: Path, parameters: int, dtype: torch.dtype | None = None
         ) from error
     frozen: PreTrainedModel = model.eval().requires_grad_(False)
     return frozen
-
-
-def has_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 itself; in software it is slower than 32 bits."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def twin(model: PreTrainedModel) -> PreTrainedModel:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from chatlab.system.host import available_cores
 
 SMALL = 64_000_000
 """Parameters up to which a token costs more in calls than in arithmetic, so that a second core adds little but waiting;
@@ -48,11 +49,6 @@ class Threads:
 
         if torch.get_num_threads() != (share := self.share()):
             torch.set_num_threads(share)
-
-
-def available_cores() -> int:
-    """Those that this process may use, which in a container are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def usual_cores(parameters: int) -> int:

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -82,13 +83,11 @@ class Scoring:
         errors: list[bytes] = []
         reader = threading.Thread(target=lambda: errors.append(_tail(process.stderr)), daemon=True)
         reader.start()
-        try:
-            with process.stdin:
-                for key, messages in tasks:
-                    said = [m.plain for m in messages]
-                    process.stdin.write(json.dumps({"key": key, "messages": said}).encode() + b"\n")
-        except OSError:
-            pass  # it has ended already, and its exit code is reported below
+        for key, messages in tasks:
+            if not process.send({"key": key, "messages": [m.plain for m in messages]}):
+                break  # it has ended already, and its exit code is reported below
+        with suppress(OSError):
+            process.stdin.close()
         for line in process.stdout:
             self._on_event(process, json.loads(line))
         code = process.wait()

@@ -13,7 +13,6 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from chatlab.clock import now
 from chatlab.experiments import plots
 from chatlab.experiments.progress import duration
 from chatlab.experiments.recipe import VERSION
@@ -22,6 +21,7 @@ from chatlab.experiments.section import Section
 from chatlab.experiments.verdict import Outcome
 from chatlab.models.base import Base
 from chatlab.records import TrainSettings
+from chatlab.system.clock import now
 
 LONGEST = 240
 """Characters of a reply on the page; the folder of the figures holds all of it."""

@@ -16,11 +16,13 @@ from chatlab.experiments.page import Chapter, Making, Training, page
 from chatlab.experiments.progress import describe
 from chatlab.experiments.recipe import Recipe
 from chatlab.experiments.results import RunMetrics
-from chatlab.experiments.runner import Runner, Workspace, cores
+from chatlab.experiments.runner import Runner, Workspace
 from chatlab.experiments.scale import Scale
 from chatlab.experiments.section import Claim
 from chatlab.models.base import Base
 from chatlab.settings import Settings
+from chatlab.system.files import write_whole
+from chatlab.system.host import available_cores
 
 PAGE, FIGURES, SCRATCH, LOCK = "index.html", "runs", ".work", ".lock"
 
@@ -64,7 +66,7 @@ def _made(request: ReportRequest, settings: Settings, chosen: Sequence[Claim], s
     scratch = request.folder / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)  # left by one that was killed
     scratch.mkdir()
-    workers = request.workers or min(2, cores())
+    workers = request.workers or min(2, available_cores())
     place = Workspace(
         base=settings.base,
         cache=settings.cache / "report",
@@ -96,10 +98,8 @@ def written(
         seconds=sum(metrics.seconds for metrics in found.values()),
         trainings=_trainings(found, base.parameters),
     )
-    partial = file.with_name(file.name + ".partial")
     try:
-        partial.write_text(page([_chapter(claim, scale, found) for claim in claims()], making), encoding="utf-8")
-        partial.replace(file)
+        write_whole(file, page([_chapter(claim, scale, found) for claim in claims()], making).encode())
     except OSError as error:
         raise DiskFull(f"The page could not be written: {error.strerror}.", "Make room, and ask again.") from error
     return file

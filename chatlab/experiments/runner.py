@@ -198,8 +198,3 @@ def _executor(place: Workspace, scratch: Path, threads: int | None = None) -> Ex
     from chatlab.experiments.executor import Executor  # brings torch
 
     return Executor(place.base, place.cache, scratch, threads or place.threads, place.engine)
-
-
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -46,22 +46,16 @@ def _row(number: int, value: Any) -> Row:
 @contextmanager
 def _unpacking(path: Path, columns: Iterable[str] | None) -> Iterator[tuple[int, IO[bytes]]]:
     """How many rows there are, and their lines. The process that reads them ends with this block."""
-    with Child("chatlab.formats.unpack", path) as process:
-        assert process.stdin and process.stdout
-        try:
-            process.stdin.write(orjson.dumps(None if columns is None else list(columns)))
-            process.stdin.close()
-            yield _count(path, process.stdout.readline()), process.stdout
-        finally:
-            process.kill()
-
-
-def _count(path: Path, line: bytes) -> int:
-    """From what the process says first. Raises FormatRefused."""
-    said: dict[str, Any] = orjson.loads(line) if line.endswith(b"\n") else {"refused": "It is damaged."}
-    if said["refused"]:
-        raise FormatRefused(f"{path.name} cannot be read as Parquet. {said['refused']}", "Save it again, or in parts.")
-    return int(said["rows"])
+    process = Child("chatlab.formats.unpack", path)
+    try:
+        process.send(None if columns is None else list(columns), last=True)
+        header: dict[str, Any] = process.receive() or {"refused": "It is damaged."}
+        if why := header["refused"]:
+            raise FormatRefused(f"{path.name} cannot be read as Parquet. {why}", "Save it again, or in parts.")
+        assert process.stdout
+        yield int(header["rows"]), process.stdout
+    finally:
+        process.end()
 
 
 class ParquetFile:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from chatlab.formats.row import LONGEST, MEBIBYTE
+from chatlab.system.limits import limit_cpu_time, limit_memory
 
 if TYPE_CHECKING:
     import pyarrow
@@ -34,8 +35,8 @@ _DESCRIPTION = 16 * MEBIBYTE
 
 def main() -> None:
     os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
-    _limit_memory()
-    _limit_time()
+    limit_memory(MEMORY)
+    limit_cpu_time(SECONDS)
     path, columns = Path(sys.argv[1]), orjson.loads(sys.stdin.buffer.read())
     for line in unpacked(path, columns):
         sys.stdout.buffer.write(orjson.dumps(line, default=_kind, option=orjson.OPT_APPEND_NEWLINE))
@@ -61,7 +62,7 @@ def _rows(file: pyarrow.parquet.ParquetFile, columns: list[str]) -> Iterator[Any
         size = _handful(file.metadata.row_group(group))
         for batch in file.iter_batches(size, row_groups=[group], columns=columns, use_threads=False):
             yield from _values(batch)
-            _limit_time()
+            limit_cpu_time(SECONDS)
 
 
 def _values(batch: pyarrow.RecordBatch) -> list[Any]:
@@ -93,27 +94,6 @@ def _too_large(papers: pyarrow.parquet.FileMetaData) -> str:
         return ""
     size = f"{papers.num_rows:,} rows, row groups of up to {largest // MEBIBYTE:,} MB"
     return f"It would unpack to more than can be read: {size}."
-
-
-def _limit_memory() -> None:
-    try:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    except (ImportError, ValueError, OSError):  # Windows has no such limit, macOS does not keep to it
-        pass
-
-
-def _limit_time() -> None:
-    """From now on."""
-    try:
-        import resource
-
-        used, (_, most) = resource.getrusage(resource.RUSAGE_SELF), resource.getrlimit(resource.RLIMIT_CPU)
-        resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime + SECONDS), most))
-    except (ImportError, ValueError, OSError):  # Windows has no such limit
-        pass
 
 
 def _kind(value: Any) -> str | None:

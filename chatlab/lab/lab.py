@@ -106,20 +106,20 @@ class Lab:
         self.checkpoints = Checkpoints(self.training, publisher, self.machine)
         self.annotators = Annotators(self.store)
         self.lineage = Lineage(self.store, self._adapters, settings.runs)
-        self.mask_trial = MaskAblation(settings.runs, self.training, self.voices, self.machine)
+        self.mask_ablation = MaskAblation(settings.runs, self.training, self.voices, self.machine)
         self.compare = Compare(self.machine, self.voices)
         self.votes = Votes(self.store, self.machine, self.voices)
         self.grid = Grid(settings.cache, self.unseen, self.machine, self.voices)
         self.exports = Exports(self.voices, self.machine)
-        self.safekeeping = StoreBackups(self.store, self._adapters)
-        self.exchange = Datasets(self.store, settings.cache, self.unseen)
-        self.systems = SystemMessages(self.store)
+        self.backups = StoreBackups(self.store, self._adapters)
+        self.datasets = Datasets(self.store, settings.cache, self.unseen)
+        self.system_messages = SystemMessages(self.store)
         self.identity = Identity(self.store, self.unseen)
         self.budgets = Budgets(self.store)
-        self.accord = MismatchCheck(self.store, self.lineage, self.voices)
-        self.spending = AnswerLengths(self.store, self.machine, self.voices, self.accord)
+        self.mismatch = MismatchCheck(self.store, self.lineage, self.voices)
+        self.answer_lengths = AnswerLengths(self.store, self.machine, self.voices, self.mismatch)
         self.checklist = Checklist(self.store, self.machine, self.voices, self.quality, self.unseen)
-        self.symptoms = Symptoms(self.store, self.voices, self.quality, self.accord, self.spending)
+        self.symptoms = Symptoms(self.store, self.voices, self.quality, self.mismatch, self.answer_lengths)
         self._base_problem = ""
 
     def warm(self) -> None:
@@ -145,11 +145,11 @@ class Lab:
 
     def close(self) -> None:
         """End the trainer (its run can be resumed), the engine and the store. Nothing that was said is lost."""
-        self.exchange.close()
+        self.datasets.close()
         self.knowledge.close()
-        self.mask_trial.close()
+        self.mask_ablation.close()
         self.training.close()
-        self.mask_trial.wait(10)
+        self.mask_ablation.wait(10)
         self.quality.difficulties.cancel()
         self.unseen_evaluator.close()
         self.machine.close()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from chatlab.system.files import private_folder
+from chatlab.system.files import private_folder, sha256_of, write_whole
 
 
 def fingerprint(files: Sequence[Path], chat_template: str, cache: Path | None = None) -> str:
@@ -38,8 +38,7 @@ def of_one_file(sha256: str, chat_template: str) -> str:
 def _compute(files: Sequence[Path], chat_template: str) -> str:
     whole = hashlib.sha256()
     for file in files:
-        with file.open("rb") as stream:
-            whole.update(f"{file.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+        whole.update(f"{file.name} {sha256_of(file)}\n".encode())
     whole.update(hashlib.sha256(chat_template.encode()).hexdigest().encode())
     return whole.hexdigest()
 
@@ -56,6 +55,4 @@ def _write(kept: Path, known: dict[str, Any]) -> None:
     """A cache that cannot be written only costs time."""
     with contextlib.suppress(OSError):
         private_folder(kept.parent)
-        fresh = kept.with_suffix(".tmp")
-        fresh.write_text(json.dumps(known))
-        fresh.replace(kept)
+        write_whole(kept, json.dumps(known).encode())

@@ -6,18 +6,15 @@ ends the process and raises TokenizerFailed; the next text is given to a new one
 
 from __future__ import annotations
 
-import json
-import queue
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from chatlab.errors import BaseRefused, TokenizerFailed
 from chatlab.system.child import Child
-from chatlab.template.codec import SHORTER, Spelt
+from chatlab.template.codec import SHORTER, Encoding
 
 OPENING = 120.0
 """Seconds until a process is given up that reads the tokenizer."""
@@ -44,15 +41,16 @@ class Isolated:
     def __init__(self, folder: Path, name: str) -> None:
         self._folder, self._name = folder, name
         self._lock = threading.Lock()
-        self._child: _Child | None = None
+        self._child: Child | None = None
+        self._patience = OPENING
         self._ids: dict[str, int] = {}
 
     def encode(self, text: str) -> list[int]:
-        return self.locate(text).ids
+        return self.encode_with_offsets(text).ids
 
-    def locate(self, text: str) -> Spelt:
+    def encode_with_offsets(self, text: str) -> Encoding:
         told = self._ask({"do": "encode", "text": text})
-        return Spelt(told["ids"], [(start, end) for start, end in told["offsets"]])
+        return Encoding(told["ids"], [(start, end) for start, end in told["offsets"]])
 
     def decode(self, ids: Sequence[int]) -> str:
         return str(self._ask({"do": "decode", "ids": list(ids)})["text"])
@@ -76,8 +74,10 @@ class Isolated:
     def _ask(self, wish: dict[str, Any]) -> dict[str, Any]:
         with self._lock:
             if self._child is None:
-                self._child = _Child(self._folder, self._name)
-            told = self._child.ask(wish)
+                self._child = Child("chatlab.models.tokenizer_process", self._folder, self._name, environment=ALONE)
+                self._patience = OPENING
+            told = self._child.receive(self._patience) if self._child.send(wish) else None
+            self._patience = WAITING
             if told is None:
                 self._end()
                 raise TokenizerFailed(
@@ -85,51 +85,13 @@ class Isolated:
                 )
         if "error" in told:
             raise TokenizerFailed(told["error"], SHORTER)
-        return told
+        answer: dict[str, Any] = told
+        return answer
 
     def _end(self) -> None:
         if self._child is not None:
             self._child.end()
             self._child = None
-
-
-class _Child:
-    """The process, opened. Its answers come by a thread, as not every system can wait for a pipe."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._process = Child("chatlab.models.tokenizer_process", folder, name, environment=ALONE)
-        self._told: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        threading.Thread(target=self._listen, name="tokenizer", daemon=True).start()
-        self._patience = OPENING
-
-    def ask(self, wish: dict[str, Any]) -> dict[str, Any] | None:
-        """None from a process that has died, or does not answer."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(wish).encode("ascii") + b"\n")
-            self._process.stdin.flush()
-            line = self._told.get(timeout=self._patience)
-        except (OSError, queue.Empty):
-            return None
-        self._patience = WAITING
-        found: dict[str, Any] | None = json.loads(line) if line else None
-        return found
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            with suppress(OSError):
-                if pipe is not None:
-                    pipe.close()
-
-    def _listen(self) -> None:
-        """An empty line stands for the end."""
-        assert self._process.stdout is not None
-        with suppress(OSError, ValueError):
-            for line in self._process.stdout:
-                self._told.put(line)
-        self._told.put(b"")
 
 
 class IsolatedTokenizer:

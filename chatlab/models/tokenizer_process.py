@@ -8,13 +8,13 @@ that takes more.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from chatlab.errors import ChatlabError
-from chatlab.models.limits import Limits
+from chatlab.system.bootstrap import answer_pipe
+from chatlab.system.limits import Limits, limit_cpu_time
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -29,12 +29,12 @@ MOST_TEXT = 1_000_000
 
 
 def main(folder: Path, name: str) -> None:
-    source, out = _own_pipes()
+    source, out = iter(sys.stdin.buffer), answer_pipe()
     limits = Limits(_size(folder))
     with limits.lifted():
         from chatlab.models.loaded import load
         from chatlab.template.codec import InProcess
-    limits.spend(OPENING)
+    limit_cpu_time(OPENING)
     first = next(source, b"")
     try:
         tokenizer = load(folder, name)
@@ -44,7 +44,7 @@ def main(folder: Path, name: str) -> None:
         return
     line = first
     while line:
-        limits.spend(SECONDS)
+        limit_cpu_time(SECONDS)
         try:
             _say(out, _answer(json.loads(line), tokenizer, codec))
         except ChatlabError as error:
@@ -55,7 +55,7 @@ def main(folder: Path, name: str) -> None:
 def _answer(wish: dict[str, Any], tokenizer: PreTrainedTokenizerFast, codec: Any) -> dict[str, Any]:
     match wish["do"]:
         case "encode":
-            spelt = codec.locate(wish["text"])
+            spelt = codec.encode_with_offsets(wish["text"])
             return _few({"ids": spelt.ids, "offsets": spelt.offsets}, len(spelt.ids), MOST_TOKENS)
         case "decode":
             text = codec.decode(wish["ids"])
@@ -93,13 +93,6 @@ def _say(out: IO[bytes], told: dict[str, Any]) -> None:
 def _size(folder: Path) -> int:
     """Bytes of the tokenizer's file."""
     return (folder / "tokenizer.json").stat().st_size
-
-
-def _own_pipes() -> tuple[Any, IO[bytes]]:
-    """Standard output for answers alone: whatever else is printed is thrown away."""
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return iter(sys.stdin.buffer), out
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ from chatlab.errors import BaseRefused, ChatlabError, EmptyAnswer, PromptTooLong
 from chatlab.models.base import Base
 from chatlab.models.files import read_json
 from chatlab.models.known import unknown_part
-from chatlab.models.limits import Limits
 from chatlab.models.trial_process import refuse
 from chatlab.models.tried import PASSED
 from chatlab.records import Message
+from chatlab.system.limits import Limits, limit_cpu_time
 from chatlab.template.codec import codec_of
 
 SECONDS = 2.0
@@ -42,7 +42,7 @@ def main(folder: Path, to: Path) -> int:
         with limits.lifted():
             import transformers  # noqa: F401 - what it maps is not counted
         base = Base.open(folder, spared=True)
-        limits.spend(SECONDS_IN_ALL)
+        limit_cpu_time(SECONDS_IN_ALL)
         tried(base)
         told = {"name": base.name, "harmless": not unknown_part(read_json(folder / "tokenizer.json"))}
         (to / PASSED).write_text(json.dumps(told), encoding="utf-8")

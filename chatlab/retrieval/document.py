@@ -33,19 +33,19 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Papers:
-    """All of a document but its text."""
+class DocumentInfo:
+    """What is known of a document beside its text."""
 
     id: str
     """sha256 of the file's bytes; so one file is one document, however often it is given."""
     name: str
-    """Of the file."""
+    """Name of the file."""
     title: str
     kind: Kind
     size: int
     """Bytes of the file."""
     pages: int = 0
-    """Of a PDF; rows of a table; 0 where there is no such thing."""
+    """Pages of a PDF; rows of a table; 0 where there is no such thing."""
     characters: int = 0
     text_sha256: str = ""
     problems: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ class Passage:
 
     @property
     def sha256(self) -> str:
-        """Of its words."""
+        """Hex digest of its text."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 

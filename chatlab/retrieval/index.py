@@ -7,20 +7,22 @@ and like the two best of the first look together (Rocchio's relevance feedback),
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from chatlab.errors import ChatlabError, EmbedderError
-from chatlab.retrieval.document import Papers, Passage
-from chatlab.retrieval.fusion import fused
+from chatlab.retrieval.bm25 import BM25Index, digest_of
+from chatlab.retrieval.document import DocumentInfo, Passage
 from chatlab.retrieval.library import Library
 from chatlab.retrieval.vectors import Vectors
-from chatlab.retrieval.words import Words, digest_of
 
 CANDIDATES = 100
 """Passages that each retriever puts forward."""
+
+K = 60
+"""Reciprocal rank fusion: a passage at rank r of a ranking gets weight / (K + r) from it (Cormack et al., 2009)."""
 
 Ranking = list[tuple[int, float]]
 
@@ -29,8 +31,8 @@ Ranking = list[tuple[int, float]]
 class Tuning:
     """What the order depends on. `python -m bench.retrieval` tells how these were chosen."""
 
-    believed: int = 3
-    """Best passages of the first look that the second goes by; 0 leaves the second look out."""
+    feedback_passages: int = 3
+    """Best passages of the first search that the second goes by (relevance feedback); 0 leaves the second out."""
     share: float = 1.2
     """Weight of their mean beside the question's own vector."""
     meaning: float = 2.0
@@ -38,7 +40,7 @@ class Tuning:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class SearchHit:
     """A passage, and which retriever found it."""
 
     passage: Passage
@@ -46,69 +48,69 @@ class Found:
     """Of its document's file."""
     score: float
     """By which passages are ordered; says nothing by itself."""
-    words_rank: int | None
+    bm25_rank: int | None
     """From 1; None where the word index did not put it forward."""
-    words_score: float | None
+    bm25_score: float | None
     """BM25."""
-    meaning_rank: int | None
-    meaning_score: float | None
+    vector_rank: int | None
+    vector_score: float | None
     """Cosine with the question, -1 to 1."""
 
 
 class Index:
-    """Places of passages, and both ways of finding them. Safe to call from threads."""
+    """Where each passage lies, and both ways of finding it. Safe to call from threads."""
 
     def __init__(self, library: Library, tuning: Tuning | None = None) -> None:
         self._library, self.tuning = library, tuning or Tuning()
         self._lock = threading.RLock()
-        self._places: dict[int, list[tuple[str, int]]] = {}
+        self._locations: dict[int, list[tuple[str, int]]] = {}
         self._digest = ""
-        self.words: Words | None = None
+        self.words: BM25Index | None = None
         self.vectors: Vectors | None = None
-        for papers in library.all():
-            self.place(papers)
+        for info in library.all():
+            self.add_document(info)
 
     def __len__(self) -> int:
         """How many different passages there are."""
-        return len(self._places)
+        return len(self._locations)
 
     @property
     def keys(self) -> frozenset[int]:
         with self._lock:
-            return frozenset(self._places)
+            return frozenset(self._locations)
 
     @property
     def digest(self) -> str:
         """Equal for equal sets of passages."""
         with self._lock:
-            self._digest = self._digest or digest_of(self._places)
+            self._digest = self._digest or digest_of(self._locations)
             return self._digest
 
-    def place(self, papers: Papers) -> None:
+    def add_document(self, info: DocumentInfo) -> None:
         """Make a document's passages known."""
         with self._lock:
             self._digest = ""
-            for number, span in enumerate(papers.spans):
-                self._places.setdefault(span.key, []).append((papers.id, number))
+            for number, span in enumerate(info.spans):
+                self._locations.setdefault(span.key, []).append((info.id, number))
             if self.vectors is not None:
-                self.vectors.revive(span.key for span in papers.spans)
+                self.vectors.revive(span.key for span in info.spans)
 
-    def displace(self, papers: Papers) -> None:
+    def remove_document(self, info: DocumentInfo) -> None:
         """Forget a document's passages, but for those that another document holds as well."""
         with self._lock:
             self._digest, gone = "", []
-            for key in {span.key for span in papers.spans}:
-                left = [place for place in self._places.get(key, []) if place[0] != papers.id]
+            for key in {span.key for span in info.spans}:
+                left = [place for place in self._locations.get(key, []) if place[0] != info.id]
                 if left:
-                    self._places[key] = left
-                elif self._places.pop(key, None):
+                    self._locations[key] = left
+                elif self._locations.pop(key, None):
                     gone.append(key)
             if self.vectors is not None:
                 self.vectors.remove(gone)
 
     def passage(self, key: int) -> Passage | None:
         """None where its document has been removed or damaged meanwhile."""
-        for id, number in self._places.get(key, []):
+        for id, number in self._locations.get(key, []):
             try:
                 return self._library.passage(id, number)
             except ChatlabError:
@@ -120,25 +122,25 @@ class Index:
         vectors = self.vectors
         return [] if vectors is None else list(self.keys - vectors.known)
 
-    def search(self, query: str, count: int, embed: Callable[[str], np.ndarray] | None) -> list[Found]:
+    def search(self, query: str, count: int, embed: Callable[[str], np.ndarray] | None) -> list[SearchHit]:
         """The best passages first. Without `embed`, or where it raises EmbedderError, words alone decide."""
         by_words = self._live(self.words.search(query, CANDIDATES)) if self.words else []
         by_meaning, order = self._by_meaning(query, by_words, embed)
         words, meaning = dict(by_words), dict(by_meaning)
-        found: list[Found] = []
+        found: list[SearchHit] = []
         for key, score in order:
             if len(found) == count:
                 break
             if (passage := self.passage(key)) is not None:
                 found.append(
-                    Found(
+                    SearchHit(
                         passage=passage,
-                        name=self._library.papers(passage.document).name,
+                        name=self._library.info(passage.document).name,
                         score=score,
-                        words_rank=_rank(words, key),
-                        words_score=words.get(key),
-                        meaning_rank=_rank(meaning, key),
-                        meaning_score=meaning.get(key),
+                        bm25_rank=_rank(words, key),
+                        bm25_score=words.get(key),
+                        vector_rank=_rank(meaning, key),
+                        vector_score=meaning.get(key),
                     )
                 )
         return found
@@ -150,29 +152,38 @@ class Index:
         words = [key for key, _ in by_words]
         vectors = self.vectors
         if vectors is None or embed is None or not len(vectors):
-            return [], fused([(words, 1.0)])
+            return [], fuse([(words, 1.0)])
         try:
             row = embed(query)
         except EmbedderError:
-            return [], fused([(words, 1.0)])
+            return [], fuse([(words, 1.0)])
         by_meaning = self._live(vectors.search(row, CANDIDATES))
         meaning = [key for key, _ in by_meaning]
-        if self.tuning.believed:
-            first = fused([(words, 1.0), (meaning, 1.0)])
+        if self.tuning.feedback_passages:
+            first = fuse([(words, 1.0), (meaning, 1.0)])
             meaning = self._second_look(vectors, row, [key for key, _ in first if key in vectors])
-        return by_meaning, fused([(words, 1.0), (meaning, self.tuning.meaning)])
+        return by_meaning, fuse([(words, 1.0), (meaning, self.tuning.meaning)])
 
     def _second_look(self, vectors: Vectors, question: np.ndarray, keys: list[int]) -> list[int]:
         """`keys`, best of the first look first, ordered by likeness to the question and to the best of them."""
         if not keys:
             return []
         rows = vectors.rows(keys)
-        sharper = question + self.tuning.share * rows[: self.tuning.believed].mean(axis=0)
-        return [keys[place] for place in np.argsort(-(rows @ sharper), kind="stable")]
+        sharper = question + self.tuning.share * rows[: self.tuning.feedback_passages].mean(axis=0)
+        return [keys[row] for row in np.argsort(-(rows @ sharper), kind="stable")]
 
     def _live(self, ranking: Ranking) -> Ranking:
-        return [(key, score) for key, score in ranking if key in self._places]
+        return [(key, score) for key, score in ranking if key in self._locations]
 
 
 def _rank(scores: dict[int, float], key: int) -> int | None:
     return list(scores).index(key) + 1 if key in scores else None
+
+
+def fuse(rankings: Sequence[tuple[Sequence[int], float]]) -> list[tuple[int, float]]:
+    """Keys of all `rankings`, each a list of keys, best first, and its weight; with their scores, best first."""
+    scores: dict[int, float] = {}
+    for keys, weight in rankings:
+        for rank, key in enumerate(keys, 1):
+            scores[key] = scores.get(key, 0.0) + weight / (K + rank)
+    return sorted(scores.items(), key=lambda item: -item[1])

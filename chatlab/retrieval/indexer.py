@@ -13,15 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import orjson
-
 from chatlab.errors import ChatlabError, EmbedderError
+from chatlab.retrieval.bm25 import BM25Index
 from chatlab.retrieval.document import embedded_text
-from chatlab.retrieval.embedding import Embedding
+from chatlab.retrieval.embedding.client import EmbeddingClient
 from chatlab.retrieval.index import Index
 from chatlab.retrieval.library import Library
 from chatlab.retrieval.vectors import Vectors
-from chatlab.retrieval.words import Words
 from chatlab.system.child import DEVNULL, Child
 from chatlab.system.files import private_folder
 
@@ -52,7 +50,7 @@ class State:
     embedded: int
     words: int
     """Passages in the word index, which may be of a moment ago."""
-    words_ready: bool
+    bm25_ready: bool
     """Whether the word index holds just the passages that there are."""
     working: bool
     rate: float
@@ -69,7 +67,7 @@ class Indexer:
     def __init__(self, library: Library, index: Index, folder: Path, model: Path | None) -> None:
         """`folder` holds what is derived; `model` is the embedding model's, None for none."""
         self._library, self._index, self._folder = library, index, folder
-        self._questions, self._passages = Embedding(model), Embedding(model, NICENESS)
+        self._questions, self._passages = EmbeddingClient(model), EmbeddingClient(model, NICENESS)
         self._opening = threading.Lock()
         self._wake, self._closing = threading.Event(), False
         self._thread: threading.Thread | None = None
@@ -81,7 +79,7 @@ class Indexer:
         self._meaning = self._problem = ""
         self._flushed = 0.0
 
-    def kick(self) -> None:
+    def wake(self) -> None:
         """See to the index soon. Costs nothing while the library is empty."""
         with self._starting:
             if self._closing or (not len(self._library) and self._index.vectors is None):
@@ -93,7 +91,7 @@ class Indexer:
 
     def warm(self) -> None:
         """Somebody will ask soon."""
-        self.kick()
+        self.wake()
         if len(self._library):
             self._questions.warm()
 
@@ -128,7 +126,7 @@ class Indexer:
             passages=len(self._index),
             embedded=len(vectors) if vectors is not None else 0,
             words=len(words) if words is not None else 0,
-            words_ready=words is not None and self._index.digest in (words.digest, self._built_for),
+            bm25_ready=words is not None and self._index.digest in (words.digest, self._built_for),
             working=self._working,
             rate=self._rate if self._working else 0.0,
             meaning=self._meaning,
@@ -151,7 +149,7 @@ class Indexer:
             self._index.words = None
             self._built_for, self._not_before = "", 0.0
             self._unreadable.clear()
-        self.kick()
+        self.wake()
 
     def close(self) -> None:
         """Keep what has been embedded, and end the processes."""
@@ -246,19 +244,14 @@ class Indexer:
         self._built_for, self._began = wanted, time.monotonic()
         private_folder(self._folder)
         self._builder = Child(
-            "chatlab.retrieval.words_process",
+            "chatlab.retrieval.bm25_worker",
             self._library.folder,
             self._folder / "words",
             niceness=NICENESS,
             environment={"OMP_NUM_THREADS": "1"},
             stdout=DEVNULL,
         )
-        assert self._builder.stdin
-        try:
-            self._builder.stdin.write(orjson.dumps([papers.id for papers in self._library.all()]))
-            self._builder.stdin.close()
-        except OSError:
-            pass  # it has died already; the next look finds that out
+        self._builder.send([info.id for info in self._library.all()], last=True)
 
     def _take_words(self) -> None:
         assert self._builder is not None
@@ -272,6 +265,6 @@ class Indexer:
 
     def _load_words(self) -> None:
         try:
-            self._index.words = Words(self._folder / "words")
+            self._index.words = BM25Index(self._folder / "words")
         except (OSError, ValueError, KeyError, TypeError):
             self._index.words = None  # never built, or not what was built: it is built again

@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 
 from chatlab.errors import ChatlabError
-from chatlab.retrieval.embedding import Model
+from chatlab.retrieval.embedding.client import Model
 from chatlab.store.disk import Disk, as_chatlab_error
 from chatlab.system.files import private_folder
 
@@ -131,17 +131,17 @@ class Vectors:
         part.add_with_ids(self.rows(keys), np.array(keys, dtype=np.int64))
         data = faiss.serialize_index(part).tobytes()
         file = self._folder / f"part-{self._number + 1:05d}.faiss"
-        papers = {"sha256": hashlib.sha256(data).hexdigest(), **self._papers(), "count": len(keys)}
+        info = {"sha256": hashlib.sha256(data).hexdigest(), **self._info(), "count": len(keys)}
         try:
             private_folder(self._folder)
             self._disk.publish(file, data)
-            self._disk.publish(file.with_suffix(".json"), orjson.dumps(papers))
+            self._disk.publish(file.with_suffix(".json"), orjson.dumps(info))
         except OSError as error:
             raise as_chatlab_error(error, "keep the index") from error
         self._number += 1
         self._last = (file, keys)
 
-    def _papers(self) -> dict[str, Any]:
+    def _info(self) -> dict[str, Any]:
         return {"model": self._model.sha256, "dimension": self._model.dimension}
 
     def _load(self, wanted: Collection[int]) -> None:
@@ -172,9 +172,9 @@ class Vectors:
         import faiss
 
         try:
-            papers = orjson.loads(file.with_suffix(".json").read_bytes())
+            info = orjson.loads(file.with_suffix(".json").read_bytes())
             data = file.read_bytes()
-            if hashlib.sha256(data).hexdigest() != papers["sha256"] or not self._papers().items() <= papers.items():
+            if hashlib.sha256(data).hexdigest() != info["sha256"] or not self._info().items() <= info.items():
                 return None
             part: Any = faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
             keys = faiss.vector_to_array(part.id_map).tolist()

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from chatlab.clock import now
 from chatlab.errors import NotFound
-from chatlab.store.copies import Backup, listed, read_copy
 from chatlab.store.disk import as_chatlab_error
-from chatlab.store.image import Image, Tables, seal
+from chatlab.store.snapshot import Backup, Snapshot, Tables, encode_snapshot, list_backups, read_backup
 from chatlab.store.storage import JournalStorage
+from chatlab.system.clock import now
 from chatlab.system.files import private_folder
 
 Choice = Callable[[Tables, Tables], Tables]
@@ -28,13 +27,13 @@ class Backups:
 
     def all(self) -> list[Backup]:
         """Newest first."""
-        return listed(self._folder)
+        return list_backups(self._folder)
 
     def make(self) -> Backup:
         """Copy the store as it is now. Raises DiskFull or StoreError, and then there is no new copy."""
         with self._storage.lock:
             number = max((backup.number for backup in self.all()), default=0) + 1
-            data = seal(self._storage.image)
+            data = encode_snapshot(self._storage.snapshot)
         file = self._folder / f"{number:06}-{now()[:19].replace(':', '-')}.json"
         try:
             private_folder(self._folder)
@@ -50,7 +49,7 @@ class Backups:
 
         Any of those kept counts, not the newest alone: a clock that jumps to and fro would push the others out.
         """
-        if self._storage.image.seq and now()[:10] not in {made.created[:10] for made in self.all()}:
+        if self._storage.snapshot.seq and now()[:10] not in {made.created[:10] for made in self.all()}:
             self.make()
 
     def restore(self, name: str, choice: Choice = lambda now, then: then) -> Backup:
@@ -66,12 +65,12 @@ class Backups:
         return before
 
     def _unfinished(self) -> list[str]:
-        """What a kill while copying left."""
+        """Names of files that a kill while copying left."""
         return [file.name for file in self._folder.glob(".*.json.tmp")]
 
-    def _read(self, name: str) -> Image:
+    def _read(self, name: str) -> Snapshot:
         if name not in {backup.name for backup in self.all()}:
             raise NotFound(f"There is no backup {name!r}.", "Choose one from the list.")
-        image = read_copy(self._folder / name)
-        self._storage.migrations.bring(image, self._storage.migrations.format)
-        return image
+        snapshot = read_backup(self._folder / name)
+        self._storage.migrations.migrate(snapshot, self._storage.migrations.format)
+        return snapshot

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chatlab.errors import StoreCorrupt
-from chatlab.store.codec import from_document
-from chatlab.store.copies import listed
 from chatlab.store.disk import Disk, Files, as_chatlab_error
 from chatlab.store.migrations import KINDS, Migrations
 from chatlab.store.owner import read_owner
 from chatlab.store.recovery import Recovered, Recovery
+from chatlab.store.snapshot import list_backups
+from chatlab.system.codec import from_document
 
 TRIES = 3
 """An app at work may turn its journal over between two reads, which looks like a loss and is none."""
@@ -32,7 +32,7 @@ class Checkup:
     """Who has it open, as "process 12 at http://..."; empty if nobody has."""
 
 
-class OnlyReading(Disk):
+class ReadOnlyDisk(Disk):
     """What an opening would put right is left as it is."""
 
     def write_whole(self, file: Path, data: bytes) -> None:
@@ -50,14 +50,14 @@ def checkup(folder: Path) -> Checkup:
         if not found.warnings:
             break
         found = _read(files)
-    copies = listed(files.backups)
+    copies = list_backups(files.backups)
     return Checkup(
-        records=sum(len(found.image.tables.get(name, ())) for name in KINDS),
+        records=sum(len(found.snapshot.tables.get(name, ())) for name in KINDS),
         unreadable=_unreadable(found),
         warnings=tuple(found.warnings),
         backups=len(copies),
         newest_backup=copies[0].created if copies else "",
-        format=found.image.format,
+        format=found.snapshot.format,
         owner=owner(files),
     )
 
@@ -70,7 +70,7 @@ def owner(files: Files) -> str:
 
 def _read(files: Files) -> Recovered:
     try:
-        return Recovery(files, OnlyReading(), Migrations()).run()
+        return Recovery(files, ReadOnlyDisk(), Migrations()).run()
     except OSError as error:
         raise as_chatlab_error(error, "read the store") from error
     except RecursionError as error:
@@ -80,7 +80,7 @@ def _read(files: Files) -> Recovered:
 def _unreadable(found: Recovered) -> int:
     wrong = 0
     for name, kind in KINDS.items():
-        for document in found.image.tables.get(name, {}).values():
+        for document in found.snapshot.tables.get(name, {}).values():
             try:
                 from_document(kind, document)
             except ValueError:

@@ -9,15 +9,15 @@ from typing import Any, Generic, TypeVar
 import orjson
 
 from chatlab.errors import InputError, NotFound, StoreCorrupt
-from chatlab.store.codec import from_document, known_fields, to_document, well_formed
-from chatlab.store.collector import uncollected
 from chatlab.store.journal import Changes, Document
 from chatlab.store.shape import MOST
 from chatlab.store.table import JournalTable
+from chatlab.system.codec import from_document, known_fields, to_document, well_formed
+from chatlab.system.host import gc_paused
 
 T = TypeVar("T")
 
-Words = Callable[[Document], Iterable[str]]
+SearchText = Callable[[Document], Iterable[str]]
 """The texts of a document that a person would search for."""
 
 
@@ -27,7 +27,7 @@ class RecordCollection(Generic[T]):
     Every change raises DiskFull or StoreError if it cannot be kept, InputError if it may not, and then changed nothing.
     """
 
-    def __init__(self, table: JournalTable, kind: type[T], words: Words) -> None:
+    def __init__(self, table: JournalTable, kind: type[T], words: SearchText) -> None:
         self._table = table
         self._kind = kind
         self._words = words
@@ -82,7 +82,7 @@ class RecordCollection(Generic[T]):
         return [self._table.new_id() for _ in range(count)]
 
     def changes(self, values: Mapping[int, T | None]) -> Changes:
-        """What `Store.together` keeps: new records and others in place of old ones; None takes one away."""
+        """What `Store.commit_together` keeps: new records and others in place of old ones; None takes one away."""
         documents = {
             str(_checked(id)): None if value is None else self._with_unknown(id, self._document(value))
             for id, value in values.items()
@@ -91,7 +91,7 @@ class RecordCollection(Generic[T]):
         return {self._table.name: documents} if documents else {}
 
     def rows(self, *, reverse: bool = False) -> Iterator[tuple[int, T]]:
-        """By id, as the shelf is now; unreadable ones are left out."""
+        """Records by id, as the collection is now; unreadable ones are left out."""
         ids = self._all_ids()
         return iter(self._present(reversed(ids) if reverse else ids))
 
@@ -109,7 +109,7 @@ class RecordCollection(Generic[T]):
         offset: int = 0,
         limit: int = 50,
     ) -> tuple[list[tuple[int, T]], int]:
-        """A page of the records whose words contain `text`, in any case, and how many there are in all.
+        """A page of the records whose text contains `text`, in any case, and how many there are in all.
 
         Newest id first unless `reverse` is False. `where` is called without the lock.
         """
@@ -165,7 +165,7 @@ class RecordCollection(Generic[T]):
     def _present(self, ids: Iterable[int]) -> list[tuple[int, T]]:
         """Those that are still there and can be read. Locks each alone, so that a long list holds nobody up."""
         known = self._values.get
-        with uncollected():
+        with gc_paused():
             return [
                 (id, value)
                 for id in ids

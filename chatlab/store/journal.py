@@ -54,7 +54,7 @@ class Contents:
     """The last line is whole but for its LF."""
 
 
-def packed(number: int, changes: Changes, format: int | None = None) -> bytes:
+def encode_line(number: int, changes: Changes, format: int | None = None) -> bytes:
     """A journal line. Raises InputError for what JSON cannot hold."""
     item = [number, changes] if format is None else [number, changes, {"format": format}]
     try:
@@ -64,7 +64,7 @@ def packed(number: int, changes: Changes, format: int | None = None) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
-def unpacked(line: bytes) -> Line | None:
+def decode_line(line: bytes) -> Line | None:
     """None if the checksum does not fit, or what it seals is no change. `line` comes without its LF."""
     if line[8:9] != b" " or b"%08x" % zlib.crc32(line[9:]) != line[:8]:
         return None
@@ -90,7 +90,7 @@ def read_journal(file: Path) -> Contents:
     raws: list[bytes] = []
     damaged: list[bytes] = []
     for raw in whole:
-        if line := unpacked(raw):
+        if line := decode_line(raw):
             lines.append(line)
             raws.append(raw)
         else:
@@ -132,7 +132,7 @@ def _rescued(raw: bytes) -> Iterator[Line]:
     starts = [match.start() for match in _START.finditer(raw)]
     for place, start in enumerate(starts):
         for end in (*(s - 1 for s in starts[place + 1 :]), len(raw), len(raw) - 1):
-            if line := unpacked(raw[start:end]):
+            if line := decode_line(raw[start:end]):
                 yield line
                 break
 

@@ -10,9 +10,9 @@ from chatlab.conversation import Conversation
 from chatlab.errors import StoreError
 from chatlab.former_names import FORMER_STATE, with_current_names
 from chatlab.records import Demonstration, Preference, UnseenSet, Vote
-from chatlab.store.codec import renamed
-from chatlab.store.image import Image, Tables
 from chatlab.store.journal import Document
+from chatlab.store.snapshot import Snapshot, Tables
+from chatlab.system.codec import renamed
 
 Migration = Callable[[Tables], Tables]
 """Turns the tables of one format into those of the next. Documents are replaced, never altered."""
@@ -66,9 +66,9 @@ class Migrations:
                 "Update Chatlab. Nothing was changed.",
             )
 
-    def bring(self, image: Image, format: int) -> None:
+    def migrate(self, snapshot: Snapshot, format: int) -> None:
         """Up to `format`, which is not above this version's."""
-        self.check(image.format)
-        while image.format < format:
-            image.tables = self.steps[image.format](image.tables)
-            image.format += 1
+        self.check(snapshot.format)
+        while snapshot.format < format:
+            snapshot.tables = self.steps[snapshot.format](snapshot.tables)
+            snapshot.format += 1

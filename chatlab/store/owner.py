@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 import psutil
 
-from chatlab.clock import now
+from chatlab.system.clock import now
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,11 @@ from itertools import count
 from pathlib import Path
 
 from chatlab.errors import StoreCorrupt
-from chatlab.store.copies import listed, read_copy
 from chatlab.store.disk import Disk, Files
-from chatlab.store.image import Damaged, Image, seal, unseal
 from chatlab.store.journal import Contents, Line, read_journal
 from chatlab.store.migrations import Migrations
 from chatlab.store.shape import MOST
+from chatlab.store.snapshot import Damaged, Snapshot, decode_snapshot, encode_snapshot, list_backups, read_backup
 
 SPARE_IDS = 1000
 """Skipped after a loss, since ids given out in lost changes are not known."""
@@ -26,7 +25,7 @@ SPARE_IDS = 1000
 class Recovered:
     """The state of a store as it was found."""
 
-    image: Image
+    snapshot: Snapshot
     journal: Contents
     warnings: list[str] = field(default_factory=list)
     replayed: bool = False
@@ -54,81 +53,83 @@ class Recovery:
         Raises StoreError, and leaves them alone too, where a newer Chatlab wrote them.
         """
         journal = read_journal(self._files.journal)
-        image, from_snapshot = self._base(journal)
-        starts_later = bool(journal.lines) and journal.lines[0].number > image.seq + (journal.lines[0].format is None)
+        snapshot, from_snapshot = self._base(journal)
+        starts_later = bool(journal.lines) and journal.lines[0].number > snapshot.seq + (
+            journal.lines[0].format is None
+        )
         old = Contents() if from_snapshot and not starts_later else read_journal(self._files.old_journal)
         lines = old.lines + journal.lines
-        if not from_snapshot and self._damaged and not image.seq and not _is_whole(lines):
-            image = self._from_copy(journal)
-        self._migrations.check(max([image.format, *(line.format or 0 for line in lines)]))
+        if not from_snapshot and self._damaged and not snapshot.seq and not _is_whole(lines):
+            snapshot = self._from_copy(journal)
+        self._migrations.check(max([snapshot.format, *(line.format or 0 for line in lines)]))
         self._set_aside(old, journal)
-        self._say_unfit(image, self._files.snapshot if from_snapshot else self._files.backup)
-        before = image.seq
-        image = self._replayed(image, lines, len(old.damaged) + len(journal.damaged))
-        if image.format != self._migrations.format:
-            self._keep_former(image)
-            self._migrations.bring(image, self._migrations.format)
+        self._say_unfit(snapshot, self._files.snapshot if from_snapshot else self._files.backup)
+        before = snapshot.seq
+        snapshot = self._replayed(snapshot, lines, len(old.damaged) + len(journal.damaged))
+        if snapshot.format != self._migrations.format:
+            self._keep_former(snapshot)
+            self._migrations.migrate(snapshot, self._migrations.format)
             self._repair = True
-        replayed = image.seq > before
-        if image.seq >= MOST // 2:  # no count of changes comes near it: begin to count again
-            image.seq, self._repair = 1, True
-        return Recovered(image, journal, self._warnings, replayed, self._repair)
+        replayed = snapshot.seq > before
+        if snapshot.seq >= MOST // 2:  # no count of changes comes near it: begin to count again
+            snapshot.seq, self._repair = 1, True
+        return Recovered(snapshot, journal, self._warnings, replayed, self._repair)
 
-    def _base(self, journal: Contents) -> tuple[Image, bool]:
+    def _base(self, journal: Contents) -> tuple[Snapshot, bool]:
         """The snapshot, else its backup, else nothing; and whether it was the snapshot."""
         files = self._files
-        image = self._read(files.snapshot)
-        if image and image.unfit and not image.foreign and self._reached_otherwise(image, journal):
+        snapshot = self._read(files.snapshot)
+        if snapshot and snapshot.unfit and not snapshot.foreign and self._reached_otherwise(snapshot, journal):
             self._damaged.append(files.snapshot)
-            image = None
-        if image:
-            if image.foreign:
+            snapshot = None
+        if snapshot:
+            if snapshot.foreign:
                 self._warnings.append(f"{files.snapshot.name} was written by another program; it was taken as it is.")
                 self._repair = True
-            return image, True
-        image = self._read(files.backup)
-        if image and not self._damaged and not files.draft.exists():
+            return snapshot, True
+        snapshot = self._read(files.backup)
+        if snapshot and not self._damaged and not files.draft.exists():
             # With a draft beside it, a compaction was cut off between two renames, and nothing is amiss.
             self._warnings.append(f"{files.snapshot.name} was missing; the copy {files.backup.name} was read instead.")
-        self._repair = bool(image or self._damaged)
-        return image or self._empty(journal), False
+        self._repair = bool(snapshot or self._damaged)
+        return snapshot or self._empty(journal), False
 
-    def _empty(self, journal: Contents) -> Image:
+    def _empty(self, journal: Contents) -> Snapshot:
         """The state before the first change, in the format of the first journal line that says one."""
         lines = read_journal(self._files.old_journal).lines + journal.lines
-        return Image(format=next((line.format for line in lines if line.format), self._migrations.format))
+        return Snapshot(format=next((line.format for line in lines if line.format), self._migrations.format))
 
-    def _keep_former(self, image: Image) -> None:
+    def _keep_former(self, snapshot: Snapshot) -> None:
         """A copy in the format that the store leaves; one that is there already is never written over."""
-        data = seal(image)
-        places = (self._files.of_format(image.format, number) for number in count(1))
+        data = encode_snapshot(snapshot)
+        places = (self._files.of_format(snapshot.format, number) for number in count(1))
         self._disk.write_whole(next(p for p in places if not p.exists() or p.read_bytes() == data), data)
 
-    def _read(self, file: Path) -> Image | None:
+    def _read(self, file: Path) -> Snapshot | None:
         try:
             if not file.exists():
                 return None
             if not file.is_file():
                 raise Damaged("it is no file")
             data = file.read_bytes()
-            return unseal(data) if data else None
+            return decode_snapshot(data) if data else None
         except (Damaged, OSError) as error:
             if isinstance(error, OSError) and error.errno not in (errno.EIO, errno.ELOOP):
                 raise
             self._damaged.append(file)
             return None
 
-    def _reached_otherwise(self, snapshot: Image, journal: Contents) -> bool:
+    def _reached_otherwise(self, snapshot: Snapshot, journal: Contents) -> bool:
         """Whether the backup and the journals lead to all that this snapshot should hold."""
         try:
-            backup = unseal(self._files.backup.read_bytes())
+            backup = decode_snapshot(self._files.backup.read_bytes())
         except (Damaged, OSError):
             return False
         there = {line.number for line in read_journal(self._files.old_journal).lines + journal.lines if not line.format}
         missing = snapshot.seq - backup.seq
         return not backup.unfit and sum(backup.seq < number <= snapshot.seq for number in there) >= missing
 
-    def _from_copy(self, journal: Contents) -> Image:
+    def _from_copy(self, journal: Contents) -> Snapshot:
         """The newest backup that can be read, else nothing. Raises StoreCorrupt unless that is wanted."""
         files = self._files
         names = " and ".join(file.name for file in self._damaged)
@@ -138,26 +139,26 @@ class Recovery:
                 f"Nothing was changed. Copy the newest file of its folder {files.backups.name} over "
                 f"{files.snapshot.name}; or move away all files that begin with {files.name}. to start empty.",
             )
-        for copy in listed(files.backups):
+        for copy in list_backups(files.backups):
             with contextlib.suppress(StoreCorrupt):
-                image = read_copy(files.backups / copy.name)
+                snapshot = read_backup(files.backups / copy.name)
                 self._warnings.append(
                     f"{names} could not be read. The backup {copy.name} was put in their place, "
                     "and what the journal holds beyond it."
                 )
-                return image
+                return snapshot
         self._warnings.append(f"{names} could not be read, and there is no backup. What the journal holds was kept.")
         return self._empty(journal)
 
-    def _say_unfit(self, image: Image, file: Path) -> None:
-        if not image.unfit:
+    def _say_unfit(self, snapshot: Snapshot, file: Path) -> None:
+        if not snapshot.unfit:
             return
         place = self._files.aside(file)
         self._disk.write_whole(place, file.read_bytes())
-        names = ", ".join(name[:40] for name in image.unfit[:3]) + (", ..." if len(image.unfit) > 3 else "")
+        names = ", ".join(name[:40] for name in snapshot.unfit[:3]) + (", ..." if len(snapshot.unfit) > 3 else "")
         self._warnings.append(
-            f"{len(image.unfit)} part(s) of {file.name} are of no shape that a store has and were left out ({names}); "
-            f"the file as it was is kept as {place.name}."
+            f"{len(snapshot.unfit)} part(s) of {file.name} are of no shape that a store has and were left out "
+            f"({names}); the file as it was is kept as {place.name}."
         )
         self._repair = True
 
@@ -185,24 +186,24 @@ class Recovery:
             )
             self._repair = True
 
-    def _replayed(self, image: Image, lines: Iterable[Line], damaged: int) -> Image:
+    def _replayed(self, snapshot: Snapshot, lines: Iterable[Line], damaged: int) -> Snapshot:
         missing = 0
         for line in lines:
-            if line.format and line.format > image.format:
-                self._migrations.bring(image, line.format)
-            expected = image.seq + (line.format is None)
-            if line.number < expected or (line.number == image.seq and not line.changes):
+            if line.format and line.format > snapshot.format:
+                self._migrations.migrate(snapshot, line.format)
+            expected = snapshot.seq + (line.format is None)
+            if line.number < expected or (line.number == snapshot.seq and not line.changes):
                 continue
             missing += line.number - expected
-            image.apply(line.changes)
-            image.seq = line.number
+            snapshot.apply(line.changes)
+            snapshot.seq = line.number
         if missing:
             self._warnings.append(f"{missing} change(s) to the store are lost.")
         if missing or damaged:
             self._repair = True
-            for name in image.next:
-                image.next[name] = min(image.next[name] + SPARE_IDS, MOST)
-        return image
+            for name in snapshot.next:
+                snapshot.next[name] = min(snapshot.next[name] + SPARE_IDS, MOST)
+        return snapshot
 
 
 def _is_whole(lines: tuple[Line, ...]) -> bool:

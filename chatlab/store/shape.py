@@ -37,7 +37,7 @@ def are_changes(value: Any) -> bool:
     return flat and _is_written(value)
 
 
-def fitting(tables: dict[str, Any]) -> tuple[dict[str, dict[str, dict[str, Any]]], list[str]]:
+def well_shaped(tables: dict[str, Any]) -> tuple[dict[str, dict[str, dict[str, Any]]], list[str]]:
     """Tables with the records that are of the right shape, and the names of those left out, as `table/id`."""
     kept: dict[str, dict[str, dict[str, Any]]] = {}
     unfit: list[str] = []

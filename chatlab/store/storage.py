@@ -11,13 +11,13 @@ import orjson
 from tinydb import Storage
 
 from chatlab.errors import ChatlabError
-from chatlab.store.collector import uncollected
 from chatlab.store.disk import Disk, Files, as_chatlab_error
-from chatlab.store.image import Tables, seal
-from chatlab.store.journal import Changes, Contents, Document, Journal, packed
+from chatlab.store.journal import Changes, Contents, Document, Journal, encode_line
 from chatlab.store.migrations import Migrations
 from chatlab.store.recovery import Recovery
 from chatlab.store.shape import MOST
+from chatlab.store.snapshot import Tables, encode_snapshot
+from chatlab.system.host import gc_paused
 
 MEBIBYTE = 1 << 20
 
@@ -47,9 +47,9 @@ class JournalStorage(Storage):
         self._limit = journal_limit
         self._watchers: dict[str, Watcher] = {}
         self._given: set[int] = set()
-        with uncollected():
+        with gc_paused():
             found = Recovery(files, self.disk, self.migrations, salvage).run()
-        self.image = found.image
+        self.snapshot = found.snapshot
         """The tables and counters in memory. Only this class alters it."""
         self.warnings = found.warnings
         self._snapshot_size = files.snapshot.stat().st_size if files.snapshot.exists() else 0
@@ -65,21 +65,21 @@ class JournalStorage(Storage):
 
     def read(self) -> Tables:
         """The tables themselves, not copies: JournalTable hands out copies."""
-        return dict(self.image.tables)
+        return dict(self.snapshot.tables)
 
     def table(self, name: str) -> dict[str, Document]:
         """One table itself; its documents are replaced by changes, never altered."""
-        return self.image.tables.get(name) or {}
+        return self.snapshot.tables.get(name) or {}
 
     def write(self, data: Mapping[str, Mapping[str, Mapping[str, object]]]) -> None:
         """Make the store equal to `data`. Used by TinyDB to drop tables; tables write through `commit`."""
         with self.lock:
-            changes: Changes = {name: None for name in self.image.tables if name not in data}
+            changes: Changes = {name: None for name in self.snapshot.tables if name not in data}
             for name, table in data.items():
-                own = self.image.tables.get(name, {})
+                own = self.snapshot.tables.get(name, {})
                 changed = {key: dict(document) for key, document in table.items() if own.get(key) != document}
                 removed = {key: None for key in own if key not in table}
-                if changed or removed or name not in self.image.tables:
+                if changed or removed or name not in self.snapshot.tables:
                     changes[name] = {**changed, **removed}
             if changes:
                 self.commit(changes)
@@ -90,7 +90,7 @@ class JournalStorage(Storage):
         Raises InputError for what JSON cannot hold, DiskFull, or StoreError; then nothing has changed.
         """
         with self.lock:
-            line = packed(self.image.seq + 1, changes)
+            line = encode_line(self.snapshot.seq + 1, changes)
             try:
                 self._journal.append(line)
                 kept: Changes = orjson.loads(line[9:])[1]  # equal to the disk's, and shared with nobody
@@ -104,8 +104,8 @@ class JournalStorage(Storage):
                 self.compact()
 
     def _apply(self, changes: Changes) -> None:
-        self.image.apply(changes)
-        self.image.seq += 1
+        self.snapshot.apply(changes)
+        self.snapshot.seq += 1
         self._unsaved = True
         for name, documents in changes.items():
             if name in self._watchers:
@@ -118,11 +118,11 @@ class JournalStorage(Storage):
     def next_id(self, table: str) -> int:
         """An id that was never used in this table."""
         with self.lock:
-            id = self.image.next.get(table, 1)
+            id = self.snapshot.next.get(table, 1)
             if id >= MOST:  # only where a file claims that all were given out: take one that no record has now
                 id = next(free for free in count(1) if str(free) not in self.table(table) and free not in self._given)
                 self._given.add(id)
-            self.image.claim(table, id)
+            self.snapshot.claim(table, id)
             return id
 
     def compact(self) -> None:
@@ -134,7 +134,7 @@ class JournalStorage(Storage):
             if self._journal.refusal:
                 return
             try:
-                data = seal(self.image)
+                data = encode_snapshot(self.snapshot)
                 self.disk.write_whole(self._files.draft, data)
                 self._swap()
             except OSError as error:
@@ -164,10 +164,10 @@ class JournalStorage(Storage):
             if kept_backup:
                 replace(files.backup, files.snapshot)
             raise
-        self._turn_journal()
+        self._rotate_journal()
         self._sync_folder()
 
-    def _turn_journal(self) -> None:
+    def _rotate_journal(self) -> None:
         """Keep the journal beside the backup and begin an empty one; or go on with the same one."""
         files, size = self._files, self._journal.size
         self._journal.close()
@@ -191,7 +191,7 @@ class JournalStorage(Storage):
         if not journal.size:
             # Without a first line (no room) a gap in the numbers would go unnoticed, and nothing else would.
             with contextlib.suppress(ChatlabError):
-                journal.append(packed(self.image.seq, {}, self.image.format))
+                journal.append(encode_line(self.snapshot.seq, {}, self.snapshot.format))
         return journal
 
     @property

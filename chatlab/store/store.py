@@ -16,7 +16,6 @@ from chatlab.conversation import Conversation
 from chatlab.errors import ChatlabError, InputError, StoreBusy, StoreError
 from chatlab.records import Demonstration, Preference, Preset, UnseenSet, Vote
 from chatlab.store.backups import Backups
-from chatlab.store.codec import read_as, to_document
 from chatlab.store.collection import RecordCollection
 from chatlab.store.disk import Disk, Files, as_chatlab_error
 from chatlab.store.journal import Changes, Document
@@ -24,6 +23,7 @@ from chatlab.store.migrations import Migrations
 from chatlab.store.owner import read_owner, write_owner
 from chatlab.store.storage import JournalStorage
 from chatlab.store.table import JournalDB, JournalTable
+from chatlab.system.codec import read_as, to_document
 from chatlab.system.files import private_folder
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ class State:
 
     def set(self, key: str, value: Any) -> None:
         """On the disk when this returns. Raises InputError for what JSON does not hold as it is."""
-        _as_it_is(value)
+        _check_json(value)
         with self._table.journal.lock:
             self._table.commit({1: {**(self._table.get(doc_id=1) or {}), key: value}})
 
@@ -65,16 +65,16 @@ class Store:
         self._storage = storage
         self._lock = lock
         self.db = JournalDB(storage)
-        self.conversations: RecordCollection[Conversation] = self._shelf(
+        self.conversations: RecordCollection[Conversation] = self._collection(
             "conversations", Conversation, _conversation_words
         )
-        self.demonstrations: RecordCollection[Demonstration] = self._shelf(
+        self.demonstrations: RecordCollection[Demonstration] = self._collection(
             "demonstrations", Demonstration, _demonstration_words
         )
-        self.preferences: RecordCollection[Preference] = self._shelf("preferences", Preference, _preference_words)
-        self.votes: RecordCollection[Vote] = self._shelf("votes", Vote, _vote_words)
-        self.unseen: RecordCollection[UnseenSet] = self._shelf("unseen", UnseenSet, _unseen_words)
-        self.presets: RecordCollection[Preset] = self._shelf("presets", Preset, _preset_words)
+        self.preferences: RecordCollection[Preference] = self._collection("preferences", Preference, _preference_words)
+        self.votes: RecordCollection[Vote] = self._collection("votes", Vote, _vote_words)
+        self.unseen: RecordCollection[UnseenSet] = self._collection("unseen", UnseenSet, _unseen_words)
+        self.presets: RecordCollection[Preset] = self._collection("presets", Preset, _preset_words)
         self.state = State(self._table("state"))
         self.backups = Backups(files.backups, storage)
 
@@ -93,7 +93,7 @@ class Store:
         With `salvage` it never raises StoreCorrupt: it begins from what can be read, if need be from a backup.
         """
         files = Files(folder)
-        with _plainly("open the store"):
+        with _as_store_error("open the store"):
             disk = disk or Disk()
             new = not folder.exists()
             private_folder(folder)
@@ -104,7 +104,7 @@ class Store:
                 store = cls(files, JournalStorage(files, disk, migrations=migrations, salvage=salvage), lock)
                 store._back_up_daily()
             except BaseException:
-                _let_go(files, lock)
+                _release(files, lock)
                 raise
         return store
 
@@ -117,8 +117,8 @@ class Store:
     @property
     def warnings(self) -> list[str]:
         """What a person should know about the files; empty when all is well."""
-        shelves = (self.conversations, self.demonstrations, self.preferences, self.votes, self.unseen, self.presets)
-        bad = sum(len(shelf.unreadable) for shelf in shelves)
+        collections = (self.conversations, self.demonstrations, self.preferences, self.votes, self.unseen, self.presets)
+        bad = sum(len(collection.unreadable) for collection in collections)
         refusal = self.refusal
         return [
             *self._storage.warnings,
@@ -138,22 +138,26 @@ class Store:
         """
         rows = [(id, to_document(self.demonstrations.get(id))["messages"]) for id in ids]
         data = b"".join(orjson.dumps({"id": id, "messages": messages}) + b"\n" for id, messages in rows)
-        with _plainly(f"write {path.name}"):
+        with _as_store_error(f"write {path.name}"):
             self._storage.disk.publish(path, data)
         return hashlib.sha256(data).hexdigest()
 
-    def together(self, *changes: Changes) -> None:
-        """Changes of several shelves (see `RecordCollection.changes`), all or none; on the disk when this returns.
+    def commit_together(self, *changes: Changes) -> None:
+        """Commit changes of several collections (`RecordCollection.changes`), all or none; on disk when this returns.
 
         Raises InputError, DiskFull or StoreError, and then nothing has changed.
         """
         if merged := {name: documents for change in changes for name, documents in change.items()}:
             self._storage.commit(merged)
 
-    def dump(self, shelf: RecordCollection[Any], path: Path, where: Callable[[Any], bool] = lambda value: True) -> int:
+    def dump(
+        self, collection: RecordCollection[Any], path: Path, where: Callable[[Any], bool] = lambda value: True
+    ) -> int:
         """One JSON line a record, oldest first, with its id; how many. Raises DiskFull or StoreError as `snapshot`."""
-        lines = [orjson.dumps({"id": id} | to_document(value)) + b"\n" for id, value in shelf.rows() if where(value)]
-        with _plainly(f"write {path.name}"):
+        lines = [
+            orjson.dumps({"id": id} | to_document(value)) + b"\n" for id, value in collection.rows() if where(value)
+        ]
+        with _as_store_error(f"write {path.name}"):
             self._storage.disk.publish(path, b"".join(lines))
         return len(lines)
 
@@ -166,7 +170,7 @@ class Store:
         try:
             self._storage.close()
         finally:
-            _let_go(self._files, self._lock)
+            _release(self._files, self._lock)
 
     def __enter__(self) -> Store:
         return self
@@ -179,12 +183,14 @@ class Store:
         assert isinstance(table, JournalTable)
         return table
 
-    def _shelf(self, name: str, kind: type[Any], words: Callable[[Document], Iterable[str]]) -> RecordCollection[Any]:
+    def _collection(
+        self, name: str, kind: type[Any], words: Callable[[Document], Iterable[str]]
+    ) -> RecordCollection[Any]:
         return RecordCollection(self._table(name), kind, words)
 
 
 @contextlib.contextmanager
-def _plainly(what: str) -> Iterator[None]:
+def _as_store_error(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -220,7 +226,7 @@ def _acquired(lock: FileLock, files: Files) -> bool:
             time.sleep(0.02)
 
 
-def _let_go(files: Files, lock: FileLock) -> None:
+def _release(files: Files, lock: FileLock) -> None:
     if lock.is_locked:
         with contextlib.suppress(OSError):
             files.owner.unlink(missing_ok=True)
@@ -235,7 +241,7 @@ def _busy(files: Files) -> StoreBusy:
     return StoreBusy(f"The store in {files.folder} is already open{at}{who}.", hint)
 
 
-def _as_it_is(value: Any) -> None:
+def _check_json(value: Any) -> None:
     try:
         same = orjson.loads(orjson.dumps(value)) == value
     except (TypeError, ValueError) as error:

@@ -14,7 +14,7 @@ from chatlab.store.journal import Document as Plain
 from chatlab.store.storage import JournalStorage
 
 
-class Draft(MutableMapping[int, Any]):
+class Transaction(MutableMapping[int, Any]):
     """A table as one operation would like it to be, until it is known that the operation goes through.
 
     Looks like the dict that TinyDB's own operations alter, documents in place included; the table stays untouched.
@@ -22,31 +22,31 @@ class Draft(MutableMapping[int, Any]):
 
     def __init__(self, table: Mapping[str, Plain]) -> None:
         self._table = table
-        self._drafts: dict[str, Plain | None] = {}
+        self._changed: dict[str, Plain | None] = {}
 
     def __contains__(self, id: object) -> bool:
         key = str(id)
-        return self._drafts[key] is not None if key in self._drafts else key in self._table
+        return self._changed[key] is not None if key in self._changed else key in self._table
 
     def __getitem__(self, id: int) -> Plain:
         key = str(id)
-        if key not in self._drafts:
-            self._drafts[key] = deepcopy(self._table[key])
-        if (document := self._drafts[key]) is None:
+        if key not in self._changed:
+            self._changed[key] = deepcopy(self._table[key])
+        if (document := self._changed[key]) is None:
             raise KeyError(id)
         return document
 
     def __setitem__(self, id: int, document: Plain) -> None:
-        self._drafts[str(id)] = document
+        self._changed[str(id)] = document
 
     def __delitem__(self, id: int) -> None:
         if id not in self:
             raise KeyError(id)
-        self._drafts[str(id)] = None
+        self._changed[str(id)] = None
 
     def __iter__(self) -> Iterator[int]:
-        own = [key for key in self._table if self._drafts.get(key, self) is not None]
-        new = [key for key, document in self._drafts.items() if document is not None and key not in self._table]
+        own = [key for key in self._table if self._changed.get(key, self) is not None]
+        new = [key for key, document in self._changed.items() if document is not None and key not in self._table]
         return map(int, own + new)
 
     def __len__(self) -> int:
@@ -54,7 +54,7 @@ class Draft(MutableMapping[int, Any]):
 
     def changes(self) -> dict[str, Plain | None]:
         """What differs from the table; a document that was only looked at does not."""
-        return {key: new for key, new in self._drafts.items() if new != self._table.get(key)}
+        return {key: new for key, new in self._changed.items() if new != self._table.get(key)}
 
 
 class JournalTable(Table):
@@ -92,9 +92,9 @@ class JournalTable(Table):
     def _update_table(self, updater: Callable[[dict[int, Mapping[str, Any]]], None]) -> None:
         with self.journal.lock:
             tables = self.journal.read()
-            draft = Draft(tables.get(self.name, {}))
-            updater(cast("dict[int, Mapping[str, Any]]", draft))
-            changes = draft.changes()
+            transaction = Transaction(tables.get(self.name, {}))
+            updater(cast("dict[int, Mapping[str, Any]]", transaction))
+            changes = transaction.changes()
             if changes or self.name not in tables:
                 self.journal.commit({self.name: changes})
 

@@ -1,1 +1,1 @@
-"""What the operating system does for Chatlab: files and folders, child processes. Imports its errors alone."""
+"""The plumbing: files and folders, child processes, the machine, the log. Imports the errors and settings alone."""

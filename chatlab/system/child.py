@@ -1,5 +1,5 @@
 """The app's child processes. Each runs a module of Chatlab and ends with the app, however the app ends and whatever
-the child is doing.
+the child is doing. App and child talk in JSON, an object a line; the child's side of it is `bootstrap`.
 
     Linux      the kernel kills the child (PR_SET_PDEATHSIG), also in the middle of native code
     macOS      a thread of the child waits for the app's end and ends the child
@@ -8,6 +8,7 @@ the child is doing.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 PIPE, DEVNULL = subprocess.PIPE, subprocess.DEVNULL
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +43,7 @@ class Child(subprocess.Popen[bytes]):
         stdout: int | IO[bytes] = PIPE,
         stderr: int | IO[bytes] = DEVNULL,
     ) -> None:
-        command = [sys.executable, "-m", "chatlab.system.tie", str(os.getpid()), str(niceness), module]
+        command = [sys.executable, "-m", "chatlab.system.bootstrap", str(os.getpid()), str(niceness), module]
         path = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH", "")) if p)
 
         def start() -> None:
@@ -77,6 +78,47 @@ class Child(subprocess.Popen[bytes]):
             return
         with suppress(ProcessLookupError, PermissionError):  # macOS refuses for a process that has just ended
             os.killpg(self.pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """Kill it, wait for its end and close its pipes. May be called again."""
+        self.kill()
+        self.wait()
+        for pipe in (self.stdin, self.stdout, self.stderr):
+            with suppress(OSError):  # what was not written yet
+                if pipe is not None:
+                    pipe.close()
+
+    def send(self, value: object, last: bool = False) -> bool:
+        """Give it a line of JSON; `last` ends its input. False where it has gone, or reads no more."""
+        assert self.stdin is not None
+        try:
+            self.stdin.write(json.dumps(value).encode("ascii") + b"\n")
+            if last:
+                self.stdin.close()
+            else:
+                self.stdin.flush()
+        except OSError:
+            return False
+        return True
+
+    def receive(self, timeout: float | None = None, longest: int = -1) -> Any:
+        """The next line of JSON from it; None where it ended before the line did, or the line is over `longest` bytes.
+
+        A child that says nothing for `timeout` seconds is killed, which ends it before its line does.
+        """
+        assert self.stdout is not None
+        watch = threading.Timer(timeout, self.kill) if timeout is not None else None
+        if watch is not None:
+            watch.daemon = True
+            watch.start()
+        try:
+            line = self.stdout.readline(longest)
+        except (OSError, ValueError):  # the pipe was closed by another thread
+            line = b""
+        finally:
+            if watch is not None:
+                watch.cancel()
+        return json.loads(line) if line.endswith(b"\n") else None
 
     def _start_and_stay(self, start: Callable[[], None], started: Future[None]) -> None:
         """The kernel takes the end of the thread that started a child for the end of its parent, so that thread stays

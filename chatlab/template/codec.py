@@ -15,7 +15,7 @@ PANIC = "PanicException"
 """What Rust code that breaks down raises through pyo3. It is no Exception, and has no module to be imported from."""
 
 
-class Spelt(NamedTuple):
+class Encoding(NamedTuple):
     """A text as ids, and where in the text each stands."""
 
     ids: list[int]
@@ -29,7 +29,7 @@ class Codec(Protocol):
         """Without the tokens that a tokenizer may put around a text."""
         ...
 
-    def locate(self, text: str) -> Spelt:
+    def encode_with_offsets(self, text: str) -> Encoding:
         """`encode`, and where in the text each token stands."""
         ...
 
@@ -59,10 +59,10 @@ class InProcess:
         with failing():
             return self._tokenizer.encode(text, add_special_tokens=False).ids
 
-    def locate(self, text: str) -> Spelt:
+    def encode_with_offsets(self, text: str) -> Encoding:
         with failing():
             found = self._tokenizer.encode(text, add_special_tokens=False)
-            return Spelt(found.ids, found.offsets)
+            return Encoding(found.ids, found.offsets)
 
     def decode(self, ids: Sequence[int]) -> str:
         with failing():

@@ -1,4 +1,4 @@
-"""The one walk: messages to pieces, cut before and after every answer."""
+"""Messages to turns: what a template writes, cut before and after every answer."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from dataclasses import dataclass, replace
 
 from chatlab.errors import TemplateRefused
 from chatlab.records import Message, Role
-from chatlab.template.segment_tokenizer import Said
+from chatlab.template.segment_tokenizer import Segment
 from chatlab.template.skeleton import ROLES, Part, Placeholder, Skeletons
 from chatlab.template.thinking import is_open
 
 FindEnd = Callable[[str], int | None]
 """Where in a template's words its first control token ends."""
-WriteCall = Callable[[Message], tuple[Said, ...]]
+WriteCall = Callable[[Message], tuple[Segment, ...]]
 """An answer that calls a tool, as the template writes it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """A stretch of a conversation that is spelt as one: an answer with its end, or what is read between answers."""
+class Turn:
+    """A stretch of a conversation that is tokenized as one: an answer with its end, or what is read between answers."""
 
-    said: tuple[Said, ...]
-    answer: bool = False
-    ended: bool = True
+    segments: tuple[Segment, ...]
+    is_answer: bool = False
+    has_end: bool = True
     """False for a last answer to which the template writes no end token."""
 
     @property
     def text(self) -> str:
-        return "".join(s.text for s in self.said)
+        return "".join(s.text for s in self.segments)
 
 
 class Renderer:
-    """Cuts what a template makes of messages. `system` is put before conversations that bring no system message."""
+    """Renders messages by a template's skeletons. `system` is put before conversations that bring no system message."""
 
     def __init__(
         self, skeletons: Skeletons, find_end: FindEnd, system: str = "", write_call: WriteCall | None = None
@@ -42,106 +42,111 @@ class Renderer:
         self._write_call = write_call
         self._find_end = find_end
         self._system = system
-        self._asked = ""
-        self._asks, self.lead = self._request()
+        self._generation_prompt = ""
+        self._adds_prompt, self.leading_space = self._find_generation_prompt()
         self._middle_end = self._end_before_user()
 
     @property
-    def trail(self) -> str:
+    def trailing_space(self) -> str:
         """White space that the template puts between an answer and its end token."""
-        end = self.answer([Message(role="user", content="x"), Message(role="assistant", content="x")]).said[2:]
+        end = self.answer([Message(role="user", content="x"), Message(role="assistant", content="x")]).segments[2:]
         return end[0].text[: -len(end[0].text.lstrip())] if end else ""
 
-    def prompt(self, messages: Sequence[Message]) -> list[Piece]:
+    def prompt(self, messages: Sequence[Message]) -> list[Turn]:
         """The conversation up to where the next answer begins."""
         messages = self._arranged(messages)
         roles = [m.role for m in messages]
-        parts = list(self._skeletons.of(roles, True) if self._asks else self._skeletons.of([*roles, "assistant"]))
+        by_template = self._adds_prompt
+        parts = list(
+            self._skeletons.parts(roles, True) if by_template else self._skeletons.parts([*roles, "assistant"])
+        )
         _refuse_lost(roles, parts)
-        pieces: list[Piece] = []
-        read: list[Said] = []
+        turns: list[Turn] = []
+        read: list[Segment] = []
         while parts:
             part = parts.pop(0)
             if isinstance(part, str):
-                read.append(Said(part, content=False))
+                read.append(Segment(part, is_content=False))
             elif part.index == len(messages):
                 break
             elif roles[part.index] != "assistant":
-                read.append(Said(part.fill(messages[part.index].content), content=True))
+                read.append(Segment(part.fill(messages[part.index].content), is_content=True))
             else:
-                before, lead = self._parted(read)
-                answer = messages[part.index]
-                pieces += [before, self._earlier(lead, self._answered(answer, part.fill(answer.content)), parts)]
+                before, space = self._split_space(read)
+                message = messages[part.index]
+                answer = self._with_end(
+                    space, self._answer(message, part.fill(message.content)), following := _words(parts)
+                )
+                if answer.has_end:
+                    parts[0] = following[len(answer.segments[-1].text) :]
+                turns += [before, answer]
                 read = []
-        return [*pieces, Piece(tuple(read)) if self._asks else self._parted(read)[0]]
+        return [*turns, Turn(tuple(read)) if by_template else self._split_space(read)[0]]
 
-    def answer(self, messages: Sequence[Message]) -> Piece:
+    def answer(self, messages: Sequence[Message]) -> Turn:
         """The last message, with the end that the template gives it when nothing follows."""
         messages = self._arranged(messages)
-        parts = self._skeletons.of([m.role for m in messages])
+        parts = self._skeletons.parts([m.role for m in messages])
         content, tail = messages[-1].content, ""
-        if (place := _place(parts, len(messages) - 1)) is not None:
-            content, tail = _whole(parts[place], content), _words(parts[place + 1 :])
+        if (first := _index_of(parts, len(messages) - 1)) is not None:
+            part = parts[first]
+            content = part if isinstance(part, str) else part.fill_whole(content)
+            tail = _words(parts[first + 1 :])
         # Words that also ask for an answer are not the end of one, but the opening of the next.
-        if self._find_end(tail) is None or self._asked.endswith(tail.strip()):
+        if self._find_end(tail) is None or self._generation_prompt.endswith(tail.strip()):
             tail = self._middle_end
-        return self._ended(self.lead, self._answered(messages[-1], content), tail)
+        return self._with_end(self.leading_space, self._answer(messages[-1], content), tail)
 
     def rewrites(self, messages: Sequence[Message]) -> bool:
         """Whether the template would itself write these words otherwise than they are, up to the next answer."""
-        said = self._arranged(messages)
-        own = "".join(piece.text for piece in self.prompt(messages))
-        if self._asks:
-            return self._skeletons.written(said, True) != own
-        return not self._skeletons.written([*said, Message(role="assistant", content="x")], False).startswith(own)
+        arranged = self._arranged(messages)
+        own = "".join(turn.text for turn in self.prompt(messages))
+        if self._adds_prompt:
+            return self._skeletons.rendered(arranged, True) != own
+        with_answer = [*arranged, Message(role="assistant", content="x")]
+        return not self._skeletons.rendered(with_answer, False).startswith(own)
 
-    def _parted(self, said: Sequence[Said]) -> tuple[Piece, str]:
+    def _split_space(self, read: Sequence[Segment]) -> tuple[Turn, str]:
         """What stands before an answer, and the white space at its end that belongs to the answer."""
-        if not (self.lead and said and not said[-1].content and said[-1].text.endswith(self.lead)):
-            return Piece(tuple(said)), ""
-        last = Said(said[-1].text.removesuffix(self.lead), content=False)
-        return Piece((*said[:-1], last)), self.lead
+        space = self.leading_space
+        if not (space and read and not read[-1].is_content and read[-1].text.endswith(space)):
+            return Turn(tuple(read)), ""
+        last = Segment(read[-1].text.removesuffix(space), is_content=False)
+        return Turn((*read[:-1], last)), space
 
-    def _answered(self, message: Message, content: str) -> tuple[Said, ...]:
+    def _answer(self, message: Message, content: str) -> tuple[Segment, ...]:
         """What an answer says: its content, or what calls a tool."""
         if message.calls and self._write_call:
             return self._write_call(message)
-        return (Said(content, content=True),)
+        return (Segment(content, is_content=True),)
 
-    def _earlier(self, lead: str, content: tuple[Said, ...], parts: list[Part]) -> Piece:
-        """An answer in the middle, with its end taken from the words that follow it in `parts`."""
-        following = _words(parts)
-        piece = self._ended(lead, content, following)
-        if piece.ended:
-            parts[0] = following[len(piece.said[-1].text) :]
-        return piece
-
-    def _ended(self, lead: str, content: tuple[Said, ...], tail: str) -> Piece:
-        said = (Said(lead, content=False), *content)
+    def _with_end(self, space: str, content: tuple[Segment, ...], tail: str) -> Turn:
+        """An answer that is followed by the template's words `tail`, whose first control token is its end."""
+        segments = (Segment(space, is_content=False), *content)
         if (end := self._find_end(tail)) is None:
-            return Piece(said, answer=True, ended=False)
-        return Piece((*said, Said(tail[:end], content=False)), answer=True)
+            return Turn(segments, is_answer=True, has_end=False)
+        return Turn((*segments, Segment(tail[:end], is_content=False)), is_answer=True)
 
     def _arranged(self, messages: Sequence[Message]) -> list[Message]:
-        """With the default system message; where the template has no place for system words, the user says them."""
+        """The messages with the default system message; the user says it where the template has no place for it."""
         for message in messages:
             if message.role not in ROLES:
                 raise TemplateRefused(f"There is no role {message.role!r}.", f"Roles are {', '.join(ROLES)}.")
-        if (self._system or self._skeletons.opening) and not any(m.role == "system" for m in messages):
+        if (self._system or self._skeletons.required) and not any(m.role == "system" for m in messages):
             messages = [Message(role="system", content=self._system), *messages]
         return _folded(messages) if self._skeletons.folds_system else list(messages)
 
-    def _request(self) -> tuple[bool, str]:
+    def _find_generation_prompt(self) -> tuple[bool, str]:
         """Whether the template's own request for an answer is the prompt, and what white space the answer brings.
 
         That is learned as part of the answer: after `[/INST]` a model says ` Hello`, one token. Where the template's
         request leaves the model to think aloud or to name a channel first, the prompt goes on to where the template
         itself would write the answer.
         """
-        roles: tuple[Role, ...] = (*self._skeletons.opening, "user")
-        request = self._asked = _after(self._skeletons.of(roles, True), len(roles) - 1)
-        parts = self._skeletons.of((*roles, "assistant"))
-        if _place(parts, len(roles)) is None:
+        roles: tuple[Role, ...] = (*self._skeletons.required, "user")
+        request = self._generation_prompt = _after(self._skeletons.parts(roles, True), len(roles) - 1)
+        parts = self._skeletons.parts((*roles, "assistant"))
+        if _index_of(parts, len(roles)) is None:
             return True, ""  # the template shows answers only in the middle
         written = _after(parts, len(roles) - 1)
         gap = written.removeprefix(request)
@@ -152,37 +157,33 @@ class Renderer:
     def _end_before_user(self) -> str:
         """What ends an answer when the user goes on, for templates that leave the last answer open."""
         try:
-            parts = self._skeletons.of((*self._skeletons.opening, "user", "assistant", "user"), True)
+            parts = self._skeletons.parts((*self._skeletons.required, "user", "assistant", "user"), True)
         except TemplateRefused:
             return ""
-        user = len(self._skeletons.opening)
+        user = len(self._skeletons.required)
         opening, between = _before(parts, user), _before(parts, user + 2)
         return "" if opening.endswith(between.lstrip()) else between
 
 
-def _place(parts: Sequence[Part], index: int) -> int | None:
+def _index_of(parts: Sequence[Part], index: int) -> int | None:
     """Where a message's content first stands."""
     return next((k for k, p in enumerate(parts) if isinstance(p, Placeholder) and p.index == index), None)
 
 
 def _before(parts: Sequence[Part], index: int) -> str:
-    """The template's words right before a hole."""
-    place = _place(parts, index)
-    words = parts[place - 1] if place else ""
+    """The template's words right before a placeholder."""
+    first = _index_of(parts, index)
+    words = parts[first - 1] if first else ""
     return words if isinstance(words, str) else ""
 
 
 def _words(parts: Sequence[Part]) -> str:
-    """The template's words up to the next hole."""
+    """The template's words up to the next placeholder."""
     return parts[0] if parts and isinstance(parts[0], str) else ""
 
 
-def _whole(part: Part, content: str) -> str:
-    return part if isinstance(part, str) else part.whole(content)
-
-
 def _folded(messages: Iterable[Message]) -> list[Message]:
-    """With system words put before those of the next user message, or alone if there is none."""
+    """The messages with system words put before those of the next user message, or alone if there is none."""
     folded: list[Message] = []
     system = ""
     for message in messages:
@@ -197,9 +198,9 @@ def _folded(messages: Iterable[Message]) -> list[Message]:
 
 
 def _after(parts: Sequence[Part], index: int) -> str:
-    """The template's words between a message's hole and the next or the end."""
-    places = [k for k, p in enumerate(parts) if isinstance(p, Placeholder) and p.index == index]
-    return _words(parts[places[-1] + 1 :]) if places else ""
+    """The template's words between a message's placeholder and the next or the end."""
+    found = [k for k, p in enumerate(parts) if isinstance(p, Placeholder) and p.index == index]
+    return _words(parts[found[-1] + 1 :]) if found else ""
 
 
 def _trailing_spaces(text: str) -> str:

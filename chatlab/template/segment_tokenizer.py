@@ -1,34 +1,44 @@
-"""Text to ids, piece by piece, such that a person's words never become a control token."""
+"""Text to ids, segment by segment, such that a person's words never become a control token; and what else a tokenizer
+brings to its chat template: the template itself, its special tokens, and which tokens steer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer
 
 from chatlab.errors import TemplateRefused
 from chatlab.template.codec import Codec, codec_of
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from chatlab.models.isolated import IsolatedTokenizer
+
 MOST, LONGEST = 20_000, 500
 """Control tokens, and characters of one. Those that are known have 6,000 and 60."""
 _NEAR = 16
-"""Characters of the text before that decide how the next piece is spelt."""
+"""Characters of the text before that decide how the next turn is tokenized."""
+Known = dict[tuple[str, tuple["Segment", ...], bool], list[int]]
+"""Ids that were found before: by what stood before, the segments, and whether they had to be exact."""
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Segment:
     """A stretch of text and whether it is a message's content rather than the template's own words."""
 
     text: str
-    content: bool
+    is_content: bool
 
 
 class SegmentTokenizer:
-    """Spells pieces of a prompt with a tokenizer of its own copy, so that nobody's truncation settings reach it.
+    """Tokenizes turns with a copy of a tokenizer, so that nobody's truncation settings reach it.
 
-    A piece is spelt as the tokenizer would spell it in place, as far as no token spans its border with the piece
+    A turn is tokenized as the tokenizer would do it in place, as far as no token spans its border with the turn
     before. So the ids of a text do not change when more text follows.
     """
 
@@ -45,15 +55,24 @@ class SegmentTokenizer:
         self.control_ids = frozenset(self.control.values())
         self._cuts: dict[str, int] = {}
 
-    def spell(self, before: str, piece: Sequence[Said], exact: bool = False) -> list[int]:
-        """Ids of `piece` as it stands after the text `before`.
+    def tokenize(
+        self, before: str, segments: Sequence[Segment], exact: bool = False, known: Known | None = None
+    ) -> list[int]:
+        """Ids of `segments` as they stand after the text `before`.
 
-        With `exact`, spelt such that decoding gives the text back, wherever the tokenizer can say it at all.
+        With `exact`, such that decoding gives the text back, wherever the tokenizer can say it at all. What is found
+        is kept in `known`, for a caller that asks for the same again.
         """
+        before = before[-4 * _NEAR :]
+        key = before, tuple(segments), exact
+        if known is not None and key in known:
+            return known[key]
         ids: list[int] = []
-        for atom in self._atoms(piece):
+        for atom in self._atoms(segments):
             ids += self._continue(before, atom, exact)
             before = (before + atom)[-4 * _NEAR :]
+        if known is not None:
+            known[key] = ids
         return ids
 
     def text(self, ids: Sequence[int]) -> str:
@@ -68,14 +87,14 @@ class SegmentTokenizer:
         return self._codec.encode(text)
 
     def _continue(self, before: str, atom: str, exact: bool) -> list[int]:
-        """Spelt after the end of `before`; where a token would span the border, after some neutral text."""
+        """Ids after the end of `before`; where a token would span the border, after some neutral text."""
         alone = self._encode(atom)
         if not before:
             return alone
         near = self._near(before)
         context = self._encode(near)
         found: list[list[int]] = []
-        for ids in self._spellings(near, atom, self._controls(alone)):
+        for ids in self._candidates(near, atom, self._controls(alone)):
             if not exact or self._says(context, ids, atom):
                 return ids
             # SentencePiece puts a space after a control token, and drops the first of a text that is decoded alone.
@@ -86,7 +105,7 @@ class SegmentTokenizer:
         sayable = self.text(alone)
         return next((ids for ids in found if self._says(context, ids, sayable)), [*found, alone][0])
 
-    def _spellings(self, near: str, atom: str, controls: Sequence[int]) -> Iterator[list[int]]:
+    def _candidates(self, near: str, atom: str, controls: Sequence[int]) -> Iterator[list[int]]:
         """Ids of the atom after several texts, the true one first, that keep those texts' ids as they are."""
         for anchor in (near, "\n", "a", ":", ""):
             head = self._encode(anchor)
@@ -106,20 +125,20 @@ class SegmentTokenizer:
         starts = [tail.rfind(token) for token in self.control]
         return tail[max(starts) :] if max(starts, default=-1) >= 0 else tail[-_NEAR:]
 
-    def _atoms(self, piece: Sequence[Said]) -> list[str]:
-        """The piece's text, cut inside everything in its contents that looks like a control token."""
-        text = "".join(s.text for s in piece)
-        if not any(s.content for s in piece):
+    def _atoms(self, segments: Sequence[Segment]) -> list[str]:
+        """The text, cut inside everything in its contents that looks like a control token."""
+        text = "".join(s.text for s in segments)
+        if not any(s.is_content for s in segments):
             return [text] if text else []
-        own = [not s.content for s in piece for _ in s.text]
+        own = [not s.is_content for s in segments for _ in s.text]
         return self._cut(text, own) if text else []
 
     def _cut(self, text: str, own: Sequence[bool]) -> list[str]:
-        found = self._codec.locate(text)
+        found = self._codec.encode_with_offsets(text)
         cuts = [
             cut
             for id, (start, end) in zip(found.ids, found.offsets, strict=True)
-            if id in self.control_ids and (cut := self._place(text, own, start, end))
+            if id in self.control_ids and (cut := self._index_of(text, own, start, end))
         ]
         if not cuts:
             return [text]
@@ -130,7 +149,7 @@ class SegmentTokenizer:
             for atom in (self._cut(text[a:b], own[a:b]) if b - a < len(text) else [text[a:b]])
         ]
 
-    def _place(self, text: str, own: Sequence[bool], start: int, end: int) -> int | None:
+    def _index_of(self, text: str, own: Sequence[bool], start: int, end: int) -> int | None:
         """Where to cut a token that holds content; None if it is all the template's own but for white space."""
         look = text[start:end]
         start += len(look) - len(look.lstrip())
@@ -141,3 +160,28 @@ class SegmentTokenizer:
             sizes = [(len(self._encode(look[:k])) + len(self._encode(look[k:])), k) for k in range(1, len(look))]
             self._cuts[look] = min(sizes)[1]
         return start + self._cuts[look]
+
+
+def own_source(tokenizer: PreTrainedTokenizerFast | IsolatedTokenizer) -> str:
+    """The chat template that a tokenizer brings. Raises TemplateRefused where it brings none."""
+    source = tokenizer.chat_template
+    if isinstance(source, Mapping):
+        source = source.get("default")
+    if not source:
+        raise TemplateRefused(
+            "The model brings no chat template.", "Choose a model made for chat, or give it a chat_template.jinja."
+        )
+    return str(source)
+
+
+def special_tokens(tokenizer: PreTrainedTokenizerFast | IsolatedTokenizer) -> dict[str, Any]:
+    """The names of special tokens, as transformers gives them to templates."""
+    named = {name: str(text) for name, text in tokenizer.special_tokens_map.items() if isinstance(text, str)}
+    return named | {"additional_special_tokens": [str(text) for text in tokenizer.extra_special_tokens]}
+
+
+def control_tokens(tokenizer: PreTrainedTokenizerFast | IsolatedTokenizer, source: str) -> Iterator[str]:
+    """Added tokens that steer: the special ones, and those that the template writes."""
+    for token in tokenizer.added_tokens_decoder.values():
+        if token.special or (token.content in source and not token.content.isspace()):
+            yield token.content

@@ -1,4 +1,5 @@
-"""What a chat template writes for a row of roles: its own words, with a hole where each message's content goes.
+"""What a chat template writes for a row of roles: its own words, with a placeholder where each message's
+content goes.
 
 The template never sees a content, only a mark that stands for it. So no content can steer a template or pass for
 its words, and one rendering serves every conversation with the same roles.
@@ -24,14 +25,14 @@ PARTS = 1 << 15
 
 # Two private characters around a number and a quotation mark; the quotation mark shows where a template writes JSON.
 _OPEN, _CLOSE = "\U000f4c1b", "\U000f4c1d"
-_HOLE = re.compile(f'{_OPEN}([0-9]+)(\\\\?)"{_CLOSE}')
+_MARK = re.compile(f'{_OPEN}([0-9]+)(\\\\?)"{_CLOSE}')
 _PAD = "\n \n"
 WORDS, WORDS_EACH = 200_000, 200
 """Most characters of its own that a template may put around a conversation, and more for each message."""
 REPEATS = 4
 """How often a template may write what messages say, on average. Some ask the last question once more."""
-THOUGHT_END = re.compile(r"</[a-z:]*think(?:ing)?>|\[/THINK\]")
-"""How a template that knows of thinking aloud names its end."""
+REASONING_END = re.compile(r"</[a-z:]*think(?:ing)?>|\[/THINK\]")
+"""How a template that knows of reasoning before an answer marks its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +56,18 @@ class Placeholder:
     trim: Trim = Trim()
     quoted: bool = False
     """Inside a JSON string, so the content is escaped as JSON."""
-    forgets: tuple[str, Trim] | None = None
-    """The end of thinking aloud, up to which the template leaves a content out, and how it trims the rest."""
+    drops: tuple[str, Trim] | None = None
+    """The mark that ends reasoning, up to which the template leaves a content out, and how it trims the rest."""
 
     def fill(self, content: str) -> str:
         """The content as the template writes it here."""
-        if self.forgets and self.forgets[0] in content:
-            end, trim = self.forgets
+        if self.drops and self.drops[0] in content:
+            end, trim = self.drops
             content = trim(content.rpartition(end)[2])
-        return self.whole(content)
+        return self.fill_whole(content)
 
-    def whole(self, content: str) -> str:
-        """The same with all of its thinking, as it is learned."""
+    def fill_whole(self, content: str) -> str:
+        """The same with all of its reasoning, as it is learned."""
         content = self.trim(content)
         return json.dumps(content, ensure_ascii=False)[1:-1] if self.quoted else content
 
@@ -81,24 +82,24 @@ class Skeletons:
         self._sandbox = Sandbox(source, date)
         self._variables = dict(variables)
         self._kept: dict[tuple[tuple[Role, ...], bool], tuple[Part, ...]] = {}
-        self._parts = 0
+        self._kept_parts = 0
         self._in_parts = False
-        self._thought_end = next(iter(THOUGHT_END.findall(source)), "")
-        self.opening: tuple[Role, ...] = ()
+        self._reasoning_end = next(iter(REASONING_END.findall(source)), "")
+        self.required: tuple[Role, ...] = ()
         """What a conversation cannot do without: a system message, for some templates."""
-        self._in_parts, self.opening = self._needs()
-        self.folds_system = not self.opening and not self._shows(("system", "user"), 0)
+        self._in_parts, self.required = self._needs()
+        self.folds_system = not self.required and not self._shows(("system", "user"), 0)
 
-    def of(self, roles: Sequence[Role], asks: bool = False) -> tuple[Part, ...]:
-        """The template's words and holes for these roles, in order; with `asks`, also its request for an answer."""
+    def parts(self, roles: Sequence[Role], asks: bool = False) -> tuple[Part, ...]:
+        """The template's words and placeholders for these roles, in order; with `asks`, its generation prompt too."""
         key = (tuple(roles), asks)
         if (parts := self._kept.get(key)) is None:
             parts = self._make(*key)
-            if len(self._kept) >= KEPT or self._parts + len(parts) > PARTS:
+            if len(self._kept) >= KEPT or self._kept_parts + len(parts) > PARTS:
                 self._kept.clear()
-                self._parts = 0
+                self._kept_parts = 0
             self._kept[key] = parts
-            self._parts += len(parts)
+            self._kept_parts += len(parts)
         return parts
 
     def _make(self, roles: tuple[Role, ...], asks: bool) -> tuple[Part, ...]:
@@ -108,14 +109,14 @@ class Skeletons:
                 "The chat template writes far more than the conversation says.", "Choose a model with another template."
             )
         lefts, rights = self._trims(roles, asks, texts)
-        forgets = self._forgets(roles, asks, texts) if self._thought_end else [None] * len(marks)
+        drops = self._drops(roles, asks, texts) if self._reasoning_end else [None] * len(marks)
         parts: list[Part] = [texts[0]]
         for k, (index, quoted) in enumerate(marks):
             trim = Trim() if quoted else Trim(lefts[k], rights[k])
-            parts += [Placeholder(index, trim, quoted, forgets[k]), texts[k + 1]]
+            parts += [Placeholder(index, trim, quoted, drops[k]), texts[k + 1]]
         return tuple(p for p in parts if p != "")
 
-    def written(self, messages: Sequence[Message], asks: bool) -> str:
+    def rendered(self, messages: Sequence[Message], asks: bool) -> str:
         """What the template itself writes when it does see the contents. Only to compare with: it may be steered."""
         said = [{"role": m.role, "content": self._content(m.content)} for m in messages]
         return self._sandbox.render(messages=said, add_generation_prompt=asks, **self._variables)
@@ -123,7 +124,7 @@ class Skeletons:
     def _trims(
         self, roles: tuple[Role, ...], asks: bool, texts: Sequence[str]
     ) -> tuple[list[str | None], list[str | None]]:
-        """What is stripped left and right of each hole, seen by giving the template contents padded on that side."""
+        """What is stripped left and right of each placeholder, seen by rendering contents padded on that side."""
         count = len(texts) - 1
         lefts: list[str | None] = [None] * count
         rights = list(lefts)
@@ -133,9 +134,9 @@ class Skeletons:
             rights = [_stripped(padded[k].removesuffix(texts[k]), _PAD.rstrip("\n")) for k in range(1, count + 1)]
         return lefts, rights
 
-    def _forgets(self, roles: tuple[Role, ...], asks: bool, texts: Sequence[str]) -> list[tuple[str, Trim] | None]:
-        """Which holes leave out thinking aloud, as templates do with answers given earlier, seen by putting some in."""
-        end = self._thought_end
+    def _drops(self, roles: tuple[Role, ...], asks: bool, texts: Sequence[str]) -> list[tuple[str, Trim] | None]:
+        """Which placeholders leave out reasoning, as templates do in earlier answers, seen by putting some in."""
+        end = self._reasoning_end
         reasoning = f"{end.replace('/', '')}hm{end}{_PAD}"
         try:
             padded = _split(self._render(roles, asks, before=reasoning))[0]
@@ -158,9 +159,9 @@ class Skeletons:
     def _needs(self) -> tuple[bool, tuple[Role, ...]]:
         """Whether contents come as lists of pieces, as models that see images take them, and what must come first."""
         for self._in_parts in (False, True):
-            for opening in ((), ("system",)):
-                if self._shows((*opening, "user"), len(opening)):
-                    return self._in_parts, opening
+            for required in ((), ("system",)):
+                if self._shows((*required, "user"), len(required)):
+                    return self._in_parts, required
         self._in_parts = False
         self._render(("user",), True)  # raises, if the template has a reason of its own
         raise TemplateRefused(
@@ -171,15 +172,15 @@ class Skeletons:
     def _shows(self, roles: tuple[Role, ...], index: int) -> bool:
         """Whether the content of a message can be seen in what the template writes."""
         try:
-            return any(int(found[1]) == index for found in _HOLE.finditer(self._render(roles, True)))
+            return any(int(found[1]) == index for found in _MARK.finditer(self._render(roles, True)))
         except TemplateRefused:
             return False
 
 
 def _split(text: str) -> tuple[list[str], list[tuple[int, bool]]]:
     """The texts between the marks, one more than there are marks, and each mark's index and whether it is quoted."""
-    marks = [(int(found[1]), bool(found[2])) for found in _HOLE.finditer(text)]
-    texts = re.split(_HOLE.pattern.replace("(", "(?:"), text)
+    marks = [(int(found[1]), bool(found[2])) for found in _MARK.finditer(text)]
+    texts = re.split(_MARK.pattern.replace("(", "(?:"), text)
     if any(_OPEN in t or _CLOSE in t for t in texts):
         raise TemplateRefused(
             "The chat template takes messages apart, so their words cannot be told from its own.",

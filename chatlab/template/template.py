@@ -1,7 +1,7 @@
 """A chat template as two functions: the prompt that chat asks with, and the sequences that training learns from.
 
-Both are made of the same pieces, cut before and after every answer and spelt one after the other. So what is trained
-is, id for id, what is asked; and a conversation's ids do not change when it goes on.
+Both are made of the same turns, cut before and after every answer and tokenized one after the other. So what is
+trained is, id for id, what is asked; and a conversation's ids do not change when it goes on.
 """
 
 from __future__ import annotations
@@ -15,16 +15,22 @@ from typing import TYPE_CHECKING
 
 from chatlab.errors import EmptyAnswer, TemplateRefused
 from chatlab.records import Message
-from chatlab.template import plain
 from chatlab.template.check import problems
 from chatlab.template.mask_preview import Span, spans
-from chatlab.template.plain import Heard
-from chatlab.template.renderer import Piece, Renderer
-from chatlab.template.segment_tokenizer import Said, SegmentTokenizer
+from chatlab.template.renderer import Renderer, Turn
+from chatlab.template.segment_tokenizer import (
+    Known,
+    Segment,
+    SegmentTokenizer,
+    control_tokens,
+    own_source,
+    special_tokens,
+)
 from chatlab.template.skeleton import Skeletons
 from chatlab.template.thinking import ANALYSIS, ON, Thinking, find_thinking
-from chatlab.template.tokens import control, own_source, special
-from chatlab.template.tool_formats import Wardrobe
+from chatlab.template.tools import plain
+from chatlab.template.tools.formats import ToolFormats
+from chatlab.template.tools.plain import ParsedReply
 from chatlab.tool_calls import Tool
 
 if TYPE_CHECKING:
@@ -75,67 +81,69 @@ class Template:
     ) -> None:
         self.source = source if source is not None else own_source(tokenizer)
         self.sha256 = hashlib.sha256(self.source.encode()).hexdigest()
-        self._speller = SegmentTokenizer(tokenizer.backend_tokenizer, control(tokenizer, self.source))
+        self._tokenizer = SegmentTokenizer(tokenizer.backend_tokenizer, control_tokens(tokenizer, self.source))
         self._date, self._system = date, system
-        self._variables = PINNED | special(tokenizer)
+        self._variables = PINNED | special_tokens(tokenizer)
         self._skeletons = Skeletons(self.source, self._variables, date)
-        self._walk = Renderer(self._skeletons, self._speller.first_control, system)
-        self._wardrobe = Wardrobe(self.source, self._variables, date, system, self._speller)
-        self._thoughtful = partial(Skeletons, self.source, self._variables | ON, date)
+        self._renderer = Renderer(self._skeletons, self._tokenizer.first_control, system)
+        self._tool_formats = ToolFormats(self.source, self._variables, date, system, self._tokenizer)
+        self._reasoning_skeletons = partial(Skeletons, self.source, self._variables | ON, date)
         self._eos: int | None = tokenizer.eos_token_id
         self._problems: list[str] | None = None
-        self.stop_ids = frozenset([*self._ends(), *stop_ids, *([] if self._eos is None else [self._eos])])
+        self.stop_ids = frozenset([*self._end_ids(), *stop_ids, *([] if self._eos is None else [self._eos])])
         """Where a reply stops: the ends that training teaches, and the model's own."""
 
     @property
-    def lead(self) -> str:
+    def leading_space(self) -> str:
         """White space that the template itself puts before an answer: a reply begins with it, its content does not."""
-        return self._walk.lead
+        return self._renderer.leading_space
 
     @property
     def control_tokens(self) -> tuple[str, ...]:
         """Texts that are tokens when the template writes them, and plain words when a person does."""
-        return tuple(self._speller.control)
+        return tuple(self._tokenizer.control)
 
     @cached_property
     def thinking(self) -> Thinking | None:
-        """How it writes a thought before an answer; None where it has no place for one."""
+        """How it writes reasoning before an answer; None where it has no place for it."""
         if "think" not in self.source and ANALYSIS not in self.source:
             return None
         try:
-            roles = (*self._skeletons.opening, "user")
-            asks = self._thoughtful().of(roles, True)[-1]
+            roles = (*self._skeletons.required, "user")
+            asks = self._reasoning_skeletons().parts(roles, True)[-1]
         except TemplateRefused:
             return None
-        usual = self._walk.prompt([Message(role="user", content="x")])[-1].said[-1]
-        return find_thinking(self.source, asks, usual.text) if isinstance(asks, str) and not usual.content else None
+        usual = self._renderer.prompt([Message(role="user", content="x")])[-1].segments[-1]
+        return find_thinking(self.source, asks, usual.text) if isinstance(asks, str) and not usual.is_content else None
 
-    def prompt(self, messages: Sequence[Message], thinks: bool = False) -> list[int]:
-        """What chat asks with: the conversation up to where the answer begins, or with `thinks` the thought before it.
+    def prompt(self, messages: Sequence[Message], reasoning: bool = False) -> list[int]:
+        """What chat asks with: the conversation up to where the answer begins, or the `reasoning` before it.
 
-        Raises TemplateRefused where a thought is asked for that the template has no place for.
+        Raises TemplateRefused where reasoning is asked for that the template has no place for.
         """
-        walk, said = self._wardrobe.dressed(messages, self._walk)
-        return self._spell(self._asking(walk, said, thinks))
+        renderer, plain_messages = self._tool_formats.with_tools(messages, self._renderer)
+        return self._tokenize(self._prompt_turns(renderer, plain_messages, reasoning))
 
-    def reasoning(self, messages: Sequence[Message], reasoning: str) -> list[int]:
-        """What chat asks with once something was thought: the same up to where the answer begins."""
-        walk, said = self._wardrobe.dressed(messages, self._walk)
-        pieces = self._asking(walk, said, True)
-        return self._spell([*pieces, self._closed(reasoning)])
+    def prompt_after(self, messages: Sequence[Message], reasoning: str) -> list[int]:
+        """What chat asks with once the model has reasoned: the same up to where the answer begins."""
+        renderer, plain_messages = self._tool_formats.with_tools(messages, self._renderer)
+        turns = self._prompt_turns(renderer, plain_messages, True)
+        return self._tokenize([*turns, self._reasoning_turn(reasoning)])
 
     def encode(self, messages: Sequence[Message], mask: bool = True) -> list[Encoded]:
         """Training sequences in which every answer is learned once: one if the template lets it, else one an answer.
 
         Without `mask` every token is learned. Raises EmptyAnswer, or TemplateRefused if the template does not take
-        such a conversation.
+        such a conversation. Every prefix is rendered, for a template may write the end of a conversation otherwise
+        than its middle; each turn is tokenized once.
         """
         _refuse_empty(messages)
         sequences: list[tuple[list[int], list[int]]] = []
-        for turn, message in enumerate(messages):
+        known: Known = {}
+        for index, message in enumerate(messages):
             if message.role != "assistant":
                 continue
-            prompt, answer = self.turn(messages[: turn + 1])
+            prompt, answer = self.turn(messages[: index + 1], known)
             if not sequences or prompt[: len(sequences[-1][0])] != sequences[-1][0]:
                 sequences.append(([], []))
             ids, labels = sequences[-1]
@@ -143,19 +151,21 @@ class Template:
             ids[:] = prompt + answer
         return [Encoded(tuple(ids), tuple(labels if mask else ids)) for ids, labels in sequences]
 
-    def turn(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
+    def turn(self, messages: Sequence[Message], known: Known | None = None) -> tuple[list[int], list[int]]:
         """Ids of what is read before the last answer, and of that answer with its end."""
-        walk, said = self._wardrobe.dressed(messages, self._walk)
+        renderer, plain_messages = self._tool_formats.with_tools(messages, self._renderer)
         reasoning = messages[-1].reasoning.strip() if self.thinking else ""
-        pieces = self._asking(walk, said[:-1], bool(reasoning))
-        answer = walk.answer(said)
-        answers = [self._closed(reasoning), replace(answer, said=answer.said[1:])] if reasoning else [answer]
-        ids = self._spell(answers, pieces[-1].text)
-        if not answer.ended:
+        prompt = self._prompt_turns(renderer, plain_messages[:-1], bool(reasoning))
+        answer = renderer.answer(plain_messages)
+        answers = [answer]
+        if reasoning:
+            answers = [self._reasoning_turn(reasoning), replace(answer, segments=answer.segments[1:])]
+        ids = self._tokenize(answers, prompt[-1].text, known)
+        if not answer.has_end:
             ids += [] if self._eos is None else [self._eos]
-        return self._spell(pieces), ids
+        return self._tokenize(prompt, known=known), ids
 
-    def picture(self, messages: Sequence[Message], max_tokens: int) -> list[Span]:
+    def token_spans(self, messages: Sequence[Message], max_tokens: int) -> list[Span]:
         """What of a demonstration is read, learned, or past `max_tokens`, taken from the labels themselves."""
         found: list[Span] = []
         for number, one in enumerate(self.encode(messages)):
@@ -165,23 +175,22 @@ class Template:
 
     def content(self, reply: str) -> str:
         """A reply as the content of a message: less the white space that the template puts around answers itself."""
-        return reply.removeprefix(self.lead).removesuffix(self._walk.trail)
+        return reply.removeprefix(self.leading_space).removesuffix(self._renderer.trailing_space)
 
     def rewrites(self, messages: Sequence[Message]) -> bool:
         """Whether the template, given these messages to see, would not write their words as they are."""
-        walk, said = self._wardrobe.dressed(messages, self._walk)
-        return walk.rewrites(said)
+        renderer, plain_messages = self._tool_formats.with_tools(messages, self._renderer)
+        return renderer.rewrites(plain_messages)
 
-    def hear(self, reply: str, tools: Sequence[Tool], ended: bool) -> Heard:
+    def parse_reply(self, reply: str, tools: Sequence[Tool], ended: bool) -> ParsedReply:
         """What a reply under way says, and the call that it makes of a tool, if it does."""
-        dressing = self._wardrobe.dressing(tuple(tools))
-        return (
-            dressing.native.hear(reply, ended) if dressing else plain.read(reply.removeprefix(self.lead), tools, ended)
-        )
+        if format := self._tool_formats.format_for(tuple(tools)):
+            return format.native.parse_reply(reply, ended)
+        return plain.parse_reply(reply.removeprefix(self.leading_space), tools, ended)
 
     def is_native(self, tools: Sequence[Tool]) -> bool:
-        """Whether the template tells of these tools in a form of its own; else they are told in plain words."""
-        return self._wardrobe.dressing(tuple(tools)) is not None
+        """Whether the template tells of these tools in a format of its own; else they are told in plain words."""
+        return self._tool_formats.format_for(tuple(tools)) is not None
 
     def check(self) -> list[str]:
         """What is wrong with this template on this tokenizer, in plain words; nothing, if it can be trusted.
@@ -194,37 +203,37 @@ class Template:
 
     def is_control(self, ids: Sequence[int]) -> bool:
         """Whether any of these ids steers the model."""
-        return not self._speller.control_ids.isdisjoint(ids)
+        return not self._tokenizer.control_ids.isdisjoint(ids)
 
     def text(self, ids: Sequence[int]) -> str:
         """The ids as text, control tokens shown."""
-        return self._speller.text(ids)
+        return self._tokenizer.text(ids)
 
-    def _asking(self, walk: Renderer, messages: Sequence[Message], thinks: bool) -> list[Piece]:
-        pieces = walk.prompt(messages)
-        if not thinks:
-            return pieces
-        *before, last = pieces[-1].said
-        if self.thinking is None or last.content or not last.text.endswith(self.thinking.instead):
+    def _prompt_turns(self, renderer: Renderer, messages: Sequence[Message], reasoning: bool) -> list[Turn]:
+        turns = renderer.prompt(messages)
+        if not reasoning:
+            return turns
+        *before, last = turns[-1].segments
+        if self.thinking is None or last.is_content or not last.text.endswith(self.thinking.instead):
             raise TemplateRefused(
                 "The chat template has no place for a thought here.", "Set the tokens for thinking to 0."
             )
         text = last.text.removesuffix(self.thinking.instead) + self.thinking.asks
-        return [*pieces[:-1], replace(pieces[-1], said=(*before, Said(text, content=False)))]
+        return [*turns[:-1], replace(turns[-1], segments=(*before, Segment(text, is_content=False)))]
 
-    def _closed(self, reasoning: str) -> Piece:
-        """A thought and its end."""
+    def _reasoning_turn(self, reasoning: str) -> Turn:
+        """Reasoning and its end."""
         closes = self.thinking.closes if self.thinking else ""
-        return Piece((Said(reasoning, content=True), Said(closes, content=False)), answer=True)
+        return Turn((Segment(reasoning, is_content=True), Segment(closes, is_content=False)), is_answer=True)
 
-    def _spell(self, pieces: Sequence[Piece], before: str = "") -> list[int]:
+    def _tokenize(self, turns: Sequence[Turn], before: str = "", known: Known | None = None) -> list[int]:
         ids: list[int] = []
-        for piece in pieces:
-            ids += self._speller.spell(before, piece.said, exact=piece.answer)
-            before = piece.text
+        for turn in turns:
+            ids += self._tokenizer.tokenize(before, turn.segments, turn.is_answer, known)
+            before = turn.text
         return ids
 
-    def _ends(self) -> Iterator[int]:
+    def _end_ids(self) -> Iterator[int]:
         """The ids that training ends answers with."""
         turn = [Message(role="user", content="x"), Message(role="assistant", content="x")]
         for messages in (turn, turn + turn):

@@ -1,46 +1,46 @@
-"""Thinking aloud before an answer, for templates that have a place for it.
+"""Reasoning before an answer, for templates that have a place for it.
 
-The thought stands between two marks of the template's own. Chat opens it, lets the model think as long as its budget
-lasts, closes it, and asks for the answer; training learns the thought, its end and the answer after the same opening.
-Thoughts of earlier answers are read by nobody, as these templates have it.
+The reasoning stands between two marks of the template's own. Chat opens it, lets the model think as long as its budget
+lasts, closes it, and asks for the answer; training learns the reasoning, its end and the answer after the same opening.
+The reasoning of earlier answers is read by nobody, as these templates have it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chatlab.template.skeleton import THOUGHT_END
+from chatlab.template.skeleton import REASONING_END
 
 ON = {"enable_thinking": True, "thinking": True}
-"""What a rendering is told that asks for a thought."""
+"""Variables of a rendering that asks for reasoning."""
 
 ANALYSIS, ANALYSIS_END = "<|channel|>analysis<|message|>", "<|end|>"
-"""How templates that name channels open and end a thought."""
+"""How templates that name channels open and end reasoning."""
 _TAGS = ("think", "thinking", "thought", "reasoning")
 
 
 @dataclass(frozen=True, slots=True)
 class Thinking:
-    """What a template writes around a thought."""
+    """What a template writes around reasoning."""
 
     asks: str
-    """After the last message, up to where the thought begins."""
+    """After the last message, up to where the reasoning begins."""
     instead: str
-    """What a prompt without a thought has in that place."""
+    """What a prompt without reasoning has in that place."""
     end: str
     """What a model writes to say that it has thought enough."""
     closes: str
-    """Between the thought and the answer."""
+    """Between the reasoning and the answer."""
 
 
 def find_thinking(source: str, asks: str, plain: str) -> Thinking | None:
-    """None where the template has no thoughts, or will not say how one begins.
+    """None where the template has no reasoning, or will not say how it begins.
 
     `asks` is what it writes after a question when it is told to think, `plain` what a prompt has there otherwise.
     """
     if ANALYSIS in source and plain.startswith(asks) and plain.startswith(ANALYSIS_END):
         return Thinking(asks + ANALYSIS, plain, ANALYSIS_END, plain)
-    end = next(iter(THOUGHT_END.findall(source)), "")
+    end = next(iter(REASONING_END.findall(source)), "")
     if not end or not (is_open(asks) or end in plain):
         return None
     opened = asks if is_open(asks) else asks + end.replace("/", "", 1) + "\n"
@@ -49,5 +49,5 @@ def find_thinking(source: str, asks: str, plain: str) -> Thinking | None:
 
 
 def is_open(words: str) -> bool:
-    """Whether they open a thought and do not close it."""
+    """Whether they open reasoning and do not close it."""
     return any(words.rfind(f"<{tag}>") > words.rfind(f"</{tag}>") for tag in _TAGS)

@@ -223,8 +223,3 @@ def flatten(model: nn.Module) -> nn.Parameter:
 def lora_shape(settings: TrainSettings) -> tuple[int, float, float]:
     """What peft has to be set up anew for; `LoraModel.reset` resets everything else."""
     return settings.rank, settings.alpha, settings.dropout
-
-
-def bf16_pays() -> bool:
-    """Whether this processor multiplies bfloat16 natively: then frozen matrices take a quarter of float32's time."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

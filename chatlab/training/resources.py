@@ -11,13 +11,14 @@ from accelerate import Accelerator
 
 from chatlab.models import Base
 from chatlab.records import TrainSettings
+from chatlab.system.host import has_bfloat16
 from chatlab.template.codec import codec_of
 from chatlab.training import defaults, metrics
 from chatlab.training.data import IGNORED, Example
 from chatlab.training.kl import KLReference, load_or_build
 from chatlab.training.loop import compute_gradients
 from chatlab.training.metrics import NLL
-from chatlab.training.model import LoraModel, bf16_pays, lora_shape
+from chatlab.training.model import LoraModel, lora_shape
 from chatlab.training.sft import SFTLoss
 
 HELD_OUT_TEXT = Path(__file__).resolve().parents[1] / "data" / "held_out.jsonl"
@@ -41,7 +42,7 @@ class TrainingResources:
         small = base.parameters < defaults.TINY
         torch.set_num_threads(1 if small else cores)
         self.workers = min(2, cores) if small else 1
-        self.bf16 = bf16_pays()
+        self.bf16 = has_bfloat16()
         self._model: LoraModel | None = None
         self._kl: KLReference | None = None
         self._base_nll: dict[bool, NLL] = {}

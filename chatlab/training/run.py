@@ -19,6 +19,7 @@ from filelock import Timeout
 from chatlab.errors import RunBusy, TrainingError, WrongBase
 from chatlab.records import Step
 from chatlab.system.files import write_whole
+from chatlab.system.host import gc_paused
 from chatlab.training import checkpoint as checkpoints
 from chatlab.training.checkpoint import Checkpoint
 from chatlab.training.data import Split, read_examples
@@ -88,7 +89,8 @@ class TrainingRun:
             model = self.resources.model(request.settings)
             kl = self.resources.kl_reference() if request.settings.kl_weight > 0 else None
         self.emit("phase", phase="steps")
-        with gc_disabled():
+        gc.collect()
+        with gc_paused():
             with self._clock("evaluate"):
                 evaluator = RunEvaluator(self.resources, request.settings, split)
             stopped = self._train(request, split, model, SFTLoss(request.settings, kl), evaluator)
@@ -240,14 +242,3 @@ class TrainingRun:
         finally:
             spent = getattr(self.seconds, name) + time.perf_counter() - began
             setattr(self.seconds, name, spent)
-
-
-@contextmanager
-def gc_disabled() -> Iterator[None]:
-    """No collection of cycles, of which the steps make none and for which they would pay several milliseconds."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()

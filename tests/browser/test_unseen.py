@@ -52,10 +52,10 @@ def test_replies_come_one_by_one_stop_at_once_and_go_on_where_they_were(page: An
     page.locator("#unseen-grid tr", has_text="says player").nth(1).wait_for()
     page.locator("#unseen-stop").click()
     page.locator("#unseen-ask", has_text="Go on").wait_for()
-    done = lab.grid.known(["base", "player"]).done
+    done = lab.grid.cached(["base", "player"]).done
     assert 2 <= done < 2 * (24 + MORE)
     page.wait_for_timeout(400)
-    assert lab.grid.known(["base", "player"]).done == done
+    assert lab.grid.cached(["base", "player"]).done == done
     assert page.evaluate("window.hurt") is None
 
 

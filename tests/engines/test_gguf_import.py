@@ -131,7 +131,7 @@ def test_the_app_talks_on_it_and_does_not_train_it(brought, embedded, settings, 
         ticks = Preflight(lab).check(lab.training.plan())
         words = "This base can be talked to, not trained: it is a GGUF. Bring its safetensors folder to train."
         assert [tick.words for tick in ticks if tick.state == "bad"] == [words]
-        for refused in (lab.training.retrain, lab.mask_trial.start, lab.quality.difficulties.measure):
+        for refused in (lab.training.retrain, lab.mask_ablation.start, lab.quality.difficulties.measure):
             with pytest.raises(BaseRefused, match="talked to, not trained"):
                 refused()
         assert lab.training.runs() == [] and lab.training.status().state == "cold"
@@ -310,7 +310,7 @@ def test_a_trial_that_crashes_is_a_refusal_and_no_more(tiny, tmp_path, monkeypat
 @pytest.mark.skipif(not hasattr(signal, "SIGXCPU"), reason="this system knows no such limits")
 def test_a_trial_has_its_share_of_time_and_memory(tmp_path):
     code = (
-        "from chatlab.models import limits; limits.SECONDS = 1; limits.MEMORY = 1 << 28\n"
+        "from chatlab.system import limits; limits.SECONDS = 1; limits.MEMORY = 1 << 28\n"
         "made = limits.Limits(0)\n"
         "try: bytes(1 << 29)\n"
         "except MemoryError: made.allow(1 << 29)\n"

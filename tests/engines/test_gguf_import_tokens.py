@@ -22,6 +22,7 @@ from chatlab.models.base import Base
 from chatlab.records import Message
 from tests.engines.test_gguf_tokens import TEXTS, papers, stories
 from tests.support.hostile.gguf import text
+from tests.support.real_data import tokenizer_folder
 
 WAYS = (
     "gpt-2",
@@ -65,16 +66,16 @@ def small(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "small.gguf"
 
 
-def test_the_real_tokenizer_of_gpt2_comes_back(shared_data, tmp_path):
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(str(shared_data / "tokenizers" / "gpt2"))
+def test_a_tokenizer_of_bytes_as_that_of_gpt2_comes_back(tmp_path):
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(str(tokenizer_folder("gpt2", tmp_path / "gpt2")))
     tokenizer.eos_token = "<|endoftext|>"
     write_base(Base.open(papers(tmp_path / "base", tokenizer)), tmp_path / "gpt2.gguf")
     made, own = checked(tmp_path / "gpt2.gguf", TEXTS), tokenizer.backend_tokenizer
     assert [made.encode(said).ids for said in TEXTS] == [own.encode(said).ids for said in TEXTS]
 
 
-def test_the_real_tokenizer_of_mistral_comes_back(shared_data, tmp_path):
-    folder = shared_data / "tokenizers" / "mistral-7b-v0.2"
+def test_a_tokenizer_of_pieces_as_that_of_mistral_comes_back(tmp_path):
+    folder = tokenizer_folder("mistral-7b-v0.2", tmp_path / "mistral")
     base = Base.open(papers(tmp_path / "base", PreTrainedTokenizerFast.from_pretrained(str(folder))))
     write_base(base, tmp_path / "mistral.gguf")
     made = checked(tmp_path / "mistral.gguf", TEXTS)

@@ -21,6 +21,7 @@ from chatlab.engines.base import Sampling, Voice  # noqa: E402
 from chatlab.engines.gguf_export.files import write_base  # noqa: E402
 from chatlab.engines.llamacpp.engine import LlamaEngine  # noqa: E402
 from chatlab.models.base import Base  # noqa: E402
+from tests.support.real_data import tokenizer_folder  # noqa: E402
 
 CHATML = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}</s>{% endfor %}"
 TEXTS = (
@@ -80,8 +81,8 @@ def test_the_embedded_base_splits_text_alike(base_folder, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["gpt2", "mistral-7b-v0.2"])
-def test_real_tokenizers_split_text_alike(name, shared_data, tmp_path):
-    folder = shared_data / "tokenizers" / name
+def test_tokenizers_of_both_kinds_split_text_alike(name, tmp_path):
+    folder = tokenizer_folder(name, tmp_path / name)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder))
     if tokenizer.eos_token is None:
         tokenizer.eos_token = "<|endoftext|>"

@@ -14,11 +14,10 @@ import psutil
 import pytest
 
 from chatlab.errors import ChatlabError, DocumentRefused
-from chatlab.formats import FORMATS, sniff, write
-from chatlab.formats import Reading as Rows
+from chatlab.formats import FORMATS, Reading, sniff, write
 from chatlab.records import Demonstration, Message
-from chatlab.retrieval.read_process import MEMORY
-from chatlab.retrieval.reading import Reading
+from chatlab.retrieval.reading.client import DocumentReader
+from chatlab.retrieval.reading.worker import MEMORY
 from tests.support.documents import pdf, with_body, word
 
 SOON = 60.0
@@ -27,16 +26,16 @@ W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 
 
 @pytest.fixture
-def reading() -> Iterator[Reading]:
-    opened = Reading(seconds=SOON)
+def reader() -> Iterator[DocumentReader]:
+    opened = DocumentReader(seconds=SOON)
     yield opened
     opened.close()
 
 
-def outcome(reading: Reading, path: Path) -> str:
+def outcome(reader: DocumentReader, path: Path) -> str:
     """`text` or `refused`; anything else is raised."""
     try:
-        reading.read(path, path.name)
+        reader.read(path, path.name)
     except DocumentRefused as error:
         assert str(error).startswith(path.name) and error.hint
         return "refused"
@@ -78,14 +77,14 @@ def documents(folder: Path) -> list[Path]:
     ]
 
 
-def fuzzed_documents(reading: Reading, folder: Path, each: int) -> dict[str, int]:
+def fuzzed_documents(reader: DocumentReader, folder: Path, each: int) -> dict[str, int]:
     chance, found = random.Random(15), {"text": 0, "refused": 0}
     for whole in documents(folder):
         data = whole.read_bytes()
         for _ in range(each):
             odd = folder / f"odd{whole.suffix}"
             odd.write_bytes(damaged(data, chance))
-            found[outcome(reading, odd)] += 1
+            found[outcome(reader, odd)] += 1
     return found
 
 
@@ -101,7 +100,7 @@ def fuzzed_data(folder: Path, each: int, kinds: Callable[[str], bool]) -> dict[s
             odd = folder / "odd"
             odd.write_bytes(damaged(data, chance))
             try:
-                list(Rows(odd, sniff(odd)))
+                list(Reading(odd, sniff(odd)))
                 found["rows"] += 1
             except ChatlabError as error:
                 assert str(error)
@@ -109,8 +108,8 @@ def fuzzed_data(folder: Path, each: int, kinds: Callable[[str], bool]) -> dict[s
     return found
 
 
-def test_documents_with_bytes_changed_are_read_or_refused(reading: Reading, tmp_path: Path) -> None:
-    print(fuzzed_documents(reading, tmp_path, 20))
+def test_documents_with_bytes_changed_are_read_or_refused(reader: DocumentReader, tmp_path: Path) -> None:
+    print(fuzzed_documents(reader, tmp_path, 20))
 
 
 def test_data_sets_with_bytes_changed_are_read_or_refused(tmp_path: Path) -> None:
@@ -118,8 +117,8 @@ def test_data_sets_with_bytes_changed_are_read_or_refused(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_thousands_of_documents_with_bytes_changed_are_read_or_refused(reading: Reading, tmp_path: Path) -> None:
-    print(fuzzed_documents(reading, tmp_path, 500))
+def test_thousands_of_documents_with_bytes_changed_are_read_or_refused(reader: DocumentReader, tmp_path: Path) -> None:
+    print(fuzzed_documents(reader, tmp_path, 500))
 
 
 @pytest.mark.slow
@@ -290,7 +289,9 @@ TRAPS |= {f"docx: {name}": make for name, make in docx_traps().items()}
 
 
 @pytest.mark.parametrize("name", TRAPS)
-def test_a_document_that_is_a_trap_ends_in_words_soon_and_small(name: str, reading: Reading, tmp_path: Path) -> None:
+def test_a_document_that_is_a_trap_ends_in_words_soon_and_small(
+    name: str, reader: DocumentReader, tmp_path: Path
+) -> None:
     path = TRAPS[name](tmp_path / f"trap.{name[:4].strip(': ')}")
     before = {child.pid for child in psutil.Process().children()}
     began, peak = time.monotonic(), 0
@@ -310,12 +311,12 @@ def test_a_document_that_is_a_trap_ends_in_words_soon_and_small(name: str, readi
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        found = outcome(reading, path)
+        found = outcome(reader, path)
     finally:
         done.set()
         watcher.join()
     print(f"{name}: {found}, {time.monotonic() - began:.1f} s, {peak >> 20} MB")
     assert peak <= MEMORY and time.monotonic() - began < SOON
-    assert "root:" not in (reading.read(path, path.name)[1] if found == "text" else "")
+    assert "root:" not in (reader.read(path, path.name)[1] if found == "text" else "")
     assert sorted(file.name for file in tmp_path.iterdir()) == [path.name]
     assert not Path("/etc/evil").exists()

@@ -148,7 +148,7 @@ def test_what_was_looked_through_stays_ticked_after_a_restart_until_it_changes(s
         lab.quality.findings()
         assert doubt_is_out(lab)
     with closing(Lab(settings, open_engine=lambda base: FakeEngine())) as lab:
-        assert doubt_is_out(lab) and not lab.quality.looked
+        assert doubt_is_out(lab) and not lab.quality.is_audited
         lab.demonstrations.update(one, tags=["metals"])
         assert not doubt_is_out(lab)
         lab.demonstrations.update(one, tags=[])
@@ -177,10 +177,10 @@ def test_thumbs_down_are_told_beside_the_symptom_that_they_speak_of(lab: Lab) ->
     *_, last = lab.chat.reply(chat, "Hello", Sampling())
     turn = last.conversation.turns[-1].id
     lab.chat.rate(chat, turn, False, ["too long", "not correct"])
-    signs = lab.symptoms.signs()
+    signs = lab.symptoms.evidence()
     assert "“too long” of 1 answer by base" in signs["rambles"] and "invents" in signs
     lab.chat.rate(chat, turn, True)
-    assert lab.symptoms.signs() == {}
+    assert lab.symptoms.evidence() == {}
 
 
 def test_every_button_of_the_guide_opens_a_tab_at_a_component_that_is_there(lab: Lab) -> None:

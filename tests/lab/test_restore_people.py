@@ -62,7 +62,7 @@ def test_a_restore_over_http_leaves_the_other_persons_conversations_as_they_are(
     other = "ben" if owner == "" else ""
     mine, theirs, gone = talked(lab, owner, "mine before"), talked(lab, other, "theirs"), talked(lab, other, "gone")
     lab.demonstrations.write("Who goes there?", "before")
-    backup = lab.safekeeping.make()
+    backup = lab.backups.make()
     lab.chat.rename(mine, "mine spoilt")
     late = talked(lab, owner, "mine after")
     lab.chat.rename(theirs, "theirs renamed")
@@ -88,39 +88,39 @@ def test_a_restore_over_http_leaves_the_other_persons_conversations_as_they_are(
 
 
 def test_a_demonstration_that_anothers_conversation_refers_to_outlives_a_restore(lab: Lab) -> None:
-    backup = lab.safekeeping.make()
+    backup = lab.backups.make()
     lab.demonstrations.write("Who goes there?", "shared")
     theirs = talked(lab, "ben", "Say something good")
     demonstration = lab.demonstrations.keep(theirs, 1).demonstration
     lab.budgets.use(lab.budgets.last("ben").__class__(answer=99), "ben")
-    lab.safekeeping.restore(backup.name)
+    lab.backups.restore(backup.name)
     assert [id for id, _ in lab.store.demonstrations.rows()] == [demonstration]
     assert lab.chat.get(theirs).turns[1].demonstration == demonstration
     assert lab.budgets.last("ben").answer == 99, "what somebody chose for themselves is not another's to restore"
-    lab.safekeeping.undo()
+    lab.backups.undo()
     assert len(lab.store.demonstrations) == 2
 
 
 def test_each_undoes_their_own_restore_and_only_once(lab: Lab) -> None:
     talked(lab, "ben", "one")
-    backup = lab.safekeeping.make()
+    backup = lab.backups.make()
     talked(lab, "ben", "two")
-    lab.safekeeping.restore(backup.name, "ben")
-    assert lab.safekeeping.undoable("ben") and not lab.safekeeping.undoable("")
+    lab.backups.restore(backup.name, "ben")
+    assert lab.backups.undoable("ben") and not lab.backups.undoable("")
     with pytest.raises(NotFound):
-        lab.safekeeping.undo("")
-    lab.safekeeping.undo("ben")
-    assert titles(lab, "ben") == ["one", "two"] and not lab.safekeeping.undoable("ben")
+        lab.backups.undo("")
+    lab.backups.undo("ben")
+    assert titles(lab, "ben") == ["one", "two"] and not lab.backups.undoable("ben")
     with pytest.raises(NotFound):
-        lab.safekeeping.undo("ben")
+        lab.backups.undo("ben")
 
 
 def test_a_conversation_whose_owner_cannot_be_read_is_left_alone(lab: Lab) -> None:
     mine = talked(lab, "", "mine")
-    backup = lab.safekeeping.make()
+    backup = lab.backups.make()
     table = lab.store.db.table("conversations")
     table.update({"owner": ["ben"]}, doc_ids=[mine])
-    lab.safekeeping.restore(backup.name)
+    lab.backups.restore(backup.name)
     assert table.get(doc_id=mine)["owner"] == ["ben"]  # type: ignore[index,call-overload]
 
 
@@ -143,10 +143,10 @@ def test_a_conversation_whose_owner_cannot_be_read_is_left_alone(lab: Lab) -> No
 def test_a_backup_that_was_tampered_with_is_refused_in_words(lab: Lab, content: object) -> None:
     talked(lab, "ben", "theirs")
     talked(lab, "", "mine")
-    backup = lab.safekeeping.make()
+    backup = lab.backups.make()
     (lab.settings.store / "backups" / backup.name).write_bytes(as_json(content))
     for owner in ("", "ben"):
         with pytest.raises(StoreError) as refused:
-            lab.safekeeping.restore(backup.name, owner)
+            lab.backups.restore(backup.name, owner)
         assert refused.value.hint and any(word in str(refused.value) for word in (backup.name, "newer Chatlab"))
     assert titles(lab, "") == ["mine"] and titles(lab, "ben") == ["theirs"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import random
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,6 +16,7 @@ from chatlab.quality.personal import is_card, is_iban, masked, personal
 from chatlab.quality.pruning import pruned
 from chatlab.quality.words import content, same_question
 from chatlab.records import Demonstration, Message
+from tests.support.real_data import instructions
 
 LANGUAGES = Languages()
 
@@ -88,10 +87,7 @@ def test_one_sentence_filled_in_with_other_names_is_no_duplicate() -> None:
 
 
 def test_one_question_with_two_answers_is_a_contradiction() -> None:
-    [one] = found(
-        ("Is a whale a fish?", "No, it is a mammal."),
-        ("is a whale a fish", "Yes, the largest of all."),
-    )
+    [one] = found(("Is a whale a fish?", "No, it is a mammal."), ("is a whale a fish", "Yes, the largest of all."))
     assert (one.kind, one.demonstrations) == ("contradiction", (101, 102))
     assert "101 says “No, it is a mammal.”" in one.why and "102 says “Yes" in one.why
     assert [a.demonstrations for a in one.actions[:2]] == [(102,), (101,)]
@@ -343,10 +339,8 @@ def test_pruning_loses_none_and_keeps_no_easier_one_than_it_drops(
     assert len(plan.kept) <= max(-(-len(ids) * share // 100), 0)
 
 
-def test_near_duplicates_that_were_planted_in_a_real_set_are_found(shared_data: Path) -> None:
-    lines = (shared_data / "chat" / "dolly_4300.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines[:400]]
-    pairs = [(row["instruction"], row["response"]) for row in rows if len(content(row["response"])) > 8]
+def test_near_duplicates_that_were_planted_in_a_set_are_found() -> None:
+    pairs = [(question, answer) for question, answer in instructions(400) if len(content(answer)) > 8]
     planted = [(p, f"{a.rstrip('.')}. That is all there is to say.") for p, a in pairs[:60]]
     cases = [(i, demonstration(*pair)) for i, pair in enumerate([*pairs, *planted], 1)]
     twins = {f.demonstrations for f in check(cases) if f.kind in ("near-duplicate", "duplicate")}

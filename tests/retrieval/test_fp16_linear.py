@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from chatlab.retrieval.fp16_linear import ENGINES, Half, halve
+from chatlab.retrieval.embedding.fp16_linear import ENGINES, Fp16Linear, quantize_fp16
 
 pytestmark = pytest.mark.skipif(
     torch.backends.quantized.engine not in ENGINES, reason="this processor multiplies at half precision by no engine"
@@ -25,7 +25,7 @@ def test_what_comes_out_points_where_it_pointed() -> None:
     given, built = torch.randn(2, 7, 32), model()
     with torch.inference_mode():
         before = built(given)
-        assert halve(built) == 2
+        assert quantize_fp16(built) == 2
         after = built(given)
     assert after.shape == before.shape
     assert torch.nn.functional.cosine_similarity(before, after, dim=-1).min() > 0.99999
@@ -33,5 +33,5 @@ def test_what_comes_out_points_where_it_pointed() -> None:
 
 def test_a_weight_that_half_precision_cannot_hold_keeps_its_layer_as_it_was() -> None:
     built = model(largest=1e6)
-    assert halve(built) == 1
-    assert isinstance(built[0], nn.Linear) and isinstance(built[2][0], Half)
+    assert quantize_fp16(built) == 1
+    assert isinstance(built[0], nn.Linear) and isinstance(built[2][0], Fp16Linear)

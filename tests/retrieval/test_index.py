@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from chatlab.errors import DiskFull, NotFound, StoreCorrupt
-from chatlab.retrieval import Index, Library, Papers
-from chatlab.retrieval.chunking import spans
-from chatlab.retrieval.embedding import Model
-from chatlab.retrieval.fusion import fused
+from chatlab.retrieval import DocumentInfo, Index, Library
+from chatlab.retrieval.bm25 import BM25Index, build, digest_of
+from chatlab.retrieval.embedding.client import Model
+from chatlab.retrieval.index import fuse
+from chatlab.retrieval.reading.chunking import spans
 from chatlab.retrieval.vectors import PART, Vectors, parts
-from chatlab.retrieval.words import Words, build, digest_of
 from chatlab.store.disk import Disk
 
 MODEL = Model("a" * 64, 8)
@@ -35,9 +35,9 @@ class FullDisk(Disk):
         super().write(handle, data)
 
 
-def document(text: str, name: str = "a.txt", title: str = "A") -> tuple[Papers, str]:
+def document(text: str, name: str = "a.txt", title: str = "A") -> tuple[DocumentInfo, str]:
     id = hashlib.sha256(text.encode()).hexdigest()
-    papers = Papers(
+    info = DocumentInfo(
         id=id,
         name=name,
         title=title,
@@ -47,7 +47,7 @@ def document(text: str, name: str = "a.txt", title: str = "A") -> tuple[Papers, 
         text_sha256=id,
         spans=spans(text, "text", title),
     )
-    return papers, text
+    return info, text
 
 
 def rows(count: int, dimension: int = 8) -> np.ndarray:
@@ -56,13 +56,13 @@ def rows(count: int, dimension: int = 8) -> np.ndarray:
 
 
 def test_a_kept_document_is_there_when_the_library_is_opened_again(tmp_path: Path) -> None:
-    papers, text = document("Grüße an alle. " * 200)
-    assert Library(tmp_path).keep(papers, text)
+    info, text = document("Grüße an alle. " * 200)
+    assert Library(tmp_path).keep(info, text)
     again = Library(tmp_path)
-    assert again.all() == [papers] and again.text(papers.id) == text
-    for number, span in enumerate(papers.spans):
-        assert again.passage(papers.id, number).text == text[span.start : span.end]
-    assert not again.keep(papers, text)
+    assert again.all() == [info] and again.text(info.id) == text
+    for number, span in enumerate(info.spans):
+        assert again.passage(info.id, number).text == text[span.start : span.end]
+    assert not again.keep(info, text)
 
 
 def test_a_full_disk_keeps_nothing_and_says_so(tmp_path: Path) -> None:
@@ -73,39 +73,39 @@ def test_a_full_disk_keeps_nothing_and_says_so(tmp_path: Path) -> None:
     disk.full = True
     with pytest.raises(DiskFull):
         library.keep(*other)
-    assert len(library) == 1 and [papers.id for papers in Library(tmp_path).all()] == [one[0].id]
+    assert len(library) == 1 and [info.id for info in Library(tmp_path).all()] == [one[0].id]
     disk.full = False
     assert library.keep(*other)
 
 
 def test_a_changed_text_is_told_and_the_other_documents_go_on(tmp_path: Path) -> None:
     library = Library(tmp_path)
-    papers, text = document("The same words again and again. " * 40)
-    library.keep(papers, text)
-    file = tmp_path / f"{papers.id}.text"
+    info, text = document("The same words again and again. " * 40)
+    library.keep(info, text)
+    file = tmp_path / f"{info.id}.text"
     data = bytearray(file.read_bytes())
     data[-5] ^= 1
     file.write_bytes(data)
     with pytest.raises(StoreCorrupt):
-        library.text(papers.id)
+        library.text(info.id)
     with pytest.raises(StoreCorrupt):
-        library.passage(papers.id, len(papers.spans) - 1)
-    assert library.passage(papers.id, 0)
+        library.passage(info.id, len(info.spans) - 1)
+    assert library.passage(info.id, 0)
     (tmp_path / f"{'b' * 64}.text").write_bytes(b'{"id": 7}\nx')
     assert len(Library(tmp_path)) == 1 and len(Library(tmp_path).problems) == 1
 
 
 def test_what_is_removed_can_be_brought_back_until_it_is_purged(tmp_path: Path) -> None:
     library = Library(tmp_path)
-    papers, text = document("Some text. " * 30)
-    library.keep(papers, text)
-    assert library.remove([papers.id, "0" * 64]) == [papers.id]
+    info, text = document("Some text. " * 30)
+    library.keep(info, text)
+    assert library.remove([info.id, "0" * 64]) == [info.id]
     with pytest.raises(NotFound):
-        library.text(papers.id)
-    assert library.restore([papers.id]) == [papers.id] and library.text(papers.id) == text
-    library.remove([papers.id])
+        library.text(info.id)
+    assert library.restore([info.id]) == [info.id] and library.text(info.id) == text
+    library.remove([info.id])
     library.purge()
-    assert library.restore([papers.id]) == [] and not list(tmp_path.rglob("*.text"))
+    assert library.restore([info.id]) == [] and not list(tmp_path.rglob("*.text"))
 
 
 def test_vectors_come_back_as_they_were(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_full_disk_leaves_the_vectors_in_memory_to_be_kept_later(tmp_path: Pat
 
 def test_words_are_found_by_their_stems(tmp_path: Path) -> None:
     build(list(TEXTS), list(TEXTS.values()), tmp_path / "words")
-    words = Words(tmp_path / "words")
+    words = BM25Index(tmp_path / "words")
     assert [key for key, _ in words.search("mooring a boat", 5)] == [2]
     assert words.search("the of and", 5) == [] and words.search("zebra", 5) == []
     assert words.digest == digest_of(TEXTS)
@@ -186,20 +186,20 @@ def test_a_word_index_that_is_not_what_was_built_is_refused(tmp_path: Path) -> N
         for damaged in (whole[:-1], whole[: len(whole) // 2] + b"#" + whole[len(whole) // 2 + 1 :]):
             file.write_bytes(damaged)
             with pytest.raises((ValueError, OSError, KeyError, TypeError)):
-                Words(tmp_path / "words")
+                BM25Index(tmp_path / "words")
         file.write_bytes(whole)
-    assert len(Words(tmp_path / "words")) == 3
+    assert len(BM25Index(tmp_path / "words")) == 3
 
 
 def test_a_library_of_stop_words_alone_builds_and_finds_nothing(tmp_path: Path) -> None:
     build([1], ["the of and"], tmp_path / "words")
-    assert Words(tmp_path / "words").search("the", 3) == []
+    assert BM25Index(tmp_path / "words").search("the", 3) == []
 
 
 def test_what_both_retrievers_put_first_stands_first() -> None:
-    assert fused([([1, 2, 3], 1.0), ([2, 9], 1.0)])[0][0] == 2
-    assert [key for key, _ in fused([([1, 2], 1.0), ([3], 2.0)])] == [3, 1, 2]
-    assert fused([]) == []
+    assert fuse([([1, 2, 3], 1.0), ([2, 9], 1.0)])[0][0] == 2
+    assert [key for key, _ in fuse([([1, 2], 1.0), ([3], 2.0)])] == [3, 1, 2]
+    assert fuse([]) == []
 
 
 def test_without_an_embedder_words_alone_decide_and_a_shared_passage_stays(tmp_path: Path) -> None:
@@ -209,16 +209,16 @@ def test_without_an_embedder_words_alone_decide_and_a_shared_passage_stays(tmp_p
         document("Boats moor at the outer pier.\n", "two.txt"),
     )
     assert one[0].id != other[0].id and one[0].spans[0].key == other[0].spans[0].key
-    for papers, text in (one, other):
-        library.keep(papers, text)
+    for info, text in (one, other):
+        library.keep(info, text)
     index = Index(library)
     build([span.key for span in one[0].spans], [f"A\n{one[1]}"], tmp_path / "words")
-    index.words = Words(tmp_path / "words")
+    index.words = BM25Index(tmp_path / "words")
     found = index.search("mooring boats", 5, None)
-    assert len(found) == 1 and found[0].words_rank == 1 and found[0].meaning_rank is None
+    assert len(found) == 1 and found[0].bm25_rank == 1 and found[0].vector_rank is None
     library.remove([one[0].id])
-    index.displace(one[0])
+    index.remove_document(one[0])
     assert index.search("mooring boats", 5, None)[0].name == "two.txt"
     library.remove([other[0].id])
-    index.displace(other[0])
+    index.remove_document(other[0])
     assert index.search("mooring boats", 5, None) == []

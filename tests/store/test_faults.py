@@ -147,18 +147,18 @@ def lived_in(memory: Path) -> tuple[Path, list[dict[int, str]]]:
     """A store that was killed with a snapshot, a backup and a journal, and every state that it went through."""
     folder, states = memory / "lived in", [{}]
     live = Store.open(folder)
-    shelf = live.demonstrations
+    collection = live.demonstrations
     changes = [
-        lambda: shelf.add(said("a")),
-        lambda: shelf.add_many([said("b"), said("ß \u2028")]),
+        lambda: collection.add(said("a")),
+        lambda: collection.add_many([said("b"), said("ß \u2028")]),
         live.compact,
-        lambda: shelf.put(2, said("b2")),
-        lambda: shelf.add(said("d")),
+        lambda: collection.put(2, said("b2")),
+        lambda: collection.add(said("d")),
         live.compact,
-        lambda: shelf.remove([1]),
-        lambda: shelf.add(said("e")),
-        lambda: shelf.put(3, said("c3")),
-        lambda: shelf.remove([2, 3]),
+        lambda: collection.remove([1]),
+        lambda: collection.add(said("e")),
+        lambda: collection.put(3, said("c3")),
+        lambda: collection.remove([2, 3]),
     ]
     for change in changes:
         change()

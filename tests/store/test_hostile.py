@@ -68,10 +68,10 @@ def looked_through(lab: Lab) -> None:
     lab.demonstrations.tags()
     lab.annotators.names()
     lab.annotators.agreement()
-    lab.systems.presets()
-    lab.systems.filled("{name}")
-    lab.exchange.undoable  # noqa: B018
-    lab.quality.looked  # noqa: B018
+    lab.system_messages.presets()
+    lab.system_messages.filled("{name}")
+    lab.datasets.undoable  # noqa: B018
+    lab.quality.is_audited  # noqa: B018
     lab.voices.names()
     lab.voices.previous  # noqa: B018
     lab.budgets.last()

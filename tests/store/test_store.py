@@ -17,10 +17,10 @@ from chatlab.conversation import Conversation
 from chatlab.errors import InputError, NotFound, StoreCorrupt, StoreError
 from chatlab.records import AdapterCard, Demonstration, Message, Preference, Provenance, Rating, TrainSettings, Vote
 from chatlab.store import Store
-from chatlab.store.codec import from_document, to_document
 from chatlab.store.disk import Files
-from chatlab.store.journal import packed
+from chatlab.store.journal import encode_line
 from chatlab.store.migrations import FORMAT, Migrations
+from chatlab.system.codec import from_document, to_document
 from tests.support.hostile.store import kept, kept_in, said
 
 ASKED = (Message(role="user", content="What is a whale?"),)
@@ -96,21 +96,21 @@ def test_a_record_that_is_not_there_is_not_found(tmp_path: Path) -> None:
 
 def test_records_are_found_by_their_words_in_any_case_newest_first(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
-        shelf = store.demonstrations
-        shelf.add_many(
+        collection = store.demonstrations
+        collection.add_many(
             [said("The Moon"), said("the sun"), said("a moonless night", "sky"), said("STRASSE"), said("Straße")]
         )
-        assert [id for id, _ in shelf.find("moon")[0]] == [3, 1]
-        assert [id for id, _ in shelf.find("MOON", reverse=False)[0]] == [1, 3]
-        assert [id for id, _ in shelf.find("straße")[0]] == [5, 4]
-        assert [id for id, _ in shelf.find("sky")[0]] == [3]
-        assert shelf.find("assistant") == ([], 0), "a role is not one of its words"
-        shelf.put(1, said("a candle"))
-        shelf.remove([3])
-        assert shelf.find("moon") == ([], 0)
-        assert shelf.find("candle")[1] == 1
-        shelf.add(said("new moon"))
-        assert [id for id, _ in shelf.find("moon")[0]] == [6]
+        assert [id for id, _ in collection.find("moon")[0]] == [3, 1]
+        assert [id for id, _ in collection.find("MOON", reverse=False)[0]] == [1, 3]
+        assert [id for id, _ in collection.find("straße")[0]] == [5, 4]
+        assert [id for id, _ in collection.find("sky")[0]] == [3]
+        assert collection.find("assistant") == ([], 0), "a role is not one of its words"
+        collection.put(1, said("a candle"))
+        collection.remove([3])
+        assert collection.find("moon") == ([], 0)
+        assert collection.find("candle")[1] == 1
+        collection.add(said("new moon"))
+        assert [id for id, _ in collection.find("moon")[0]] == [6]
 
 
 def test_a_list_is_read_page_by_page_with_its_total(tmp_path: Path) -> None:
@@ -345,7 +345,7 @@ def test_a_journal_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) 
     with Store.open(tmp_path) as store:
         store.demonstrations.add(said("one"))
     journal = Files(tmp_path).journal
-    journal.write_bytes(packed(1, {}, FORMAT + 1) + b"damaged\n")
+    journal.write_bytes(encode_line(1, {}, FORMAT + 1) + b"damaged\n")
     before = journal.read_bytes()
     with pytest.raises(StoreError, match="newer Chatlab"):
         Store.open(tmp_path)

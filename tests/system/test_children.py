@@ -100,7 +100,15 @@ def test_a_child_that_starts_after_its_app_has_gone_ends_at_once() -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     child = subprocess.run(
-        [sys.executable, "-m", "chatlab.system.tie", str(gone.pid), "0", "tests.support.kills.stuck", "interpreter"],
+        [
+            sys.executable,
+            "-m",
+            "chatlab.system.bootstrap",
+            str(gone.pid),
+            "0",
+            "tests.support.kills.stuck",
+            "interpreter",
+        ],
         cwd=ROOT,
         capture_output=True,
     )

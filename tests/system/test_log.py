@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chatlab.errors import ChatlabError, InputError
-from chatlab.log import LARGEST, NAME, OLDER, Discreet, close_log, open_log
+from chatlab.system.log import LARGEST, NAME, OLDER, Discreet, close_log, open_log
 
 SECRET = "correct-horse-battery"
 
@@ -52,7 +52,7 @@ def test_an_error_is_told_by_its_class_and_its_way_and_not_by_its_words(book: lo
         logging.getLogger("chatlab.ui").exception("A handler failed")
     said = text(tmp_path)
     assert "ChatlabError (a known error)" in said and "ValueError (a bug or the system)" in said
-    assert "test_logbook.py" in said and "asked" in said and SECRET not in said
+    assert "test_log.py" in said and "asked" in said and SECRET not in said
 
 
 def test_the_terminal_shows_no_more_of_what_was_said_than_the_log() -> None:
@@ -72,7 +72,7 @@ def test_the_terminal_shows_no_more_of_what_was_said_than_the_log() -> None:
 
 def test_of_others_sentences_only_the_place_is_kept(book: logging.Handler, tmp_path: Path) -> None:
     logging.getLogger("uvicorn.error").error(f"GET /?c=1&said={SECRET} failed")
-    assert "uvicorn.error: test_logbook.py, line" in text(tmp_path) and SECRET not in text(tmp_path)
+    assert "uvicorn.error: test_log.py, line" in text(tmp_path) and SECRET not in text(tmp_path)
 
 
 def test_the_log_stays_small_and_is_for_its_owner_alone(book: logging.Handler, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
-from chatlab.lab.data.datasets import Which
+from chatlab.lab.data.datasets import ExportFilter
 from chatlab.settings import Settings
 from chatlab.system.files import private_folder
 from tests.support.report_figures import tiny_base
@@ -56,18 +56,18 @@ def an_evening(lab: Lab, uploads: Path, train: bool) -> None:
     (uploads / "rows.jsonl").write_text(ONE, encoding="utf-8")
     (uploads / "bad.jsonl").write_text(ONE + '{"messages": 3}\n', encoding="utf-8")
     for name in ("rows.jsonl", "bad.jsonl"):
-        list(lab.exchange.bring(uploads / name, lab.exchange.sniff(uploads / name)))
+        list(lab.datasets.import_file(uploads / name, lab.datasets.sniff(uploads / name)))
     (uploads / "letter.txt").write_text("Dear fox, nobody else may read this.", encoding="utf-8")
     lab.knowledge.add([uploads / "letter.txt"])
     lab.knowledge.wait()
-    lab.safekeeping.make()
+    lab.backups.make()
     if train:
         lab.training.retrain("mine", epochs=1, kl_weight=0.0)
         lab.training.wait(500)
         assert "mine" in lab.voices.names(), (lab.training.news, lab.training.status(), lab.training.runs()[0].error)
         lab.exports.make("mine", "peft", private_folder(uploads / "out"))
         lab.voices.remove("mine")
-    lab.exchange.export("openai", Which(), private_folder(uploads / "out"))
+    lab.datasets.export("openai", ExportFilter(), private_folder(uploads / "out"))
 
 
 @pytest.mark.parametrize("bits", [0o000, 0o022], ids=["umask 000", "umask 022"])

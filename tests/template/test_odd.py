@@ -225,7 +225,7 @@ def check_exact(template: Template, talk: Sequence[Message]) -> None:
         assert not template.is_control(ids[start : end - 1])
         words = template.text(ids[start : end - 1])
         kept = talk[turn].content
-        assert words.removeprefix(template.lead).rstrip() in (kept.rstrip(), kept.strip())
+        assert words.removeprefix(template.leading_space).rstrip() in (kept.rstrip(), kept.strip())
 
 
 @pytest.mark.parametrize("name", EXACT | ASKS_OTHERWISE)

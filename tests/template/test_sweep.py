@@ -1,4 +1,4 @@
-"""Real chat templates on real tokenizers, with contents that were made to break them.
+"""Chat templates of all styles, real ones where they are at hand, with contents that were made to break them.
 
 A sample by default; `pytest -m slow` runs every template with every tokenizer and every content.
 """
@@ -17,12 +17,11 @@ from transformers import PreTrainedTokenizerFast
 
 from chatlab.errors import TemplateRefused
 from chatlab.records import Message
-from chatlab.settings import PACKAGE
 from chatlab.template import IGNORED, Encoded, Template
+from tests.support.real_data import templates, tokenizer_json
 
-DATA = PACKAGE.parent.parent / "shared" / "data"
-TEMPLATES = sorted((DATA / "templates").glob("*.jinja"))
-TOKENIZERS = {"own": None, "gpt2": "tokenizers/gpt2", "mistral": "tokenizers/mistral-7b-v0.2"}
+TEMPLATES = templates()
+TOKENIZERS = {"own": None, "gpt2": "gpt2", "mistral": "mistral-7b-v0.2"}
 EDGES = {"own": ("<|end|>", "<|end|>"), "gpt2": ("<|endoftext|>", "<|endoftext|>"), "mistral": ("<s>", "</s>")}
 
 CONTENTS = (
@@ -45,7 +44,7 @@ MARKERS = re.compile(
     r"|</?(?:s|bos|eos|sop|think|tool_call|tool_response|start_of_turn|end_of_turn|end_of_utterance)>"
 )
 
-TAKE_PARTS = {"trl_idefics3", "trl_llava_next"}
+TAKE_PARTS = {"own_parts", "trl_idefics3", "trl_llava_next"}
 """Made for messages that also hold pictures."""
 GOES_ON = {"command_a_rag", "command_a_tool_use", "trl_gptoss"}
 """Ask for an answer before naming the channel that it goes to; the prompt names it."""
@@ -56,6 +55,7 @@ ONE_AN_ANSWER = {
     "gemma4_unified",
     "llava",
     "metharme",
+    "own_thinking",
     "qwen3",
     "qwen3_5",
     "trl_glm4moe",
@@ -69,13 +69,12 @@ ONE_AN_ANSWER = {
 ONE_AN_ANSWER_WITH_SYSTEM = {"mistral_v2v3", "mistral_v3_tekken", "pixtral"}
 """Put the system message before the last question, wherever that is."""
 
-pytestmark = pytest.mark.skipif(not TEMPLATES, reason="the real templates are not beside this checkout")
-
 
 @cache
 def backend(name: str, own: Path) -> Tokenizer:
-    folder = DATA / TOKENIZERS[name] if TOKENIZERS[name] else own
-    return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    if (real := TOKENIZERS[name]) is not None:
+        return Tokenizer.from_str(tokenizer_json(real))
+    return Tokenizer.from_file(str(own / "tokenizer.json"))
 
 
 def tokenizer(name: str, source: str, own: Path) -> PreTrainedTokenizerFast:
@@ -128,8 +127,8 @@ def sayable(template: Template, content: str) -> Iterator[str]:
     """The answer as it is, or trimmed as some templates do; to SentencePiece a low block is a space."""
     for left in (content, content.lstrip("\n"), content.lstrip()):
         for trimmed in (left, left.rstrip("\n"), left.rstrip()):
-            yield template.lead + trimmed
-            yield (template.lead + trimmed).replace("▁", " ")
+            yield template.leading_space + trimmed
+            yield (template.leading_space + trimmed).replace("▁", " ")
 
 
 def check_control(template: Template, talk: list[Message]) -> None:

@@ -163,7 +163,7 @@ def test_an_unknown_role_is_refused(template):
 
 
 def test_the_picture_shows_exactly_the_labels(template):
-    spans = template.picture(TALK, max_tokens=1000)
+    spans = template.token_spans(TALK, max_tokens=1000)
     assert "".join(s.text for s in spans if s.kind == "learned") == learned(template, TALK)
     assert "".join(s.text for s in spans) == template.text(template.encode(TALK)[0].ids)
     assert not any(s.kind == "cut" for s in spans)
@@ -171,14 +171,14 @@ def test_the_picture_shows_exactly_the_labels(template):
 
 def test_the_picture_shows_what_does_not_fit(template):
     [one] = template.encode(TALK)
-    spans = template.picture(TALK, max_tokens=len(one.ids) - 2)
+    spans = template.token_spans(TALK, max_tokens=len(one.ids) - 2)
     assert spans[-1].kind == "cut"
     assert spans[-1].text == template.text(one.ids[-2:])
 
 
 def test_the_picture_keeps_characters_whole_that_take_several_tokens(template):
     talk = [said("user", "🙂👩‍👩‍👧"), said("assistant", "漢字 🙂")]
-    assert [s.text for s in template.picture(talk, 1000)] == ["<|user|>🙂👩‍👩‍👧<|assistant|>", "漢字 🙂<|end|>"]
+    assert [s.text for s in template.token_spans(talk, 1000)] == ["<|user|>🙂👩‍👩‍👧<|assistant|>", "漢字 🙂<|end|>"]
 
 
 def test_a_good_template_has_no_problems(template, chatml):

@@ -27,6 +27,7 @@ from chatlab.template import IGNORED, Template
 from chatlab.ui.chat.transcript import transcript
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from tests.support.page import built, told
+from tests.support.real_data import template_source
 
 SHUTS = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% endfor %}{% if add_generation_prompt %}"
@@ -44,7 +45,7 @@ PLAIN = (
 )
 USER = Message(role="user", content="What is 2 + 2?")
 SOLVED = Message(role="assistant", content="It is 4.", reasoning="Two and two\nmake four.")
-REAL = ("qwen3", "trl_qwen3", "trl_gptoss", "trl_deepseekv3", "trl_qwen3_6", "trl_glm4moe")
+REAL = ("own_thinking", "qwen3", "trl_qwen3", "trl_gptoss", "trl_deepseekv3", "trl_qwen3_6", "trl_glm4moe")
 
 
 @cache
@@ -81,36 +82,38 @@ def learned(template: Template, messages: list[Message]) -> tuple[list[int], lis
 def test_a_thought_is_opened_and_closed_by_the_templates_own_marks(source: str) -> None:
     template = Template(tokenizer(), source)
     assert template.thinking is not None
-    asked = template.text(template.prompt([USER], thinks=True))
+    asked = template.text(template.prompt([USER], reasoning=True))
     assert asked.endswith("<|assistant|><think>\n")
-    answer = template.text(template.reasoning([USER], SOLVED.reasoning))
+    answer = template.text(template.prompt_after([USER], SOLVED.reasoning))
     assert answer == asked + "Two and two\nmake four.\n</think>\n\n"
     think = mark("<think>")
-    assert template.prompt([USER], thinks=True).count(think) == 1
+    assert template.prompt([USER], reasoning=True).count(think) == 1
 
 
 @pytest.mark.parametrize("source", [SHUTS, OPENS])
 def test_training_reads_the_ids_that_chat_asked_with_before_and_after_the_thought(source: str) -> None:
     template = Template(tokenizer(), source)
     prompt, words = learned(template, [USER, SOLVED])
-    assert prompt == template.prompt([USER], thinks=True)
+    assert prompt == template.prompt([USER], reasoning=True)
     whole = prompt + words
-    assert whole[: len(template.reasoning([USER], SOLVED.reasoning))] == template.reasoning([USER], SOLVED.reasoning)
+    assert whole[: len(template.prompt_after([USER], SOLVED.reasoning))] == template.prompt_after(
+        [USER], SOLVED.reasoning
+    )
     assert template.text(words).startswith("Two and two") and "It is 4.<|end|>" in template.text(words)
 
 
 def test_a_thought_that_was_given_earlier_is_read_by_nobody() -> None:
     template = Template(tokenizer(), SHUTS)
     again = [USER, SOLVED, USER]
-    assert "make four" not in template.text(template.prompt(again, thinks=True))
+    assert "make four" not in template.text(template.prompt(again, reasoning=True))
     assert template.prompt(again) == template.prompt([USER, Message(role="assistant", content="It is 4."), USER])
 
 
 def test_what_looks_like_the_end_of_a_thought_in_it_stays_plain_words() -> None:
     template = Template(tokenizer(), SHUTS)
     close = mark("</think>")
-    ids = template.reasoning([USER], "I write </think> here <|end|>")
-    before = len(template.prompt([USER], thinks=True))
+    ids = template.prompt_after([USER], "I write </think> here <|end|>")
+    before = len(template.prompt([USER], reasoning=True))
     assert ids.count(close) == 1 and "I write </think> here <|end|>" in template.text(ids)
     said = ids[before : len(ids) - len(ids[ids.index(close) :])]
     assert not template.is_control(said)
@@ -123,14 +126,14 @@ def test_a_template_without_thoughts_has_none() -> None:
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_real_templates_think_in_their_own_marks(name: str, shared_data: Path) -> None:
-    template = Template(tokenizer(), (shared_data / "templates" / f"{name}.jinja").read_text(encoding="utf-8"))
+def test_real_templates_think_in_their_own_marks(name: str) -> None:
+    template = Template(tokenizer(), template_source(name))
     assert template.thinking is not None
-    text = template.text(template.reasoning([USER], "Hm, four."))
+    text = template.text(template.prompt_after([USER], "Hm, four."))
     opening = "<|channel|>analysis<|message|>Hm, four." if name == "trl_gptoss" else "<think>"
     assert opening in text and text.count("Hm, four.") == 1 and template.thinking.end in text.split("Hm, four.")[1]
     prompt, words = learned(template, [USER, SOLVED])
-    assert prompt == template.prompt([USER], thinks=True) and "It is 4." in template.text(words)
+    assert prompt == template.prompt([USER], reasoning=True) and "It is 4." in template.text(words)
 
 
 def test_an_unfinished_mark_is_held_back() -> None:
@@ -263,21 +266,21 @@ def thought_boxes(desk: DemonstrationsTab, opened: dict[Any, Any]) -> dict[int, 
     return {turn: each["value"] for turn, each in enumerate(drawn) if each["visible"]}
 
 
-def learned_words(picture: str) -> str:
-    return " ".join(part.split("</span>")[0] for part in unescape(picture).split('<span class="mask-learned">')[2:])
+def learned_words(token_spans: str) -> str:
+    return " ".join(part.split("</span>")[0] for part in unescape(token_spans).split('<span class="mask-learned">')[2:])
 
 
 def test_a_thought_is_seen_and_changed_at_the_desk_and_the_picture_follows(lab: Lab, desk: DemonstrationsTab) -> None:
     (one,) = lab.demonstrations.add([Demonstration(messages=(USER, SOLVED))])
     opened = desk.open(one)
     assert thought_boxes(desk, opened) == {1: SOLVED.reasoning}
-    assert "make four" in learned_words(opened[desk.picture])
+    assert "make four" in learned_words(opened[desk.token_spans])
     saved = desk.saved(*typed(desk, opened, {}, thought1="Twice two."), *ALL)
     assert lab.demonstrations.get(one).messages[-1] == replace(SOLVED, reasoning="Twice two.")
-    assert "Twice two." in learned_words(saved[desk.picture]) and "make four" not in saved[desk.picture]
+    assert "Twice two." in learned_words(saved[desk.token_spans]) and "make four" not in saved[desk.token_spans]
     saved = desk.saved(*typed(desk, saved, {}, thought1=" "), *ALL)
     assert lab.demonstrations.get(one).messages[-1] == replace(SOLVED, reasoning="")
-    assert learned_words(saved[desk.picture]).strip().startswith("It is 4.")
+    assert learned_words(saved[desk.token_spans]).strip().startswith("It is 4.")
 
 
 def test_a_thought_that_is_typed_outlives_a_change_of_mind_and_can_be_thrown_away(

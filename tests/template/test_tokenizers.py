@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 from typing import Any
 
 import pytest
@@ -11,11 +10,8 @@ from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from chatlab.records import Message
-from chatlab.settings import PACKAGE
 from chatlab.template import IGNORED, Template
-
-FOLDER = PACKAGE.parent.parent / "shared" / "data" / "tokenizers"
-pytestmark = pytest.mark.skipif(not FOLDER.exists(), reason="the real tokenizers are not beside this checkout")
+from tests.support.real_data import tokenizer_json
 
 LINES = (
     "{% for m in messages %}{{ '<|' + m.role + '|>\n' + m.content + '<|end|>\n' }}{% endfor %}"
@@ -42,18 +38,13 @@ CONTENTS = (
 )
 
 
-@cache
-def read(name: str) -> str:
-    return (FOLDER / name / "tokenizer.json").read_text()
-
-
 def gpt2(**changes: Any) -> dict[str, Any]:
-    return json.loads(read("gpt2")) | changes
+    return json.loads(tokenizer_json("gpt2")) | changes
 
 
 def mistral(scheme: str = "") -> dict[str, Any]:
     """As it is, or with the space before words put by the newer kind of pre-tokenizer."""
-    made = json.loads(read("mistral-7b-v0.2"))
+    made = json.loads(tokenizer_json("mistral-7b-v0.2"))
     if scheme:
         made["normalizer"] = None
         made["pre_tokenizer"] = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": False}
@@ -102,7 +93,7 @@ def test_what_is_trained_is_asked_and_every_answer_can_be_said(make):
             assert one.labels[end + 1 : end + 2] in ((), (IGNORED,))
             # Decoded in place, as SentencePiece drops the first space of a text that is decoded alone.
             said = template.text(one.ids[:end])[len(template.text(prompt)) :]
-            expected = template.lead + talk[turn].content
+            expected = template.leading_space + talk[turn].content
             assert said == expected or template.text(one.ids[len(prompt) : end]) == expected
 
 

@@ -1,4 +1,4 @@
-"""What every tool of the toolbox keeps to. One that is added to `builtin.toolbox` is tried here without another line."""
+"""What every tool of the toolbox keeps to. One added to `builtin.toolbox` is tried here with no further line."""
 
 from __future__ import annotations
 

@@ -178,10 +178,7 @@ def test_more_panes_push_tie_and_bad_along_and_leave_t_and_b(tab: CompareTab, la
     shown = asked(tab, [BASE, *names])
     keys = offered(tab, shown)
     assert keys[0] == ("A is best  (1)", ["key-1"]) and keys[5] == ("F is best  (6)", ["key-6"])
-    assert keys[6:] == [
-        ("No difference  (7 or T)", ["key-7", "key-t"]),
-        ("All bad  (8 or B)", ["key-8", "key-b"]),
-    ]
+    assert keys[6:] == [("No difference  (7 or T)", ["key-7", "key-t"]), ("All bad  (8 or B)", ["key-8", "key-b"])]
     voted(tab, shown, "best", 2)
     assert {p.chosen_by.adapter for _, p in lab.store.preferences.rows() if p.chosen_by} == {"three"}
     assert len(lab.store.preferences) == 5
@@ -445,7 +442,7 @@ def test_the_prompts_fit_what_was_taught() -> None:
 
 
 def test_voices_are_asked_under_the_system_message_that_chat_would_have_told(tab: CompareTab, lab: Lab) -> None:
-    lab.systems.set_values("Ada", "the harbour")
+    lab.system_messages.set_values("Ada", "the harbour")
     shown = seen(
         tab,
         tab.answered(

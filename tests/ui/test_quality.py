@@ -121,7 +121,7 @@ def test_many_findings_are_turned_page_by_page(tab: DemonstrationsTab, lab: Lab)
 def test_opening_the_tab_looks_by_itself_and_the_timer_tells_the_end(tab: DemonstrationsTab, lab: Lab) -> None:
     twice(lab)
     shown = tab.panels.opened(*FINDINGS, *PRUNING)
-    while lab.quality.looking is not None:
+    while lab.quality.audit_progress is not None:
         time.sleep(0.01)
     shown = tab.panels.findings.draw(*FINDINGS)
     assert not told(shown[tab.panels.findings.timer])["active"]

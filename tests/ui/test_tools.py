@@ -18,7 +18,7 @@ from chatlab.lab.chat.reply_stream import Draft
 from chatlab.models import Base
 from chatlab.records import AdapterCard, Demonstration, Message
 from chatlab.settings import Settings
-from chatlab.template.plain import TELLING
+from chatlab.template.tools.plain import TELLING
 from chatlab.tool_calls import Call, ToolStep
 from chatlab.ui.chat.generation_settings import Dials
 from chatlab.ui.chat.handlers import ChatHandlers
@@ -191,7 +191,7 @@ def test_a_call_is_written_by_hand_and_its_result_worked_out(lab: Lab, editor: D
     assert [tool.name for tool in messages[0].tools] == ["calculator"] and messages[0].content == ""
     assert messages[2].calls == (Call(name="calculator", arguments=(("expression", "12 * 7"),)),)
     assert messages[3].content == "84"
-    painted = unescape(mask_picture(lab.demonstrations.picture(messages, 512)))
+    painted = unescape(mask_picture(lab.demonstrations.token_spans(messages, 512)))
     learned = [part.split("</span>")[0] for part in painted.split('<span class="mask-learned">')[2:]]
     assert learned == ["Call: calculator 12 * 7<|end|>", "It is 84.<|end|>"]
 

@@ -127,7 +127,7 @@ def test_words_of_a_template_are_not_kept_for_every_length_of_a_long_conversatio
     skeletons = Skeletons(TEMPLATE, {}, date(2024, 7, 26))
     before = held(Placeholder)
     for turns in range(100, 300, 2):
-        assert skeletons.of(("user", "assistant") * turns + ("user",), True)
+        assert skeletons.parts(("user", "assistant") * turns + ("user",), True)
     assert held(Placeholder) - before < 20_000, "100 conversations of 400 messages are 40,000"
 
 

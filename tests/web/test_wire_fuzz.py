@@ -16,7 +16,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from chatlab.log import NAME
+from chatlab.system.log import NAME
 from tests.test_start import ROOT, answer, free_port
 
 PLANTED = "plantedword"

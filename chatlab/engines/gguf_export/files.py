@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from chatlab.engines.gguf_export.architectures import ELSEWHERE, describe, famil
 from chatlab.engines.gguf_export.tensors import arranged, converted, name_of, numbers
 from chatlab.errors import AdapterDamaged, DiskFull, EngineError, EngineUnable
 from chatlab.models.weights import read_header
-from chatlab.system.files import DISK_FULL, private_folder, write_whole
+from chatlab.system.files import DISK_FULL, private_folder, sha256_of, write_whole
 
 if TYPE_CHECKING:
     from chatlab.models.base import Base
@@ -126,11 +125,11 @@ def check_fit(base: Base, config: AdapterConfig, pairs: Mapping[str, tuple[Tenso
 def kept(to: Path, write: Callable[[Path], None]) -> Path:
     """`to`, written by `write` unless a whole one is there; its hash lies beside it, so that a damaged one is seen."""
     papers = to.with_suffix(".sha256")
-    if to.is_file() and papers.is_file() and papers.read_text() == _digest(to):
+    if to.is_file() and papers.is_file() and papers.read_text() == sha256_of(to):
         return to
     write(to)
     with _worded(papers):
-        write_whole(papers, _digest(to).encode())
+        write_whole(papers, sha256_of(to).encode())
     return to
 
 
@@ -200,8 +199,3 @@ def _worded(file: Path) -> Iterator[None]:
             f"{file.name} could not be written for llama.cpp: {error.strerror or error}.",
             "Make space on the disk that holds the cache folder, then try again.",
         ) from error
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -8,7 +8,6 @@ of a base in the folder and, at last, `passed.json`; what does not leaves the re
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from contextlib import closing
@@ -20,9 +19,10 @@ from chatlab.engines.gguf_import.validator import PASSED
 from chatlab.errors import BaseRefused, ChatlabError, DiskFull, EngineError
 from chatlab.models.base import Base
 from chatlab.models.brought import Brought, stamp
-from chatlab.models.limits import Limits
 from chatlab.models.trial_process import refuse
 from chatlab.records import Message
+from chatlab.system.files import sha256_of
+from chatlab.system.limits import Limits
 
 PAPERS = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 LONGEST_NAME = 80
@@ -51,11 +51,11 @@ def tried(file: Path, folder: Path, limits: Limits) -> None:
         check_model(header)
         parameters = _describe(file, header, folder, limits)
         name = file.stem if file.suffix == ".gguf" else _name(header) or file.name
-        gguf = Brought(file=file, stamp=stamp(file), sha256=_digest(file))
+        gguf = Brought(file=file, stamp=stamp(file), sha256=sha256_of(file))
         base = Base.brought(gguf, name, folder, parameters)
         base.template.check()
         _speak(base, limits)
-        papers = {name: _digest(folder / name) for name in PAPERS}
+        papers = {name: sha256_of(folder / name) for name in PAPERS}
         told = {"name": name, "parameters": parameters, "sha256": gguf.sha256, "papers": papers}
         (folder / PASSED).write_text(json.dumps(told), encoding="utf-8")
     except MemoryError as error:
@@ -101,11 +101,6 @@ def _speak(base: Base, limits: Limits) -> None:
 def _name(header: Header) -> str:
     """What the file calls its model, for one that goes by a number in somebody's cache."""
     return " ".join(header.text("general.name").split())[:LONGEST_NAME]
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from time import monotonic, sleep
 
-from chatlab.clock import now
 from chatlab.conversation import Budget, Conversation
 from chatlab.engines.base import Sampling
 from chatlab.errors import InputError, NotFound
@@ -20,6 +19,7 @@ from chatlab.lab.chat.tool_loop import ToolLoop
 from chatlab.lab.models import ModelHost
 from chatlab.records import Rating, Reason, StopReason
 from chatlab.store import Store
+from chatlab.system.clock import now
 from chatlab.tools import Toolbox
 
 GUESSES = 1 << 52
@@ -221,8 +221,7 @@ class Chat:
         if not text.strip():
             raise InputError("An empty message cannot be sent.", "Write something, or leave the message as it was.")
         said = self._change(
-            conversation_id,
-            lambda c: c.grown(role="user", content=text, parent=c.turns[turn].parent, created=now()),
+            conversation_id, lambda c: c.grown(role="user", content=text, parent=c.turns[turn].parent, created=now())
         )
         return self._answer(conversation_id, said.turns[-1].id, sampling, voice, strength, knowledge, tools)
 

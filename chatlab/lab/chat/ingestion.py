@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from chatlab.errors import ChatlabError, DocumentRefused, InputError
-from chatlab.retrieval import Papers, Reading
+from chatlab.retrieval import DocumentInfo, DocumentReader
 from chatlab.system.temporary import discard
 
 log = logging.getLogger("chatlab.lab")
@@ -42,11 +42,11 @@ class Ingestion:
     files need not be tried. `ended` is called whenever the reading has ended, however it did.
     """
 
-    def __init__(self, keep: Callable[[Papers, str], bool], ended: Callable[[], None]) -> None:
+    def __init__(self, keep: Callable[[DocumentInfo, str], bool], ended: Callable[[], None]) -> None:
         self._keep, self._ended = keep, ended
         self._lock = threading.RLock()
         self._queue: deque[_Wanted] = deque()
-        self._reading: Reading | None = None
+        self._reading: DocumentReader | None = None
         self._thread: threading.Thread | None = None
         self._stop = False
         self.adding = Adding()
@@ -92,7 +92,7 @@ class Ingestion:
         return replace(self.adding, files=self.adding.files + count)
 
     def _read_all(self) -> None:
-        self._reading = reading = Reading()
+        self._reading = reading = DocumentReader()
         try:
             while (one := self._next()) is not None:
                 try:
@@ -118,7 +118,7 @@ class Ingestion:
             self.adding = replace(self.adding, name=one.name)
             return one
 
-    def _take(self, reading: Reading, one: _Wanted) -> None:
+    def _take(self, reading: DocumentReader, one: _Wanted) -> None:
         """Read and keep a file."""
         kept = again = 0
         refused: tuple[str, ...] = ()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from chatlab.errors import EmbedderError
 from chatlab.lab.chat.ingestion import Adding, Ingestion
-from chatlab.retrieval import Found, Index, Indexer, Library, Papers, Passage, State
-from chatlab.retrieval.embedder import check, packaged
+from chatlab.retrieval import DocumentInfo, Index, Indexer, Library, Passage, SearchHit, State
+from chatlab.retrieval.embedding.model import check, packaged
 from chatlab.store import Store
 
 MODEL = "embedding model"
@@ -26,20 +26,20 @@ class Knowledge:
         self._store, self._folder, self._cache = store, folder, cache
         self._lock = threading.RLock()
         self._opened: tuple[Library, Index, Indexer] | None = None
-        self._intake = Ingestion(self._keep, lambda: self._upkeep.kick())
+        self._ingestion = Ingestion(self._keep, lambda: self._indexer.wake())
         self._removed: list[list[str]] = []
 
-    def documents(self) -> list[Papers]:
+    def documents(self) -> list[DocumentInfo]:
         """The newest first."""
         return self._library.all()[::-1]
 
-    def document(self, id: str) -> Papers:
+    def document(self, id: str) -> DocumentInfo:
         """Raises NotFound."""
-        return self._library.papers(id)
+        return self._library.info(id)
 
     def passages(self, id: str, start: int = 0, count: int = 20) -> list[Passage]:
         """Some of a document's passages. Raises NotFound or StoreCorrupt."""
-        numbers = range(len(self._library.papers(id).spans))[start : start + count]
+        numbers = range(len(self._library.info(id).spans))[start : start + count]
         return [self._library.passage(id, number) for number in numbers]
 
     def around(self, id: str, start: int, end: int, margin: int = 400) -> tuple[str, str, str]:
@@ -53,37 +53,37 @@ class Knowledge:
         `uploads` are copies, each in a folder of its own, and are removed once they have been read. Raises InputError
         where there is no file among them.
         """
-        self._intake.add(files, uploads)
+        self._ingestion.add(files, uploads)
 
     @property
     def adding(self) -> Adding:
         """Of the files that are being read, or that were read last."""
-        return self._intake.adding
+        return self._ingestion.adding
 
     @property
     def reading(self) -> bool:
-        return self._intake.reading
+        return self._ingestion.reading
 
     def stop(self) -> None:
         """End the reading now. What was kept stays."""
-        self._intake.stop()
+        self._ingestion.stop()
 
     def wait(self, timeout: float = 60.0) -> State:
         """The state once everything is read and indexed, or after `timeout` seconds."""
         ends = time.monotonic() + timeout
-        self._intake.wait(timeout)
-        return self._upkeep.wait(max(0.0, ends - time.monotonic()))
+        self._ingestion.wait(timeout)
+        return self._indexer.wait(max(0.0, ends - time.monotonic()))
 
     def remove(self, ids: Sequence[str]) -> int:
         """Out of the library and the index; `undo_remove` brings them back. How many there were."""
         with self._lock:
-            papers = {id: self._library.papers(id) for id in ids if id in self._library}
-            removed = self._library.remove(papers)
+            info = {id: self._library.info(id) for id in ids if id in self._library}
+            removed = self._library.remove(info)
             for id in removed:
-                self._index.displace(papers[id])
+                self._index.remove_document(info[id])
             if removed:
                 self._removed.append(removed)
-        self._upkeep.kick()
+        self._indexer.wake()
         return len(removed)
 
     def undo_remove(self) -> int:
@@ -91,8 +91,8 @@ class Knowledge:
         with self._lock:
             restored = self._library.restore(self._removed.pop()) if self._removed else []
             for id in restored:
-                self._index.place(self._library.papers(id))
-        self._upkeep.kick()
+                self._index.add_document(self._library.info(id))
+        self._indexer.wake()
         return len(restored)
 
     @property
@@ -100,21 +100,21 @@ class Knowledge:
         """How many documents `undo_remove` would bring back."""
         return len(self._removed[-1]) if self._removed else 0
 
-    def search(self, query: str, count: int = 8) -> list[Found]:
+    def search(self, query: str, count: int = 8) -> list[SearchHit]:
         """The passages that match best. Nothing where nothing is asked or kept."""
         query = query.strip()[:QUESTION]
         if not query or not len(self._library):
             return []
-        self._upkeep.open_words()
-        self._upkeep.open_vectors()
-        return self._index.search(query, count, self._upkeep.embed)
+        self._indexer.open_words()
+        self._indexer.open_vectors()
+        return self._index.search(query, count, self._indexer.embed)
 
     def warm(self) -> None:
         """Somebody will ask soon: load the index and the process that embeds questions, in the background."""
-        self._upkeep.warm()
+        self._indexer.warm()
 
     def state(self) -> State:
-        return self._upkeep.state()
+        return self._indexer.state()
 
     @property
     def problems(self) -> dict[str, str]:
@@ -123,7 +123,7 @@ class Knowledge:
 
     def rebuild(self) -> None:
         """Throw the index away and make it again. The documents stay."""
-        self._upkeep.rebuild()
+        self._indexer.rebuild()
 
     @property
     def model(self) -> Path | None:
@@ -148,17 +148,17 @@ class Knowledge:
         with self._lock:
             self._store.state.set(MODEL, str(folder) if folder else "")
             if self._opened is not None:
-                library, index, upkeep = self._opened
-                upkeep.close()
+                library, index, indexer = self._opened
+                indexer.close()
                 index.vectors = None
-                self._opened = (library, index, self._kept_up(library, index))
-        self._upkeep.kick()
+                self._opened = (library, index, self._new_indexer(library, index))
+        self._indexer.wake()
 
     def close(self) -> None:
         """End what is under way. What was kept stays, and is indexed on when the app is opened again."""
         self.stop()
         if self._opened is not None:
-            self._upkeep.close()
+            self._indexer.close()
 
     @property
     def _library(self) -> Library:
@@ -169,7 +169,7 @@ class Knowledge:
         return self._all()[1]
 
     @property
-    def _upkeep(self) -> Indexer:
+    def _indexer(self) -> Indexer:
         return self._all()[2]
 
     def _all(self) -> tuple[Library, Index, Indexer]:
@@ -178,16 +178,16 @@ class Knowledge:
                 library = Library(self._folder)
                 library.purge()
                 index = Index(library)
-                self._opened = (library, index, self._kept_up(library, index))
+                self._opened = (library, index, self._new_indexer(library, index))
             return self._opened
 
-    def _kept_up(self, library: Library, index: Index) -> Indexer:
+    def _new_indexer(self, library: Library, index: Index) -> Indexer:
         return Indexer(library, index, self._cache, self.model)
 
-    def _keep(self, papers: Papers, text: str) -> bool:
+    def _keep(self, info: DocumentInfo, text: str) -> bool:
         """Whether it is new here. Raises DiskFull or StoreError."""
-        if not self._library.keep(papers, text):
+        if not self._library.keep(info, text):
             return False
-        self._index.place(papers)
-        self._upkeep.kick()
+        self._index.add_document(info)
+        self._indexer.wake()
         return True

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 
-from chatlab.clock import now
 from chatlab.errors import InputError, NotFound
 from chatlab.records import Preset
 from chatlab.store import Store
+from chatlab.system.clock import now
 
 BUILT_IN: tuple[Preset, ...] = (
     Preset(name="Nothing"),

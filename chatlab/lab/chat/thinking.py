@@ -31,7 +31,7 @@ def thought_and_answer(
     nothing is none, and the answer is then asked for without. Raises what `Engine.stream` raises.
     """
     assert template.thinking is not None
-    prompt = template.prompt(messages, thinks=True)
+    prompt = template.prompt(messages, reasoning=True)
     budget = min(sampling.thinking, max(1, (engine.context - len(prompt)) // 2))
     text, tokens, end = "", 0, template.thinking.end
     pieces = engine.stream(prompt, replace(sampling, max_tokens=budget), voice, template.stop_ids)
@@ -43,7 +43,7 @@ def thought_and_answer(
             if end in text:
                 break
     reasoning = text.partition(end)[0].strip()
-    ids = template.reasoning(messages, reasoning) if reasoning else template.prompt(messages)
+    ids = template.prompt_after(messages, reasoning) if reasoning else template.prompt(messages)
     for piece in engine.stream(ids, sampling, voice, template.stop_ids):
         yield replace(piece, tokens=tokens + piece.tokens)
 

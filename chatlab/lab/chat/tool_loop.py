@@ -19,7 +19,7 @@ from chatlab.lab.chat.reply_stream import Moment
 from chatlab.lab.chat.thinking import ThoughtPiece, thinks, thought_and_answer
 from chatlab.lab.models import ModelHost
 from chatlab.records import Message
-from chatlab.template import Heard
+from chatlab.template import ParsedReply
 from chatlab.tool_calls import Call, ToolStep
 from chatlab.tools import Toolbox, ToolResult
 
@@ -34,7 +34,7 @@ class _Round:
     """What is drawn between two calls."""
 
     text: str = ""
-    heard: Heard | None = None
+    heard: ParsedReply | None = None
     last: Piece | None = None
 
 
@@ -99,9 +99,9 @@ class ToolLoop:
                 if not asked.tools:
                     yield replace(now, said=drawn.text)
                     continue
-                drawn.heard = template.hear(drawn.text, asked.tools, ended=piece.stop is not None)
+                drawn.heard = template.parse_reply(drawn.text, asked.tools, ended=piece.stop is not None)
                 called = drawn.heard.call is not None
-                yield replace(now, said=drawn.heard.said, stop=None if called else piece.stop)
+                yield replace(now, said=drawn.heard.text, stop=None if called else piece.stop)
                 if called:
                     return
 

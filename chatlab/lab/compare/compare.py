@@ -34,7 +34,7 @@ class Pane:
 
 
 @dataclass(slots=True)
-class _Lane:
+class _Pane:
     """One voice at work."""
 
     pane: Pane
@@ -59,9 +59,9 @@ class Compare:
             raise InputError(
                 f"Compare takes one to {MOST} voices, not {len(voices)}.", "Choose fewer, or at least one."
             )
-        return self._race(self._machine.base.template.prompt(messages(prompt, system)), voices, sampling)
+        return self._run(self._machine.base.template.prompt(messages(prompt, system)), voices, sampling)
 
-    def _race(self, prompt: list[int], voices: Sequence[str], sampling: Sampling) -> Iterator[list[Pane]]:
+    def _run(self, prompt: list[int], voices: Sequence[str], sampling: Sampling) -> Iterator[list[Pane]]:
         lanes = [self._start(prompt, name, sampling) for name in voices]
         try:
             yield [lane.pane for lane in lanes]
@@ -73,26 +73,26 @@ class Compare:
             for lane in lanes:
                 getattr(lane.pieces, "close", lambda: None)()
 
-    def _start(self, prompt: list[int], name: str, sampling: Sampling) -> _Lane:
-        lane = _Lane(pane=Pane(voice=name))
-        with _failing(lane):
+    def _start(self, prompt: list[int], name: str, sampling: Sampling) -> _Pane:
+        lane = _Pane(pane=Pane(voice=name))
+        with _error_in_pane(lane):
             lane.voice = self._voices.voice(name)
             lane.pieces = self._machine.engine.stream(
                 prompt, sampling, lane.voice, self._machine.base.template.stop_ids
             )
         return lane
 
-    def _advance(self, lane: _Lane) -> None:
+    def _advance(self, lane: _Pane) -> None:
         """One more piece into the lane's pane."""
         if lane.pane.done or lane.pieces is None or lane.voice is None:
             return
         began = perf_counter()
-        with _failing(lane):
+        with _error_in_pane(lane):
             piece = next(lane.pieces, None)
             lane.seconds += perf_counter() - began
-            lane.pane = replace(lane.pane, done=True) if piece is None else self._grown(lane, lane.voice, piece)
+            lane.pane = replace(lane.pane, done=True) if piece is None else self._extended(lane, lane.voice, piece)
 
-    def _grown(self, lane: _Lane, voice: Voice, piece: Piece) -> Pane:
+    def _extended(self, lane: _Pane, voice: Voice, piece: Piece) -> Pane:
         provenance = Provenance(
             adapter=voice.name,
             sha256=piece.sha256,
@@ -107,7 +107,7 @@ class Compare:
 
 
 @contextlib.contextmanager
-def _failing(lane: _Lane) -> Iterator[None]:
+def _error_in_pane(lane: _Pane) -> Iterator[None]:
     """What goes wrong with one voice stays in its pane."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""Hearing voices on the unseen prompts: every prompt to every voice, each reply once and then kept."""
+"""Replies to the unseen prompts: every prompt to every voice, each reply once and then kept."""
 
 from __future__ import annotations
 
@@ -32,34 +32,32 @@ class Grid:
         self._machine = machine
         self._voices = voices
 
-    def proposed(self) -> list[str]:
+    def default_voices(self) -> list[str]:
         """Who is best read side by side: the base, who was live before, and who is live, or newest."""
         names = self._voices.names()
         live = self._voices.live
         new = live if live != BASE else next(iter(names[1:]), BASE)
         return list(dict.fromkeys(name for name in (BASE, self._voices.previous, new) if name in names))
 
-    def known(
+    def cached(
         self, voices: Sequence[str], sampling: Sampling = GREEDY, system: str = "", strength: float = 1.0
     ) -> GridView:
-        """What has been said before. Opens nothing: as long as the engine is not open, nothing is known."""
-        sheet = self._blank(voices, sampling, system)
+        """Replies that were generated before. Opens nothing: while the engine is not open, none is known."""
+        view = self._empty_view(voices, sampling, system)
         if not self._machine.started:
-            return sheet
-        sheet = replace(sheet, base=self._machine.base.fingerprint, engine=self._machine.engine.name)
+            return view
+        view = replace(view, base=self._machine.base.fingerprint, engine=self._machine.engine.name)
         hashes = [self._sha256(name) for name in voices]
         rows = []
-        for prompt in sheet.prompts:
-            asked = [
-                self._asked(sheet, prompt, sha256, name, strength) for name, sha256 in zip(voices, hashes, strict=True)
-            ]
-            rows.append(tuple(Cell(said=self._heard.get(one)) for one in asked))
-        return replace(sheet, cells=tuple(rows))
+        for prompt in view.prompts:
+            keys = (self._reply_key(view, prompt, *who, strength) for who in zip(hashes, voices, strict=True))
+            rows.append(tuple(Cell(said=self._heard.get(key)) for key in keys))
+        return replace(view, cells=tuple(rows))
 
     def ask(
         self, voices: Sequence[str], sampling: Sampling = GREEDY, system: str = "", strength: float = 1.0
     ) -> Iterator[GridView]:
-        """The sheet after every piece of a reply. A voice that fails says so in its cells, and the others go on.
+        """The grid after every piece of a reply. A voice that fails says so in its cells, and the others go on.
 
         Raises InputError for no voice, too many, one twice, or no prompts; and what opening the base or the engine
         raises.
@@ -69,36 +67,36 @@ class Grid:
         if not self._unseen.prompts():
             raise InputError("There are no unseen prompts.", "Write some, or take up the set that comes with the app.")
         self._machine.engine.name  # noqa: B018 - opened here, so that what it raises is raised before the first sheet
-        return self._filled(self.known(voices, sampling, system, strength), strength)
+        return self._fill(self.cached(voices, sampling, system, strength), strength)
 
-    def _filled(self, sheet: GridView, strength: float) -> Iterator[GridView]:
+    def _fill(self, view: GridView, strength: float) -> Iterator[GridView]:
         markers = role_markers(self._machine.base.template)
-        rows = [list(row) for row in sheet.cells]
-        yield sheet
-        for place, prompt in enumerate(sheet.prompts):
-            for at, name in enumerate(sheet.voices):
-                if rows[place][at].settled:
+        rows = [list(row) for row in view.cells]
+        yield view
+        for place, prompt in enumerate(view.prompts):
+            for at, name in enumerate(view.voices):
+                if rows[place][at].finished:
                     continue
-                for cell in self._cell(sheet, prompt, name, strength, markers):
+                for cell in self._cell(view, prompt, name, strength, markers):
                     rows[place][at] = cell
-                    yield replace(sheet, cells=tuple(map(tuple, rows)))
+                    yield replace(view, cells=tuple(map(tuple, rows)))
 
-    def _cell(self, sheet: GridView, prompt: str, name: str, strength: float, markers: Sequence[str]) -> Iterator[Cell]:
+    def _cell(self, view: GridView, prompt: str, name: str, strength: float, markers: Sequence[str]) -> Iterator[Cell]:
         """One reply as it grows, whole at the end; or why there is none."""
-        known = self._heard.get(self._asked(sheet, prompt, self._sha256(name), name, strength))
-        if known is not None:  # heard elsewhere in the meantime
-            yield Cell(said=known)
+        cached = self._heard.get(self._reply_key(view, prompt, self._sha256(name), name, strength))
+        if cached is not None:  # heard elsewhere in the meantime
+            yield Cell(said=cached)
             return
         yield Cell(speaking=True)
         try:
-            yield from self._spoken(sheet, prompt, self._voices.voice(name, strength), markers)
+            yield from self._generate(view, prompt, self._voices.voice(name, strength), markers)
         except ChatlabError as error:
             yield Cell(error=f"{error} {error.hint}".strip())
 
-    def _spoken(self, sheet: GridView, prompt: str, voice: Voice, markers: Sequence[str]) -> Iterator[Cell]:
+    def _generate(self, view: GridView, prompt: str, voice: Voice, markers: Sequence[str]) -> Iterator[Cell]:
         template, began, text = self._machine.base.template, perf_counter(), ""
-        ids = template.prompt(messages(prompt, sheet.system))
-        pieces = self._machine.engine.stream(ids, sheet.sampling, voice, template.stop_ids)
+        ids = template.prompt(messages(prompt, view.system))
+        pieces = self._machine.engine.stream(ids, view.sampling, voice, template.stop_ids)
         try:
             for piece in pieces:
                 text += piece.text
@@ -111,7 +109,7 @@ class Grid:
                     stop=piece.stop,
                     form=form(prompt, text, piece.stop, markers),
                 )
-                self._heard.put(self._asked(sheet, prompt, piece.sha256, voice.name, voice.strength), said)
+                self._heard.put(self._reply_key(view, prompt, piece.sha256, voice.name, voice.strength), said)
                 yield Cell(said=said)
         finally:
             getattr(pieces, "close", lambda: None)()
@@ -126,23 +124,23 @@ class Grid:
             seconds=seconds,
         )
 
-    def _blank(self, voices: Sequence[str], sampling: Sampling, system: str) -> GridView:
+    def _empty_view(self, voices: Sequence[str], sampling: Sampling, system: str) -> GridView:
         prompts = tuple(self._unseen.prompts())
         cells = tuple(tuple(Cell() for _ in voices) for _ in prompts)
         return GridView(prompts=prompts, voices=tuple(voices), cells=cells, sampling=sampling, system=system.strip())
 
-    def _asked(self, sheet: GridView, prompt: str, sha256: str, name: str, strength: float) -> ReplyKey:
+    def _reply_key(self, view: GridView, prompt: str, sha256: str, name: str, strength: float) -> ReplyKey:
         return ReplyKey(
             prompt=prompt,
-            system=sheet.system,
-            sampling=sheet.sampling,
+            system=view.system,
+            sampling=view.sampling,
             sha256=sha256,
             strength=1.0 if name == BASE else strength,
-            base=sheet.base,
-            engine=sheet.engine,
+            base=view.base,
+            engine=view.engine,
         )
 
     def _sha256(self, name: str) -> str:
-        """By its papers; an adapter that is gone has none, and then nothing is known of it."""
+        """Hash of an adapter's weights, from its card; of one that is gone no reply is known."""
         card = self._voices.who(name)
         return card.sha256 if card else "" if name == BASE else "gone"

@@ -17,24 +17,24 @@ from chatlab.formats import tamed
 from chatlab.lab.compare.grid_view import GridView
 
 
-def written(sheet: GridView, form: str) -> bytes:
+def written(view: GridView, form: str) -> bytes:
     """`md`, `csv` or `jsonl`, of what has been said so far. Raises InputError where nothing has."""
-    if not any(cell.said for row in sheet.cells for cell in row):
+    if not any(cell.said for row in view.cells for cell in row):
         raise InputError("Nothing has been said yet.", "Ask the voices first.")
     if form == "jsonl":
-        return b"".join(orjson.dumps(row) + b"\n" for row in _rows(sheet))
-    return _table(sheet) if form == "csv" else _markdown(sheet).encode("utf-8", "replace")
+        return b"".join(orjson.dumps(row) + b"\n" for row in _rows(view))
+    return _table(view) if form == "csv" else _markdown(view).encode("utf-8", "replace")
 
 
-def _rows(sheet: GridView) -> Iterator[dict[str, Any]]:
+def _rows(view: GridView) -> Iterator[dict[str, Any]]:
     """A row a reply, in the order of the grid."""
-    for prompt, row in zip(sheet.prompts, sheet.cells, strict=True):
-        for voice, cell in zip(sheet.voices, row, strict=True):
+    for prompt, row in zip(view.prompts, view.cells, strict=True):
+        for voice, cell in zip(view.voices, row, strict=True):
             if cell.said is not None:
-                yield _row(sheet, prompt, voice, cell.said)
+                yield _row(view, prompt, voice, cell.said)
 
 
-def _row(sheet: GridView, prompt: str, voice: str, said: CachedReply) -> dict[str, Any]:
+def _row(view: GridView, prompt: str, voice: str, said: CachedReply) -> dict[str, Any]:
     provenance = said.provenance
     return {
         "prompt": prompt,
@@ -49,15 +49,15 @@ def _row(sheet: GridView, prompt: str, voice: str, said: CachedReply) -> dict[st
         "sha256": provenance.sha256,
         "strength": provenance.strength,
         "base": provenance.base,
-        "engine": sheet.engine,
-        "system": sheet.system,
-        **{f"sampling_{name}": value for name, value in asdict(sheet.sampling).items()},
+        "engine": view.engine,
+        "system": view.system,
+        **{f"sampling_{name}": value for name, value in asdict(view.sampling).items()},
     }
 
 
-def _table(sheet: GridView) -> bytes:
+def _table(view: GridView) -> bytes:
     """With a mark in front by which spreadsheets know the letters, and nothing that they would calculate."""
-    rows = list(_rows(sheet))
+    rows = list(_rows(view))
     out = io.StringIO(newline="")
     writer = csv.DictWriter(out, fieldnames=list(rows[0]))
     writer.writeheader()
@@ -66,16 +66,16 @@ def _table(sheet: GridView) -> bytes:
     return out.getvalue().encode("utf-8-sig", "replace")
 
 
-def _markdown(sheet: GridView) -> str:
+def _markdown(view: GridView) -> str:
     """The grid itself, what it comes to, and below it who spoke."""
-    head = ["Prompt", *map(_cell, sheet.voices)]
+    head = ["Prompt", *map(_cell, view.voices)]
     grid = [
         [_cell(prompt), *(_cell(cell.said.text) if cell.said else "" for cell in row)]
-        for prompt, row in zip(sheet.prompts, sheet.cells, strict=True)
+        for prompt, row in zip(view.prompts, view.cells, strict=True)
     ]
-    greedy = "greedy" if sheet.sampling.temperature == 0 else f"temperature {sheet.sampling.temperature:g}"
-    asked = f"{greedy}, up to {sheet.sampling.max_tokens} tokens, by {sheet.engine}"
-    system = f"\n\nSystem message: {_cell(sheet.system)}" if sheet.system else ""
+    greedy = "greedy" if view.sampling.temperature == 0 else f"temperature {view.sampling.temperature:g}"
+    asked = f"{greedy}, up to {view.sampling.max_tokens} tokens, by {view.engine}"
+    system = f"\n\nSystem message: {_cell(view.system)}" if view.system else ""
     columns = ["Voice", "Replies", "On-format", "Stop by themselves", "Tokens, mean", "Weights, sha256", "Base"]
     return (
         "\n\n".join(
@@ -84,21 +84,21 @@ def _markdown(sheet: GridView) -> str:
                 f"Asked {asked}.{system}",
                 _pipes(head, grid),
                 "## Who spoke, and how",
-                _pipes(columns, [_summary(sheet, at) for at in range(len(sheet.voices))]),
+                _pipes(columns, [_summary(view, at) for at in range(len(view.voices))]),
             ]
         )
         + "\n"
     )
 
 
-def _summary(sheet: GridView, at: int) -> list[str]:
-    found = sheet.reply_metrics(at)
-    provenance = next((said.provenance for _, said in sheet.column(at)), None)
+def _summary(view: GridView, at: int) -> list[str]:
+    found = view.metrics(at)
+    provenance = next((said.provenance for _, said in view.column(at)), None)
     if provenance is None:
-        return [_cell(sheet.voices[at]), "0", "", "", "", "", ""]
+        return [_cell(view.voices[at]), "0", "", "", "", "", ""]
     strength = "" if provenance.strength == 1.0 else f" × {provenance.strength:g}"
     return [
-        _cell(sheet.voices[at]) + strength,
+        _cell(view.voices[at]) + strength,
         str(found.replies),
         f"{found.well_formed / found.replies:.0%}",
         f"{found.stops / found.replies:.0%}",

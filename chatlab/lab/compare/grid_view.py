@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from chatlab.engines.base import Sampling
 from chatlab.evaluation.reply_cache import CachedReply
-from chatlab.evaluation.reply_metrics import ReplyMetrics, reply_metrics
+from chatlab.evaluation.reply_metrics import reply_metrics
 from chatlab.evaluation.unseen import Reply
 from chatlab.records import BASE, ReplyMetrics
 
@@ -24,7 +24,7 @@ class Cell:
     error: str = ""
 
     @property
-    def settled(self) -> bool:
+    def finished(self) -> bool:
         return self.said is not None or bool(self.error)
 
 
@@ -44,20 +44,20 @@ class GridView:
     @property
     def done(self) -> int:
         """Replies that need not be asked for any more."""
-        return sum(cell.settled for row in self.cells for cell in row)
+        return sum(cell.finished for row in self.cells for cell in row)
 
     @property
     def size(self) -> int:
         return len(self.prompts) * len(self.voices)
 
     @property
-    def under_way(self) -> int | None:
-        """The first row in which something is still to be said."""
-        rows = (place for place, row in enumerate(self.cells) if not all(cell.settled for cell in row))
+    def next_row(self) -> int | None:
+        """The first row with a reply that is still to be generated."""
+        rows = (place for place, row in enumerate(self.cells) if not all(cell.finished for cell in row))
         return next(rows, None)
 
     @property
-    def against(self) -> int | None:
+    def base_column(self) -> int | None:
         """The base's column, with which the others are compared."""
         return self.voices.index(BASE) if BASE in self.voices and len(self.voices) > 1 else None
 
@@ -67,8 +67,8 @@ class GridView:
             if (said := row[place].said) is not None:
                 yield prompt, said
 
-    def reply_metrics(self, place: int) -> ReplyMetrics:
-        """How a voice keeps to its own part, over what it has said so far."""
+    def metrics(self, place: int) -> ReplyMetrics:
+        """Format metrics of a voice's replies so far."""
         return reply_metrics(
             [
                 Reply(
@@ -82,10 +82,10 @@ class GridView:
             ]
         )
 
-    def differing(self, place: int) -> tuple[int, int]:
+    def differences(self, place: int) -> tuple[int, int]:
         """To how many prompts a voice says something else than the base, out of how many that both have answered."""
-        if self.against is None:
+        if self.base_column is None:
             return 0, 0
-        pairs = [(row[self.against].said, row[place].said) for row in self.cells]
+        pairs = [(row[self.base_column].said, row[place].said) for row in self.cells]
         both = [(base, said) for base, said in pairs if base is not None and said is not None]
         return sum(base.text != said.text for base, said in both), len(both)

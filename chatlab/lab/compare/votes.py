@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from chatlab.clock import now
 from chatlab.errors import InputError
 from chatlab.evaluation.ballots import Contender, Duel, Game, duels, games
 from chatlab.evaluation.ranking import DRAWS, Standing, ranking
@@ -16,6 +15,7 @@ from chatlab.lab.compare.compare import Pane, messages
 from chatlab.lab.models import ModelHost
 from chatlab.records import BASE, Message, Preference, Provenance, Verdict, Vote
 from chatlab.store import Store
+from chatlab.system.clock import now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class Votes:
         vote = _vote(messages(prompt, system), panes, verdict, winner, blind)
         preferred = _preferences(vote)
         id, *ids = self._store.votes.new_ids(1) + self._store.preferences.new_ids(len(preferred))
-        self._store.together(
+        self._store.commit_together(
             self._store.votes.changes({id: vote}),
             self._store.preferences.changes(dict(zip(ids, preferred, strict=True))),
         )
@@ -76,7 +76,7 @@ class Votes:
             if one in made:  # once each: an equal vote of the same moment made equal ones
                 made.remove(one)
                 gone.append(key)
-        self._store.together(
+        self._store.commit_together(
             self._store.votes.changes({id: None}), self._store.preferences.changes(dict.fromkeys(gone))
         )
         return vote

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from chatlab.clock import now
 from chatlab.errors import InputError
 from chatlab.quality.agreement import Agreement, Judgement, agreement, shared_items
 from chatlab.records import Annotation, Demonstration
 from chatlab.store import Store
+from chatlab.system.clock import now
 
 KEY = "annotator"
 """Under which the store keeps the name of the person at work."""

@@ -24,7 +24,7 @@ Row = tuple[int, Demonstration]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class StoredAudit:
     """What a look found, as it is kept."""
 
     at: str
@@ -38,9 +38,9 @@ class Found:
 class AuditState:
     """The last look, by a hash of what was looked at: the demonstrations, the template's tokens and the checks."""
 
-    def __init__(self, store: Store, traits: ExampleCache, control: Callable[[], Sequence[str]]) -> None:
+    def __init__(self, store: Store, examples: ExampleCache, control: Callable[[], Sequence[str]]) -> None:
         self._store = store
-        self._traits = traits
+        self._examples = examples
         self._control = control
 
     def keep(self, rows: Sequence[Row], found: Sequence[Finding]) -> None:
@@ -51,7 +51,7 @@ class AuditState:
 
     def open(self, rows: Sequence[Row], dismissed: Collection[str]) -> int | None:
         """Findings that nobody has dealt with; None unless `rows` were looked through as they are."""
-        kept = self._store.state.read(KEY, Found, None)
+        kept = self._store.state.read(KEY, StoredAudit, None)
         if kept is None or kept.at != self._hash(rows):
             return None
         return sum(key not in dismissed for key in kept.found) + kept.more
@@ -59,5 +59,5 @@ class AuditState:
     def _hash(self, rows: Sequence[Row]) -> str:
         whole = hashlib.sha256(json.dumps([__version__, list(self._control())]).encode())
         for id, d in rows:
-            whole.update(json.dumps([id, d.status, d.tags, self._traits.digest(id, d)]).encode())
+            whole.update(json.dumps([id, d.status, d.tags, self._examples.digest(id, d)]).encode())
         return whole.hexdigest()

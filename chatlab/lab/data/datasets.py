@@ -9,14 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from chatlab.clock import now
 from chatlab.errors import ChatlabError, InputError
 from chatlab.formats import Outcome, Proposal, Record, Written, format_of, preview, sniff, write
-from chatlab.lab.data.import_job import ImportJob, Progress
-from chatlab.lab.data.import_record import ImportRecord
+from chatlab.lab.data.import_job import ImportJob, ImportRecord, Progress
 from chatlab.lab.data.unseen import Unseen
 from chatlab.records import Demonstration, Status
 from chatlab.store import Store
+from chatlab.system.clock import now
 
 log = logging.getLogger("chatlab.lab")
 
@@ -24,7 +23,7 @@ AGAIN = "Choose the file again, or stop the import that is under way."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Which:
+class ExportFilter:
     """What to export."""
 
     what: Literal["demonstrations", "preferences"] = "demonstrations"
@@ -54,7 +53,7 @@ class Datasets:
         """Its first rows as they would become. Raises FormatRefused where a needed column was not chosen."""
         return preview(path, proposal, rows)
 
-    def bring(
+    def import_file(
         self, path: Path, proposal: Proposal, tags: Sequence[str] = (), status: Status | None = None
     ) -> Iterator[Progress]:
         """Import a file while it is iterated over; what was kept stays when the caller stops.
@@ -63,7 +62,7 @@ class Datasets:
         """
         yield from ImportJob(self._store, self._unseen, path, proposal, tags, status, self._report)
 
-    def begin(
+    def start(
         self,
         path: Path,
         proposal: Proposal,
@@ -78,10 +77,10 @@ class Datasets:
         with self._lock:
             if self.running:
                 raise InputError("Another import is under way.", AGAIN)
-            bringing = ImportJob(self._store, self._unseen, path, proposal, tags, status, self._report)
+            job = ImportJob(self._store, self._unseen, path, proposal, tags, status, self._report)
             self._stop.clear()
-            self._progress = bringing.progress()
-            self._thread = threading.Thread(target=self._run, args=(bringing, after), name="import", daemon=True)
+            self._progress = job.progress()
+            self._thread = threading.Thread(target=self._run, args=(job, after), name="import", daemon=True)
             self._thread.start()
 
     @property
@@ -90,7 +89,7 @@ class Datasets:
 
     @property
     def progress(self) -> Progress | None:
-        """Of the import under way, or of the last one since the start."""
+        """Progress of the import under way, or of the last one since the start."""
         return self._progress
 
     def stop(self) -> None:
@@ -108,17 +107,17 @@ class Datasets:
     @property
     def undoable(self) -> tuple[str, int]:
         """The last import's file, and how many of its records are still there."""
-        trail = ImportRecord.last(self._store)
-        return (trail.name, trail.count(self._store)) if trail else ("", 0)
+        record = ImportRecord.last(self._store)
+        return (record.name, record.count(self._store)) if record else ("", 0)
 
     def undo(self) -> int:
         """Take out all that the last import added and that is still there; how many that was."""
         if self.running:
             raise InputError("The import is still under way.", "Stop it first.")
-        trail = ImportRecord.last(self._store)
-        return trail.take_back(self._store) if trail else 0
+        record = ImportRecord.last(self._store)
+        return record.undo(self._store) if record else 0
 
-    def settle(self, keep: bool) -> int:
+    def resolve(self, keep: bool) -> int:
         """Decide on what the last import set aside and nobody has decided on since; how many those were.
 
         `keep` approves them and takes the prompts that they repeat out of the unseen set; else they are discarded.
@@ -126,62 +125,60 @@ class Datasets:
         progress = self._progress
         if progress is None or self.running:
             raise InputError("There is no import to decide on.", "Wait for its end.")
-        shelf = self._store.demonstrations
-        found = {i: shelf.get(i) for i in progress.aside if i in shelf}
+        collection = self._store.demonstrations
+        found = {i: collection.get(i) for i in progress.aside if i in collection}
         waiting = {i: d for i, d in found.items() if d.status == "waiting"}
         status: Status = "approved" if keep else "discarded"
-        shelf.put_many({i: replace(d, status=status) for i, d in waiting.items()})
+        collection.put_many({i: replace(d, status=status) for i, d in waiting.items()})
         if keep:
             self._unseen.take_out({prompt for d in waiting.values() for prompt in self._unseen.repeated(d.messages)})
         self._progress = replace(progress, aside=())
         return len(waiting)
 
-    def export(self, format: str, which: Which, folder: Path, own: bool = True) -> Written:
+    def export(self, format: str, filter: ExportFilter, folder: Path, own: bool = True) -> Written:
         """A file in `folder`, whole or not there. Raises InputError where nothing matches or fits, DiskFull.
 
         With `own`, Chatlab's own fields (source, status, dates, who wrote and who approved) stand beside the words.
         """
         kind = format_of(format)
-        path = folder / f"{which.what}-{now()[:10]}{kind.ending}"
-        written = write(path, self.chosen(which), kind, own)
+        path = folder / f"{filter.what}-{now()[:10]}{kind.ending}"
+        written = write(path, self.chosen(filter), kind, own)
         if not written.records:
             path.unlink()
             reason = next(iter(written.left_out), "Nothing matches.")
             raise InputError(f"There is nothing to export. {reason}", "Choose another format or another filter.")
         return written
 
-    def chosen(self, which: Which) -> Iterator[Record]:
+    def chosen(self, filter: ExportFilter) -> Iterator[Record]:
         """What would be exported, oldest first."""
-        if which.what == "preferences":
-            found, _ = self._store.preferences.find(which.text, reverse=False, limit=len(self._store.preferences))
+        if filter.what == "preferences":
+            found, _ = self._store.preferences.find(filter.text, reverse=False, limit=len(self._store.preferences))
             return (one for _, one in found)
 
         def matches(one: Demonstration) -> bool:
-            return (not which.tag or which.tag in one.tags) and (not which.status or one.status == which.status)
+            return (not filter.tag or filter.tag in one.tags) and (not filter.status or one.status == filter.status)
 
-        shelf = self._store.demonstrations
-        demonstrations, _ = shelf.find(which.text, where=matches, reverse=False, limit=len(shelf))
+        collection = self._store.demonstrations
+        demonstrations, _ = collection.find(filter.text, where=matches, reverse=False, limit=len(collection))
         return (one for _, one in demonstrations)
 
     def close(self) -> None:
         self.stop()
 
-    def _run(self, bringing: ImportJob, after: Callable[[], None]) -> None:
+    def _run(self, job: ImportJob, after: Callable[[], None]) -> None:
         try:
-            self._progress = self._carried_out(bringing)
+            self._progress = self._carried_out(job)
         except ChatlabError as error:
-            self._progress = bringing.progress("failed", f"{error} {error.hint}".strip())
+            self._progress = job.progress("failed", f"{error} {error.hint}".strip())
         except Exception:
             log.exception("An import failed")
-            self._progress = bringing.progress(
-                "failed", "Something inside Chatlab went wrong; the log says what it was."
-            )
+            self._progress = job.progress("failed", "Something inside Chatlab went wrong; the log says what it was.")
         finally:
             after()
 
-    def _carried_out(self, bringing: ImportJob) -> Progress:
-        for progress in bringing:
+    def _carried_out(self, job: ImportJob) -> Progress:
+        for progress in job:
             if progress.state == "reading" and self._stop.is_set():
-                return bringing.progress("stopped")
+                return job.progress("stopped")
             self._progress = progress
         return progress

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from chatlab.clock import now
 from chatlab.conversation import Conversation, Turn
 from chatlab.errors import ChatlabError, EmptyAnswer, InputError
 from chatlab.lab.chat.chat import Chat
@@ -16,6 +15,7 @@ from chatlab.lab.data.unseen import Unseen
 from chatlab.lab.models import ModelHost
 from chatlab.records import Demonstration, Message, Preference, Source, Status
 from chatlab.store import Store
+from chatlab.system.clock import now
 from chatlab.template import Span
 
 SOURCED = "with sources"
@@ -164,9 +164,9 @@ class Demonstrations:
         """How many there are of each status."""
         return dict(Counter(d.status for _, d in self._store.demonstrations.rows()))
 
-    def picture(self, messages: Sequence[Message], max_tokens: int) -> list[Span]:
+    def token_spans(self, messages: Sequence[Message], max_tokens: int) -> list[Span]:
         """What of a demonstration is read, learned and would be cut off. Raises TemplateRefused, EmptyAnswer."""
-        return self._machine.base.template.picture(messages, max_tokens)
+        return self._machine.base.template.token_spans(messages, max_tokens)
 
     @property
     def thinks(self) -> bool:

@@ -22,7 +22,7 @@ class Difficulties:
         self._cache = cache
         self._scoring = Scoring(base)
         self._ledger: Ledger | None = None
-        self._traits = ExampleCache()
+        self._examples = ExampleCache()
 
     def measure(self) -> int:
         """Begin to measure what is not known yet; how many that is.
@@ -68,7 +68,7 @@ class Difficulties:
     def _contents(self) -> dict[int, tuple[str, tuple[Message, ...]]]:
         """Content hash and messages by id."""
         rows = self._store.demonstrations.rows()
-        return {i: (self._traits.hash(i, d), d.messages) for i, d in rows if d.status != "discarded"}
+        return {i: (self._examples.hash(i, d), d.messages) for i, d in rows if d.status != "discarded"}
 
     def _open_ledger(self) -> Ledger:
         base = self._machine.base

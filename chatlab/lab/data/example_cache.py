@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 FRAME = 64
 """Tokens, at most, that a template puts around a short demonstration; each byte of the words is at most one more."""
-LEAST = 0.12
+MIN_SIMILARITY = 0.12
 """Likeness below which two demonstrations are not called similar."""
 
 
@@ -29,22 +29,22 @@ class ExampleCache:
 
     def hash(self, id: int, demonstration: Demonstration) -> str:
         """Of its content."""
-        return self._of("hash", id, demonstration, lambda: content_hash(demonstration.messages))
+        return self._cached("hash", id, demonstration, lambda: content_hash(demonstration.messages))
 
     def digest(self, id: int, demonstration: Demonstration) -> str:
         """Of all that it says, calls and tools included."""
-        return self._of("digest", id, demonstration, lambda: demonstration.content_hash)
+        return self._cached("digest", id, demonstration, lambda: demonstration.content_hash)
 
     def wording(self, id: int, demonstration: Demonstration) -> tuple[str, ...]:
         """Equal for those that say the same word for word."""
-        return self._of("wording", id, demonstration, lambda: wording(Case(id, demonstration)))
+        return self._cached("wording", id, demonstration, lambda: wording(Case(id, demonstration)))
 
     def tokens(self, id: int, demonstration: Demonstration, base: Base, enough: int) -> int:
         """Of its longest sequence; 0 where it surely has no more than `enough`. Raises TemplateRefused, EmptyAnswer."""
         size = sum(len(f"{m.reasoning}{m.content}".encode("utf-8", "replace")) + FRAME for m in demonstration.messages)
         if size <= enough:
             return 0
-        return self._of(f"tokens {base.fingerprint}", id, demonstration, lambda: _longest(base, demonstration))
+        return self._cached(f"tokens {base.fingerprint}", id, demonstration, lambda: _longest(base, demonstration))
 
     def similar(
         self, id: int, one: Demonstration, rows: Iterable[tuple[int, Demonstration]], limit: int
@@ -52,18 +52,18 @@ class ExampleCache:
         """Other ids with the share of words that they have in common with `one`, the likest first."""
         own = self._words(id, one)
         scored = ((likeness(own, self._words(i, d)), i) for i, d in rows if i != id)
-        best = heapq.nlargest(limit, (pair for pair in scored if pair[0] >= LEAST))
+        best = heapq.nlargest(limit, (pair for pair in scored if pair[0] >= MIN_SIMILARITY))
         return [(i, share) for share, i in best]
 
     def _words(self, id: int, demonstration: Demonstration) -> frozenset[str]:
         case = Case(id, demonstration)
-        return self._of("words", id, demonstration, lambda: content(f"{case.asked}\n{case.answer}"))
+        return self._cached("words", id, demonstration, lambda: content(f"{case.asked}\n{case.answer}"))
 
-    def _of(self, trait: str, id: int, demonstration: Demonstration, work_out: Callable[[], T]) -> T:
-        known = self._known.setdefault(trait, {})
+    def _cached(self, kind: str, id: int, demonstration: Demonstration, compute: Callable[[], T]) -> T:
+        known = self._known.setdefault(kind, {})
         kept = known.get(id)
         if kept is None or kept[0] is not demonstration:
-            kept = known[id] = (demonstration, work_out())
+            kept = known[id] = (demonstration, compute())
         return cast(T, kept[1])
 
 

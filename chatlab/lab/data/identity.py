@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from chatlab.clock import now
 from chatlab.errors import InputError
 from chatlab.lab.data.unseen import Unseen
 from chatlab.quality.words import plain
 from chatlab.records import Demonstration, Message
 from chatlab.store import Store
+from chatlab.system.clock import now
 
 TAG = "identity"
 Voice = Literal["plain", "warm", "brief"]

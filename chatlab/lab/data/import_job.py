@@ -6,22 +6,23 @@ import csv
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
 import orjson
 
-from chatlab.clock import now
 from chatlab.formats import Outcome, Proposal, Reading, Record, Refused, tamed
-from chatlab.lab.data.import_record import ImportRecord
 from chatlab.lab.data.unseen import Unseen
 from chatlab.records import Demonstration, Preference, Status
-from chatlab.store import Store
+from chatlab.store import RecordCollection, Store
+from chatlab.system.clock import now
 from chatlab.system.files import private_folder
 
 State = Literal["reading", "done", "stopped", "failed"]
 
+RECORD_KEY = "last import"
+"""Key of the ImportRecord in the store's state."""
 BATCH = 1000
 """Records that reach the disk together."""
 LISTED = 200
@@ -33,11 +34,11 @@ class Progress:
     """How far an import has come. What is counted as kept is on the disk."""
 
     name: str
-    """The file's."""
+    """Name of the file."""
     counts: str = "line"
     """What a refused row's number counts: lines of the file, or rows."""
     share: float = 0.0
-    """Of the file, 0 to 1."""
+    """Share of the file that was read, 0 to 1."""
     rows: int = 0
     kept: int = 0
     known: int = 0
@@ -53,6 +54,69 @@ class Progress:
     state: State = "reading"
     problem: str = ""
     """Why it failed."""
+
+
+@dataclass(slots=True)
+class IdRanges:
+    """Ids as ranges without a gap: an import of any size takes a few numbers."""
+
+    ranges: list[list[int]] = field(default_factory=list)
+    """First and last of each."""
+
+    def add(self, ids: list[int]) -> None:
+        for one in ids:
+            if self.ranges and self.ranges[-1][1] == one - 1:
+                self.ranges[-1][1] = one
+            else:
+                self.ranges.append([one, one])
+
+    def present(self, collection: RecordCollection[Any]) -> list[int]:
+        """Those of them that still have a record; takes no longer for a range of any length."""
+        return [id for first, last in self.ranges for id in collection.between(first, last)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRecord:
+    """An ImportRecord as the store keeps it."""
+
+    name: str
+    demonstrations: tuple[tuple[int, int], ...]
+    preferences: tuple[tuple[int, int], ...]
+
+
+@dataclass(slots=True)
+class ImportRecord:
+    """What the last import added, so that all of it can be taken out in one go, after a restart too."""
+
+    name: str
+    """Name of the file."""
+    demonstrations: IdRanges = field(default_factory=IdRanges)
+    preferences: IdRanges = field(default_factory=IdRanges)
+
+    @classmethod
+    def last(cls, store: Store) -> ImportRecord | None:
+        stored = store.state.read(RECORD_KEY, StoredRecord, None)
+        if stored is None:
+            return None
+        return cls(
+            stored.name, IdRanges(list(map(list, stored.demonstrations))), IdRanges(list(map(list, stored.preferences)))
+        )
+
+    def save(self, store: Store) -> None:
+        """Keep it in the store, in place of the one before."""
+        ranges = {"demonstrations": self.demonstrations.ranges, "preferences": self.preferences.ranges}
+        store.state.set(RECORD_KEY, {"name": self.name, **ranges})
+
+    def count(self, store: Store) -> int:
+        """How many of them are still there."""
+        return len(self.demonstrations.present(store.demonstrations)) + len(self.preferences.present(store.preferences))
+
+    def undo(self, store: Store) -> int:
+        """Remove what is still there of it; how many records that was."""
+        gone = store.demonstrations.remove(self.demonstrations.present(store.demonstrations))
+        pairs = store.preferences.remove(self.preferences.present(store.preferences))
+        store.state.set(RECORD_KEY, None)
+        return len(gone) + len(pairs)
 
 
 class ImportJob:
@@ -77,10 +141,10 @@ class ImportJob:
         self._report = _Report(report, proposal.container.counts)
         self._name = path.name
         self._waiting: list[Record] = []
-        self._seen = _digests(store)
+        self._seen = _known_digests(store)
         self._began = time.monotonic()
         self._rows = self._kept = self._known = 0
-        self._trail = ImportRecord(name=path.name)
+        self._record = ImportRecord(name=path.name)
         self._aside: list[int] = []
 
     def __iter__(self) -> Iterator[Progress]:
@@ -121,10 +185,10 @@ class ImportJob:
             self._known += 1
         else:
             self._seen.add(digest)
-            self._waiting.append(self._dressed(outcome.record))
+            self._waiting.append(self._completed(outcome.record))
 
-    def _dressed(self, record: Record) -> Record:
-        """With the tags and the status that were asked for, and a date."""
+    def _completed(self, record: Record) -> Record:
+        """A record with the tags and the status that were asked for, and a date."""
         if isinstance(record, Preference):
             return record if record.created else replace(record, created=now())
         tags = tuple(dict.fromkeys((*record.tags, *self._tags))) if self._tags else record.tags
@@ -134,7 +198,7 @@ class ImportJob:
         return replace(record, tags=tags, status=status, created=record.created or now())
 
     def _keep(self) -> None:
-        """What waits goes to the disk, and so does the way to take it back."""
+        """Write the waiting records, and how to undo that, to the disk."""
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
@@ -142,9 +206,9 @@ class ImportJob:
         demonstrations = [self._unseen.waiting(one) for one in given]
         preferences = [one for one in waiting if isinstance(one, Preference)]
         ids = self._store.demonstrations.add_many(demonstrations)
-        self._trail.demonstrations.add(ids)
-        self._trail.preferences.add(self._store.preferences.add_many(preferences))
-        self._trail.leave(self._store)
+        self._record.demonstrations.add(ids)
+        self._record.preferences.add(self._store.preferences.add_many(preferences))
+        self._record.save(self._store)
         self._aside += [i for i, was, one in zip(ids, given, demonstrations, strict=True) if one is not was]
         self._kept += len(waiting)
 
@@ -177,8 +241,8 @@ class _Report:
             self.first.append(refused)
 
 
-def _digests(store: Store) -> set[bytes]:
-    """Of all that is in the store, 16 bytes each."""
+def _known_digests(store: Store) -> set[bytes]:
+    """Digests of all records in the store, 16 bytes each."""
     found = {_digest(one) for _, one in store.demonstrations.rows()}
     return found | {_digest(one) for _, one in store.preferences.rows()}
 

@@ -13,7 +13,7 @@ from chatlab.adapters import Adapters
 from chatlab.errors import AdapterError, TrainingError
 from chatlab.records import AdapterCard, Message, Role, digest
 from chatlab.store import Store
-from chatlab.store.codec import from_document
+from chatlab.system.codec import from_document
 from chatlab.system.files import read_regular
 from chatlab.training.process.runs import RunView
 
@@ -78,14 +78,14 @@ class Lineage:
         words = self._words(demonstration_id) if cards else None
         return [self._learned(card, demonstration_id, words) for card in cards]
 
-    def of(self, adapter: str) -> list[TrainedExample]:
+    def examples(self, adapter: str) -> list[TrainedExample]:
         """All that its run read, in the order of the snapshot. Raises TrainingError where nobody has kept it."""
         card = next((card for card in self._adapters.cards() if card.name == adapter), None)
         file = self._file(card) if card else None
         if card is None or file is None:
             raise TrainingError(f"What {adapter} learned from is not kept any more.", "Its card has the numbers.")
         learned = set(card.demonstrations)
-        return [self._lesson(row, "learned" if row.id in learned else "kept aside") for row in _rows(file)]
+        return [self._example(row, "learned" if row.id in learned else "kept aside") for row in _rows(file)]
 
     def learned(self, card: AdapterCard) -> list[tuple[Message, ...]]:
         """The words that an adapter learned, those kept aside left out. Raises TrainingError, AdapterError."""
@@ -95,7 +95,7 @@ class Lineage:
         learned = set(card.demonstrations)
         return [row.messages for row in _rows(file) if row.id in learned]
 
-    def of_run(self, run: RunView) -> list[TrainedExample]:
+    def run_examples(self, run: RunView) -> list[TrainedExample]:
         """The same for a run, which may not have ended. Raises TrainingError for a snapshot that cannot be read."""
         aside = set(run.result.held_out) if run.result else set()
         dropped = {d.id for d in run.result.dropped} if run.result else set()
@@ -103,10 +103,10 @@ class Lineage:
         def part(number: int) -> Part:
             return "kept aside" if number in aside else "left out" if number in dropped else "learned"
 
-        return [self._lesson(row, part(row.id)) for row in _rows(run.folder / "snapshot.jsonl")]
+        return [self._example(row, part(row.id)) for row in _rows(run.folder / "snapshot.jsonl")]
 
     def _learned(self, card: AdapterCard, demonstration_id: int, words: str | None) -> Learned:
-        then = self._then(card).get(demonstration_id)
+        then = self._learned_digests(card).get(demonstration_id)
         return Learned(adapter=card.name, created=card.created, changed=None if then is None else then != words)
 
     def _words(self, demonstration_id: int) -> str | None:
@@ -114,7 +114,7 @@ class Lineage:
         kept = self._store.demonstrations
         return kept.get(demonstration_id).content_hash if demonstration_id in kept else None
 
-    def _then(self, card: AdapterCard) -> dict[int, str]:
+    def _learned_digests(self, card: AdapterCard) -> dict[int, str]:
         """Digests of what an adapter learned, by demonstration; empty where that is not kept."""
         key = (card.sha256, card.snapshot)
         if key not in self._digests:
@@ -135,7 +135,7 @@ class Lineage:
         file = self._runs / card.run / "snapshot.jsonl"
         return file if card.run and file.is_file() else None
 
-    def _lesson(self, row: _Row, part: Part) -> TrainedExample:
+    def _example(self, row: _Row, part: Part) -> TrainedExample:
         return TrainedExample(id=row.id, messages=row.messages, part=part, now=self._now(row.id, row.messages))
 
     def _now(self, number: int, messages: Iterable[Message]) -> Now:

@@ -48,24 +48,24 @@ class Quality:
         self._machine = machine
         self.difficulties = difficulties
         self._lock = threading.Lock()
-        self._looking = threading.Lock()
-        self._share: float | None = None
-        self._seen: list[Row] = []
+        self._audit_lock = threading.Lock()
+        self._progress: float | None = None
+        self._audited_rows: list[Row] = []
         self._found: list[Finding] = []
-        self._ever = False
+        self._has_audited = False
         self._undo: list[Callable[[], int]] = []
-        self._traits = ExampleCache()
+        self._examples = ExampleCache()
         self._languages = Languages()
-        self._looked = AuditState(store, self._traits, self._control)
+        self._audit_state = AuditState(store, self._examples, self._control)
 
     # Findings.
 
     def findings(self) -> list[Finding]:
         """Everything worth a look that nobody has said is fine. Looks anew if anything has changed: 3 s for 4,300."""
-        with self._looking:
+        with self._audit_lock:
             rows = self._rows()
-            if not self._ever or rows != self._seen:
-                self._look(rows)
+            if not self._has_audited or rows != self._audited_rows:
+                self._run_audit(rows)
         return self.known()
 
     def known(self) -> list[Finding]:
@@ -73,33 +73,33 @@ class Quality:
         with self._lock:
             found = list(self._found)
         dismissed = set(self._dismissed())
-        return [each for each in found if each.key not in dismissed and self._holds(each)]
+        return [each for each in found if each.key not in dismissed and self._still_holds(each)]
 
     @property
-    def looked(self) -> bool:
+    def is_audited(self) -> bool:
         """Whether `known` speaks of the demonstrations as they are now."""
-        return self._ever and self._rows() == self._seen
+        return self._has_audited and self._rows() == self._audited_rows
 
     @property
     def open(self) -> int | None:
         """Findings left to decide on; None unless they were looked through as they are, be it before a restart."""
-        return self._looked.open(self._rows(), set(self._dismissed()))
+        return self._audit_state.open(self._rows(), set(self._dismissed()))
 
     @property
-    def looking(self) -> float | None:
+    def audit_progress(self) -> float | None:
         """How far a look has come, 0 to 1; None while there is none."""
-        return self._share
+        return self._progress
 
-    def look(self) -> None:
+    def audit(self) -> None:
         """Look in the background; `looking` says how far it has come."""
-        if self._share is None and not self.looked:
-            self._share = 0.0
-            threading.Thread(target=self._look_quietly, name="quality", daemon=True).start()
+        if self._progress is None and not self.is_audited:
+            self._progress = 0.0
+            threading.Thread(target=self._audit_quietly, name="quality", daemon=True).start()
 
     def dismiss(self, finding: Finding) -> None:
         """Say that it is fine as it is. It stays away until its words are edited."""
         self._store.state.set(DISMISSED, sorted({*self._dismissed(), finding.key}))
-        self._undo.append(lambda: self._bring_back(finding.key))
+        self._undo.append(lambda: self._undismiss(finding.key))
 
     def act(self, finding: Finding, action: Action) -> int:
         """Do what a finding offers; how many demonstrations changed. An edit is a person's: InputError."""
@@ -124,28 +124,28 @@ class Quality:
 
     # Pruning.
 
-    def prune_preview(self, share: float, by: Hardness = "loss", doubles: bool = True) -> Pruning:
+    def prune_preview(self, share: float, by: Hardness = "loss", duplicates: bool = True) -> Pruning:
         """What would stay and go if the hardest `share` (0 to 1) of the approved were kept. Changes nothing."""
         if not 0 < share <= 1:
             raise InputError(f"{share:.0%} cannot be kept.", "Choose from 1 % to 100 %.")
         known = self.difficulties.known()
         hardness = {i: each.loss if by == "loss" else each.ratio for i, each in known.items()}
-        return pruned(self._approved(), self.doubles() if doubles else (), hardness, share)
+        return pruned(self._approved(), self.duplicates() if duplicates else (), hardness, share)
 
-    def prune(self, share: float, by: Hardness = "loss", doubles: bool = True) -> int:
+    def prune(self, share: float, by: Hardness = "loss", duplicates: bool = True) -> int:
         """Discard what the preview names; how many went. `undo` brings them back in one go."""
-        return self.discard(self.prune_preview(share, by, doubles).gone)
+        return self.discard(self.prune_preview(share, by, duplicates).gone)
 
-    def doubles(self) -> set[int]:
+    def duplicates(self) -> set[int]:
         """Approved demonstrations that say what an approved one kept says, word for word or nearly."""
-        return {id for id, why in self._unusable().items() if why == DOUBLE}
+        return {id for id, why in self._unusable().items() if why == DUPLICATE}
 
     # What can be used.
 
     def usable(self, max_tokens: int | None = None) -> Usable:
         """Of the approved. Near-duplicates, and of many demonstrations all else, count once they were looked for."""
         approved = len(self._approved())
-        if approved > MANY and not self._ever:
+        if approved > MANY and not self._has_audited:
             return Usable(count=approved, not_usable={})
         unusable = self._unusable(max_tokens or TrainSettings().max_tokens)
         return Usable(count=approved - len(unusable), not_usable=Counter(unusable.values()))
@@ -153,7 +153,7 @@ class Quality:
     def similar(self, demonstration_id: int, limit: int = 8) -> list[tuple[int, float]]:
         """Ids of those that share most words with one, and the share, 0 to 1, the likest first. Raises NotFound."""
         one = self._store.demonstrations.get(demonstration_id)
-        return self._traits.similar(demonstration_id, one, self._rows(), limit)
+        return self._examples.similar(demonstration_id, one, self._rows(), limit)
 
     def _rows(self) -> list[Row]:
         return list(self._store.demonstrations.rows())
@@ -161,22 +161,22 @@ class Quality:
     def _approved(self) -> list[int]:
         return [i for i, d in self._rows() if d.status == "approved"]
 
-    def _look(self, rows: list[Row]) -> None:
-        found = check(rows, self._control(), self._languages, self._watch)
+    def _run_audit(self, rows: list[Row]) -> None:
+        found = check(rows, self._control(), self._languages, self._on_progress)
         self._unusable(TrainSettings().max_tokens)  # so that nobody waits for it later
         with self._lock:
-            self._found, self._seen, self._ever = found, rows, True
-        self._looked.keep(rows, found)
+            self._found, self._audited_rows, self._has_audited = found, rows, True
+        self._audit_state.keep(rows, found)
 
-    def _look_quietly(self) -> None:
+    def _audit_quietly(self) -> None:
         try:
             self.findings()
         finally:
-            self._share = None
+            self._progress = None
 
-    def _watch(self, share: float) -> None:
-        if self._share is not None:
-            self._share = share
+    def _on_progress(self, share: float) -> None:
+        if self._progress is not None:
+            self._progress = share
 
     def _control(self) -> Sequence[str]:
         try:
@@ -184,7 +184,7 @@ class Quality:
         except ChatlabError:  # without a base the words can still be looked at
             return ()
 
-    def _holds(self, finding: Finding) -> bool:
+    def _still_holds(self, finding: Finding) -> bool:
         """Whether everything it speaks of is still there, in the same words."""
         there = [
             (i, self._store.demonstrations.get(i)) for i in finding.demonstrations if i in self._store.demonstrations
@@ -195,7 +195,7 @@ class Quality:
     def _dismissed(self) -> list[str]:
         return self._store.state.read(DISMISSED, list[str], [])
 
-    def _bring_back(self, key: str) -> int:
+    def _undismiss(self, key: str) -> int:
         self._store.state.set(DISMISSED, [each for each in self._dismissed() if each != key])
         return 0
 
@@ -209,9 +209,9 @@ class Quality:
         return len(after)
 
     def _put_back(self, before: Mapping[int, Demonstration], after: Mapping[int, Demonstration]) -> int:
-        shelf = self._store.demonstrations
-        same = {i: before[i] for i, d in after.items() if i in shelf and shelf.get(i) == d}
-        shelf.put_many(same)
+        collection = self._store.demonstrations
+        same = {i: before[i] for i, d in after.items() if i in collection and collection.get(i) == d}
+        collection.put_many(same)
         return len(same)
 
     def _unusable(self, max_tokens: int = 0) -> dict[int, str]:
@@ -219,14 +219,14 @@ class Quality:
         approved = [(i, d) for i, d in self._rows() if d.status == "approved"]
         near = {i for f in self.known() if f.kind == "near-duplicate" for i in f.demonstrations[1:]}
         why: dict[int, str] = {}
-        said: set[object] = set()
+        wordings: set[object] = set()
         for i, d in approved:
-            key = self._traits.wording(i, d)
+            key = self._examples.wording(i, d)
             if reason := self._unreadable(i, d, max_tokens) if max_tokens else "":
                 why[i] = reason
-            elif key in said or i in near:
-                why[i] = DOUBLE
-            said.add(key)
+            elif key in wordings or i in near:
+                why[i] = DUPLICATE
+            wordings.add(key)
         return why
 
     def _unreadable(self, id: int, demonstration: Demonstration, max_tokens: int) -> str:
@@ -235,9 +235,9 @@ class Quality:
         try:
             base = self._machine.base
             longest = min(max_tokens, base.context)
-            return f"over {longest} tokens" if self._traits.tokens(id, demonstration, base, longest) > longest else ""
+            return f"over {longest} tokens" if self._examples.tokens(id, demonstration, base, longest) > longest else ""
         except ChatlabError:
             return ""
 
 
-DOUBLE = "said twice"
+DUPLICATE = "said twice"

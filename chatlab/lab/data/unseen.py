@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from chatlab.clock import now
 from chatlab.errors import ChatlabError, InputError, UnseenRepeated
 from chatlab.evaluation.unseen import FIRST, unseen
 from chatlab.lab.data.prompts import check, sifted
@@ -15,6 +14,7 @@ from chatlab.quality.findings import quoted
 from chatlab.quality.overlap import Repeats
 from chatlab.records import Demonstration, Message, UnseenSet
 from chatlab.store import Store
+from chatlab.system.clock import now
 
 _THE_SET = 1
 """Its id in the store."""
@@ -35,7 +35,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class _Before:
+class _UndoStep:
     """What a change can be taken back to."""
 
     prompts: tuple[str, ...]
@@ -53,7 +53,7 @@ class Unseen:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.RLock()
-        self._past: list[_Before] = []
+        self._undo_steps: list[_UndoStep] = []
         self._repeats: tuple[tuple[str, ...], Repeats] = ((), Repeats(()))
         self._verdicts: Verdicts = {}
 
@@ -64,7 +64,7 @@ class Unseen:
 
     @property
     def undoable(self) -> bool:
-        return bool(self._past)
+        return bool(self._undo_steps)
 
     # Changing the set.
 
@@ -92,7 +92,7 @@ class Unseen:
                     "Copy what you typed, throw the changes away, and put it in again.",
                 )
             new, known = sifted(lines)
-            aside = self._become(new, anyway)
+            aside = self._replace_set(new, anyway)
             return Change(added=_missing(new, old), gone=_missing(old, new), known=known, aside=aside)
 
     def take_out(self, prompts: Iterable[str]) -> int:
@@ -101,7 +101,7 @@ class Unseen:
             gone, old = set(prompts), self._prompts()
             left = tuple(prompt for prompt in old if prompt not in gone)
             if left != old:
-                self._become(left)
+                self._replace_set(left)
             return len(old) - len(left)
 
     def undo(self) -> int:
@@ -110,18 +110,18 @@ class Unseen:
         Raises UnseenRepeated where what would come back has been taught since.
         """
         with self._lock:
-            if not self._past:
+            if not self._undo_steps:
                 raise InputError("There is nothing to take back.")
-            past, old = self._past[-1], self._prompts()
-            shelf = self._store.demonstrations
-            back = {i: was for i, (was, then) in past.aside.items() if i in shelf and shelf.get(i) == then}
-            taught = self._teaching(_missing(past.prompts, old))
+            step, old = self._undo_steps[-1], self._prompts()
+            collection = self._store.demonstrations
+            back = {i: was for i, (was, then) in step.aside.items() if i in collection and collection.get(i) == then}
+            taught = self._teaching(_missing(step.prompts, old))
             if taught:
-                raise _already(taught, "Undo that first, or leave it as it is.")
-            self._keep(past.prompts)
-            shelf.put_many(back)
-            self._past.pop()
-            return len(past.prompts)
+                raise _taught_already(taught, "Undo that first, or leave it as it is.")
+            self._keep(step.prompts)
+            collection.put_many(back)
+            self._undo_steps.pop()
+            return len(step.prompts)
 
     # Never trained on.
 
@@ -171,18 +171,18 @@ class Unseen:
         with contextlib.suppress(ChatlabError):
             self._keep(free[:FIRST])
 
-    def _become(self, prompts: tuple[str, ...], anyway: bool = False) -> tuple[int, ...]:
+    def _replace_set(self, prompts: tuple[str, ...], anyway: bool = False) -> tuple[int, ...]:
         """Ids of demonstrations that were set aside for it."""
         old = self._prompts()
         check(prompts)
         taught = self._teaching(_missing(prompts, old))
         if taught and not anyway:
-            raise _already(taught, "Add it all the same and let them wait, unlearned; or leave it out.")
-        shelf = self._store.demonstrations
-        aside = {i: (shelf.get(i), replace(shelf.get(i), status="waiting", approved_by="")) for i in taught}
-        shelf.put_many({i: after for i, (_, after) in aside.items()})
+            raise _taught_already(taught, "Add it all the same and let them wait, unlearned; or leave it out.")
+        collection = self._store.demonstrations
+        aside = {i: (collection.get(i), replace(collection.get(i), status="waiting", approved_by="")) for i in taught}
+        collection.put_many({i: after for i, (_, after) in aside.items()})
         self._keep(prompts)
-        self._past.append(_Before(old, aside))
+        self._undo_steps.append(_UndoStep(old, aside))
         return tuple(aside)
 
     def _keep(self, prompts: tuple[str, ...]) -> None:
@@ -221,7 +221,7 @@ def _nothing_new(known: Sequence[str]) -> tuple[str, str]:
     return "There is nothing to add.", "Write a prompt, one a line."
 
 
-def _already(taught: Mapping[int, tuple[str, ...]], hint: str) -> UnseenRepeated:
+def _taught_already(taught: Mapping[int, tuple[str, ...]], hint: str) -> UnseenRepeated:
     prompts = tuple(dict.fromkeys(prompt for asked in taught.values() for prompt in asked))
     first = next(iter(taught))
     others = f" and {len(taught) - 1} more" if len(taught) > 1 else ""

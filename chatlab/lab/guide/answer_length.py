@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from chatlab.clock import seconds_of
 from chatlab.conversation import Conversation
 from chatlab.errors import ChatlabError
 from chatlab.evaluation.length_drift import LEAST, Growth, Lengths, grown
@@ -15,6 +14,7 @@ from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.prompt_mismatch import MismatchCheck
 from chatlab.records import BASE, AdapterCard
 from chatlab.store import Store
+from chatlab.system.clock import seconds_of
 from chatlab.template.codec import codec_of
 
 WHOLE = ("end", "length")
@@ -63,14 +63,14 @@ class LengthReport:
 class AnswerLengths:
     """Goes through the conversations that have changed since it was asked last, and remembers the rest."""
 
-    def __init__(self, store: Store, machine: ModelHost, voices: Voices, accord: MismatchCheck) -> None:
+    def __init__(self, store: Store, machine: ModelHost, voices: Voices, mismatch: MismatchCheck) -> None:
         self._store = store
         self._machine = machine
         self._voices = voices
-        self._accord = accord
+        self._mismatch = mismatch
         self._seen: dict[int, tuple[Conversation, tuple[AnswerLength, ...]]] = {}
         self._answers: list[AnswerLength] = []
-        self._thrift: tuple[tuple[list[AnswerLength], AdapterCard | None, Lengths | None], LengthReport] | None = None
+        self._report: tuple[tuple[list[AnswerLength], AdapterCard | None, Lengths | None], LengthReport] | None = None
         self._taught: tuple[str, Lengths | None] = ("", None)
 
     def answers(self) -> list[AnswerLength]:
@@ -78,7 +78,7 @@ class AnswerLengths:
         seen, now = self._seen, dict(self._store.conversations.rows())
         changed = {id: c for id, c in now.items() if id not in seen or seen[id][0] is not c}
         if changed or len(now) != len(seen):
-            self._seen = {id: (c, _spent(c) if id in changed else seen[id][1]) for id, c in now.items()}
+            self._seen = {id: (c, _answers_in(c) if id in changed else seen[id][1]) for id, c in now.items()}
             answers = (one for _, some in self._seen.values() for one in some)
             self._answers = sorted(answers, key=lambda one: one.at)
         return self._answers
@@ -93,15 +93,15 @@ class AnswerLengths:
             lines[names.get(one.voice, one.name)][_seconds(one.at) // width].append(one)
         return {name: [_average(some) for _, some in sorted(line.items())] for name, line in lines.items()}
 
-    def thrift(self) -> LengthReport:
+    def report(self) -> LengthReport:
         """Of the live voice, and whether its answers grow: see `evaluation.growth`."""
         card = self._voices.live_card
         answers = self.answers()
         lessons = self._lessons(card.sha256) if card else None
         seen = (answers, card, lessons)
-        if self._thrift is None or any(a is not b and a != b for a, b in zip(self._thrift[0], seen, strict=True)):
-            self._thrift = (seen, self._worked_out(answers, card, lessons))
-        return self._thrift[1]
+        if self._report is None or any(a is not b and a != b for a, b in zip(self._report[0], seen, strict=True)):
+            self._report = (seen, self._worked_out(answers, card, lessons))
+        return self._report[1]
 
     def _worked_out(
         self, answers: list[AnswerLength], card: AdapterCard | None, taught: Lengths | None
@@ -140,7 +140,7 @@ class AnswerLengths:
         return self._taught[1] if self._taught[0] == voice else None
 
     def _measured(self) -> Lengths | None:
-        taught = self._accord.trained()
+        taught = self._mismatch.trained()
         if taught is None or not taught.answers:
             return None
         codec = codec_of(self._machine.base.tokenizer.backend_tokenizer)
@@ -150,7 +150,7 @@ class AnswerLengths:
         return {"": BASE} | {card.sha256: card.name for card in reversed(self._voices.cards())}
 
 
-def _spent(conversation: Conversation) -> tuple[AnswerLength, ...]:
+def _answers_in(conversation: Conversation) -> tuple[AnswerLength, ...]:
     return tuple(
         AnswerLength(voice=t.provenance.sha256, name=t.provenance.adapter, tokens=t.provenance.tokens, at=t.created)
         for t in conversation.turns

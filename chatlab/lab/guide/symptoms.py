@@ -174,24 +174,24 @@ class Symptoms:
     """What was measured, or said by a person, of each row. Nothing where nothing was."""
 
     def __init__(
-        self, store: Store, voices: Voices, quality: Quality, accord: MismatchCheck, spending: AnswerLengths
+        self, store: Store, voices: Voices, quality: Quality, mismatch: MismatchCheck, answer_lengths: AnswerLengths
     ) -> None:
         self._store = store
         self._voices = voices
         self._quality = quality
-        self._accord = accord
-        self._spending = spending
+        self._mismatch = mismatch
+        self._answer_lengths = answer_lengths
 
-    def signs(self) -> dict[str, str]:
+    def evidence(self) -> dict[str, str]:
         """By row, a sentence with a figure."""
         found = self._thumbs() | self._card()
         clashes = sum(each.kind == "contradiction" for each in self._quality.known())
         if clashes:
             found["wavers"] = f"{clashes} contradiction{'' if clashes == 1 else 's'} found among the demonstrations."
-        if growth := self._spending.thrift().growth:
+        if growth := self._answer_lengths.report().growth:
             longest = max(growth, key=lambda one: one.times)
             found["rambles"] = f"Answers are {longest.times:.1f} times as long as {_before(longest.since)}."
-        taught = self._accord.trained()
+        taught = self._mismatch.trained()
         if taught is not None and not taught.identity:
             found["who"] = "None of the demonstrations that the live adapter learned asks it who it is."
         return found

@@ -11,17 +11,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from chatlab.clock import now
 from chatlab.engines.base import Sampling
 from chatlab.errors import ChatlabError, RunBusy, TrainingError
 from chatlab.evaluation.replies import ReplyForm
-from chatlab.evaluation.reply_metrics import ReplyMetrics, reply_metrics
+from chatlab.evaluation.reply_metrics import reply_metrics
 from chatlab.evaluation.unseen import FIRST, Reply, ask, unseen
 from chatlab.former_names import with_current_names
 from chatlab.lab.adapters import Voices
 from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.training import Training
 from chatlab.records import ReplyMetrics
+from chatlab.system.clock import now
 from chatlab.system.files import private_folder
 from chatlab.training.process.runs import RunView, write_json
 

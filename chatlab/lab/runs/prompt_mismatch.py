@@ -14,7 +14,7 @@ from chatlab.lab.data.identity import asks_who, taught_names, told_name
 from chatlab.lab.data.lineage import Lineage
 from chatlab.records import BASE, AdapterCard, Message
 from chatlab.store import Store
-from chatlab.template.plain import told_names
+from chatlab.template.tools.plain import described_tools
 
 Kind = Literal[
     "untrained message", "missing message", "other message", "other name", "untrained tools", "missing tools"
@@ -161,9 +161,7 @@ def _name(system: str, trained: TrainingSummary, live: str) -> Mismatch | None:
     name, times = trained.names[0]
     learned = f"{times} demonstration{'' if times == 1 else 's'} that {live} learned say{'s' if times == 1 else ''}"
     return Mismatch(
-        kind="other name",
-        why=f"The system message calls it {own}; {learned} its name is {name}.",
-        trained=name,
+        kind="other name", why=f"The system message calls it {own}; {learned} its name is {name}.", trained=name
     )
 
 
@@ -184,7 +182,7 @@ def _tools(on: Sequence[str], trained: TrainingSummary, live: str) -> Mismatch |
 def _tools_of(messages: Sequence[Message]) -> frozenset[str]:
     """Names of the tools that a demonstration lists, in the system message's own field or in its text."""
     fields = {tool.name for message in messages for tool in message.tools}
-    return frozenset(fields.union(*(told_names(m.content) for m in messages if m.role == "system")))
+    return frozenset(fields.union(*(described_tools(m.content) for m in messages if m.role == "system")))
 
 
 def _as_written(trained: TrainingSummary, same: str) -> str:

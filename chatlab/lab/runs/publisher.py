@@ -8,13 +8,13 @@ from pathlib import Path
 from time import perf_counter
 
 from chatlab.adapters import Adapters
-from chatlab.clock import now
 from chatlab.errors import AdapterForgets, ChatlabError, TrainingError
 from chatlab.evaluation.checkpoint_selection import CheckpointMetrics
 from chatlab.lab.adapters import Voices
 from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.unseen_evaluator import UnseenEvaluator
 from chatlab.records import AdapterCard
+from chatlab.system.clock import now
 from chatlab.system.files import DISK_FULL
 from chatlab.training.process.runs import Request, RunView, write_json
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from chatlab.adapters import check_name
-from chatlab.clock import now
 from chatlab.errors import InputError, NothingToLearn, RunBusy, TemplateRefused, TrainingError
 from chatlab.lab.adapters import Voices
 from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.publisher import Publisher
 from chatlab.store import Store
+from chatlab.system.clock import now
 from chatlab.system.files import private_folder
 from chatlab.training.defaults import Plan, plan, read_throughput, settings_for
 from chatlab.training.process.client import TrainerClient, TrainerStatus

@@ -168,12 +168,8 @@ class TrainerClient:
         self._send({"do": "stop", "keep": stop.keep})
 
     def _send(self, command: dict[str, Any]) -> None:
-        assert self._process is not None and self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(command).encode() + b"\n")
-            self._process.stdin.flush()
-        except OSError:
-            pass  # it has just died; `_listen` will say so
+        assert self._process is not None
+        self._process.send(command)  # should it have just died, the thread that listens will say so
 
     def _listen(self, process: Child) -> None:
         assert process.stdout is not None

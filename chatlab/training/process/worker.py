@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import queue
 import sys
 import threading
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from chatlab.errors import ChatlabError, DiskFull, TrainingError
+from chatlab.system.bootstrap import answer_pipe
 from chatlab.system.files import DISK_FULL
 from chatlab.training.process.runs import write_json
 
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("cache", type=Path)
     parser.add_argument("--threads", type=int)
     args = parser.parse_args()
-    events, commands = EventWriter(_own_stdout()), CommandReader(sys.stdin.buffer)
+    events, commands = EventWriter(answer_pipe()), CommandReader(sys.stdin.buffer)
     for target in (commands.read, events.heartbeat):
         threading.Thread(target=target, daemon=True).start()
     sys.setswitchinterval(1e-4)  # `Workers` pass the interpreter to each other thousands of times a second
@@ -139,13 +139,6 @@ def _as_chatlab_error(error: Exception) -> ChatlabError:
     return TrainingError(
         f"The trainer failed: {type(error).__name__}: {error}", "The whole story is in trainer.log in the cache folder."
     )
-
-
-def _own_stdout() -> IO[bytes]:
-    """Keep standard output for events, and send whatever else is printed to the log."""
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return out
 
 
 if __name__ == "__main__":

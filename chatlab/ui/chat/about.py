@@ -33,12 +33,12 @@ class About:
 
     def draw(self, wording: str | None, conversation: Conversation | None) -> str:
         """One line of HTML. `wording` is what stands in the box; a conversation has its own message."""
-        told = self.lab.systems.filled(wording) if conversation is None else conversation.system
+        told = self.lab.system_messages.filled(wording) if conversation is None else conversation.system
         return div(
             "about",
             self._preview(wording or "", told, conversation),
             self._accord(told),
-            thrift(self.lab.spending.thrift()),
+            thrift(self.lab.answer_lengths.report()),
         )
 
     def _preview(self, wording: str, told: str, conversation: Conversation | None) -> str:
@@ -63,20 +63,20 @@ class About:
 
     def _notes(self, wording: str, conversation: Conversation | None) -> list[str]:
         notes = []
-        if unset := self.lab.systems.unset(wording):
+        if unset := self.lab.system_messages.unset(wording):
             names = ", ".join(f"{{{name}}}" for name in unset)
             notes.append(div("about-note warn", escaped(f"{names} has no value and reaches the model as it is.")))
         if conversation is None:
             return notes
-        if self.lab.systems.filled(wording) != conversation.system:
+        if self.lab.system_messages.filled(wording) != conversation.system:
             said = escaped("It was filled in when it was set. Filled in now, it would read otherwise. ")
             notes.append(div("about-note", said, _own("system-again", "Fill it in again")))
         return [*notes, *_in_the_middle(conversation)]
 
     def _accord(self, told: str) -> str:
-        found = self.lab.accord.of(told)
+        found = self.lab.mismatch.of(told)
         untrained = [one for one in found if one.kind != "other name"]
-        return discords(found, self.lab.accord.ready(told) if untrained and told else 0)
+        return discords(found, self.lab.mismatch.ready(told) if untrained and told else 0)
 
 
 def _in_the_middle(conversation: Conversation) -> list[str]:

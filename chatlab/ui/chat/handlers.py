@@ -163,7 +163,7 @@ class ChatHandlers:
             return session.conversation
         if session.person is None:
             raise InputError("It is not known who you are.", "Reload the page.")
-        told = self.lab.systems.filled(system)
+        told = self.lab.system_messages.filled(system)
         wording = (system or "").strip()
         return self.lab.chat.new(told, session.incognito, wording=wording, owner=session.person, budget=dials.budget)
 

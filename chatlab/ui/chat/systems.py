@@ -28,7 +28,7 @@ class SystemPanel:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.about = About(lab)
-        self._systems: SystemMessages = lab.systems
+        self._systems: SystemMessages = lab.system_messages
 
     def build(self) -> None:
         values = self._systems.values()
@@ -139,7 +139,7 @@ class SystemPanel:
         """The message that the live adapter was trained with, its date being today's from now on."""
         told = self._told(text, session)
         found = next(
-            (one for one in self.lab.accord.of(told) if one.kind in ("missing message", "other message")), None
+            (one for one in self.lab.mismatch.of(told) if one.kind in ("missing message", "other message")), None
         )
         if found is None:
             raise InputError("The live adapter was not trained with another message.", "Nothing was changed.")

@@ -124,7 +124,7 @@ class CompareTab:
     ) -> Iterator[Updates]:
         """All voices answer at once, a token each in turn."""
         sitting = replace(sitting.skipped(round_), walking=False)
-        begun = Round(prompt=prompt, system=self._lab.systems.filled(system), blind=blind)
+        begun = Round(prompt=prompt, system=self._lab.system_messages.filled(system), blind=blind)
         yield from self._spoken(
             begun, voices, Sampling(temperature=float(temperature), max_tokens=int(tokens)), sitting
         )
@@ -150,7 +150,7 @@ class CompareTab:
             step = self._step(kind, voices, sitting)
         if step is None:
             raise InputError("There are no unseen prompts.", "Ask one of your own.")
-        begun = Round(prompt=step.prompt, system=self._lab.systems.filled(system), blind=blind, step=step)
+        begun = Round(prompt=step.prompt, system=self._lab.system_messages.filled(system), blind=blind, step=step)
         yield from self._spoken(
             begun, voices, Sampling(temperature=float(temperature), max_tokens=int(tokens)), sitting
         )

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from chatlab.lab import Lab
-from chatlab.lab.data.datasets import Which
+from chatlab.lab.data.datasets import ExportFilter
 from chatlab.system.temporary import discard, new_folder
 from chatlab.ui.compare.results import results
 from chatlab.ui.shell import Shell, drawing
@@ -49,8 +49,8 @@ class VotesPanel:
 
     def exported_preferences(self) -> Updates:
         """All of them, those from edits as well: each says where it came from."""
-        exchange = self._lab.exchange
-        return self._offered(lambda folder: exchange.export("dpo", Which(what="preferences"), folder).path)
+        exchange = self._lab.datasets
+        return self._offered(lambda folder: exchange.export("dpo", ExportFilter(what="preferences"), folder).path)
 
     def swept(self, made: str) -> Updates:
         """The page has its own copy by now."""

@@ -12,7 +12,7 @@ from threading import Event
 from chatlab.conversation import with_tools
 from chatlab.errors import InputError
 from chatlab.records import Message, Role
-from chatlab.template.plain import call_written, read
+from chatlab.template.tools.plain import parse_reply, write_call
 from chatlab.tool_calls import Tool, named
 from chatlab.tools import Toolbox
 
@@ -22,7 +22,7 @@ STEP: tuple[Role, Role] = ("assistant", "tool")
 
 def shown(message: Message, tools: Sequence[Tool]) -> str:
     """What a box shows of a message."""
-    calls = [call_written(call, named(tools, call.name)) for call in message.calls]
+    calls = [write_call(call, named(tools, call.name)) for call in message.calls]
     return "\n".join([*([message.content] if message.content else []), *calls])
 
 
@@ -52,8 +52,8 @@ def meant(messages: Sequence[Message], before: Sequence[Tool], toolbox: Toolbox)
 
 
 def _called(message: Message, known: Sequence[Tool]) -> Message:
-    heard = read(message.content, known, ended=True)
-    return replace(message, content=heard.said, calls=(heard.call,)) if heard.call else message
+    heard = parse_reply(message.content, known, ended=True)
+    return replace(message, content=heard.text, calls=(heard.call,)) if heard.call else message
 
 
 def _worked_out(asked: Message, known: Sequence[Tool], toolbox: Toolbox) -> str:

@@ -8,7 +8,7 @@ import gradio as gr
 
 from chatlab.formats import FORMATS, Written, format_of
 from chatlab.lab import Lab
-from chatlab.lab.data.datasets import Which
+from chatlab.lab.data.datasets import ExportFilter
 from chatlab.system.temporary import discard, new_folder
 from chatlab.ui.html import counted, div, span
 from chatlab.ui.shell import Shell, drawing
@@ -21,7 +21,7 @@ class DemonstrationExport:
     """The file is made when it is asked for, and the copy that was made is removed once the page has it."""
 
     def __init__(self, lab: Lab) -> None:
-        self._exchange = lab.exchange
+        self._exchange = lab.datasets
         self._demonstrations = lab.demonstrations
 
     def build(self) -> None:
@@ -89,7 +89,9 @@ class DemonstrationExport:
         }
 
     def written(self, what: str, status: str, tag: str, text: str, format: str, own: bool) -> Updates:
-        which = Which(what=cast(Literal["demonstrations", "preferences"], what), text=text, tag=tag, status=status)
+        which = ExportFilter(
+            what=cast(Literal["demonstrations", "preferences"], what), text=text, tag=tag, status=status
+        )
         with new_folder() as folder:
             written = self._exchange.export(format, which, folder, own)
         size = _size(written.path.stat().st_size)

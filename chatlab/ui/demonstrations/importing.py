@@ -36,7 +36,7 @@ class DemonstrationImport:
     """Three states: a place to drop a file, a file with its mapping, an import under way or ended."""
 
     def __init__(self, lab: Lab) -> None:
-        self._exchange = lab.exchange
+        self._exchange = lab.datasets
 
     def build(self) -> None:
         with gr.Accordion("Import a data set", open=False, elem_id="import"):
@@ -162,7 +162,7 @@ class DemonstrationImport:
         _at_hand(path)
         words = [tag.strip() for tag in tags.split(",") if tag.strip()]
         given = cast(Status, status) if status != AS_IT_IS else None
-        self._exchange.begin(Path(path), proposal, words, given, after=partial(discard, path))
+        self._exchange.start(Path(path), proposal, words, given, after=partial(discard, path))
         return self._put_down() | self.look(0)
 
     def cancelled(self, path: str) -> Updates:
@@ -205,7 +205,7 @@ class DemonstrationImport:
 
     def settled(self, keep: bool, ended: int) -> Updates:
         """All that was set aside for repeating unseen prompts is approved, or discarded."""
-        count = self._exchange.settle(keep)
+        count = self._exchange.resolve(keep)
         what = "approved, and their prompts are unseen no more" if keep else "discarded"
         said = div("import-said", span("", f"{count:,} {what}."))
         return self.look(ended) | {self.progress: said}

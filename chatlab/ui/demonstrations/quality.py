@@ -77,7 +77,7 @@ class QualityPanel:
 
     def draw(self, kind: str, page: int, opened: str) -> Updates:
         """What is known now. While a look is under way the timer goes, and this is called again."""
-        found, share = self._quality.known(), self._quality.looking
+        found, share = self._quality.known(), self._quality.audit_progress
         kinds = Counter(each.kind for each in found)
         kind = kind if kind in kinds else ANY
         shown = [each for each in found if kind in (ANY, each.kind)]
@@ -86,7 +86,7 @@ class QualityPanel:
         return {
             self.fold: gr.Accordion(label=self._label(len(found))),
             self.kind: gr.Radio(choices=labels, value=kind, visible=bool(found)),
-            self.look: gr.Button(interactive=share is None, visible=not self._quality.looked or share is not None),
+            self.look: gr.Button(interactive=share is None, visible=not self._quality.is_audited or share is not None),
             self.board: self._board(shown, page, opened),
             self.page: page,
             self.opened: opened,
@@ -96,12 +96,12 @@ class QualityPanel:
     def refresh(self, kind: str, page: int, opened: str) -> Updates:
         """As `draw`, after a look at what has changed if that takes no time worth waiting for."""
         if sum(self._demonstrations.counts().values()) <= AT_ONCE:
-            self._quality.look()
+            self._quality.audit()
         return self.draw(kind, page, opened)
 
     def start(self, kind: str, page: int, opened: str) -> Updates:
         """Look again, in the background."""
-        self._quality.look()
+        self._quality.audit()
         return self.draw(kind, page, opened)
 
     def narrow(self, kind: str) -> Updates:
@@ -125,7 +125,7 @@ class QualityPanel:
         if action.deed == "edit":
             return Pressed(show=action.demonstrations[0])
         changed = self._quality.act(finding, action)
-        self._quality.look()
+        self._quality.audit()
         said = f"{DONE[action.deed]} {changed}" if changed else "kept as it is"
         return Pressed(self.draw(kind, page, ""), done=said)
 
@@ -136,17 +136,17 @@ class QualityPanel:
         return found
 
     def _label(self, number: int) -> str:
-        if not self._quality.looked and not number:
+        if not self._quality.is_audited and not number:
             return "Quality"
         return f"Quality: {counted(number, 'finding')}" if number else "Quality: nothing found"
 
     def _board(self, shown: list[Finding], page: int, opened: str) -> str:
-        share = self._quality.looking
+        share = self._quality.audit_progress
         progress = (
             "" if share is None else div("look", f'<progress class="run-bar" max="1" value="{share:.2f}"></progress>')
         )
         if not shown:
-            return progress or div("empty", _nothing(self._quality.looked))
+            return progress or div("empty", _nothing(self._quality.is_audited))
         here = shown[page * PAGE : (page + 1) * PAGE]
         cards = "".join(self._card(each, each.key == opened) for each in here)
         return div("findings", progress, cards, _pager(page, len(shown)))

@@ -269,7 +269,7 @@ class DemonstrationsTab:
         """Why there is none, where there is none."""
         try:
             room = min(TrainSettings().max_tokens, self._machine.base.context)
-            spans = self._demonstrations.picture(demonstration.messages, room)
+            spans = self._demonstrations.token_spans(demonstration.messages, room)
         except ChatlabError as error:
             return div("mask-note", span("mask-warning", told(error)))
         return mask_picture(spans)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from chatlab.lab.chat.ingestion import Adding
-from chatlab.retrieval import LABELS, Found, Papers, Passage, State
+from chatlab.retrieval import LABELS, DocumentInfo, Passage, SearchHit, State
 from chatlab.ui.html import control, counted, div, escaped, one_line, span, spoken
 from chatlab.ui.passage import marked
 
@@ -62,15 +62,15 @@ def _ready(now: State) -> str:
         left = (now.passages - now.embedded) / now.rate if now.rate else 0
         soon = f", about {spoken(left)} left" if left >= 1 else ""
         return f"{now.embedded:,} can be found by meaning so far{soon}. You can ask already."
-    if not now.words_ready:
+    if not now.bm25_ready:
         return "All can be found by meaning; the word index is being built."
     return "All can be found by words and by meaning."
 
 
-def documents(found: Sequence[Papers], query: str) -> str:
+def documents(found: Sequence[DocumentInfo], query: str) -> str:
     """A line or two each."""
     wanted = query.casefold().split()
-    shown = [papers for papers in found if all(word in f"{papers.title} {papers.name}".casefold() for word in wanted)]
+    shown = [info for info in found if all(word in f"{info.title} {info.name}".casefold() for word in wanted)]
     if not found:
         said = "Nothing here yet. Drop a few documents, and answers can go by what they say."
         return div("empty", span("", said))
@@ -85,16 +85,16 @@ def documents(found: Sequence[Papers], query: str) -> str:
     return div("shelf", *map(_document, shown[:LISTED]), rest)
 
 
-def _document(papers: Papers) -> str:
-    pages = {"pdf": "page", "table": "row"}.get(papers.kind)
-    facts = [counted(papers.pages, pages)] if pages else []
-    facts += [counted(papers.characters, "character"), counted(len(papers.spans), "passage")]
-    title = _press("read", papers.id, papers.title, "shelf-title", f"Read the passages of {papers.name}")
-    remove = _press("remove", papers.id, "×", "tool", f"Remove {papers.name}")
+def _document(info: DocumentInfo) -> str:
+    pages = {"pdf": "page", "table": "row"}.get(info.kind)
+    facts = [counted(info.pages, pages)] if pages else []
+    facts += [counted(info.characters, "character"), counted(len(info.spans), "passage")]
+    title = _press("read", info.id, info.title, "shelf-title", f"Read the passages of {info.name}")
+    remove = _press("remove", info.id, "×", "tool", f"Remove {info.name}")
     line = div(
-        "shelf-facts", span("chip", LABELS[papers.kind]), span("", f"{one_line(papers.name, 60)} · {' · '.join(facts)}")
+        "shelf-facts", span("chip", LABELS[info.kind]), span("", f"{one_line(info.name, 60)} · {' · '.join(facts)}")
     )
-    problems = "".join(div("refusal", span("", problem)) for problem in papers.problems)
+    problems = "".join(div("refusal", span("", problem)) for problem in info.problems)
     return div("shelf-one", div("shelf-head", title, remove), line, problems)
 
 
@@ -104,22 +104,22 @@ def _press(act: str, id: str, label: str, kind: str, said: str) -> str:
     return f'<button type="button" class="{kind}" {named}{data}>{escaped(label)}</button>'
 
 
-def hits(found: Sequence[Found], query: str) -> str:
+def hits(found: Sequence[SearchHit], query: str) -> str:
     """The passages that were found, the best first, and which of the two retrievers found them."""
     if not found:
         return div("empty", span("", "Nothing matches."))
     return div("hits", *(_hit(number, hit, query) for number, hit in enumerate(found, 1)))
 
 
-def _hit(number: int, hit: Found, query: str) -> str:
+def _hit(number: int, hit: SearchHit, query: str) -> str:
     head = div(
         "hit-head",
         span("hit-number", str(number)),
         span("hit-title", one_line(hit.passage.title, 80), title=hit.name),
         span("hit-place", f"characters {hit.passage.start:,} to {hit.passage.end:,}"),
     )
-    words = _found_by("Words", hit.words_rank, hit.words_score, "BM25 {:.1f}")
-    meaning = _found_by("Meaning", hit.meaning_rank, hit.meaning_score, "cosine {:.2f}")
+    words = _found_by("Words", hit.bm25_rank, hit.bm25_score, "BM25 {:.1f}")
+    meaning = _found_by("Meaning", hit.vector_rank, hit.vector_score, "cosine {:.2f}")
     return div("hit", head, div("hit-how", words, meaning), div("said", marked(hit.passage.text, query)))
 
 
@@ -129,11 +129,11 @@ def _found_by(who: str, rank: int | None, score: float | None, how: str) -> str:
     return span("chip", f"{who}: rank {rank}, {how.format(score)}")
 
 
-def passages(papers: Papers, found: Iterable[Passage], first: int) -> str:
+def passages(info: DocumentInfo, found: Iterable[Passage], first: int) -> str:
     """Some of a document's passages, as they are indexed."""
     shown = list(found)
-    title = span("hit-title", one_line(papers.title, 80), title=papers.name)
-    count = span("hit-place", f"passages {first + 1:,} to {first + len(shown):,} of {len(papers.spans):,}")
+    title = span("hit-title", one_line(info.title, 80), title=info.name)
+    count = span("hit-place", f"passages {first + 1:,} to {first + len(shown):,} of {len(info.spans):,}")
     return div("hits", div("hit-head", title, count), *(_read(first + n, one) for n, one in enumerate(shown, 1)))
 
 

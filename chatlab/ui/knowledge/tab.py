@@ -164,8 +164,8 @@ class KnowledgeTab:
             self._knowledge.remove([act.text])
             return self.look(query) | {self.timer: gr.Timer(active=True)}
         if act.do == "read":
-            papers = self._knowledge.document(act.text)
-            return {self.found: pictures.passages(papers, self._knowledge.passages(act.text, 0, READ), 0)}
+            info = self._knowledge.document(act.text)
+            return {self.found: pictures.passages(info, self._knowledge.passages(act.text, 0, READ), 0)}
         if act.do == "around":
             return {self.found: self._around(act.text), self.tabs: gr.Tabs(selected="knowledge")}
         raise InputError(f"The page asked for {act.do!r}, which nothing here does.", "Reload the page.")
@@ -177,8 +177,8 @@ class KnowledgeTab:
             start, end = map(int, numbers.split(":"))
         except ValueError as error:
             raise InputError("The page sent something that cannot be read.", "Reload it.") from error
-        papers = self._knowledge.document(id)
-        return pictures.around(papers.title, (start, end), self._knowledge.around(id, start, end))
+        info = self._knowledge.document(id)
+        return pictures.around(info.title, (start, end), self._knowledge.around(id, start, end))
 
     def search(self, question: str) -> str:
         if not question.strip():
@@ -191,7 +191,6 @@ class KnowledgeTab:
 _NOTHING = div(
     "empty",
     span(
-        "",
-        "Ask, and the passages that an answer would be given appear here, with their ranks by words and by meaning.",
+        "", "Ask, and the passages that an answer would be given appear here, with their ranks by words and by meaning."
     ),
 )

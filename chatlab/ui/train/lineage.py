@@ -20,7 +20,7 @@ def of_run(lab: Lab, run: RunView) -> str:
     """The exact demonstrations, as they were when the run was asked for."""
     facts = f"snapshot sha256 {run.request.snapshot[:16]} · live before: {run.request.parent or 'base'}"
     try:
-        return table(lab.lineage.of_run(run), facts)
+        return table(lab.lineage.run_examples(run), facts)
     except ChatlabError as error:
         return div("faint", span("", told(error)))
 
@@ -30,7 +30,7 @@ def of_adapter(lab: Lab, name: str) -> str:
     card = lab.voices.who(name)
     facts = f"snapshot sha256 {card.snapshot[:16]}" if card else ""
     try:
-        return table(lab.lineage.of(name), facts)
+        return table(lab.lineage.examples(name), facts)
     except ChatlabError as error:
         return div("faint", span("", told(error)))
 

@@ -73,7 +73,7 @@ class MaskTrialPanel:
 
     def draw(self) -> Updates:
         """The latest trial as it stands, and what can be done with it."""
-        ablation = self._lab.mask_trial.latest()
+        ablation = self._lab.mask_ablation.latest()
         running = ablation is not None and ablation.state == "running"
         finished = ablation is not None and ablation.state == "finished"
         result = self._result(ablation) if ablation else ""
@@ -94,25 +94,25 @@ class MaskTrialPanel:
 
     def beat(self, heard: str | None) -> Any:
         """Draws only what is new, and nothing before the tab was opened for the first time."""
-        if heard is None or self._pulse(self._lab.mask_trial.latest()) == heard:
+        if heard is None or self._pulse(self._lab.mask_ablation.latest()) == heard:
             return gr.skip()
         return self.draw()
 
     def started(self) -> Updates:
         kind = kind_for([tag for i in self._lab.demonstrations.approved() for tag in self._tags(i)])
-        self._lab.mask_trial.start("" if kind == EVERYDAY else kind)
+        self._lab.mask_ablation.start("" if kind == EVERYDAY else kind)
         return self.draw()
 
     def stopped(self) -> Updates:
-        self._lab.mask_trial.stop()
+        self._lab.mask_ablation.stop()
         return self.draw()
 
     def gone_on(self) -> Updates:
-        self._lab.mask_trial.go_on()
+        self._lab.mask_ablation.go_on()
         return self.draw()
 
     def thrown_away(self) -> Updates:
-        self._lab.mask_trial.discard()
+        self._lab.mask_ablation.discard()
         return self.draw()
 
     def _tags(self, demonstration: int) -> tuple[str, ...]:
@@ -122,7 +122,7 @@ class MaskTrialPanel:
         try:
             few = len(self._lab.demonstrations.approved()) < FEW
             aside = f" With fewer than {FEW} demonstrations the loss of answers kept aside is not measured."
-            return f"About {spoken(self._lab.mask_trial.seconds())} in all.{aside if few else ''}"
+            return f"About {spoken(self._lab.mask_ablation.seconds())} in all.{aside if few else ''}"
         except ChatlabError as error:
             return told(error)
 
@@ -189,7 +189,7 @@ class MaskTrialPanel:
         return [losses[-1] if losses else None for losses in measured]
 
     def _steps(self, side: Side) -> tuple[Step, ...]:
-        run = self._lab.mask_trial.run(side)
+        run = self._lab.mask_ablation.run(side)
         return run.steps if run else ()
 
     def _replies(self, ablation: Ablation) -> str:

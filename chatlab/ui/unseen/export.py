@@ -6,10 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from chatlab.clock import now
 from chatlab.errors import DiskFull
 from chatlab.lab.compare.grid_files import written
 from chatlab.lab.compare.grid_view import GridView
+from chatlab.system.clock import now
 from chatlab.system.temporary import discard, new_folder
 
 FORMS = (("Markdown", "md"), ("CSV", "csv"), ("JSON lines", "jsonl"))

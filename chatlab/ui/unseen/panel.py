@@ -134,7 +134,7 @@ class UnseenPanel:
             return self.editor.draw()
         names = self._lab.voices.names()
         kept = [name for name in self._lab.store.state.read(CHOSEN, list[str], []) if name in names]
-        voices = kept or self._lab.grid.proposed()
+        voices = kept or self._lab.grid.default_voices()
         return {
             self.voices: gr.Dropdown(choices=names, value=voices, multiselect=True),
             **self.drawn(voices, *rest),
@@ -154,7 +154,7 @@ class UnseenPanel:
         start, shown, sheet = -PAGE, 0.0, None
         try:
             for sheet in self._lab.grid.ask(*asked):
-                row = sheet.under_way
+                row = sheet.next_row
                 if row is None:
                     break
                 if not start <= row < start + WINDOW or row // PAGE != start // PAGE:
@@ -168,7 +168,7 @@ class UnseenPanel:
                     }
         except ChatlabError as error:
             notify(error)
-        yield self._draw(sheet or self._lab.grid.known(*asked), max(0, start) // PAGE)
+        yield self._draw(sheet or self._lab.grid.cached(*asked), max(0, start) // PAGE)
 
     def drawn(
         self, voices: list[str], temperature: float, tokens: float, system: str, strength: float, page: int
@@ -189,7 +189,7 @@ class UnseenPanel:
         return self.export.write(self._known(*asked), form)
 
     def _known(self, voices: list[str], temperature: float, tokens: float, system: str, strength: float) -> GridView:
-        return self._lab.grid.known(voices or [], _sampling(temperature, tokens), system or "", float(strength))
+        return self._lab.grid.cached(voices or [], _sampling(temperature, tokens), system or "", float(strength))
 
     def _under_way(self, sheet: GridView, start: int) -> Updates:
         """While replies come there is one thing to press."""

@@ -64,7 +64,7 @@ def progress(sheet: GridView, asking: bool) -> str:
 
 def _head(sheet: GridView, at: int) -> str:
     """Who it is, and how they did over all prompts, not only those of this page."""
-    found, voice = sheet.reply_metrics(at), sheet.voices[at]
+    found, voice = sheet.metrics(at), sheet.voices[at]
     provenance = next((said.provenance for _, said in sheet.column(at)), None)
     proof = "" if provenance is None else (f"sha256 {provenance.sha256[:12]}" if provenance.sha256 else "no adapter")
     title = "" if provenance is None else f"{provenance.sha256 or 'The base alone'} on base {provenance.base}"
@@ -76,7 +76,7 @@ def _head(sheet: GridView, at: int) -> str:
         ("stop by themselves", f"{found.stops / found.replies:.0%}"),
         ("tokens", f"{found.tokens:.0f}"),
     ]
-    differing, both = sheet.differing(at)
+    differing, both = sheet.differences(at)
     if both and voice != BASE:
         figures.append((f"of {both} unlike the base", f"{differing}"))
     drawn = "".join(element("span", element("b", escaped(value)) + " " + escaped(label)) for label, value in figures)
@@ -98,7 +98,7 @@ def _cell(sheet: GridView, place: int, at: int) -> str:
     if cell.said is None:
         caret = '<span class="caret"></span>' if cell.speaking else ""
         return element("td", voice + div("sheet-text", escaped(cell.text), caret))
-    base = sheet.cells[place][sheet.against].said if sheet.against not in (None, at) else None
+    base = sheet.cells[place][sheet.base_column].said if sheet.base_column not in (None, at) else None
     return element("td", voice + _said(cell.said, base))
 
 

@@ -17,7 +17,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from chatlab.errors import EmbedderError, InputError
 from chatlab.lab.chat.knowledge import Knowledge
-from chatlab.retrieval.embedder import packaged
+from chatlab.retrieval.embedding.model import packaged
 from chatlab.settings import PACKAGE
 from chatlab.store import Store
 
@@ -71,9 +71,9 @@ def knowledge(store: Store, tiny: Path, tmp_path_factory: pytest.TempPathFactory
 def test_dropped_documents_are_found_by_words_and_by_meaning(knowledge: Knowledge, files: Path) -> None:
     knowledge.add([files])
     state = knowledge.wait()
-    assert (state.passages, state.embedded, state.words_ready) == (3, 3, True)
+    assert (state.passages, state.embedded, state.bm25_ready) == (3, 3, True)
     found = knowledge.search("mooring a boat", 3)
-    assert found[0].name == "harbour.md" and found[0].words_rank == 1 and found[0].meaning_rank is not None
+    assert found[0].name == "harbour.md" and found[0].bm25_rank == 1 and found[0].vector_rank is not None
     assert found[0].passage.title == "Harbour rules" and "outer pier" in found[0].passage.text
     assert knowledge.search("   ") == [] and knowledge.search("zzz \x00 ()\"'") != []
 
@@ -97,14 +97,11 @@ def test_files_that_come_while_others_are_read_join_them(knowledge: Knowledge, t
     adding = knowledge.adding
     assert (adding.done, adding.kept, adding.state) == (7, 6, "done")
     assert len(adding.refused) == 1 and adding.refused[0].casefold().startswith("bad.bin: it is no document")
-    assert (
-        knowledge.remove([papers.id for papers in knowledge.documents() if "Note" in papers.title or papers.size < 20])
-        == 6
-    )
+    assert knowledge.remove([info.id for info in knowledge.documents() if "Note" in info.title or info.size < 20]) == 6
 
 
 def test_what_is_removed_is_not_found_until_it_is_brought_back(knowledge: Knowledge) -> None:
-    lamp = next(papers for papers in knowledge.documents() if papers.name == "lamps.html")
+    lamp = next(info for info in knowledge.documents() if info.name == "lamps.html")
     assert knowledge.search("brass", 1)[0].name == "lamps.html"
     assert knowledge.remove([lamp.id]) == 1
     assert "lamps.html" not in [found.name for found in knowledge.search("brass", 9)]
@@ -119,7 +116,7 @@ def test_a_rebuilt_index_finds_the_same(knowledge: Knowledge) -> None:
     before = knowledge.search("who was born in 1906", 3)
     knowledge.rebuild()
     state = knowledge.wait()
-    assert state.embedded == state.passages and state.words_ready
+    assert state.embedded == state.passages and state.bm25_ready
     assert knowledge.search("who was born in 1906", 3) == before
 
 
@@ -145,9 +142,9 @@ def test_without_a_model_words_alone_find_and_the_state_says_so(store: Store, fi
     try:
         knowledge.add([files])
         state = knowledge.wait()
-        assert state.words_ready and state.embedded == 0 and "config.json" in state.meaning
+        assert state.bm25_ready and state.embedded == 0 and "config.json" in state.meaning
         found = knowledge.search("brass", 3)
-        assert [hit.name for hit in found] == ["lamps.html"] and found[0].meaning_rank is None
+        assert [hit.name for hit in found] == ["lamps.html"] and found[0].vector_rank is None
     finally:
         knowledge.close()
 
@@ -161,7 +158,7 @@ def test_the_packaged_model_finds_what_shares_no_word(store: Store, files: Path,
         state = knowledge.wait()
         assert state.embedded == 3 and not state.meaning
         found = knowledge.search("old lamp", 3)
-        assert found[0].name == "lamps.html" and found[0].words_rank is None
+        assert found[0].name == "lamps.html" and found[0].bm25_rank is None
     finally:
         knowledge.close()
 
@@ -176,12 +173,12 @@ def test_a_kill_while_indexing_loses_nothing_that_was_acknowledged(tiny: Path, t
     with Store.open(home / "store") as store:
         knowledge = Knowledge(store, home / "store" / "knowledge", home / "cache")
         try:
-            there = {papers.name for papers in knowledge.documents()}
+            there = {info.name for info in knowledge.documents()}
             assert acknowledged <= len(there) < 50
             knowledge.add([folder])
             state = knowledge.wait(120)
             assert knowledge.adding.again == len(there) and len(knowledge.documents()) == 50
-            assert state.embedded == state.passages >= 50 and state.words_ready and not knowledge.problems
+            assert state.embedded == state.passages >= 50 and state.bm25_ready and not knowledge.problems
         finally:
             knowledge.close()
     assert not list(home.rglob("*.tmp"))

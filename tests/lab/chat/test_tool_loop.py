@@ -25,10 +25,11 @@ from chatlab.records import Message
 from chatlab.settings import Settings
 from chatlab.store import Store
 from chatlab.template import IGNORED, Template
-from chatlab.template.plain import call_written, read
+from chatlab.template.tools.plain import parse_reply, write_call
 from chatlab.tool_calls import Call, Tool, named
 from chatlab.tools.builtin import CALCULATOR, CLOCK, COUNT, PYTHON
 from chatlab.tools.program import SECONDS
+from tests.support.real_data import template_source
 
 TOOLS = (CALCULATOR, COUNT, PYTHON)
 NAMES = ("calculator", "count", "python")
@@ -83,23 +84,23 @@ def ask(lab: Lab, text: str, tools: tuple[str, ...] = NAMES, **how: object):
     ],
 )
 def test_a_call_is_read_as_it_is_written(text: str, expected: Call) -> None:
-    assert read(text, TOOLS, ended=True).call == expected
+    assert parse_reply(text, TOOLS, ended=True).call == expected
 
 
 @pytest.mark.parametrize(
     "text", ["Result: 84", "I would Call: calculator 1", "Call: ", "Call: 12", "call: count r | x", ""]
 )
 def test_what_is_no_call_is_words(text: str) -> None:
-    heard = read(text, TOOLS, ended=True)
-    assert heard.call is None and heard.said == text
+    heard = parse_reply(text, TOOLS, ended=True)
+    assert heard.call is None and heard.text == text
 
 
 def test_a_call_is_not_run_before_its_line_has_ended_nor_shown_while_it_grows() -> None:
     text = "I count.\nCall: count r | strawberry\nResult: 9"
-    shown = [read(text[:k], TOOLS, ended=False) for k in range(len(text))]
-    assert not any("Call" in heard.said for heard in shown)
+    shown = [parse_reply(text[:k], TOOLS, ended=False) for k in range(len(text))]
+    assert not any("Call" in heard.text for heard in shown)
     first = next(k for k, heard in enumerate(shown) if heard.call)
-    assert text[first - 1] == "\n" and shown[first].said == "I count."
+    assert text[first - 1] == "\n" and shown[first].text == "I count."
 
 
 @tries(max_examples=150, deadline=None)
@@ -107,7 +108,7 @@ def test_a_call_is_not_run_before_its_line_has_ended_nor_shown_while_it_grows() 
 def test_whatever_a_call_holds_it_comes_back(tool: Tool, values: list[str]) -> None:
     values = values[: len(tool.parameters)]
     said = Call(name=tool.name, arguments=tuple((p.name, v) for p, v in zip(tool.parameters, values, strict=False)))
-    assert read(call_written(said, tool), (tool,), ended=True).call == said
+    assert parse_reply(write_call(said, tool), (tool,), ended=True).call == said
 
 
 # Training.
@@ -119,7 +120,7 @@ def test_results_are_read_and_calls_and_answers_are_learned(base_folder: Path) -
         (one,) = template.encode(demonstration(problem, delegated=True).messages)
         graded = template.text([id for id, label in zip(one.ids, one.labels, strict=True) if label != IGNORED])
         read_only = template.text([id for id, label in zip(one.ids, one.labels, strict=True) if label == IGNORED])
-        assert graded == f"{call_written(problem.call)}<|end|>{problem.answer}<|end|>"
+        assert graded == f"{write_call(problem.call)}<|end|>{problem.answer}<|end|>"
         assert f"Result: {problem.value}<|assistant|>" in read_only and "Call: calculator expression" in read_only
 
 
@@ -317,17 +318,26 @@ def trained(template: Template) -> bool:
     talk = demonstration(problems(2, seed=5)[0], delegated=True).messages
     talk = (*talk, Message(role="user", content="And <tool_call>?"), *talk[2:])
     graded = learned(template, talk)
-    heard = [template.hear(words, talk[0].tools, ended=True) for words in graded]
+    heard = [template.parse_reply(words, talk[0].tools, ended=True) for words in graded]
     assert [one.call for one in heard] == [(*m.calls, None)[0] for m in talk if m.role == "assistant"]
     native = template.is_native(talk[0].tools)
     assert native != any("Call: " in words for words in graded)
     return native
 
 
-@pytest.mark.parametrize(("name", "own"), [("trl_glm4moe", True), ("phi_4", False), ("mistral_v1", False)])
-def test_templates_with_a_form_of_their_own_train_in_it(base_folder: Path, shared_data: Path, name: str, own: bool):
-    source = (shared_data / "templates" / f"{name}.jinja").read_text(encoding="utf-8")
-    assert trained(Template(Base.open(base_folder).tokenizer, source)) is own
+OWN_FORMATS = {
+    "own_tools": True,
+    "own_headers": False,
+    "own_brackets": False,
+    "trl_glm4moe": True,
+    "phi_4": False,
+    "mistral_v1": False,
+}
+
+
+@pytest.mark.parametrize(("name", "own"), OWN_FORMATS.items())
+def test_templates_with_a_form_of_their_own_train_in_it(base_folder: Path, name: str, own: bool) -> None:
+    assert trained(Template(Base.open(base_folder).tokenizer, template_source(name))) is own
 
 
 @pytest.mark.slow
@@ -362,12 +372,12 @@ def test_a_form_of_ones_own_is_read_however_a_model_spaces_it(base_folder: Path)
     template = Template(Base.open(base_folder).tokenizer, QWEN)
     assert template.is_native(TOOLS)
     text = 'So.\n<call>{"name":"count","arguments":{"what":"r" , "text": "straw\\"berry"}}</call>'
-    heard = template.hear(text, TOOLS, ended=False)
-    assert heard.said == "So." and heard.call == call("count", what="r", text='straw"berry')
-    shown = {template.hear(text[:k], TOOLS, ended=False).said for k in range(len(text))}
+    heard = template.parse_reply(text, TOOLS, ended=False)
+    assert heard.text == "So." and heard.call == call("count", what="r", text='straw"berry')
+    shown = {template.parse_reply(text[:k], TOOLS, ended=False).text for k in range(len(text))}
     assert not any("<" in said for said in shown)
-    assert template.hear("a < b", TOOLS, ended=True).said == "a < b"
-    assert template.hear('<call>{"name": "rm"}</call>', TOOLS, ended=True).call is None
+    assert template.parse_reply("a < b", TOOLS, ended=True).text == "a < b"
+    assert template.parse_reply('<call>{"name": "rm"}</call>', TOOLS, ended=True).call is None
 
 
 def test_a_foreign_tool_cannot_bring_control_tokens_into_a_prompt(base_folder: Path) -> None:

@@ -74,7 +74,7 @@ def test_every_prompt_goes_to_every_voice_and_the_engine_says_who_spoke(lab: Lab
         assert (base.provenance.sha256, player.provenance.sha256) == ("", card.sha256)
         assert player.provenance.base == lab.machine.base.fingerprint and player.provenance.tokens == 5
         assert base.form.well_formed and base.stop == "end"
-    assert sheet.differing(1) == (3, 3) and sheet.reply_metrics(1).well_formed == 3
+    assert sheet.differences(1) == (3, 3) and sheet.metrics(1).well_formed == 3
 
 
 def test_replies_grow_where_they_belong(lab: Lab) -> None:
@@ -89,7 +89,7 @@ def test_what_was_heard_once_is_not_asked_again_also_after_a_restart(lab: Lab, e
     assert engine.asked.count(BASE) == 3
     lab.close()
     again = Lab(lab.settings, open_engine=lambda base: engine)
-    assert again.grid.known([BASE]).done == 0, "nothing is opened for it"
+    assert again.grid.cached([BASE]).done == 0, "nothing is opened for it"
     assert whole(again, BASE, "player").done == 6 and len(engine.asked) == 6
     again.close()
 
@@ -130,7 +130,7 @@ def test_who_stops_early_keeps_what_was_said_and_goes_on_from_there(lab: Lab, en
             break
     asking.close()  # type: ignore[attr-defined]
     assert engine.closed == 2, "the reply under way ends at once"
-    assert lab.grid.known([BASE]).done == 1
+    assert lab.grid.cached([BASE]).done == 1
     assert whole(lab, BASE).done == 3 and len(engine.asked) == 4
 
 
@@ -139,7 +139,7 @@ def test_a_voice_that_fails_says_so_and_the_others_go_on(lab: Lab) -> None:
     (lab.settings.adapters / "player" / "adapter_model.safetensors").write_bytes(b"other")
     sheet = whole(lab, "player", BASE, "nobody")
     assert all(row[0].error and row[1].said and row[2].error for row in sheet.cells)
-    assert lab.grid.known(["player"]).done == 0, "a failure is not kept"
+    assert lab.grid.cached(["player"]).done == 0, "a failure is not kept"
 
 
 def test_a_prompt_that_is_too_long_fails_alone(lab: Lab) -> None:
@@ -163,13 +163,13 @@ def test_an_empty_set_is_told_of(lab: Lab) -> None:
 
 
 def test_base_previous_and_live_are_proposed(lab: Lab) -> None:
-    assert lab.grid.proposed() == [BASE]
+    assert lab.grid.default_voices() == [BASE]
     voiced(lab, "first", created="2026-01-01")
-    assert lab.grid.proposed() == [BASE, "first"]
+    assert lab.grid.default_voices() == [BASE, "first"]
     voiced(lab, "second", created="2026-01-02")
     for name in ("first", "second"):
         lab.voices.go_live(name)
-    assert lab.grid.proposed() == [BASE, "first", "second"]
+    assert lab.grid.default_voices() == [BASE, "first", "second"]
 
 
 def test_a_cache_that_is_cut_off_deleted_or_not_writable_is_never_worth_an_error(lab: Lab, engine: Counting) -> None:
@@ -185,7 +185,7 @@ def test_a_cache_that_is_cut_off_deleted_or_not_writable_is_never_worth_an_error
     file.parent.rmdir()
     file.parent.write_text("a file where the folder should be")
     assert whole(lab, BASE, sampling=Sampling(temperature=0.0, max_tokens=4)).done == 3
-    assert lab.grid.known([BASE], Sampling(temperature=0.0, max_tokens=4)).done == 3
+    assert lab.grid.cached([BASE], Sampling(temperature=0.0, max_tokens=4)).done == 3
 
 
 # Files.
@@ -222,4 +222,4 @@ def test_as_markdown_the_grid_is_a_table_that_nothing_breaks(hostile: GridView) 
 
 def test_nothing_said_is_nothing_to_export(lab: Lab) -> None:
     with pytest.raises(InputError, match="Nothing has been said"):
-        written(lab.grid.known([BASE], GREEDY), "md")
+        written(lab.grid.cached([BASE], GREEDY), "md")

@@ -18,7 +18,7 @@ from chatlab.lab import Lab
 from chatlab.lab.compare.compare import Pane
 from chatlab.records import BASE, AdapterCard, Message, Provenance, Vote
 from chatlab.settings import Settings
-from chatlab.store.codec import from_document, to_document
+from chatlab.system.codec import from_document, to_document
 from chatlab.ui.compare.session import CompareSession, Round
 from chatlab.ui.compare.tab import CompareTab
 from tests.support.page import built, voiced

@@ -14,7 +14,7 @@ from chatlab.engines.fake import FakeEngine
 from chatlab.errors import FormatRefused, InputError
 from chatlab.formats import FORMATS, Columns
 from chatlab.lab import Lab
-from chatlab.lab.data.datasets import Which
+from chatlab.lab.data.datasets import ExportFilter
 from chatlab.lab.data.import_job import BATCH, Progress
 from chatlab.records import Demonstration, Message, Preference
 from chatlab.settings import Settings
@@ -35,7 +35,7 @@ def rows_file(folder: Path, count: int, **extra: object) -> Path:
 
 
 def brought(lab: Lab, path: Path, **how: object) -> Progress:
-    *_, last = lab.exchange.bring(path, lab.exchange.sniff(path), **how)  # type: ignore[arg-type]
+    *_, last = lab.datasets.import_file(path, lab.datasets.sniff(path), **how)  # type: ignore[arg-type]
     return last
 
 
@@ -65,7 +65,7 @@ def test_a_thought_goes_out_and_in_and_makes_another_demonstration_of_the_same_a
         Message(role="assistant", content="4", reasoning=reasoning) for reasoning in ("Two and two.", "Three and one.")
     ]
     lab.demonstrations.add([Demonstration(messages=(asked, answer)) for answer in answers])
-    path = lab.exchange.export("openai", Which(), tmp_path).path
+    path = lab.datasets.export("openai", ExportFilter(), tmp_path).path
     assert (brought(lab, path).known, brought(lab, path).kept) == (2, 0)
     lab.demonstrations.delete([1])
     assert (brought(lab, path).known, brought(lab, path).kept) == (1, 0)
@@ -85,17 +85,17 @@ def test_refused_rows_are_listed_with_line_and_reason_and_in_a_file(lab: Lab, tm
 def test_an_import_stopped_in_the_middle_says_what_was_kept_and_can_be_undone(lab: Lab, tmp_path: Path) -> None:
     path = rows_file(tmp_path, 5 * BATCH)
     mine = lab.demonstrations.write("Mine", "Stays")
-    steps = lab.exchange.bring(path, lab.exchange.sniff(path))
+    steps = lab.datasets.import_file(path, lab.datasets.sniff(path))
     next(steps)
     progress = next(steps)
     assert (progress.rows, progress.kept, progress.state) == (2 * BATCH, 2 * BATCH, "reading")
     assert 0 < progress.share < 1
     steps.close()  # type: ignore[attr-defined]
     assert lab.demonstrations.counts() == {"approved": 2 * BATCH + 1}
-    assert lab.exchange.undoable == ("rows.jsonl", 2 * BATCH)
-    assert lab.exchange.undo() == 2 * BATCH
+    assert lab.datasets.undoable == ("rows.jsonl", 2 * BATCH)
+    assert lab.datasets.undo() == 2 * BATCH
     assert [i for i, _ in lab.demonstrations.find()[0]] == [mine]
-    assert lab.exchange.undoable == ("", 0)
+    assert lab.datasets.undoable == ("", 0)
 
 
 def test_undo_outlives_a_restart_and_spares_what_was_deleted(settings: Settings, tmp_path: Path) -> None:
@@ -104,28 +104,28 @@ def test_undo_outlives_a_restart_and_spares_what_was_deleted(settings: Settings,
     lab.demonstrations.delete([2])
     lab.close()
     lab = Lab(settings, open_engine=lambda base: FakeEngine())
-    assert lab.exchange.undoable == ("rows.jsonl", 4)
-    assert lab.exchange.undo() == 4
-    assert lab.exchange.undo() == 0
+    assert lab.datasets.undoable == ("rows.jsonl", 4)
+    assert lab.datasets.undo() == 4
+    assert lab.datasets.undo() == 0
     lab.close()
 
 
 def test_the_import_in_the_background_goes_on_by_itself_and_lets_go_of_the_file(lab: Lab, tmp_path: Path) -> None:
     path = rows_file(tmp_path, 3 * BATCH)
     over = threading.Event()
-    lab.exchange.begin(path, lab.exchange.sniff(path), after=over.set)
+    lab.datasets.start(path, lab.datasets.sniff(path), after=over.set)
     assert over.wait(60)
-    assert lab.exchange.progress and lab.exchange.progress.state == "done"
+    assert lab.datasets.progress and lab.datasets.progress.state == "done"
     assert lab.demonstrations.counts() == {"approved": 3 * BATCH}
 
 
 def test_the_import_in_the_background_can_be_stopped(lab: Lab, tmp_path: Path) -> None:
     path = rows_file(tmp_path, 40 * BATCH)
-    lab.exchange.begin(path, lab.exchange.sniff(path))
+    lab.datasets.start(path, lab.datasets.sniff(path))
     with pytest.raises(InputError, match="under way"):
-        lab.exchange.begin(path, lab.exchange.sniff(path))
-    lab.exchange.stop()
-    stopped = lab.exchange.progress
+        lab.datasets.start(path, lab.datasets.sniff(path))
+    lab.datasets.stop()
+    stopped = lab.datasets.progress
     assert stopped and stopped.state == "stopped" and stopped.kept < 40 * BATCH
     assert sum(lab.demonstrations.counts().values()) == stopped.kept
 
@@ -136,19 +136,19 @@ def test_pairs_become_preferences(lab: Lab, tmp_path: Path) -> None:
     assert brought(lab, path).kept == 1
     pair = lab.store.preferences.get(1)
     assert (pair.chosen, pair.rejected, pair.source) == ("good", "bad", "imported")
-    assert lab.exchange.undo() == 1
+    assert lab.datasets.undo() == 1
     assert len(lab.store.preferences) == 0
 
 
 def test_columns_are_mapped_by_hand(lab: Lab, tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("A;B;C\nit is;why?;1\nit was;when?;2\n")
-    proposal = lab.exchange.sniff(path)
+    proposal = lab.datasets.sniff(path)
     assert not proposal.sure and proposal.names == ("A", "B", "C")
     mapped = replace(proposal, columns=Columns(layout="answer", of={"prompt": "B", "answer": "A"}))
-    assert [one.record.messages[0].content for one in lab.exchange.preview(path, mapped)] == ["why?", "when?"]  # type: ignore[union-attr]
+    assert [one.record.messages[0].content for one in lab.datasets.preview(path, mapped)] == ["why?", "when?"]  # type: ignore[union-attr]
     with pytest.raises(FormatRefused):
-        lab.exchange.preview(path, replace(proposal, columns=Columns(layout="answer", of={"prompt": "B"})))
+        lab.datasets.preview(path, replace(proposal, columns=Columns(layout="answer", of={"prompt": "B"})))
 
 
 @pytest.mark.parametrize("format", [f for f in FORMATS if f.demonstrations], ids=lambda f: f.name)
@@ -156,7 +156,7 @@ def test_out_of_one_store_and_into_another_nothing_is_lost(format: object, lab: 
     lab.demonstrations.write("What = this?", "=1+1", system="Be brief.", tags=["a, b", "c"])
     lab.demonstrations.update(lab.demonstrations.write("Q", "A"), status="waiting")
     before = [one for _, one in lab.store.demonstrations.rows()]
-    written = lab.exchange.export(format.name, Which(), tmp_path)  # type: ignore[attr-defined]
+    written = lab.datasets.export(format.name, ExportFilter(), tmp_path)  # type: ignore[attr-defined]
     assert (written.records, written.left_out.total()) == (2, 0)
     lab.demonstrations.delete([*lab.demonstrations.approved(), 2])
     assert brought(lab, written.path).kept == 2
@@ -167,19 +167,24 @@ def test_an_export_takes_what_the_filter_says(lab: Lab, tmp_path: Path) -> None:
     lab.demonstrations.write("Moon", "Bright", tags=["sky"])
     lab.demonstrations.write("Sun", "Hot", tags=["sky"])
     lab.demonstrations.update(lab.demonstrations.write("Sea", "Wet"), status="waiting")
-    for which, count in ((Which(tag="sky"), 2), (Which(status="waiting"), 1), (Which(text="moon"), 1), (Which(), 3)):
-        assert lab.exchange.export("openai", which, tmp_path).records == count
+    for which, count in (
+        (ExportFilter(tag="sky"), 2),
+        (ExportFilter(status="waiting"), 1),
+        (ExportFilter(text="moon"), 1),
+        (ExportFilter(), 3),
+    ):
+        assert lab.datasets.export("openai", which, tmp_path).records == count
     with pytest.raises(InputError, match="nothing to export"):
-        lab.exchange.export("openai", Which(tag="mars"), tmp_path)
+        lab.datasets.export("openai", ExportFilter(tag="mars"), tmp_path)
     with pytest.raises(InputError, match="no place"):
-        lab.exchange.export("dpo", Which(), tmp_path)
+        lab.datasets.export("dpo", ExportFilter(), tmp_path)
     assert not list(tmp_path.glob("*.json"))
 
 
 def test_preferences_are_exported(lab: Lab, tmp_path: Path) -> None:
     pair = Preference(prompt=(Message(role="user", content="Q"),), chosen="a", rejected="b", source="edit")
     lab.store.preferences.add(pair)
-    written = lab.exchange.export("dpo", Which(what="preferences"), tmp_path)
+    written = lab.datasets.export("dpo", ExportFilter(what="preferences"), tmp_path)
     assert json.loads(written.path.read_text())["chosen"] == [{"role": "assistant", "content": "a"}]
 
 
@@ -194,7 +199,7 @@ REAL = {
 @pytest.mark.parametrize("name", REAL)
 def test_real_data_sets_are_known_at_once(name: str, lab: Lab, shared_data: Path) -> None:
     path = shared_data / "chat" / name
-    proposal = lab.exchange.sniff(path)
+    proposal = lab.datasets.sniff(path)
     done = brought(lab, path)
     kept, refused, title = REAL[name]
     assert proposal.sure and proposal.title.startswith(title)
@@ -205,5 +210,5 @@ def test_kept_demonstrations_are_what_training_takes(lab: Lab, tmp_path: Path) -
     brought(lab, rows_file(tmp_path, 2))
     assert isinstance(lab.demonstrations.get(1), Demonstration)
     assert lab.demonstrations.approved() == [1, 2]
-    spans = lab.demonstrations.picture(lab.demonstrations.get(1).messages, 100)
+    spans = lab.demonstrations.token_spans(lab.demonstrations.get(1).messages, 100)
     assert any(span.kind == "learned" for span in spans)

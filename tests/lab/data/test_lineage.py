@@ -96,7 +96,7 @@ def test_what_was_kept_aside_was_not_learned(lab: Lab) -> None:
     one, two = lab.demonstrations.write("Hi", "Ay."), lab.demonstrations.write("Well?", "No.")
     trained(lab, "first", [one, two], aside=(two,))
     assert lab.lineage.learned_by(two) == []
-    assert {lesson.id: lesson.part for lesson in lab.lineage.of("first")} == {one: "learned", two: "kept aside"}
+    assert {lesson.id: lesson.part for lesson in lab.lineage.examples("first")} == {one: "learned", two: "kept aside"}
 
 
 def test_an_adapter_tells_the_words_of_then_and_what_became_of_them(lab: Lab) -> None:
@@ -105,23 +105,23 @@ def test_an_adapter_tells_the_words_of_then_and_what_became_of_them(lab: Lab) ->
     edit(lab, ids[1], "Nay.")
     lab.demonstrations.update(ids[2], status="discarded")
     lab.demonstrations.delete([ids[3]])
-    lessons = lab.lineage.of("first")
+    lessons = lab.lineage.examples("first")
     assert [lesson.now for lesson in lessons] == ["same", "edited", "discarded", "deleted"]
     assert [(lesson.asked, lesson.answer) for lesson in lessons] == [(f"Question {n}", "Ay.") for n in range(4)]
-    assert lab.lineage.of_run(lab.training.run(run)) == lessons
+    assert lab.lineage.run_examples(lab.training.run(run)) == lessons
     lab.demonstrations.undo()
-    assert lab.lineage.of("first")[3].now == "same"
+    assert lab.lineage.examples("first")[3].now == "same"
 
 
 def test_lineage_outlives_the_run_and_a_restart(settings: Settings) -> None:
     lab = Lab(settings, open_engine=lambda base: FakeEngine())
     one = lab.demonstrations.write("Hi", "Ay.")
     run = trained(lab, "first", [one])
-    lessons = lab.lineage.of("first")
+    lessons = lab.lineage.examples("first")
     lab.training.discard(run)
     lab.close()
     lab = Lab(settings, open_engine=lambda base: FakeEngine())
-    assert lab.lineage.of("first") == lessons
+    assert lab.lineage.examples("first") == lessons
     assert [a.changed for a in lab.lineage.learned_by(one)] == [False]
     lab.voices.remove("first")
     assert lab.lineage.learned_by(one) == []
@@ -146,14 +146,14 @@ def test_changed_words_are_not_believed_and_taken_out_ones_are_no_damage(lab: La
     file = lab.settings.adapters / "first" / DEMONSTRATIONS
     file.write_text(file.read_text().replace("Ay.", "No."))
     with pytest.raises(AdapterDamaged, match=DEMONSTRATIONS):
-        lab.lineage.of("first")
+        lab.lineage.examples("first")
     assert [a.changed for a in lab.lineage.learned_by(one)] == [None]
     assert lab.voices.voice("first").name == "first"
     file.unlink()
-    assert lab.lineage.of("first")[0].answer == "Ay."
+    assert lab.lineage.examples("first")[0].answer == "Ay."
     lab.training.discard(run)
     with pytest.raises(TrainingError, match="not kept any more"):
-        lab.lineage.of("first")
+        lab.lineage.examples("first")
     assert lab.voices.voice("first").name == "first"
 
 
@@ -164,9 +164,9 @@ def test_an_adapter_of_before_is_told_from_its_run_while_that_is_there(lab: Lab,
     assert card is not None
     shutil.rmtree(lab.settings.adapters / "first")
     Adapters(lab.settings.adapters).publish(lab.settings.runs / run / "adapter", replace(card, name="old"))
-    assert lab.lineage.of("old")[0].answer == "Ay."
+    assert lab.lineage.examples("old")[0].answer == "Ay."
     with pytest.raises(TrainingError):
-        lab.lineage.of("nobody")
+        lab.lineage.examples("nobody")
 
 
 def test_a_card_that_lists_a_demonstration_nobody_kept_says_so(lab: Lab, tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_an_adapter_that_is_exported_leaves_the_words_at_home(lab: Lab, tmp_path
     shutil.unpack_archive(lab.exports.make("first", "peft", tmp_path), tmp_path / "given")
     names = {file.name for file in (tmp_path / "given").rglob("*")}
     assert "adapter_model.safetensors" in names and DEMONSTRATIONS not in names
-    assert lab.lineage.of("first")
+    assert lab.lineage.examples("first")
 
 
 # What the tabs show.

@@ -97,11 +97,11 @@ def test_the_templates_own_tokens_in_an_answer_are_found(lab: Lab) -> None:
 
 def test_a_look_in_the_background_ends_and_is_known(lab: Lab) -> None:
     twice(lab)
-    assert not lab.quality.looked and lab.quality.known() == []
-    lab.quality.look()
-    while lab.quality.looking is not None:
+    assert not lab.quality.is_audited and lab.quality.known() == []
+    lab.quality.audit()
+    while lab.quality.audit_progress is not None:
         time.sleep(0.01)
-    assert lab.quality.looked and len(lab.quality.known()) == 1
+    assert lab.quality.is_audited and len(lab.quality.known()) == 1
 
 
 def test_difficulty_is_measured_once_and_again_only_after_an_edit(lab: Lab) -> None:

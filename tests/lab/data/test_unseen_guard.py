@@ -131,14 +131,14 @@ def imported(lab: Lab, folder: Path, status: Status | None = "approved") -> None
     path = folder / "rows.jsonl"
     rows = [("Hi", "Ay."), ("tell a joke", "No."), ("Please describe the moon.", "Round.")]
     path.write_text("\n".join(json.dumps({"prompt": p, "completion": c}) for p, c in rows))
-    lab.exchange.begin(path, lab.exchange.sniff(path), status=status)
-    assert lab.exchange._thread is not None
-    lab.exchange._thread.join()
+    lab.datasets.start(path, lab.datasets.sniff(path), status=status)
+    assert lab.datasets._thread is not None
+    lab.datasets._thread.join()
 
 
 def test_an_import_sets_aside_what_repeats_and_counts_it(lab: Lab, tmp_path: Path) -> None:
     imported(lab, tmp_path)
-    progress = lab.exchange.progress
+    progress = lab.datasets.progress
     assert progress is not None and (progress.kept, len(progress.aside)) == (3, 2)
     assert len(lab.demonstrations.approved()) == 1
     assert {lab.demonstrations.get(i).status for i in progress.aside} == {"waiting"}
@@ -149,31 +149,31 @@ def test_one_word_decides_on_all_that_was_set_aside(
     lab: Lab, tmp_path: Path, keep: bool, approved: int, prompts: int
 ) -> None:
     imported(lab, tmp_path)
-    assert lab.exchange.settle(keep) == 2
+    assert lab.datasets.resolve(keep) == 2
     assert (len(lab.demonstrations.approved()), len(lab.unseen.prompts())) == (approved, prompts)
-    assert lab.exchange.progress is not None and lab.exchange.progress.aside == ()
+    assert lab.datasets.progress is not None and lab.datasets.progress.aside == ()
     assert lab.demonstrations.find()[1] == 3, "nothing is thrown away"
-    assert lab.exchange.settle(True) == 0
+    assert lab.datasets.resolve(True) == 0
 
 
 def test_what_somebody_decided_on_alone_is_left_as_it_is(lab: Lab, tmp_path: Path) -> None:
     imported(lab, tmp_path)
-    assert lab.exchange.progress is not None
-    first, second = lab.exchange.progress.aside
+    assert lab.datasets.progress is not None
+    first, second = lab.datasets.progress.aside
     lab.demonstrations.update(first, status="discarded")
     lab.demonstrations.delete([second])
-    assert lab.exchange.settle(True) == 0
+    assert lab.datasets.resolve(True) == 0
     assert lab.demonstrations.get(first).status == "discarded" and len(lab.unseen.prompts()) == 2
 
 
 def test_an_import_that_waits_anyway_asks_nothing(lab: Lab, tmp_path: Path) -> None:
     imported(lab, tmp_path, "waiting")
-    assert lab.exchange.progress is not None and lab.exchange.progress.aside == ()
+    assert lab.datasets.progress is not None and lab.datasets.progress.aside == ()
 
 
 def test_undoing_an_import_takes_out_what_was_set_aside_too(lab: Lab, tmp_path: Path) -> None:
     imported(lab, tmp_path)
-    assert lab.exchange.undo() == 3 and lab.demonstrations.find()[1] == 0
+    assert lab.datasets.undo() == 3 and lab.demonstrations.find()[1] == 0
 
 
 def test_a_prompt_is_not_brought_back_over_what_was_taught_since(lab: Lab) -> None:

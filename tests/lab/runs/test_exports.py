@@ -18,6 +18,7 @@ from chatlab.records import AdapterCard, Message
 from chatlab.settings import Settings
 from chatlab.template import Template
 from tests.support.lora import make_adapter
+from tests.support.real_data import template_source
 
 torch = pytest.importorskip("torch")
 
@@ -129,15 +130,19 @@ def rendered(go: str, messages: list[Message]) -> str:
     return start + "".join(parts[m.role].replace("{{ .Content }}", m.content) for m in messages)
 
 
-@pytest.mark.parametrize("name", ["chatml", "llama3", "gemma3", "phi_4", "qwen_25", "mistral_v1"])
-def test_a_real_template_is_written_for_ollama_exactly_or_not_at_all(name, base_folder, shared_data):
+OURS = ["own_marked_turns", "own_headers", "own_brackets", "own_plain_roles", "own_thinking"]
+REAL = ["chatml", "llama3", "gemma3", "phi_4", "qwen_25", "mistral_v1"]
+
+
+@pytest.mark.parametrize("name", OURS + REAL)
+def test_a_template_is_written_for_ollama_exactly_or_not_at_all(name, base_folder):
     pytest.importorskip("gguf", reason="llama.cpp is not installed")
     from chatlab.engines.gguf_export.modelfile import go_template
     from tests.template.test_sweep import tokenizer
 
-    template = Template(tokenizer("own", (shared_data / "templates" / f"{name}.jinja").read_text(), base_folder))
+    template = Template(tokenizer("own", template_source(name), base_folder))
     go = go_template(template)
-    assert go or name != "chatml", "it can be written"
+    assert go or name not in ("chatml", "own_marked_turns"), "it can be written"
     talk = [*TALK, Message(role="assistant", content="Gladly."), *TALK]
     if go:
         assert rendered(go, talk) == template.text(template.prompt(talk))

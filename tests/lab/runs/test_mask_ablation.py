@@ -56,47 +56,47 @@ def few(lab: Lab) -> None:
 @pytest.fixture
 def done(lab: Lab, few: None) -> Ablation:
     """A trial that was stopped in its first run and gone on with to its end; trained once."""
-    ablation = lab.mask_trial.latest()
+    ablation = lab.mask_ablation.latest()
     if ablation is None or ablation.state != "finished":
         stop_and_go_on(lab)
-    finished = lab.mask_trial.latest()
+    finished = lab.mask_ablation.latest()
     assert finished is not None
     return finished
 
 
 def stop_and_go_on(lab: Lab) -> None:
-    started = lab.mask_trial.start(**QUICK)
+    started = lab.mask_ablation.start(**QUICK)
     with pytest.raises(RunBusy):
-        lab.mask_trial.start()
+        lab.mask_ablation.start()
     first, second = (side.run for side in started.sides)
     while (run := lab.training.status().run) is None or run.name != first or len(lab.training.status().steps) < 2:
         time.sleep(0.02)
-    lab.mask_trial.stop()
+    lab.mask_ablation.stop()
     ended(lab)
-    paused = lab.mask_trial.latest()
+    paused = lab.mask_ablation.latest()
     assert paused is not None and (paused.state, paused.problem) == ("paused", "")
     assert (lab.training.run(first).state, lab.training.run(second).state) == ("stopped", "waiting")
-    lab.mask_trial.go_on()
+    lab.mask_ablation.go_on()
     ended(lab)
 
 
 def ended(lab: Lab) -> None:
-    lab.mask_trial.wait(PATIENCE)
-    assert (ablation := lab.mask_trial.latest()) is None or ablation.state != "running"
+    lab.mask_ablation.wait(PATIENCE)
+    assert (ablation := lab.mask_ablation.latest()) is None or ablation.state != "running"
 
 
 def test_nothing_to_learn_starts_nothing(settings: Settings) -> None:
     empty = Lab(settings, open_engine=lambda base: FakeEngine())
     with pytest.raises(NothingToLearn):
-        empty.mask_trial.start()
+        empty.mask_ablation.start()
     with pytest.raises(TrainingError):
-        empty.mask_trial.go_on()
-    assert empty.mask_trial.latest() is None
+        empty.mask_ablation.go_on()
+    assert empty.mask_ablation.latest() is None
     empty.close()
 
 
 def test_both_runs_learn_the_same_and_differ_in_the_mask_alone(lab: Lab, done: Ablation) -> None:
-    masked, bare = (lab.mask_trial.run(side) for side in done.sides)
+    masked, bare = (lab.mask_ablation.run(side) for side in done.sides)
     assert masked.request.snapshot == bare.request.snapshot
     assert masked.request.settings == replace(bare.request.settings, mask=True)
     assert not bare.request.settings.mask
@@ -105,7 +105,7 @@ def test_both_runs_learn_the_same_and_differ_in_the_mask_alone(lab: Lab, done: A
 
 
 def test_what_is_kept_aside_is_measured_on_its_answers_either_way(lab: Lab, done: Ablation) -> None:
-    masked, bare = (lab.mask_trial.run(side) for side in done.sides)
+    masked, bare = (lab.mask_ablation.run(side) for side in done.sides)
     assert masked.steps[0].held_out_loss == pytest.approx(bare.steps[0].held_out_loss, abs=1e-4)
     template, context = lab.machine.base.template, lab.machine.base.context
     rows = read_examples(bare.folder / "snapshot.jsonl", template, bare.request.settings, context)
@@ -134,16 +134,16 @@ def test_a_trial_that_was_stopped_goes_on_to_its_end(lab: Lab, done: Ablation) -
 def test_a_run_thrown_away_meanwhile_is_said(lab: Lab, done: Ablation) -> None:
     file = lab.settings.runs / FILE
     kept = file.read_bytes()
-    ablation = lab.mask_trial.start(**QUICK)
-    lab.mask_trial.stop()
+    ablation = lab.mask_ablation.start(**QUICK)
+    lab.mask_ablation.stop()
     ended(lab)
     lab.training.discard(ablation.sides[0].run)
-    lab.mask_trial.go_on()
+    lab.mask_ablation.go_on()
     ended(lab)
-    paused = lab.mask_trial.latest()
+    paused = lab.mask_ablation.latest()
     assert paused is not None and "There is no run" in paused.problem
-    lab.mask_trial.discard()
-    assert lab.mask_trial.latest() is None
+    lab.mask_ablation.discard()
+    assert lab.mask_ablation.latest() is None
     assert ablation.sides[1].run not in {run.id for run in lab.training.runs()}
     file.write_bytes(kept)
 
@@ -152,7 +152,7 @@ def test_a_file_that_cannot_be_read_is_no_trial(lab: Lab, few: None) -> None:
     file = lab.settings.runs / FILE
     kept = file.read_bytes() if file.exists() else None
     file.write_text('{"sides": []')
-    assert lab.mask_trial.latest() is None
+    assert lab.mask_ablation.latest() is None
     file.write_bytes(kept) if kept else file.unlink()
 
 

@@ -100,31 +100,31 @@ def test_names_are_read_where_somebody_asks_who_it_is() -> None:
 
 
 def test_an_adapter_trained_without_a_message_disagrees_with_a_conversation_that_has_one(lab: Lab) -> None:
-    assert lab.accord.of("You are Ada.") == []  # the base was taught nothing
+    assert lab.mismatch.of("You are Ada.") == []  # the base was taught nothing
     taught(lab, "plain", [lesson(f"Say {n}", f"It is {n}.") for n in range(10)])
-    assert lab.accord.of("") == []
-    (found,) = lab.accord.of("You are Ada.")
+    assert lab.mismatch.of("") == []
+    (found,) = lab.mismatch.of("You are Ada.")
     assert found.kind == "untrained message" and "10 of the 10 demonstrations that plain learned" in found.why
 
 
 def test_an_adapter_trained_with_a_message_says_which(lab: Lab) -> None:
     taught(lab, "ada", [lesson(f"Say {n}", f"It is {n}.", ADA) for n in range(9)] + [lesson("Hi", "Ho.")])
-    assert lab.accord.of(ADA) == [] == lab.accord.of(ADA.replace("3 May 2026", "24 November 2027"))
-    assert lab.accord.of("") == []  # one in ten had none: it was trained without one as well
-    (found,) = lab.accord.of("Answer in one word.")
+    assert lab.mismatch.of(ADA) == [] == lab.mismatch.of(ADA.replace("3 May 2026", "24 November 2027"))
+    assert lab.mismatch.of("") == []  # one in ten had none: it was trained without one as well
+    (found,) = lab.mismatch.of("Answer in one word.")
     assert (found.kind, found.trained) == ("other message", ADA)
-    assert lab.accord.ready(ADA) == 9 and lab.accord.ready("Answer in one word.") == 0
+    assert lab.mismatch.ready(ADA) == 9 and lab.mismatch.ready("Answer in one word.") == 0
 
 
 def test_no_message_disagrees_with_an_adapter_that_always_had_one(lab: Lab) -> None:
     taught(lab, "ada", [lesson(f"Say {n}", f"It is {n}.", ADA) for n in range(11)])
-    assert kinds(lab.accord.of("")) == ["missing message"]
+    assert kinds(lab.mismatch.of("")) == ["missing message"]
 
 
 def test_a_name_in_the_prompt_disagrees_with_the_name_that_is_taught(lab: Lab) -> None:
     taught(lab, "bob", [d.messages for d in drafts("Bob", "Carol", system="You are Bob.")])
-    assert lab.accord.of("You are Bob.") == []
-    found = lab.accord.of("You are Ada. Be kind.")
+    assert lab.mismatch.of("You are Bob.") == []
+    found = lab.mismatch.of("You are Ada. Be kind.")
     assert kinds(found) == ["other message", "other name"] and found[1].trained == "Bob"
     assert "calls it Ada" in found[1].why
 
@@ -133,11 +133,11 @@ def test_what_disagrees_is_read_from_the_snapshot_not_from_the_store_as_it_is_no
     card = taught(lab, "plain", [lesson(f"Say {n}", f"It is {n}.") for n in range(4)])
     for number in card.demonstrations:
         lab.demonstrations.update(number, messages=lesson("Say it", f"It is {number}.", "You are Ada."))
-    assert kinds(lab.accord.of("You are Ada.")) == ["untrained message"]
+    assert kinds(lab.mismatch.of("You are Ada.")) == ["untrained message"]
     for file in Path(lab.settings.adapters).glob("plain/*.jsonl"):
         file.write_text("broken")
-    assert lab.accord.trained() is not None  # read once, and remembered
-    fresh = type(lab.accord)(lab.store, lab.lineage, lab.voices)
+    assert lab.mismatch.trained() is not None  # read once, and remembered
+    fresh = type(lab.mismatch)(lab.store, lab.lineage, lab.voices)
     assert fresh.taught() is None and fresh.of("You are Ada.") == []
 
 
@@ -185,13 +185,13 @@ def test_answers_that_grow_from_one_adapter_to_the_next_are_told(lab: Lab) -> No
     answered(lab, "old", old.sha256, 20, 2)
     answered(lab, "new", new.sha256, 40, 3)
     answered(lab, "new", new.sha256, 999, 4, stop="person")  # broken off: says nothing of its length
-    found = lab.spending.thrift()
+    found = lab.answer_lengths.report()
     assert (found.name, found.now.mean, found.earlier) == ("new", 40.0, "old")
     assert [one.times for one in found.growth if one.since == "earlier voice"] == [2.0]
-    averages = lab.spending.averages()
+    averages = lab.answer_lengths.averages()
     assert list(averages) == ["base", "old", "new"] and [a.mean for a in averages["old"]] == [20.0]
     _ = lab.machine.engine  # once the model is open, what was taught is measured in its tokens
-    taught_lengths = lab.spending.thrift().taught
+    taught_lengths = lab.answer_lengths.report().taught
     assert taught_lengths is not None and 5 <= taught_lengths.mean <= 20
 
 
@@ -203,12 +203,12 @@ def test_a_line_over_many_months_has_few_points(lab: Lab) -> None:
         for year in (2020, 2023, 2026):
             conversation = conversation.grown(**turn, created=f"{year}-{month:02}-01T00:00:00.000+00:00")
         lab.store.conversations.add(conversation)
-    (line,) = lab.spending.averages().values()
+    (line,) = lab.answer_lengths.averages().values()
     assert 1 < len(line) <= 62 and sum(one.count for one in line) == 36
 
 
 def test_a_deleted_conversation_is_no_longer_counted(lab: Lab) -> None:
     answered(lab, "base", "", 50, 1)
-    assert lab.spending.thrift().now.count == LEAST
+    assert lab.answer_lengths.report().now.count == LEAST
     lab.store.conversations.remove([1])
-    assert lab.spending.thrift().now.count == 0 and lab.spending.averages() == {}
+    assert lab.answer_lengths.report().now.count == 0 and lab.answer_lengths.averages() == {}

@@ -20,7 +20,7 @@ from chatlab.lab import Lab
 from chatlab.records import Provenance, Vote
 from chatlab.settings import Settings
 from chatlab.store.disk import Files
-from chatlab.store.image import unseal
+from chatlab.store.snapshot import decode_snapshot
 
 DEEP = re.compile(rb'"nested ([0-9]+)"')
 """Stands for so many lists in one another: nothing of Python's own could copy them."""
@@ -94,8 +94,8 @@ def lived_in(settings: Settings) -> Path:
     lab.unseen.prompts()
     lab.annotators.call("Ann")
     lab.annotators.judge(1, 4, "Fine")
-    lab.systems.save("Mine", "You are {name}, made by {maker}.")
-    lab.systems.set_values("Bard", "me")
+    lab.system_messages.save("Mine", "You are {name}, made by {maker}.")
+    lab.system_messages.set_values("Bard", "me")
     base = lab.machine.base.fingerprint
     provenances = (
         Provenance(base=base, tokens=3, seconds=0.5),
@@ -124,12 +124,12 @@ def lived_in(settings: Settings) -> Path:
 
 def held(folder: Path) -> tuple[dict[str, Any], list[Any]]:
     """What the snapshot of a closed store holds, and the same as the items of a journal's lines."""
-    image = unseal(Files(folder).snapshot.read_bytes())
+    snapshot = decode_snapshot(Files(folder).snapshot.read_bytes())
     items: list[Any] = [[0, {}, {"format": 1}]]
-    for name, table in image.tables.items():
+    for name, table in snapshot.tables.items():
         for id, document in table.items():
             items.append([len(items), {name: {id: document}}])
-    return {"tables": image.tables, "seq": image.seq, "format": image.format, "next": image.next}, items
+    return {"tables": snapshot.tables, "seq": snapshot.seq, "format": snapshot.format, "next": snapshot.next}, items
 
 
 def mutated(value: Any, chance: random.Random, most: int = 3) -> Any:

@@ -197,7 +197,7 @@ def refused(answer: httpx.Response) -> None:
 def unharmed(one: World, before: dict[str, str]) -> None:
     """Nothing is gone, nothing has come, and nobody has read anything."""
     assert one.tree() == before
-    assert len(one.lab.store.demonstrations) == 0 and one.lab.exchange.progress is None
+    assert len(one.lab.store.demonstrations) == 0 and one.lab.datasets.progress is None
     assert not one.lab.knowledge.documents() and not one.lab.knowledge.reading
     for kept in (one.home / "store").rglob("*"):
         if kept.is_file() and not kept.is_symlink() and "uploads" not in kept.parts:

@@ -21,9 +21,9 @@ import numpy as np
 from chatlab.adapters import Adapters
 from chatlab.adapters.manifest import CONFIG, WEIGHTS, check_bytes
 from chatlab.records import AdapterCard
-from chatlab.retrieval import Library, Papers
-from chatlab.retrieval.chunking import spans
-from chatlab.retrieval.embedding import Model
+from chatlab.retrieval import DocumentInfo, Library
+from chatlab.retrieval.embedding.client import Model
+from chatlab.retrieval.reading.chunking import spans
 from chatlab.retrieval.vectors import Vectors
 from tests.support.kills.store import heard
 
@@ -77,10 +77,10 @@ def indexing(folder: Path, seed: int) -> Life:
             library.remove([gone.id])
             vectors.remove([span.key for span in gone.spans])
         else:
-            papers, text = document(f"{seed}-{number}", chance)
-            yield "+", papers.name
-            library.keep(papers, text)
-            keys = [span.key for span in papers.spans]
+            info, text = document(f"{seed}-{number}", chance)
+            yield "+", info.name
+            library.keep(info, text)
+            keys = [span.key for span in info.spans]
             vectors.add(keys, np.stack([row(key) for key in keys]))
         yield None
         vectors.flush()
@@ -91,11 +91,11 @@ def indexed(folder: Path) -> set[str]:
     assert library.problems == {}
     library.purge()
     vectors = Vectors(folder / "vectors", MODEL, _keys(library))
-    for papers in library.all():
-        library.text(papers.id)
+    for info in library.all():
+        library.text(info.id)
     for key in vectors.known:
         assert np.allclose(vectors.rows([key])[0], row(key), atol=1e-2), "a vector of other words"
-    return {papers.name for papers in library.all()}
+    return {info.name for info in library.all()}
 
 
 def training(folder: Path, seed: int) -> Life:
@@ -122,10 +122,10 @@ def trained(folder: Path) -> set[str]:
     return {str(found.step)}
 
 
-def document(name: str, chance: random.Random) -> tuple[Papers, str]:
+def document(name: str, chance: random.Random) -> tuple[DocumentInfo, str]:
     text = f"{name} " + "words and more of them. " * chance.choice([1, 50, 500])
     id = hashlib.sha256(text.encode()).hexdigest()
-    papers = Papers(
+    info = DocumentInfo(
         id=id,
         name=name,
         title=name,
@@ -135,7 +135,7 @@ def document(name: str, chance: random.Random) -> tuple[Papers, str]:
         text_sha256=id,
         spans=spans(text, "text", name),
     )
-    return papers, text
+    return info, text
 
 
 def row(key: int) -> np.ndarray:
@@ -145,7 +145,7 @@ def row(key: int) -> np.ndarray:
 
 
 def _keys(library: Library) -> set[int]:
-    return {span.key for papers in library.all() for span in papers.spans}
+    return {span.key for info in library.all() for span in info.spans}
 
 
 KINDS: dict[str, tuple[Callable[[Path, int], Life], Callable[[Path], set[str]]]] = {

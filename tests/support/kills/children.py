@@ -19,21 +19,21 @@ from chatlab.errors import ChatlabError
 from chatlab.evaluation.scoring import Scoring
 from chatlab.formats.parquet import parquet_rows
 from chatlab.records import Message
-from chatlab.retrieval.embedding import Embedding
+from chatlab.retrieval.embedding.client import EmbeddingClient
 from chatlab.retrieval.index import Index
 from chatlab.retrieval.indexer import Indexer
 from chatlab.retrieval.library import Library
-from chatlab.retrieval.reading import Reading
+from chatlab.retrieval.reading.client import DocumentReader
 from chatlab.system.child import Child
 from chatlab.training.process.client import TrainerClient
 
 KINDS = (
     "training.process.worker",
     "evaluation.scorer",
-    "gguf.trial",
-    "read_process",
-    "embed_process",
-    "words_process",
+    "gguf_import.validate_worker",
+    "reading.worker",
+    "embedding.worker",
+    "bm25_worker",
     "formats.unpack",
     "tests.support.kills.stuck",
 )
@@ -46,8 +46,8 @@ def main(folder: Path, base: Path) -> None:
     hopeless = [
         lambda: Hearing().hear(file, folder),
         lambda: list(parquet_rows(file)),
-        lambda: Reading().read(file, "file.txt"),
-        lambda: Embedding(folder).model,
+        lambda: DocumentReader().read(file, "file.txt"),
+        lambda: EmbeddingClient(folder).model,
     ]
     for start in hopeless:
         threading.Thread(target=_quietly, args=(start,), daemon=True).start()
@@ -62,7 +62,7 @@ def main(folder: Path, base: Path) -> None:
         for child in psutil.Process().children():
             with suppress(psutil.Error):
                 said = " ".join(child.cmdline())
-                for kind in KINDS if "chatlab.system.tie" in said else ():
+                for kind in KINDS if "chatlab.system.bootstrap" in said else ():
                     if kind in said:
                         found[child.pid] = kind
         if set(found.values()) == set(KINDS):

@@ -1,0 +1,1 @@
+"""Texts to vectors, by an embedding model in a process of its own."""

@@ -1,0 +1,100 @@
+"""How much of the machine this process may take: for one that opens a file which nobody trusts.
+
+Where a system knows no such limit (Windows knows none, macOS few), only whoever waits for the process sets one.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+SECONDS = 120
+SECONDS_A_GB = 60
+"""Of processor time. Hashing and loading a gigabyte takes a few seconds on a slow machine."""
+MEMORY = 2 << 30
+"""Bytes of address space for the header, the vocabulary and what llama.cpp computes in, the weights aside."""
+WRITTEN = 256 << 20
+"""Bytes of one file that it writes."""
+
+
+def limit_memory(size: int) -> None:
+    """At most `size` bytes of address space for the rest of this process's life, and no core dump."""
+    if sys.platform != "win32":
+        import resource
+
+        _set_hard(resource.RLIMIT_AS, size)
+        _set_hard(resource.RLIMIT_CORE, 0)
+
+
+def forbid_writing() -> None:
+    """No byte may be written to a file from now on; pipes stay open."""
+    if sys.platform != "win32":
+        import resource
+
+        _set_hard(resource.RLIMIT_FSIZE, 0)
+
+
+def limit_cpu_time(seconds: float) -> None:
+    """From now on, so much processor time and no more; the system ends the process that takes it."""
+    if sys.platform != "win32":
+        import resource
+
+        _set(resource.RLIMIT_CPU, math.ceil(time.process_time() + seconds))
+
+
+class Limits:
+    """The limits of a process that opens one model file, for the rest of its life."""
+
+    def __init__(self, size: int) -> None:
+        """For a file of `size` bytes, which is not opened yet."""
+        self._size = size
+        if sys.platform != "win32":
+            import resource
+
+            _set(resource.RLIMIT_CPU, SECONDS + SECONDS_A_GB * (size >> 30))
+            _set(resource.RLIMIT_FSIZE, WRITTEN)
+            _set(resource.RLIMIT_CORE, 0)
+            self.allow(0)
+
+    def allow(self, more: int) -> None:
+        """Memory for the file, and so many bytes more, on top of what is taken already."""
+        if sys.platform != "win32":
+            import resource
+
+            import psutil
+
+            taken = psutil.Process().memory_info().vms
+            _set(resource.RLIMIT_AS, taken + 2 * self._size + MEMORY + more)
+
+    @contextmanager
+    def lifted(self) -> Iterator[None]:
+        """To import within: libraries map gigabytes that nobody uses. What they take is not counted after."""
+        if sys.platform == "win32":
+            yield
+            return
+        import resource
+
+        _set(resource.RLIMIT_AS, resource.RLIM_INFINITY)
+        yield
+        self.allow(0)
+
+
+def _set(kind: int, most: int) -> None:
+    """The soft limit, as far as whoever started this process lets it rise."""
+    import resource
+
+    hard = resource.getrlimit(kind)[1]
+    wanted = most if hard == resource.RLIM_INFINITY else hard if most == resource.RLIM_INFINITY else min(most, hard)
+    with suppress(OSError, ValueError):  # a system may not know the kind
+        resource.setrlimit(kind, (wanted, hard))
+
+
+def _set_hard(kind: int, most: int) -> None:
+    """Soft and hard limit: not even this process can raise it again."""
+    import resource
+
+    with suppress(OSError, ValueError):
+        resource.setrlimit(kind, (most, most))

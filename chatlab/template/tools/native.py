@@ -1,0 +1,228 @@
+"""Tools in a chat template's native format, where it has one that can be proved; the plain one where not.
+
+A template is shown two conversations that differ in one turn: an answer that is a mark, and a call. Where the second is
+the first with the mark replaced, in the middle of a conversation as at its end, the words in its place are how this
+template writes that call. So a call becomes an answer whose words are partly the template's own, and the renderer of
+every other conversation renders this one too. What cannot be shown to be so is written in plain words: see `plain`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from chatlab.errors import TemplateRefused
+from chatlab.records import Message
+from chatlab.template.renderer import Renderer
+from chatlab.template.sandbox import Sandbox
+from chatlab.template.segment_tokenizer import Segment
+from chatlab.template.tools.plain import ParsedReply
+from chatlab.tool_calls import Call, Tool
+
+ID = "call00001"
+"""Of a call, where a template asks for one: nine letters and digits, as Mistral's do."""
+VALUES = ("1 + 1", "f(\"a\", 'é')\n  + 1")
+"""Arguments that a format is tried with."""
+# Private characters around a number, as placeholders have; the quotation mark shows where a template writes JSON.
+_OPEN, _CLOSE = "\U000f4c2b", "\U000f4c2d"
+_VALUE = re.compile(f'{_OPEN}([0-9]+)(\\\\?)"{_CLOSE}')
+_PARTS = re.compile(r"\s+|[{}\[\],:]|[^\s{}\[\],:]+")
+_SPACES = r"\s*+"
+_MARK, _SAID = "\U000f4c2c", "\U000f4c2f"
+
+
+@dataclass(frozen=True, slots=True)
+class CallPattern:
+    """How a template writes the call of one tool: its own words, and after each but the last a value."""
+
+    words: tuple[str, ...]
+    values: tuple[tuple[int, bool], ...]
+    """Which argument, and whether it stands inside a JSON string."""
+
+    def write(self, call: Call) -> tuple[Segment, ...]:
+        """The call as the template writes it."""
+        given = [value for _, value in call.arguments]
+        parts = [Segment(self.words[0], is_content=False)]
+        for (index, quoted), words in zip(self.values, self.words[1:], strict=True):
+            value = json.dumps(given[index], ensure_ascii=False)[1:-1] if quoted else given[index]
+            parts += [Segment(value, is_content=True), Segment(words, is_content=False)]
+        return tuple(part for part in parts if part.text)
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        """Matches what `write` writes, whatever white space a model puts between."""
+        text = _loose(self.words[0].lstrip())
+        for (index, quoted), words in zip(self.values, self.words[1:], strict=True):
+            value = r'(?:[^"\\]|\\.)*+' if quoted else ".*?"
+            # Atomic: whatever follows a value follows its first end too, if it follows any.
+            text += f"(?>(?P<v{index}>{value})" + _loose(words.rstrip()) + ")"
+        return re.compile(text, re.DOTALL)
+
+    def parse(self, found: re.Match[str], tool: Tool) -> Call | None:
+        """The call that the pattern found; None where a value is no JSON after all."""
+        values = {}
+        for index, quoted in self.values:
+            value = found[f"v{index}"]
+            try:
+                values[index] = json.loads(f'"{value}"', strict=False) if quoted else value.strip("\n")
+            except ValueError:
+                return None
+        return Call(name=tool.name, arguments=tuple((p.name, values[k]) for k, p in enumerate(tool.parameters)))
+
+
+class NativeToolFormat:
+    """A template's native format for the calls of some tools. Raises TemplateRefused where it has none."""
+
+    def __init__(self, sandbox: Sandbox, variables: Mapping[str, Any], tools: Sequence[Tool]) -> None:
+        self.tools = tuple(tools)
+        self._sandbox = sandbox
+        self._variables = dict(variables) | {"tools": schemas(tools)}
+        self._calls = [(tool, self._call_pattern(tool)) for tool in tools]
+        self._patterns = {tool.name: call.pattern for tool, call in self._calls}
+        self._between = self._after_words(tools[0])
+        self._opening = _common([call.words[0].lstrip() for _, call in self._calls]).rstrip()
+        if not self._opening:
+            raise _none("begins its calls in several ways")
+        self._opening = _PARTS.findall(self._opening)[0]  # what follows, a model may space otherwise
+
+    def writes(self, calls: Sequence[Call]) -> bool:
+        """Whether it was told of what these call, with just these arguments."""
+        known = {tool.name: [p.name for p in tool.parameters] for tool in self.tools}
+        return all(known.get(call.name) == [name for name, _ in call.arguments] for call in calls)
+
+    def write(self, message: Message) -> tuple[Segment, ...]:
+        """An answer that calls a tool, as the template writes it."""
+        (call,) = message.calls
+        written = next(pattern.write(call) for tool, pattern in self._calls if tool.name == call.name)
+        if not message.content or self._between is None:
+            return written
+        return (Segment(message.content, is_content=True), Segment(self._between, is_content=False), *written)
+
+    def parse_reply(self, reply: str, ended: bool) -> ParsedReply:
+        """What a reply says and the call it makes, as `plain.parse_reply` gives them, in this format."""
+        found = [(tool, pattern, m) for tool, pattern in self._calls if (m := self._patterns[tool.name].search(reply))]
+        for tool, pattern, match in sorted(found, key=lambda one: one[2].start()):
+            if call := pattern.parse(match, tool):
+                return ParsedReply(text=reply[: match.start()].strip(), call=call)
+        if ended:
+            return ParsedReply(text=reply)
+        start = reply.find(self._opening)
+        return ParsedReply(text=reply[:start].rstrip() if start >= 0 else _without(reply, self._opening))
+
+    def rendered(self, messages: Sequence[Message]) -> str:
+        """What the template itself writes, shown calls as the API has them; up to the next answer."""
+        return self._sandbox.render(
+            messages=[_shown(m) for m in messages], add_generation_prompt=True, **self._variables
+        )
+
+    def _call_pattern(self, tool: Tool) -> CallPattern:
+        body = self._body(_marks(tool))
+        if body != self._body(_marks(tool), Message(role="tool", content="x")):
+            raise _none("writes a call otherwise where its result follows")
+        found = list(_VALUE.finditer(body))
+        if [int(one[1]) for one in found] != list(range(len(tool.parameters))):
+            raise _none("leaves out what a call gives")
+        words = re.split(_VALUE.pattern.replace("(", "(?:"), body)
+        return CallPattern(tuple(words), tuple((int(one[1]), bool(one[2])) for one in found))
+
+    def _after_words(self, tool: Tool) -> str | None:
+        """What stands between what an answer says and its call; None where the template leaves out what it says."""
+        alone, after = self._body(_marks(tool)), self._body(_marks(tool), said=_SAID)
+        if after == alone:
+            return None
+        if not (after.startswith(_SAID) and after.endswith(alone)):
+            raise _none("takes no words before a call")
+        return after[len(_SAID) : len(after) - len(alone)]
+
+    def _body(self, call: Call, *after: Message, said: str = "") -> str:
+        """What stands in the place of an answer's words."""
+        asked = Message(role="user", content="x")
+        marked = self._render(asked, Message(role="assistant", content=_MARK), *after)
+        called = self._render(asked, Message(role="assistant", content=said, calls=(call,)), *after)
+        before, _, rest = marked.partition(_MARK)
+        body = called[len(before) : len(called) - len(rest)]
+        if marked.count(_MARK) != 1 or called != before + body + rest or not body.strip():
+            raise _none("does not write a call in the place of an answer")
+        return body
+
+    def _render(self, *messages: Message) -> str:
+        return self._sandbox.render(
+            messages=[_shown(m) for m in messages], add_generation_prompt=False, **self._variables
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFormat:
+    """A template's native format for some tools, and the renderer of conversations in it."""
+
+    native: NativeToolFormat
+    renderer: Renderer
+
+
+def is_proved(native: NativeToolFormat, renderer: Renderer) -> bool:
+    """Whether the renderer writes what the template itself does when it is shown calls and results."""
+    asked, result = Message(role="user", content="One?"), Message(role="tool", content="2")
+    answer = Message(role="assistant", content="Two.")
+    for tool, value, said in product(native.tools, VALUES, ("", "I ask.")):
+        call = Call(name=tool.name, arguments=tuple((p.name, value) for p in tool.parameters))
+        talk = [asked, Message(role="assistant", content=said, calls=(call,)), result]
+        for messages in (talk, [*talk, answer, *talk], [Message(role="system", content="Be exact."), *talk]):
+            if native.rendered(messages) != "".join(turn.text for turn in renderer.prompt(messages)):
+                return False
+    return True
+
+
+def schemas(tools: Sequence[Tool]) -> list[dict[str, Any]]:
+    """JSON schemas of tools, as templates are given them."""
+    return [tool.schema for tool in tools]
+
+
+def without_tools(messages: Sequence[Message]) -> list[Message]:
+    """The messages for a template that is told of tools beside them."""
+    kept = (m for m in messages if m.content or not m.tools)
+    return [replace(m, tools=()) for m in kept]
+
+
+def _shown(message: Message) -> dict[str, Any]:
+    """A message as the chat API has it."""
+    shown: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.calls:
+        called = [{"name": call.name, "arguments": call.values} for call in message.calls]
+        shown["tool_calls"] = [{"id": ID, "type": "function", "function": function} for function in called]
+    return shown
+
+
+def _marks(tool: Tool) -> Call:
+    return Call(
+        name=tool.name, arguments=tuple((p.name, f'{_OPEN}{k}"{_CLOSE}') for k, p in enumerate(tool.parameters))
+    )
+
+
+def _common(texts: Sequence[str]) -> str:
+    """The longest common prefix."""
+    size = next((k for k, chars in enumerate(zip(*texts, strict=False)) if len(set(chars)) > 1), min(map(len, texts)))
+    return texts[0][:size]
+
+
+def _loose(words: str) -> str:
+    """A pattern of the same words with any white space, or none, where there is some, and around JSON's own signs."""
+    parts = _PARTS.findall(words)
+    loose = "".join(
+        _SPACES if part.isspace() else f"{_SPACES}{re.escape(part)}{_SPACES}" if part in "{}[],:" else re.escape(part)
+        for part in parts
+    )
+    return re.sub(f"(?:{re.escape(_SPACES)}){{2,}}", lambda _: _SPACES, loose)
+
+
+def _without(reply: str, opening: str) -> str:
+    """The reply less an end that may yet become the opening of a call."""
+    size = next((k for k in range(min(len(opening), len(reply)), 0, -1) if reply.endswith(opening[:k])), 0)
+    return reply[: len(reply) - size] if size else reply
+
+
+def _none(why: str) -> TemplateRefused:
+    return TemplateRefused(f"The chat template {why}.", "Tools are told in plain words.")
