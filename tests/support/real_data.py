@@ -22,10 +22,10 @@ FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 TOKENIZERS = ("gpt2", "mistral-7b-v0.2")
 WORDS = (
     "anchor apple barrel basket beacon blanket bottle branch bridge bucket button candle carpet castle cellar chimney "
-    "circle copper cotton cradle curtain dancer desert dragon drawer feather fiddle finger forest fountain garden ginger "
-    "hammer harbour hazel helmet island jacket kettle kitchen ladder lantern leather lemon marble market meadow mirror "
-    "mountain needle orchard oyster paddle parcel pebble pepper pigeon pillow pocket puddle rabbit ribbon river saddle "
-    "shadow shovel silver spider sparrow stable statue summer table temple thimble thunder timber tunnel turnip valley "
+    "circle copper cotton cradle curtain dancer desert dragon drawer feather fiddle finger forest fountain garden "
+    "ginger hammer harbour hazel helmet island jacket kettle kitchen ladder lantern leather lemon marble market mirror "
+    "meadow mountain needle orchard oyster paddle parcel pebble pepper pigeon pillow pocket puddle rabbit ribbon "
+    "saddle shadow shovel silver spider sparrow stable statue summer table temple thimble thunder timber tunnel valley "
     "velvet village violin wagon walnut window winter wizard"
 )
 SIZE = 900
