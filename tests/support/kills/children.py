@@ -44,7 +44,7 @@ def main(folder: Path, base: Path) -> None:
     file.write_bytes(b"GGUF" + bytes(100))
     library = Library(folder / "library")
     hopeless = [
-        lambda: Hearing().hear(file, folder),
+        lambda: Hearing().run(file, folder),
         lambda: list(parquet_rows(file)),
         lambda: DocumentReader().read(file, "file.txt"),
         lambda: EmbeddingClient(folder).model,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from chatlab.errors import BaseRefused
 from chatlab.models.checks import MIXED
-from chatlab.models.known import LONGEST_TOKEN
+from chatlab.models.tokenizer.known_parts import LONGEST_TOKEN
 from chatlab.template.codec import PANIC
 
 if TYPE_CHECKING:
