@@ -15,7 +15,7 @@ import pytest
 
 from chatlab.errors import ChatlabError, DocumentRefused
 from chatlab.formats import FORMATS, sniff, write
-from chatlab.formats import DocumentReader as Rows
+from chatlab.formats import DatasetReader as Rows
 from chatlab.records import Demonstration, Message
 from chatlab.retrieval.reading.client import DocumentReader
 from chatlab.retrieval.reading.worker import MEMORY

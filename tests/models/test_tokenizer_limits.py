@@ -21,9 +21,9 @@ if sys.platform != "linux":
 from chatlab.engines.base import Sampling
 from chatlab.errors import BaseRefused, ChatlabError, TokenizerFailed
 from chatlab.lab import Lab
-from chatlab.models import trial
 from chatlab.models.base import Base
 from chatlab.models.tokenizer.isolated import IsolatedTokenizer
+from chatlab.models.validation import worker as trial
 from chatlab.models.validation.process import LOG
 from chatlab.models.validation.validator import FolderTrial, FolderValidator
 from chatlab.records import Message
