@@ -23,7 +23,7 @@ from pathlib import Path
 
 from bench.store import demonstration
 from bench.table import middle, show
-from chatlab.formats import Kept, Reading, format_of, sniff, write
+from chatlab.formats import DatasetReader, Imported, format_of, sniff, write
 from chatlab.lab.data.datasets import Datasets, ExportFilter
 from chatlab.lab.data.import_job import BATCH
 from chatlab.lab.data.unseen import Unseen
@@ -79,7 +79,7 @@ def one(what: str, file: Path, count: int) -> dict[str, float]:
 
 def read(store: Store, file: Path, count: int) -> Callable[[], int]:
     """The file alone, without a store."""
-    return lambda: sum(isinstance(outcome, Kept) for outcome in Reading(file, sniff(file)))
+    return lambda: sum(isinstance(outcome, Imported) for outcome in DatasetReader(file, sniff(file)))
 
 
 def brought(store: Store, file: Path, count: int) -> Callable[[], int]:

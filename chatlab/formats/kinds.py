@@ -9,10 +9,10 @@ from typing import Any, Literal
 import orjson
 
 from chatlab.errors import RowRefused
-from chatlab.formats.delegated import schemas_of, turns_of
-from chatlab.formats.own import OWN, own_fields
+from chatlab.formats.own_fields import OWN, own_fields
+from chatlab.formats.reasoning import count_reasoning, field_of
 from chatlab.formats.row import Record
-from chatlab.formats.thoughts import field_of, thoughts
+from chatlab.formats.tool_messages import schemas_of, turns_of
 from chatlab.records import Demonstration, Message, Preference
 
 FormatName = Literal["openai", "sharegpt", "alpaca", "completion", "dpo", "kto", "csv", "tsv", "parquet"]
@@ -36,8 +36,8 @@ class Format:
     demonstrations: Callable[[Demonstration], list[Values]] | None = None
     """Rows of one; None where the format has no place for them. Raises RowRefused for one that it cannot hold."""
     preferences: Callable[[Preference], list[Values]] | None = None
-    thinks: bool = True
-    """Whether it has a place for what was thought before an answer."""
+    has_reasoning: bool = True
+    """Whether it has a place for reasoning before an answer."""
 
     def rows(self, record: Record, own: bool) -> list[Values]:
         """With Chatlab's own fields beside the words if `own`. Raises RowRefused for what this format cannot hold."""
@@ -52,10 +52,10 @@ class Format:
             rows[0][OWN] = orjson.dumps(fields).decode() if text else fields
         return rows
 
-    def reasoning_left_out(self, record: Record) -> int:
-        """Thoughts of a record that this format has no place for."""
+    def dropped_reasoning(self, record: Record) -> int:
+        """How many messages of a record have reasoning that this format has no place for."""
         said = record.messages if isinstance(record, Demonstration) else record.prompt
-        return 0 if self.thinks else thoughts(said)
+        return 0 if self.has_reasoning else count_reasoning(said)
 
 
 def _openai(d: Demonstration) -> list[Values]:
@@ -176,7 +176,7 @@ FORMATS: tuple[Format, ...] = (
         ending=".jsonl",
         packed="lines",
         demonstrations=_sharegpt,
-        thinks=False,
+        has_reasoning=False,
     ),
     Format(
         name="alpaca",
@@ -185,7 +185,7 @@ FORMATS: tuple[Format, ...] = (
         ending=".json",
         packed="list",
         demonstrations=_alpaca,
-        thinks=False,
+        has_reasoning=False,
     ),
     Format(
         name="completion",
@@ -220,7 +220,7 @@ FORMATS: tuple[Format, ...] = (
         packed="table",
         demonstrations=_cells,
         preferences=_pair_cells,
-        thinks=False,
+        has_reasoning=False,
     ),
     Format(
         name="tsv",
@@ -230,7 +230,7 @@ FORMATS: tuple[Format, ...] = (
         packed="table",
         demonstrations=_cells,
         preferences=_pair_cells,
-        thinks=False,
+        has_reasoning=False,
     ),
     Format(
         name="parquet",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from chatlab.formats.thoughts import COLUMNS
+from chatlab.formats.reasoning import COLUMNS
 
 LayoutName = Literal["conversation", "answer", "preference", "thumb", "tasks"]
 

@@ -12,10 +12,10 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from chatlab.errors import RowRefused
-from chatlab.formats.delegated import told
 from chatlab.formats.layout import Columns
-from chatlab.formats.own import OWN, with_own_fields
+from chatlab.formats.own_fields import OWN, with_own_fields
 from chatlab.formats.row import LONGEST, Record
+from chatlab.formats.tool_messages import add_tools
 from chatlab.formats.turns import is_transcript, messages_of, transcript
 from chatlab.records import Demonstration, Message, Preference, Role
 
@@ -38,7 +38,7 @@ def records_of(values: Values, columns: Columns) -> list[Record]:
 def _conversation(parts: Values) -> list[Record]:
     turns = parts.get("turns")
     said = transcript(str(turns)) if is_transcript(turns) else messages_of(turns, "turns")
-    return [_demonstration(told([*_system(parts), *said], parts.get("tools")))]
+    return [_demonstration(add_tools([*_system(parts), *said], parts.get("tools")))]
 
 
 def _answer(parts: Values) -> list[Record]:
@@ -51,7 +51,7 @@ def _answer(parts: Values) -> list[Record]:
     if (reasoning := _text(parts.get("thought"), "thought", empty=True)) and not answered[-1].reasoning:
         answered[-1] = replace(answered[-1], reasoning=reasoning)
     said = [*_system(parts), *_history(parts.get("history")), *asked, *answered]
-    return [_demonstration(told(said, parts.get("tools")))]
+    return [_demonstration(add_tools(said, parts.get("tools")))]
 
 
 def _preference(parts: Values) -> list[Record]:
@@ -67,7 +67,7 @@ def _preference(parts: Values) -> list[Record]:
         raise RowRefused("Its two conversations differ before the last answer.")
     if {chosen[-1].role, rejected[-1].role} != {"assistant"}:
         raise RowRefused("Its two conversations do not both end with an answer.")
-    prompt = tuple(told([*asked, *chosen[:-1]], parts.get("tools")))
+    prompt = tuple(add_tools([*asked, *chosen[:-1]], parts.get("tools")))
     return [Preference(prompt=prompt, chosen=chosen[-1].content, rejected=rejected[-1].content, source="imported")]
 
 

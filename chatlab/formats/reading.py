@@ -7,14 +7,14 @@ from itertools import islice
 from pathlib import Path
 
 from chatlab.errors import FormatRefused, RowRefused
-from chatlab.formats.container import Rows
+from chatlab.formats.containers.container import Rows
 from chatlab.formats.meaning import records_of
-from chatlab.formats.own import OWN
-from chatlab.formats.row import Kept, Outcome, Refused
+from chatlab.formats.own_fields import OWN
+from chatlab.formats.row import Imported, Outcome, Refused
 from chatlab.formats.sniff import Proposal
 
 
-class Reading:
+class DatasetReader:
     """Iterate over it for what became of each row. Memory does not grow with the file."""
 
     def __init__(self, path: Path, proposal: Proposal) -> None:
@@ -40,9 +40,9 @@ class Reading:
                 yield Refused(row.line, str(error))
                 continue
             for record in records:
-                yield Kept(row.line, record)
+                yield Imported(row.line, record)
 
 
 def preview(path: Path, proposal: Proposal, rows: int = 5) -> list[Outcome]:
     """The first rows as they would become."""
-    return list(islice(iter(Reading(path, proposal)), rows))
+    return list(islice(iter(DatasetReader(path, proposal)), rows))

@@ -25,7 +25,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Imported:
     """A record that a row holds."""
 
     line: int
@@ -40,4 +40,4 @@ class Refused:
     reason: str
 
 
-Outcome = Kept | Refused
+Outcome = Imported | Refused

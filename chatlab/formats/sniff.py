@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from chatlab.errors import FormatRefused
-from chatlab.formats.container import Container, Rows, container_of, sample
+from chatlab.formats.containers.container import Container, Rows, container_of, sample
+from chatlab.formats.containers.table import named, numbered, plain
 from chatlab.formats.layout import Columns, LayoutName, Part, layout
-from chatlab.formats.own import OWN
-from chatlab.formats.table import named, numbered, plain
+from chatlab.formats.own_fields import OWN
 from chatlab.formats.turns import is_transcript, is_turns, spelling
 
 Values = dict[str, Any]

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from chatlab.errors import RowRefused
-from chatlab.formats.delegated import calls_of
-from chatlab.formats.thoughts import thought_of
+from chatlab.formats.reasoning import reasoning_of
+from chatlab.formats.tool_messages import calls_of
 from chatlab.records import Message, Role
 from chatlab.tool_calls import Call
 
@@ -76,7 +76,7 @@ def _message(number: int, turn: Any) -> Message:
         raise RowRefused(f"Turn {number} calls a tool, but it is not the assistant's.")
     silent = bool(calls) and (not said or turn[said] is None)
     content = "" if silent else _content(number, turn[said])
-    return Message(role=role, content=content, calls=calls, reasoning=thought_of(turn) if role == "assistant" else "")
+    return Message(role=role, content=content, calls=calls, reasoning=reasoning_of(turn) if role == "assistant" else "")
 
 
 def _calls(number: int, turn: dict[str, Any]) -> tuple[Call, ...]:

@@ -14,9 +14,9 @@ from typing import Any, BinaryIO, TextIO
 import orjson
 
 from chatlab.errors import ChatlabError, DiskFull, FormatRefused, RowRefused
-from chatlab.formats.cells import tamed
+from chatlab.formats.containers.cells import escape_cell
+from chatlab.formats.containers.parquet import ParquetFile
 from chatlab.formats.kinds import Format
-from chatlab.formats.parquet import ParquetFile
 from chatlab.formats.row import Record
 from chatlab.system.files import DISK_FULL
 
@@ -26,26 +26,26 @@ Put = Callable[[Values], None]
 
 
 @dataclass(slots=True)
-class Written:
+class WriteResult:
     """What became of the records."""
 
     path: Path
     records: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     """Reason -> how many records the format could not hold for it."""
-    reasoning_left_out: int = 0
-    """Thoughts before answers that the format has no place for, in records that are written."""
+    dropped_reasoning: int = 0
+    """Messages whose reasoning the format has no place for, in records that are written."""
 
 
-def write(path: Path, records: Iterable[Record], format: Format, own: bool = True) -> Written:
+def write(path: Path, records: Iterable[Record], format: Format, own: bool = True) -> WriteResult:
     """All records that the format can hold. Raises DiskFull or FormatRefused, and then `path` is as it was.
 
     With `own`, Chatlab's own fields stand beside the words, under a name that others pass over.
     """
     draft = path.with_name(f".{path.name}.tmp")
     try:
-        with _told(path):
-            written = _write(draft, Written(path), records, format, own)
+        with _as_chatlab_error(path):
+            written = _write(draft, WriteResult(path), records, format, own)
             _synced(draft)
             draft.replace(path)
     finally:
@@ -54,7 +54,7 @@ def write(path: Path, records: Iterable[Record], format: Format, own: bool = Tru
     return written
 
 
-def _write(draft: Path, written: Written, records: Iterable[Record], format: Format, own: bool) -> Written:
+def _write(draft: Path, written: WriteResult, records: Iterable[Record], format: Format, own: bool) -> WriteResult:
     with _PACKED[format.packed](draft, format) as put:
         for record in records:
             try:
@@ -65,14 +65,14 @@ def _write(draft: Path, written: Written, records: Iterable[Record], format: For
             for row in rows:
                 put(row)
             written.records += 1
-            written.reasoning_left_out += format.reasoning_left_out(record)
+            written.dropped_reasoning += format.dropped_reasoning(record)
     return written
 
 
 @contextlib.contextmanager
 def _lines(path: Path, format: Format) -> Iterator[Put]:
     with path.open("wb") as file:
-        yield lambda row: _put(file, orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+        yield lambda row: _write_bytes(file, orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
 
 
 @contextlib.contextmanager
@@ -81,11 +81,11 @@ def _list(path: Path, format: Format) -> Iterator[Put]:
         before = [b"[\n"]
 
         def put(row: Values) -> None:
-            _put(file, before[0] + orjson.dumps(row))
+            _write_bytes(file, before[0] + orjson.dumps(row))
             before[0] = b",\n"
 
         yield put
-        _put(file, b"\n]\n" if before[0] == b",\n" else b"[]\n")
+        _write_bytes(file, b"\n]\n" if before[0] == b",\n" else b"[]\n")
 
 
 @contextlib.contextmanager
@@ -104,7 +104,7 @@ def _rows_into(file: TextIO, delimiter: str) -> Put:
         if not begun:
             writer.writerow(row)
             begun = True
-        writer.writerow(map(tamed, row.values()))
+        writer.writerow(map(escape_cell, row.values()))
 
     return put
 
@@ -131,7 +131,7 @@ def _parquet(path: Path, format: Format) -> Iterator[Put]:
 _PACKED = {"lines": _lines, "list": _list, "table": _table, "parquet": _parquet}
 
 
-def _put(file: BinaryIO, data: bytes) -> None:
+def _write_bytes(file: BinaryIO, data: bytes) -> None:
     file.write(data)
 
 
@@ -141,7 +141,7 @@ def _synced(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _as_chatlab_error(path: Path) -> Iterator[None]:
     try:
         yield
     except ChatlabError:

@@ -9,7 +9,7 @@ from pathlib import Path
 from chatlab.engines.base import Engine
 from chatlab.engines.gguf_import.validator import GgufValidator
 from chatlab.models.base import Base
-from chatlab.models.tried import Tried
+from chatlab.models.validation.validator import FolderValidator
 
 OpenEngine = Callable[[Base], Engine]
 
@@ -25,7 +25,7 @@ class ModelHost:
         self._path = path
         self._cache = cache
         self._admission = GgufValidator(cache)
-        self._tried = Tried(cache)
+        self._validator = FolderValidator(cache)
         self._open_engine = open_engine
         self._lock = threading.RLock()
         self._base: Base | None = None
@@ -71,7 +71,7 @@ class ModelHost:
 
     def close(self) -> None:
         self._admission.close()
-        self._tried.close()
+        self._validator.close()
         with self._lock:
             if self._base is not None:
                 self._base.close()
@@ -83,5 +83,5 @@ class ModelHost:
         one_file = self._path.is_file() or (self._path.suffix == ".gguf" and not self._path.is_dir())
         if one_file:
             return self._admission.open(self._path)
-        self._tried.check(self._path)
+        self._validator.check(self._path)
         return Base.open(self._path, self._cache)

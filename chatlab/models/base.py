@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatlab.errors import BaseRefused
-from chatlab.models.brought import Brought
 from chatlab.models.checks import CONTEXT_KEYS, check_config, check_shapes
 from chatlab.models.files import check_tokenizer_files, is_there, read_json
-from chatlab.models.fingerprint import fingerprint, of_one_file
-from chatlab.models.isolated import IsolatedTokenizer
-from chatlab.models.known import unknown_part
+from chatlab.models.fingerprint import fingerprint, fingerprint_of_file
+from chatlab.models.gguf_file import GgufFile
 from chatlab.models.layout import Layout, find
-from chatlab.models.loaded import check_vocabulary, load
-from chatlab.models.tried import known_harmless
+from chatlab.models.tokenizer.isolated import IsolatedTokenizer
+from chatlab.models.tokenizer.known_parts import unknown_part
+from chatlab.models.tokenizer.load import check_vocabulary, load
+from chatlab.models.validation.validator import known_harmless
 from chatlab.models.weights import parameters, read_header
 from chatlab.template import Template
 
@@ -37,7 +37,7 @@ class Base:
         config: Mapping[str, Any],
         parameters: int,
         cache: Path | None = None,
-        gguf: Brought | None = None,
+        gguf: GgufFile | None = None,
         spared: bool = False,
     ) -> None:
         self.folder = layout.folder
@@ -70,7 +70,7 @@ class Base:
         )
 
     @classmethod
-    def brought(cls, gguf: Brought, name: str, papers: Path, parameters: int) -> Base:
+    def brought(cls, gguf: GgufFile, name: str, papers: Path, parameters: int) -> Base:
         """One whose weights are a GGUF file that passed its trial, and all else in the folder `papers`."""
         return cls(Layout(papers, name, (gguf.file,)), read_json(papers / "config.json"), parameters, gguf=gguf)
 
@@ -85,7 +85,7 @@ class Base:
     def fingerprint(self) -> str:
         """sha256 over config, tokenizer, chat template and weights; adapters name it as the base they are made for."""
         if self.gguf is not None:
-            return of_one_file(self.gguf.sha256, self.template.source)
+            return fingerprint_of_file(self.gguf.sha256, self.template.source)
         files = [self.folder / "config.json", self.folder / "tokenizer.json", *self.weights]
         return fingerprint(files, self.template.source, self._cache)
 

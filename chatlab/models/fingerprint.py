@@ -30,8 +30,8 @@ def fingerprint(files: Sequence[Path], chat_template: str, cache: Path | None = 
     return str(known[key])
 
 
-def of_one_file(sha256: str, chat_template: str) -> str:
-    """Of a base that is one file with everything in it, whatever the file is called."""
+def fingerprint_of_file(sha256: str, chat_template: str) -> str:
+    """The fingerprint of a base that is one file with everything in it, whatever the file is called."""
     return hashlib.sha256(f"{sha256} {chat_template}".encode()).hexdigest()
 
 

@@ -17,7 +17,7 @@ from chatlab.template.codec import Codec, codec_of
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from chatlab.models.isolated import IsolatedTokenizer
+    from chatlab.models.tokenizer.isolated import IsolatedTokenizer
 
 MOST, LONGEST = 20_000, 500
 """Control tokens, and characters of one. Those that are known have 6,000 and 60."""

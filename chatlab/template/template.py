@@ -36,7 +36,7 @@ from chatlab.tool_calls import Tool
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from chatlab.models.isolated import IsolatedTokenizer
+    from chatlab.models.tokenizer.isolated import IsolatedTokenizer
 
 IGNORED = -100
 """The label of a token that is read but not learned, as torch's cross-entropy has it."""

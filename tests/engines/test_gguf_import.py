@@ -87,7 +87,7 @@ def test_a_brought_file_speaks_as_the_base_that_it_was_made_of(brought, base_fol
 
 
 def test_a_file_that_passed_is_not_tried_again(brought, embedded, cache, monkeypatch):
-    monkeypatch.setattr("chatlab.engines.gguf_import.sandbox.Hearing.hear", lambda *_: pytest.fail("it has passed"))
+    monkeypatch.setattr("chatlab.engines.gguf_import.sandbox.Hearing.run", lambda *_: pytest.fail("it has passed"))
     assert GgufValidator(cache).open(embedded).fingerprint == brought.fingerprint
 
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from chatlab.errors import ChatlabError, DocumentRefused
-from chatlab.formats import FORMATS, Reading, sniff, write
+from chatlab.formats import FORMATS, sniff, write
 from chatlab.records import Demonstration, Message
 from chatlab.retrieval.reading.client import DocumentReader
 from chatlab.retrieval.reading.worker import MEMORY

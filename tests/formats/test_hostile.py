@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chatlab.errors import ChatlabError, FormatRefused
-from chatlab.formats import Kept, Outcome, Reading, Refused, proposed, sniff
+from chatlab.formats import DatasetReader, Imported, Outcome, Refused, proposed, sniff
 from chatlab.records import Demonstration, Message, Preference
 
 PIECES = st.sampled_from(
@@ -77,7 +77,7 @@ FUZZ = settings(
 def outcomes(path: Path) -> list[Outcome]:
     """Everything a file gives, read as it was sniffed; none where it is refused as a whole."""
     try:
-        return list(Reading(path, sniff(path)))
+        return list(DatasetReader(path, sniff(path)))
     except ChatlabError as error:
         assert str(error) and error.hint
         return []
@@ -177,7 +177,7 @@ def test_a_bad_line_is_refused_by_number_and_the_next_is_read(line: bytes, said:
     path = given_bytes(tmp_path, b"\n".join([good, b"", line, good]))
     first, refused, last = outcomes(path)
     assert isinstance(refused, Refused) and refused.line == 3 and said in refused.reason
-    assert isinstance(first, Kept) and isinstance(last, Kept) and last.line == 4
+    assert isinstance(first, Imported) and isinstance(last, Imported) and last.line == 4
 
 
 def test_an_empty_file_a_picture_and_an_archive_say_what_they_are(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_parquet_file_that_would_unpack_to_a_thousand_times_its_size_is_read_i
     words = pa.DictionaryArray.from_arrays(pa.array([0] * 500, pa.int32()), pa.array(["z" * (1 << 20)]))
     pq.write_table(pa.table({"prompt": words, "completion": words}), tmp_path / "bomb", compression="zstd")
     assert (tmp_path / "bomb").stat().st_size < 10_000
-    reading = iter(Reading(tmp_path / "bomb", sniff(tmp_path / "bomb")))
+    reading = iter(DatasetReader(tmp_path / "bomb", sniff(tmp_path / "bomb")))
     before = tracemalloc_peak(lambda: [next(reading) for _ in range(3)])
     assert tracemalloc_peak(lambda: [None for _ in range(40) if next(reading) is None]) < 3 * before
 
@@ -230,9 +230,9 @@ def test_messages_in_a_broken_list_are_read_as_far_as_it_goes(tmp_path: Path) ->
     rows = [{"instruction": "a", "output": "b"}, {"instruction": "c", "output": "d"}]
     path = given_bytes(tmp_path, json.dumps(rows).replace('"output": "d"', '"output": oops').encode())
     first, second = outcomes(path)
-    assert isinstance(first, Kept) and isinstance(second, Refused) and second.line == 2
+    assert isinstance(first, Imported) and isinstance(second, Refused) and second.line == 2
     (first, second) = outcomes(given_bytes(tmp_path, json.dumps(rows).encode()[:-8]))
-    assert isinstance(first, Kept) and isinstance(second, Refused) and "breaks off" in second.reason
+    assert isinstance(first, Imported) and isinstance(second, Refused) and "breaks off" in second.reason
 
 
 def test_a_part_without_a_column_is_asked_for(tmp_path: Path) -> None:
@@ -241,10 +241,10 @@ def test_a_part_without_a_column_is_asked_for(tmp_path: Path) -> None:
     proposal = sniff(given_bytes(tmp_path, b'{"foo": "a", "bar": "b"}\n'))
     assert not proposal.sure
     assert proposal.columns.of == {"prompt": "foo", "answer": "bar"}
-    (kept,) = Reading(tmp_path / "file.jsonl", proposal)
-    assert kept == Kept(1, Demonstration(messages=said("a", "b"), source="imported"))
+    (kept,) = DatasetReader(tmp_path / "file.jsonl", proposal)
+    assert kept == Imported(1, Demonstration(messages=said("a", "b"), source="imported"))
     with pytest.raises(FormatRefused, match="Rejected"):
-        Reading(tmp_path / "file.jsonl", replace(proposal, columns=proposed("preference", ("foo",))))
+        DatasetReader(tmp_path / "file.jsonl", replace(proposal, columns=proposed("preference", ("foo",))))
 
 
 def said(*texts: str) -> tuple[Message, ...]:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chatlab.formats import FORMATS, Format, Kept, Reading, Record, format_of, sniff, write
+from chatlab.formats import FORMATS, DatasetReader, Format, Imported, Record, format_of, sniff, write
 from chatlab.records import Demonstration, Message, Preference
 
 LETTERS = st.characters(exclude_categories=("Cs",))
@@ -100,9 +100,9 @@ def by_name(format: Format) -> str:
 def back(path: Path) -> list[Record]:
     proposal = sniff(path)
     assert proposal.sure
-    outcomes = list(Reading(path, proposal))
-    assert all(isinstance(one, Kept) for one in outcomes), outcomes
-    return [one.record for one in outcomes if isinstance(one, Kept)]
+    outcomes = list(DatasetReader(path, proposal))
+    assert all(isinstance(one, Imported) for one in outcomes), outcomes
+    return [one.record for one in outcomes if isinstance(one, Imported)]
 
 
 def held(format: Format, records: list[Any]) -> Iterator[Any]:
@@ -110,10 +110,10 @@ def held(format: Format, records: list[Any]) -> Iterator[Any]:
     for record in records:
         prompt = record.prompt if isinstance(record, Preference) else record.messages[:-1]
         if format.packed != "table" or len([m for m in prompt if m.role != "system"]) == 1:
-            yield record if format.thinks else unthinking(record)
+            yield record if format.has_reasoning else without_reasoning(record)
 
 
-def unthinking(record: Any) -> Any:
+def without_reasoning(record: Any) -> Any:
     """The same, less what was thought before its answers."""
     name = "prompt" if isinstance(record, Preference) else "messages"
     return replace(record, **{name: tuple(replace(m, reasoning="") for m in getattr(record, name))})
@@ -127,8 +127,8 @@ def test_demonstrations_come_back_equal(format: Format, records: list[Demonstrat
     written = write(tmp_path / "file", records, format)
     assert written.records == len(wanted)
     assert written.left_out.total() == len(records) - len(wanted)
-    if not format.thinks and len(wanted) == len(records):
-        assert written.reasoning_left_out == sum(bool(m.reasoning) for one in records for m in one.messages)
+    if not format.has_reasoning and len(wanted) == len(records):
+        assert written.dropped_reasoning == sum(bool(m.reasoning) for one in records for m in one.messages)
     if wanted:
         assert back(written.path) == wanted
 
@@ -174,9 +174,9 @@ def test_preferences_come_back_equal_from_parquet(records: list[Preference], tmp
 def test_a_disliked_answer_is_refused_with_the_reason(tmp_path: Path) -> None:
     pair = Preference(prompt=(Message(role="user", content="Hi"),), chosen="Hello", rejected="What", source="edit")
     written = write(tmp_path / "file", [pair], format_of("kto"))
-    liked, disliked = Reading(written.path, sniff(written.path))
-    assert isinstance(liked, Kept) and liked.record.messages[-1].content == "Hello"
-    assert not isinstance(disliked, Kept) and disliked.line == 2 and "disliked" in disliked.reason
+    liked, disliked = DatasetReader(written.path, sniff(written.path))
+    assert isinstance(liked, Imported) and liked.record.messages[-1].content == "Hello"
+    assert not isinstance(disliked, Imported) and disliked.line == 2 and "disliked" in disliked.reason
 
 
 def test_tool_turns_are_held_where_there_is_a_place_for_them(tmp_path: Path) -> None:
@@ -203,8 +203,8 @@ def test_a_thought_is_held_in_the_field_that_others_read_or_counted_as_left_out(
     written = write(tmp_path / "file", [one], format, own=False)
     (came,) = back(written.path)
     assert isinstance(came, Demonstration)
-    assert came.messages == (one if format.thinks else unthinking(one)).messages
-    assert written.reasoning_left_out == (0 if format.thinks else 1)
+    assert came.messages == (one if format.has_reasoning else without_reasoning(one)).messages
+    assert written.dropped_reasoning == (0 if format.has_reasoning else 1)
 
 
 def test_a_thought_stands_beside_the_answer_that_it_led_to(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_a_thought_is_checked_as_words_are(tmp_path: Path) -> None:
     longer = [{"role": "user", "content": long[: 1 << 20]}, {"role": "assistant", "content": long, "thinking": long}]
     path.write_text("\n".join(json.dumps({"messages": each}) for each in (turns, longer)))
     proposal = sniff(path)
-    assert not any(isinstance(one, Kept) for one in Reading(path, proposal))
+    assert not any(isinstance(one, Imported) for one in DatasetReader(path, proposal))
 
 
 def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:

@@ -21,11 +21,11 @@ if sys.platform != "linux":
 from chatlab.engines.base import Sampling
 from chatlab.errors import BaseRefused, ChatlabError, TokenizerFailed
 from chatlab.lab import Lab
-from chatlab.models import trial
 from chatlab.models.base import Base
-from chatlab.models.isolated import IsolatedTokenizer
-from chatlab.models.trial_process import LOG
-from chatlab.models.tried import FolderTrial, Tried
+from chatlab.models.tokenizer.isolated import IsolatedTokenizer
+from chatlab.models.validation import worker as trial
+from chatlab.models.validation.process import LOG
+from chatlab.models.validation.validator import FolderTrial, FolderValidator
 from chatlab.records import Message
 from chatlab.template.codec import InProcess
 
@@ -109,12 +109,12 @@ class ForkedTrial(FolderTrial):
     def __init__(self) -> None:
         super().__init__()
         self._context = get_context("forkserver")
-        self._context.set_forkserver_preload(["chatlab.models.trial", "transformers"])
+        self._context.set_forkserver_preload(["chatlab.models.validation.worker", "transformers"])
         self.count = 0
 
     def _run(self, what: Path, folder: Path, seconds: float) -> int | None:
         (folder / LOG).touch()
-        process = self._context.Process(target=_tried, args=(what, folder), daemon=True)
+        process = self._context.Process(target=_validator, args=(what, folder), daemon=True)
         process.start()
         process.join(seconds)
         code = process.exitcode
@@ -123,7 +123,7 @@ class ForkedTrial(FolderTrial):
         return code
 
 
-def _tried(what: Path, folder: Path) -> None:
+def _validator(what: Path, folder: Path) -> None:
     raise SystemExit(trial.main(what, folder))
 
 
@@ -136,7 +136,7 @@ def judge(name: str, base_folder: Path, tmp_path: Path, forked_trial: ForkedTria
     """Refused in words; or what it makes of a text, and how long it takes, is bounded."""
     folder = folder_of(base_folder, tmp_path / "base", HOSTILE[name])
     with pytest.raises(ChatlabError) as refused:
-        Tried(tmp_path / "cache", forked_trial).check(folder)
+        FolderValidator(tmp_path / "cache", forked_trial).check(folder)
     assert str(refused.value) and refused.value.hint and len(str(refused.value)) < 600
 
 
@@ -152,12 +152,12 @@ def test_every_tokenizer_that_means_harm_is_refused(name, base_folder, tmp_path,
 
 
 def test_what_passed_is_not_tried_again_until_it_changes(base_folder, tmp_path, forked_trial):
-    tried, before = Tried(tmp_path / "cache", forked_trial), forked_trial.count
+    tried, before = FolderValidator(tmp_path / "cache", forked_trial), forked_trial.count
     tried.check(base_folder)
     assert forked_trial.count == before, "the base that comes with the app is known by its bytes"
     folder = folder_of(base_folder, tmp_path / "base", lambda t: t.update(normalizer={"type": "NFC"}))
     for _ in range(2):
-        Tried(tmp_path / "cache", forked_trial).check(folder)
+        FolderValidator(tmp_path / "cache", forked_trial).check(folder)
     assert forked_trial.count == before + 1
     (folder / "chat_template.jinja").write_text("{{ 'a' * 10 ** 9 }}")
     for _ in range(2):

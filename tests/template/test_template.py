@@ -221,7 +221,7 @@ def test_a_template_that_gives_no_end_gets_the_tokenizers_own(tokenizer):
     bare = Template(tokenizer, source)
     assert learned(bare, TALK) == " A friend, good sir.<|end|> To Rome.<|end|>"
     assert len(bare.encode(TALK)) == 2
-    assert bare.lead == " "
+    assert bare.leading_space == " "
 
 
 def test_a_last_answer_that_the_template_leaves_open_gets_the_end_that_it_has_in_the_middle(tokenizer):

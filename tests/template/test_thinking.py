@@ -266,21 +266,21 @@ def thought_boxes(desk: DemonstrationsTab, opened: dict[Any, Any]) -> dict[int, 
     return {turn: each["value"] for turn, each in enumerate(drawn) if each["visible"]}
 
 
-def learned_words(token_spans: str) -> str:
-    return " ".join(part.split("</span>")[0] for part in unescape(token_spans).split('<span class="mask-learned">')[2:])
+def learned_words(picture: str) -> str:
+    return " ".join(part.split("</span>")[0] for part in unescape(picture).split('<span class="mask-learned">')[2:])
 
 
 def test_a_thought_is_seen_and_changed_at_the_desk_and_the_picture_follows(lab: Lab, desk: DemonstrationsTab) -> None:
     (one,) = lab.demonstrations.add([Demonstration(messages=(USER, SOLVED))])
     opened = desk.open(one)
     assert thought_boxes(desk, opened) == {1: SOLVED.reasoning}
-    assert "make four" in learned_words(opened[desk.token_spans])
+    assert "make four" in learned_words(opened[desk.picture])
     saved = desk.saved(*typed(desk, opened, {}, thought1="Twice two."), *ALL)
     assert lab.demonstrations.get(one).messages[-1] == replace(SOLVED, reasoning="Twice two.")
-    assert "Twice two." in learned_words(saved[desk.token_spans]) and "make four" not in saved[desk.token_spans]
+    assert "Twice two." in learned_words(saved[desk.picture]) and "make four" not in saved[desk.picture]
     saved = desk.saved(*typed(desk, saved, {}, thought1=" "), *ALL)
     assert lab.demonstrations.get(one).messages[-1] == replace(SOLVED, reasoning="")
-    assert learned_words(saved[desk.token_spans]).strip().startswith("It is 4.")
+    assert learned_words(saved[desk.picture]).strip().startswith("It is 4.")
 
 
 def test_a_thought_that_is_typed_outlives_a_change_of_mind_and_can_be_thrown_away(

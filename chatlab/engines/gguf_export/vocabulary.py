@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gguf import GGUFWriter, TokenType
 
-from chatlab.models.isolated import IsolatedTokenizer
+from chatlab.models.tokenizer.isolated import IsolatedTokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from chatlab.models.trial_process import LOG, REFUSED, SECONDS, TrialProcess
+from chatlab.models.validation.process import LOG, REFUSED, SECONDS, TrialProcess
 
 __all__ = ["LOG", "REFUSED", "Hearing"]
 
@@ -19,8 +19,8 @@ class Hearing(TrialProcess):
     dies = "llama.cpp breaks down when it opens {name}: the file is damaged."
     broken = "Fetch the file again. If it is whole, llama.cpp cannot run it here."
 
-    def hear(self, file: Path, folder: Path) -> None:
-        super().hear(file, folder)
+    def run(self, file: Path, folder: Path) -> None:
+        super().run(file, folder)
 
     def seconds(self, file: Path) -> float:
         return SECONDS + SECONDS_A_GB * (file.stat().st_size >> 30)

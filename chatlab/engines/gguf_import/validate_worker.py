@@ -18,8 +18,8 @@ from chatlab.engines.gguf_import.header import Header, check_model, damaged, rea
 from chatlab.engines.gguf_import.validator import PASSED
 from chatlab.errors import BaseRefused, ChatlabError, DiskFull, EngineError
 from chatlab.models.base import Base
-from chatlab.models.brought import Brought, stamp
-from chatlab.models.trial_process import refuse
+from chatlab.models.gguf_file import GgufFile, stamp
+from chatlab.models.validation.process import refuse
 from chatlab.records import Message
 from chatlab.system.files import sha256_of
 from chatlab.system.limits import Limits
@@ -51,7 +51,7 @@ def tried(file: Path, folder: Path, limits: Limits) -> None:
         check_model(header)
         parameters = _describe(file, header, folder, limits)
         name = file.stem if file.suffix == ".gguf" else _name(header) or file.name
-        gguf = Brought(file=file, stamp=stamp(file), sha256=sha256_of(file))
+        gguf = GgufFile(file=file, stamp=stamp(file), sha256=sha256_of(file))
         base = Base.brought(gguf, name, folder, parameters)
         base.template.check()
         _speak(base, limits)

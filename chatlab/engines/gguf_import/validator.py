@@ -17,7 +17,7 @@ import psutil
 from chatlab.engines.gguf_import.sandbox import Hearing
 from chatlab.errors import BaseError, BaseRefused, ChatlabError, DiskFull, EngineError, TemplateRefused
 from chatlab.models.base import Base
-from chatlab.models.brought import Brought, Stamp, stamp
+from chatlab.models.gguf_file import GgufFile, Stamp, stamp
 from chatlab.system.files import private_folder
 
 REVISION = 1
@@ -77,7 +77,7 @@ class GgufValidator:
             private_folder(self._folder)
             _sweep(self._folder)
             with tempfile.TemporaryDirectory(prefix=HALF, dir=self._folder, ignore_cleanup_errors=True) as half:
-                self._hearing.hear(file, Path(half))
+                self._hearing.run(file, Path(half))
                 _keep(Path(half), papers)
         except OSError as error:
             raise DiskFull(
@@ -129,7 +129,7 @@ def _opened(file: Path, seen: Stamp, papers: Path) -> Base | None:
         for name, sha256 in told["papers"].items():
             if hashlib.sha256((papers / name).read_bytes()).hexdigest() != sha256:
                 return None
-        gguf = Brought(file=file, stamp=seen, sha256=told["sha256"])
+        gguf = GgufFile(file=file, stamp=seen, sha256=told["sha256"])
         return Base.brought(gguf, told["name"], papers, told["parameters"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, BaseRefused):
         return None

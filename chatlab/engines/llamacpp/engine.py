@@ -61,7 +61,7 @@ class LlamaEngine:
         places = max(2, min(8, MEMORY // (length * cell(base))))
         cores = threads or usual_cores(base.parameters)
         if base.gguf is not None:
-            brought = Runtime(base.gguf.whole(), length, places, cores, BLOCK, brought=True)
+            brought = Runtime(base.gguf.unchanged(), length, places, cores, BLOCK, brought=True)
             return cls(base, brought, places, cores, cache)
         file = kept(cache / f"{base.fingerprint[:32]}-{precision}.gguf", lambda to: write_base(base, to, precision))
         return cls(base, Runtime(file, length, places, cores, BLOCK), places, cores, cache)

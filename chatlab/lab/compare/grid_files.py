@@ -13,7 +13,7 @@ import orjson
 
 from chatlab.errors import InputError
 from chatlab.evaluation.reply_cache import CachedReply
-from chatlab.formats import tamed
+from chatlab.formats import escape_cell
 from chatlab.lab.compare.grid_view import GridView
 
 
@@ -62,7 +62,7 @@ def _table(view: GridView) -> bytes:
     writer = csv.DictWriter(out, fieldnames=list(rows[0]))
     writer.writeheader()
     for row in rows:
-        writer.writerow({name: tamed(value) if isinstance(value, str) else value for name, value in row.items()})
+        writer.writerow({name: escape_cell(value) if isinstance(value, str) else value for name, value in row.items()})
     return out.getvalue().encode("utf-8-sig", "replace")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from chatlab.errors import ChatlabError, InputError
-from chatlab.formats import Outcome, Proposal, Record, Written, format_of, preview, sniff, write
+from chatlab.formats import Outcome, Proposal, Record, WriteResult, format_of, preview, sniff, write
 from chatlab.lab.data.import_job import ImportJob, ImportRecord, Progress
 from chatlab.lab.data.unseen import Unseen
 from chatlab.records import Demonstration, Status
@@ -135,7 +135,7 @@ class Datasets:
         self._progress = replace(progress, aside=())
         return len(waiting)
 
-    def export(self, format: str, filter: ExportFilter, folder: Path, own: bool = True) -> Written:
+    def export(self, format: str, filter: ExportFilter, folder: Path, own: bool = True) -> WriteResult:
         """A file in `folder`, whole or not there. Raises InputError where nothing matches or fits, DiskFull.
 
         With `own`, Chatlab's own fields (source, status, dates, who wrote and who approved) stand beside the words.

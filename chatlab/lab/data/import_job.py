@@ -12,7 +12,7 @@ from typing import Any, Literal, TextIO
 
 import orjson
 
-from chatlab.formats import Outcome, Proposal, Reading, Record, Refused, tamed
+from chatlab.formats import DatasetReader, Outcome, Proposal, Record, Refused, escape_cell
 from chatlab.lab.data.unseen import Unseen
 from chatlab.records import Demonstration, Preference, Status
 from chatlab.store import RecordCollection, Store
@@ -135,7 +135,7 @@ class ImportJob:
         """`status` None leaves it to the file. Raises FormatRefused where a needed column was not chosen."""
         self._store = store
         self._unseen = unseen
-        self._reading = Reading(path, proposal)
+        self._reading = DatasetReader(path, proposal)
         self._tags = tuple(tags)
         self._status = status
         self._report = _Report(report, proposal.container.counts)
@@ -235,7 +235,7 @@ class _Report:
             private_folder(self.path.parent)
             self._file = self.path.open("w", encoding="utf-8-sig", newline="")
             csv.writer(self._file).writerow([self.counts, "reason"])
-        csv.writer(self._file).writerow([refused.line, tamed(refused.reason)])
+        csv.writer(self._file).writerow([refused.line, escape_cell(refused.reason)])
         self.count += 1
         if len(self.first) < LISTED:
             self.first.append(refused)

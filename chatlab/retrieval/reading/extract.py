@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chatlab.errors import DocumentRefused
-from chatlab.formats.table import table_rows
-from chatlab.formats.text import HEAD, decoded, text_lines
+from chatlab.formats.containers.table import table_rows
+from chatlab.formats.containers.text import HEAD, decoded, text_lines
 from chatlab.retrieval.document import Kind
 from chatlab.retrieval.reading.file_kind import table_in
 

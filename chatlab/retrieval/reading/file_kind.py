@@ -7,8 +7,8 @@ import zipfile
 from pathlib import Path
 
 from chatlab.errors import DocumentRefused, FormatRefused
-from chatlab.formats.table import TableLook, table_look
-from chatlab.formats.text import HEAD, decoded, encoding_of
+from chatlab.formats.containers.table import TableLook, table_look
+from chatlab.formats.containers.text import HEAD, decoded, encoding_of
 from chatlab.retrieval.document import Kind
 
 SAVE_AS = "Save it as PDF, Word (.docx) or text."

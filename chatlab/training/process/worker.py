@@ -98,9 +98,9 @@ def main() -> None:
 def _open(folder: Path, cache: Path, threads: int | None) -> TrainingResources:
     # Imported only now, so that neither the first sign of life nor what is wrong with a base waits for torch.
     from chatlab.models import Base
-    from chatlab.models.tried import Tried
+    from chatlab.models.validation.validator import FolderValidator
 
-    Tried(cache).check(folder)  # as a rule the app has done so, and its verdict is remembered
+    FolderValidator(cache).check(folder)  # as a rule the app has done so, and its verdict is remembered
     base = Base.open(folder, cache)
     from chatlab.training.resources import TrainingResources
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, cast
 
 import gradio as gr
 
-from chatlab.formats import FORMATS, Written, format_of
+from chatlab.formats import FORMATS, WriteResult, format_of
 from chatlab.lab import Lab
 from chatlab.lab.data.datasets import ExportFilter
 from chatlab.system.temporary import discard, new_folder
@@ -117,10 +117,10 @@ def _about(format: str) -> str:
     return div("import-notes", span("", format_of(format).about))
 
 
-def _told(written: Written) -> str:
+def _told(written: WriteResult) -> str:
     """How many went into the file, and how many had no place in it and why."""
     left = [f"{n:,} left out: {why}" for why, n in written.left_out.items()]
-    if n := written.reasoning_left_out:
+    if n := written.dropped_reasoning:
         how = "has no place in this format and was" if n == 1 else "have no place in this format and were"
         left.append(f"{counted(n, 'thought')} {how} left out; OpenAI messages hold them.")
     notes = "".join(div("import-notes", span("mask-warning", note)) for note in left)

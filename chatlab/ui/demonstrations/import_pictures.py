@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chatlab.formats import Kept, Outcome, Proposal, layout
+from chatlab.formats import Imported, Outcome, Proposal, layout
 from chatlab.lab.data.import_job import Progress
 from chatlab.records import Message, Preference
 from chatlab.ui.html import counted, div, element, one_line, span, spoken
@@ -85,7 +85,7 @@ def _refused(progress: Progress) -> str:
 
 def _row(row: Outcome, cells: int) -> str:
     number = element("td", span("faint", f"{row.line:,}"))
-    if not isinstance(row, Kept):
+    if not isinstance(row, Imported):
         return number + f'<td colspan="{cells}">{span("mask-warning", "Refused. " + row.reason)}</td>'
     record = row.record
     if isinstance(record, Preference):

@@ -17,7 +17,7 @@ from bench.lessons import demonstration, problems
 from chatlab.engines.base import Sampling
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import EmptyAnswer
-from chatlab.formats import Kept, Reading, format_of, sniff, write
+from chatlab.formats import DatasetReader, Imported, format_of, sniff, write
 from chatlab.lab import Lab
 from chatlab.lab.chat.tool_loop import MOST
 from chatlab.models import Base
@@ -295,7 +295,7 @@ def test_demonstrations_that_call_tools_come_back_from_a_file_as_they_were(tmp_p
         for own in (True, False):
             file = tmp_path / f"{name}-{own}.jsonl"
             write(file, kept, format_of(name), own)
-            found = [one for one in Reading(file, sniff(file)) if isinstance(one, Kept)]
+            found = [one for one in DatasetReader(file, sniff(file)) if isinstance(one, Imported)]
             assert [one.record.messages for one in found] == [one.messages for one in kept]
     row = json.loads((tmp_path / "openai-False.jsonl").read_text().splitlines()[-1])
     asked, called, result, _ = row["messages"][1:]

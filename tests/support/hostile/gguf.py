@@ -28,7 +28,7 @@ class Forked(Hearing):
 
     def _run(self, file: Path, folder: Path, seconds: float) -> int | None:
         (folder / LOG).touch()
-        process = self._context.Process(target=_tried, args=(file, folder), daemon=True)
+        process = self._context.Process(target=_validator, args=(file, folder), daemon=True)
         process.start()
         process.join(seconds)
         code = process.exitcode
@@ -37,7 +37,7 @@ class Forked(Hearing):
         return code
 
 
-def _tried(file: Path, folder: Path) -> None:
+def _validator(file: Path, folder: Path) -> None:
     raise SystemExit(trial.main(file, folder))
 
 

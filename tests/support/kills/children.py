@@ -17,7 +17,7 @@ import psutil
 from chatlab.engines.gguf_import.sandbox import Hearing
 from chatlab.errors import ChatlabError
 from chatlab.evaluation.scoring import Scoring
-from chatlab.formats.parquet import parquet_rows
+from chatlab.formats.containers.parquet import parquet_rows
 from chatlab.records import Message
 from chatlab.retrieval.embedding.client import EmbeddingClient
 from chatlab.retrieval.index import Index
@@ -34,7 +34,7 @@ KINDS = (
     "reading.worker",
     "embedding.worker",
     "bm25_worker",
-    "formats.unpack",
+    "containers.parquet_worker",
     "tests.support.kills.stuck",
 )
 
@@ -44,7 +44,7 @@ def main(folder: Path, base: Path) -> None:
     file.write_bytes(b"GGUF" + bytes(100))
     library = Library(folder / "library")
     hopeless = [
-        lambda: Hearing().hear(file, folder),
+        lambda: Hearing().run(file, folder),
         lambda: list(parquet_rows(file)),
         lambda: DocumentReader().read(file, "file.txt"),
         lambda: EmbeddingClient(folder).model,

@@ -10,9 +10,9 @@ from typing import IO, Any
 import orjson
 
 from chatlab.errors import FormatRefused
-from chatlab.formats.own import OWN
+from chatlab.formats.own_fields import OWN
+from chatlab.formats.reasoning import FIELD
 from chatlab.formats.row import Row
-from chatlab.formats.thoughts import FIELD
 from chatlab.system.child import Child
 
 _CUT = "The file cannot be read on from here: it is damaged, or its rows are too long."
@@ -46,7 +46,7 @@ def _row(number: int, value: Any) -> Row:
 @contextmanager
 def _unpacking(path: Path, columns: Iterable[str] | None) -> Iterator[tuple[int, IO[bytes]]]:
     """How many rows there are, and their lines. The process that reads them ends with this block."""
-    process = Child("chatlab.formats.unpack", path)
+    process = Child("chatlab.formats.containers.parquet_worker", path)
     try:
         process.send(None if columns is None else list(columns), last=True)
         header: dict[str, Any] = process.receive() or {"refused": "It is damaged."}

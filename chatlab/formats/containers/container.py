@@ -12,13 +12,13 @@ from typing import Any, BinaryIO, Literal
 import orjson
 
 from chatlab.errors import FormatRefused
-from chatlab.formats.json_rows import json_lines, json_values
+from chatlab.formats.containers.json_rows import json_lines, json_values
+from chatlab.formats.containers.parquet import parquet_rows
+from chatlab.formats.containers.table import TableLook, table_look, table_rows
+from chatlab.formats.containers.text import HEAD, decoded, encoding_of, head_of
 from chatlab.formats.layout import KNOWN
-from chatlab.formats.own import OWN
-from chatlab.formats.parquet import parquet_rows
+from chatlab.formats.own_fields import OWN
 from chatlab.formats.row import Row
-from chatlab.formats.table import TableLook, table_look, table_rows
-from chatlab.formats.text import HEAD, decoded, encoding_of, head_of
 
 Packing = Literal["lines", "list", "objects", "table", "parquet"]
 _LABELS: dict[Packing, str] = {

@@ -12,7 +12,7 @@ from typing import Any
 
 from chatlab.conversation import with_tools
 from chatlab.errors import RowRefused
-from chatlab.formats.thoughts import field_of
+from chatlab.formats.reasoning import field_of
 from chatlab.records import Message
 from chatlab.tool_calls import Call, Parameter, Tool
 
@@ -50,7 +50,7 @@ def calls_of(number: int, raw: Any) -> tuple[Call, ...]:
     return tuple(_call_of(number, one) for one in raw)
 
 
-def told(messages: Sequence[Message], raw: Any) -> list[Message]:
+def add_tools(messages: Sequence[Message], raw: Any) -> list[Message]:
     """The messages with the tools that their row tells of. Raises RowRefused."""
     if isinstance(raw, str):
         raw = _json(raw, "Its tools are no JSON.")

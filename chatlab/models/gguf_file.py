@@ -1,4 +1,4 @@
-"""A base that somebody brings as one GGUF file: which file it was that passed its trial."""
+"""A base in one GGUF file from elsewhere: which file it was that passed its trial."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Stamp = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Brought:
+class GgufFile:
     """A GGUF file that passed its trial."""
 
     file: Path
     stamp: Stamp
     sha256: str
-    """Of the file."""
+    """Hex digest of the file."""
 
-    def whole(self) -> Path:
+    def unchanged(self) -> Path:
         """The file, if it is the one that was tried. Raises BaseMissing, BaseRefused."""
         if stamp(self.file) != self.stamp:
             raise BaseRefused(f"{self.file.name} has changed since it was looked at.", "Start Chatlab again.")

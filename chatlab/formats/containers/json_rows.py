@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 import orjson
 
 from chatlab.errors import RowRefused
+from chatlab.formats.containers.text import utf8_lines, utf8_pieces
 from chatlab.formats.row import LONGEST, MEBIBYTE, Row
-from chatlab.formats.text import utf8_lines, utf8_pieces
 
 TOO_LONG = f"It is longer than {LONGEST // MEBIBYTE} MB."
 _NAMED = re.compile(rb'"\s*:')

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from chatlab.formats.cells import untamed
+from chatlab.formats.containers.cells import unescape_cell
+from chatlab.formats.containers.text import text_lines
 from chatlab.formats.row import LONGEST, Row
-from chatlab.formats.text import text_lines
 
 DELIMITERS = "\t,;|"
 _SEEN = 60
@@ -88,7 +88,7 @@ def _row(line: int, cells: list[str], columns: tuple[str, ...], cut: bool) -> Ro
         return Row(line, {}, f"It has {len(cells)} cells, but there are {len(columns)} columns.")
     if len(cells) < len(columns):
         return Row(line, {}, f"It has only {len(cells)} of {len(columns)} cells.")
-    return Row(line, {name: untamed(cell) for name, cell in zip(columns, cells, strict=False)})
+    return Row(line, {name: unescape_cell(cell) for name, cell in zip(columns, cells, strict=False)})
 
 
 class _Lines:

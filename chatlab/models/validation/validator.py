@@ -18,27 +18,27 @@ from typing import Any
 from chatlab.errors import BaseError, ChatlabError, DiskFull, TemplateRefused, TokenizerFailed
 from chatlab.models.files import digest
 from chatlab.models.layout import find
-from chatlab.models.trial_process import TrialProcess
+from chatlab.models.validation.process import TrialProcess
 
 REVISION = 1
-"""Of the trial. What passed an older one is tried again."""
+"""Version of the trial. What passed an older one is tried again."""
 PASSED = "passed.json"
 PATIENCE = 60.0
 """Seconds until a trial is begun again that failed for a reason outside the folder."""
-EMBEDDED = Path(__file__).resolve().parent / "embedded"
+EMBEDDED = Path(__file__).resolve().parents[1] / "embedded"
 """The base that comes with the app."""
 
 
 class FolderTrial(TrialProcess):
     """Trials of model folders."""
 
-    module = "chatlab.models.trial"
+    module = "chatlab.models.validation.worker"
     dies = "The tokenizer of {name} breaks down."
     broken = "Choose a model with another tokenizer and chat template."
 
 
-class Tried:
-    """Tries folders, each once. What was refused is remembered until it changes or the process ends."""
+class FolderValidator:
+    """Tries model folders, each once. What was refused is remembered until it changes or the process ends."""
 
     def __init__(self, cache: Path, trial: TrialProcess | None = None) -> None:
         self._folder = cache / "tried"
@@ -73,7 +73,7 @@ class Tried:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".half-", dir=self._folder, ignore_cleanup_errors=True) as half:
-                self._trial.hear(folder, Path(half))
+                self._trial.run(folder, Path(half))
                 (Path(half) / PASSED).replace(self._folder / f"{key}.json")
         except OSError as error:
             raise DiskFull(
@@ -95,7 +95,7 @@ def known_harmless(folder: Path, cache: Path | None) -> bool | None:
 
 
 def key_of(folder: Path) -> str:
-    """Of the files' contents, and of who judges them."""
+    """Hash of the files' contents, and of the versions of what judges them."""
     versions = [importlib.metadata.version(name) for name in ("tokenizers", "transformers", "jinja2")]
     return hashlib.sha256(json.dumps([REVISION, versions, digest(folder)]).encode()).hexdigest()[:32]
 

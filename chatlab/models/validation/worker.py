@@ -1,4 +1,4 @@
-"""A model folder tried in a process that can be spared: `python -m chatlab.models.trial FOLDER TO`.
+"""A model folder tried in a process that can be spared: `python -m chatlab.models.validation.worker FOLDER TO`.
 
 Everything that the app will do with its chat template and tokenizer is done once, on ordinary conversations and on
 hard ones. What comes through leaves `passed.json`; what does not leaves the reason in `refused.json`, or dies.
@@ -15,9 +15,9 @@ from pathlib import Path
 from chatlab.errors import BaseRefused, ChatlabError, EmptyAnswer, PromptTooLong, TemplateRefused
 from chatlab.models.base import Base
 from chatlab.models.files import read_json
-from chatlab.models.known import unknown_part
-from chatlab.models.trial_process import refuse
-from chatlab.models.tried import PASSED
+from chatlab.models.tokenizer.known_parts import unknown_part
+from chatlab.models.validation.process import refuse
+from chatlab.models.validation.validator import PASSED
 from chatlab.records import Message
 from chatlab.system.limits import Limits, limit_cpu_time
 from chatlab.template.codec import codec_of

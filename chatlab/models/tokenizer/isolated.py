@@ -74,7 +74,7 @@ class Isolated:
     def _ask(self, wish: dict[str, Any]) -> dict[str, Any]:
         with self._lock:
             if self._child is None:
-                self._child = Child("chatlab.models.tokenizer_process", self._folder, self._name, environment=ALONE)
+                self._child = Child("chatlab.models.tokenizer.worker", self._folder, self._name, environment=ALONE)
                 self._patience = OPENING
             told = self._child.receive(self._patience) if self._child.send(wish) else None
             self._patience = WAITING

@@ -1,4 +1,6 @@
-"""Parquet unpacked in a process of its own, and handed over as JSON lines: `python -m chatlab.formats.unpack FILE`.
+"""Parquet unpacked in a process of its own, and handed over as JSON lines.
+
+    python -m chatlab.formats.containers.parquet_worker FILE
 
 The library that reads Parquet is native code. A damaged file can end its process, and a few kilobytes can unpack to
 more than any memory holds; here neither reaches the app. The first line says what the file is, or why it is refused;

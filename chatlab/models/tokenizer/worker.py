@@ -1,4 +1,4 @@
-"""The process of an isolated tokenizer: `python -m chatlab.models.tokenizer_process FOLDER NAME`.
+"""The process of an isolated tokenizer: `python -m chatlab.models.tokenizer.worker FOLDER NAME`.
 
 Reads wishes from standard input and writes answers to standard output, a JSON object a line; see `isolated`. Ends when
 its input does. Every wish has its share of processor time, and the whole its share of memory; the system ends a process
@@ -32,7 +32,7 @@ def main(folder: Path, name: str) -> None:
     source, out = iter(sys.stdin.buffer), answer_pipe()
     limits = Limits(_size(folder))
     with limits.lifted():
-        from chatlab.models.loaded import load
+        from chatlab.models.tokenizer.load import load
         from chatlab.template.codec import InProcess
     limit_cpu_time(OPENING)
     first = next(source, b"")

@@ -38,7 +38,7 @@ class TrialProcess:
 
     module = ""
     dies = "{name} breaks down when it is opened: it is damaged."
-    """Said of what ends the process."""
+    """The message about what ends the process."""
     broken = "Fetch it again."
 
     def __init__(self) -> None:
@@ -46,8 +46,8 @@ class TrialProcess:
         self._process: Child | None = None
         self._closed = False
 
-    def hear(self, what: Path, folder: Path) -> None:
-        """Returns once it has passed.
+    def run(self, what: Path, folder: Path) -> None:
+        """Run the trial; returns once `what` has passed.
 
         Raises what the trial raises; BaseRefused where it died of the file, EngineError where it failed for another
         reason.

@@ -22,11 +22,11 @@ _UNSEEN += r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U00
 _LIVE = re.compile(rf"'*[\t\r\n]|[{_UNSEEN}\"'\uff02\uff07]*[{_SIGNS}]")
 
 
-def tamed(text: str) -> str:
-    """As it is written to a cell."""
+def escape_cell(text: str) -> str:
+    """A text as it is written to a cell."""
     return f"'{text}" if _LIVE.match(text) else text
 
 
-def untamed(cell: str) -> str:
-    """As it was before it was written."""
+def unescape_cell(cell: str) -> str:
+    """A cell's text as it was before it was written."""
     return cell[1:] if cell.startswith("'") and _LIVE.match(cell) else cell

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from chatlab.errors import BaseRefused
 from chatlab.models.checks import MIXED
-from chatlab.models.known import LONGEST_TOKEN
+from chatlab.models.tokenizer.known_parts import LONGEST_TOKEN
 from chatlab.template.codec import PANIC
 
 if TYPE_CHECKING:
@@ -36,10 +36,7 @@ def check_vocabulary(vocabulary: Mapping[str, int], rows: int, name: str) -> Non
     """Raises BaseRefused for more tokens than the model has, or for one that is a book."""
     largest = max(vocabulary.values(), default=-1)
     if largest >= rows:
-        raise BaseRefused(
-            f"The tokenizer of {name} has a token {largest}, but the model only {rows} tokens.",
-            MIXED,
-        )
+        raise BaseRefused(f"The tokenizer of {name} has a token {largest}, but the model only {rows} tokens.", MIXED)
     longest = max(map(len, vocabulary), default=0)
     if longest > LONGEST_TOKEN:
         raise BaseRefused(

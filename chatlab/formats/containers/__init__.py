@@ -1,0 +1,1 @@
+"""How rows are packed into a file: JSON lines and lists, tables, Parquet."""
