@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -29,20 +30,22 @@ class DatasetReader:
         """How much of the file has been read, 0 to 1."""
         return self._rows.share
 
-    def __iter__(self) -> Iterator[Outcome]:
-        for row in self._rows:
-            if row.problem:
-                yield Refused(row.line, row.problem)
-                continue
-            try:
-                records = records_of(row.values, self._columns)
-            except RowRefused as error:
-                yield Refused(row.line, str(error))
-                continue
-            for record in records:
-                yield Imported(row.line, record)
+    def __iter__(self) -> Generator[Outcome, None, None]:
+        with closing(iter(self._rows)) as rows:
+            for row in rows:
+                if row.problem:
+                    yield Refused(row.line, row.problem)
+                    continue
+                try:
+                    records = records_of(row.values, self._columns)
+                except RowRefused as error:
+                    yield Refused(row.line, str(error))
+                    continue
+                for record in records:
+                    yield Imported(row.line, record)
 
 
 def preview(path: Path, proposal: Proposal, rows: int = 5) -> list[Outcome]:
     """The first rows as they would become."""
-    return list(islice(iter(DatasetReader(path, proposal)), rows))
+    with closing(iter(DatasetReader(path, proposal))) as outcomes:
+        return list(islice(outcomes, rows))

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from chatlab.errors import ChatlabError, DocumentRefused
-from chatlab.formats import FORMATS, sniff, write
+from chatlab.formats import FORMATS, DatasetReader, sniff, write
 from chatlab.records import Demonstration, Message
 from chatlab.retrieval.reading.client import DocumentReader
 from chatlab.retrieval.reading.worker import MEMORY
@@ -100,7 +100,7 @@ def fuzzed_data(folder: Path, each: int, kinds: Callable[[str], bool]) -> dict[s
             odd = folder / "odd"
             odd.write_bytes(damaged(data, chance))
             try:
-                list(Reading(odd, sniff(odd)))
+                list(DatasetReader(odd, sniff(odd)))
                 found["rows"] += 1
             except ChatlabError as error:
                 assert str(error)

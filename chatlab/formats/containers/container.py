@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -87,19 +88,20 @@ class Rows:
         self._size = max(1, path.stat().st_size)
         self.share = 0.0
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Generator[Row, None, None]:
         if self._container.packing == "parquet":
             yield from self._parquet()
             return
         with self._path.open("rb") as file:
             file.seek(self._container.start)
-            for number, row in enumerate(_opened(file, self._container)):
-                if number % 200 == 0:
-                    self.share = min(1.0, file.tell() / self._size)
-                yield row
+            with closing(_opened(file, self._container)) as rows:
+                for number, row in enumerate(rows):
+                    if number % 200 == 0:
+                        self.share = min(1.0, file.tell() / self._size)
+                    yield row
         self.share = 1.0
 
-    def _parquet(self) -> Iterator[Row]:
+    def _parquet(self) -> Generator[Row, None, None]:
         for row, share in parquet_rows(self._path, self._columns):
             self.share = share
             yield row
@@ -107,11 +109,11 @@ class Rows:
 
 def sample(path: Path, container: Container) -> list[dict[str, Any]]:
     """The first rows that can be read. A thousand that cannot are enough."""
-    rows = islice(iter(Rows(path, container)), 1000)
-    return list(islice((row.values for row in rows if not row.problem), SAMPLE))
+    with closing(iter(Rows(path, container))) as rows:
+        return list(islice((row.values for row in islice(rows, 1000) if not row.problem), SAMPLE))
 
 
-def _opened(file: BinaryIO, container: Container) -> Iterator[Row]:
+def _opened(file: BinaryIO, container: Container) -> Generator[Row, None, None]:
     if container.table:
         return table_rows(file, container.encoding, container.table)
     if container.packing == "lines":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any, BinaryIO
 
 import orjson
@@ -20,7 +20,7 @@ _OPENING, _CLOSING = frozenset(b"[{"), frozenset(b"]}")
 _KINDS = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "true or false", type(None): "null"}
 
 
-def json_lines(file: BinaryIO, encoding: str) -> Iterator[Row]:
+def json_lines(file: BinaryIO, encoding: str) -> Generator[Row, None, None]:
     """One row a line; empty lines are passed over."""
     for number, line in enumerate(utf8_lines(file, encoding), 1):
         if line is None:
@@ -29,7 +29,7 @@ def json_lines(file: BinaryIO, encoding: str) -> Iterator[Row]:
             yield json_row(number, line)
 
 
-def json_values(file: BinaryIO, encoding: str, in_list: bool) -> Iterator[Row]:
+def json_values(file: BinaryIO, encoding: str, in_list: bool) -> Generator[Row, None, None]:
     """The objects of a list, or those that stand one after the other. `file` is at the list's bracket."""
     pieces = Pieces(utf8_pieces(file, encoding), in_list)
     for number, raw in enumerate(pieces, 1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -53,27 +53,28 @@ def named(look: TableLook, names: list[str]) -> TableLook:
     return TableLook(look.delimiter, True, _distinct(tuple(names)))
 
 
-def table_rows(file: BinaryIO, encoding: str, look: TableLook) -> Iterator[Row]:
+def table_rows(file: BinaryIO, encoding: str, look: TableLook) -> Generator[Row, None, None]:
     """Cells come untamed. A row with too few or too many cells is refused; an empty line is passed over."""
-    lines = _Lines(text_lines(file, encoding))
-    reader = csv.reader(lines, delimiter=look.delimiter)
-    first = look.header
-    while True:
-        begun = lines.count + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield Row(begun, {}, f"It cannot be told into cells: {error}. Is a quotation mark left open?")
-            continue
-        except UnicodeError:
-            yield Row(begun, {}, "From here on the file is not text.")
-            return
-        if first:
-            first = False
-        elif any(cells):
-            yield _row(begun, cells, look.columns, lines.was_cut())
+    with text_lines(file, encoding) as text:
+        lines = _Lines(text)
+        reader = csv.reader(lines, delimiter=look.delimiter)
+        first = look.header
+        while True:
+            begun = lines.count + 1
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield Row(begun, {}, f"It cannot be told into cells: {error}. Is a quotation mark left open?")
+                continue
+            except UnicodeError:
+                yield Row(begun, {}, "From here on the file is not text.")
+                return
+            if first:
+                first = False
+            elif any(cells):
+                yield _row(begun, cells, look.columns, lines.was_cut())
 
 
 def plain(name: str) -> str:

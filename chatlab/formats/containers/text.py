@@ -91,7 +91,8 @@ def text_lines(file: BinaryIO, encoding: str) -> io.TextIOWrapper:
 def utf8_lines(file: BinaryIO, encoding: str) -> Iterator[bytes | None]:
     """Each line as UTF-8; None for one that is too long, which is passed over."""
     if not encoding.startswith("utf-8"):
-        yield from _recoded_lines(text_lines(file, encoding))
+        with text_lines(file, encoding) as text:
+            yield from _recoded_lines(text)
         return
     first = True
     while line := file.readline(LONGEST):
@@ -110,9 +111,9 @@ def utf8_pieces(file: BinaryIO, encoding: str) -> Iterator[bytes]:
         while piece := file.read(PIECE):
             yield piece
         return
-    text = text_lines(file, encoding)
-    while part := text.read(PIECE):
-        yield part.encode("utf-8", "surrogatepass")
+    with text_lines(file, encoding) as text:
+        while part := text.read(PIECE):
+            yield part.encode("utf-8", "surrogatepass")
 
 
 def _recoded_lines(text: io.TextIOWrapper) -> Iterator[bytes | None]:
