@@ -21,12 +21,16 @@ if sys.platform != "linux":
 from chatlab.engines.base import Sampling
 from chatlab.errors import BaseRefused, ChatlabError, TokenizerFailed
 from chatlab.lab import Lab
+from chatlab.lab.asking import Asking
+from chatlab.lab.knowledge import Knowledge
 from chatlab.models import trial
 from chatlab.models.base import Base
 from chatlab.models.isolated import IsolatedTokenizer
 from chatlab.models.trial_process import LOG
 from chatlab.models.tried import FolderTrial, Tried
 from chatlab.records import Message
+from chatlab.retrieval.document import Passage
+from chatlab.retrieval.index import Found
 from chatlab.template.codec import InProcess
 
 Parts = dict[str, Any]
@@ -165,6 +169,18 @@ def test_what_passed_is_not_tried_again_until_it_changes(base_folder, tmp_path, 
     assert forked_trial.count == before + 2, "a refusal is remembered while the app runs"
 
 
+class Finds(Knowledge):
+    """One document, which always matches."""
+
+    def __init__(self, text: str) -> None:
+        passage = Passage(document="0" * 64, title="Notes", start=0, end=len(text), text=text)
+        rank = {"words_rank": 1, "words_score": 1.0, "meaning_rank": None, "meaning_score": None}
+        self._found = Found(passage=passage, name="notes.txt", score=1.0, **rank)
+
+    def search(self, query: str, count: int = 8) -> list[Found]:
+        return [self._found]
+
+
 def test_a_message_that_the_tokenizer_cannot_bear_ends_in_words_and_the_next_is_answered(
     base_folder, tmp_path, settings
 ):
@@ -179,8 +195,16 @@ def test_a_message_that_the_tokenizer_cannot_bear_ends_in_words_and_the_next_is_
         assert isinstance(lab.machine.base.tokenizer, IsolatedTokenizer)
         with pytest.raises(TokenizerFailed) as failed:
             list(lab.chat.reply(talk, ATTACK, few))
-        assert failed.value.hint
+        assert "“tell me qqq" in str(failed.value) and "Edit it" in failed.value.hint
         assert lab.chat.get(talk).path()[-1].content == ATTACK
+        with pytest.raises(TokenizerFailed) as later:
+            list(lab.chat.reply(talk, "And this?", few))
+        assert "the message “tell me qqq" in str(later.value), "the message that is to blame, not the last one"
+        attack = next(turn for turn in lab.chat.get(talk).turns if turn.content == ATTACK)
+        assert list(lab.chat.edit_prompt(talk, attack.id, "Tell me less.", few))[-1].done
+        with pytest.raises(TokenizerFailed, match="a passage") as passage:
+            Asking(lab.machine, Finds(ATTACK)).prompt(lab.chat.get(talk), few, knowledge=True)
+        assert "Answer from my documents" in passage.value.hint
         fresh = lab.chat.new()
         assert list(lab.chat.reply(fresh, "Hello again.", few))[-1].done
     finally:
