@@ -24,7 +24,7 @@ from chatlab.engines.either import open_engine
 from chatlab.engines.gguf.admission import Admission
 from chatlab.engines.gguf.files import write_base
 from chatlab.engines.gguf.header import check_model, read_header
-from chatlab.errors import BaseRefused, ChatlabError, TemplateRefused
+from chatlab.errors import BaseRefused, ChatlabError, PromptTooLong, TemplateRefused
 from chatlab.models.base import Base
 from chatlab.records import Message
 from tests.gguf_parts import Gguf, parsed
@@ -129,10 +129,14 @@ def admitted(files: Iterable[tuple[str, bytes]], folder: Path, admission: Admiss
             assert str(error) and error.hint and len(str(error)) <= 1000, name
             found[f"{name.partition(':')[0]} refused"] += 1
             continue
-        prompt = base.template.prompt([Message(role="user", content="What is the moon made of?")])
         engine = open_engine(base, folder, threads=1)
-        list(engine.stream(prompt, GREEDY, Voice(), base.template.stop_ids))
-        engine.close()
+        try:
+            prompt = base.template.prompt([Message(role="user", content="What is the moon made of?")])
+            list(engine.stream(prompt, GREEDY, Voice(), base.template.stop_ids))
+        except PromptTooLong:  # where it says that its context is of a few tokens
+            found["of too little context"] += 1
+        finally:
+            engine.close()
         found[f"{name.partition(':')[0]} sound"] += 1
     return found
 
