@@ -261,9 +261,7 @@ def test_some_hundred_hostile_answers_can_only_be_read(watched: Watched, lab: La
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(12))
-def test_some_thousand_hostile_answers_can_only_be_read(
-    part: int, watched: Watched, lab: Lab, spoken: Spoken
-) -> None:
+def test_some_thousand_hostile_answers_can_only_be_read(part: int, watched: Watched, lab: Lab, spoken: Spoken) -> None:
     attacks, few = answers(500, seed=151 + 2 * part), answers(10, seed=152 + 2 * part)
     watched.clicked = 0
     all_at(watched, lab, attacks)
