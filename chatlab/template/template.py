@@ -201,6 +201,10 @@ class Template:
             self._problems = list(dict.fromkeys(problems(self)))
         return self._problems
 
+    def check_text(self, text: str) -> None:
+        """Raises TokenizerFailed for a text that the tokenizer cannot take as a message, whatever stands around it."""
+        self._speller.spell("", [Said(text, content=True)])
+
     def is_control(self, ids: Sequence[int]) -> bool:
         """Whether any of these ids steers the model."""
         return not self._tokenizer.control_ids.isdisjoint(ids)

@@ -218,6 +218,33 @@ def test_a_parquet_row_group_that_is_too_large_is_refused_before_it_is_unpacked(
         sniff(tmp_path / "file")
 
 
+def varint(value: int, size: int = 0) -> bytes:
+    """A thrift integer, in more bytes than it needs where `size` says so."""
+    value, found = value << 1, bytearray()
+    while value > 0x7F or len(found) + 1 < size:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*found, value])
+
+
+def test_a_parquet_file_that_lies_about_its_sizes_is_read_in_little_memory(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path, words = tmp_path / "file", "a" * 4_000_000
+    table = pa.table({"prompt": [words] * 140, "completion": ["b"] * 140})
+    pq.write_table(table, path, compression="zstd", use_dictionary=False)
+    data, papers = path.read_bytes(), pq.read_metadata(path).row_group(0)
+    for size in (papers.total_byte_size, papers.column(0).total_uncompressed_size):
+        true = varint(size)
+        assert true in data
+        data = data.replace(true, varint(1000, len(true)))
+    path.write_bytes(data)
+    assert pq.read_metadata(path).row_group(0).total_byte_size == 1000
+    read = iter(Reading(path, sniff(path)))
+    assert tracemalloc_peak(lambda: [None for _ in range(10) if next(read) is None]) < 20 * len(words)
+
+
 def tracemalloc_peak(do: Callable[[], object]) -> int:
     tracemalloc.start()
     do()

@@ -21,12 +21,16 @@ if sys.platform != "linux":
 from chatlab.engines.base import Sampling
 from chatlab.errors import BaseRefused, ChatlabError, TokenizerFailed
 from chatlab.lab import Lab
+from chatlab.lab.asking import Asking
+from chatlab.lab.knowledge import Knowledge
 from chatlab.models.base import Base
 from chatlab.models.tokenizer.isolated import IsolatedTokenizer
 from chatlab.models.validation import worker as trial
 from chatlab.models.validation.process import LOG
 from chatlab.models.validation.validator import FolderTrial, FolderValidator
 from chatlab.records import Message
+from chatlab.retrieval.document import Passage
+from chatlab.retrieval.index import Found
 from chatlab.template.codec import InProcess
 
 Parts = dict[str, Any]
@@ -45,14 +49,11 @@ def split(expression: str) -> Parts:
     return {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
 
 
-def nested(depth: int) -> Parts:
+def nested(depth: int, each: int) -> Parts:
+    """A normalizer within sequences, each of which holds the one within it `each` times."""
     part: Parts = {"type": "NFC"}
     for _ in range(depth):
-        part = (
-            {"type": "Sequence", "normalizers": [part, part]}
-            if depth < 20
-            else {"type": "Sequence", "normalizers": [part]}
-        )
+        part = {"type": "Sequence", "normalizers": [part] * each}
     return part
 
 
@@ -76,8 +77,8 @@ HOSTILE: dict[str, Callable[[Parts], Any]] = {
     "a strip beyond the end": lambda t: t.update(
         decoder={"type": "Strip", "content": "e", "start": 10**9, "stop": 10**9}
     ),
-    "sequences in sequences": lambda t: t.update(normalizer=nested(60)),
-    "sequences of sequences": lambda t: t.update(normalizer=nested(18)),
+    "sequences in sequences": lambda t: t.update(normalizer=nested(400, 1)),
+    "sequences of sequences": lambda t: t.update(normalizer=nested(18, 2)),
     "a token that is a book": lambda t: t["model"]["vocab"].update({"x" * 3_000_000: t["model"]["vocab"].pop("Ġthe")}),
     "a control token that is a book": lambda t: t["added_tokens"][-1].update(content="<" + "y" * 300_000),
     "no model": lambda t: t.pop("model"),
@@ -133,7 +134,7 @@ def forked_trial() -> ForkedTrial:
 
 
 def judge(name: str, base_folder: Path, tmp_path: Path, forked_trial: ForkedTrial) -> None:
-    """Refused in words; or what it makes of a text, and how long it takes, is bounded."""
+    """Refused in words."""
     folder = folder_of(base_folder, tmp_path / "base", HOSTILE[name])
     with pytest.raises(ChatlabError) as refused:
         FolderValidator(tmp_path / "cache", forked_trial).check(folder)
@@ -151,6 +152,12 @@ def test_every_tokenizer_that_means_harm_is_refused(name, base_folder, tmp_path,
     judge(name, base_folder, tmp_path, forked_trial)
 
 
+@pytest.mark.slow
+def test_harmless_parts_in_many_sequences_pass(base_folder, tmp_path, forked_trial):
+    folder = folder_of(base_folder, tmp_path / "base", lambda t: t.update(normalizer=nested(60, 1)))
+    Tried(tmp_path / "cache", forked_trial).check(folder)
+
+
 def test_what_passed_is_not_tried_again_until_it_changes(base_folder, tmp_path, forked_trial):
     tried, before = FolderValidator(tmp_path / "cache", forked_trial), forked_trial.count
     tried.check(base_folder)
@@ -164,6 +171,18 @@ def test_what_passed_is_not_tried_again_until_it_changes(base_folder, tmp_path, 
         with pytest.raises(ChatlabError, match="template"):
             tried.check(folder)
     assert forked_trial.count == before + 2, "a refusal is remembered while the app runs"
+
+
+class Finds(Knowledge):
+    """One document, which always matches."""
+
+    def __init__(self, text: str) -> None:
+        passage = Passage(document="0" * 64, title="Notes", start=0, end=len(text), text=text)
+        rank = {"words_rank": 1, "words_score": 1.0, "meaning_rank": None, "meaning_score": None}
+        self._found = Found(passage=passage, name="notes.txt", score=1.0, **rank)
+
+    def search(self, query: str, count: int = 8) -> list[Found]:
+        return [self._found]
 
 
 def test_a_message_that_the_tokenizer_cannot_bear_ends_in_words_and_the_next_is_answered(
@@ -182,8 +201,16 @@ def test_a_message_that_the_tokenizer_cannot_bear_ends_in_words_and_the_next_is_
         assert isinstance(lab.machine.base.tokenizer, IsolatedTokenizer)
         with pytest.raises(TokenizerFailed) as failed:
             list(lab.chat.reply(talk, ATTACK, few))
-        assert failed.value.hint
+        assert "“tell me qqq" in str(failed.value) and "Edit it" in failed.value.hint
         assert lab.chat.get(talk).path()[-1].content == ATTACK
+        with pytest.raises(TokenizerFailed) as later:
+            list(lab.chat.reply(talk, "And this?", few))
+        assert "the message “tell me qqq" in str(later.value), "the message that is to blame, not the last one"
+        attack = next(turn for turn in lab.chat.get(talk).turns if turn.content == ATTACK)
+        assert list(lab.chat.edit_prompt(talk, attack.id, "Tell me less.", few))[-1].done
+        with pytest.raises(TokenizerFailed, match="a passage") as passage:
+            Asking(lab.machine, Finds(ATTACK)).prompt(lab.chat.get(talk), few, knowledge=True)
+        assert "Answer from my documents" in passage.value.hint
         fresh = lab.chat.new()
         assert list(lab.chat.reply(fresh, "Hello again.", few))[-1].done
     finally:

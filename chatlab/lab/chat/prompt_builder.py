@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from chatlab.citations import RetrievedPassage, with_sources
 from chatlab.conversation import Conversation, with_tools
 from chatlab.engines.base import Sampling
+from chatlab.errors import TokenizerFailed
 from chatlab.lab.chat.knowledge import Knowledge
 from chatlab.lab.models import ModelHost
-from chatlab.records import Message
+from chatlab.quality.findings import quoted
+from chatlab.records import Message, Role
 from chatlab.tool_calls import Tool
 
 PASSAGES = 4
 """Most passages that an answer is given."""
+CALLED: dict[Role, str] = {
+    "system": "the system message",
+    "user": "the message",
+    "assistant": "the answer",
+    "tool": "the tool's result",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +54,16 @@ class Asking:
 
         With `knowledge` the passages that match are put before the question, as many as fit. A conversation that
         `shortens` leaves out its oldest turns where the context is too small; the engine refuses any other that does
-        not fit.
+        not fit. Raises TokenizerFailed, which names the message that the model's tokenizer cannot read.
         """
+        try:
+            return self._prompt(conversation, sampling, knowledge, tools)
+        except TokenizerFailed as failed:
+            raise self._named(failed, conversation.messages(), knowledge) from failed
+
+    def _prompt(
+        self, conversation: Conversation, sampling: Sampling, knowledge: bool, tools: tuple[Tool, ...]
+    ) -> Asked:
         since = self._since(conversation, sampling, tools) if conversation.truncates else None
         told = with_tools(conversation.messages(since=since), tools)
         given = self._given(told, sampling) if knowledge else ()
@@ -75,6 +92,25 @@ class Asking:
         while given and len(template.prompt(with_sources(messages, given))) > room:
             given = given[:-1]
         return given
+
+    def _named(self, failed: TokenizerFailed, messages: Iterable[Message], knowledge: bool) -> TokenizerFailed:
+        """The failure with the message that it comes from: every answer after that one would fail for it."""
+        for message in messages:
+            for text in (message.content, message.thought):
+                try:
+                    self._machine.base.template.check_text(text)
+                except TokenizerFailed:
+                    return TokenizerFailed(
+                        f"The model's tokenizer cannot read {CALLED[message.role]} {quoted(text, 40)}, and without it"
+                        " nothing after it can be answered.",
+                        "Edit it, or go on in a new conversation; or choose a model with another tokenizer.",
+                    )
+        if knowledge:
+            return TokenizerFailed(
+                "The model's tokenizer cannot read a passage that matches in your documents.",
+                "Switch off “Answer from my documents”, or choose a model with another tokenizer.",
+            )
+        return failed
 
     def _room(self, sampling: Sampling) -> int:
         """Tokens that a prompt may have, so that a decent answer has room after it."""

@@ -18,6 +18,8 @@ log = logging.getLogger("chatlab.engines")
 REFUSED = "refused.json"
 LOG = "trial.log"
 SECONDS = 300
+LONGEST = 1000
+"""Characters of a reason, whatever of the file it quotes."""
 ALONE = {
     "CUDA_VISIBLE_DEVICES": "",
     "HIP_VISIBLE_DEVICES": "",
@@ -105,7 +107,7 @@ class TrialProcess:
 
 def refuse(error: ChatlabError, folder: Path) -> int:
     """Leave the reason for a refusal; the code for a trial to end with."""
-    told = {"error": type(error).__name__, "message": str(error), "hint": error.hint}
+    told = {"error": type(error).__name__, "message": _short(str(error)), "hint": _short(error.hint)}
     (folder / REFUSED).write_text(json.dumps(told), encoding="utf-8")
     return 1
 
@@ -113,4 +115,10 @@ def refuse(error: ChatlabError, folder: Path) -> int:
 def _refusal(told: dict[str, str]) -> ChatlabError:
     kind = getattr(errors, str(told["error"]), None)
     known = isinstance(kind, type) and issubclass(kind, ChatlabError)
-    return (kind if known else BaseRefused)(told["message"], told["hint"])  # type: ignore[misc]
+    return (kind if known else BaseRefused)(_short(told["message"]), _short(told["hint"]))  # type: ignore[misc]
+
+
+def _short(reason: str) -> str:
+    """Its beginning and its end, where it is longer than anybody reads."""
+    half = LONGEST // 2
+    return reason if len(reason) <= LONGEST else f"{reason[: half - 2]} … {reason[-half + 2 :]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,6 +23,7 @@ class Forked(Hearing):
 
     def __init__(self) -> None:
         super().__init__()
+        os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # as every trial has it; else llama.cpp calls a debugger
         self._context = get_context("forkserver")
         self._context.set_forkserver_preload(list(PRELOADED))
         self.codes: list[int | None] = []
