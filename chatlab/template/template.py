@@ -203,7 +203,7 @@ class Template:
 
     def check_text(self, text: str) -> None:
         """Raises TokenizerFailed for a text that the tokenizer cannot take as a message, whatever stands around it."""
-        self._speller.spell("", [Said(text, content=True)])
+        self._tokenizer.tokenize("", [Segment(text, is_content=True)])
 
     def is_control(self, ids: Sequence[int]) -> bool:
         """Whether any of these ids steers the model."""

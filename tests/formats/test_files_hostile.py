@@ -242,14 +242,41 @@ def sound_pdfs() -> dict[str, Callable[[Path], Path]]:
     uses = page(b"/Contents 4 0 R /Resources << /XObject << /A 5 0 R >> >>")
     mapped = page(b"/Contents 4 0 R /Resources << " + FONT % b"/ToUnicode 5 0 R" + b" >>")
     letters = b"".join(b"<%02x> <%04x> " % (code, code) for code in SAID)
-    return { "a page" : lambda to : made_pdf ( to , CATALOG , PAGES , plain , stream ( SAID ) ) , "a stream packed once" : lambda to : made_pdf ( to , CATALOG , PAGES , plain , flate ( SAID ) ) , "a stream packed twice" : lambda to : made_pdf ( to , CATALOG , PAGES , plain , flate ( SAID , 2 ) ) , "a form" : lambda to : made_pdf ( to , CATALOG , PAGES , uses , stream ( b"/A Do" ) , stream ( SAID , form ) ) , "a length in an object of its own" : lambda to : made_pdf ( to , CATALOG , PAGES , plain , b"<< /Length 5 0 R >>\nstream\n%s\nendstream" % SAID , b"%d" % len ( SAID ) ) , "pages within pages" : lambda to : made_pdf ( to , CATALOG , b"<< /Type /Pages /Kids [5 0 R] /Count 1 >>" , plain , stream ( SAID ) , b"<< /Type /Pages /Kids [3 0 R] /Parent 2 0 R /Count 1 >>" ) , "a font map" : lambda to : made_pdf ( to , CATALOG , PAGES , mapped , stream ( SAID ) , stream ( b"begincmap 1 begincodespacerange <00> <ff> endcodespacerange " b"%d beginbfchar %s endbfchar endcmap" % ( len ( SAID ) , letters ) ) ) }  # fmt: skip
+    return {
+        "a page": lambda to: made_pdf(to, CATALOG, PAGES, plain, stream(SAID)),
+        "a stream packed once": lambda to: made_pdf(to, CATALOG, PAGES, plain, flate(SAID)),
+        "a stream packed twice": lambda to: made_pdf(to, CATALOG, PAGES, plain, flate(SAID, 2)),
+        "a form": lambda to: made_pdf(to, CATALOG, PAGES, uses, stream(b"/A Do"), stream(SAID, form)),
+        "a length in an object of its own": lambda to: made_pdf(
+            to, CATALOG, PAGES, plain, b"<< /Length 5 0 R >>\nstream\n%s\nendstream" % SAID, b"%d" % len(SAID)
+        ),
+        "pages within pages": lambda to: made_pdf(
+            to,
+            CATALOG,
+            b"<< /Type /Pages /Kids [5 0 R] /Count 1 >>",
+            plain,
+            stream(SAID),
+            b"<< /Type /Pages /Kids [3 0 R] /Parent 2 0 R /Count 1 >>",
+        ),
+        "a font map": lambda to: made_pdf(
+            to,
+            CATALOG,
+            PAGES,
+            mapped,
+            stream(SAID),
+            stream(
+                b"begincmap 1 begincodespacerange <00> <ff> endcodespacerange "
+                b"%d beginbfchar %s endbfchar endcmap" % (len(SAID), letters)
+            ),
+        ),
+    }
 
 
 SOUND = sound_pdfs()
 
 
 @pytest.mark.parametrize("name", SOUND)
-def test_a_sound_document_made_as_the_traps_are_is_read(name: str, reading: Reading, tmp_path: Path) -> None:
+def test_a_sound_document_made_as_the_traps_are_is_read(name: str, reading: DocumentReader, tmp_path: Path) -> None:
     path = SOUND[name](tmp_path / "sound.pdf")
     assert "Dear fox" in reading.read(path, path.name)[1]
 

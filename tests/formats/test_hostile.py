@@ -241,7 +241,7 @@ def test_a_parquet_file_that_lies_about_its_sizes_is_read_in_little_memory(tmp_p
         data = data.replace(true, varint(1000, len(true)))
     path.write_bytes(data)
     assert pq.read_metadata(path).row_group(0).total_byte_size == 1000
-    read = iter(Reading(path, sniff(path)))
+    read = iter(DatasetReader(path, sniff(path)))
     assert tracemalloc_peak(lambda: [None for _ in range(10) if next(read) is None]) < 20 * len(words)
 
 

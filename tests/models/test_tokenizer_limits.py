@@ -21,8 +21,8 @@ if sys.platform != "linux":
 from chatlab.engines.base import Sampling
 from chatlab.errors import BaseRefused, ChatlabError, TokenizerFailed
 from chatlab.lab import Lab
-from chatlab.lab.asking import Asking
-from chatlab.lab.knowledge import Knowledge
+from chatlab.lab.chat.knowledge import Knowledge
+from chatlab.lab.chat.prompt_builder import Asking
 from chatlab.models.base import Base
 from chatlab.models.tokenizer.isolated import IsolatedTokenizer
 from chatlab.models.validation import worker as trial
@@ -30,7 +30,7 @@ from chatlab.models.validation.process import LOG
 from chatlab.models.validation.validator import FolderTrial, FolderValidator
 from chatlab.records import Message
 from chatlab.retrieval.document import Passage
-from chatlab.retrieval.index import Found
+from chatlab.retrieval.index import SearchHit
 from chatlab.template.codec import InProcess
 
 Parts = dict[str, Any]
@@ -155,7 +155,7 @@ def test_every_tokenizer_that_means_harm_is_refused(name, base_folder, tmp_path,
 @pytest.mark.slow
 def test_harmless_parts_in_many_sequences_pass(base_folder, tmp_path, forked_trial):
     folder = folder_of(base_folder, tmp_path / "base", lambda t: t.update(normalizer=nested(60, 1)))
-    Tried(tmp_path / "cache", forked_trial).check(folder)
+    FolderValidator(tmp_path / "cache", forked_trial).check(folder)
 
 
 def test_what_passed_is_not_tried_again_until_it_changes(base_folder, tmp_path, forked_trial):
@@ -179,9 +179,9 @@ class Finds(Knowledge):
     def __init__(self, text: str) -> None:
         passage = Passage(document="0" * 64, title="Notes", start=0, end=len(text), text=text)
         rank = {"words_rank": 1, "words_score": 1.0, "meaning_rank": None, "meaning_score": None}
-        self._found = Found(passage=passage, name="notes.txt", score=1.0, **rank)
+        self._found = SearchHit(passage=passage, name="notes.txt", score=1.0, **rank)
 
-    def search(self, query: str, count: int = 8) -> list[Found]:
+    def search(self, query: str, count: int = 8) -> list[SearchHit]:
         return [self._found]
 
 

@@ -96,7 +96,7 @@ class Asking:
     def _named(self, failed: TokenizerFailed, messages: Iterable[Message], knowledge: bool) -> TokenizerFailed:
         """The failure with the message that it comes from: every answer after that one would fail for it."""
         for message in messages:
-            for text in (message.content, message.thought):
+            for text in (message.content, message.reasoning):
                 try:
                     self._machine.base.template.check_text(text)
                 except TokenizerFailed:

@@ -20,17 +20,17 @@ pytest.importorskip("torch")
 from transformers import PreTrainedTokenizerFast
 
 from chatlab.engines.base import Sampling, Voice
-from chatlab.engines.either import open_engine
-from chatlab.engines.gguf.admission import Admission
-from chatlab.engines.gguf.files import write_base
-from chatlab.engines.gguf.header import check_model, read_header
+from chatlab.engines.fallback import open_engine
+from chatlab.engines.gguf_export.files import write_base
+from chatlab.engines.gguf_import.header import check_model, read_header
+from chatlab.engines.gguf_import.validator import GgufValidator
 from chatlab.errors import BaseRefused, ChatlabError, PromptTooLong, TemplateRefused
 from chatlab.models.base import Base
 from chatlab.records import Message
-from tests.gguf_parts import Gguf, parsed
-from tests.hostile_gguf import flipped, mutations
-from tests.test_gguf_tokens import papers
-from tests.trials import Forked
+from tests.engines.test_gguf_tokens import papers
+from tests.support.hostile.gguf import Forked
+from tests.support.hostile.gguf_files import flipped, mutations
+from tests.support.hostile.gguf_parts import Gguf, parsed
 
 MUTATIONS = mutations()
 SPARE = 32 << 20
@@ -117,7 +117,7 @@ def read_with_little_work(data: bytes, file: Path) -> str:
     return found
 
 
-def admitted(files: Iterable[tuple[str, bytes]], folder: Path, admission: Admission) -> Counter[str]:
+def admitted(files: Iterable[tuple[str, bytes]], folder: Path, admission: GgufValidator) -> Counter[str]:
     """Each file opened as the app opens it: refused in words, or it can be talked to in this very process."""
     found: Counter[str] = Counter()
     file = folder / "model.gguf"
@@ -175,20 +175,20 @@ def test_headers_with_bytes_changed_are_refused_or_sound_with_little_work(
 
 def test_mutated_files_are_opened_in_the_limited_process_and_refused(parts: Gguf, tmp_path: Path) -> None:
     chosen = ("sizes: attention.head_count is 0", "vocabulary: a long merge")
-    found = admitted([(name, mutated(parts, name)) for name in chosen], tmp_path, Admission(tmp_path))
+    found = admitted([(name, mutated(parts, name)) for name in chosen], tmp_path, GgufValidator(tmp_path))
     assert found == Counter({"sizes refused": 1, "vocabulary refused": 1})
 
 
 def test_some_mutated_files_are_refused_or_can_be_talked_to(parts: Gguf, forked: Forked, tmp_path: Path) -> None:
     chosen = ("vocabulary: eos is 4294967295", "sizes: rope.freq_base is nan", "sizes: context_length is 2147483648")
-    print(admitted([(name, mutated(parts, name)) for name in chosen], tmp_path, Admission(tmp_path, forked)))
+    print(admitted([(name, mutated(parts, name)) for name in chosen], tmp_path, GgufValidator(tmp_path, forked)))
 
 
 @pytest.mark.slow
 def test_every_mutated_file_is_refused_or_can_be_talked_to(
     parts: Gguf, sound: bytes, forked: Forked, tmp_path: Path
 ) -> None:
-    admission = Admission(tmp_path, forked)
+    admission = GgufValidator(tmp_path, forked)
     print(sorted(admitted([(name, mutated(parts, name)) for name in MUTATIONS], tmp_path, admission).items()))
     head, chance = len(parts.header()), random.Random(16)
     files = [("bytes changed", flipped(sound, head, chance)) for _ in range(150)]

@@ -7,7 +7,7 @@ import random
 import struct
 from collections.abc import Callable, Iterator
 
-from tests.gguf_parts import ARRAY, F32, SIZES, STRING, U32, U64, Gguf, Tensor, packed
+from tests.support.hostile.gguf_parts import ARRAY, F32, SIZES, STRING, U32, U64, Gguf, Tensor, packed
 
 TOKENS, SCORES, TYPES = "tokenizer.ggml.tokens", "tokenizer.ggml.scores", "tokenizer.ggml.token_type"
 MERGES = "tokenizer.ggml.merges"
