@@ -47,7 +47,7 @@ def taught(lab: Lab, name: str, lessons: list[tuple[Message, ...]], live: bool =
     card = AdapterCard(
         name=name, base=lab.machine.base.fingerprint, base_name="base", demonstrations=tuple(ids), snapshot=snapshot
     )
-    card = Adapters(lab.settings.adapters).publish(source, card, lessons=source.parent / f"{name}.jsonl")
+    card = Adapters(lab.settings.adapters).publish(source, card, demonstrations=source.parent / f"{name}.jsonl")
     if live:
         lab.voices.go_live(name)
     return card
