@@ -25,7 +25,7 @@ class ReplyKey:
     system: str = ""
     sampling: Sampling
     sha256: str = ""
-    """Of the adapter's weights; empty for the base."""
+    """sha256 of the adapter's weights; empty for the base."""
     strength: float = 1.0
     base: str
     """Fingerprint, which its chat template is part of."""

@@ -37,7 +37,7 @@ class RunMetrics:
     copied: int = 0
     """Replies to unseen prompts that repeat an answer of a demonstration word for word."""
     seconds: float = 0.0
-    """Of the clock, all of it."""
+    """Wall-clock seconds, all of it."""
 
     def of(self, asked: Asked) -> tuple[Reply, ...]:
         return self.replies.get(asked, ())
