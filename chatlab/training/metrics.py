@@ -25,8 +25,8 @@ WINDOW = 256
 QUICK_WINDOW = 128
 """Tokens of a document that are read while a run goes on."""
 UNSUPERVISED = 64
-"""Tokens at the start of a window that are only context. How a text begins is just what demonstrations change: there alone an adapter
-that forgot 0.8 % in all looks as if it had forgotten 6 %."""
+"""Tokens at the start of a window that are only context. How a text begins is just what demonstrations change: there
+alone an adapter that forgot 0.8 % in all looks as if it had forgotten 6 %."""
 BATCH_TOKENS = 384
 """Tokens computed at once: enough for long products, and few enough that little work too has a share for each worker.
 """
