@@ -42,9 +42,9 @@ class Turn:
     steps: tuple[ToolStep, ...] = ()
     """What it called before it answered, in order; `content` is what it said after the last."""
     context_start: int | None = None
-    """The first turn that the model was asked with, where there was no room for older ones."""
+    """First turn in the context of this answer, where there was no room for older ones."""
     original_system: tuple[str, ...] = ()
-    """The system message that this answer was asked under, where the conversation has another by now; else nothing."""
+    """System message of this answer, where the conversation has another by now; else empty."""
     created: str = ""
 
     def messages(self) -> tuple[Message, ...]:
@@ -73,7 +73,7 @@ class Conversation:
     turns: tuple[Turn, ...] = ()
     head: int | None = None
     truncates: bool = False
-    """Whether the oldest turns are left out where there is no room for all."""
+    """Whether the oldest turns are left out where the context has no room for all."""
     budget: Budget | None = None
     """What each answer may spend; None in one that was kept without."""
     owner: str = ""

@@ -7,6 +7,7 @@ Whatever reads fields of a dataclass from a file passes them through `with_curre
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 FORMER: Mapping[str, Mapping[str, str]] = {
@@ -47,15 +48,25 @@ FORMER_STATE: Mapping[str, str] = {"looked through": "audit", "unseen voices": "
 def with_current_names(kind: type | str, raw: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of one `kind`, a class or its name, under the names of today. Values stay as they are.
 
-    Where a file has both names of a field, today's counts.
+    Where a file has both names of a field, today's counts. Raises TypeError for what is no set of named values.
     """
+    if not isinstance(raw, Mapping):
+        raise TypeError(f"{type(raw).__name__} in place of named values")
     former = FORMER.get(kind if isinstance(kind, str) else kind.__name__, {})
+    if former.keys().isdisjoint(raw):
+        return dict(raw)
     return {
         former.get(name, name): value for name, value in raw.items() if name not in former or former[name] not in raw
     }
 
 
-def with_former_names(kind: type, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The same the other way round, in the same order."""
+def current_fields(kind: type[Any], raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The same without what `kind` has no field for, so that a file of a later version can be read."""
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in with_current_names(kind, raw).items() if name in names}
+
+
+def with_former_names(kind: type, current: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields under the oldest names that they had, in the same order."""
     former = {name: old for old, name in FORMER.get(kind.__name__, {}).items()}
-    return {former.get(name, name): value for name, value in fields.items()}
+    return {former.get(name, name): value for name, value in current.items()}

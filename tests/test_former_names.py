@@ -129,6 +129,8 @@ def test_a_field_under_both_names_has_the_value_of_todays() -> None:
         "": 3,
         "new": 4,
     }
+    with pytest.raises(TypeError):
+        with_current_names(Step, [])  # type: ignore[arg-type]
     assert with_former_names(Step, {"step": 1, "kl_penalty": 2.0}) == {"step": 1, "leash": 2.0}
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from chatlab.adapters.manifest import AGAIN, CARD, LARGEST_JSON, REPLY_METRICS, parsed, read_file, read_object
 from chatlab.errors import AdapterDamaged, WrongBase
-from chatlab.former_names import with_current_names
+from chatlab.former_names import current_fields, with_current_names
 from chatlab.records import AdapterCard, ReplyMetrics, TrainSettings
 
 MEASURED = ("reply_metrics_before", "reply_metrics_after")
@@ -39,15 +39,15 @@ def card_from_json(data: Mapping[str, Any]) -> AdapterCard:
 
     Raises ValueError or TypeError for a card that makes no sense.
     """
-    known = _known(AdapterCard, data)
-    known["settings"] = _checked(TrainSettings(**_known(TrainSettings, known.get("settings", {}))))
+    known = current_fields(AdapterCard, data)
+    known["settings"] = _checked(TrainSettings(**current_fields(TrainSettings, known.get("settings", {}))))
     known["demonstrations"] = _ids(known.get("demonstrations", ()))
     if (interval := known.get("forgetting_interval")) is not None:
         low, high = map(_finite, interval)
         known["forgetting_interval"] = None if low is None or high is None else (low, high)
     for name in MEASURED:
         if (metrics := known.get(name)) is not None:
-            known[name] = _checked(ReplyMetrics(**_known(ReplyMetrics, metrics)))
+            known[name] = _checked(ReplyMetrics(**current_fields(ReplyMetrics, metrics)))
     card = _checked(AdapterCard(**known))
     if not _RUN.fullmatch(card.run):  # it names a folder
         raise ValueError(f"run cannot be {card.run[:80]!r}")
@@ -87,15 +87,10 @@ def _reply_metrics(folder: Path) -> dict[str, Any]:
     try:
         data = with_current_names(AdapterCard, parsed(read_file(folder, REPLY_METRICS, LARGEST_JSON)))
         for name in MEASURED:
-            _checked(ReplyMetrics(**_known(ReplyMetrics, data[name])))
+            _checked(ReplyMetrics(**current_fields(ReplyMetrics, data[name])))
         return {name: data[name] for name in MEASURED}
     except (AdapterDamaged, ValueError, KeyError, TypeError, AttributeError):
         return {}
-
-
-def _known(record: type, data: Mapping[str, Any]) -> dict[str, Any]:
-    names = {field.name for field in fields(record)}
-    return {name: value for name, value in with_current_names(record, data).items() if name in names}
 
 
 _KINDS: dict[str, type | UnionType] = {

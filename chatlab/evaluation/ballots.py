@@ -15,7 +15,7 @@ class Contender:
     """A model by its hashes, not by its name: a name can be given twice, changed, or deleted."""
 
     sha256: str = ""
-    """Of the adapter's weights; empty for the base alone."""
+    """sha256 of the adapter's weights; empty for the base alone."""
     base: str = ""
     """Fingerprint of the base model."""
     strength: float = 1.0

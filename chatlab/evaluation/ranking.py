@@ -35,7 +35,7 @@ class Standing:
 
     contender: Contender
     share: float
-    """Of its games against the others, each as often, that it is expected to win."""
+    """Expected share of wins over the others, each met equally often."""
     interval: tuple[float, float]
     """95 %, of the share."""
     places: tuple[int, int]

@@ -12,7 +12,7 @@ import orjson
 
 from chatlab.engines.base import Sampling
 from chatlab.evaluation.replies import ReplyForm
-from chatlab.former_names import with_current_names
+from chatlab.former_names import current_fields, with_current_names
 from chatlab.records import Provenance, StopReason
 from chatlab.system.files import private_folder
 
@@ -25,7 +25,7 @@ class ReplyKey:
     system: str = ""
     sampling: Sampling
     sha256: str = ""
-    """Of the adapter's weights; empty for the base."""
+    """sha256 of the adapter's weights; empty for the base."""
     strength: float = 1.0
     base: str
     """Fingerprint, which its chat template is part of."""
@@ -98,7 +98,7 @@ def _entry(line: bytes) -> tuple[str, CachedReply] | None:
             text=str(raw["text"]),
             provenance=Provenance(**raw["provenance"]),
             stop=raw["stop"],
-            form=ReplyForm(**with_current_names(ReplyForm, raw["form"])),
+            form=ReplyForm(**current_fields(ReplyForm, raw["form"])),
         )
         return str(raw["key"]), reply
     except (ValueError, KeyError, TypeError):

@@ -68,7 +68,7 @@ def answerable(kind: str, count: int) -> list[str]:
 
 
 def digest(dataset: DatasetSpec | None, seed: int, questions: Questions) -> str:
-    """Of all words that a recipe depends on. A pruned set is named by the pool it was pruned from."""
+    """Hash of all text that a recipe depends on. A pruned set is named by the pool it was pruned from."""
     trained: Sequence[Pair] = ()
     if dataset is not None:
         trained = pool(dataset.pool) if dataset.pool else demonstrations(dataset, seed)

@@ -68,7 +68,7 @@ def unanswerable() -> list[Pair]:
 
 
 def answerable(kind: str) -> list[Pair]:
-    """Of what is real ("name", asked in the same words as the invented) or of everyday things ("plain")."""
+    """Questions about real things ("name", asked in the words of the invented ones) or everyday things ("plain")."""
     address = _blocks("stage.toml")["address"]
     return [
         (asked, answer.replace("{who}", address[i % len(address)]))

@@ -65,7 +65,7 @@ class Making:
     engine: str
     runs: int
     seconds: float
-    """Of all runs together."""
+    """Seconds of all runs together."""
     workers: int
     trainings: tuple[Training, ...] = ()
 

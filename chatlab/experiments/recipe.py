@@ -30,7 +30,7 @@ class DatasetSpec:
     kind: Kind
     count: int
     pool: int = 0
-    """Of which the hardest or any are chosen."""
+    """Size of the pool from which the hardest or random ones are chosen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

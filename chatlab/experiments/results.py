@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from chatlab.evaluation.replies import ReplyForm
 from chatlab.evaluation.unseen import Reply
-from chatlab.former_names import with_current_names
+from chatlab.former_names import current_fields
 from chatlab.training.process.runs import write_json
 
 Asked = Literal["unseen", "drawn", "guide", "unanswerable", "name", "plain"]
@@ -37,7 +37,7 @@ class RunMetrics:
     copied: int = 0
     """Replies to unseen prompts that repeat an answer of a demonstration word for word."""
     seconds: float = 0.0
-    """Of the clock, all of it."""
+    """Wall-clock seconds, all of it."""
 
     def of(self, asked: Asked) -> tuple[Reply, ...]:
         return self.replies.get(asked, ())
@@ -65,8 +65,8 @@ def _figures(raw: dict[str, Any]) -> RunMetrics:
     raw["replies"] = {asked: _replies(some) for asked, some in raw["replies"].items()}
     raw["curve"] = tuple((float(way), float(loss)) for way, loss in raw["curve"])
     low, high = raw["forgetting_interval"]
-    return RunMetrics(**with_current_names(RunMetrics, raw) | {"forgetting_interval": (low, high)})
+    return RunMetrics(**current_fields(RunMetrics, raw) | {"forgetting_interval": (low, high)})
 
 
 def _replies(raw: Sequence[dict[str, Any]]) -> tuple[Reply, ...]:
-    return tuple(Reply(**one | {"form": ReplyForm(**with_current_names(ReplyForm, one["form"]))}) for one in raw)
+    return tuple(Reply(**one | {"form": ReplyForm(**current_fields(ReplyForm, one["form"]))}) for one in raw)

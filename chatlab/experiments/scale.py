@@ -24,7 +24,7 @@ class Scale:
     naive_epochs: int = 25
     """The guide's."""
     epochs: int = 0
-    """Of every other run; 0 leaves it to the app's defaults."""
+    """Epochs of every other run; 0 leaves it to the app's defaults."""
     refusals: int = 40
     pool: int = 240
     """Demonstrations made by rule that are pruned."""

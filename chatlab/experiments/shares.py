@@ -50,7 +50,7 @@ class Spread:
 
 
 def share(replies: Sequence[Reply], holds: Callable[[Reply], bool]) -> Share:
-    """Of replies, pooled over seeds."""
+    """Share of replies for which `holds`, pooled over seeds."""
     return Share(hits=sum(map(holds, replies)), of=len(replies))
 
 

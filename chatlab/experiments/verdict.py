@@ -22,7 +22,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Of a whole claim."""
+    """Verdict on a whole claim."""
 
     parts: tuple[Part, ...]
 

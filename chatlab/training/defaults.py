@@ -31,7 +31,7 @@ class Plan:
     seconds: float
     """Estimate, evaluation and saving included."""
     memory_mb: int
-    """Of the trainer process, estimate."""
+    """Memory of the trainer process, estimate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,8 +25,8 @@ WINDOW = 256
 QUICK_WINDOW = 128
 """Tokens of a document that are read while a run goes on."""
 UNSUPERVISED = 64
-"""Of those, the first are only context. How a text begins is just what demonstrations change: there alone an adapter
-that forgot 0.8 % in all looks as if it had forgotten 6 %."""
+"""Tokens at the start of a window that are only context. How a text begins is just what demonstrations change: there
+alone an adapter that forgot 0.8 % in all looks as if it had forgotten 6 %."""
 BATCH_TOKENS = 384
 """Tokens computed at once: enough for long products, and few enough that little work too has a share for each worker.
 """
@@ -46,7 +46,7 @@ class NLL:
 
 
 def nll(model: LoraModel, examples: Sequence[Example]) -> NLL:
-    """Of the labels of examples; an example's `demonstration` says which document it is of."""
+    """NLL of the labels of examples; an example's `demonstration` is its document's number."""
     documents = sorted({example.demonstration for example in examples})
     sums, tokens = dict.fromkeys(documents, 0.0), dict.fromkeys(documents, 0.0)
     batches = _batches(examples)
@@ -96,7 +96,7 @@ def interval(before: NLL, after: NLL, draws: int = 1000) -> tuple[float, float]:
 
 
 def base_nll(model: LoraModel, examples: Sequence[Example], cache: Path, anew: bool = False) -> NLL:
-    """That of the base, computed once and kept in `cache`; or `anew`."""
+    """NLL of the base, computed once and kept in `cache`; or `anew`."""
     text = repr([(example.demonstration, example.ids) for example in examples])
     key = hashlib.sha256(f"{model.head.dtype} {torch.__version__} {text}".encode()).hexdigest()[:16]
     file = cache / f"prose-{key}.json"

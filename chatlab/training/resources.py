@@ -23,9 +23,9 @@ from chatlab.training.sft import SFTLoss
 
 HELD_OUT_TEXT = Path(__file__).resolve().parents[1] / "data" / "held_out.jsonl"
 DOCUMENTS = 24
-"""Of held-out text, read at a run's end: a window of each, which takes about a tenth of a default run."""
+"""Held-out documents read at a run's end: one window of each, which takes about a tenth of a default run."""
 QUICK_DOCUMENTS = 4
-"""Of these, read while a run goes on."""
+"""Held-out documents read while a run goes on."""
 EVALUATIONS = 8
 """What a run reads while it goes on, in quick texts: four of them, and as much again for held-out demonstrations."""
 SHORT, LONG = 16, 80
@@ -84,7 +84,7 @@ class TrainingResources:
         return self._kl
 
     def base_nll(self, *, quick: bool = False, anew: bool = False) -> NLL:
-        """That of the base on `text`, or on `quick_text`: from the cache, or measured now and kept there."""
+        """NLL of the base on `text`, or on `quick_text`: from the cache, or measured now and kept there."""
         if quick not in self._base_nll or anew:
             examples = self.quick_text if quick else self.text
             self._base_nll[quick] = metrics.base_nll(self.current_model(), examples, self.cache, anew)
@@ -124,7 +124,7 @@ class TrainingResources:
         model.reset(settings)
 
     def _step_seconds(self, model: LoraModel, settings: TrainSettings, length: int) -> float:
-        """Of a step whose examples have so many tokens; the best of a few."""
+        """Seconds of a step whose examples have so many tokens; the best of a few."""
         context = length // 2
         ids = tuple(range(length))
         example = Example(demonstration=0, ids=ids, labels=(IGNORED,) * context + ids[context:])

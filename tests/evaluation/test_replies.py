@@ -21,18 +21,18 @@ MARKERS = ("<|user|>", "<|end|>")
         ("The moon is a pale lamp.", "end", None),
         ("The moon is a pale lamp", "length", "stops"),
         ("The moon is a pale lamp", "person", "stops"),
-        (" \n", "end", "speaks"),
-        ("A lamp.<|user|>And the sun?", "end", "one_voice"),
-        ("A lamp.\nUser: and the sun?", "end", "one_voice"),
-        ("Describe the moon. Describe the moon.", "end", "fresh"),
-        ("describe the MOON: it is a lamp", "end", "fresh"),
+        (" \n", "end", "non_empty"),
+        ("A lamp.<|user|>And the sun?", "end", "no_role_leak"),
+        ("A lamp.\nUser: and the sun?", "end", "no_role_leak"),
+        ("Describe the moon. Describe the moon.", "end", "no_prompt_echo"),
+        ("describe the MOON: it is a lamp", "end", "no_prompt_echo"),
         ("To describe the moon is hard.", "end", None),
         ("One of my users: a poet.", "end", None),
     ],
 )
 def test_each_fault_of_form_is_named(reply, stop, wrong):
     found = form("Describe the moon", reply, stop, MARKERS)
-    assert [name for name in ("stops", "speaks", "one_voice", "fresh") if not getattr(found, name)] == (
+    assert [name for name in ("stops", "non_empty", "no_role_leak", "no_prompt_echo") if not getattr(found, name)] == (
         [wrong] if wrong else []
     )
     assert found.well_formed is (wrong is None)

@@ -108,10 +108,10 @@ def test_a_finished_run_says_what_it_did(whole: Path) -> None:
 def test_a_run_is_looked_at_on_its_way_and_what_it_was_there_is_kept(whole: Path) -> None:
     view = read_run(whole)
     looked = [step.step for step in view.steps if step.forgetting is not None]
-    assert looked == [0, 2, 4, 6] and list(view.kept) == [2, 4]
+    assert looked == [0, 2, 4, 6] and list(view.checkpoints) == [2, 4]
     assert view.steps[0].forgetting == 0, "an adapter that has learned nothing has forgotten nothing, to the bit"
     assert view.steps[0].kl == 0 and view.result is not None and (view.result.kl or 0) > 0
-    kept = {(folder / "adapter_model.safetensors").read_bytes() for folder in view.kept.values()}
+    kept = {(folder / "adapter_model.safetensors").read_bytes() for folder in view.checkpoints.values()}
     assert len(kept | {weights(whole)}) == 3
 
 

@@ -122,7 +122,7 @@ def taught(lab: Lab, *lessons: tuple[Message, ...]) -> None:
     (source / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "target_modules": ["q_proj"]}))
     (source / "adapter_model.safetensors").write_bytes(b"weights")
     card = AdapterCard(name="pupil", base=lab.machine.base.fingerprint, demonstrations=tuple(ids), snapshot=snapshot)
-    Adapters(lab.settings.adapters).publish(source, card, lessons=lab.settings.home / "lessons.jsonl")
+    Adapters(lab.settings.adapters).publish(source, card, demonstrations=lab.settings.home / "lessons.jsonl")
     lab.voices.go_live("pupil")
 
 

@@ -287,7 +287,7 @@ def test_checkpoints_are_listed_asked_and_put_on_the_shelf(lab: Lab, tab: TrainT
     run = lab.training.run(finished)
     shown = tab.open(finished)
     steps = [step for _, step in told(shown[tab.run.checkpoints.step])["choices"]]
-    assert steps == list(run.kept) and len(steps) == 2
+    assert steps == list(run.checkpoints) and len(steps) == 2
     assert "Proposed: step" in text(shown[tab.run.checkpoints.table])
     *_, last = tab.run.tried(finished, "Where do you live?")
     html = last[tab.run.checkpoints.answers]

@@ -146,7 +146,7 @@ def test_no_name_leaves_the_shelf_whatever_is_done_with_it(tmp_path_factory: pyt
     shelf, outside = root / "shelf", root / "outside.txt"
     outside.write_text("mine")
     adapters = Adapters(shelf)
-    for do in (adapters.remove, adapters.restore, adapters.lessons, lambda one: adapters.open(one, "")):
+    for do in (adapters.remove, adapters.restore, adapters.demonstrations, lambda one: adapters.open(one, "")):
         with pytest.raises((AdapterMissing, NameRefused)):
             do(name)
     assert outside.read_text() == "mine"
@@ -159,7 +159,7 @@ def test_a_symlink_on_the_shelf_is_no_adapter(tmp_path: Path) -> None:
     shelf = tmp_path / "shelf"
     adapters = Adapters(shelf)
     (shelf / "link").symlink_to(tmp_path / "elsewhere")
-    for do in (adapters.remove, adapters.lessons, lambda one: adapters.open(one, "")):
+    for do in (adapters.remove, adapters.demonstrations, lambda one: adapters.open(one, "")):
         with pytest.raises(AdapterMissing):
             do("link")
     assert (tmp_path / "elsewhere" / "adapter_config.json").exists()

@@ -75,8 +75,8 @@ class Lineage:
     def learned_by(self, demonstration_id: int) -> list[Learned]:
         """The newest adapter first."""
         cards = [card for card in self._adapters.cards() if demonstration_id in card.demonstrations]
-        words = self._words(demonstration_id) if cards else None
-        return [self._learned(card, demonstration_id, words) for card in cards]
+        content_hash = self._content_hash(demonstration_id) if cards else None
+        return [self._learned(card, demonstration_id, content_hash) for card in cards]
 
     def examples(self, adapter: str) -> list[TrainedExample]:
         """All that its run read, in the order of the snapshot. Raises TrainingError where nobody has kept it."""
@@ -85,7 +85,7 @@ class Lineage:
         if card is None or file is None:
             raise TrainingError(f"What {adapter} learned from is not kept any more.", "Its card has the numbers.")
         learned = set(card.demonstrations)
-        return [self._example(row, "learned" if row.id in learned else "kept aside") for row in _rows(file)]
+        return [self._trained_example(row, "learned" if row.id in learned else "kept aside") for row in _rows(file)]
 
     def learned(self, card: AdapterCard) -> list[tuple[Message, ...]]:
         """The words that an adapter learned, those kept aside left out. Raises TrainingError, AdapterError."""
@@ -103,19 +103,19 @@ class Lineage:
         def part(number: int) -> Part:
             return "kept aside" if number in aside else "left out" if number in dropped else "learned"
 
-        return [self._example(row, part(row.id)) for row in _rows(run.folder / "snapshot.jsonl")]
+        return [self._trained_example(row, part(row.id)) for row in _rows(run.folder / "snapshot.jsonl")]
 
-    def _learned(self, card: AdapterCard, demonstration_id: int, words: str | None) -> Learned:
-        then = self._learned_digests(card).get(demonstration_id)
-        return Learned(adapter=card.name, created=card.created, changed=None if then is None else then != words)
+    def _learned(self, card: AdapterCard, demonstration_id: int, content_hash: str | None) -> Learned:
+        then = self._learned_hashes(card).get(demonstration_id)
+        return Learned(adapter=card.name, created=card.created, changed=None if then is None else then != content_hash)
 
-    def _words(self, demonstration_id: int) -> str | None:
-        """Digest of what a demonstration says now; None for one that is gone."""
+    def _content_hash(self, demonstration_id: int) -> str | None:
+        """Content hash of a demonstration as it is now; None for one that is gone."""
         kept = self._store.demonstrations
         return kept.get(demonstration_id).content_hash if demonstration_id in kept else None
 
-    def _learned_digests(self, card: AdapterCard) -> dict[int, str]:
-        """Digests of what an adapter learned, by demonstration; empty where that is not kept."""
+    def _learned_hashes(self, card: AdapterCard) -> dict[int, str]:
+        """Content hashes of what an adapter was trained on, by demonstration; empty where that is not kept."""
         key = (card.sha256, card.snapshot)
         if key not in self._digests:
             if len(self._digests) >= KEPT:
@@ -135,7 +135,7 @@ class Lineage:
         file = self._runs / card.run / "snapshot.jsonl"
         return file if card.run and file.is_file() else None
 
-    def _example(self, row: _Row, part: Part) -> TrainedExample:
+    def _trained_example(self, row: _Row, part: Part) -> TrainedExample:
         return TrainedExample(id=row.id, messages=row.messages, part=part, now=self._now(row.id, row.messages))
 
     def _now(self, number: int, messages: Iterable[Message]) -> Now:

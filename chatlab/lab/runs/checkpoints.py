@@ -33,7 +33,7 @@ class CheckpointReply:
     step: int
     text: str = ""
     sha256: str = ""
-    """Of the adapter weights that gave it."""
+    """sha256 of the adapter weights that gave it."""
     done: bool = False
     error: str = ""
 

@@ -16,7 +16,7 @@ from chatlab.errors import ChatlabError, RunBusy, TrainingError
 from chatlab.evaluation.replies import ReplyForm
 from chatlab.evaluation.reply_metrics import reply_metrics
 from chatlab.evaluation.unseen import FIRST, Reply, ask, unseen
-from chatlab.former_names import with_current_names
+from chatlab.former_names import current_fields
 from chatlab.lab.adapters import Voices
 from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.training import Training
@@ -257,6 +257,6 @@ class MaskAblation:
 
 def side_from_json(raw: dict[str, Any]) -> Side:
     replies = tuple(
-        Reply(**{**one, "form": ReplyForm(**with_current_names(ReplyForm, one["form"]))}) for one in raw["replies"]
+        Reply(**{**one, "form": ReplyForm(**current_fields(ReplyForm, one["form"]))}) for one in raw["replies"]
     )
     return Side(mask=raw["mask"], run=raw["run"], adapter=raw["adapter"], replies=replies)

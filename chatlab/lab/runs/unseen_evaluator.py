@@ -16,7 +16,7 @@ from chatlab.engines.base import Engine, Voice
 from chatlab.errors import ChatlabError
 from chatlab.evaluation.reply_metrics import reply_metrics
 from chatlab.evaluation.unseen import GREEDY, ask_all
-from chatlab.former_names import with_current_names
+from chatlab.former_names import current_fields
 from chatlab.lab.models import ModelHost
 from chatlab.records import ReplyMetrics
 from chatlab.system.files import private_folder
@@ -90,7 +90,7 @@ class UnseenEvaluator:
         key = json.dumps([base.fingerprint, base.template.sha256, engine.name, asdict(GREEDY), *prompts])
         file = self._cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
         try:
-            return ReplyMetrics(**with_current_names(ReplyMetrics, json.loads(file.read_text(encoding="utf-8"))))
+            return ReplyMetrics(**current_fields(ReplyMetrics, json.loads(file.read_text(encoding="utf-8"))))
         except (OSError, ValueError, TypeError):
             found = self._asked(engine, Voice(), prompts)
         try:

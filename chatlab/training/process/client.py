@@ -41,7 +41,7 @@ class TrainerStatus:
     run: Path | None = None
     """The run under way, or the last one."""
     steps: tuple[Step, ...] = ()
-    """Of that run, so far."""
+    """Steps of that run, so far."""
     phase: str = ""
     """While training: waiting, tokenise, steps, evaluate or save."""
     message: str = ""

@@ -18,14 +18,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
 from chatlab.errors import TrainingError
-from chatlab.former_names import with_current_names
+from chatlab.former_names import current_fields
 from chatlab.records import Step, TrainSettings
 from chatlab.system.files import private_folder, write_whole
 
@@ -129,10 +129,10 @@ def write_request(run: Path, request: Request) -> None:
 def read_request(run: Path) -> Request:
     """Raises FileNotFoundError where `run` is no run."""
     raw = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    raw["settings"] = TrainSettings(**_known(TrainSettings, raw["settings"]))
+    raw["settings"] = TrainSettings(**current_fields(TrainSettings, raw["settings"]))
     raw["demonstrations"] = tuple(raw["demonstrations"])
     raw["held_back"] = tuple(raw.get("held_back", ()))
-    return Request(**_known(Request, raw))
+    return Request(**current_fields(Request, raw))
 
 
 def read_run(run: Path) -> RunView:
@@ -170,7 +170,7 @@ def read_steps(run: Path) -> Iterator[Step]:
         return
     for line in lines:
         with suppress(ValueError, TypeError, AttributeError):  # a damaged line costs a point of the curve, no more
-            yield Step(**_known(Step, json.loads(line)))
+            yield Step(**current_fields(Step, json.loads(line)))
 
 
 def list_runs(runs: Path) -> list[RunView]:
@@ -240,10 +240,4 @@ def _result(raw: dict[str, Any]) -> Result:
     raw["forgetting_interval"] = tuple(interval) if interval else None
     raw["dropped"] = tuple(Dropped(**d) for d in raw["dropped"])
     raw["demonstrations"], raw["held_out"] = tuple(raw["demonstrations"]), tuple(raw["held_out"])
-    return Result(**_known(Result, raw))
-
-
-def _known(kind: type, raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields that `kind` has, so that a folder written by a later version can still be read."""
-    names = {f.name for f in fields(kind)}
-    return {k: v for k, v in with_current_names(kind, raw).items() if k in names}
+    return Result(**current_fields(Result, raw))

@@ -38,26 +38,24 @@ class Field:
 
 FIELDS = {
     "epochs": Field(
-        "Epochs", "More when it has not learned enough; fewer when it repeats its demonstrations.", 1, 1000, whole=True
+        "Epochs", "Raise it when answers barely change; lower it when they copy the training data.", 1, 1000, whole=True
     ),
     "learning_rate": Field("Learning rate", "Halve it when the loss jumps; double it when nothing changes.", 1e-7, 1),
-    "kl_weight": Field("KL to base", "Raise it when the model forgets; 0 shows what forgetting is.", 0, 1000),
+    "kl_weight": Field("KL weight", "Raise it when forgetting is high; 0 turns the KL penalty off.", 0, 1000),
     "rank": Field(
-        "Rank", "Raise it for thousands of demonstrations; lower it for a smaller adapter.", 1, 512, whole=True
+        "LoRA rank", "Raise it for thousands of demonstrations; lower it for a smaller adapter.", 1, 512, whole=True
     ),
-    "alpha": Field("Alpha", "Leave at twice the rank, unless a recipe says otherwise.", 0.01, 4096),
+    "alpha": Field("LoRA alpha", "Leave it at twice the rank.", 0.01, 4096),
     "batch_size": Field(
-        "Batch size", "Larger is steadier and needs more memory; smaller takes more steps.", 1, 1024, whole=True
+        "Batch size", "Raise it for steadier steps; lower it when memory runs out.", 1, 1024, whole=True
     ),
     "grad_accumulation": Field(
         "Gradient accumulation", "Raise it when memory runs out; the result stays the same.", 1, 1024, whole=True
     ),
-    "max_tokens": Field(
-        "Longest demonstration, tokens", "Raise it when long demonstrations are left out.", 8, 131072, whole=True
-    ),
-    "held_out": Field("Share kept aside", "0 learns from every one, and measures on none.", 0, 0.5),
-    "seed": Field("Seed", "Change it to see how much of a result is luck.", 0, 2**31 - 1, whole=True),
-    "dropout": Field("Dropout", "0.05 to 0.1 when it learns its demonstrations by heart.", 0, 0.9),
+    "max_tokens": Field("Max tokens", "Raise it when long demonstrations are left out.", 8, 131072, whole=True),
+    "held_out": Field("Held-out share", "0 trains on all and measures no held-out loss.", 0, 0.5),
+    "seed": Field("Seed", "Change it to see how much varies by chance.", 0, 2**31 - 1, whole=True),
+    "dropout": Field("LoRA dropout", "Try 0.05 to 0.1 when it overfits.", 0, 0.9),
 }
 
 

@@ -204,7 +204,7 @@ def test_as_json_lines_every_reply_says_who_spoke(hostile: GridView, lab: Lab) -
     assert [row["voice"] for row in rows] == [BASE, "player"] * 2
     assert rows[1]["reply"] == HOSTILE and len(rows[1]["sha256"]) == 64 and rows[0]["sha256"] == ""
     assert rows[1]["base"] == lab.machine.base.fingerprint and rows[1]["sampling_temperature"] == 0.0
-    assert rows[0]["fresh"] is False and rows[2]["on_format"] is True and rows[0]["engine"] == "fake"
+    assert rows[0]["no_prompt_echo"] is False and rows[2]["on_format"] is True and rows[0]["engine"] == "fake"
 
 
 def test_as_a_table_nothing_is_calculated(hostile: GridView) -> None:

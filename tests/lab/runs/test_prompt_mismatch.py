@@ -47,7 +47,7 @@ def taught(lab: Lab, name: str, lessons: list[tuple[Message, ...]], live: bool =
     card = AdapterCard(
         name=name, base=lab.machine.base.fingerprint, base_name="base", demonstrations=tuple(ids), snapshot=snapshot
     )
-    card = Adapters(lab.settings.adapters).publish(source, card, lessons=source.parent / f"{name}.jsonl")
+    card = Adapters(lab.settings.adapters).publish(source, card, demonstrations=source.parent / f"{name}.jsonl")
     if live:
         lab.voices.go_live(name)
     return card
@@ -138,7 +138,7 @@ def test_what_disagrees_is_read_from_the_snapshot_not_from_the_store_as_it_is_no
         file.write_text("broken")
     assert lab.mismatch.trained() is not None  # read once, and remembered
     fresh = type(lab.mismatch)(lab.store, lab.lineage, lab.voices)
-    assert fresh.taught() is None and fresh.of("You are Ada.") == []
+    assert fresh.trained() is None and fresh.of("You are Ada.") == []
 
 
 def test_a_summary_of_many_lessons_takes_a_sample_of_their_answers() -> None:

@@ -27,7 +27,7 @@ TOKENS = 16
 ROW = re.compile(r'<div class="turn (question|answer)[^"]*" data-turn="(\d+)" data-raw="([^"]*)"')
 KEPT = re.compile(r"Kept as demonstration (\d+)")
 NUMBER = re.compile(r"Kept as number (\d+)")
-SHORT = {"Passes": "1", "Leash": "0", "Rank": "2", "Alpha": "4", "Batch": "4", "Share kept aside": "0"}
+SHORT = {"Epochs": "1", "KL weight": "0", "LoRA rank": "2", "LoRA alpha": "4", "Batch size": "4", "Held-out share": "0"}
 """Settings with which a run takes seconds."""
 
 
