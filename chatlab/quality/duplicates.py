@@ -11,7 +11,7 @@ from chatlab.quality.words import (
     containment,
     content,
     facts,
-    likeness,
+    jaccard,
     plain,
     same_question,
     words,
@@ -66,7 +66,7 @@ def near(a: Case, b: Case) -> bool:
 
     Two ways of thinking are two lessons, and so are an answer at once and one after a thought.
     """
-    if (a.thought or b.thought) and likeness(content(a.thought), content(b.thought)) < ANSWER:
+    if (a.thought or b.thought) and jaccard(content(a.thought), content(b.thought)) < ANSWER:
         return False
     return _agree(a, b) if same_question(a.asked, b.asked) else _copied(a, b)
 
@@ -82,14 +82,14 @@ def _agree(a: Case, b: Case) -> bool:
     asked = content(a.question) | content(b.question)
     new, news = ours - asked, theirs - asked
     shared = containment(new, news) if new and news else 1.0
-    if likeness(ours, theirs) >= ANSWER:
+    if jaccard(ours, theirs) >= ANSWER:
         return shared >= ANSWER
     return 2 <= min(len(new), len(news)) <= BRIEF and min(shared, containment(ours, theirs)) >= CONTAINED
 
 
 def _copied(a: Case, b: Case) -> bool:
     runs, other = _runs(a.answer), _runs(b.answer)
-    if min(len(runs), len(other)) < LONG - 2 or likeness(runs, other) < COPY:
+    if min(len(runs), len(other)) < LONG - 2 or jaccard(runs, other) < COPY:
         return False
     return not _differs_in_kind(f"{a.asked} {a.answer}", f"{b.asked} {b.answer}")
 

@@ -10,7 +10,7 @@ from chatlab.errors import ChatlabError
 from chatlab.models import Base
 from chatlab.quality.duplicates import wording
 from chatlab.quality.findings import Case, content_hash
-from chatlab.quality.words import content, likeness
+from chatlab.quality.words import content, jaccard
 from chatlab.records import Demonstration
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ class ExampleCache:
     ) -> list[tuple[int, float]]:
         """Other ids with the share of words that they have in common with `one`, the likest first."""
         own = self._words(id, one)
-        scored = ((likeness(own, self._words(i, d)), i) for i, d in rows if i != id)
+        scored = ((jaccard(own, self._words(i, d)), i) for i, d in rows if i != id)
         best = heapq.nlargest(limit, (pair for pair in scored if pair[0] >= MIN_SIMILARITY))
         return [(i, share) for share, i in best]
 

@@ -17,9 +17,9 @@ from multiprocessing import Pipe
 from pathlib import Path
 
 import numpy as np
-from chatlab.info import CONFIG, WEIGHTS, check_bytes
 
 from chatlab.adapters import Adapters
+from chatlab.papers import CONFIG, WEIGHTS, check_bytes
 from chatlab.records import AdapterCard
 from chatlab.retrieval import DocumentInfo, Library
 from chatlab.retrieval.embedding.client import Model
