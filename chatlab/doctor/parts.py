@@ -104,7 +104,7 @@ def trainer(settings: Settings, machine: ModelHost) -> Finding:
 
 
 def machine(settings: Settings) -> ModelHost:
-    """With a base and no engine."""
+    """A ModelHost that opens the base and no engine."""
     return ModelHost(settings.base, settings.cache, _no_engine)
 
 

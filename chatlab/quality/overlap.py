@@ -52,5 +52,5 @@ class PromptOverlap:
 
 
 def _line(text: str) -> str:
-    """For what has no words at all, such as `?!`, or words of no alphabet."""
+    """A key for a text that has no words at all, such as `?!`, or words of no alphabet."""
     return " ".join(text.casefold().split())

@@ -49,7 +49,7 @@ def tighten(folder: Path) -> None:
 
 
 def open_private(file: Path, flags: int) -> BinaryIO:
-    """For writing, with flags of `os.open`; a new file is for its owner alone. Raises OSError."""
+    """Open a file for writing, with flags of `os.open`; a new one is for its owner alone. Raises OSError."""
     return os.fdopen(os.open(file, flags | os.O_WRONLY | getattr(os, "O_BINARY", 0), PRIVATE_FILE), "wb")
 
 

@@ -30,7 +30,7 @@ ROWS = 20_000_000
 MEMORY = 4096 * MEBIBYTE
 """Address space of this process, where the system keeps to such a limit."""
 SECONDS = 60
-"""Of the processor for each handful of rows. The library can be made to go round for ever; then this process ends."""
+"""Processor time for each handful of rows. The library can be made to go round for ever; then this process ends."""
 HANDFUL = 32 * MEBIBYTE
 _DESCRIPTION = 16 * MEBIBYTE
 

@@ -22,17 +22,17 @@ MIN_SIMILARITY = 0.12
 
 
 class ExampleCache:
-    """By id, as long as the store hands out the same value for it."""
+    """What was computed, by id, as long as the store hands out the same value for it."""
 
     def __init__(self) -> None:
         self._known: dict[str, dict[int, tuple[Demonstration, object]]] = {}
 
     def hash(self, id: int, demonstration: Demonstration) -> str:
-        """Of its content."""
+        """Content hash."""
         return self._cached("hash", id, demonstration, lambda: content_hash(demonstration.messages))
 
     def digest(self, id: int, demonstration: Demonstration) -> str:
-        """Of all that it says, calls and tools included."""
+        """Hash of all that it says, calls and tools included."""
         return self._cached("digest", id, demonstration, lambda: demonstration.words)
 
     def wording(self, id: int, demonstration: Demonstration) -> tuple[str, ...]:
@@ -40,7 +40,7 @@ class ExampleCache:
         return self._cached("wording", id, demonstration, lambda: wording(Case(id, demonstration)))
 
     def tokens(self, id: int, demonstration: Demonstration, base: Base, enough: int) -> int:
-        """Of its longest sequence; 0 where it surely has no more than `enough`. Raises TemplateRefused, EmptyAnswer."""
+        """Tokens of its longest sequence; 0 where it surely has `enough` or fewer. Raises TemplateRefused, EmptyAnswer."""
         size = sum(len(f"{m.thought}{m.content}".encode("utf-8", "replace")) + FRAME for m in demonstration.messages)
         if size <= enough:
             return 0

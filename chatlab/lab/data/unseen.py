@@ -58,7 +58,7 @@ class Unseen:
         self._verdicts: Verdicts = {}
 
     def prompts(self) -> list[str]:
-        """In order. The first time the set that comes with the app, less what is taught already."""
+        """The set, in order; the first time the one that comes with the app, less what is taught already."""
         with self._lock:
             return list(self._prompts())
 

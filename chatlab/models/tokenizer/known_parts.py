@@ -74,7 +74,7 @@ class _Unknown(Exception):
 
 
 def unknown_part(parts: Part) -> str:
-    """Of a tokenizer.json: what in it is not known to be harmless; empty if all is."""
+    """What in a tokenizer.json is not known to be harmless; empty if all is."""
     try:
         steps = list(_steps(parts.get("normalizer"), "normalizers"))
         _check(steps, _NORMALIZERS)

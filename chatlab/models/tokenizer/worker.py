@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 OPENING = 60
 """Seconds of processor time to read the tokenizer in."""
 SECONDS = 3
-"""Of processor time for a text. Honest tokenizers split a million characters in one."""
+"""Processor time for a text. Honest tokenizers split a million characters in one."""
 MOST_TOKENS = 1_000_000
 MOST_TEXT = 1_000_000
 """Characters of a decoded text."""
