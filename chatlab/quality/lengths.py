@@ -17,7 +17,7 @@ ENOUGH = 20
 
 
 def outliers(cases: Sequence[Case]) -> Iterator[Finding]:
-    """Answers of unusual length: log of words against median and median absolute deviation, hardly moved by outliers."""
+    """Answers of unusual length: log(words) against median and median absolute deviation, little moved by outliers."""
     if len(cases) < ENOUGH:
         return
     counts = np.array([len(case.answer.split()) or 1 for case in cases])

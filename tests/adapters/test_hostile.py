@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from chatlab.doctor import parts
+from chatlab.doctor import app_checks as parts
 from chatlab.engines.base import Engine, Sampling, Voice
 from chatlab.engines.local import LocalEngine
 from chatlab.errors import AdapterDamaged, ChatlabError

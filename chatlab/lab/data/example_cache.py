@@ -40,7 +40,7 @@ class ExampleCache:
         return self._cached("wording", id, demonstration, lambda: wording(Case(id, demonstration)))
 
     def tokens(self, id: int, demonstration: Demonstration, base: Base, enough: int) -> int:
-        """Tokens of its longest sequence; 0 where it surely has `enough` or fewer. Raises TemplateRefused, EmptyAnswer."""
+        """Tokens of its longest sequence; 0 where surely no more than `enough`. Raises TemplateRefused, EmptyAnswer."""
         size = sum(len(f"{m.thought}{m.content}".encode("utf-8", "replace")) + FRAME for m in demonstration.messages)
         if size <= enough:
             return 0

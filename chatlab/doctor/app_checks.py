@@ -103,7 +103,7 @@ def trainer(settings: Settings, machine: ModelHost) -> Finding:
     return Finding(about="Trainer", mark="good", words="starts and loads the base")
 
 
-def machine(settings: Settings) -> ModelHost:
+def model_host(settings: Settings) -> ModelHost:
     """A ModelHost that opens the base and no engine."""
     return ModelHost(settings.base, settings.cache, _no_engine)
 
