@@ -28,7 +28,7 @@ ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
 
 
 class Child(subprocess.Popen[bytes]):
-    """`python -m module arguments...` in a session of its own, tied to this process. `kill` ends all that it started.
+    """`python -m module arguments...` in a session of its own; ends with this process. `kill` ends all that it started.
 
     `niceness` is how much it gives way to the chat; `environment` is set on top of this process's own.
     """

@@ -208,7 +208,7 @@ class Symptoms:
         }
 
     def _card(self) -> dict[str, str]:
-        """What the live adapter's papers say."""
+        """What the live adapter's card says."""
         card = self._voices.live_card
         if card is None:
             return {}

@@ -28,7 +28,7 @@ REFUSED = (
 
 
 class Generation(Extension):
-    """`{% generation %}` marks what the model writes. Our own walk finds that; the tag lets its body through.
+    """`{% generation %}` marks what the model writes. The renderer finds that itself; the tag lets its body through.
 
     Also counts what the lexer reads, so that compiling costs little whatever the source says.
     """
