@@ -91,13 +91,14 @@ class Child(subprocess.Popen[bytes]):
     def send(self, value: object, last: bool = False) -> bool:
         """Give it a line of JSON; `last` ends its input. False where it has gone, or reads no more."""
         assert self.stdin is not None
+        line = json.dumps(value).encode("ascii") + b"\n"
         try:
-            self.stdin.write(json.dumps(value).encode("ascii") + b"\n")
+            self.stdin.write(line)
             if last:
                 self.stdin.close()
             else:
                 self.stdin.flush()
-        except OSError:
+        except (OSError, ValueError):  # the pipe is broken, or closed
             return False
         return True
 
