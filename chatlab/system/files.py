@@ -9,6 +9,7 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
@@ -58,14 +59,23 @@ def write_whole(file: Path, data: bytes) -> None:
 
     Raises OSError.
     """
+    with replacing(file) as partial:
+        partial.write_bytes(data)
+
+
+@contextlib.contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """Where to write what takes the place of `file` when the block ends: all of it, on the disk, or nothing changes.
+
+    Raises OSError.
+    """
     partial = file.with_name(f"{file.name}.partial")
     try:
-        with partial.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
+        yield partial
+        with partial.open("rb+") as stream:
             os.fsync(stream.fileno())  # else a power cut could leave a name without its bytes
         partial.replace(file)
-    except OSError:
+    except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
