@@ -59,8 +59,10 @@ def write_whole(file: Path, data: bytes) -> None:
 
     Raises OSError.
     """
-    with replacing(file) as partial:
-        partial.write_bytes(data)
+    with _in_place_of(file) as partial, partial.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())  # else a power cut could leave a name without its bytes
 
 
 @contextlib.contextmanager
@@ -69,11 +71,17 @@ def replacing(file: Path) -> Iterator[Path]:
 
     Raises OSError.
     """
+    with _in_place_of(file) as partial:
+        yield partial
+        with partial.open("rb+") as stream:
+            os.fsync(stream.fileno())
+
+
+@contextlib.contextmanager
+def _in_place_of(file: Path) -> Iterator[Path]:
     partial = file.with_name(f"{file.name}.partial")
     try:
         yield partial
-        with partial.open("rb+") as stream:
-            os.fsync(stream.fileno())  # else a power cut could leave a name without its bytes
         partial.replace(file)
     except BaseException:
         with contextlib.suppress(OSError):
