@@ -1,10 +1,10 @@
-"""The visit: one place after the other, the quick ones first."""
+"""All checks, one after the other, the quick ones first."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from chatlab.doctor import house, parts
+from chatlab.doctor import app_checks, machine_checks
 from chatlab.doctor.finding import Finding
 from chatlab.settings import Settings
 
@@ -20,24 +20,24 @@ class Doctor:
     def findings(self) -> Iterator[Finding]:
         """One after the other, as they are found."""
         settings = self._settings
-        yield house.python()
-        yield house.packages()
-        yield house.memory()
-        yield from house.disk(settings)
-        store, owner = parts.store(settings)
+        yield machine_checks.python()
+        yield machine_checks.packages()
+        yield machine_checks.memory()
+        yield from machine_checks.disk(settings)
+        store, owner = app_checks.store(settings)
         yield store
-        yield house.port(settings, owner)
-        yield house.doors(settings)
+        yield machine_checks.port(settings, owner)
+        yield machine_checks.reachability(settings)
         yield from self._models()
 
     def _models(self) -> Iterator[Finding]:
-        machine = parts.machine(self._settings)
+        machine = app_checks.model_host(self._settings)
         try:
-            yield parts.base(machine)
-            yield parts.adapters(self._settings, machine)
-            yield parts.embedder()
+            yield app_checks.base(machine)
+            yield app_checks.adapters(self._settings, machine)
+            yield app_checks.embedder()
             if not self._quick:
-                yield house.engines()
-                yield parts.trainer(self._settings, machine)
+                yield machine_checks.engines()
+                yield app_checks.trainer(self._settings, machine)
         finally:
             machine.close()

@@ -40,7 +40,7 @@ class Format:
     """Whether it has a place for reasoning before an answer."""
 
     def rows(self, record: Record, own: bool) -> list[Values]:
-        """With Chatlab's own fields beside the words if `own`. Raises RowRefused for what this format cannot hold."""
+        """Rows of a record, with Chatlab's own fields if `own`. Raises RowRefused for what this format cannot hold."""
         write: Any = self.demonstrations if isinstance(record, Demonstration) else self.preferences
         if write is None:
             kind = "demonstrations" if isinstance(record, Demonstration) else "preferences"

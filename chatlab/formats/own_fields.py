@@ -60,7 +60,7 @@ def _checks(kind: Any) -> dict[str, Check]:
 
 
 def _check(kind: Any) -> Check:
-    """For what an annotation allows: texts, numbers, one of some words, tuples, dataclasses, or None."""
+    """The check for an annotation: texts, numbers, one of some words, tuples, dataclasses, or None."""
     origin, inner = get_origin(kind), get_args(kind)
     if is_dataclass(kind):
         return _dataclass(kind)

@@ -8,7 +8,7 @@ from typing import Any
 from chatlab.records import Message
 
 FIELD = "reasoning_content"
-"""As DeepSeek's API named it; vLLM and most chat templates read it."""
+"""The name in DeepSeek's API; vLLM and most chat templates read it."""
 NAMES = (FIELD, "reasoning", "thinking")
 """Names of its field in a turn, likeliest first."""
 COLUMNS = (*NAMES, "thought", "thoughts")

@@ -24,7 +24,7 @@ class Proposal:
     container: Container
     columns: Columns
     names: tuple[str, ...]
-    """Of all columns, in the file's order."""
+    """Names of all columns, in the file's order."""
     title: str
     """What people call such a file."""
     sure: bool

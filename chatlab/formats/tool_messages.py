@@ -22,7 +22,7 @@ LINES = frozenset({"code", "program", "script"})
 
 
 def turns_of(messages: Sequence[Message]) -> list[Values]:
-    """As OpenAI's API has them, each result with the id of its call."""
+    """Messages as OpenAI's API has them, each result with the id of its call."""
     waiting: list[str] = []
     turns: list[Values] = []
     for number, message in enumerate(messages):

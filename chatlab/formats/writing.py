@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from chatlab.formats.containers.cells import escape_cell
 from chatlab.formats.containers.parquet import ParquetFile
 from chatlab.formats.kinds import Format
 from chatlab.formats.row import Record
-from chatlab.system.files import DISK_FULL
+from chatlab.system.files import DISK_FULL, replacing
 
 Values = dict[str, Any]
 Put = Callable[[Values], None]
@@ -42,20 +41,8 @@ def write(path: Path, records: Iterable[Record], format: Format, own: bool = Tru
 
     With `own`, Chatlab's own fields stand beside the words, under a name that others pass over.
     """
-    draft = path.with_name(f".{path.name}.tmp")
-    try:
-        with _as_chatlab_error(path):
-            written = _write(draft, WriteResult(path), records, format, own)
-            _synced(draft)
-            draft.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
-    return written
-
-
-def _write(draft: Path, written: WriteResult, records: Iterable[Record], format: Format, own: bool) -> WriteResult:
-    with _PACKED[format.packed](draft, format) as put:
+    written = WriteResult(path)
+    with _as_chatlab_error(path), replacing(path) as partial, _PACKED[format.packed](partial, format) as put:
         for record in records:
             try:
                 rows = format.rows(record, own)
@@ -133,11 +120,6 @@ _PACKED = {"lines": _lines, "list": _list, "table": _table, "parquet": _parquet}
 
 def _write_bytes(file: BinaryIO, data: bytes) -> None:
     file.write(data)
-
-
-def _synced(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager

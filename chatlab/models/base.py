@@ -29,7 +29,7 @@ GENERATION = "generation_config.json"
 
 
 class Base:
-    """A base model that was found whole and harmless. Make one with `Base.open` or `Base.brought`."""
+    """A base model that was found whole and harmless. Make one with `Base.open` or `Base.from_gguf`."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Base:
         self.parameters = parameters
         self.rows = int(config.get("vocab_size") or 0)
         self.gguf = gguf
-        """The file itself, where the base was brought as one; such a base can be talked to, not trained."""
+        """The file itself, where the base is one; such a base can be talked to, not trained."""
         self._cache = cache
         self._spared = spared
 
@@ -70,9 +70,9 @@ class Base:
         )
 
     @classmethod
-    def brought(cls, gguf: GgufFile, name: str, papers: Path, parameters: int) -> Base:
-        """One whose weights are a GGUF file that passed its trial, and all else in the folder `papers`."""
-        return cls(Layout(papers, name, (gguf.file,)), read_json(papers / "config.json"), parameters, gguf=gguf)
+    def from_gguf(cls, gguf: GgufFile, name: str, folder: Path, parameters: int) -> Base:
+        """One whose weights are a GGUF file that passed its trial, and all else in `folder`."""
+        return cls(Layout(folder, name, (gguf.file,)), read_json(folder / "config.json"), parameters, gguf=gguf)
 
     def check_trainable(self, wanted: str = "train") -> None:
         """Raises BaseRefused for a base that can only be talked to."""
@@ -125,7 +125,7 @@ class Base:
             tokenizer.close()
 
     def _isolates(self) -> bool:
-        """A brought file's tokenizer is put together here, of known parts."""
+        """The tokenizer of a GGUF file is put together here, of known parts."""
         if self._spared or self.gguf is not None:
             return False
         known = known_harmless(self.folder, self._cache)
@@ -137,7 +137,7 @@ class Base:
         return Template(self.tokenizer, stop_ids=self._end_ids())
 
     def _end_ids(self) -> frozenset[int]:
-        """What the model's own papers say ends a text."""
+        """Ids that the model's own config files say end a text."""
         file = self.folder / GENERATION
         said = [self.config.get("eos_token_id"), read_json(file).get("eos_token_id") if is_there(file) else None]
         return frozenset(i for ids in said for i in (ids if isinstance(ids, list) else [ids]) if type(i) is int)

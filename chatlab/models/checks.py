@@ -50,7 +50,7 @@ REASONS = {
     "quantization_config": "its weights are quantised, and LoRA is trained here on full precision only",
 }
 LARGEST = 2**53
-"""Of a size. No network has as many of anything."""
+"""Largest size in a config. No network has as many of anything."""
 SIZES = (
     "vocab_size",
     "hidden_size",

@@ -18,7 +18,7 @@ from chatlab.system import strict_json
 LARGEST_HEADER = 16 << 20
 """Bytes. A hundred thousand tensors have as many."""
 LARGEST = 1 << 48
-"""Of a dimension or an offset. The product of longer numbers would take as long as somebody likes."""
+"""Largest dimension or offset. The product of longer numbers would take as long as somebody likes."""
 MOST_DIMENSIONS = 8
 
 _BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U8": 8, "BOOL": 8}
@@ -56,7 +56,7 @@ def read_header(file: Path) -> dict[str, Tensor]:
 
 
 def parse_header(stream: IO[bytes], size: int, most: int = LARGEST_HEADER) -> dict[str, Tensor]:
-    """Of a file of `size` bytes whose header takes `most` at most. Raises ValueError, which says what is wrong."""
+    """Parse the header of a file of `size` bytes, `most` bytes at most. Raises ValueError, which says what is wrong."""
     length = int.from_bytes(stream.read(8), "little")
     if not 2 <= length <= min(most, size - 8):
         raise ValueError("its header does not fit in it")

@@ -24,7 +24,7 @@ class Agreement:
     shared: int
     """Items that two or more have judged."""
     annotators: tuple[str, ...]
-    """Of the shared items."""
+    """Krippendorff's alpha over the shared items."""
 
     @property
     def tells(self) -> bool:
@@ -33,7 +33,7 @@ class Agreement:
 
 
 def agreement(judgements: Iterable[Judgement]) -> Agreement:
-    """Of any number of judgements, in any order. What only one annotator has judged is passed over."""
+    """Agreement of any number of judgements, in any order. What only one annotator has judged is passed over."""
     shared = shared_items(judgements)
     given = [(who, item, stars) for item, by in shared.items() for who, stars in by.items()]
     names = sorted({who for who, _, _ in given})
@@ -49,7 +49,7 @@ def shared_items(judgements: Iterable[Judgement]) -> dict[int, Mapping[str, int]
 
 
 def _alpha(given: list[Judgement]) -> float | None:
-    """With squared differences, as stars stand at equal steps."""
+    """Krippendorff's alpha with squared differences, as stars stand at equal steps."""
     if len({stars for _, _, stars in given}) < 2:
         return None
     from nltk.metrics.agreement import AnnotationTask  # a third of a second, for those who ask

@@ -7,15 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from chatlab.quality.findings import Action, Case, Finding, finding, quoted
 from chatlab.quality.minhash import alike
-from chatlab.quality.words import (
-    containment,
-    content,
-    facts,
-    likeness,
-    plain,
-    same_question,
-    words,
-)
+from chatlab.quality.words import containment, content, facts, jaccard, plain, same_question, words
 
 ANSWER = 0.5
 """Likeness of two answers to one question that say the same."""
@@ -66,7 +58,7 @@ def near(a: Case, b: Case) -> bool:
 
     Two ways of thinking are two lessons, and so are an answer at once and one after a thought.
     """
-    if (a.reasoning or b.reasoning) and likeness(content(a.reasoning), content(b.reasoning)) < ANSWER:
+    if (a.reasoning or b.reasoning) and jaccard(content(a.reasoning), content(b.reasoning)) < ANSWER:
         return False
     return _agree(a, b) if same_question(a.asked, b.asked) else _copied(a, b)
 
@@ -82,14 +74,14 @@ def _agree(a: Case, b: Case) -> bool:
     asked = content(a.question) | content(b.question)
     new, news = ours - asked, theirs - asked
     shared = containment(new, news) if new and news else 1.0
-    if likeness(ours, theirs) >= ANSWER:
+    if jaccard(ours, theirs) >= ANSWER:
         return shared >= ANSWER
     return 2 <= min(len(new), len(news)) <= BRIEF and min(shared, containment(ours, theirs)) >= CONTAINED
 
 
 def _copied(a: Case, b: Case) -> bool:
     runs, other = _runs(a.answer), _runs(b.answer)
-    if min(len(runs), len(other)) < LONG - 2 or likeness(runs, other) < COPY:
+    if min(len(runs), len(other)) < LONG - 2 or jaccard(runs, other) < COPY:
         return False
     return not _differs_in_kind(f"{a.asked} {a.answer}", f"{b.asked} {b.answer}")
 

@@ -47,7 +47,7 @@ class Finding:
     """One plain sentence that quotes the evidence."""
     actions: tuple[Action, ...]
     key: str
-    """Of kind and words: equal for the same fault in the same words, so an edit makes it another finding."""
+    """Key of a finding: equal for the same kind of fault in the same words, so an edit makes it another finding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Case:
 
 
 def content_hash(messages: Sequence[Message]) -> str:
-    """Of roles, thoughts and words: changes with every edit, and with nothing else."""
+    """sha256 of roles, reasoning and words: changes with every edit, and with nothing else."""
     digest = hashlib.sha256()
     for message in messages:
         reasoning = f"\0{message.reasoning}" if message.reasoning else ""
@@ -88,7 +88,7 @@ def content_hash(messages: Sequence[Message]) -> str:
 
 
 def finding(kind: Kind, cases: Sequence[Case], why: str, *actions: Action) -> Finding:
-    """With "fine as it is" offered last, always."""
+    """A finding with "fine as it is" offered last, always."""
     fine = Action(deed="keep", label="Fine as it is" if len(cases) == 1 else "Keep them all")
     return Finding(
         kind=kind,

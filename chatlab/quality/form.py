@@ -83,7 +83,7 @@ def refusals(cases: Sequence[Case]) -> Iterator[Finding]:
 
 
 def markup(cases: Sequence[Case]) -> Iterator[Finding]:
-    """For each kind of markup, the few answers that have it or, where nearly all have it, the few that do not."""
+    """For each kind of markup, findings about the few answers that have it, or the few that have it not."""
     if len(cases) < ENOUGH:
         return
     for name, pattern in _MARKUP.items():

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
 
 LETTERS = 40
-"""Of an answer that is long enough to tell."""
+"""Characters of an answer that is long enough to tell."""
 SURE = 0.999
 MOST = 0.6
 """Share of the answers whose language is the set's."""

@@ -17,7 +17,7 @@ ENOUGH = 20
 
 
 def outliers(cases: Sequence[Case]) -> Iterator[Finding]:
-    """By the logarithm of the words, against median and median absolute deviation, which outliers hardly move."""
+    """Answers of unusual length: log(words) against median and median absolute deviation, little moved by outliers."""
     if len(cases) < ENOUGH:
         return
     counts = np.array([len(case.answer.split()) or 1 for case in cases])

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from rensa import RMinHash, RMinHashLSH
 
-from chatlab.quality.words import likeness
+from chatlab.quality.words import jaccard
 
 HASHES = 192
 BANDS = 64
@@ -26,6 +26,6 @@ def alike(sets: Sequence[frozenset[str]], at_least: float) -> Iterator[tuple[int
         if not sets[place]:
             continue
         for earlier in sorted(index.query(sketch))[:MOST]:
-            if likeness(sets[earlier], sets[place]) >= at_least:
+            if jaccard(sets[earlier], sets[place]) >= at_least:
                 yield earlier, place
         index.insert(place, sketch)

@@ -9,7 +9,7 @@ from chatlab.quality.words import content, names, same_words
 from chatlab.records import Message
 
 
-class Repeats:
+class PromptOverlap:
     """Some hundred prompts, against which any number of texts are held: each with those alone that share a word.
 
     What counts as the same is `words.same_question`, but that two texts without one word in common never are.
@@ -52,5 +52,5 @@ class Repeats:
 
 
 def _line(text: str) -> str:
-    """For what has no words at all, such as `?!`, or words of no alphabet."""
+    """A key for a text that has no words at all, such as `?!`, or words of no alphabet."""
     return " ".join(text.casefold().split())

@@ -50,14 +50,14 @@ def leaks(cases: Sequence[Case], region: str = "US") -> Iterator[Finding]:
 
 
 def masked(messages: Sequence[Message], region: str = "US") -> tuple[Message, ...]:
-    """With `[e-mail address]` and the like in place of what was found."""
+    """A text with `[e-mail address]` and the like in place of what was found."""
     return tuple(
         replace(m, content=_masked(m.content, region), reasoning=_masked(m.reasoning, region)) for m in messages
     )
 
 
 def personal(text: str, region: str = "US") -> list[Personal]:
-    """In the order of the text; where two overlap, the one checked more strictly."""
+    """What was found, in the order of the text; where two overlap, the one checked more strictly."""
     found: list[Personal] = []
     if "@" in text:
         found += [Personal("e-mail address", *m.span()) for m in _EMAIL.finditer(text) if not _EXAMPLES.search(m[0])]

@@ -12,7 +12,7 @@ class Pruning:
     """Ids by what would become of them."""
 
     kept: tuple[int, ...]
-    doubles: tuple[int, ...]
+    duplicates: tuple[int, ...]
     """Gone because another says the same."""
     easy: tuple[int, ...]
     """Gone because the model hardly needs them, the easiest first."""
@@ -21,22 +21,22 @@ class Pruning:
 
     @property
     def gone(self) -> tuple[int, ...]:
-        return (*self.doubles, *self.easy)
+        return (*self.duplicates, *self.easy)
 
 
-def pruned(ids: Sequence[int], doubles: Collection[int], hardness: Mapping[int, float], share: float) -> Pruning:
+def pruned(ids: Sequence[int], duplicates: Collection[int], hardness: Mapping[int, float], share: float) -> Pruning:
     """Keep `share` (0 to 1) of `ids`, rounded up: doubles go first, whatever the share, then the easiest.
 
     Those of unknown hardness stay, beyond the share if there are many.
     """
-    rest = [id for id in ids if id not in doubles]
+    rest = [id for id in ids if id not in duplicates]
     known = sorted((id for id in rest if id in hardness), key=lambda id: (-hardness[id], id))
     unmeasured = tuple(id for id in rest if id not in hardness)
     room = max(0, math.ceil(share * len(ids) - 1e-9) - len(unmeasured))
     staying = {*known[:room], *unmeasured}
     return Pruning(
         kept=tuple(id for id in ids if id in staying),
-        doubles=tuple(id for id in ids if id in doubles),
+        duplicates=tuple(id for id in ids if id in duplicates),
         easy=tuple(reversed(known[room:])),
         unmeasured=unmeasured,
     )

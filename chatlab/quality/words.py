@@ -55,7 +55,7 @@ def facts(text: str) -> frozenset[str]:
     return frozenset(filter(has_digit, content(text))) | names(text)
 
 
-def likeness(a: frozenset[str], b: frozenset[str]) -> float:
+def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
     """Jaccard: shared words among all words, 0 to 1."""
     return len(a & b) / len(a | b) if a | b else 1.0
 

@@ -24,7 +24,7 @@ class Span:
     """Where a passage lies in its document's text, and the key under which the index knows its words."""
 
     start: int
-    """In characters, from 0."""
+    """First character, from 0."""
     end: int
     """One past the last."""
     key: int

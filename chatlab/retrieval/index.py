@@ -45,11 +45,11 @@ class SearchHit:
 
     passage: Passage
     name: str
-    """Of its document's file."""
+    """Name of its document's file."""
     score: float
-    """By which passages are ordered; says nothing by itself."""
+    """What passages are ordered by; says nothing by itself."""
     bm25_rank: int | None
-    """From 1; None where the word index did not put it forward."""
+    """Rank from 1; None where the word index did not put it forward."""
     bm25_score: float | None
     """BM25."""
     vector_rank: int | None

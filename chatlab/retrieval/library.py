@@ -66,7 +66,7 @@ class Library:
             raise NotFound("This document is not in the library any more.", "Drop it again.") from None
 
     def keep(self, info: DocumentInfo, text: str) -> bool:
-        """On the disk when this returns; whether it is new here. Raises DiskFull or StoreError, having kept nothing."""
+        """Write a document to the disk; whether it is new here. Raises DiskFull or StoreError, having kept nothing."""
         with self._lock:
             if info.id in self._info:
                 return False

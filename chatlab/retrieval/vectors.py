@@ -184,7 +184,7 @@ class Vectors:
 
 
 def _flat(dimension: int) -> Any:
-    """By inner product, under keys of our own."""
+    """An index by inner product, under keys of our own."""
     import faiss
 
     half = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)

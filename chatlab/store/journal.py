@@ -155,7 +155,7 @@ class Journal:
             self.refusal = f"its journal could not be put right ({error})"
 
     def append(self, line: bytes) -> None:
-        """On the disk when this returns. Raises DiskFull or StoreError, and then the file is as it was."""
+        """Write and sync a line. Raises DiskFull or StoreError, and then the file is as it was."""
         if self.refusal:
             raise StoreError(f"The store takes no changes: {self.refusal}.", "Restart Chatlab; what was kept is safe.")
         try:

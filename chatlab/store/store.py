@@ -50,7 +50,7 @@ class State:
             return default
 
     def set(self, key: str, value: Any) -> None:
-        """On the disk when this returns. Raises InputError for what JSON does not hold as it is."""
+        """Keep a value; it is on the disk when this returns. Raises InputError for what JSON does not hold as it is."""
         _check_json(value)
         with self._table.journal.lock:
             self._table.commit({1: {**(self._table.get(doc_id=1) or {}), key: value}})

@@ -1,6 +1,6 @@
 """The child's side of `child`: `python -m chatlab.system.bootstrap PARENT NICENESS MODULE ARGUMENT ...`.
 
-Runs the module as `python -m` does, in a process that ends with the process PARENT. Imports little before it is tied,
+Runs the module as `python -m` does, in a process that ends with the process PARENT. Imports little before that is so,
 so that there is hardly a moment in which the parent's end would go unnoticed.
 """
 

@@ -28,7 +28,7 @@ ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
 
 
 class Child(subprocess.Popen[bytes]):
-    """`python -m module arguments...` in a session of its own, tied to this process. `kill` ends all that it started.
+    """`python -m module arguments...` in a session of its own; ends with this process. `kill` ends all that it started.
 
     `niceness` is how much it gives way to the chat; `environment` is set on top of this process's own.
     """
@@ -91,13 +91,14 @@ class Child(subprocess.Popen[bytes]):
     def send(self, value: object, last: bool = False) -> bool:
         """Give it a line of JSON; `last` ends its input. False where it has gone, or reads no more."""
         assert self.stdin is not None
+        line = json.dumps(value).encode("ascii") + b"\n"
         try:
-            self.stdin.write(json.dumps(value).encode("ascii") + b"\n")
+            self.stdin.write(line)
             if last:
                 self.stdin.close()
             else:
                 self.stdin.flush()
-        except OSError:
+        except (OSError, ValueError):  # the pipe is broken, or closed
             return False
         return True
 

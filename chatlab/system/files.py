@@ -9,6 +9,7 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
@@ -49,7 +50,7 @@ def tighten(folder: Path) -> None:
 
 
 def open_private(file: Path, flags: int) -> BinaryIO:
-    """For writing, with flags of `os.open`; a new file is for its owner alone. Raises OSError."""
+    """Open a file for writing, with flags of `os.open`; a new one is for its owner alone. Raises OSError."""
     return os.fdopen(os.open(file, flags | os.O_WRONLY | getattr(os, "O_BINARY", 0), PRIVATE_FILE), "wb")
 
 
@@ -58,14 +59,31 @@ def write_whole(file: Path, data: bytes) -> None:
 
     Raises OSError.
     """
+    with _in_place_of(file) as partial, partial.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())  # else a power cut could leave a name without its bytes
+
+
+@contextlib.contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """Where to write what takes the place of `file` when the block ends: all of it, on the disk, or nothing changes.
+
+    Raises OSError.
+    """
+    with _in_place_of(file) as partial:
+        yield partial
+        with partial.open("rb+") as stream:
+            os.fsync(stream.fileno())
+
+
+@contextlib.contextmanager
+def _in_place_of(file: Path) -> Iterator[Path]:
     partial = file.with_name(f"{file.name}.partial")
     try:
-        with partial.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())  # else a power cut could leave a name without its bytes
+        yield partial
         partial.replace(file)
-    except OSError:
+    except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise

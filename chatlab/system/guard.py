@@ -1,4 +1,4 @@
-"""Ends a process that a library started, should the app end before it: such a process is tied to nobody.
+"""Ends a process that a library started, should the app end before it: such a process is in no session of ours.
 
 As a program, `python guard.py PID` waits for the end of its input, which is the app's end, and kills the process.
 """

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 
 SECONDS = 120
 SECONDS_A_GB = 60
-"""Of processor time. Hashing and loading a gigabyte takes a few seconds on a slow machine."""
+"""Processor time. Hashing and loading a gigabyte takes a few seconds on a slow machine."""
 MEMORY = 2 << 30
 """Bytes of address space for the header, the vocabulary and what llama.cpp computes in, the weights aside."""
 WRITTEN = 256 << 20
@@ -49,7 +49,7 @@ class Limits:
     """The limits of a process that opens one model file, for the rest of its life."""
 
     def __init__(self, size: int) -> None:
-        """For a file of `size` bytes, which is not opened yet."""
+        """`size` is that of the file in bytes, which is not opened yet."""
         self._size = size
         if sys.platform != "win32":
             import resource
@@ -71,7 +71,7 @@ class Limits:
 
     @contextmanager
     def lifted(self) -> Iterator[None]:
-        """To import within: libraries map gigabytes that nobody uses. What they take is not counted after."""
+        """A block to import in: libraries map gigabytes that nobody uses. What they take is not counted after."""
         if sys.platform == "win32":
             yield
             return

@@ -50,7 +50,7 @@ def close_log(book: logging.Handler | None) -> None:
 
 class _Book(RotatingFileHandler):
     def _open(self) -> Any:
-        """For the owner's eyes alone."""
+        """Open the file so that only its owner can read it."""
         os.close(os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
         return super()._open()
 
@@ -68,7 +68,7 @@ class Discreet(logging.Formatter):
 
 
 def _words(record: logging.LogRecord) -> str:
-    """Of others' loggers only the place: their sentences may hold anything."""
+    """The message without what was put in; of others' loggers only the place, for their sentences may hold anything."""
     if record.name.split(".")[0] != "chatlab":
         return f"{Path(record.pathname).name}, line {record.lineno}"
     given = record.args if isinstance(record.args, tuple) else ()

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def loads(data: str | bytes, *, constants: bool = False) -> Any:
-    """As `json.loads`. Raises ValueError also for an object that names something twice.
+    """Parse as `json.loads` does. Raises ValueError also for an object that names something twice.
 
     With `constants` NaN and Infinity are read, as Python itself writes them; else they are refused too.
     """

@@ -26,7 +26,7 @@ class Codec(Protocol):
     """All of its methods raise TokenizerFailed, and nothing else."""
 
     def encode(self, text: str) -> list[int]:
-        """Without the tokens that a tokenizer may put around a text."""
+        """Ids of a text, without the tokens that a tokenizer may put around it."""
         ...
 
     def encode_with_offsets(self, text: str) -> Encoding:
@@ -48,7 +48,7 @@ class InProcess:
 
     @classmethod
     def copied(cls, tokenizer: Tokenizer) -> InProcess:
-        """Of its own, so that nobody's truncation or padding reaches it."""
+        """A copy, so that nobody's truncation or padding reaches it."""
         with failing():
             copy = Tokenizer.from_str(tokenizer.to_str())
             copy.no_truncation()

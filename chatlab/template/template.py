@@ -54,7 +54,7 @@ class Encoded:
 
     ids: tuple[int, ...]
     labels: tuple[int, ...]
-    """As long as `ids`; IGNORED where nothing is learned. Not shifted."""
+    """One for each of `ids`; IGNORED where nothing is learned. Not shifted."""
 
     @property
     def learned(self) -> int:

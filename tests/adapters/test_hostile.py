@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from chatlab.adapters.manifest import CONFIG
-from chatlab.doctor import parts
+from chatlab.doctor import app_checks as parts
 from chatlab.engines.base import Engine, Sampling, Voice
 from chatlab.engines.local import LocalEngine
 from chatlab.errors import AdapterDamaged, ChatlabError

@@ -315,24 +315,24 @@ def test_questions_are_the_same_but_for_small_words_and_slips() -> None:
 
 
 def test_pruning_keeps_the_hardest_and_drops_doubles_first() -> None:
-    plan = pruned([1, 2, 3, 4, 5, 6], doubles={2}, hardness={1: 0.5, 3: 3.0, 4: 2.0, 5: 1.0, 6: 4.0}, share=0.5)
-    assert plan.doubles == (2,)
+    plan = pruned([1, 2, 3, 4, 5, 6], duplicates={2}, hardness={1: 0.5, 3: 3.0, 4: 2.0, 5: 1.0, 6: 4.0}, share=0.5)
+    assert plan.duplicates == (2,)
     assert plan.easy == (1, 5)
     assert plan.kept == (3, 4, 6)
 
 
 def test_pruning_keeps_what_nobody_has_measured() -> None:
-    plan = pruned([1, 2, 3], doubles=(), hardness={1: 9.0}, share=0.1)
+    plan = pruned([1, 2, 3], duplicates=(), hardness={1: 9.0}, share=0.1)
     assert (plan.kept, plan.easy, plan.unmeasured) == ((2, 3), (1,), (2, 3))
 
 
 @given(st.sets(st.integers(1, 60)), st.sets(st.integers(1, 60)), st.integers(1, 100), st.integers())
 def test_pruning_loses_none_and_keeps_no_easier_one_than_it_drops(
-    ids: set[int], doubles: set[int], share: int, seed: int
+    ids: set[int], duplicates: set[int], share: int, seed: int
 ) -> None:
     chance = random.Random(seed)
     hardness = {i: chance.random() for i in ids}
-    plan = pruned(sorted(ids), doubles, hardness, share / 100)
+    plan = pruned(sorted(ids), duplicates, hardness, share / 100)
     assert sorted((*plan.kept, *plan.gone)) == sorted(ids)
     if plan.easy and plan.kept:
         assert max(hardness[i] for i in plan.easy) <= min(hardness[i] for i in plan.kept)

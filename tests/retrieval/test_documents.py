@@ -136,6 +136,7 @@ def test_a_file_that_takes_too_long_is_given_up_and_the_next_is_read(tmp_path: P
     reader = DocumentReader(seconds=1.5)
     try:
         assert "took too long" in refusal(reader, tmp_path / "endless.txt")
+        reader._seconds = 60.0  # on a busy machine another process takes its time to begin
         assert read(reader, tmp_path / "next.txt")[2] == "All is well."
     finally:
         reader.close()

@@ -52,7 +52,7 @@ def tried(file: Path, folder: Path, limits: Limits) -> None:
         parameters = _describe(file, header, folder, limits)
         name = file.stem if file.suffix == ".gguf" else _name(header) or file.name
         gguf = GgufFile(file=file, stamp=stamp(file), sha256=sha256_of(file))
-        base = Base.brought(gguf, name, folder, parameters)
+        base = Base.from_gguf(gguf, name, folder, parameters)
         base.template.check()
         _speak(base, limits)
         papers = {name: sha256_of(folder / name) for name in PAPERS}

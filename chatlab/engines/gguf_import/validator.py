@@ -130,7 +130,7 @@ def _opened(file: Path, seen: Stamp, papers: Path) -> Base | None:
             if hashlib.sha256((papers / name).read_bytes()).hexdigest() != sha256:
                 return None
         gguf = GgufFile(file=file, stamp=seen, sha256=told["sha256"])
-        return Base.brought(gguf, told["name"], papers, told["parameters"])
+        return Base.from_gguf(gguf, told["name"], papers, told["parameters"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, BaseRefused):
         return None
 

@@ -81,7 +81,7 @@ class Rows:
     """The rows of a file, one after the other. `share` says how much of it has been read."""
 
     def __init__(self, path: Path, container: Container, columns: frozenset[str] | None = None) -> None:
-        """Of Parquet only `columns` are unpacked, or all if none are named. Rows of text have all of theirs."""
+        """`columns` are those of a Parquet file to unpack, all if None; rows of text have all of theirs."""
         self._path = path
         self._container = container
         self._columns = columns

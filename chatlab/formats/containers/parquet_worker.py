@@ -30,7 +30,7 @@ ROWS = 20_000_000
 MEMORY = 4096 * MEBIBYTE
 """Address space of this process, where the system keeps to such a limit."""
 SECONDS = 60
-"""Of the processor for each handful of rows. The library can be made to go round for ever; then this process ends."""
+"""Processor time for each handful of rows. The library can be made to go round for ever; then this process ends."""
 HANDFUL = 32 * MEBIBYTE
 _DESCRIPTION = 16 * MEBIBYTE
 
@@ -52,8 +52,8 @@ def unpacked(path: Path, columns: list[str] | None) -> Iterator[Any]:
     limits = {"thrift_string_size_limit": _DESCRIPTION, "thrift_container_size_limit": _DESCRIPTION}
     try:
         with pq.ParquetFile(path, memory_map=False, **limits) as file:
-            names, papers = file.schema_arrow.names, file.metadata
-            yield {"rows": papers.num_rows, "refused": _too_large(papers)}
+            names, metadata = file.schema_arrow.names, file.metadata
+            yield {"rows": metadata.num_rows, "refused": _too_large(metadata)}
             yield from _rows(file, names if columns is None else [name for name in names if name in set(columns)])
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         yield {"refused": f"It is damaged: {(str(error).splitlines() or ['out of memory'])[0][:200].rstrip('.')}."}
@@ -84,17 +84,17 @@ def _value(batch: pyarrow.RecordBatch, number: int) -> Any:
         return "It has bytes that are not UTF-8."
 
 
-def _handful(papers: pyarrow.parquet.RowGroupMetaData) -> int:
+def _handful(metadata: pyarrow.parquet.RowGroupMetaData) -> int:
     """How many rows to take at a time. A value may be as large as its whole column, and stand in every row."""
-    largest = max((papers.column(n).total_uncompressed_size for n in range(papers.num_columns)), default=1)
+    largest = max((metadata.column(n).total_uncompressed_size for n in range(metadata.num_columns)), default=1)
     return max(4, min(1024, HANDFUL // max(1, largest)))
 
 
-def _too_large(papers: pyarrow.parquet.FileMetaData) -> str:
-    largest = max((papers.row_group(group).total_byte_size for group in range(papers.num_row_groups)), default=0)
-    if papers.num_rows <= ROWS and largest <= GROUP:
+def _too_large(metadata: pyarrow.parquet.FileMetaData) -> str:
+    largest = max((metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)), default=0)
+    if metadata.num_rows <= ROWS and largest <= GROUP:
         return ""
-    size = f"{papers.num_rows:,} rows, row groups of up to {largest // MEBIBYTE:,} MB"
+    size = f"{metadata.num_rows:,} rows, row groups of up to {largest // MEBIBYTE:,} MB"
     return f"It would unpack to more than can be read: {size}."
 
 

@@ -66,7 +66,7 @@ class Grid:
             raise InputError(f"The grid takes one to {MOST} voices, each once.", "Choose who is to be heard.")
         if not self._unseen.prompts():
             raise InputError("There are no unseen prompts.", "Write some, or take up the set that comes with the app.")
-        self._machine.engine.name  # noqa: B018 - opened here, so that what it raises is raised before the first sheet
+        self._machine.engine.name  # noqa: B018 - opened here, so that what it raises is raised before the first view
         return self._fill(self.cached(voices, sampling, system, strength), strength)
 
     def _fill(self, view: GridView, strength: float) -> Iterator[GridView]:
@@ -84,7 +84,7 @@ class Grid:
     def _cell(self, view: GridView, prompt: str, name: str, strength: float, markers: Sequence[str]) -> Iterator[Cell]:
         """One reply as it grows, whole at the end; or why there is none."""
         cached = self._heard.get(self._reply_key(view, prompt, self._sha256(name), name, strength))
-        if cached is not None:  # heard elsewhere in the meantime
+        if cached is not None:  # generated elsewhere in the meantime
             yield Cell(said=cached)
             return
         yield Cell(speaking=True)

@@ -56,7 +56,7 @@ def _row(view: GridView, prompt: str, voice: str, said: CachedReply) -> dict[str
 
 
 def _table(view: GridView) -> bytes:
-    """With a mark in front by which spreadsheets know the letters, and nothing that they would calculate."""
+    """CSV with a byte order mark, which spreadsheets need, and nothing that they would calculate."""
     rows = list(_rows(view))
     out = io.StringIO(newline="")
     writer = csv.DictWriter(out, fieldnames=list(rows[0]))

@@ -83,7 +83,7 @@ class GridView:
         )
 
     def differences(self, place: int) -> tuple[int, int]:
-        """To how many prompts a voice says something else than the base, out of how many that both have answered."""
+        """How many prompts a voice answers otherwise than the base, and how many both have answered."""
         if self.base_column is None:
             return 0, 0
         pairs = [(row[self.base_column].said, row[place].said) for row in self.cells]

@@ -91,7 +91,7 @@ class Votes:
         )
 
     def results(self, draws: int = DRAWS) -> Results:
-        """Of the blind votes on the base that is open. `draws` as in `ranking`."""
+        """What the blind votes on the base that is open say. `draws` as in `ranking`."""
         rows = [(id, vote) for id, vote in self._store.votes.rows() if self._is_here(vote)]
         votes = [vote for _, vote in rows]
         ballots = [games(vote) for vote in votes if vote.blind]
@@ -190,7 +190,7 @@ def _speakers(votes: Sequence[Vote]) -> Iterator[tuple[Contender, Provenance]]:
 
 
 def _told_apart(names: dict[Contender, str]) -> dict[Contender, str]:
-    """With the strength where it is not 1, and the beginning of the sha256 where two would be called the same."""
+    """Names with the strength where it is not 1, and the start of the sha256 where two would be called the same."""
     strong = {who: name if who.strength == 1.0 else f"{name} at {who.strength:g}" for who, name in names.items()}
     counts = Counter(strong.values())
     return {who: name if counts[name] == 1 else f"{name} {who.sha256[:6]}".strip() for who, name in strong.items()}

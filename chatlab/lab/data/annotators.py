@@ -115,7 +115,7 @@ def current(demonstration: Demonstration) -> tuple[Annotation, ...]:
 
 
 def signed(demonstration: Demonstration, name: str) -> Demonstration:
-    """With the name of whoever wrote it by hand and, where it is approved already, approved it."""
+    """A demonstration with the name of whoever wrote it by hand and, where it is approved already, approved it."""
     if not name or demonstration.authors or demonstration.source not in ("written", "edited", "liked"):
         return demonstration
     authors = () if demonstration.source == "liked" else (name,)  # those words are the model's

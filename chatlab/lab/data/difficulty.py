@@ -14,7 +14,7 @@ from chatlab.store import Store
 
 
 class Difficulties:
-    """Of all that are approved or waiting. A process of its own measures; the chat and the page never wait for it."""
+    """Difficulties of all that are approved or waiting. A process of its own measures; nobody waits for it."""
 
     def __init__(self, store: Store, machine: ModelHost, base: Path, cache: Path) -> None:
         self._store = store
@@ -46,7 +46,7 @@ class Difficulties:
         return self._scoring.wait(timeout)
 
     def known(self) -> dict[int, Difficulty]:
-        """By id. Empty where there is no base to have measured with."""
+        """Difficulties by id; empty where there is no base to have measured with."""
         try:
             known = self._open_ledger().read()
         except ChatlabError:

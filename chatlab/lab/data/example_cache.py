@@ -10,7 +10,7 @@ from chatlab.errors import ChatlabError
 from chatlab.models import Base
 from chatlab.quality.duplicates import wording
 from chatlab.quality.findings import Case, content_hash
-from chatlab.quality.words import content, likeness
+from chatlab.quality.words import content, jaccard
 from chatlab.records import Demonstration
 
 T = TypeVar("T")
@@ -22,17 +22,17 @@ MIN_SIMILARITY = 0.12
 
 
 class ExampleCache:
-    """By id, as long as the store hands out the same value for it."""
+    """What was computed, by id, as long as the store hands out the same value for it."""
 
     def __init__(self) -> None:
         self._known: dict[str, dict[int, tuple[Demonstration, object]]] = {}
 
     def hash(self, id: int, demonstration: Demonstration) -> str:
-        """Of its content."""
+        """Content hash."""
         return self._cached("hash", id, demonstration, lambda: content_hash(demonstration.messages))
 
     def digest(self, id: int, demonstration: Demonstration) -> str:
-        """Of all that it says, calls and tools included."""
+        """Hash of all that it says, calls and tools included."""
         return self._cached("digest", id, demonstration, lambda: demonstration.content_hash)
 
     def wording(self, id: int, demonstration: Demonstration) -> tuple[str, ...]:
@@ -40,7 +40,7 @@ class ExampleCache:
         return self._cached("wording", id, demonstration, lambda: wording(Case(id, demonstration)))
 
     def tokens(self, id: int, demonstration: Demonstration, base: Base, enough: int) -> int:
-        """Of its longest sequence; 0 where it surely has no more than `enough`. Raises TemplateRefused, EmptyAnswer."""
+        """Tokens of its longest sequence; 0 where surely no more than `enough`. Raises TemplateRefused, EmptyAnswer."""
         size = sum(len(f"{m.reasoning}{m.content}".encode("utf-8", "replace")) + FRAME for m in demonstration.messages)
         if size <= enough:
             return 0
@@ -51,7 +51,7 @@ class ExampleCache:
     ) -> list[tuple[int, float]]:
         """Other ids with the share of words that they have in common with `one`, the likest first."""
         own = self._words(id, one)
-        scored = ((likeness(own, self._words(i, d)), i) for i, d in rows if i != id)
+        scored = ((jaccard(own, self._words(i, d)), i) for i, d in rows if i != id)
         best = heapq.nlargest(limit, (pair for pair in scored if pair[0] >= MIN_SIMILARITY))
         return [(i, share) for share, i in best]
 

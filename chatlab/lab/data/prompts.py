@@ -17,7 +17,7 @@ LONGEST = 2000
 SETS: Mapping[str, str] = {"everyday": "", "triage": "triage"}
 """Sets that come with the app, and the kind that each is called by where it is kept."""
 BYTES = 2**21
-"""Of a file of prompts."""
+"""Largest file of prompts."""
 
 
 def packaged(name: str) -> list[str]:

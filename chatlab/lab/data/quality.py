@@ -143,7 +143,7 @@ class Quality:
     # What can be used.
 
     def usable(self, max_tokens: int | None = None) -> Usable:
-        """Of the approved. Near-duplicates, and of many demonstrations all else, count once they were looked for."""
+        """How many of the approved. Near-duplicates, and of many demonstrations all else, count after an audit."""
         approved = len(self._approved())
         if approved > MANY and not self._has_audited:
             return Usable(count=approved, not_usable={})

@@ -1,4 +1,4 @@
-"""The unseen prompts: a person's own set, on which voices are heard and measured and nothing is ever trained."""
+"""The unseen prompts: a person's own set, on which voices are compared and measured and nothing is ever trained."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chatlab.errors import ChatlabError, InputError, UnseenRepeated
 from chatlab.evaluation.unseen import FIRST, unseen
 from chatlab.lab.data.prompts import check, sifted
 from chatlab.quality.findings import quoted
-from chatlab.quality.overlap import Repeats
+from chatlab.quality.overlap import PromptOverlap
 from chatlab.records import Demonstration, Message, UnseenSet
 from chatlab.store import Store
 from chatlab.system.clock import now
@@ -54,11 +54,11 @@ class Unseen:
         self._store = store
         self._lock = threading.RLock()
         self._undo_steps: list[_UndoStep] = []
-        self._repeats: tuple[tuple[str, ...], Repeats] = ((), Repeats(()))
+        self._repeats: tuple[tuple[str, ...], PromptOverlap] = ((), PromptOverlap(()))
         self._verdicts: Verdicts = {}
 
     def prompts(self) -> list[str]:
-        """In order. The first time the set that comes with the app, less what is taught already."""
+        """The set, in order; the first time the one that comes with the app, less what is taught already."""
         with self._lock:
             return list(self._prompts())
 
@@ -164,7 +164,7 @@ class Unseen:
             return tuple(unseen("", FIRST))
 
     def _begin(self) -> None:
-        taught = Repeats(unseen("", None))
+        taught = PromptOverlap(unseen("", None))
         learned = (d for _, d in self._store.demonstrations.rows() if d.status == "approved")
         known = {prompt for d in learned for prompt in taught.in_conversation(d.messages)}
         free = tuple(prompt for prompt in unseen("", None) if prompt not in known)
@@ -190,16 +190,16 @@ class Unseen:
 
     def _teaching(self, prompts: Sequence[str]) -> dict[int, tuple[str, ...]]:
         """Approved demonstrations by id, with those of the prompts that they ask."""
-        wanted = Repeats(prompts)
+        wanted = PromptOverlap(prompts)
         rows = self._store.demonstrations.rows() if prompts else ()
         found = {i: wanted.in_conversation(d.messages) for i, d in rows if d.status == "approved"}
         return {i: asked for i, asked in found.items() if asked}
 
-    def _index(self) -> Repeats:
+    def _index(self) -> PromptOverlap:
         with self._lock:
             prompts = self._prompts()
             if self._repeats[0] != prompts:
-                self._repeats, self._verdicts = (prompts, Repeats(prompts)), {}
+                self._repeats, self._verdicts = (prompts, PromptOverlap(prompts)), {}
             return self._repeats[1]
 
     def _verdict(self, id: int, demonstration: Demonstration) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from chatlab.template.codec import codec_of
 WHOLE = ("end", "length")
 """How an answer ended whose length counts."""
 POINTS = 60
-"""Of a voice in the plot, at most."""
+"""Most points of a voice in the plot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class LengthReport:
     """The adapter that spoke before it, where one gave answers enough."""
     before: Lengths | None = None
     taught: Lengths | None = None
-    """Of the answers that it learned, a sample."""
+    """Lengths of a sample of the answers that it learned."""
     growth: tuple[Growth, ...] = ()
 
 
@@ -84,7 +84,7 @@ class AnswerLengths:
         return self._answers
 
     def averages(self) -> dict[str, list[Average]]:
-        """By voice as it is called now, those that spoke first first: means of hours, days or weeks, as fits."""
+        """Averages by voice as it is called now, in the order they first spoke: of hours, days or weeks, as fits."""
         answers = self.answers()
         width = _width(answers[0].at, answers[-1].at) if answers else 0
         lines: dict[str, dict[int, list[AnswerLength]]] = defaultdict(lambda: defaultdict(list))
@@ -94,7 +94,7 @@ class AnswerLengths:
         return {name: [_average(some) for _, some in sorted(line.items())] for name, line in lines.items()}
 
     def report(self) -> LengthReport:
-        """Of the live voice, and whether its answers grow: see `evaluation.growth`."""
+        """Lengths of the live voice's answers, and whether they grow: see `evaluation.length_drift`."""
         card = self._voices.live_card
         answers = self.answers()
         lessons = self._lessons(card.sha256) if card else None
@@ -159,7 +159,7 @@ def _answers_in(conversation: Conversation) -> tuple[AnswerLength, ...]:
 
 
 def _seconds(at: str) -> int:
-    """Of an answer that was let in above, and so has a time."""
+    """Seconds since the epoch of an answer that was let in above, and so has a time."""
     return seconds_of(at) or 0
 
 

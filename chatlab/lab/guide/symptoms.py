@@ -183,7 +183,7 @@ class Symptoms:
         self._answer_lengths = answer_lengths
 
     def evidence(self) -> dict[str, str]:
-        """By row, a sentence with a figure."""
+        """A sentence with a figure for each row that has one."""
         found = self._thumbs() | self._card()
         clashes = sum(each.kind == "contradiction" for each in self._quality.known())
         if clashes:
@@ -208,7 +208,7 @@ class Symptoms:
         }
 
     def _card(self) -> dict[str, str]:
-        """What the live adapter's papers say."""
+        """What the live adapter's card says."""
         card = self._voices.live_card
         if card is None:
             return {}

@@ -129,7 +129,7 @@ class IsolatedTokenizer:
         return self._id("bos")
 
     def get_vocab(self) -> dict[str, int]:
-        """Of the tokens only those that are needed to judge them all: the last, and the longest."""
+        """The tokens that are needed to judge them all, no others: the last, and the longest."""
         return dict(self._facts["vocabulary"])
 
     def close(self) -> None:

@@ -74,7 +74,7 @@ class _Unknown(Exception):
 
 
 def unknown_part(parts: Part) -> str:
-    """Of a tokenizer.json: what in it is not known to be harmless; empty if all is."""
+    """What in a tokenizer.json is not known to be harmless; empty if all is."""
     try:
         steps = list(_steps(parts.get("normalizer"), "normalizers"))
         _check(steps, _NORMALIZERS)
@@ -170,10 +170,7 @@ _GROWS = {
     "ByteLevel": 2.0,
 }
 """Characters made of one, at most. What is spelt in bytes and already ASCII stays as it is."""
-_NORMALIZERS: Mapping[str, Callable[[Part], bool]] = {
-    "Replace": _known_pattern,
-    "Prepend": _prepends,
-} | dict.fromkeys(
+_NORMALIZERS: Mapping[str, Callable[[Part], bool]] = {"Replace": _known_pattern, "Prepend": _prepends} | dict.fromkeys(
     ("BertNormalizer", "ByteLevel", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "Nmt", "Strip", "StripAccents"), _always
 )
 _PRE_TOKENIZERS: Mapping[str, Callable[[Part], bool]] = {"Split": _known_pattern} | dict.fromkeys(

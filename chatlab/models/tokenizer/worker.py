@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 OPENING = 60
 """Seconds of processor time to read the tokenizer in."""
 SECONDS = 3
-"""Of processor time for a text. Honest tokenizers split a million characters in one."""
+"""Processor time for a text. Honest tokenizers split a million characters in one."""
 MOST_TOKENS = 1_000_000
 MOST_TEXT = 1_000_000
 """Characters of a decoded text."""
@@ -55,8 +55,8 @@ def main(folder: Path, name: str) -> None:
 def _answer(wish: dict[str, Any], tokenizer: PreTrainedTokenizerFast, codec: Any) -> dict[str, Any]:
     match wish["do"]:
         case "encode":
-            spelt = codec.encode_with_offsets(wish["text"])
-            return _few({"ids": spelt.ids, "offsets": spelt.offsets}, len(spelt.ids), MOST_TOKENS)
+            encoding = codec.encode_with_offsets(wish["text"])
+            return _few({"ids": encoding.ids, "offsets": encoding.offsets}, len(encoding.ids), MOST_TOKENS)
         case "decode":
             text = codec.decode(wish["ids"])
             return _few({"text": text}, len(text), MOST_TEXT)

@@ -23,11 +23,11 @@ from chatlab.system.limits import Limits, limit_cpu_time
 from chatlab.template.codec import codec_of
 
 SECONDS = 2.0
-"""Of processor time that one text may take, encoded and decoded. Honest tokenizers take a hundredth of it."""
+"""Processor time that one text may take, encoded and decoded. Honest tokenizers take a hundredth of it."""
 TOKENS = 16
 """Most tokens that a character may become."""
 SECONDS_IN_ALL = 60
-"""Of processor time. A tokenizer of a hundred thousand tokens takes a few."""
+"""Processor time. A tokenizer of a hundred thousand tokens takes a few."""
 LONG = 8_000
 """Characters of a long text."""
 WINDOW = 8

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 ENGINES = ("fbgemm", "x86")
-"""Of torch's engines those that have this way of multiplying; the processors of phones have others."""
+"""Those of torch's engines that have this way of multiplying; the processors of phones have others."""
 
 
 class Fp16Linear(nn.Module):

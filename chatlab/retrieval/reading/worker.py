@@ -29,7 +29,7 @@ from chatlab.system.limits import forbid_writing, limit_cpu_time, limit_memory
 MEMORY = 2 << 30
 """Bytes of address space, where the system keeps to such a limit."""
 CHARACTERS = 30_000_000
-"""Of one document: the words of a hundred thick books."""
+"""Most of one document: the words of a hundred thick books."""
 SECONDS = 90.0
 """After which what has been read of a file is taken for all of it, and the person is told."""
 TITLE = 200

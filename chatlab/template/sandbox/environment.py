@@ -66,7 +66,7 @@ class _Formats:
 
 
 class Environment(ImmutableSandboxedEnvironment):
-    """For one thread at a time."""
+    """Jinja's sandbox with a meter. Use from one thread at a time."""
 
     intercepted_binops = frozenset(["+", "-", "*", "/", "//", "**", "%"])
     intercepted_unops = frozenset(["+", "-"])

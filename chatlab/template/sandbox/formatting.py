@@ -48,7 +48,7 @@ def tojson(
     separators: Any = None,
     sort_keys: bool = False,
 ) -> str:
-    """Without Jinja's HTML escapes, as models are trained."""
+    """JSON without Jinja's HTML escapes, as models are trained."""
     width = _width(indent)
     signs = max((len(sign) for sign in _separators(separators)), default=2)
     meter.fits(_json_size(meter, value, width, signs))
@@ -70,7 +70,7 @@ def _made_of(part: re.Pattern[str], text: str) -> bool:
 
 
 def _check_fields(meter: Meter, text: str, fields: int, values: Any) -> None:
-    """As if every field were filled with the longest of the values."""
+    """Check the cost as if every field were filled with the longest of the values."""
     given = list(values.values()) if isinstance(values, Mapping) else values
     each = given if isinstance(given, tuple | list) else [given]
     longest = max((_written(meter, one) for one in each), default=0)
@@ -79,7 +79,7 @@ def _check_fields(meter: Meter, text: str, fields: int, values: Any) -> None:
 
 
 def _written(meter: Meter, value: Any) -> int:
-    """At least as many characters as a value has when it is written."""
+    """An upper bound of the characters that a value has when it is written."""
     if isinstance(value, str):
         return len(value)
     return NUMBER if isinstance(value, int | float) else ESCAPED * meter.size(value)
@@ -103,7 +103,7 @@ def _separators(separators: Any) -> tuple[str, ...]:
 
 
 def _json_size(meter: Meter, value: Any, width: int, signs: int) -> int:
-    """At least as many characters as the value has in JSON, escapes aside, which make no more than twelve of one."""
+    """An upper bound of the value's characters in JSON, escapes aside, which make no more than twelve of one."""
     size, waiting = meter.size(value), [(value, 1)]
     lines = 0
     while waiting:

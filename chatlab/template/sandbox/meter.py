@@ -21,7 +21,7 @@ ELEMENT = 8
 TICK = 20
 """What a turn of a loop costs, in characters."""
 SECONDS = 0.5
-"""Of processor time in one rendering. Real templates take a hundredth of it."""
+"""Processor time of one rendering. Real templates take a hundredth of it."""
 LARGEST_NUMBER = 2**64
 PRODUCT = 20_000_000
 """Steps of one operation whose cost is the product of two sizes, or of a size and the depth of a sort."""
@@ -40,7 +40,7 @@ class Meter:
         self._operations = 0
 
     def spend(self, cost: int) -> None:
-        """For a value of so many characters; and a look at the clock now and then."""
+        """Pay for a value of so many characters; and look at the clock now and then."""
         self._left -= cost
         if self._left < 0:
             raise SecurityError(f"it makes more than {ROOM:,} characters or loops too long")
@@ -53,7 +53,7 @@ class Meter:
             raise SecurityError(f"it computes for more than {SECONDS:g} seconds")
 
     def tick(self, cost: int) -> str:
-        """At the start of every turn of a loop and every call of a macro. Writes nothing."""
+        """Pay at the start of every turn of a loop and every call of a macro. Writes nothing."""
         self.spend(TICK + cost)
         return ""
 

@@ -15,7 +15,7 @@ from jinja2.visitor import NodeTransformer
 from chatlab.template.sandbox.meter import check_number
 
 TOKENS = 20_000
-"""Of Jinja's lexer in one template, fixed text counted as one. The longest known template has 5,000."""
+"""Tokens of Jinja's lexer in one template, fixed text counted as one. The longest known template has 5,000."""
 REFUSED = (
     nodes.Include,
     nodes.Import,
@@ -28,7 +28,7 @@ REFUSED = (
 
 
 class Generation(Extension):
-    """`{% generation %}` marks what the model writes. Our own walk finds that; the tag lets its body through.
+    """`{% generation %}` marks what the model writes. The renderer finds that itself; the tag lets its body through.
 
     Also counts what the lexer reads, so that compiling costs little whatever the source says.
     """
@@ -87,7 +87,7 @@ class Metered(NodeTransformer):
         return _call("compare", node.expr, *pairs)
 
     def _ticking(self, node: Any) -> nodes.Node:
-        """With a tick at the start of the body, which also pays for the fixed text in it."""
+        """The node with a tick at the start of its body, which also pays for the fixed text in it."""
         self.generic_visit(node)
         size = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
         node.body.insert(0, nodes.Output([_call("tick", nodes.Const(size))]).set_lineno(node.lineno))

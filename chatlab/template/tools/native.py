@@ -24,7 +24,7 @@ from chatlab.template.tools.plain import ParsedReply
 from chatlab.tool_calls import Call, Tool
 
 ID = "call00001"
-"""Of a call, where a template asks for one: nine letters and digits, as Mistral's do."""
+"""Id of a call, where a template asks for one: nine letters and digits, as Mistral's do."""
 VALUES = ("1 + 1", "f(\"a\", 'é')\n  + 1")
 """Arguments that a format is tried with."""
 # Private characters around a number, as placeholders have; the quotation mark shows where a template writes JSON.

@@ -51,7 +51,7 @@ class PruningPanel:
                         elem_classes="segments",
                         scale=2,
                     )
-                    self.doubles = gr.Checkbox(
+                    self.duplicates = gr.Checkbox(
                         True, label="Drop doubles first", container=False, scale=1, min_width=150
                     )
                 self.preview = drawing(elem_classes="flat", elem_id="prune-preview")
@@ -60,7 +60,7 @@ class PruningPanel:
 
     @property
     def place(self) -> list[Any]:
-        return [self.keep, self.by, self.doubles]
+        return [self.keep, self.by, self.duplicates]
 
     @property
     def shown(self) -> set[Any]:
@@ -68,7 +68,7 @@ class PruningPanel:
         return wired | {self.fold, self.timer}
 
     def wire(self, shell: Shell) -> None:
-        for event in (self.keep.input, self.by.input, self.doubles.input):
+        for event in (self.keep.input, self.by.input, self.duplicates.input):
             shell.on(
                 event,
                 do=self.foresee,
@@ -83,7 +83,7 @@ class PruningPanel:
         ):
             shell.on(trigger, do=do, inputs=self.place, outputs=self.shown)
 
-    def draw(self, keep: float, by: Hardness, doubles: bool) -> Updates:
+    def draw(self, keep: float, by: Hardness, duplicates: bool) -> Updates:
         """Everything as it is now; the timer goes while a measurement is under way."""
         difficulties = self._quality.difficulties
         known, progress, missing = difficulties.known(), difficulties.progress(), difficulties.missing()
@@ -95,28 +95,28 @@ class PruningPanel:
             self.ends: self._ends(known),
             self.pruner: gr.Column(visible=len(known) > 1),
             self.timer: gr.Timer(active=progress.running),
-        } | self.foresee(keep, by, doubles)
+        } | self.foresee(keep, by, duplicates)
 
-    def start(self, keep: float, by: Hardness, doubles: bool) -> Updates:
+    def start(self, keep: float, by: Hardness, duplicates: bool) -> Updates:
         self._quality.difficulties.measure()
-        return self.draw(keep, by, doubles)
+        return self.draw(keep, by, duplicates)
 
-    def stop(self, keep: float, by: Hardness, doubles: bool) -> Updates:
+    def stop(self, keep: float, by: Hardness, duplicates: bool) -> Updates:
         self._quality.difficulties.cancel()
-        return self.draw(keep, by, doubles)
+        return self.draw(keep, by, duplicates)
 
-    def foresee(self, keep: float, by: Hardness, doubles: bool) -> Updates:
+    def foresee(self, keep: float, by: Hardness, duplicates: bool) -> Updates:
         """What would go, and the button that does just that."""
-        plan = self._quality.prune_preview(keep / 100, by, doubles)
+        plan = self._quality.prune_preview(keep / 100, by, duplicates)
         gone = len(plan.gone)
         return {
             self.preview: self._preview(plan, by),
             self.apply: gr.Button(f"Discard {gone:,}" if gone else "Nothing would go", interactive=gone > 0),
         }
 
-    def prune(self, keep: float, by: Hardness, doubles: bool) -> int:
+    def prune(self, keep: float, by: Hardness, duplicates: bool) -> int:
         """How many went."""
-        return self._quality.prune(keep / 100, by, doubles)
+        return self._quality.prune(keep / 100, by, duplicates)
 
     def _ends(self, known: Mapping[int, Difficulty]) -> str:
         if len(known) < 2:
@@ -135,12 +135,12 @@ class PruningPanel:
 
     def _preview(self, plan: Pruning, by: Hardness) -> str:
         known = self._quality.difficulties.known()
-        doubles = (self._row(i, known.get(i), "said twice") for i in plan.doubles[:LISTED])
-        easy = (self._row(i, known.get(i)) for i in plan.easy[: max(0, LISTED - len(plan.doubles))])
+        duplicates = (self._row(i, known.get(i), "said twice") for i in plan.duplicates[:LISTED])
+        easy = (self._row(i, known.get(i)) for i in plan.easy[: max(0, LISTED - len(plan.duplicates))])
         more = len(plan.gone) - LISTED
         rest = span("faint", f"and {more:,} more") if more > 0 else ""
         going = div(
-            "going", element("h4", "These would go, the doubles first, then the easiest"), *doubles, *easy, rest
+            "going", element("h4", "These would go, the doubles first, then the easiest"), *duplicates, *easy, rest
         )
         return div("foresight", _bars(plan, known, by), span("sentence", _sentence(plan)), going if plan.gone else "")
 
@@ -155,8 +155,8 @@ def _facts(difficulty: Difficulty | None) -> tuple[str, ...]:
 def _sentence(plan: Pruning) -> str:
     total = len(plan.kept) + len(plan.gone)
     parts = [f"{len(plan.kept):,} of {counted(total, 'approved demonstration')} would stay"]
-    if plan.doubles:
-        parts.append(f"{len(plan.doubles):,} would go because they are said twice")
+    if plan.duplicates:
+        parts.append(f"{len(plan.duplicates):,} would go because they are said twice")
     if plan.easy:
         parts.append(f"{len(plan.easy):,} because the base finds them easiest")
     note = f" {len(plan.unmeasured):,} not measured yet would stay in any case." if plan.unmeasured else ""

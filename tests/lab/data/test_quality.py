@@ -138,7 +138,7 @@ def test_pruning_shows_what_goes_then_does_just_that_and_undoes_it_in_one(lab: L
     before = lab.demonstrations.counts()
     plan = lab.quality.prune_preview(0.5)
     assert lab.demonstrations.counts() == before
-    assert plan.doubles == (twin,) and len(plan.kept) == 4 and not plan.unmeasured
+    assert plan.duplicates == (twin,) and len(plan.kept) == 4 and not plan.unmeasured
     hardness = lab.quality.difficulties.known()
     assert max(hardness[i].loss for i in plan.easy) <= min(hardness[i].loss for i in plan.kept)
     assert lab.quality.prune(0.5) == 3

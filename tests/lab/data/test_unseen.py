@@ -12,7 +12,7 @@ from chatlab.errors import InputError, UnseenRepeated
 from chatlab.evaluation.unseen import FIRST, unseen
 from chatlab.lab import Lab
 from chatlab.lab.data.prompts import BYTES, LONGEST, MOST, packaged, read
-from chatlab.quality.overlap import Repeats
+from chatlab.quality.overlap import PromptOverlap
 from chatlab.records import Demonstration, Message, Status
 from chatlab.settings import Settings
 
@@ -139,24 +139,27 @@ def test_the_set_may_be_empty(small: Lab) -> None:
 
 @pytest.mark.parametrize("text", ["tell me a joke", "Tell a joke.", "TELL  A\nJOKE!!", "Could you please tell a joke?"])
 def test_case_punctuation_white_space_and_small_words_make_no_other_prompt(text: str) -> None:
-    assert Repeats(["Describe the moon", "Tell a joke"]).of(text) == "Tell a joke"
+    assert PromptOverlap(["Describe the moon", "Tell a joke"]).of(text) == "Tell a joke"
 
 
 @pytest.mark.parametrize(
     "text", ["Tell a story", "Describe the moon at night", "What is not time?", "", "?!", "x " * 9999]
 )
 def test_another_question_stays_another(text: str) -> None:
-    assert Repeats(["Tell a joke", "Describe the moon", "What is time?"]).of(text) is None
+    assert PromptOverlap(["Tell a joke", "Describe the moon", "What is time?"]).of(text) is None
 
 
 def test_a_slip_of_the_pen_in_a_long_prompt_is_seen_through() -> None:
     prompt = "Write a farewell speech to an old teacher of mathematics who loved gardens"
-    assert Repeats([prompt]).of("write a farewel speech to an old teacher of mathematics who loved gardens") == prompt
+    assert (
+        PromptOverlap([prompt]).of("write a farewel speech to an old teacher of mathematics who loved gardens")
+        == prompt
+    )
 
 
 def test_prompts_without_words_are_told_apart_by_their_signs() -> None:
-    assert Repeats(["?!", "🌙"]).of(" 🌙 ") == "🌙"
-    assert Repeats(["?!"]).of("🌙") is None
+    assert PromptOverlap(["?!", "🌙"]).of(" 🌙 ") == "🌙"
+    assert PromptOverlap(["?!"]).of("🌙") is None
 
 
 # Never trained on.

@@ -104,8 +104,8 @@ def trainer(settings: Settings, machine: ModelHost) -> Finding:
     return Finding(about="Trainer", mark="good", words="starts and loads the base")
 
 
-def machine(settings: Settings) -> ModelHost:
-    """With a base and no engine."""
+def model_host(settings: Settings) -> ModelHost:
+    """A ModelHost that opens the base and no engine."""
     return ModelHost(settings.base, settings.cache, _no_engine)
 
 

@@ -108,7 +108,7 @@ def port(settings: Settings, owner: str) -> Finding:
     )
 
 
-def doors(settings: Settings) -> Finding:
+def reachability(settings: Settings) -> Finding:
     if is_loopback(settings.host):
         return Finding(about="Doors", mark="good", words="reached from this machine alone")
     asks = "a password of yours" if settings.auth else "a password that is made at every start"
