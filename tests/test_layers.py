@@ -116,7 +116,7 @@ def test_no_file_outside_the_package_but_tests_and_measurements_breaks_the_confi
         assert not {name.split(".")[0] for name in imports(app)} & (set(CONFINED) | {"torch", "transformers"})
 
 
-LAB = (("models",), ("adapters",), ("chat",), ("data",), ("runs",), ("compare",), ("guide",), ("backups",), ("lab",))
+LAB = (("models",), ("variants",), ("chat",), ("data",), ("runs",), ("compare",), ("guide",), ("backups",), ("lab",))
 """The rooms of the lab, lowest first."""
 
 
@@ -146,7 +146,7 @@ STARTS = (
     "chatlab.training.process",
     "chatlab.training.defaults",
     "chatlab.training.runs",
-    "chatlab.engines.local",
+    "chatlab.engines.transformers.engine",
     "chatlab.engines.fake",
     "chatlab.evaluation.unseen",
     "chatlab.ui",

@@ -1,4 +1,4 @@
-"""An adapter's folder as an engine reads it: bytes read once, hashed, and believed only when everything agrees."""
+"""An adapter's folder as an engine reads it: bytes read once, hashed, and used only when everything agrees."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class AdapterFiles:
 
     folder: Path
     sha256: str
-    """Of `weights`."""
+    """Hash of `weights`."""
     weights: bytes
-    """A safetensors file."""
+    """The bytes of a safetensors file."""
     config: AdapterConfig
 
     def check_weights(self) -> None:
@@ -75,8 +75,8 @@ def stamp(folder: Path) -> Stamp:
 def read_adapter(folder: Path, fingerprint: str | None) -> AdapterFiles:
     """Raises AdapterMissing, AdapterDamaged, and WrongBase if `fingerprint` is not of the base it was made for.
 
-    A folder without papers, such as a checkpoint of a run under way, is taken as it is; its papers count once it is
-    published.
+    A folder without card and manifest, such as a checkpoint of a run under way, is taken as it is; they count once it
+    is published.
     """
     stamp(folder)
     if fingerprint is not None and (folder / CARD).exists():

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from chatlab.engines.base import Engine, Piece, Sampling, Voice
+from chatlab.engines.base import Engine, ReplyChunk, Sampling, Variant
 from chatlab.evaluation.replies import Form, form
 from chatlab.models.base import Base
 from chatlab.records import Message, Role
@@ -42,22 +42,22 @@ def unseen(kind: str = "", count: int | None = FIRST, folder: Path = DATA) -> li
 
 
 def ask(
-    engine: Engine, base: Base, voice: Voice, prompts: Sequence[str], sampling: Sampling = CALM, system: str = ""
+    engine: Engine, base: Base, variant: Variant, prompts: Sequence[str], sampling: Sampling = CALM, system: str = ""
 ) -> Iterator[Reply]:
     """The voice's reply to each prompt in order, each in a conversation of its own."""
     markers = role_markers(base.template)
     for prompt in prompts:
-        pieces = engine.stream(_asked(base, prompt, system), sampling, voice, base.template.stop_ids)
+        pieces = engine.stream(_asked(base, prompt, system), sampling, variant, base.template.stop_ids)
         yield _heard(prompt, list(pieces), markers)
 
 
 def ask_all(
-    engine: Engine, base: Base, voice: Voice, prompts: Sequence[str], sampling: Sampling = CALM, system: str = ""
+    engine: Engine, base: Base, variant: Variant, prompts: Sequence[str], sampling: Sampling = CALM, system: str = ""
 ) -> list[Reply]:
     """The same, all of them, several at once where the engine can."""
     asked = [_asked(base, prompt, system) for prompt in prompts]
-    heard: list[list[Piece]] = [[] for _ in prompts]
-    for number, piece in engine.together(asked, sampling, voice, base.template.stop_ids):
+    heard: list[list[ReplyChunk]] = [[] for _ in prompts]
+    for number, piece in engine.stream_batch(asked, sampling, variant, base.template.stop_ids):
         heard[number].append(piece)
     markers = role_markers(base.template)
     return [_heard(prompt, pieces, markers) for prompt, pieces in zip(prompts, heard, strict=True)]
@@ -68,7 +68,7 @@ def _asked(base: Base, prompt: str, system: str) -> list[int]:
     return base.template.prompt([*said, Message(role="user", content=prompt)])
 
 
-def _heard(prompt: str, pieces: Sequence[Piece], markers: Sequence[str]) -> Reply:
+def _heard(prompt: str, pieces: Sequence[ReplyChunk], markers: Sequence[str]) -> Reply:
     text, last = "".join(piece.text for piece in pieces), pieces[-1]
     return Reply(
         prompt=prompt, text=text, sha256=last.sha256, tokens=last.tokens, form=form(prompt, text, last.stop, markers)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from chatlab.engines.base import Sampling, Voice
+from chatlab.engines.base import Sampling, Variant
 from chatlab.engines.fallback import open_engine
 from chatlab.errors import TrainingError
 from chatlab.evaluation.scorer import open_model
@@ -76,7 +76,7 @@ class Executor:
         model = self._resources.model(recipe.trained_with(self.base.parameters))
         with model.adapter_disabled():
             aside = metrics.nll(model, self._aside).mean
-        return RunMetrics(replies=self._asked(self.base, Voice(), recipe.questions, work, leave), aside=aside)
+        return RunMetrics(replies=self._asked(self.base, Variant(), recipe.questions, work, leave), aside=aside)
 
     def _adapter(self, recipe: Recipe, dataset: DatasetSpec, work: Path, leave: IsCancelled) -> RunMetrics:
         """By the app's own run, in a folder like any other."""
@@ -99,7 +99,7 @@ class Executor:
         if result is None:
             raise TrainingError("A run of the report ended without a result.", "Start the report again.")
         aside = metrics.nll(model, self._aside).mean
-        replies = self._asked(self.base, Voice(name="taught", folder=run / "adapter"), recipe.questions, work, leave)
+        replies = self._asked(self.base, Variant(name="taught", folder=run / "adapter"), recipe.questions, work, leave)
         return _told(result, replies, aside, curve, pairs)
 
     def _whole(self, recipe: Recipe, dataset: DatasetSpec, work: Path, leave: IsCancelled) -> RunMetrics:
@@ -114,7 +114,7 @@ class Executor:
         full_finetune.save(causal, self.base.folder, work / "whole")
         trained = Base.open(work / "whole")
         before, after, aside = self._resources.base_nll(), *self._measured(trained)
-        replies = self._asked(trained, Voice(), recipe.questions, work, leave)
+        replies = self._asked(trained, Variant(), recipe.questions, work, leave)
         return RunMetrics(
             replies=replies,
             aside=aside,
@@ -167,7 +167,7 @@ class Executor:
         return Example(demonstration=number, ids=tuple(encoded.ids), labels=tuple(encoded.labels))
 
     def _asked(
-        self, base: Base, voice: Voice, questions: Questions, work: Path, leave: IsCancelled
+        self, base: Base, variant: Variant, questions: Questions, work: Path, leave: IsCancelled
     ) -> dict[str, tuple[Reply, ...]]:
         """Everything that a recipe asks, of the engine that would answer in the app."""
         with closing(open_engine(base, work / "engine", self._threads, self._engine)) as engine:
@@ -175,7 +175,7 @@ class Executor:
             def heard(prompts: Sequence[str], sampling: Sampling = CALM) -> list[Reply]:
                 if leave():
                     raise Cancelled
-                return ask_all(engine, base, voice, prompts, sampling)
+                return ask_all(engine, base, variant, prompts, sampling)
 
             prompts, facts = datasets.prompts(questions.unseen), questions.facts
             drawn = [heard(prompts, _as_chat_draws(seed)) for seed in range(questions.draws)]

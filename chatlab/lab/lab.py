@@ -13,7 +13,6 @@ import psutil
 from chatlab.adapters import Adapters
 from chatlab.engines.base import Engine
 from chatlab.errors import ChatlabError
-from chatlab.lab.adapters import Voices
 from chatlab.lab.backups import StoreBackups
 from chatlab.lab.chat.budgets import Budgets
 from chatlab.lab.chat.chat import Chat
@@ -42,6 +41,7 @@ from chatlab.lab.runs.prompt_mismatch import MismatchCheck
 from chatlab.lab.runs.publisher import Publisher
 from chatlab.lab.runs.training import Training
 from chatlab.lab.runs.unseen_evaluator import UnseenEvaluator
+from chatlab.lab.variants import Variants
 from chatlab.models.base import Base
 from chatlab.settings import Settings
 from chatlab.store import Store
@@ -84,42 +84,42 @@ class Lab:
         self.machine = ModelHost(settings.base, settings.cache, open_engine or _fastest_engine(settings))
         self._trainer = Trainer(settings.base, settings.cache)
         self.knowledge = Knowledge(self.store, settings.store / "knowledge", settings.cache / "knowledge")
-        self.voices = Voices(self.store, self._adapters, self.machine)
+        self.variants = Variants(self.store, self._adapters, self.machine)
         self.toolbox = toolbox(self._search)
-        self.chat = Chat(self.store, self.machine, self.voices, self.knowledge, self.toolbox)
+        self.chat = Chat(self.store, self.machine, self.variants, self.knowledge, self.toolbox)
         self.unseen = Unseen(self.store)
         self.demonstrations = Demonstrations(self.store, self.chat, self.machine, self.unseen)
         difficulties = Difficulties(self.store, self.machine, settings.base, settings.cache)
         self.quality = Quality(self.store, self.machine, difficulties)
         self.proof = UnseenEvaluator(self.machine, self._adapters, self.unseen.prompts, settings.cache)
-        publisher = Publisher(self._adapters, self.voices, self.machine, self.proof)
+        publisher = Publisher(self._adapters, self.variants, self.machine, self.proof)
         self.training = Training(
             settings.runs,
             settings.cache,
             self.store,
             self.demonstrations,
             self.machine,
-            self.voices,
+            self.variants,
             publisher,
             self._trainer,
         )
         self.checkpoints = Checkpoints(self.training, publisher, self.machine)
         self.annotators = Annotators(self.store)
         self.lineage = Lineage(self.store, self._adapters, settings.runs)
-        self.mask_trial = MaskAblation(settings.runs, self.training, self.voices, self.machine)
-        self.compare = Compare(self.machine, self.voices)
-        self.votes = Votes(self.store, self.machine, self.voices)
-        self.grid = Grid(settings.cache, self.unseen, self.machine, self.voices)
-        self.exports = Exports(self.voices, self.machine)
+        self.mask_trial = MaskAblation(settings.runs, self.training, self.variants, self.machine)
+        self.compare = Compare(self.machine, self.variants)
+        self.votes = Votes(self.store, self.machine, self.variants)
+        self.grid = Grid(settings.cache, self.unseen, self.machine, self.variants)
+        self.exports = Exports(self.variants, self.machine)
         self.safekeeping = StoreBackups(self.store, self._adapters)
         self.exchange = Datasets(self.store, settings.cache, self.unseen)
         self.systems = SystemMessages(self.store)
         self.identity = Identity(self.store, self.unseen)
         self.budgets = Budgets(self.store)
-        self.accord = MismatchCheck(self.store, self.lineage, self.voices)
-        self.spending = AnswerLengths(self.store, self.machine, self.voices, self.accord)
-        self.checklist = Checklist(self.store, self.machine, self.voices, self.quality, self.unseen)
-        self.symptoms = Symptoms(self.store, self.voices, self.quality, self.accord, self.spending)
+        self.accord = MismatchCheck(self.store, self.lineage, self.variants)
+        self.spending = AnswerLengths(self.store, self.machine, self.variants, self.accord)
+        self.checklist = Checklist(self.store, self.machine, self.variants, self.quality, self.unseen)
+        self.symptoms = Symptoms(self.store, self.variants, self.quality, self.accord, self.spending)
         self._base_problem = ""
 
     def warm(self) -> None:
@@ -127,7 +127,7 @@ class Lab:
         threading.Thread(target=self._warm, name="warm-up", daemon=True).start()
 
     def health(self) -> Health:
-        adapters = (f"{name}: {why}" for name, why in self.voices.problems.items())
+        adapters = (f"{name}: {why}" for name, why in self.variants.problems.items())
         warnings = [*self.store.warnings, *adapters, *damaged_runs(self.settings.runs).values()]
         base = ""
         try:
@@ -160,7 +160,7 @@ class Lab:
 
     def _warm(self) -> None:
         try:
-            self.machine.engine.prepare(self.voices.voice())  # before the trainer: a person speaks first, then trains
+            self.machine.engine.load(self.variants.variant())  # before the trainer: a person speaks first, then trains
             self.training.warm()
             self.proof.prepare()
             self.training.adopt()

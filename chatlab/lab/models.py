@@ -55,7 +55,7 @@ class ModelHost:
     def drop(self, folder: Path) -> None:
         """Let the engine, if there is one, forget an adapter."""
         if self._engine is not None:
-            self._engine.forget(folder)
+            self._engine.unload(folder)
 
     def forget_prompts(self) -> None:
         """Let nothing of what was asked stay: keys and values in the engine, words in the tokenizer."""
@@ -64,10 +64,10 @@ class ModelHost:
         if self._base is not None:
             self._base.forget_words()
 
-    def ease(self, on: bool) -> None:
+    def yield_cores(self, on: bool) -> None:
         """Leave a core to training, if the engine is open."""
         if self._engine is not None:
-            self._engine.ease(on)
+            self._engine.yield_cores(on)
 
     def close(self) -> None:
         self._admission.close()

@@ -166,7 +166,7 @@ def _endpoints(lab: Lab) -> None:
 
     def voices() -> list[str]:
         """Who can speak; the base first."""
-        return lab.voices.names()
+        return lab.variants.names()
 
     gr.api(say, api_name="say", concurrency_limit=4)
     gr.api(voices, api_name="voices")

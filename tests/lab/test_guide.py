@@ -32,7 +32,7 @@ from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from chatlab.ui.guide.tab import GuideTab
 from chatlab.ui.guide.ways import REMEDIES, STEPS
 from chatlab.web.app import TABS, _page_act
-from tests.support.page import built, told, voiced
+from tests.support.page import built, publish_adapter, told
 
 CARD = AdapterCard(name="new", base="b", sha256="1" * 64, settings=TrainSettings(passes=2, learning_rate=1e-3))
 ASKED = (Message(role="user", content="Hi"), Message(role="assistant", content="Ho"))
@@ -123,8 +123,8 @@ def test_the_list_follows_the_store_when_the_tab_is_opened_again(lab: Lab) -> No
         (Message(role="user", content=f"Count to {n}"), Message(role="assistant", content=str(n))) for n in range(50)
     ]
     lab.demonstrations.add([Demonstration(messages=messages) for messages in rows])
-    voiced(lab, "new", forgetting=1.0, held_out_before=2.0, settings=TrainSettings(passes=3))
-    lab.voices.go_live("new")
+    publish_adapter(lab, "new", forgetting=1.0, held_out_before=2.0, settings=TrainSettings(passes=3))
+    lab.variants.go_live("new")
     drawn = tab.refresh()
     assert "4 of 8 done" in drawn[tab.steps] and "forgot 1.0 %" in unescape(drawn[tab.wrong])
     assert told(drawn[tab.plot])["visible"] is False

@@ -171,20 +171,20 @@ def test_retraining_changes_the_next_reply_and_undo_brings_the_old_one_back(lab:
     with pytest.raises(RunBusy):
         lab.training.retrain()
     lab.training.wait(timeout=240)
-    assert lab.voices.live == "player", lab.training.news
+    assert lab.variants.live == "player", lab.training.news
     assert lab.training.adapter_of(run) == "player"
 
     fresh = lab.chat.new()
     after = said(lab, fresh, "Write a greeting")
     speaker = lab.chat.get(fresh).path()[-1].speaker
-    card = lab.voices.who("player")
+    card = lab.variants.who("player")
     assert card is not None and speaker is not None
     assert after != before
     assert (speaker.adapter, speaker.sha256) == ("player", card.sha256)
     assert set(card.demonstrations) <= set(lab.demonstrations.approved())
     assert card.base == lab.machine.base.fingerprint
 
-    assert lab.voices.undo() == BASE
+    assert lab.variants.undo() == BASE
     assert said(lab, lab.chat.new(), "Write a greeting") == before
 
     panes = list(lab.compare.ask("Write a greeting", [BASE, "player"], GREEDY))[-1]
@@ -205,7 +205,7 @@ def test_a_reply_under_way_keeps_the_adapter_it_began_with(taught: Settings) -> 
     for draft in drafts:
         if draft.tokens >= 3:
             break
-    lab.voices.go_live("player", knowingly=True)  # one pass is too short for the leash to take back what it forgot
+    lab.variants.go_live("player", knowingly=True)  # one pass is too short for the leash to take back what it forgot
     assert list(drafts)[-1].text == expected
     speaker = lab.chat.get(chat).path()[-1].speaker
     assert speaker is not None and speaker.adapter == BASE
@@ -230,6 +230,6 @@ def test_a_restarted_lab_has_everything_and_resumes_the_run(settings: Settings) 
         again.training.resume(run)
         again.training.wait(timeout=240)
         assert again.training.run(run).state == "finished"
-        assert again.voices.live == "player"
+        assert again.variants.live == "player"
     finally:
         again.close()

@@ -80,22 +80,22 @@ def test_an_adapter_made_for_another_base_never_goes_live(taught: Settings) -> N
         papers = json.loads(card.read_text()) | {"base": "0" * 64}
         card.write_text(json.dumps(papers))
         with pytest.raises((WrongBase, AdapterDamaged)) as refused:
-            lab.voices.go_live("player")
+            lab.variants.go_live("player")
         assert refused.value.hint
-        assert lab.voices.live == BASE
+        assert lab.variants.live == BASE
 
 
 def test_an_adapter_that_vanishes_gives_way_to_the_base(taught: Settings) -> None:
     with open_lab(taught) as lab:
-        lab.voices.go_live("player")
-        lab.voices.remove("player")
-        assert lab.voices.live == BASE
+        lab.variants.go_live("player")
+        lab.variants.remove("player")
+        assert lab.variants.live == BASE
         *_, last = lab.chat.reply(lab.chat.new(), "Hello.", GREEDY)
         assert last.speaker is not None and last.speaker.adapter == BASE
         with pytest.raises(AdapterMissing):
-            lab.voices.go_live("player")
-        assert lab.voices.restore() == "player"
-        lab.voices.go_live("player")
+            lab.variants.go_live("player")
+        assert lab.variants.restore() == "player"
+        lab.variants.go_live("player")
 
 
 def test_a_full_disk_while_publishing_is_said_and_the_run_is_published_later(settings: Settings) -> None:
@@ -105,12 +105,12 @@ def test_a_full_disk_while_publishing_is_said_and_the_run_is_published_later(set
         run = lab.training.retrain("player", passes=1, learning_rate=3e-4)
         with files_no_larger_than(200_000):
             lab.training.wait(timeout=240)
-            assert "player" not in lab.voices.names()
+            assert "player" not in lab.variants.names()
             assert lab.training.news, lab.training.run(run)
         assert [p.name for p in settings.adapters.iterdir()] == []
         assert lab.training.run(run).state == "finished"
         lab.training.adopt()
-        assert lab.voices.live == "player"
+        assert lab.variants.live == "player"
 
 
 def test_a_killed_trainer_is_said_and_its_run_goes_on(settings: Settings) -> None:
@@ -129,7 +129,7 @@ def test_a_killed_trainer_is_said_and_its_run_goes_on(settings: Settings) -> Non
         assert last.done
         lab.training.resume(run)
         lab.training.wait(timeout=240)
-        assert lab.voices.live == "player"
+        assert lab.variants.live == "player"
 
 
 @pytest.mark.parametrize("file", ["run.json", "result.json", "steps.jsonl"])

@@ -72,8 +72,8 @@ def looked_through(lab: Lab) -> None:
     lab.systems.filled("{name}")
     lab.exchange.undoable  # noqa: B018
     lab.quality.looked  # noqa: B018
-    lab.voices.names()
-    lab.voices.previous  # noqa: B018
+    lab.variants.names()
+    lab.variants.previous  # noqa: B018
     lab.budgets.last()
     lab.unseen.prompts()
     assert isinstance(lab.store.warnings, list)

@@ -64,9 +64,9 @@ def an_evening(lab: Lab, uploads: Path, train: bool) -> None:
     if train:
         lab.training.retrain("mine", passes=1, leash=0.0)
         lab.training.wait(500)
-        assert "mine" in lab.voices.names(), (lab.training.news, lab.training.status(), lab.training.runs()[0].error)
+        assert "mine" in lab.variants.names(), (lab.training.news, lab.training.status(), lab.training.runs()[0].error)
         lab.exports.make("mine", "peft", private_folder(uploads / "out"))
-        lab.voices.remove("mine")
+        lab.variants.remove("mine")
     lab.exchange.export("openai", Which(), private_folder(uploads / "out"))
 
 

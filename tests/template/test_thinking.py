@@ -162,7 +162,7 @@ def asked() -> list[tuple[int, ...]]:
 def lab(tmp_path: Path, thinking_base: Path, asked: list[tuple[int, ...]]) -> Iterator[Lab]:
     written = Base.open(thinking_base).template
 
-    def script(prompt: Any, voice: Any, sampling: Sampling) -> str:
+    def script(prompt: Any, variant: Any, sampling: Sampling) -> str:
         asked.append(tuple(prompt))
         text = written.text(prompt)
         if not text.endswith("<think>\n"):

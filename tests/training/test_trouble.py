@@ -105,7 +105,7 @@ def test_whatever_befalls_the_trainer_is_said_and_chat_and_the_run_go_on(lab: La
     (trap.parent / "adapter.partial").unlink()
     lab.training.resume(run)
     lab.training.wait(PATIENCE)
-    assert lab.training.run(run).state == "finished" and "steady" in lab.voices.names(), lab.training.news
+    assert lab.training.run(run).state == "finished" and "steady" in lab.variants.names(), lab.training.news
     steps = [step.step for step in lab.training.run(run).steps]
     assert steps == sorted(set(steps)), "no step is missing or counted twice"
     assert Path(lab.training.run(run).adapter).is_dir()

@@ -64,7 +64,7 @@ class Page:
 
 @pytest.fixture
 def lab(settings: Settings) -> Iterator[Lab]:
-    lab = Lab(settings, open_engine=lambda base: FakeEngine(script=lambda prompt, voice, sampling: FOX))
+    lab = Lab(settings, open_engine=lambda base: FakeEngine(script=lambda prompt, variant, sampling: FOX))
     yield lab
     lab.close()
 
@@ -386,7 +386,7 @@ def test_a_voice_that_is_gone_is_told_and_the_question_kept(page: Page) -> None:
     page.say("Good morning", "vanished")
     assert "vanished" in page.view.notice and "Good morning" in page.view.transcript
     with pytest.raises(AdapterMissing):
-        page.handlers.lab.voices.voice("vanished")
+        page.handlers.lab.variants.variant("vanished")
 
 
 def test_a_press_that_no_button_makes_is_refused(page: Page) -> None:
@@ -413,8 +413,9 @@ def test_the_starter_pack_loads_once_and_offers_a_run(page: Page) -> None:
 
 def test_the_panel_says_how_to_draw() -> None:
     chosen = Dials.of("stage-2", 0.5, 0.0, 0.8, 1.2, 64.0, 7.0)
-    assert (chosen.voice, chosen.strength, chosen.sampling.max_tokens, chosen.sampling.seed) == ("stage-2", 0.5, 64, 7)
-    assert Dials.of().voice is None and Dials.of().sampling.seed is None
+    assert (chosen.variant, chosen.strength) == ("stage-2", 0.5)
+    assert (chosen.sampling.max_tokens, chosen.sampling.seed) == (64, 7)
+    assert Dials.of().variant is None and Dials.of().sampling.seed is None
 
 
 def test_the_header_shows_who_is_live_and_what_it_forgot(page: Page) -> None:

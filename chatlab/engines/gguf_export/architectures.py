@@ -33,7 +33,7 @@ class Architecture:
         return get_tensor_name_map(self.arch, layers)
 
 
-FAMILIES = {
+ARCHITECTURES = {
     "llama": Architecture(arch=MODEL_ARCH.LLAMA, permuted=True),
     "mistral": Architecture(arch=MODEL_ARCH.LLAMA, permuted=True),
     "qwen2": Architecture(arch=MODEL_ARCH.QWEN2),
@@ -57,14 +57,14 @@ class Rope:
     """Context before it was stretched, for the kind `llama3`."""
 
 
-def family(config: Mapping[str, Any]) -> Architecture:
+def architecture(config: Mapping[str, Any]) -> Architecture:
     """Raises EngineUnable, in words, for a model that llama.cpp would compute otherwise than it was trained."""
     kind = str(config.get("model_type"))
-    if kind not in FAMILIES:
+    if kind not in ARCHITECTURES:
         raise EngineUnable(f"llama.cpp is not used for {kind} models here.", ELSEWHERE)
     if reason := next(_doubts(kind, config), ""):
         raise EngineUnable(f"llama.cpp cannot run this {kind} model: {reason}.", ELSEWHERE)
-    return FAMILIES[kind]
+    return ARCHITECTURES[kind]
 
 
 def heads(config: Mapping[str, Any]) -> tuple[int, int, int]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from chatlab.engines.adapter_config import AdapterConfig
 from chatlab.engines.folder import PREFIX, AdapterFiles
 from chatlab.engines.gguf_export import vocabulary
-from chatlab.engines.gguf_export.architectures import ELSEWHERE, describe, family
+from chatlab.engines.gguf_export.architectures import ELSEWHERE, architecture, describe
 from chatlab.engines.gguf_export.tensors import arranged, converted, name_of, numbers
 from chatlab.errors import AdapterDamaged, DiskFull, EngineError, EngineUnable
 from chatlab.models.weights import read_header
@@ -48,7 +48,7 @@ def write_base(base: Base, to: Path, precision: Precision = "f16") -> None:
     Raises EngineUnable for a model that llama.cpp would compute differently.
     """
     kind, file_type = KINDS[precision]
-    of = family(base.config)
+    of = architecture(base.config)
 
     def fill(path: Path) -> None:
         writer = GGUFWriter(path, of.name, use_temp_file=True)
@@ -71,7 +71,7 @@ def write_adapter(base: Base, files: AdapterFiles, to: Path) -> None:
     says so, is folded into B. Raises EngineUnable for what llama.cpp has no place for: DoRA, biases, whole modules;
     and AdapterDamaged for what does not fit the base.
     """
-    of = family(base.config)
+    of = architecture(base.config)
     config = files.config
     files.check_weights()
     if odd := [name for name in _REFUSED if getattr(config, name)]:

@@ -36,27 +36,27 @@ def paired(tensor: Tensor, count: int) -> Tensor:
     return tensor.reshape(count, 2, shape[0] // count // 2, *shape[1:]).swapaxes(1, 2).reshape(shape)
 
 
-def arranged(family: Architecture, config: Mapping[str, Any], module: str, tensor: Tensor) -> Tensor:
+def arranged(architecture: Architecture, config: Mapping[str, Any], module: str, tensor: Tensor) -> Tensor:
     """What llama.cpp wants in place of a matrix, a bias, or the B of a LoRA, of the module of that name."""
     last = module.rpartition(".")[2]
-    if family.permuted and last in _TURNED:
+    if architecture.permuted and last in _TURNED:
         return paired(tensor, heads(config)[_TURNED[last]])
-    if family.plus_one and last.endswith("norm"):
+    if architecture.plus_one and last.endswith("norm"):
         return tensor + 1
     return tensor
 
 
-def converted(base: Base, family: Architecture) -> Iterator[tuple[str, Tensor]]:
+def converted(base: Base, architecture: Architecture) -> Iterator[tuple[str, Tensor]]:
     """Every tensor of a base, named and arranged for llama.cpp, one at a time."""
-    names = family.names(int(base.config["num_hidden_layers"]))
-    tied = bool(base.config.get("tie_word_embeddings", family.plus_one))
+    names = architecture.names(int(base.config["num_hidden_layers"]))
+    tied = bool(base.config.get("tie_word_embeddings", architecture.plus_one))
     for file in base.weights:
         with safe_open(file, "pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118
                 if name.endswith("rotary_emb.inv_freq") or (name == "lm_head.weight" and tied):
                     continue
                 module = name.rpartition(".")[0]
-                yield name_of(names, name), arranged(family, base.config, module, tensors.get_tensor(name))
+                yield name_of(names, name), arranged(architecture, base.config, module, tensors.get_tensor(name))
     if (stretch := stretched(base.config)) is not None:
         yield "rope_freqs.weight", stretch
 

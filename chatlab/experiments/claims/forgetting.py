@@ -79,11 +79,11 @@ class Forgetting:
                 series=tuple(_place(name, forgot[name], formed[name]) for name in gentle_ones(forgot)),
             ),
         )
-        voices = {"naive": metrics[naive][0], "defaults": metrics[ours][0]}
-        asked = list(zip(*(voice.of("unseen") for voice in voices.values()), strict=True))[:6]
+        variants = {"naive": metrics[naive][0], "defaults": metrics[ours][0]}
+        asked = list(zip(*(variant.of("unseen") for variant in variants.values()), strict=True))[:6]
         examples = tuple(
             Example(
-                prompt=some[0].prompt, said=tuple(configs.quoted(who, r) for who, r in zip(voices, some, strict=True))
+                prompt=some[0].prompt, said=tuple(configs.quoted(who, r) for who, r in zip(variants, some, strict=True))
             )
             for some in asked
         )

@@ -167,14 +167,14 @@ def _config(scale: Scale, kind: str) -> configs.Config:
     return lambda seed: Recipe(dataset=dataset, seed=seed, settings=configs.fewer(scale), questions=questions)
 
 
-def _examples(voices: Mapping[str, RunMetrics]) -> list[Example]:
+def _examples(variants: Mapping[str, RunMetrics]) -> list[Example]:
     found = []
     for kind, count in (("unanswerable", 6), ("name", 3), ("plain", 3)):
-        for some in list(zip(*(voice.of(kind) for voice in voices.values()), strict=True))[:count]:  # type: ignore[arg-type]
+        for some in list(zip(*(variant.of(kind) for variant in variants.values()), strict=True))[:count]:  # type: ignore[arg-type]
             wrong = "invented" if kind == "unanswerable" else "refused"
             said = tuple(
                 configs.quoted(who, reply, wrong if (invents if kind == "unanswerable" else refuses)(reply) else "")
-                for who, reply in zip(voices, some, strict=True)
+                for who, reply in zip(variants, some, strict=True)
             )
             found.append(Example(prompt=some[0].prompt, said=said))
     return found

@@ -79,11 +79,11 @@ class Quality:
         )
         good_few, hundredth, corrupted, _ = formed.values()
         verdict = judged(losses, configs.aside(full), good_few, hundredth, corrupted)
-        voices = {name: some[0] for name, some in few.items()}
-        asked = list(zip(*(voice.of("unseen") for voice in voices.values()), strict=True))[:5]
+        variants = {name: some[0] for name, some in few.items()}
+        asked = list(zip(*(variant.of("unseen") for variant in variants.values()), strict=True))[:5]
         examples = tuple(
             Example(
-                prompt=some[0].prompt, said=tuple(configs.quoted(who, r) for who, r in zip(voices, some, strict=True))
+                prompt=some[0].prompt, said=tuple(configs.quoted(who, r) for who, r in zip(variants, some, strict=True))
             )
             for some in asked
         )

@@ -12,12 +12,12 @@ from chatlab.clock import now
 from chatlab.conversation import Budget, Conversation
 from chatlab.engines.base import Sampling
 from chatlab.errors import InputError, NotFound
-from chatlab.lab.adapters import Voices
 from chatlab.lab.chat.knowledge import Knowledge
 from chatlab.lab.chat.prompt_builder import Asked, Asking
 from chatlab.lab.chat.reply_stream import Draft, ReplyStream
 from chatlab.lab.chat.tool_loop import ToolLoop
 from chatlab.lab.models import ModelHost
+from chatlab.lab.variants import Variants
 from chatlab.records import Rating, Reason, StopReason
 from chatlab.store import Store
 from chatlab.tools import Toolbox
@@ -38,14 +38,14 @@ class Chat:
     """
 
     def __init__(
-        self, store: Store, machine: ModelHost, voices: Voices, knowledge: Knowledge, toolbox: Toolbox
+        self, store: Store, machine: ModelHost, variants: Variants, knowledge: Knowledge, toolbox: Toolbox
     ) -> None:
         self._store = store
         self._toolbox = toolbox
         self._delegation = ToolLoop(machine, toolbox)
         self._asking = Asking(machine, knowledge)
         self._machine = machine
-        self._voices = voices
+        self._variants = variants
         self._incognito: dict[int, Conversation] = {}
         self._visited: dict[int, float] = {}
         """When each incognito conversation was last seen open, or grew."""
@@ -174,7 +174,7 @@ class Chat:
         conversation_id: int,
         text: str,
         sampling: Sampling,
-        voice: str | None = None,
+        variant: str | None = None,
         strength: float = 1.0,
         knowledge: bool = False,
         tools: Sequence[str] = (),
@@ -187,14 +187,14 @@ class Chat:
         if not text.strip():
             raise InputError("There is nothing to send.", "Write a message first.")
         said = self._change(conversation_id, lambda c: _titled(c, text).grown(role="user", content=text, created=now()))
-        return self._answer(conversation_id, said.turns[-1].id, sampling, voice, strength, knowledge, tools)
+        return self._answer(conversation_id, said.turns[-1].id, sampling, variant, strength, knowledge, tools)
 
     def retry(
         self,
         conversation_id: int,
         turn: int,
         sampling: Sampling,
-        voice: str | None = None,
+        variant: str | None = None,
         strength: float = 1.0,
         knowledge: bool = False,
         tools: Sequence[str] = (),
@@ -204,7 +204,7 @@ class Chat:
         prompt = asked.id if asked.role == "user" else asked.parent
         if prompt is None:
             raise InputError("There is no question above this answer to ask again.")
-        return self._answer(conversation_id, prompt, sampling, voice, strength, knowledge, tools)
+        return self._answer(conversation_id, prompt, sampling, variant, strength, knowledge, tools)
 
     def edit_prompt(
         self,
@@ -212,7 +212,7 @@ class Chat:
         turn: int,
         text: str,
         sampling: Sampling,
-        voice: str | None = None,
+        variant: str | None = None,
         strength: float = 1.0,
         knowledge: bool = False,
         tools: Sequence[str] = (),
@@ -224,7 +224,7 @@ class Chat:
             conversation_id,
             lambda c: c.grown(role="user", content=text, parent=c.turns[turn].parent, created=now()),
         )
-        return self._answer(conversation_id, said.turns[-1].id, sampling, voice, strength, knowledge, tools)
+        return self._answer(conversation_id, said.turns[-1].id, sampling, variant, strength, knowledge, tools)
 
     def rewrite(self, conversation_id: int, turn: int, text: str) -> Conversation:
         """A person's version of an answer, shown in its place; the head is its turn."""
@@ -286,9 +286,9 @@ class Chat:
     ) -> Iterator[Draft]:
         """Stream an answer to turn `prompt` by the voice that is live now, and keep it, whole or cut short."""
         asked = replace(self.get(conversation_id), head=prompt)
-        reply = ReplyStream(self._voices.voice(name, strength), self._machine.base.fingerprint)
+        reply = ReplyStream(self._variants.variant(name, strength), self._machine.base.fingerprint)
         prompted = self._asking.prompt(asked, sampling, knowledge, self._toolbox.tools(tools))
-        moments = self._delegation.stream(prompted, sampling, reply.voice)
+        moments = self._delegation.stream(prompted, sampling, reply.variant)
         kept: Conversation | None = None
         stop: StopReason = "error"
         try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from chatlab.conversation import Conversation
-from chatlab.engines.base import Voice
+from chatlab.engines.base import Variant
 from chatlab.records import Provenance, StopReason
 from chatlab.tool_calls import Call, ToolStep
 
@@ -52,8 +52,8 @@ class Moment:
 class ReplyStream:
     """A reply under way: its text so far and who speaks."""
 
-    def __init__(self, voice: Voice, base: str) -> None:
-        self.voice = voice
+    def __init__(self, variant: Variant, base: str) -> None:
+        self.variant = variant
         self.text = ""
         self.thought = ""
         self.steps: tuple[ToolStep, ...] = ()
@@ -66,10 +66,10 @@ class ReplyStream:
         self.text, self.thought = moment.said, moment.thought
         self.steps, self._doing = moment.steps, moment.doing
         self.speaker = Provenance(
-            adapter=self.voice.name,
+            adapter=self.variant.name,
             sha256=moment.sha256,
             base=self._base,
-            strength=self.voice.strength,
+            strength=self.variant.strength,
             tokens=moment.tokens,
             seconds=perf_counter() - self._began,
         )

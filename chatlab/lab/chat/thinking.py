@@ -7,13 +7,13 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from chatlab.engines.base import Engine, Piece, Sampling, Voice
+from chatlab.engines.base import Engine, ReplyChunk, Sampling, Variant
 from chatlab.records import Message
 from chatlab.template import Template
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ThoughtPiece(Piece):
+class ThoughtPiece(ReplyChunk):
     """A bit of what is thought before the answer."""
 
 
@@ -23,8 +23,8 @@ def thinks(template: Template, sampling: Sampling) -> bool:
 
 
 def thought_and_answer(
-    engine: Engine, template: Template, messages: Sequence[Message], sampling: Sampling, voice: Voice
-) -> Iterator[Piece]:
+    engine: Engine, template: Template, messages: Sequence[Message], sampling: Sampling, variant: Variant
+) -> Iterator[ReplyChunk]:
     """Bits of the thought, then of the answer, tokens counted through.
 
     The answer is asked for after the thought as training will spell it, so that both read the same ids. A thought of
@@ -34,7 +34,7 @@ def thought_and_answer(
     prompt = template.prompt(messages, thinks=True)
     budget = min(sampling.thinking, max(1, (engine.context - len(prompt)) // 2))
     text, tokens, end = "", 0, template.thinking.end
-    pieces = engine.stream(prompt, replace(sampling, max_tokens=budget), voice, template.stop_ids)
+    pieces = engine.stream(prompt, replace(sampling, max_tokens=budget), variant, template.stop_ids)
     with closing(cast(Any, pieces)):
         for piece in pieces:
             said = _sure(text, end)
@@ -44,7 +44,7 @@ def thought_and_answer(
                 break
     thought = text.partition(end)[0].strip()
     ids = template.thought(messages, thought) if thought else template.prompt(messages)
-    for piece in engine.stream(ids, sampling, voice, template.stop_ids):
+    for piece in engine.stream(ids, sampling, variant, template.stop_ids):
         yield replace(piece, tokens=tokens + piece.tokens)
 
 

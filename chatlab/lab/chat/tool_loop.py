@@ -13,7 +13,7 @@ from concurrent.futures import wait as wait_for
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from chatlab.engines.base import Piece, Sampling, Voice
+from chatlab.engines.base import ReplyChunk, Sampling, Variant
 from chatlab.lab.chat.prompt_builder import Asked
 from chatlab.lab.chat.reply_stream import Moment
 from chatlab.lab.chat.thinking import ThoughtPiece, thinks, thought_and_answer
@@ -35,7 +35,7 @@ class _Round:
 
     text: str = ""
     heard: Heard | None = None
-    last: Piece | None = None
+    last: ReplyChunk | None = None
 
 
 class ToolLoop:
@@ -45,17 +45,17 @@ class ToolLoop:
         self._machine = machine
         self._toolbox = toolbox
 
-    def stream(self, asked: Asked, sampling: Sampling, voice: Voice) -> Generator[Moment, None, None]:
+    def stream(self, asked: Asked, sampling: Sampling, variant: Variant) -> Generator[Moment, None, None]:
         """The voice is settled by this call, and what the engine refuses is raised by it; the rest as it is asked."""
         template = self._machine.base.template
         if thinks(template, sampling):
-            first = thought_and_answer(self._machine.engine, template, asked.messages, sampling, voice)
+            first = thought_and_answer(self._machine.engine, template, asked.messages, sampling, variant)
         else:
-            first = self._draw(asked.ids, sampling, voice)
-        return self._reply(asked, sampling, voice, first)
+            first = self._draw(asked.ids, sampling, variant)
+        return self._reply(asked, sampling, variant, first)
 
     def _reply(
-        self, asked: Asked, sampling: Sampling, voice: Voice, pieces: Iterator[Piece]
+        self, asked: Asked, sampling: Sampling, variant: Variant, pieces: Iterator[ReplyChunk]
     ) -> Generator[Moment, None, None]:
         messages, now = list(asked.messages), Moment(said="", tokens=0, sha256="")
         while True:
@@ -80,12 +80,12 @@ class ToolLoop:
             ]
             now = replace(now, said="")
             ids = self._machine.base.template.prompt(messages)
-            pieces = self._draw(ids, replace(sampling, max_tokens=left), voice)
+            pieces = self._draw(ids, replace(sampling, max_tokens=left), variant)
 
-    def _draw(self, ids: Sequence[int], sampling: Sampling, voice: Voice) -> Iterator[Piece]:
-        return self._machine.engine.stream(ids, sampling, voice, self._machine.base.template.stop_ids)
+    def _draw(self, ids: Sequence[int], sampling: Sampling, variant: Variant) -> Iterator[ReplyChunk]:
+        return self._machine.engine.stream(ids, sampling, variant, self._machine.base.template.stop_ids)
 
-    def _round(self, asked: Asked, pieces: Iterator[Piece], before: Moment, drawn: _Round) -> Iterator[Moment]:
+    def _round(self, asked: Asked, pieces: Iterator[ReplyChunk], before: Moment, drawn: _Round) -> Iterator[Moment]:
         """Up to the end of a call, or of the reply. A call ends the drawing, whatever the model would go on to say."""
         template = self._machine.base.template
         with closing(pieces) as drawing:  # type: ignore[type-var]

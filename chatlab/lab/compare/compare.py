@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-from chatlab.engines.base import Piece, Sampling, Voice
+from chatlab.engines.base import ReplyChunk, Sampling, Variant
 from chatlab.errors import ChatlabError, InputError
-from chatlab.lab.adapters import Voices
 from chatlab.lab.models import ModelHost
+from chatlab.lab.variants import Variants
 from chatlab.records import Message, Provenance
 
 log = logging.getLogger("chatlab.lab")
@@ -24,7 +24,7 @@ MOST = 6
 class Pane:
     """One voice's answer as far as it has come."""
 
-    voice: str
+    variant: str
     """Who was asked."""
     text: str = ""
     speaker: Provenance | None = None
@@ -38,8 +38,8 @@ class _Lane:
     """One voice at work."""
 
     pane: Pane
-    voice: Voice | None = None
-    pieces: Iterator[Piece] | None = None
+    variant: Variant | None = None
+    pieces: Iterator[ReplyChunk] | None = None
     seconds: float = 0.0
     """That this voice has taken; the others wait meanwhile."""
 
@@ -47,22 +47,22 @@ class _Lane:
 class Compare:
     """The same prompt, id for id, to several voices. Their answers grow a token each in turn."""
 
-    def __init__(self, machine: ModelHost, voices: Voices) -> None:
+    def __init__(self, machine: ModelHost, variants: Variants) -> None:
         self._machine = machine
-        self._voices = voices
+        self._variants = variants
 
-    def ask(self, prompt: str, voices: Sequence[str], sampling: Sampling, system: str = "") -> Iterator[list[Pane]]:
+    def ask(self, prompt: str, variants: Sequence[str], sampling: Sampling, system: str = "") -> Iterator[list[Pane]]:
         """The panes, in the order of `voices`, after every round. A voice that fails says so in its own pane."""
         if not prompt.strip():
             raise InputError("There is nothing to ask.", "Write a prompt first.")
-        if not 1 <= len(voices) <= MOST:
+        if not 1 <= len(variants) <= MOST:
             raise InputError(
-                f"Compare takes one to {MOST} voices, not {len(voices)}.", "Choose fewer, or at least one."
+                f"Compare takes one to {MOST} voices, not {len(variants)}.", "Choose fewer, or at least one."
             )
-        return self._race(self._machine.base.template.prompt(messages(prompt, system)), voices, sampling)
+        return self._race(self._machine.base.template.prompt(messages(prompt, system)), variants, sampling)
 
-    def _race(self, prompt: list[int], voices: Sequence[str], sampling: Sampling) -> Iterator[list[Pane]]:
-        lanes = [self._start(prompt, name, sampling) for name in voices]
+    def _race(self, prompt: list[int], variants: Sequence[str], sampling: Sampling) -> Iterator[list[Pane]]:
+        lanes = [self._start(prompt, name, sampling) for name in variants]
         try:
             yield [lane.pane for lane in lanes]
             while any(not lane.pane.done for lane in lanes):
@@ -74,30 +74,30 @@ class Compare:
                 getattr(lane.pieces, "close", lambda: None)()
 
     def _start(self, prompt: list[int], name: str, sampling: Sampling) -> _Lane:
-        lane = _Lane(pane=Pane(voice=name))
+        lane = _Lane(pane=Pane(variant=name))
         with _failing(lane):
-            lane.voice = self._voices.voice(name)
+            lane.variant = self._variants.variant(name)
             lane.pieces = self._machine.engine.stream(
-                prompt, sampling, lane.voice, self._machine.base.template.stop_ids
+                prompt, sampling, lane.variant, self._machine.base.template.stop_ids
             )
         return lane
 
     def _advance(self, lane: _Lane) -> None:
         """One more piece into the lane's pane."""
-        if lane.pane.done or lane.pieces is None or lane.voice is None:
+        if lane.pane.done or lane.pieces is None or lane.variant is None:
             return
         began = perf_counter()
         with _failing(lane):
             piece = next(lane.pieces, None)
             lane.seconds += perf_counter() - began
-            lane.pane = replace(lane.pane, done=True) if piece is None else self._grown(lane, lane.voice, piece)
+            lane.pane = replace(lane.pane, done=True) if piece is None else self._grown(lane, lane.variant, piece)
 
-    def _grown(self, lane: _Lane, voice: Voice, piece: Piece) -> Pane:
+    def _grown(self, lane: _Lane, variant: Variant, piece: ReplyChunk) -> Pane:
         speaker = Provenance(
-            adapter=voice.name,
+            adapter=variant.name,
             sha256=piece.sha256,
             base=self._machine.base.fingerprint,
-            strength=voice.strength,
+            strength=variant.strength,
             tokens=piece.tokens,
             seconds=lane.seconds,
         )

@@ -7,16 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
-from chatlab.engines.base import Piece, Sampling, Voice
+from chatlab.engines.base import ReplyChunk, Sampling, Variant
 from chatlab.errors import ChatlabError, InputError
 from chatlab.evaluation.replies import form
 from chatlab.evaluation.reply_cache import Asked, Heard, Said
 from chatlab.evaluation.unseen import CALM, role_markers
-from chatlab.lab.adapters import Voices
 from chatlab.lab.compare.compare import messages
 from chatlab.lab.compare.grid_view import Cell, GridView
 from chatlab.lab.data.unseen import Unseen
 from chatlab.lab.models import ModelHost
+from chatlab.lab.variants import Variants
 from chatlab.records import BASE, Provenance
 
 MOST = 4
@@ -26,57 +26,58 @@ MOST = 4
 class Grid:
     """Prompt by prompt, voice by voice. Whoever stops early keeps what was said, and goes on from there."""
 
-    def __init__(self, cache: Path, unseen: Unseen, machine: ModelHost, voices: Voices) -> None:
+    def __init__(self, cache: Path, unseen: Unseen, machine: ModelHost, variants: Variants) -> None:
         self._heard = Heard(cache / "replies")
         self._unseen = unseen
         self._machine = machine
-        self._voices = voices
+        self._variants = variants
 
     def proposed(self) -> list[str]:
         """Who is best read side by side: the base, who was live before, and who is live, or newest."""
-        names = self._voices.names()
-        live = self._voices.live
+        names = self._variants.names()
+        live = self._variants.live
         new = live if live != BASE else next(iter(names[1:]), BASE)
-        return list(dict.fromkeys(name for name in (BASE, self._voices.previous, new) if name in names))
+        return list(dict.fromkeys(name for name in (BASE, self._variants.previous, new) if name in names))
 
     def known(
-        self, voices: Sequence[str], sampling: Sampling = CALM, system: str = "", strength: float = 1.0
+        self, variants: Sequence[str], sampling: Sampling = CALM, system: str = "", strength: float = 1.0
     ) -> GridView:
         """What has been said before. Opens nothing: as long as the engine is not open, nothing is known."""
-        sheet = self._blank(voices, sampling, system)
+        sheet = self._blank(variants, sampling, system)
         if not self._machine.started:
             return sheet
         sheet = replace(sheet, base=self._machine.base.fingerprint, engine=self._machine.engine.name)
-        hashes = [self._sha256(name) for name in voices]
+        hashes = [self._sha256(name) for name in variants]
         rows = []
         for prompt in sheet.prompts:
             asked = [
-                self._asked(sheet, prompt, sha256, name, strength) for name, sha256 in zip(voices, hashes, strict=True)
+                self._asked(sheet, prompt, sha256, name, strength)
+                for name, sha256 in zip(variants, hashes, strict=True)
             ]
             rows.append(tuple(Cell(said=self._heard.get(one)) for one in asked))
         return replace(sheet, cells=tuple(rows))
 
     def ask(
-        self, voices: Sequence[str], sampling: Sampling = CALM, system: str = "", strength: float = 1.0
+        self, variants: Sequence[str], sampling: Sampling = CALM, system: str = "", strength: float = 1.0
     ) -> Iterator[GridView]:
         """The sheet after every piece of a reply. A voice that fails says so in its cells, and the others go on.
 
         Raises InputError for no voice, too many, one twice, or no prompts; and what opening the base or the engine
         raises.
         """
-        if not 1 <= len(voices) <= MOST or len(set(voices)) < len(voices):
+        if not 1 <= len(variants) <= MOST or len(set(variants)) < len(variants):
             raise InputError(f"The grid takes one to {MOST} voices, each once.", "Choose who is to be heard.")
         if not self._unseen.prompts():
             raise InputError("There are no unseen prompts.", "Write some, or take up the set that comes with the app.")
         self._machine.engine.name  # noqa: B018 - opened here, so that what it raises is raised before the first sheet
-        return self._filled(self.known(voices, sampling, system, strength), strength)
+        return self._filled(self.known(variants, sampling, system, strength), strength)
 
     def _filled(self, sheet: GridView, strength: float) -> Iterator[GridView]:
         markers = role_markers(self._machine.base.template)
         rows = [list(row) for row in sheet.cells]
         yield sheet
         for place, prompt in enumerate(sheet.prompts):
-            for at, name in enumerate(sheet.voices):
+            for at, name in enumerate(sheet.variants):
                 if rows[place][at].settled:
                     continue
                 for cell in self._cell(sheet, prompt, name, strength, markers):
@@ -91,14 +92,14 @@ class Grid:
             return
         yield Cell(speaking=True)
         try:
-            yield from self._spoken(sheet, prompt, self._voices.voice(name, strength), markers)
+            yield from self._spoken(sheet, prompt, self._variants.variant(name, strength), markers)
         except ChatlabError as error:
             yield Cell(error=f"{error} {error.hint}".strip())
 
-    def _spoken(self, sheet: GridView, prompt: str, voice: Voice, markers: Sequence[str]) -> Iterator[Cell]:
+    def _spoken(self, sheet: GridView, prompt: str, variant: Variant, markers: Sequence[str]) -> Iterator[Cell]:
         template, began, text = self._machine.base.template, perf_counter(), ""
         ids = template.prompt(messages(prompt, sheet.system))
-        pieces = self._machine.engine.stream(ids, sheet.sampling, voice, template.stop_ids)
+        pieces = self._machine.engine.stream(ids, sheet.sampling, variant, template.stop_ids)
         try:
             for piece in pieces:
                 text += piece.text
@@ -107,29 +108,31 @@ class Grid:
                     continue
                 said = Said(
                     text=template.content(text),
-                    speaker=self._speaker(voice, piece, perf_counter() - began),
+                    speaker=self._speaker(variant, piece, perf_counter() - began),
                     stop=piece.stop,
                     form=form(prompt, text, piece.stop, markers),
                 )
-                self._heard.keep(self._asked(sheet, prompt, piece.sha256, voice.name, voice.strength), said)
+                self._heard.keep(self._asked(sheet, prompt, piece.sha256, variant.name, variant.strength), said)
                 yield Cell(said=said)
         finally:
             getattr(pieces, "close", lambda: None)()
 
-    def _speaker(self, voice: Voice, piece: Piece, seconds: float) -> Provenance:
+    def _speaker(self, variant: Variant, piece: ReplyChunk, seconds: float) -> Provenance:
         return Provenance(
-            adapter=voice.name,
+            adapter=variant.name,
             sha256=piece.sha256,
             base=self._machine.base.fingerprint,
-            strength=voice.strength,
+            strength=variant.strength,
             tokens=piece.tokens,
             seconds=seconds,
         )
 
-    def _blank(self, voices: Sequence[str], sampling: Sampling, system: str) -> GridView:
+    def _blank(self, variants: Sequence[str], sampling: Sampling, system: str) -> GridView:
         prompts = tuple(self._unseen.prompts())
-        cells = tuple(tuple(Cell() for _ in voices) for _ in prompts)
-        return GridView(prompts=prompts, voices=tuple(voices), cells=cells, sampling=sampling, system=system.strip())
+        cells = tuple(tuple(Cell() for _ in variants) for _ in prompts)
+        return GridView(
+            prompts=prompts, variants=tuple(variants), cells=cells, sampling=sampling, system=system.strip()
+        )
 
     def _asked(self, sheet: GridView, prompt: str, sha256: str, name: str, strength: float) -> Asked:
         return Asked(
@@ -144,5 +147,5 @@ class Grid:
 
     def _sha256(self, name: str) -> str:
         """By its papers; an adapter that is gone has none, and then nothing is known of it."""
-        card = self._voices.who(name)
+        card = self._variants.who(name)
         return card.sha256 if card else "" if name == BASE else "gone"

@@ -29,16 +29,16 @@ def written(sheet: GridView, form: str) -> bytes:
 def _rows(sheet: GridView) -> Iterator[dict[str, Any]]:
     """A row a reply, in the order of the grid."""
     for prompt, row in zip(sheet.prompts, sheet.cells, strict=True):
-        for voice, cell in zip(sheet.voices, row, strict=True):
+        for variant, cell in zip(sheet.variants, row, strict=True):
             if cell.said is not None:
-                yield _row(sheet, prompt, voice, cell.said)
+                yield _row(sheet, prompt, variant, cell.said)
 
 
-def _row(sheet: GridView, prompt: str, voice: str, said: Said) -> dict[str, Any]:
+def _row(sheet: GridView, prompt: str, variant: str, said: Said) -> dict[str, Any]:
     speaker = said.speaker
     return {
         "prompt": prompt,
-        "voice": voice,
+        "voice": variant,
         "reply": said.text,
         "on_format": said.form.good,
         "stops": said.form.stops,
@@ -68,7 +68,7 @@ def _table(sheet: GridView) -> bytes:
 
 def _markdown(sheet: GridView) -> str:
     """The grid itself, what it comes to, and below it who spoke."""
-    head = ["Prompt", *map(_cell, sheet.voices)]
+    head = ["Prompt", *map(_cell, sheet.variants)]
     grid = [
         [_cell(prompt), *(_cell(cell.said.text) if cell.said else "" for cell in row)]
         for prompt, row in zip(sheet.prompts, sheet.cells, strict=True)
@@ -84,7 +84,7 @@ def _markdown(sheet: GridView) -> str:
                 f"Asked {asked}.{system}",
                 _pipes(head, grid),
                 "## Who spoke, and how",
-                _pipes(columns, [_summary(sheet, at) for at in range(len(sheet.voices))]),
+                _pipes(columns, [_summary(sheet, at) for at in range(len(sheet.variants))]),
             ]
         )
         + "\n"
@@ -95,10 +95,10 @@ def _summary(sheet: GridView, at: int) -> list[str]:
     found = sheet.manner(at)
     speaker = next((said.speaker for _, said in sheet.column(at)), None)
     if speaker is None:
-        return [_cell(sheet.voices[at]), "0", "", "", "", "", ""]
+        return [_cell(sheet.variants[at]), "0", "", "", "", "", ""]
     strength = "" if speaker.strength == 1.0 else f" × {speaker.strength:g}"
     return [
-        _cell(sheet.voices[at]) + strength,
+        _cell(sheet.variants[at]) + strength,
         str(found.replies),
         f"{found.good / found.replies:.0%}",
         f"{found.stops / found.replies:.0%}",

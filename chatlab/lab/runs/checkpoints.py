@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from chatlab.engines.base import Sampling, Voice
+from chatlab.engines.base import Sampling, Variant
 from chatlab.errors import ChatlabError, InputError, TrainingError
 from chatlab.evaluation.checkpoint_selection import Choice, Point, choose
 from chatlab.lab.models import ModelHost
@@ -66,10 +66,10 @@ class Checkpoints:
         if not prompt.strip():
             raise InputError("There is nothing to ask.", "Write a prompt first.")
         ids = self._machine.base.template.prompt([Message(role="user", content=prompt)])
-        voices = [Voice(name=BASE), *(_voice(kept) for kept in self.of(self._training.run(run_id)))]
-        heard = [Heard(step=int(voice.name) if voice.folder else 0) for voice in voices]
-        for place, voice in enumerate(voices):
-            for now in self._said(heard[place], ids, voice, sampling):
+        variants = [Variant(name=BASE), *(_variant(kept) for kept in self.of(self._training.run(run_id)))]
+        heard = [Heard(step=int(variant.name) if variant.folder else 0) for variant in variants]
+        for place, variant in enumerate(variants):
+            for now in self._said(heard[place], ids, variant, sampling):
                 heard[place] = now
                 yield list(heard)
 
@@ -81,9 +81,9 @@ class Checkpoints:
             raise TrainingError(f"That run kept no checkpoint at step {step}.", "Choose one from its list.")
         return self._publisher.publish_checkpoint(run, kept.point, kept.folder)
 
-    def _said(self, heard: Heard, ids: list[int], voice: Voice, sampling: Sampling) -> Iterator[Heard]:
+    def _said(self, heard: Heard, ids: list[int], variant: Variant, sampling: Sampling) -> Iterator[Heard]:
         try:
-            for piece in self._machine.engine.stream(ids, sampling, voice, self._machine.base.template.stop_ids):
+            for piece in self._machine.engine.stream(ids, sampling, variant, self._machine.base.template.stop_ids):
                 heard = replace(heard, text=heard.text + piece.text, sha256=piece.sha256, done=piece.stop is not None)
                 yield heard
         except ChatlabError as error:
@@ -106,5 +106,5 @@ def points(run: RunView) -> list[Point]:
     ]
 
 
-def _voice(kept: Kept) -> Voice:
-    return Voice(name=str(kept.point.step), folder=kept.folder)
+def _variant(kept: Kept) -> Variant:
+    return Variant(name=str(kept.point.step), folder=kept.folder)

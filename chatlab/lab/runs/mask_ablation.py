@@ -17,9 +17,9 @@ from chatlab.errors import ChatlabError, RunBusy, TrainingError
 from chatlab.evaluation.replies import Form
 from chatlab.evaluation.reply_metrics import ReplyMetrics, manner
 from chatlab.evaluation.unseen import FIRST, Reply, ask, unseen
-from chatlab.lab.adapters import Voices
 from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.training import Training
+from chatlab.lab.variants import Variants
 from chatlab.system.files import private_folder
 from chatlab.training.runs import RunView, write_json
 
@@ -73,10 +73,10 @@ class MaskAblation:
     Everything is in the runs' folders and one file beside them, so it can be stopped, closed and gone on with anywhere.
     """
 
-    def __init__(self, folder: Path, training: Training, voices: Voices, machine: ModelHost) -> None:
+    def __init__(self, folder: Path, training: Training, variants: Variants, machine: ModelHost) -> None:
         self._folder = folder
         self._training = training
-        self._voices = voices
+        self._variants = variants
         self._machine = machine
         self._lock = threading.Lock()
         self._leave = threading.Event()
@@ -127,7 +127,7 @@ class MaskAblation:
             trial = self._read()
             for side in trial.sides if trial else ():
                 if name := self._training.adapter_of(side.run):
-                    self._voices.remove(name)
+                    self._variants.remove(name)
                 with suppress(TrainingError):  # thrown away already
                     self._training.discard(side.run)
             (self._folder / FILE).unlink(missing_ok=True)
@@ -213,9 +213,9 @@ class MaskAblation:
         side = self._now(mask)
         if not side.adapter or self._leave.is_set():
             return
-        voice = self._voices.voice(side.adapter)
+        variant = self._variants.variant(side.adapter)
         left = self._prompts()[len(side.replies) :]
-        for reply in ask(self._machine.engine, self._machine.base, voice, left, SAMPLING):
+        for reply in ask(self._machine.engine, self._machine.base, variant, left, SAMPLING):
             side = replace(side, replies=(*side.replies, reply))
             self._change(side)
             if self._leave.is_set():

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from chatlab.errors import ChatlabError
-from chatlab.lab.adapters import Voices
 from chatlab.lab.chat.system_messages import undated
 from chatlab.lab.data.identity import asks_who, taught_names, told_name
 from chatlab.lab.data.lineage import Lineage
+from chatlab.lab.variants import Variants
 from chatlab.records import BASE, AdapterCard, Message
 from chatlab.store import Store
 from chatlab.template.plain import told_names
@@ -65,10 +65,10 @@ class Mismatch:
 class MismatchCheck:
     """Reads the snapshot of an adapter once; after that it is asked with every look at a conversation."""
 
-    def __init__(self, store: Store, lineage: Lineage, voices: Voices) -> None:
+    def __init__(self, store: Store, lineage: Lineage, variants: Variants) -> None:
         self._store = store
         self._lineage = lineage
-        self._voices = voices
+        self._variants = variants
         self._known: dict[tuple[str, str], TrainingSummary] = {}
 
     def of(self, system: str) -> list[Mismatch]:
@@ -92,12 +92,12 @@ class MismatchCheck:
 
     def taught(self) -> TrainingSummary | None:
         """Of the live adapter; None for the base, and where its lessons are not kept."""
-        card = self._voices.live_card
+        card = self._variants.live_card
         return self._of(card) if card else None
 
     def _live(self) -> tuple[str, TrainingSummary]:
         """Who is live and what it learned: nothing for the base."""
-        card = self._voices.live_card
+        card = self._variants.live_card
         taught = self._of(card) if card else None
         return (card.name, taught) if card and taught else (BASE, TrainingSummary())
 

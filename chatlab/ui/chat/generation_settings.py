@@ -28,7 +28,7 @@ FORMER = 8
 class Dials:
     """What the panel says."""
 
-    voice: str | None
+    variant: str | None
     """None for whoever is live."""
     strength: float
     sampling: Sampling
@@ -40,7 +40,7 @@ class Dials:
     @classmethod
     def of(
         cls,
-        voice: str | None = LIVE,
+        variant: str | None = LIVE,
         strength: float = 1.0,
         temperature: float = DEFAULTS.temperature,
         top_p: float = DEFAULTS.top_p,
@@ -61,7 +61,7 @@ class Dials:
             thinking=int(thinking or 0),
         )
         return cls(
-            voice=voice or None,
+            variant=variant or None,
             strength=float(strength),
             sampling=sampling,
             knowledge=bool(knowledge),
@@ -76,7 +76,7 @@ class Dials:
     @property
     def chosen(self) -> tuple[Sampling, str | None, float, bool, tuple[str, ...]]:
         """What a reply is asked for with, in the order of `Chat.reply`."""
-        return self.sampling, self.voice, self.strength, self.knowledge, self.tools
+        return self.sampling, self.variant, self.strength, self.knowledge, self.tools
 
 
 def browsers(dials: Sequence[Any]) -> list[Any]:
@@ -106,12 +106,12 @@ def _fits(value: Any, low: float, high: float) -> bool:
 
 def choices(lab: Lab) -> list[tuple[str, str]]:
     """Whoever is live, then the base and every adapter by name."""
-    return [(f"Live: {lab.voices.live}", LIVE), *((name, name) for name in lab.voices.names())]
+    return [(f"Live: {lab.variants.live}", LIVE), *((name, name) for name in lab.variants.names())]
 
 
 def build(lab: Lab) -> list[Any]:
     """The components, in the order of `Dials.of`."""
-    voice = gr.Dropdown(choices(lab), value=LIVE, label="Who speaks", elem_id="voice", filterable=False)
+    variant = gr.Dropdown(choices(lab), value=LIVE, label="Who speaks", elem_id="voice", filterable=False)
     strength = gr.Slider(
         0, 1.5, 1.0, step=0.05, label="Strength", info="0 is the base alone, 1 the adapter as it was trained."
     )
@@ -148,7 +148,7 @@ def build(lab: Lab) -> list[Any]:
         elem_id="thinking",
         info="Then the thought is closed and the answer begins. 0 answers at once.",
     )
-    return [voice, strength, temperature, top_p, penalty, budget, seed, thinking, knowledge]
+    return [variant, strength, temperature, top_p, penalty, budget, seed, thinking, knowledge]
 
 
 def thinking(lab: Lab) -> Any:

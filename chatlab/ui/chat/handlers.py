@@ -219,7 +219,7 @@ class ChatHandlers:
         return self.view(replace(session, run=run, notice=notice))
 
     def _undo_live(self, session: Session) -> View:
-        name = self.lab.voices.undo()
+        name = self.lab.variants.undo()
         return self.view(replace(session, notice=Notice(text=f"{name} answers again.")))
 
     def _look(self, act: Act, session: Session) -> View:

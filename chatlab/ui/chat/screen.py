@@ -47,7 +47,7 @@ class Screen:
             notice=notices.drawn(session.notice),
             system=gr.skip() if conversation is None else conversation.wording or conversation.system,
             composer=gr.update(**box) if text is None else gr.update(value=text, **box),
-            voice=gr.update(choices=choices(self.lab)),
+            variant=gr.update(choices=choices(self.lab)),
             tabs=gr.skip(),
             about=gr.skip()
             if conversation is None
@@ -73,7 +73,7 @@ class Screen:
         conversation = self.shown(session)
         first = conversation is None or len(conversation.path()) <= 1
         spared = {} if first else {"transcript": gr.skip(), "system": gr.skip(), "about": gr.skip()}
-        return view._replace(session=replace(view.session, waiting=True), voice=gr.skip(), **spared)
+        return view._replace(session=replace(view.session, waiting=True), variant=gr.skip(), **spared)
 
     def shown(self, session: Session) -> Conversation | None:
         """The conversation, its head the turn that is being answered while an answer is under way."""

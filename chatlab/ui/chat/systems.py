@@ -9,7 +9,7 @@ import gradio as gr
 from chatlab.errors import InputError
 from chatlab.lab import Lab
 from chatlab.lab.chat.system_messages import DATED, SystemMessages, in_lines, others
-from chatlab.lab.data.identity import VOICES, Voice, Written
+from chatlab.lab.data.identity import TONES, Tone, Written
 from chatlab.ui.bridge import Bridge
 from chatlab.ui.chat.about import About
 from chatlab.ui.chat.session import Session
@@ -54,7 +54,7 @@ class SystemPanel:
                 elem_id="variable-others",
             )
         with gr.Accordion("Teach it who it is", open=False, elem_id="identity"):
-            self.voice = gr.Dropdown(list(VOICES), value=VOICES[0], label="In which voice", filterable=False)
+            self.tone = gr.Dropdown(list(TONES), value=TONES[0], label="In which voice", filterable=False)
             self.under = gr.Checkbox(True, label="Under this system message", elem_id="identity-under")
             self.write = gr.Button("Write drafts", size="sm", elem_id="identity-write")
         self.bridge = Bridge("self")
@@ -79,7 +79,7 @@ class SystemPanel:
         for box in self.variables:
             shell.on(box.blur, do=self.set_values, inputs=[*self.variables, *here], outputs={self.drawn})
         drafted = {"outputs": {*message, shell.tabs}}
-        drawn = [self.voice, self.under, *here]
+        drawn = [self.tone, self.under, *here]
         shell.on(self.write.click, do=self.written, inputs=drawn, **drafted, trigger_mode="once")
         shell.on(self.bridge.pressed, do=self.pressed, inputs=[self.bridge.said, *drawn], **drafted)
         self._tabs = shell.tabs
@@ -117,7 +117,7 @@ class SystemPanel:
             self.others: in_lines(values),
         }
 
-    def pressed(self, payload: str, voice: Voice, under: bool, text: str, session: Session) -> Updates:
+    def pressed(self, payload: str, tone: Tone, under: bool, text: str, session: Session) -> Updates:
         """A button below the message. Raises InputError for what no button says."""
         match Act.read(payload).do:
             case "system-again":
@@ -127,7 +127,7 @@ class SystemPanel:
             case "system-trained":
                 return self._become(self._trained(text, session), session)
             case "identity":
-                return self.written(voice, under, text, session)
+                return self.written(tone, under, text, session)
         raise InputError("The page asked for something that nothing here does.", "Reload it.")
 
     def _become(self, text: str, session: Session) -> Updates:
@@ -180,11 +180,11 @@ class SystemPanel:
         self._systems.set_values(name, maker, others(lines))
         return self.look(text, session)
 
-    def written(self, voice: Voice, under: bool, text: str, session: Session) -> Updates:
+    def written(self, tone: Tone, under: bool, text: str, session: Session) -> Updates:
         """Drafts into the queue, and the queue opened. What was left out is said."""
         values = self._systems.values()
         system = self._told(text, session) if under else ""
-        done = self.lab.identity.write(values["name"], values.get("maker", ""), voice, system)
+        done = self.lab.identity.write(values["name"], values.get("maker", ""), tone, system)
         inform(drafted(done))
         if not done.ids:
             return {self.drawn: self.drawing(text, session)}

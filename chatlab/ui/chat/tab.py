@@ -150,7 +150,7 @@ class ChatTab:
             trigger_mode="always_last",
         )
         self.system.wire(shell, self.session)
-        shell.on(shell.items["chat"].select, do=self.voices, outputs=[self.dials[0]])
+        shell.on(shell.items["chat"].select, do=self.variants, outputs=[self.dials[0]])
         shell.on(
             shell.beat.tick,
             do=self.handlers.tick,
@@ -163,6 +163,6 @@ class ChatTab:
         """The page's address holds the conversation: `?c=12`."""
         return self.handlers.load(request.query_params.get("c"), visitor(request, self.lab.settings.auth))
 
-    def voices(self) -> Any:
+    def variants(self) -> Any:
         """Who can be chosen to speak, as it is now."""
         return gr.Dropdown(choices=dials.choices(self.lab))

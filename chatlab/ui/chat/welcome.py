@@ -33,7 +33,7 @@ def _next_step(lab: Lab) -> str:
     if approved == 0:
         text = "The base model only continues text. The starter pack teaches it a voice: forty short demonstrations."
         return _step(text, button("pack", "Load the starter pack", "primary small"))
-    if lab.voices.live == BASE and not lab.voices.cards():
+    if lab.variants.live == BASE and not lab.variants.cards():
         text = f"{counted(approved, 'demonstration')} ready to be learned."
         return _step(text, button("retrain", "Retrain now", "primary small"))
     return _step("Is an answer wrong? Press the pencil under it, write it as it should be, and retrain.", "")

@@ -9,7 +9,7 @@ import pytest
 
 from chatlab.citations import RetrievedPassage, question, with_sources
 from chatlab.conversation import Conversation
-from chatlab.engines.base import Piece, Sampling, Voice
+from chatlab.engines.base import ReplyChunk, Sampling, Variant
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError
 from chatlab.lab import Lab
@@ -43,10 +43,10 @@ class Listening(FakeEngine):
         return self.room
 
     def stream(
-        self, prompt: Sequence[int], sampling: Sampling, voice: Voice, stop_ids: frozenset[int]
-    ) -> Iterator[Piece]:
+        self, prompt: Sequence[int], sampling: Sampling, variant: Variant, stop_ids: frozenset[int]
+    ) -> Iterator[ReplyChunk]:
         self.asked.append(list(prompt))
-        return super().stream(prompt, sampling, voice, stop_ids)
+        return super().stream(prompt, sampling, variant, stop_ids)
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ def asked() -> list[int]:
 
 @pytest.fixture
 def lab(settings: Settings, asked: list[int]) -> Iterator[Lab]:
-    def script(prompt, voice, sampling) -> str:  # type: ignore[no-untyped-def]
+    def script(prompt, variant, sampling) -> str:  # type: ignore[no-untyped-def]
         asked.append(len(prompt))
         return "Yes indeed."
 

@@ -46,7 +46,7 @@ def say(settings: Settings) -> Iterator[Callable[..., Lab]]:
 
     def open_lab(script: Say, pause: float = 0.0) -> Lab:
         def engine(base: Base) -> FakeEngine:
-            return FakeEngine(lambda prompt, voice, sampling: script(base.template.text(prompt)), pause=pause)
+            return FakeEngine(lambda prompt, variant, sampling: script(base.template.text(prompt)), pause=pause)
 
         opened.append(Lab(settings, open_engine=engine))
         return opened[-1]

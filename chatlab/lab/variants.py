@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chatlab.adapters import Adapters
-from chatlab.engines.base import Voice
+from chatlab.engines.base import Variant
 from chatlab.errors import AdapterForgets, AdapterMissing
 from chatlab.lab.models import ModelHost
 from chatlab.records import BASE, BEARABLE, AdapterCard
@@ -13,7 +13,7 @@ HISTORY = 50
 """How many changes of the live voice can be undone."""
 
 
-class Voices:
+class Variants:
     """The base and the adapters made for it. One of them is live: it answers unless another is asked for."""
 
     def __init__(self, store: Store, adapters: Adapters, machine: ModelHost) -> None:
@@ -49,13 +49,13 @@ class Voices:
         """The papers of whoever is live, read once; None for the base."""
         return self.who(self._history()[-1])
 
-    def voice(self, name: str | None = None, strength: float = 1.0) -> Voice:
+    def variant(self, name: str | None = None, strength: float = 1.0) -> Variant:
         """Ready to be handed to an engine; the live one unless named. Raises AdapterError."""
         name = name or self.live
         if name == BASE:
-            return Voice()
+            return Variant()
         _, folder = self._adapters.open(name, self._machine.base.fingerprint)
-        return Voice(name=name, folder=folder, strength=strength)
+        return Variant(name=name, folder=folder, strength=strength)
 
     def go_live(self, name: str, knowingly: bool = False) -> None:
         """From the next reply on, `name` answers. Loaded before it goes live, so a bad adapter never does.
@@ -68,7 +68,7 @@ class Voices:
                 f"{name} forgot {card.forgetting:.1f} % of its English.",
                 "Read it on the Compare tab first, or train more gently. Go live once more puts it live all the same.",
             )
-        self._machine.engine.prepare(self.voice(name))
+        self._machine.engine.load(self.variant(name))
         if name != self.live:
             self._store.state.set("live", [*self._history(), name][-HISTORY:])
 
