@@ -27,6 +27,7 @@ from chatlab.engines.gguf_export.files import write_adapter
 from chatlab.engines.llamacpp.engine import LlamaCppEngine
 from chatlab.engines.llamacpp.runtime import Runtime
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.models.base import Base
 from chatlab.settings import PACKAGE, Settings
 
@@ -115,11 +116,9 @@ def pace_bare(runtime: Runtime) -> float:
 def pace_lab(lab: Lab, sampling: Sampling, variant: str) -> float:
     """From the first token on, through everything that a reply in the chat goes through but the page."""
     chat = lab.chat.new(incognito=True)
-    times = [
-        (time.perf_counter(), draft.tokens)
-        for draft in lab.chat.reply(chat, "Tell me a long story about the sea.", sampling, variant)
-        if draft.tokens
-    ]
+    options = ReplyOptions(sampling=sampling, variant=variant)
+    reply = lab.chat.reply(chat, "Tell me a long story about the sea.", options)
+    times = [(time.perf_counter(), chunk.tokens) for chunk in reply if chunk.tokens]
     if times[-1][1] < 8:
         raise SystemExit("The reply ended at once; choose another prompt.")
     return (times[-1][1] - times[0][1]) / (times[-1][0] - times[0][0])

@@ -22,6 +22,7 @@ from bench.table import show
 from chatlab.engines.base import Sampling
 from chatlab.evaluation.shares import wilson
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.records import BASE
 from chatlab.settings import PACKAGE, Settings
 from chatlab.tools.calculator import calculate
@@ -125,8 +126,8 @@ def _heard(lab: Lab, asked: Asked) -> dict[str, Any]:
 
 def _answer(lab: Lab, question: str) -> Any:
     conversation = lab.chat.new(incognito=True)
-    for _ in lab.chat.reply(conversation, question, GREEDY, tools=[tool.name for tool in OFFERED]):
-        pass
+    options = ReplyOptions(sampling=GREEDY, tools=tuple(tool.name for tool in OFFERED))
+    lab.chat.reply(conversation, question, options).finish()
     turns = lab.chat.get(conversation).turns
     lab.chat.delete(conversation)
     return turns[-1]

@@ -153,10 +153,10 @@ def nothing_is_half(lab: Lab) -> None:
     assert lab.variants.problems == {}
     assert [f.name for f in shelf.iterdir() if f.name.startswith(".publish")] == []
     for name in lab.variants.names()[1:]:
-        lab.variants.variant(name)
+        lab.variants.get(name)
     assert not list(lab.settings.cache.rglob("*.half"))
     assert lab.variants.live in ("good", "next")
-    assert lab.machine.engine.stream([5, 6, 7], GREEDY, lab.variants.variant(), frozenset())
+    assert lab.machine.engine.stream([5, 6, 7], GREEDY, lab.variants.get(), frozenset())
 
 
 def back_to_before(lab: Lab) -> None:
@@ -168,7 +168,7 @@ def back_to_before(lab: Lab) -> None:
             lab.variants.remove(name)
     for file in (lab.settings.cache / "gguf").glob("*.lora*"):
         file.unlink()
-    lab.machine.drop(lab.settings.adapters / "good")
+    lab.machine.unload(lab.settings.adapters / "good")
     lab.variants.go_live("good")
     lab.safekeeping.empty_trash()
 

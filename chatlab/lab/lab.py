@@ -63,13 +63,13 @@ class Health:
     llama_cpp: bool
     """Whether llama-cpp-python is installed."""
     memory_mb: int
-    """Of the app and the trainer together."""
+    """Memory of the app and the trainer together."""
     warnings: tuple[str, ...]
     """What a person should know: a salvaged store, damaged adapters, a missing base."""
 
 
 class Lab:
-    """The use cases, by what they are about: `chat`, `demonstrations`, `quality`, `training`, `voices`, `compare`."""
+    """The use cases, by what they are about: `chat`, `demonstrations`, `quality`, `training`, `variants`, `compare`."""
 
     def __init__(self, settings: Settings, open_engine: OpenEngine | None = None) -> None:
         """Opens the store (StoreBusy, StoreError); the base, the engine and the trainer wait until they are needed.
@@ -160,7 +160,7 @@ class Lab:
 
     def _warm(self) -> None:
         try:
-            self.machine.engine.load(self.variants.variant())  # before the trainer: a person speaks first, then trains
+            self.machine.engine.load(self.variants.get())  # before the trainer: a person speaks first, then trains
             self.training.warm()
             self.proof.prepare()
             self.training.adopt()

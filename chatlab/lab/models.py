@@ -17,14 +17,14 @@ OpenEngine = Callable[[Base], Engine]
 class ModelHost:
     """Opens the base and its engine once, whoever asks first, and hands out the same ones ever after.
 
-    What did not come with the app is tried first, which takes seconds once, and is cheap to open after that; the engine
-    imports torch and reads the weights. A failure is raised to everyone who asks, and tried again at the next call.
+    A base that did not come with the app is validated first, which takes seconds once; the engine imports torch and
+    reads the weights. A failure is raised to everyone who asks, and tried again at the next call.
     """
 
     def __init__(self, path: Path, cache: Path, open_engine: OpenEngine) -> None:
         self._path = path
         self._cache = cache
-        self._admission = GgufValidator(cache)
+        self._validator = GgufValidator(cache)
         self._tried = Tried(cache)
         self._open_engine = open_engine
         self._lock = threading.RLock()
@@ -52,13 +52,13 @@ class ModelHost:
         """Whether the engine is open already, so that asking for it costs nothing."""
         return self._engine is not None
 
-    def drop(self, folder: Path) -> None:
-        """Let the engine, if there is one, forget an adapter."""
+    def unload(self, folder: Path) -> None:
+        """Drop an adapter from the engine's memory, if the engine is open."""
         if self._engine is not None:
             self._engine.unload(folder)
 
     def forget_prompts(self) -> None:
-        """Let nothing of what was asked stay: keys and values in the engine, words in the tokenizer."""
+        """Clear what is kept of prompts: the engine's prefix cache and the tokenizer's words."""
         if self._engine is not None:
             self._engine.forget_prompts()
         if self._base is not None:
@@ -70,7 +70,7 @@ class ModelHost:
             self._engine.yield_cores(on)
 
     def close(self) -> None:
-        self._admission.close()
+        self._validator.close()
         self._tried.close()
         with self._lock:
             if self._base is not None:
@@ -82,6 +82,6 @@ class ModelHost:
     def _open_base(self) -> Base:
         one_file = self._path.is_file() or (self._path.suffix == ".gguf" and not self._path.is_dir())
         if one_file:
-            return self._admission.open(self._path)
+            return self._validator.open(self._path)
         self._tried.check(self._path)
         return Base.open(self._path, self._cache)

@@ -69,7 +69,7 @@ class Header:
 
     def _live(self) -> str:
         name = self.lab.variants.live
-        card = None if name == BASE else self.lab.variants.who(name)
+        card = None if name == BASE else self.lab.variants.card(name)
         base = self._health.base if self._health else ""
         return live_chip(name, card, base)
 

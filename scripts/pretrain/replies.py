@@ -29,7 +29,7 @@ def taught(lab: Lab, name: str) -> AdapterCard:
     lab.demonstrations.load_pack("stage")
     run = lab.training.retrain(name=name)
     lab.training.wait()
-    card = lab.variants.who(lab.training.adapter_of(run) or name)
+    card = lab.variants.card(lab.training.adapter_of(run) or name)
     if card is None:
         raise SystemExit(f"the run {run} gave no adapter: {lab.training.news}")
     return card
@@ -37,7 +37,7 @@ def taught(lab: Lab, name: str) -> AdapterCard:
 
 def compared(lab: Lab, name: str) -> dict[str, Any]:
     """Replies of base and adapter in both ways of drawing, and the shares whose form is good."""
-    variants = {"base": lab.variants.variant("base"), "adapter": lab.variants.variant(name)}
+    variants = {"base": lab.variants.get("base"), "adapter": lab.variants.get(name)}
     prompts = unseen(count=None)
     said: dict[str, list[Reply]] = {
         f"{who} {way}": list(ask(lab.machine.engine, lab.machine.base, variant, prompts, sampling))

@@ -72,15 +72,15 @@ def touches(lab: Lab, slow: Engine, to: Path) -> Iterator[tuple[str, Callable[[]
     """Everything that a person can do with an adapter."""
     folder = lab.settings.adapters / NAME
     variant = Variant(name=NAME, folder=folder)
-    yield "list", lambda: (lab.variants.names(), lab.variants.problems, lab.variants.who(NAME), lab.health())
-    yield "open", lambda: lab.variants.variant(NAME)
+    yield "list", lambda: (lab.variants.names(), lab.variants.problems, lab.variants.card(NAME), lab.health())
+    yield "open", lambda: lab.variants.get(NAME)
     yield "speak, transformers", lambda: list(slow.stream([5, 6, 7], GREEDY, variant, frozenset()))
     yield "speak", lambda: list(lab.machine.engine.stream([5, 6, 7], GREEDY, variant, frozenset()))
     yield "lineage", lambda: (lab.lineage.of(NAME), lab.lineage.learned_by(1))
     yield "go live", lambda: lab.variants.go_live(NAME)
     yield "who it is", lambda: (lab.accord.of("You are a fox."), lab.accord.of_tools(()), lab.variants.live_card)
     yield "checklist", lambda: (lab.checklist.items(), lab.symptoms.signs())
-    yield "page", lambda: (of_adapter(lab, NAME), live_chip(NAME, lab.variants.who(NAME), "tiny"))
+    yield "page", lambda: (of_adapter(lab, NAME), live_chip(NAME, lab.variants.card(NAME), "tiny"))
     yield "compare", lambda: list(lab.compare.ask("hi", [NAME, BASE], GREEDY))
     yield "doctor", lambda: parts.adapters(lab.settings, lab.machine)
     for kind in ("peft", "gguf-lora"):
@@ -104,14 +104,14 @@ def tried(lab: Lab, slow: Engine, spoils: list[tuple[str, Spoil]], to: Path, sea
                 assert str(error) and len(str(error)) < 2000, (what, touch, str(error)[:200])
             except Exception as error:
                 raw.append(f"{what} | {touch} | {type(error).__name__}: {str(error)[:200]}")
-        lab.machine.drop(folder)
+        lab.machine.unload(folder)
         slow.unload(folder)
         shutil.rmtree(folder)
         assert lab.variants.live in ("good", BASE)
     assert not raw, "\n".join(raw[:40]) + f"\n{len(raw)} raw errors"
     assert "good" in lab.variants.names()
     lab.variants.go_live("good")
-    assert list(lab.machine.engine.stream([5, 6, 7], GREEDY, lab.variants.variant(), frozenset()))
+    assert list(lab.machine.engine.stream([5, 6, 7], GREEDY, lab.variants.get(), frozenset()))
     return found
 
 

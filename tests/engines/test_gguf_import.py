@@ -28,6 +28,7 @@ from chatlab.engines.gguf_import.validator import GgufValidator
 from chatlab.engines.transformers.engine import TransformersEngine
 from chatlab.errors import BaseMissing, BaseRefused, ChatlabError, DiskFull, EngineError, EngineUnable, TemplateRefused
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.models.base import Base
 from chatlab.models.trial_process import LOG
 from chatlab.records import AdapterCard, Message
@@ -123,7 +124,7 @@ def test_the_app_talks_on_it_and_does_not_train_it(brought, embedded, settings, 
     lab = Lab(replace(settings, base=embedded, cache_folder=cache))
     try:
         talk = lab.chat.new()
-        drafts = list(lab.chat.reply(talk, "Hello there.", Sampling(max_tokens=8, seed=1)))
+        drafts = lab.chat.reply(talk, "Hello there.", ReplyOptions(sampling=Sampling(max_tokens=8, seed=1))).finish()
         assert drafts[-1].done and drafts[-1].speaker.base == brought.fingerprint
         assert lab.health().base == "Small-Q8_0" and lab.health().engine == "llama.cpp" and not lab.health().warnings
         panes = list(lab.compare.ask("Hello?", ["base", "base"], replace(GREEDY, max_tokens=4)))[-1]

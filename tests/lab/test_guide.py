@@ -11,6 +11,7 @@ import pytest
 
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.lab.guide.checklist import (
     BY_HAND,
     CHOSEN,
@@ -165,10 +166,9 @@ def test_findings_that_were_left_open_stay_open_after_a_restart_until_somebody_d
 
 
 def test_thumbs_down_are_told_beside_the_symptom_that_they_speak_of(lab: Lab) -> None:
-    from chatlab.engines.base import Sampling
 
     chat = lab.chat.new()
-    *_, last = lab.chat.reply(chat, "Hello", Sampling())
+    last = lab.chat.reply(chat, "Hello", ReplyOptions()).finish()
     turn = last.conversation.turns[-1].id
     lab.chat.rate(chat, turn, False, ["too long", "not correct"])
     signs = lab.symptoms.signs()

@@ -17,6 +17,7 @@ import pytest
 from chatlab.engines.base import Sampling
 from chatlab.errors import AdapterDamaged, AdapterMissing, BaseMissing, ChatlabError, StoreBusy, WrongBase
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.records import BASE
 from chatlab.settings import Settings
 from chatlab.training.runs import Request, write_request
@@ -49,7 +50,7 @@ def test_a_missing_base_is_said_and_what_was_typed_is_kept(settings: Settings, t
     with open_lab(replace(settings, base=tmp_path / "nowhere")) as lab:
         chat = lab.chat.new()
         with pytest.raises(BaseMissing) as missing:
-            list(lab.chat.reply(chat, "Are you there?", GREEDY))
+            lab.chat.reply(chat, "Are you there?", ReplyOptions(sampling=GREEDY)).finish()
         assert missing.value.hint
         assert lab.chat.get(chat).path()[-1].content == "Are you there?"
         assert any("nowhere" in warning for warning in lab.health().warnings)
@@ -90,7 +91,7 @@ def test_an_adapter_that_vanishes_gives_way_to_the_base(taught: Settings) -> Non
         lab.variants.go_live("player")
         lab.variants.remove("player")
         assert lab.variants.live == BASE
-        *_, last = lab.chat.reply(lab.chat.new(), "Hello.", GREEDY)
+        last = lab.chat.reply(lab.chat.new(), "Hello.", ReplyOptions(sampling=GREEDY)).finish()
         assert last.speaker is not None and last.speaker.adapter == BASE
         with pytest.raises(AdapterMissing):
             lab.variants.go_live("player")
@@ -125,7 +126,7 @@ def test_a_killed_trainer_is_said_and_its_run_goes_on(settings: Settings) -> Non
         lab.training.wait(timeout=60)
         assert lab.training.run(run).state == "interrupted"
         assert "killed" in lab.training.status().message
-        *_, last = lab.chat.reply(lab.chat.new(), "Still there?", GREEDY)
+        last = lab.chat.reply(lab.chat.new(), "Still there?", ReplyOptions(sampling=GREEDY)).finish()
         assert last.done
         lab.training.resume(run)
         lab.training.wait(timeout=240)

@@ -21,6 +21,7 @@ if sys.platform != "linux":
 from chatlab.engines.base import Sampling
 from chatlab.errors import BaseRefused, ChatlabError, TokenizerFailed
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.models import trial
 from chatlab.models.base import Base
 from chatlab.models.isolated import IsolatedTokenizer
@@ -178,14 +179,14 @@ def test_a_message_that_the_tokenizer_cannot_bear_ends_in_words_and_the_next_is_
     try:
         talk = lab.chat.new()
         few = Sampling(max_tokens=4, seed=1)
-        assert list(lab.chat.reply(talk, "Hello there.", few))[-1].done
+        assert lab.chat.reply(talk, "Hello there.", ReplyOptions(sampling=few)).finish().done
         assert isinstance(lab.machine.base.tokenizer, IsolatedTokenizer)
         with pytest.raises(TokenizerFailed) as failed:
-            list(lab.chat.reply(talk, ATTACK, few))
+            lab.chat.reply(talk, ATTACK, ReplyOptions(sampling=few)).finish()
         assert failed.value.hint
         assert lab.chat.get(talk).path()[-1].content == ATTACK
         fresh = lab.chat.new()
-        assert list(lab.chat.reply(fresh, "Hello again.", few))[-1].done
+        assert lab.chat.reply(fresh, "Hello again.", ReplyOptions(sampling=few)).finish().done
     finally:
         lab.close()
 

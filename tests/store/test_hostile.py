@@ -17,6 +17,7 @@ from chatlab.engines.base import Sampling
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import ChatlabError, StoreCorrupt, StoreError
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.settings import Settings
 from chatlab.store import Store
 from chatlab.store.disk import Files
@@ -83,7 +84,7 @@ def goes_on(lab: Lab, speaking: bool) -> None:
     """What is said from now on is kept. Where it is to be answered, the base has to be opened."""
     id = lab.chat.new()
     if speaking:
-        list(lab.chat.reply(id, "Are you there?", Sampling(seed=1)))
+        lab.chat.reply(id, "Are you there?", ReplyOptions(sampling=Sampling(seed=1))).finish()
         lab.checklist.items()
         lab.votes.results()
         lab.health()

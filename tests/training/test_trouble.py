@@ -16,6 +16,7 @@ import pytest
 from chatlab.engines.base import Sampling
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.settings import Settings
 from chatlab.training.process import Trainer, TrainerStatus
 
@@ -41,7 +42,7 @@ def until(lab: Lab, ready: Callable[[TrainerStatus], bool]) -> TrainerStatus:
 
 
 def talks(lab: Lab) -> bool:
-    return list(lab.chat.reply(lab.chat.new(), "Are you there?", Sampling(max_tokens=5)))[-1].done
+    return lab.chat.reply(lab.chat.new(), "Are you there?", ReplyOptions(sampling=Sampling(max_tokens=5))).finish().done
 
 
 def learning(lab: Lab, run: str, past: int) -> int:

@@ -275,7 +275,7 @@ def test_going_live_can_be_undone_from_the_run(lab: Lab, tab: TrainTab, finished
 
 def test_a_run_says_how_base_and_adapter_answered_unseen_prompts(lab: Lab, tab: TrainTab, finished: str) -> None:
     lab.proof.wait()
-    card = lab.variants.who(lab.training.adapter_of(finished) or "")
+    card = lab.variants.card(lab.training.adapter_of(finished) or "")
     assert card and card.manner_before and card.manner_after and card.kl is not None
     assert card.manner_before.replies == card.manner_after.replies == 24
     shown = text(told(tab.open(finished)[tab.run.ended])["value"])
@@ -294,7 +294,7 @@ def test_checkpoints_are_listed_asked_and_put_on_the_shelf(lab: Lab, tab: TrainT
     names = set(lab.variants.names())
     tab.run.shelved(finished, steps[0])
     (name,) = set(lab.variants.names()) - names
-    card = lab.variants.who(name)
+    card = lab.variants.card(name)
     assert card and card.steps == steps[0] and card.forgetting is None and card.sha256[:8] in html
     lab.variants.go_live(name)
     assert lab.training.adapter_of(finished) == "player", "the run's own adapter is another"
@@ -343,7 +343,7 @@ def test_before_and_after_are_heard_from_the_base_and_the_adapter_itself(
     lab: Lab, tab: TrainTab, finished: str
 ) -> None:
     name = lab.training.adapter_of(finished)
-    card = lab.variants.who(name or "")
+    card = lab.variants.card(name or "")
     assert card is not None
     *_, last = tab.run.heard_first(finished)
     html = told(last[tab.run.samples])["value"]

@@ -1,4 +1,4 @@
-"""The documents that answers can go by: dropped, read, indexed, searched."""
+"""The documents that answers can cite: dropped, read, indexed, searched."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Knowledge:
         self._store, self._folder, self._cache = store, folder, cache
         self._lock = threading.RLock()
         self._opened: tuple[Library, Index, Indexer] | None = None
-        self._intake = Ingestion(self._keep, lambda: self._upkeep.kick())
+        self._ingestion = Ingestion(self._keep, lambda: self._indexer.kick())
         self._removed: list[list[str]] = []
 
     def documents(self) -> list[Papers]:
@@ -53,26 +53,26 @@ class Knowledge:
         `uploads` are copies, each in a folder of its own, and are removed once they have been read. Raises InputError
         where there is no file among them.
         """
-        self._intake.add(files, uploads)
+        self._ingestion.add(files, uploads)
 
     @property
     def adding(self) -> Adding:
-        """Of the files that are being read, or that were read last."""
-        return self._intake.adding
+        """Progress of the files that are being read, or that were read last."""
+        return self._ingestion.adding
 
     @property
     def reading(self) -> bool:
-        return self._intake.reading
+        return self._ingestion.reading
 
     def stop(self) -> None:
         """End the reading now. What was kept stays."""
-        self._intake.stop()
+        self._ingestion.stop()
 
     def wait(self, timeout: float = 60.0) -> State:
         """The state once everything is read and indexed, or after `timeout` seconds."""
         ends = time.monotonic() + timeout
-        self._intake.wait(timeout)
-        return self._upkeep.wait(max(0.0, ends - time.monotonic()))
+        self._ingestion.wait(timeout)
+        return self._indexer.wait(max(0.0, ends - time.monotonic()))
 
     def remove(self, ids: Sequence[str]) -> int:
         """Out of the library and the index; `undo_remove` brings them back. How many there were."""
@@ -83,7 +83,7 @@ class Knowledge:
                 self._index.displace(papers[id])
             if removed:
                 self._removed.append(removed)
-        self._upkeep.kick()
+        self._indexer.kick()
         return len(removed)
 
     def undo_remove(self) -> int:
@@ -92,7 +92,7 @@ class Knowledge:
             restored = self._library.restore(self._removed.pop()) if self._removed else []
             for id in restored:
                 self._index.place(self._library.papers(id))
-        self._upkeep.kick()
+        self._indexer.kick()
         return len(restored)
 
     @property
@@ -105,16 +105,16 @@ class Knowledge:
         query = query.strip()[:QUESTION]
         if not query or not len(self._library):
             return []
-        self._upkeep.open_words()
-        self._upkeep.open_vectors()
-        return self._index.search(query, count, self._upkeep.embed)
+        self._indexer.open_words()
+        self._indexer.open_vectors()
+        return self._index.search(query, count, self._indexer.embed)
 
     def warm(self) -> None:
         """Somebody will ask soon: load the index and the process that embeds questions, in the background."""
-        self._upkeep.warm()
+        self._indexer.warm()
 
     def state(self) -> State:
-        return self._upkeep.state()
+        return self._indexer.state()
 
     @property
     def problems(self) -> dict[str, str]:
@@ -123,7 +123,7 @@ class Knowledge:
 
     def rebuild(self) -> None:
         """Throw the index away and make it again. The documents stay."""
-        self._upkeep.rebuild()
+        self._indexer.rebuild()
 
     @property
     def model(self) -> Path | None:
@@ -148,17 +148,17 @@ class Knowledge:
         with self._lock:
             self._store.state.set(MODEL, str(folder) if folder else "")
             if self._opened is not None:
-                library, index, upkeep = self._opened
-                upkeep.close()
+                library, index, indexer = self._opened
+                indexer.close()
                 index.vectors = None
-                self._opened = (library, index, self._kept_up(library, index))
-        self._upkeep.kick()
+                self._opened = (library, index, self._new_indexer(library, index))
+        self._indexer.kick()
 
     def close(self) -> None:
         """End what is under way. What was kept stays, and is indexed on when the app is opened again."""
         self.stop()
         if self._opened is not None:
-            self._upkeep.close()
+            self._indexer.close()
 
     @property
     def _library(self) -> Library:
@@ -169,7 +169,7 @@ class Knowledge:
         return self._all()[1]
 
     @property
-    def _upkeep(self) -> Indexer:
+    def _indexer(self) -> Indexer:
         return self._all()[2]
 
     def _all(self) -> tuple[Library, Index, Indexer]:
@@ -178,10 +178,10 @@ class Knowledge:
                 library = Library(self._folder)
                 library.purge()
                 index = Index(library)
-                self._opened = (library, index, self._kept_up(library, index))
+                self._opened = (library, index, self._new_indexer(library, index))
             return self._opened
 
-    def _kept_up(self, library: Library, index: Index) -> Indexer:
+    def _new_indexer(self, library: Library, index: Index) -> Indexer:
         return Indexer(library, index, self._cache, self.model)
 
     def _keep(self, papers: Papers, text: str) -> bool:
@@ -189,5 +189,5 @@ class Knowledge:
         if not self._library.keep(papers, text):
             return False
         self._index.place(papers)
-        self._upkeep.kick()
+        self._indexer.kick()
         return True

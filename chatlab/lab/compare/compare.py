@@ -76,7 +76,7 @@ class Compare:
     def _start(self, prompt: list[int], name: str, sampling: Sampling) -> _Lane:
         lane = _Lane(pane=Pane(variant=name))
         with _failing(lane):
-            lane.variant = self._variants.variant(name)
+            lane.variant = self._variants.get(name)
             lane.pieces = self._machine.engine.stream(
                 prompt, sampling, lane.variant, self._machine.base.template.stop_ids
             )

@@ -92,7 +92,7 @@ class Grid:
             return
         yield Cell(speaking=True)
         try:
-            yield from self._spoken(sheet, prompt, self._variants.variant(name, strength), markers)
+            yield from self._spoken(sheet, prompt, self._variants.get(name, strength), markers)
         except ChatlabError as error:
             yield Cell(error=f"{error} {error.hint}".strip())
 
@@ -147,5 +147,5 @@ class Grid:
 
     def _sha256(self, name: str) -> str:
         """By its papers; an adapter that is gone has none, and then nothing is known of it."""
-        card = self._variants.who(name)
+        card = self._variants.card(name)
         return card.sha256 if card else "" if name == BASE else "gone"

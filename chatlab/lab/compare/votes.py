@@ -131,7 +131,7 @@ class Votes:
         base = self._machine.base.fingerprint
         if name == BASE:
             return Contender(base=base)
-        card = self._variants.who(name)
+        card = self._variants.card(name)
         return Contender(sha256=card.sha256, base=base) if card else None
 
     def _named(self, votes: Sequence[Vote]) -> tuple[dict[Contender, str], frozenset[Contender]]:

@@ -67,7 +67,7 @@ class Exports:
         """
         if kind not in self._makers:
             raise InputError(f"There is no export {kind!r}.", "Choose one of: " + ", ".join(self._makers))
-        variant = self._variants.variant(name, strength)
+        variant = self._variants.get(name, strength)
         if name == BASE or variant.folder is None:
             raise InputError("The base is a model already; its folder can be copied.", "Choose an adapter to export.")
         try:

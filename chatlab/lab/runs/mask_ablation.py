@@ -213,7 +213,7 @@ class MaskAblation:
         side = self._now(mask)
         if not side.adapter or self._leave.is_set():
             return
-        variant = self._variants.variant(side.adapter)
+        variant = self._variants.get(side.adapter)
         left = self._prompts()[len(side.replies) :]
         for reply in ask(self._machine.engine, self._machine.base, variant, left, SAMPLING):
             side = replace(side, replies=(*side.replies, reply))

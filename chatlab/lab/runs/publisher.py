@@ -94,7 +94,7 @@ class Publisher:
     def _publish(self, run: RunView) -> str:
         began = perf_counter()
         there = self.adapter_of(run.id)
-        card = self._variants.who(there) if there else None
+        card = self._variants.card(there) if there else None
         card = card or self._adapters.publish(run.adapter, self._card(run), _snapshot(run))
         published = perf_counter()
         news = self._go_live(card) if run.request.live else ""

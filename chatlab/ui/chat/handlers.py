@@ -9,12 +9,13 @@ from typing import Any
 
 import gradio as gr
 
-from chatlab.conversation import Conversation, Turn
+from chatlab.conversation import Budget, Conversation, Turn
 from chatlab.errors import InputError, NotFound, UnseenRepeated
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions, ReplyStream
 from chatlab.ui import notices
 from chatlab.ui.chat.conversations import ConversationList
-from chatlab.ui.chat.generation_settings import Dials
+from chatlab.ui.chat.generation_settings import reply_options
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.rows import SHOWN, rows
 from chatlab.ui.chat.screen import SAME, Screen
@@ -48,39 +49,38 @@ class ChatHandlers:
             session = replace(session, run=status.run.name, notice=notices.training(status))
         return self.screen.fresh(session) if session.conversation is None else self.screen.turned_to(session)
 
-    def say(self, text: str, session: Session, system: str, *dials: Any) -> Iterator[View]:
+    def say(self, text: str, session: Session, system: str, *settings: Any) -> Iterator[View]:
         """A message, and its answer as it grows. If the message cannot be kept, its text stays in the box."""
-        view = self._say(text, session, system, dials)
+        view = self._say(text, session, system, settings)
         yield view
         yield from self.watch(view.session)
 
-    def _say(self, text: str, session: Session, system: str, dials: Sequence[Any]) -> View:
+    def _say(self, text: str, session: Session, system: str, settings: Sequence[Any]) -> View:
         self._check_quiet(session)
         if not text.strip():
             raise InputError("There is nothing to send.", "Write a message first.")
-        chosen = Dials.of(*dials)
-        conversation_id = self._conversation(session, system, chosen)
-        self._spend(chosen, replace(session, conversation=conversation_id))
-        drafts = self.lab.chat.reply(conversation_id, text, *chosen.chosen)
-        self._begin(conversation_id, drafts)
+        options = reply_options(*settings)
+        conversation_id = self._conversation(session, system, options)
+        self._spend(options.budget, replace(session, conversation=conversation_id))
+        self._begin(conversation_id, self.lab.chat.reply(conversation_id, text, options))
         return self.screen.answering(replace(_quieted(session), conversation=conversation_id))
 
-    def act(self, payload: str, session: Session, system: str, *dials: Any) -> View:
+    def act(self, payload: str, session: Session, system: str, *settings: Any) -> View:
         """A button of the page. Raises InputError for what no button says."""
         act = Act.read(payload)
-        chosen = Dials.of(*dials)
+        options = reply_options(*settings)
         match act.do:
             case "say":
-                return self._say(act.text, session, system, dials)
+                return self._say(act.text, session, system, settings)
             case "retry" | "again":
-                return self._retry(act, session, chosen)
+                return self._retry(act, session, options)
             case "ask":
-                return self._ask(act, session, chosen)
+                return self._ask(act, session, options)
             case "shorten":
                 self.lab.chat.shorten(_id(session))
-                return self._retry(replace(act, do="again"), session, chosen)
+                return self._retry(replace(act, do="again"), session, options)
             case "afresh":
-                return self._afresh(session, dials)
+                return self._afresh(session, settings)
             case "pack":
                 return self._load_pack(session)
             case "retrain":
@@ -105,9 +105,9 @@ class ChatHandlers:
         reply = self.replies.last(session.conversation)
         conversation = self.screen.shown(session)
         if reply is not None and conversation is not None:
-            asked = rows(replace(conversation, head=reply.prompt))[-1]
-            for draft in reply.watch():
-                yield SAME._replace(live=growing(asked, draft))
+            question = rows(replace(conversation, head=reply.prompt))[-1]
+            for stream in reply.watch():
+                yield SAME._replace(live=growing(question, stream))
         failed = None if reply is None or reply.error is None else notices.failed(reply.error, _alone(conversation))
         yield self.view(replace(session, waiting=False, notice=failed or session.notice))
 
@@ -149,33 +149,37 @@ class ChatHandlers:
     def spend(self, answer: float | None, thinking: float | None, session: Session) -> None:
         """The budgets were set to this: the conversation's from the next answer on, and those of new ones."""
         if answer is not None:
-            self._spend(Dials.of(max_tokens=answer, thinking=thinking), session)
+            self._spend(Budget(answer=int(answer), thinking=int(thinking or 0)), session)
 
-    def _spend(self, dials: Dials, session: Session) -> None:
+    def _spend(self, budget: Budget, session: Session) -> None:
         """What the page shows is what counts, also where another page has set the conversation's otherwise."""
         if session.conversation is not None:
-            self.lab.chat.set_budget(session.conversation, dials.budget)
+            self.lab.chat.set_budget(session.conversation, budget)
         if session.person is not None and not session.incognito:
-            self.lab.budgets.use(dials.budget, session.person)
+            self.lab.budgets.use(budget, session.person)
 
-    def _conversation(self, session: Session, system: str, dials: Dials) -> int:
+    def _conversation(self, session: Session, system: str, options: ReplyOptions) -> int:
         if session.conversation is not None:
             return session.conversation
         if session.person is None:
             raise InputError("It is not known who you are.", "Reload the page.")
-        told = self.lab.systems.filled(system)
-        wording = (system or "").strip()
-        return self.lab.chat.new(told, session.incognito, wording=wording, owner=session.person, budget=dials.budget)
+        return self.lab.chat.new(
+            self.lab.systems.filled(system),
+            session.incognito,
+            wording=(system or "").strip(),
+            owner=session.person,
+            budget=options.budget,
+        )
 
-    def _begin(self, conversation_id: int, drafts: Any, prompt: int | None = None) -> None:
+    def _begin(self, conversation_id: int, stream: ReplyStream, prompt: int | None = None) -> None:
         head = self.lab.chat.get(conversation_id).head if prompt is None else prompt
-        self.replies.start(conversation_id, 0 if head is None else head, drafts)
+        self.replies.start(conversation_id, 0 if head is None else head, stream)
 
     def _check_quiet(self, session: Session) -> None:
         if self.replies.running(session.conversation) is not None:
             raise InputError("An answer is still being written.", "Stop it, or wait for its end.")
 
-    def _retry(self, act: Act, session: Session, dials: Dials) -> View:
+    def _retry(self, act: Act, session: Session, options: ReplyOptions) -> View:
         """Another answer: to a turn's question, or with `again` to the last one."""
         self._check_quiet(session)
         conversation = self._open(session)
@@ -184,12 +188,11 @@ class ChatHandlers:
             return self.view(replace(session, notice=None))
         turn = path[-1] if act.do == "again" else _turn(conversation, act)
         prompt = turn.parent if turn.role != "user" else turn.id
-        self._spend(dials, session)
-        drafts = self.lab.chat.retry(_id(session), turn.id, *dials.chosen)
-        self._begin(_id(session), drafts, prompt)
+        self._spend(options.budget, session)
+        self._begin(_id(session), self.lab.chat.retry(_id(session), turn.id, options), prompt)
         return self._answering(_quieted(session))
 
-    def _afresh(self, session: Session, dials: Sequence[Any]) -> View:
+    def _afresh(self, session: Session, settings: Sequence[Any]) -> View:
         """The last question again, in a conversation that holds nothing else but the system message."""
         conversation = self._open(session)
         asked = next((turn for turn in reversed(conversation.path()) if turn.role == "user"), None)
@@ -197,15 +200,14 @@ class ChatHandlers:
             raise InputError("There is no question to ask again.", "Write a message first.")
         self.list.leave(session)
         fresh = replace(_quieted(session), conversation=None)
-        return self._say(asked.content, fresh, conversation.wording or conversation.system, dials)
+        return self._say(asked.content, fresh, conversation.wording or conversation.system, settings)
 
-    def _ask(self, act: Act, session: Session, dials: Dials) -> View:
+    def _ask(self, act: Act, session: Session, options: ReplyOptions) -> View:
         """A question put differently, and the answer to it."""
         self._check_quiet(session)
         turn = _turn(self._open(session), act)
-        self._spend(dials, session)
-        drafts = self.lab.chat.edit_prompt(_id(session), turn.id, act.text, *dials.chosen)
-        self._begin(_id(session), drafts)
+        self._spend(options.budget, session)
+        self._begin(_id(session), self.lab.chat.edit_prompt(_id(session), turn.id, act.text, options))
         return self._answering(_quieted(session))
 
     def _load_pack(self, session: Session) -> View:

@@ -43,7 +43,7 @@ class Screen:
             top=top(conversation, session),
             listing=self.listing(session),
             transcript=self._transcript(conversation, session),
-            live="" if reply is None or conversation is None else growing(rows(conversation)[-1], reply.draft),
+            live="" if reply is None or conversation is None else growing(rows(conversation)[-1], reply.stream),
             notice=notices.drawn(session.notice),
             system=gr.skip() if conversation is None else conversation.wording or conversation.system,
             composer=gr.update(**box) if text is None else gr.update(value=text, **box),

@@ -1,11 +1,11 @@
-"""A conversation as the page shows it: one line of HTML. Its buttons say what they do in `data-act` and `data-turn`."""
+"""A conversation as the page shows it: one line of HTML. Its buttons carry `data-act` and `data-turn`."""
 
 from __future__ import annotations
 
 from typing import get_args
 
 from chatlab.conversation import Conversation, Turn
-from chatlab.lab.chat.reply_stream import Draft
+from chatlab.lab.chat.reply_stream import ReplyStream
 from chatlab.records import BASE, Provenance, Reason
 from chatlab.ui.chat.citations import citing, sources
 from chatlab.ui.chat.rows import Row, earlier, rows
@@ -32,17 +32,16 @@ def transcript(conversation: Conversation, shown: int, *, incognito: bool = Fals
     return div("turns", more, *(_row(row, incognito) for row in drawn), unanswered)
 
 
-def growing(asked: Row, draft: Draft | None) -> str:
+def growing(question: Row, reply: ReplyStream) -> str:
     """The question that is being answered, and the answer as far as it has come."""
-    text = prose(draft.text) if draft and draft.text else '<p class="dots"><i></i><i></i><i></i></p>'
-    foot = div("foot", *_speaker(draft.speaker if draft else None))
-    thinking = thought(draft.thought) if draft else ""
-    taken = steps(draft.steps, draft.doing) if draft else ""
-    return div("turns", _question(asked), div("turn answer growing", thinking, taken, div("body prose", text), foot))
+    text = prose(reply.text) if reply.text else '<p class="dots"><i></i><i></i><i></i></p>'
+    foot = div("foot", *_provenance(reply.provenance))
+    before = reasoning(reply.reasoning) + steps(reply.steps, reply.call)
+    return div("turns", _question(question), div("turn answer growing", before, div("body prose", text), foot))
 
 
-def thought(text: str) -> str:
-    """What was thought before an answer, folded."""
+def reasoning(text: str) -> str:
+    """The reasoning before an answer, folded."""
     if not text:
         return ""
     about = escaped(f"Thought, {counted(len(text.split()), 'word')}")
@@ -84,7 +83,7 @@ def _answer(row: Row, incognito: bool) -> str:
     tools = (*_arrows(row), *_thumbs(turn), *_teach(turn, incognito), tool("copy", "copy", "Copy", turn.id))
     retry = tool("retry", "retry", "Another answer", turn.id)
     foot = div("foot", *tools, retry, '<span class="gap"></span>', *_origin(turn))
-    before = thought(turn.thought) + steps(turn.steps)
+    before = reasoning(turn.thought) + steps(turn.steps)
     return _turn(turn, "answer", before, body, sources(turn, row.asked), foot, _reasons(turn))
 
 
@@ -134,29 +133,29 @@ def _reasons(turn: Turn) -> str:
 
 
 def _origin(turn: Turn) -> tuple[str, ...]:
-    """Who spoke, how much, how fast, and how it ended if not of itself."""
+    """Which model answered, how much, how fast, and how it ended if not by itself."""
     if turn.speaker is None:
         return (span("who person", "rewritten by you" if turn.edited_from is not None else "yours"),)
     ending = (span("ending", ENDINGS[turn.stopped]),) if turn.stopped in ENDINGS else ()
     cut = (span("ending", "asked without the oldest messages"),) if turn.since is not None else ()
     other = (span("ending", "under another system message", turn.under[0] or "None"),) if turn.under else ()
-    return (*ending, *cut, *other, *_speaker(turn.speaker))
+    return (*ending, *cut, *other, *_provenance(turn.speaker))
 
 
-def _speaker(speaker: Provenance | None) -> tuple[str, ...]:
-    if speaker is None:
+def _provenance(of: Provenance | None) -> tuple[str, ...]:
+    if of is None:
         return ()
-    strength = "" if speaker.adapter == BASE or speaker.strength == 1.0 else f" × {speaker.strength:g}"
-    proof = f"Adapter weights sha256 {speaker.sha256}" if speaker.sha256 else "The base model, no adapter"
-    short = f"<code>{speaker.sha256[:7]}</code>" if speaker.sha256 else ""
-    who = f'<span class="who" title="{escaped(proof)}">{escaped(speaker.adapter + strength)}{short}</span>'
-    return who, span("pace", pace(speaker))
+    strength = "" if of.adapter == BASE or of.strength == 1.0 else f" × {of.strength:g}"
+    proof = f"Adapter weights sha256 {of.sha256}" if of.sha256 else "The base model, no adapter"
+    short = f"<code>{of.sha256[:7]}</code>" if of.sha256 else ""
+    who = f'<span class="who" title="{escaped(proof)}">{escaped(of.adapter + strength)}{short}</span>'
+    return who, span("pace", pace(of))
 
 
-def pace(speaker: Provenance) -> str:
+def pace(of: Provenance) -> str:
     """`42 tokens · 31 tok/s`"""
-    tokens = f"{speaker.tokens} token{'' if speaker.tokens == 1 else 's'}"
-    return f"{tokens} · {speaker.tokens / speaker.seconds:.0f} tok/s" if speaker.seconds > 0 else tokens
+    tokens = f"{of.tokens} token{'' if of.tokens == 1 else 's'}"
+    return f"{tokens} · {of.tokens / of.seconds:.0f} tok/s" if of.seconds > 0 else tokens
 
 
 def _unanswered(turn: Turn) -> str:

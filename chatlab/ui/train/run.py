@@ -115,7 +115,7 @@ class TrainRun:
         under_way = run.state == "running"
         adapter = self._lab.training.adapter_of(run.id)
         live = adapter is not None and adapter == self._lab.variants.live
-        card = self._lab.variants.who(adapter) if adapter else None
+        card = self._lab.variants.card(adapter) if adapter else None
         ended = "" if under_way else report.ended(run, card, self.watch.news(run), self._lab.training.proven(run.id))
         samples = self._samples.known(adapter)
         return (

@@ -19,6 +19,7 @@ from chatlab.engines.fake import FakeEngine
 from chatlab.engines.llamacpp.slots import Slots
 from chatlab.errors import NotFound
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.settings import EngineName, Settings
 from tests.support.served import site
 from tests.test_start import answer, free_port, started
@@ -117,12 +118,14 @@ def test_the_engine_reads_a_prompt_from_the_beginning_once_an_incognito_conversa
     lab = Lab(replace(settings, engine=engine))
     try:
         id = lab.chat.new(incognito=True)
-        list(lab.chat.reply(id, f"{MARK} " * 40, Sampling(max_tokens=2)))
+        lab.chat.reply(id, f"{MARK} " * 40, ReplyOptions(sampling=Sampling(max_tokens=2))).finish()
         prompt = lab.machine.base.template.prompt(lab.chat.get(id).messages())
         assert remembered(lab.machine.engine, prompt) >= 64
         lab.chat.delete(id)
         assert remembered(lab.machine.engine, prompt) == 0
-        list(lab.chat.reply(lab.chat.new(), "And now?", Sampling(max_tokens=2)))  # the engine goes on
+        lab.chat.reply(
+            lab.chat.new(), "And now?", ReplyOptions(sampling=Sampling(max_tokens=2))
+        ).finish()  # the engine goes on
     finally:
         lab.close()
 

@@ -135,7 +135,7 @@ def test_the_words_lie_with_the_adapter_and_its_manifest_covers_them(lab: Lab) -
     run = lab.training.run(trained(lab, "first", [one]))
     folder = lab.settings.adapters / "first"
     assert (folder / LESSONS).read_bytes() == (run.folder / "snapshot.jsonl").read_bytes()
-    card = lab.variants.who("first")
+    card = lab.variants.card("first")
     assert card is not None
     assert json.loads((folder / MANIFEST).read_text())["files"][LESSONS] == card.snapshot == run.request.snapshot
 
@@ -148,19 +148,19 @@ def test_changed_words_are_not_believed_and_taken_out_ones_are_no_damage(lab: La
     with pytest.raises(AdapterDamaged, match=LESSONS):
         lab.lineage.of("first")
     assert [a.changed for a in lab.lineage.learned_by(one)] == [None]
-    assert lab.variants.variant("first").name == "first"
+    assert lab.variants.get("first").name == "first"
     file.unlink()
     assert lab.lineage.of("first")[0].answer == "Ay."
     lab.training.discard(run)
     with pytest.raises(TrainingError, match="not kept any more"):
         lab.lineage.of("first")
-    assert lab.variants.variant("first").name == "first"
+    assert lab.variants.get("first").name == "first"
 
 
 def test_an_adapter_of_before_is_told_from_its_run_while_that_is_there(lab: Lab, tmp_path: Path) -> None:
     one = lab.demonstrations.write("Hi", "Ay.")
     run = trained(lab, "first", [one])
-    card = lab.variants.who("first")
+    card = lab.variants.card("first")
     assert card is not None
     shutil.rmtree(lab.settings.adapters / "first")
     Adapters(lab.settings.adapters).publish(lab.settings.runs / run / "adapter", replace(card, name="old"))

@@ -42,7 +42,7 @@ def ids(lab: Lab) -> list[int]:
 
 @pytest.fixture(scope="module")
 def wanted(lab: Lab, ids: list[int]) -> str:
-    return said(lab.machine.engine, ids, lab.variants.variant("one"))
+    return said(lab.machine.engine, ids, lab.variants.get("one"))
 
 
 def said(engine, ids: list[int], variant: Variant) -> str:

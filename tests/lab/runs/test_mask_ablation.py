@@ -117,7 +117,7 @@ def test_both_answer_the_same_unseen_prompts_and_it_is_counted_who_strays(lab: L
     assert [r.prompt for r in masked.replies] == [r.prompt for r in bare.replies] == list(done.prompts)
     assert len(done.prompts) == FIRST
     assert (masked.manner.strays, bare.manner.strays) == (0, FIRST)
-    assert masked.replies[0].sha256 == lab.variants.who(masked.adapter).sha256 != bare.replies[0].sha256
+    assert masked.replies[0].sha256 == lab.variants.card(masked.adapter).sha256 != bare.replies[0].sha256
 
 
 def test_a_finished_trial_is_there_after_a_restart(lab: Lab, done: Trial) -> None:
