@@ -60,8 +60,8 @@ def decode(lab: Lab) -> float:
     first: tuple[float, int] | None = None
     last = (0.0, 0)
     for panes in lab.compare.ask("Tell me a story of the sea.", ["base"], RUNNING_ON):
-        if panes[0].speaker:
-            last = (time.perf_counter(), panes[0].speaker.tokens)
+        if panes[0].provenance:
+            last = (time.perf_counter(), panes[0].provenance.tokens)
             first = first or last
     return (last[1] - first[1]) / (last[0] - first[0]) if first and last[0] > first[0] else 0.0
 

@@ -100,8 +100,8 @@ def paces(engine: TransformersEngine, base: Base, variants: list[Variant]) -> di
 
 def pace(engine: TransformersEngine, variant: Variant, sampling: Sampling) -> float:
     """Tokens a second from the first token on."""
-    pieces = engine.stream(list(range(400, 432)), sampling, variant, NEVER)
-    times = [(time.perf_counter(), piece.tokens) for piece in pieces]
+    chunks = engine.stream(list(range(400, 432)), sampling, variant, NEVER)
+    times = [(time.perf_counter(), chunk.tokens) for chunk in chunks]
     return (times[-1][1] - times[0][1]) / (times[-1][0] - times[0][0])
 
 

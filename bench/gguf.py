@@ -145,13 +145,13 @@ def swaps(engine: LlamaCppEngine, base: Base, variants: list[Variant]) -> dict[s
 
     def token(variant: Variant) -> float:
         engine.load(variant)
-        pieces = engine.stream(PROMPT, GREEDY, variant, NEVER)
+        chunks = engine.stream(PROMPT, GREEDY, variant, NEVER)
         times = []
         for _ in range(6):
             began = time.perf_counter()
-            next(pieces)
+            next(chunks)
             times.append(since(began))
-        pieces.close()  # type: ignore[attr-defined]
+        chunks.close()  # type: ignore[attr-defined]
         return middle(times[2:])
 
     def swap(resident: bool) -> float:
@@ -181,7 +181,7 @@ def warm_first(engine: LlamaCppEngine, variant: Variant) -> Callable[[], float]:
         ids = [300 + (next(numbers) * 31 + place * 7) % 5000 for place in range(500)]
         list(engine.stream(ids[:449], Sampling(max_tokens=1), variant, NEVER))
         began = time.perf_counter()
-        next(piece for piece in engine.stream(ids, GREEDY, variant, NEVER) if piece.tokens)
+        next(chunk for chunk in engine.stream(ids, GREEDY, variant, NEVER) if chunk.tokens)
         return since(began)
 
     return run

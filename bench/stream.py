@@ -48,9 +48,9 @@ class Timed:
         self, prompt: Sequence[int], sampling: Sampling, variant: Variant, stop_ids: frozenset[int]
     ) -> Iterator[ReplyChunk]:
         self.first = 0.0
-        for piece in self._engine.stream(prompt, sampling, variant, stop_ids):
+        for chunk in self._engine.stream(prompt, sampling, variant, stop_ids):
             self.first = self.first or time.time()
-            yield piece
+            yield chunk
 
 
 def measure(rounds: int = 5) -> dict[str, float]:

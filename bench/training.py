@@ -72,7 +72,7 @@ def pressed(lab: Lab) -> tuple[dict[str, float], RunView]:
 
 def first_token(lab: Lab) -> None:
     for panes in lab.compare.ask("Write a greeting", [lab.variants.live], ONE):
-        if panes[0].speaker:
+        if panes[0].provenance:
             return
 
 

@@ -21,12 +21,12 @@ class Contender:
     strength: float = 1.0
 
     @classmethod
-    def of(cls, speaker: Provenance) -> Contender | None:
+    def of(cls, provenance: Provenance) -> Contender | None:
         """None where the engine did not prove who spoke: such a reply counts for nobody."""
-        if not speaker.base or (speaker.adapter != BASE and not speaker.sha256):
+        if not provenance.base or (provenance.adapter != BASE and not provenance.sha256):
             return None
-        strength = speaker.strength if speaker.sha256 else 1.0
-        return cls(sha256=speaker.sha256, base=speaker.base, strength=strength)
+        strength = provenance.strength if provenance.sha256 else 1.0
+        return cls(sha256=provenance.sha256, base=provenance.base, strength=strength)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ def games(vote: Vote) -> list[Game]:
     Without a best one, nobody was better than anybody. Two answers that are the same word for word are a tie, whichever
     was pressed, and a voice does not play against itself.
     """
-    seats = [Contender.of(speaker) for speaker in vote.speakers]
+    seats = [Contender.of(provenance) for provenance in vote.speakers]
     found = []
     for i, j in combinations(range(len(seats)), 2):
         first, second = seats[i], seats[j]

@@ -47,8 +47,8 @@ def ask(
     """The voice's reply to each prompt in order, each in a conversation of its own."""
     markers = role_markers(base.template)
     for prompt in prompts:
-        pieces = engine.stream(_asked(base, prompt, system), sampling, variant, base.template.stop_ids)
-        yield _heard(prompt, list(pieces), markers)
+        chunks = engine.stream(_asked(base, prompt, system), sampling, variant, base.template.stop_ids)
+        yield _heard(prompt, list(chunks), markers)
 
 
 def ask_all(
@@ -57,10 +57,10 @@ def ask_all(
     """The same, all of them, several at once where the engine can."""
     asked = [_asked(base, prompt, system) for prompt in prompts]
     heard: list[list[ReplyChunk]] = [[] for _ in prompts]
-    for number, piece in engine.stream_batch(asked, sampling, variant, base.template.stop_ids):
-        heard[number].append(piece)
+    for number, chunk in engine.stream_batch(asked, sampling, variant, base.template.stop_ids):
+        heard[number].append(chunk)
     markers = role_markers(base.template)
-    return [_heard(prompt, pieces, markers) for prompt, pieces in zip(prompts, heard, strict=True)]
+    return [_heard(prompt, chunks, markers) for prompt, chunks in zip(prompts, heard, strict=True)]
 
 
 def _asked(base: Base, prompt: str, system: str) -> list[int]:
@@ -68,8 +68,8 @@ def _asked(base: Base, prompt: str, system: str) -> list[int]:
     return base.template.prompt([*said, Message(role="user", content=prompt)])
 
 
-def _heard(prompt: str, pieces: Sequence[ReplyChunk], markers: Sequence[str]) -> Reply:
-    text, last = "".join(piece.text for piece in pieces), pieces[-1]
+def _heard(prompt: str, chunks: Sequence[ReplyChunk], markers: Sequence[str]) -> Reply:
+    text, last = "".join(chunk.text for chunk in chunks), chunks[-1]
     return Reply(
         prompt=prompt, text=text, sha256=last.sha256, tokens=last.tokens, form=form(prompt, text, last.stop, markers)
     )

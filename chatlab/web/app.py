@@ -26,8 +26,8 @@ from chatlab.settings import Settings
 from chatlab.system.ports import address
 from chatlab.ui.backups import SafekeepingPanel
 from chatlab.ui.bridge import Bridge
-from chatlab.ui.chat.forgetting import forget_conversation
 from chatlab.ui.chat.replies import Replies
+from chatlab.ui.chat.session import forget_conversation
 from chatlab.ui.chat.tab import ChatTab
 from chatlab.ui.compare.tab import CompareTab
 from chatlab.ui.current_user import visitor

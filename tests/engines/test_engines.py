@@ -66,16 +66,16 @@ def prompt(base: Base) -> list[int]:
     return list(base.tokenizer("Once upon a time there was", add_special_tokens=False)["input_ids"])
 
 
-def text_of(pieces: list[ReplyChunk]) -> str:
-    return "".join(piece.text for piece in pieces)
+def text_of(chunks: list[ReplyChunk]) -> str:
+    return "".join(chunk.text for chunk in chunks)
 
 
 def test_a_reply_comes_in_pieces_and_only_the_last_says_why_it_stopped(engine, prompt):
-    pieces = list(engine.stream(prompt, SHORT, Variant(), NEVER))
-    assert len(pieces) > 2 and text_of(pieces)
-    assert [piece.stop for piece in pieces[:-1]] == [None] * (len(pieces) - 1)
-    assert pieces[-1].stop in ("end", "length")
-    assert [piece.tokens for piece in pieces] == sorted(piece.tokens for piece in pieces)
+    chunks = list(engine.stream(prompt, SHORT, Variant(), NEVER))
+    assert len(chunks) > 2 and text_of(chunks)
+    assert [chunk.stop for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
+    assert chunks[-1].stop in ("end", "length")
+    assert [chunk.tokens for chunk in chunks] == sorted(chunk.tokens for chunk in chunks)
 
 
 def test_a_budget_is_kept(engine, prompt):
@@ -102,10 +102,10 @@ def test_at_temperature_zero_the_seed_does_not_matter(engine, prompt):
 
 def test_each_voice_speaks_for_itself_and_proves_it(engine, variants, prompt):
     replies = {name: list(engine.stream(prompt, SHORT, variant, NEVER)) for name, variant in variants.items()}
-    assert len({text_of(pieces) for pieces in replies.values()}) == 3
-    for name, pieces in replies.items():
+    assert len({text_of(chunks) for chunks in replies.values()}) == 3
+    for name, chunks in replies.items():
         sha256 = digest(variants[name].folder / WEIGHTS) if variants[name].folder else ""
-        assert {piece.sha256 for piece in pieces} == {sha256}
+        assert {chunk.sha256 for chunk in chunks} == {sha256}
 
 
 def test_the_strength_changes_what_an_adapter_says(engine, variants, prompt):
@@ -118,11 +118,11 @@ def test_the_strength_changes_what_an_adapter_says(engine, variants, prompt):
 def test_a_reply_keeps_its_voice_though_others_speak_and_its_adapter_is_forgotten(engine, variants, prompt):
     alone = text_of(list(engine.stream(prompt, SHORT, variants["one"], NEVER)))
     growing = engine.stream(prompt, SHORT, variants["one"], NEVER)
-    pieces = [next(growing)]
+    chunks = [next(growing)]
     list(engine.stream(prompt, SHORT, variants["two"], NEVER))
     engine.unload(variants["one"].folder)
     list(engine.stream(prompt, SHORT, Variant(), NEVER))
-    assert text_of(pieces + list(growing)) == alone
+    assert text_of(chunks + list(growing)) == alone
 
 
 def test_replies_in_many_threads_are_never_mixed(engine, variants, prompt):
@@ -134,8 +134,8 @@ def test_replies_in_many_threads_are_never_mixed(engine, variants, prompt):
     ]
 
     def ask(variant: Variant, seed: int) -> tuple[str, str]:
-        pieces = list(engine.stream(prompt, replace(SHORT, seed=seed), variant, NEVER))
-        return text_of(pieces), pieces[-1].sha256
+        chunks = list(engine.stream(prompt, replace(SHORT, seed=seed), variant, NEVER))
+        return text_of(chunks), chunks[-1].sha256
 
     alone = [ask(*each) for each in asked]
     with ThreadPoolExecutor(4) as pool:

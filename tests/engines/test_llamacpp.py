@@ -51,7 +51,7 @@ def prompt(base: Base) -> list[int]:
 
 
 def said(engine, prompt: list[int], variant: Variant, sampling: Sampling = GREEDY) -> str:
-    return "".join(piece.text for piece in engine.stream(prompt, sampling, variant, NEVER))
+    return "".join(chunk.text for chunk in engine.stream(prompt, sampling, variant, NEVER))
 
 
 @pytest.fixture(scope="module")
@@ -70,15 +70,15 @@ def test_replies_that_grow_together_say_what_each_says_alone(engine, base, varia
     prompts = [base.tokenizer(f"{word} is a good {word} because").input_ids for word in ("Rain", "Tea", "A king") * 4]
     for variant in variants[:2]:
         told, ends = [""] * len(prompts), {}
-        for number, piece in engine.stream_batch(prompts, GREEDY, variant, base.template.stop_ids):
+        for number, chunk in engine.stream_batch(prompts, GREEDY, variant, base.template.stop_ids):
             assert number not in ends, "nothing after the end"
-            told[number] += piece.text
-            if piece.stop:
-                ends[number] = piece
+            told[number] += chunk.text
+            if chunk.stop:
+                ends[number] = chunk
         assert len(ends) == len(prompts) and len(set(told[:3])) == 3
         for prompt, text, end in zip(prompts[:3], told, ends.values(), strict=False):
             alone = list(engine.stream(prompt, GREEDY, variant, base.template.stop_ids))
-            assert "".join(piece.text for piece in alone) == text
+            assert "".join(chunk.text for chunk in alone) == text
             assert alone[-1].sha256 == end.sha256
 
 
@@ -91,7 +91,7 @@ def test_many_replies_leave_room_for_a_chat_and_wait_for_each_other(engine, vari
     other.start()
     many.close()
     other.join(60)
-    assert [number for number, piece in ended if piece.stop] == [0, 1]
+    assert [number for number, chunk in ended if chunk.stop] == [0, 1]
 
 
 def test_voices_that_take_turns_at_every_token_say_what_each_says_alone(engine, variants, prompt, alone):
@@ -100,11 +100,11 @@ def test_voices_that_take_turns_at_every_token_say_what_each_says_alone(engine, 
     under_way = set(range(len(variants)))
     while under_way:
         for n in list(under_way):
-            piece = next(streams[n], None)
-            if piece is None:
+            chunk = next(streams[n], None)
+            if chunk is None:
                 under_way.discard(n)
             else:
-                told[n] += piece.text
+                told[n] += chunk.text
     assert told == alone
 
 
@@ -150,13 +150,13 @@ def test_a_reply_keeps_its_voice_though_its_adapter_leaves_memory_and_disk(engin
     told = "".join(next(reply).text for _ in range(6))
     engine.unload(folder)
     shutil.rmtree(folder)
-    assert told + "".join(piece.text for piece in reply) == wanted
+    assert told + "".join(chunk.text for chunk in reply) == wanted
 
 
 def test_more_adapters_than_memory_holds_still_all_speak(engine, variants, prompt, alone, monkeypatch):
     monkeypatch.setattr(wardrobe, "MOST", 1)
     streams = [engine.stream(prompt, GREEDY, variant, NEVER) for variant in variants]
-    assert ["".join(piece.text for piece in stream) for stream in streams] == alone
+    assert ["".join(chunk.text for chunk in stream) for stream in streams] == alone
 
 
 def test_a_damaged_file_in_the_cache_is_made_again(base, tmp_path, prompt):

@@ -190,7 +190,7 @@ def test_retraining_changes_the_next_reply_and_undo_brings_the_old_one_back(lab:
 
     panes = list(lab.compare.ask("Write a greeting", [BASE, "player"], GREEDY))[-1]
     assert [p.text for p in panes] == [before, after]
-    assert [p.speaker.sha256 for p in panes if p.speaker] == ["", card.sha256]
+    assert [p.provenance.sha256 for p in panes if p.provenance] == ["", card.sha256]
     lab.votes.cast("Write a greeting", panes, "best", winner=1)
     (duel,) = lab.votes.results(draws=0).duels
     assert {duel.share, duel.turned().share} == {0.0, 1.0} and card.sha256 in (duel.first.sha256, duel.second.sha256)

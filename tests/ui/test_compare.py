@@ -108,9 +108,9 @@ def test_nothing_that_is_shown_before_the_vote_depends_on_who_spoke(tab: Compare
     pages = []
     for name in ("player", "somebody-else"):
         pane = Pane(
-            variant=name, text="Aye.", speaker=Provenance(adapter=name, sha256=name * 3, tokens=len(name)), done=True
+            variant=name, text="Aye.", provenance=Provenance(adapter=name, sha256=name * 3, tokens=len(name)), done=True
         )
-        other = Pane(variant=BASE, text="Nay.", speaker=Provenance(seconds=len(name)), done=True)
+        other = Pane(variant=BASE, text="Nay.", provenance=Provenance(seconds=len(name)), done=True)
         broken = Pane(variant=name, error=f"{name} is damaged.", done=True)
         pages.append(panes(Round(prompt="?", panes=(pane, other, broken))))
     assert pages[0] == pages[1]
@@ -381,7 +381,7 @@ def test_a_reloaded_window_goes_on_where_it_was_and_two_windows_do_not_mix() -> 
 
 
 def test_a_hostile_answer_is_shown_and_does_nothing() -> None:
-    pane = Pane(variant=HOSTILE, text=HOSTILE, speaker=Provenance(adapter=HOSTILE, sha256=HOSTILE), done=True)
+    pane = Pane(variant=HOSTILE, text=HOSTILE, provenance=Provenance(adapter=HOSTILE, sha256=HOSTILE), done=True)
     html = panes(Round(prompt=HOSTILE, panes=(pane, pane), blind=False, step=Step(prompt=HOSTILE, judged=0, total=3)))
     last = Round(prompt=HOSTILE, panes=(pane, pane), verdict="best", winner=0)
     html += last_vote(CompareSession(last=last), None) + panes(replace(last, panes=(replace(pane, error=HOSTILE),) * 2))
@@ -391,7 +391,7 @@ def test_a_hostile_answer_is_shown_and_does_nothing() -> None:
 
 
 def test_equal_answers_are_said_to_be_equal() -> None:
-    pane = Pane(variant=BASE, text="The same.", speaker=Provenance(), done=True)
+    pane = Pane(variant=BASE, text="The same.", provenance=Provenance(), done=True)
     assert "word for word" in panes(Round(prompt="?", panes=(pane, pane)))
 
 

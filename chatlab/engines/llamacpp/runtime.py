@@ -25,7 +25,7 @@ def _silence(level: int, text: bytes, data: object) -> None:
 class Runtime:
     """A GGUF base in memory, and a context of `sequences` slots for keys and values, `length` tokens each.
 
-    Keys and values are kept in 16 tokens, or in 32 if `exact`. An imported file (`brought`) is read whole, and every
+    Keys and values are kept in 16 bits, or in 32 if `exact`. An imported file (`brought`) is read whole, and every
     number checked: one that is only mapped would end the process when somebody writes over it. One call at a time: the
     caller holds a lock. Adapters belong to the model and are freed with it.
     """
@@ -57,7 +57,7 @@ class Runtime:
         settings.no_perf = True
         if exact:
             settings.type_k = settings.type_v = llama.GGML_TYPE_F32
-            settings.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_DISABLED  # it computes with 16 tokens in places
+            settings.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_DISABLED  # it computes with 16 bits in places
         self._context: Any = llama.llama_init_from_model(self._model, settings)
         if not self._context:
             llama.llama_model_free(self._model)

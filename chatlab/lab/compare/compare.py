@@ -27,7 +27,7 @@ class Pane:
     variant: str
     """Who was asked."""
     text: str = ""
-    speaker: Provenance | None = None
+    provenance: Provenance | None = None
     """Who spoke, by the engine's own word; None before the first token."""
     done: bool = False
     error: str = ""
@@ -39,7 +39,7 @@ class _Lane:
 
     pane: Pane
     variant: Variant | None = None
-    pieces: Iterator[ReplyChunk] | None = None
+    chunks: Iterator[ReplyChunk] | None = None
     seconds: float = 0.0
     """That this voice has taken; the others wait meanwhile."""
 
@@ -71,39 +71,39 @@ class Compare:
                 yield [lane.pane for lane in lanes]
         finally:
             for lane in lanes:
-                getattr(lane.pieces, "close", lambda: None)()
+                getattr(lane.chunks, "close", lambda: None)()
 
     def _start(self, prompt: list[int], name: str, sampling: Sampling) -> _Lane:
         lane = _Lane(pane=Pane(variant=name))
         with _failing(lane):
             lane.variant = self._variants.get(name)
-            lane.pieces = self._machine.engine.stream(
+            lane.chunks = self._machine.engine.stream(
                 prompt, sampling, lane.variant, self._machine.base.template.stop_ids
             )
         return lane
 
     def _advance(self, lane: _Lane) -> None:
         """One more piece into the lane's pane."""
-        if lane.pane.done or lane.pieces is None or lane.variant is None:
+        if lane.pane.done or lane.chunks is None or lane.variant is None:
             return
         began = perf_counter()
         with _failing(lane):
-            piece = next(lane.pieces, None)
+            chunk = next(lane.chunks, None)
             lane.seconds += perf_counter() - began
-            lane.pane = replace(lane.pane, done=True) if piece is None else self._grown(lane, lane.variant, piece)
+            lane.pane = replace(lane.pane, done=True) if chunk is None else self._grown(lane, lane.variant, chunk)
 
-    def _grown(self, lane: _Lane, variant: Variant, piece: ReplyChunk) -> Pane:
-        speaker = Provenance(
+    def _grown(self, lane: _Lane, variant: Variant, chunk: ReplyChunk) -> Pane:
+        provenance = Provenance(
             adapter=variant.name,
-            sha256=piece.sha256,
+            sha256=chunk.sha256,
             base=self._machine.base.fingerprint,
             strength=variant.strength,
-            tokens=piece.tokens,
+            tokens=chunk.tokens,
             seconds=lane.seconds,
         )
-        text, done = lane.pane.text + piece.text, piece.stop is not None
+        text, done = lane.pane.text + chunk.text, chunk.stop is not None
         said = self._machine.base.template.content(text) if done else text
-        return replace(lane.pane, text=said, speaker=speaker, done=done)
+        return replace(lane.pane, text=said, provenance=provenance, done=done)
 
 
 @contextlib.contextmanager

@@ -99,31 +99,31 @@ class Grid:
     def _spoken(self, sheet: GridView, prompt: str, variant: Variant, markers: Sequence[str]) -> Iterator[Cell]:
         template, began, text = self._machine.base.template, perf_counter(), ""
         ids = template.prompt(messages(prompt, sheet.system))
-        pieces = self._machine.engine.stream(ids, sheet.sampling, variant, template.stop_ids)
+        chunks = self._machine.engine.stream(ids, sheet.sampling, variant, template.stop_ids)
         try:
-            for piece in pieces:
-                text += piece.text
-                if piece.stop is None:
+            for chunk in chunks:
+                text += chunk.text
+                if chunk.stop is None:
                     yield Cell(text=text, speaking=True)
                     continue
                 said = Said(
                     text=template.content(text),
-                    speaker=self._speaker(variant, piece, perf_counter() - began),
-                    stop=piece.stop,
-                    form=form(prompt, text, piece.stop, markers),
+                    speaker=self._provenance(variant, chunk, perf_counter() - began),
+                    stop=chunk.stop,
+                    form=form(prompt, text, chunk.stop, markers),
                 )
-                self._heard.keep(self._asked(sheet, prompt, piece.sha256, variant.name, variant.strength), said)
+                self._heard.keep(self._asked(sheet, prompt, chunk.sha256, variant.name, variant.strength), said)
                 yield Cell(said=said)
         finally:
-            getattr(pieces, "close", lambda: None)()
+            getattr(chunks, "close", lambda: None)()
 
-    def _speaker(self, variant: Variant, piece: ReplyChunk, seconds: float) -> Provenance:
+    def _provenance(self, variant: Variant, chunk: ReplyChunk, seconds: float) -> Provenance:
         return Provenance(
             adapter=variant.name,
-            sha256=piece.sha256,
+            sha256=chunk.sha256,
             base=self._machine.base.fingerprint,
             strength=variant.strength,
-            tokens=piece.tokens,
+            tokens=chunk.tokens,
             seconds=seconds,
         )
 

@@ -35,7 +35,7 @@ def _rows(sheet: GridView) -> Iterator[dict[str, Any]]:
 
 
 def _row(sheet: GridView, prompt: str, variant: str, said: Said) -> dict[str, Any]:
-    speaker = said.speaker
+    provenance = said.speaker
     return {
         "prompt": prompt,
         "voice": variant,
@@ -44,11 +44,11 @@ def _row(sheet: GridView, prompt: str, variant: str, said: Said) -> dict[str, An
         "stops": said.form.stops,
         "one_voice": said.form.one_voice,
         "fresh": said.form.fresh,
-        "tokens": speaker.tokens,
-        "seconds": round(speaker.seconds, 3),
-        "sha256": speaker.sha256,
-        "strength": speaker.strength,
-        "base": speaker.base,
+        "tokens": provenance.tokens,
+        "seconds": round(provenance.seconds, 3),
+        "sha256": provenance.sha256,
+        "strength": provenance.strength,
+        "base": provenance.base,
         "engine": sheet.engine,
         "system": sheet.system,
         **{f"sampling_{name}": value for name, value in asdict(sheet.sampling).items()},
@@ -93,18 +93,18 @@ def _markdown(sheet: GridView) -> str:
 
 def _summary(sheet: GridView, at: int) -> list[str]:
     found = sheet.manner(at)
-    speaker = next((said.speaker for _, said in sheet.column(at)), None)
-    if speaker is None:
+    provenance = next((said.speaker for _, said in sheet.column(at)), None)
+    if provenance is None:
         return [_cell(sheet.variants[at]), "0", "", "", "", "", ""]
-    strength = "" if speaker.strength == 1.0 else f" × {speaker.strength:g}"
+    strength = "" if provenance.strength == 1.0 else f" × {provenance.strength:g}"
     return [
         _cell(sheet.variants[at]) + strength,
         str(found.replies),
         f"{found.good / found.replies:.0%}",
         f"{found.stops / found.replies:.0%}",
         f"{found.tokens:.1f}",
-        f"`{speaker.sha256}`" if speaker.sha256 else "none, the base alone",
-        f"`{speaker.base[:16]}`",
+        f"`{provenance.sha256}`" if provenance.sha256 else "none, the base alone",
+        f"`{provenance.base[:16]}`",
     ]
 
 

@@ -135,7 +135,7 @@ class Votes:
         return Contender(sha256=card.sha256, base=base) if card else None
 
     def _named(self, votes: Sequence[Vote]) -> tuple[dict[Contender, str], frozenset[Contender]]:
-        said = {contender: speaker.adapter for contender, speaker in _speakers(votes)}
+        said = {contender: provenance.adapter for contender, provenance in _provenances(votes)}
         today = {card.sha256: card.name for card in reversed(self._variants.cards())}
         names = {who: today.get(who.sha256, name) if who.sha256 else BASE for who, name in said.items()}
         gone = frozenset(who for who in said if who.sha256 and who.sha256 not in today)
@@ -143,7 +143,7 @@ class Votes:
 
 
 def _vote(asked: tuple[Message, ...], panes: Sequence[Pane], verdict: Verdict, winner: int | None, blind: bool) -> Vote:
-    whole = [pane for pane in panes if pane.speaker and not pane.error]
+    whole = [pane for pane in panes if pane.provenance and not pane.error]
     if len(whole) < 2:
         raise InputError("There are not two answers to choose from.", "Ask again.")
     best: int | None = None
@@ -154,7 +154,7 @@ def _vote(asked: tuple[Message, ...], panes: Sequence[Pane], verdict: Verdict, w
     return Vote(
         prompt=asked,
         answers=tuple(pane.text for pane in whole),
-        speakers=tuple(pane.speaker for pane in whole if pane.speaker),
+        speakers=tuple(pane.provenance for pane in whole if pane.provenance),
         verdict=verdict,
         winner=best,
         blind=blind,
@@ -182,7 +182,7 @@ def _preferences(vote: Vote) -> list[Preference]:
     ]
 
 
-def _speakers(votes: Sequence[Vote]) -> Iterator[tuple[Contender, Provenance]]:
+def _provenances(votes: Sequence[Vote]) -> Iterator[tuple[Contender, Provenance]]:
     for vote in votes:
         for speaker in vote.speakers:
             if contender := Contender.of(speaker):

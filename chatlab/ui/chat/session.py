@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import gradio as gr
+
 from chatlab.ui.chat.rows import SHOWN
 from chatlab.ui.notices import Notice
 
@@ -45,3 +47,16 @@ class View(NamedTuple):
     about: Any
     budget: Any
     thinking: Any
+
+
+def forget_conversation(page: gr.Blocks, conversation: int) -> None:
+    """Clear, for every page that showed it, the last value of each component and the messages it never fetched.
+
+    Gradio keeps the values for links that reproduce a page, which this app does not offer.
+    """
+    for session_hash, session in list(page.state_holder.session_data.items()):
+        shown = [value.conversation for value in list(session.state_data.values()) if isinstance(value, Session)]
+        if conversation in shown:
+            session.config_values.clear()
+            if session.is_closed:
+                page._queue.pending_messages_per_session.pop(session_hash, None)

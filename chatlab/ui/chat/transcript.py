@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import get_args
 
+from chatlab.citations import RetrievedPassage
 from chatlab.conversation import Conversation, Turn
 from chatlab.lab.chat.reply_stream import ReplyStream
 from chatlab.records import BASE, Provenance, Reason
-from chatlab.ui.chat.citations import citing, sources
+from chatlab.tool_calls import Call, ToolStep
 from chatlab.ui.chat.rows import Row, earlier, rows
-from chatlab.ui.chat.steps import steps
-from chatlab.ui.html import control, counted, div, element, escaped, span
+from chatlab.ui.html import control, counted, div, element, escaped, one_line, span
 from chatlab.ui.icons import icon
-from chatlab.ui.markdown import plain, prose
+from chatlab.ui.markdown import Cite, plain, prose
+from chatlab.ui.passage import marked
 
 REASONS: tuple[Reason, ...] = get_args(Reason)
 ENDINGS = {
@@ -21,6 +23,8 @@ ENDINGS = {
     "error": "broken off by an error",
     "calls": "stopped: it asked for too many tools",
 }
+STEP_CHARACTERS = 4_000
+"""Most characters shown of one text of a tool call."""
 
 
 def transcript(conversation: Conversation, shown: int, *, incognito: bool = False, waiting: bool = False) -> str:
@@ -162,3 +166,81 @@ def _unanswered(turn: Turn) -> str:
     return div(
         "unanswered", span("", "There is no answer to this yet."), button("retry", "Ask again", "small", turn.id)
     )
+
+
+def steps(taken: Sequence[ToolStep], doing: Call | None = None) -> str:
+    """Nothing where nothing was called."""
+    if not taken and doing is None:
+        return ""
+    folded = _folded(taken) if taken else ""
+    running = span("step-running", f"{doing.name} is at work: {one_line(_asked(doing), 60)}") if doing else ""
+    return div("steps", folded, running)
+
+
+def _folded(taken: Sequence[ToolStep]) -> str:
+    names = ", ".join(dict.fromkeys(one_line(step.call.name, 30) for step in taken))
+    failed = sum(step.failed for step in taken)
+    told = f"{counted(len(taken), 'step')} with {names}" + (f", {failed} failed" if failed else "")
+    return element("details", element("summary", escaped(told)) + "".join(map(_step, taken)))
+
+
+def _step(step: ToolStep) -> str:
+    head = div(
+        "step-head",
+        span("step-name", one_line(step.call.name, 60)),
+        span("step-failed", "failed") if step.failed else "",
+        span("step-time", f"{step.seconds:.2f} s"),
+    )
+    said = div("step-said", plain(step.said[:STEP_CHARACTERS])) if step.said.strip() else ""
+    given = "".join(_argument(name, value) for name, value in step.call.arguments)
+    return div("tool-use" + (" failed" if step.failed else ""), head, said, given, _argument("result", step.result))
+
+
+def _argument(name: str, value: str) -> str:
+    return div("step-given", span("step-label", one_line(name, 40)), div("step-text", plain(value[:STEP_CHARACTERS])))
+
+
+def _asked(call: Call) -> str:
+    return " | ".join(value for _, value in call.arguments)
+
+
+def citing(turn: Turn) -> Cite | None:
+    """How the numbers in brackets of an answer are shown: as links, where they are sources that it was given."""
+    if not turn.sources:
+        return None
+
+    def link(number: int) -> str:
+        if not 1 <= number <= len(turn.sources):
+            return ""
+        title = escaped(one_line(turn.sources[number - 1].title, 80))
+        where = control(act="cite", turn=turn.id, number=number)
+        return f'<button type="button" class="cite" title="{title}"{where}>{number}</button>'
+
+    return link
+
+
+def sources(turn: Turn, asked: str) -> str:
+    """All passages that the answer was given, folded; they are kept with it, whatever becomes of their documents."""
+    if not turn.sources:
+        return ""
+    said = element("summary", escaped(f"Made with {counted(len(turn.sources), 'source')}"))
+    each = (_source(turn, number, one, asked) for number, one in enumerate(turn.sources, 1))
+    return element("details", said + "".join(each), "sources")
+
+
+def _source(turn: Turn, number: int, one: RetrievedPassage, asked: str) -> str:
+    head = div(
+        "source-head",
+        span("source-number", str(number)),
+        span("source-title", one_line(one.title, 90), title=f"sha256 {one.document}"),
+        span("source-place", f"characters {one.start:,} to {one.end:,}"),
+        _in_its_document(one),
+    )
+    return (
+        f'<div class="source" id="source-{turn.id}-{number}">{head}{div("source-text", marked(one.text, asked))}</div>'
+    )
+
+
+def _in_its_document(one: RetrievedPassage) -> str:
+    where = control(act="around", to="knowledge", text=f"{one.document}:{one.start}:{one.end}")
+    return f'<button type="button" class="quiet"{where}>in its document</button>'

@@ -59,7 +59,7 @@ def _pane(round_: Round, i: int) -> str:
 
 def _said(pane: Pane) -> str:
     if pane.done and not pane.text.strip():
-        return div("pane-text", span("faint", "Said nothing." if pane.speaker else "Had not begun."))
+        return div("pane-text", span("faint", "Said nothing." if pane.provenance else "Had not begun."))
     return div("pane-text", prose(pane.text), "" if pane.done else '<span class="caret"></span>')
 
 
@@ -71,17 +71,23 @@ def _failed(round_: Round, pane: Pane) -> str:
 
 def _proof(pane: Pane) -> str:
     """Who spoke, by the engine's own word."""
-    if pane.speaker is None:
+    if pane.provenance is None:
         return ""
-    speaker = pane.speaker
-    adapter = f"{speaker.adapter} sha256 {speaker.sha256[:12]}" if speaker.sha256 else f"{speaker.adapter}, no adapter"
-    pace = f"{counted(speaker.tokens, 'token')}, {speaker.seconds:.1f} s"
-    return div("proof", span("", f"Spoken by {adapter} · {pace}", f"{speaker.sha256 or 'base'} on base {speaker.base}"))
+    provenance = pane.provenance
+    adapter = (
+        f"{provenance.adapter} sha256 {provenance.sha256[:12]}"
+        if provenance.sha256
+        else f"{provenance.adapter}, no adapter"
+    )
+    pace = f"{counted(provenance.tokens, 'token')}, {provenance.seconds:.1f} s"
+    return div(
+        "proof", span("", f"Spoken by {adapter} · {pace}", f"{provenance.sha256 or 'base'} on base {provenance.base}")
+    )
 
 
 def _who(round_: Round, i: int) -> str:
     pane = round_.panes[i]
-    sha256 = pane.speaker.sha256 if pane.speaker else ""
+    sha256 = pane.provenance.sha256 if pane.provenance else ""
     proof = element("code", escaped(sha256[:12]) if sha256 else "no adapter")
     kind = "who won" if round_.verdict == "best" and round_.winner == i else "who"
     return element("span", f"<b>{LETTERS[i]}</b>" + span("", pane.variant) + proof, kind, sha256)

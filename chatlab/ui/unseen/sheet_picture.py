@@ -65,9 +65,9 @@ def progress(sheet: GridView, asking: bool) -> str:
 def _head(sheet: GridView, at: int) -> str:
     """Who it is, and how they did over all prompts, not only those of this page."""
     found, variant = sheet.manner(at), sheet.variants[at]
-    speaker = next((said.speaker for _, said in sheet.column(at)), None)
-    proof = "" if speaker is None else (f"sha256 {speaker.sha256[:12]}" if speaker.sha256 else "no adapter")
-    title = "" if speaker is None else f"{speaker.sha256 or 'The base alone'} on base {speaker.base}"
+    provenance = next((said.speaker for _, said in sheet.column(at)), None)
+    proof = "" if provenance is None else (f"sha256 {provenance.sha256[:12]}" if provenance.sha256 else "no adapter")
+    title = "" if provenance is None else f"{provenance.sha256 or 'The base alone'} on base {provenance.base}"
     name = span("sheet-name", variant) + (element("span", escaped(proof), "sheet-proof", title) if proof else "")
     if not found.replies:
         return element("th", div("sheet-who", name) + div("sheet-sum", span("faint", "not heard yet")))
@@ -107,11 +107,11 @@ def _said(said: Said, base: Said | None) -> str:
     """A whole reply, the words marked that the base did not say. Drawn once: only the grid around it changes."""
     text = escaped(said.text) if base is None else _differences(base.text, said.text)
     same = span("chip same", "as the base") if base is not None and base.text == said.text else ""
-    speaker = said.speaker
-    strength = "" if not speaker.sha256 or speaker.strength == 1.0 else f" × {speaker.strength:g}"
-    proof = f"{speaker.adapter}{strength} {speaker.sha256[:7]}".rstrip()
-    facts = f"{proof} · {counted(speaker.tokens, 'token')}"
-    title = f"{speaker.sha256 or 'The base alone'} on base {speaker.base}, {speaker.seconds:.1f} s"
+    provenance = said.speaker
+    strength = "" if not provenance.sha256 or provenance.strength == 1.0 else f" × {provenance.strength:g}"
+    proof = f"{provenance.adapter}{strength} {provenance.sha256[:7]}".rstrip()
+    facts = f"{proof} · {counted(provenance.tokens, 'token')}"
+    title = f"{provenance.sha256 or 'The base alone'} on base {provenance.base}, {provenance.seconds:.1f} s"
     nothing = span("faint", "(nothing)") if not said.text.strip() else ""
     return div("sheet-text", text, nothing) + div("sheet-foot", *_marks(said), same, span("sheet-fact", facts, title))
 

@@ -16,10 +16,10 @@ from chatlab.lab import Lab
 from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.records import Message
 from chatlab.settings import Settings
-from chatlab.ui.chat.citations import citing, sources
 from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.session import Session
+from chatlab.ui.chat.transcript import citing, sources
 from chatlab.ui.markdown import prose
 from chatlab.ui.page_event import Act
 

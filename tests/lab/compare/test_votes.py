@@ -53,7 +53,7 @@ def test_a_vote_comes_back_from_the_disk_as_it_was(lab: Lab, settings: Settings)
     kept = lab.store.votes.get(id)
     assert from_document(Vote, to_document(kept)) == kept
     assert [m.role for m in kept.prompt] == ["system", "user"]
-    assert kept.speakers == tuple(pane.speaker for pane in panes) and kept.winner == 1 and not kept.blind
+    assert kept.speakers == tuple(pane.provenance for pane in panes) and kept.winner == 1 and not kept.blind
     lab.close()
     again = Lab(settings, open_engine=lambda base: FakeEngine(says_who))
     try:
@@ -72,7 +72,7 @@ def test_a_vote_of_before_there_was_blindness_is_read() -> None:
 def test_votes_and_preferences_are_kept_together_or_not_at_all(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     publish_adapter(lab, "player")
     panes = answered(lab, BASE, "player")
-    broken = replace(panes[1], speaker=Provenance(adapter="player", strength=float("nan")))
+    broken = replace(panes[1], provenance=Provenance(adapter="player", strength=float("nan")))
     with pytest.raises(InputError):
         lab.votes.cast("Who are you?", [panes[0], broken], "best", 0)
     assert len(lab.store.votes) == len(lab.store.preferences) == 0
@@ -115,11 +115,11 @@ def test_a_renamed_or_deleted_adapter_keeps_its_votes_and_a_namesake_gets_none(l
 def test_another_strength_is_another_voice_and_another_base_is_not_mixed_in(lab: Lab) -> None:
     publish_adapter(lab, "player")
     panes = answered(lab, BASE, "player")
-    assert panes[1].speaker
-    half = replace(panes[1], text="So.", speaker=replace(panes[1].speaker, strength=0.5))
+    assert panes[1].provenance
+    half = replace(panes[1], text="So.", provenance=replace(panes[1].provenance, strength=0.5))
     lab.votes.cast("?", [*panes, half], "best", 2)
     assert set(names_of(lab)) == {BASE, "player", "player at 0.5"}
-    strangers = [replace(pane, speaker=replace(pane.speaker, base="x")) for pane in panes if pane.speaker]
+    strangers = [replace(pane, provenance=replace(pane.provenance, base="x")) for pane in panes if pane.provenance]
     lab.votes.cast("?", strangers, "best", 0)
     assert lab.votes.results(draws=0).votes == 1
 
