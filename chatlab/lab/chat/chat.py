@@ -23,11 +23,11 @@ from chatlab.store import Store
 from chatlab.tools import Toolbox
 
 GUESSES = 1 << 52
-"""Ids that an incognito conversation may get; browsers hold such numbers exactly."""
+"""Range of an incognito conversation's random id; browsers hold such numbers exactly."""
 LEFT = 600.0
 """Seconds after which an incognito conversation ends that no page has open: long enough for a reload."""
 TITLE = 48
-"""Characters of the first message that name a conversation."""
+"""Most characters of a title made from the first message."""
 
 
 class Chat:
@@ -91,7 +91,7 @@ class Chat:
         self._when_ended.append(forget)
 
     def visit(self, conversation_id: int | None) -> None:
-        """Somebody has it open. Only incognito ones need that to stay."""
+        """Note that a page has it open, which only incognito conversations need in order to stay."""
         if conversation_id is not None and conversation_id in self._visited:
             self._visited[conversation_id] = monotonic()
 
@@ -127,22 +127,22 @@ class Chat:
         return conversation
 
     def rename(self, conversation_id: int, title: str) -> Conversation:
-        return self._change(conversation_id, lambda c: replace(c, title=title.strip()[:200]))
+        return self.change(conversation_id, lambda c: replace(c, title=title.strip()[:200]))
 
     def set_system(self, conversation_id: int, system: str, wording: str = "") -> Conversation:
         """Set it from the next answer on. Older answers keep the one they were asked under, see `Conversation.told`."""
-        return self._change(conversation_id, lambda c: c.told(system.strip(), wording.strip()))
+        return self.change(conversation_id, lambda c: c.told(system.strip(), wording.strip()))
 
     def set_budget(self, conversation_id: int, budget: Budget) -> Conversation:
         """Set the token budgets from the next answer on."""
         conversation = self.get(conversation_id)
         if conversation.budget == budget:
             return conversation
-        return self._change(conversation_id, lambda c: replace(c, budget=budget))
+        return self.change(conversation_id, lambda c: replace(c, budget=budget))
 
     def shorten(self, conversation_id: int) -> Conversation:
         """Leave out, from now on, the oldest turns where all of them are more than the context has room for."""
-        return self._change(conversation_id, lambda c: replace(c, shortens=True))
+        return self.change(conversation_id, lambda c: replace(c, shortens=True))
 
     def delete(self, conversation_id: int) -> None:
         """Take a conversation out of the list; `undo_delete` brings it back, incognito ones excepted.
@@ -173,9 +173,7 @@ class Chat:
         """Add what a person says, at once, and stream the answer."""
         if not text.strip():
             raise InputError("There is nothing to send.", "Write a message first.")
-        grown = self._change(
-            conversation_id, lambda c: _titled(c, text).grown(role="user", content=text, created=now())
-        )
+        grown = self.change(conversation_id, lambda c: _titled(c, text).grown(role="user", content=text, created=now()))
         return self._answer(conversation_id, grown.turns[-1].id, options)
 
     def retry(self, conversation_id: int, turn: int, options: ReplyOptions) -> ReplyStream:
@@ -190,7 +188,7 @@ class Chat:
         """Another version of what a person said, and the answer to it. What followed the old one stays beside it."""
         if not text.strip():
             raise InputError("An empty message cannot be sent.", "Write something, or leave the message as it was.")
-        grown = self._change(
+        grown = self.change(
             conversation_id,
             lambda c: c.grown(role="user", content=text, parent=c.turns[turn].parent, created=now()),
         )
@@ -199,7 +197,7 @@ class Chat:
     def rewrite(self, conversation_id: int, turn: int, text: str) -> Conversation:
         """A person's version of an answer, shown in its place; the head is its turn."""
         original = self.get(conversation_id).turns[turn]
-        return self._change(
+        return self.change(
             conversation_id,
             lambda c: c.grown(
                 role="assistant",
@@ -218,18 +216,15 @@ class Chat:
 
     def show(self, conversation_id: int, turn: int) -> Conversation:
         """Show this version of a turn, and what followed it."""
-        return self._change(conversation_id, lambda c: c.showing(turn))
+        return self.change(conversation_id, lambda c: c.showing(turn))
 
     def rate(self, conversation_id: int, turn: int, liked: bool | None, reasons: Sequence[Reason] = ()) -> Conversation:
         """A thumb for an answer; None takes it back."""
         rating = None if liked is None else Rating(liked=liked, reasons=tuple(reasons))
-        return self._change(conversation_id, lambda c: c.changed(turn, rating=rating))
+        return self.change(conversation_id, lambda c: c.changed(turn, rating=rating))
 
     def change(self, conversation_id: int, alter: Callable[[Conversation], Conversation]) -> Conversation:
-        """Read, alter and keep a conversation in one go, whoever else is at it."""
-        return self._change(conversation_id, alter)
-
-    def _change(self, conversation_id: int, alter: Callable[[Conversation], Conversation]) -> Conversation:
+        """Read, alter and keep a conversation in one step, whoever else changes it."""
         with self._lock:
             changed = replace(alter(self.get(conversation_id)), updated=now(), used=self._next())
             if conversation_id < 0:
@@ -239,7 +234,7 @@ class Chat:
             return changed
 
     def _next(self) -> int:
-        """The number of a use that comes after all others, those of a backup that was restored included."""
+        """A number above those of all uses so far, those of a restored backup included."""
         with self._lock:
             if self._used is None:
                 self._used = max((c.used or 0 for _, c in self._store.conversations.rows()), default=0)
@@ -276,7 +271,7 @@ class Chat:
     def _keep_answer(
         self, conversation_id: int, turn: int, reply: ReplyStream, stop: StopReason, prompt: Prompt
     ) -> Conversation:
-        return self._change(
+        return self.change(
             conversation_id,
             lambda c: c.grown(
                 role="assistant",

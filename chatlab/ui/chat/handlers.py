@@ -1,4 +1,4 @@
-"""What the events of the chat tab do. Plain methods, so that a test calls them without a browser."""
+"""Handlers of the chat tab's events. Plain methods, so that a test calls them without a browser."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STARTER = "stage"
 
 
 class ChatHandlers:
-    """Every event gives a whole `View`: what the store says, not what the page believed."""
+    """Every handler returns a whole `View`, drawn from the store, not from what the page showed."""
 
     def __init__(self, lab: Lab, replies: Replies) -> None:
         self.lab = lab
@@ -56,14 +56,14 @@ class ChatHandlers:
         yield from self.watch(view.session)
 
     def _say(self, text: str, session: Session, system: str, settings: Sequence[Any]) -> View:
-        self._check_quiet(session)
+        self._check_idle(session)
         if not text.strip():
             raise InputError("There is nothing to send.", "Write a message first.")
         options = reply_options(*settings)
         conversation_id = self._conversation(session, system, options)
         self._spend(options.budget, replace(session, conversation=conversation_id))
         self._begin(conversation_id, self.lab.chat.reply(conversation_id, text, options))
-        return self.screen.answering(replace(_quieted(session), conversation=conversation_id))
+        return self.screen.answering(replace(_without_notice(session), conversation=conversation_id))
 
     def act(self, payload: str, session: Session, system: str, *settings: Any) -> View:
         """A button of the page. Raises InputError for what no button says."""
@@ -108,22 +108,26 @@ class ChatHandlers:
             question = rows(replace(conversation, head=reply.prompt))[-1]
             for stream in reply.watch():
                 yield SAME._replace(live=growing(question, stream))
-        failed = None if reply is None or reply.error is None else notices.failed(reply.error, _alone(conversation))
+        failed = (
+            None
+            if reply is None or reply.error is None
+            else notices.failed(reply.error, _nothing_to_leave_out(conversation))
+        )
         yield self.view(replace(session, waiting=False, notice=failed or session.notice))
 
     def stop(self, session: Session) -> None:
-        """End the answer under way. What was said is kept, and `watch` shows it."""
+        """End the answer under way. What was generated is kept, and `watch` shows it."""
         reply = self.replies.running(session.conversation)
         if reply is not None:
             reply.stop()
 
     def warm(self, knowledge: bool) -> None:
-        """Documents will be asked: have the index ready by then."""
+        """Load the index, as documents will be searched."""
         if knowledge:
             self.lab.knowledge.warm()
 
     def tick(self, session: Session) -> View:
-        """What a run is doing, for the line above the composer; the whole page again once it is over."""
+        """A run's progress, for the line above the composer; the whole page again once it is over."""
         self.lab.chat.visit(session.conversation)
         if session.run is None:
             return SAME
@@ -147,12 +151,12 @@ class ChatHandlers:
         return view._replace(session=replace(view.session, waiting=True))
 
     def spend(self, answer: float | None, thinking: float | None, session: Session) -> None:
-        """The budgets were set to this: the conversation's from the next answer on, and those of new ones."""
+        """Set the token budgets: the conversation's from the next answer on, and those of new ones."""
         if answer is not None:
             self._spend(Budget(answer=int(answer), thinking=int(thinking or 0)), session)
 
     def _spend(self, budget: Budget, session: Session) -> None:
-        """What the page shows is what counts, also where another page has set the conversation's otherwise."""
+        """The page's budget counts, also where another page has set the conversation's otherwise."""
         if session.conversation is not None:
             self.lab.chat.set_budget(session.conversation, budget)
         if session.person is not None and not session.incognito:
@@ -175,13 +179,13 @@ class ChatHandlers:
         head = self.lab.chat.get(conversation_id).head if prompt is None else prompt
         self.replies.start(conversation_id, 0 if head is None else head, stream)
 
-    def _check_quiet(self, session: Session) -> None:
+    def _check_idle(self, session: Session) -> None:
         if self.replies.running(session.conversation) is not None:
             raise InputError("An answer is still being written.", "Stop it, or wait for its end.")
 
     def _retry(self, act: Act, session: Session, options: ReplyOptions) -> View:
         """Another answer: to a turn's question, or with `again` to the last one."""
-        self._check_quiet(session)
+        self._check_idle(session)
         conversation = self._open(session)
         path = conversation.path()
         if not path and act.do == "again":
@@ -190,7 +194,7 @@ class ChatHandlers:
         prompt = turn.parent if turn.role != "user" else turn.id
         self._spend(options.budget, session)
         self._begin(_id(session), self.lab.chat.retry(_id(session), turn.id, options), prompt)
-        return self._answering(_quieted(session))
+        return self._answering(_without_notice(session))
 
     def _afresh(self, session: Session, settings: Sequence[Any]) -> View:
         """The last question again, in a conversation that holds nothing else but the system message."""
@@ -199,16 +203,16 @@ class ChatHandlers:
         if asked is None:
             raise InputError("There is no question to ask again.", "Write a message first.")
         self.list.leave(session)
-        fresh = replace(_quieted(session), conversation=None)
+        fresh = replace(_without_notice(session), conversation=None)
         return self._say(asked.content, fresh, conversation.wording or conversation.system, settings)
 
     def _ask(self, act: Act, session: Session, options: ReplyOptions) -> View:
         """A question put differently, and the answer to it."""
-        self._check_quiet(session)
+        self._check_idle(session)
         turn = _turn(self._open(session), act)
         self._spend(options.budget, session)
         self._begin(_id(session), self.lab.chat.edit_prompt(_id(session), turn.id, act.text, options))
-        return self._answering(_quieted(session))
+        return self._answering(_without_notice(session))
 
     def _load_pack(self, session: Session) -> View:
         ids = self.lab.demonstrations.load_pack(STARTER)
@@ -241,7 +245,7 @@ class ChatHandlers:
             case "reason":
                 chat.rate(conversation_id, turn.id, False, act.toggled(turn))
             case "show":
-                self._check_quiet(session)
+                self._check_idle(session)
                 chat.show(conversation_id, turn.id)
             case _:
                 return self._keep(act, session)
@@ -252,7 +256,7 @@ class ChatHandlers:
 
         The person is asked first where it was made with sources, and where it answers an unseen prompt.
         """
-        self._check_quiet(session)
+        self._check_idle(session)
         text = act.text if act.do == "rewrite" else None
         agreed = act.do in ("keep-sourced", "release")  # sources are asked about before unseen prompts are
         turn = _turn(self._open(session), act)
@@ -277,8 +281,8 @@ class ChatHandlers:
         return self.lab.chat.get(_id(session))
 
 
-def _alone(conversation: Conversation | None) -> bool:
-    """Whether nothing is left to leave out: one question, or older ones left out already."""
+def _nothing_to_leave_out(conversation: Conversation | None) -> bool:
+    """Whether the prompt is one question, or older ones are left out already."""
     return conversation is None or conversation.shortens or len(conversation.path()) < 2
 
 
@@ -288,8 +292,8 @@ def _id(session: Session) -> int:
     return session.conversation
 
 
-def _quieted(session: Session) -> Session:
-    """Without what was said above the composer, unless a run is under way there."""
+def _without_notice(session: Session) -> Session:
+    """The session without the notice above the composer, unless that shows a run."""
     return session if session.run else replace(session, notice=None)
 
 

@@ -107,7 +107,7 @@ class Replies:
         return self._running.get(conversation) if conversation is not None else None
 
     def end(self, conversation: int) -> None:
-        """Stop the one being written, if any, and remember nothing of it."""
+        """Stop the one being written, if any, and drop it."""
         reply = self.running(conversation)
         if reply is not None:
             reply.stop()
@@ -120,7 +120,7 @@ class Replies:
         return frozenset(id for id, reply in self._running.items() if not reply.done)
 
     def close(self) -> None:
-        """Stop all and wait until what they said is kept."""
+        """Stop all and wait until they are kept."""
         for reply in list(self._running.values()):
             reply.stop()
             reply.wait(2)

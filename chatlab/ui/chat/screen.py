@@ -69,7 +69,7 @@ class Screen:
         return self.turned_to(session)._replace(system="", about=self.about.draw("", None))
 
     def answering(self, session: Session) -> View:
-        """As little as it takes to show that a message is sent: a long conversation is not drawn again."""
+        """Only what shows that a message is sent: a long conversation is not drawn again."""
         view = self.view(session, text="")
         conversation = self.shown(session)
         first = conversation is None or len(conversation.path()) <= 1
@@ -137,7 +137,7 @@ def welcome(lab: Lab, incognito: bool = False) -> str:
 
 
 def _next_step(lab: Lab) -> str:
-    """What brings the loop forward: demonstrations, then a run, then correcting what is still wrong."""
+    """The next step of the loop: demonstrations, then a run, then correcting what is still wrong."""
     approved = len(lab.demonstrations.approved())
     if approved == 0:
         text = "The base model only continues text. The starter pack teaches it a voice: forty short demonstrations."

@@ -1,4 +1,4 @@
-"""What the server remembers of one open page, and what an event may change on it."""
+"""The server's state of one open page, and the values that an event may change on it."""
 
 from __future__ import annotations
 
