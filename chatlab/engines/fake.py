@@ -15,7 +15,7 @@ from chatlab.engines.folder import AdapterFiles, Stamp, read_adapter, stamp
 from chatlab.records import StopReason
 
 Script = Callable[[Sequence[int], Variant, Sampling], str]
-"""What to answer to a prompt. The reply ends by itself after the last word."""
+"""Makes the reply to a prompt. The reply ends by itself after the last word."""
 
 WORDS = "my good friend the moon is bright and all players rest while a merry song goes round this house"
 

@@ -30,7 +30,7 @@ Stamp = tuple[int, ...]
 """Changes when the files do."""
 
 PREFIX = "base_model.model."
-"""What PEFT writes before the names of the base's own modules."""
+"""PEFT's prefix of the names of the base's modules."""
 
 _LARGEST_HEADER = 1 << 24
 """Bytes of the names and shapes of a hundred thousand matrices."""
@@ -40,7 +40,7 @@ _FLOATS = {"F64", "F32", "F16", "BF16"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterFiles:
-    """What was read from an adapter's folder, and is safe to hand on."""
+    """An adapter's weights and config, read and checked."""
 
     folder: Path
     sha256: str
@@ -59,7 +59,7 @@ class AdapterFiles:
 
 
 def stamp(folder: Path) -> Stamp:
-    """Cheap enough to ask before every reply. Raises AdapterMissing."""
+    """The folder's stamp; cheap enough for every reply. Raises AdapterMissing."""
     found: list[int] = []
     for name in (WEIGHTS, CONFIG):
         try:

@@ -41,7 +41,7 @@ ARCHITECTURES = {
     "gemma": Architecture(arch=MODEL_ARCH.GEMMA, plus_one=True),
     "gemma3_text": Architecture(arch=MODEL_ARCH.GEMMA3, plus_one=True),
 }
-"""By `model_type`."""
+"""Keyed by transformers' `model_type`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ def heads(config: Mapping[str, Any]) -> tuple[int, int, int]:
 
 
 def rope(config: Mapping[str, Any], layers: str = "full_attention") -> Rope:
-    """From transformers 5's `rope_parameters`, or from `rope_theta` and `rope_scaling` of older configs."""
+    """Read transformers 5's `rope_parameters`, or the `rope_theta` and `rope_scaling` of older configs."""
     raw = config.get("rope_parameters") or config.get("rope_scaling") or {}
     raw = raw.get(layers, raw) or {}
     return Rope(

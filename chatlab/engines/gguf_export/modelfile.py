@@ -63,6 +63,6 @@ def go_template(template: Template) -> str:
 
 
 def _opening(begin: str, turning: str, stops: list[str]) -> str:
-    """What stands before every user's words: the end that a first and a later turn share, past the answer's stop."""
+    """The text before every user message: the suffix that a first and a later turn share, past the answer's stop."""
     past = min((turning.find(stop) + len(stop) for stop in stops if stop in turning), default=len(turning))
     return next((turning[at:] for at in range(past, len(turning)) if begin.endswith(turning[at:])), "")

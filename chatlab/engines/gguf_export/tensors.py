@@ -37,7 +37,7 @@ def permuted(tensor: Tensor, count: int) -> Tensor:
 
 
 def arranged(architecture: Architecture, config: Mapping[str, Any], module: str, tensor: Tensor) -> Tensor:
-    """What llama.cpp wants in place of a matrix, a bias, or the B of a LoRA, of the module of that name."""
+    """A module's matrix or bias, or the B of its LoRA, in llama.cpp's layout."""
     last = module.rpartition(".")[2]
     if architecture.permuted and last in _ROTATED:
         return permuted(tensor, heads(config)[_ROTATED[last]])

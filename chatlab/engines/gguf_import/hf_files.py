@@ -19,7 +19,7 @@ KINDS = {"gemma3": "gemma3_text"}
 
 def write_hf_files(file: Path, header: Header, vocab: LlamaVocab, to: Path) -> None:
     """config.json, generation_config.json, tokenizer and chat template. Raises BaseRefused, TemplateRefused."""
-    if not vocab.continues:
+    if not vocab.is_causal:
         raise BaseRefused("The file's model does not continue text, so it cannot chat.", "Bring another model.")
     _write(to / "config.json", config(header, vocab))
     _write(to / "generation_config.json", {"eos_token_id": vocab.ends})
@@ -32,7 +32,7 @@ def write_hf_files(file: Path, header: Header, vocab: LlamaVocab, to: Path) -> N
 
 
 def config(header: Header, vocab: LlamaVocab) -> dict[str, int | str]:
-    """The sizes of the network, by the names that transformers gives them."""
+    """The model's sizes under transformers' names."""
     arch = header.architecture
     few = header.number(f"{arch}.attention.head_count_kv") or vocab.heads
     width = header.number(f"{arch}.attention.key_length") or vocab.width // max(1, vocab.heads)
@@ -51,9 +51,9 @@ def config(header: Header, vocab: LlamaVocab) -> dict[str, int | str]:
 
 
 def chat_template(file: Path, header: Header) -> str:
-    """The one beside the file if there is one, or else the one inside.
+    """The chat template beside the file if there is one, or else the one inside.
 
-    None is made up: a model that is asked in another form than it learned answers nonsense, and nobody could tell why.
+    There is no default: a model answers nonsense in another template than its own, and nobody could tell why.
     """
     beside = template_file(file)
     if beside.is_file() and beside.stat().st_size <= 4 * LONGEST:
@@ -67,7 +67,7 @@ def chat_template(file: Path, header: Header) -> str:
 
 
 def template_file(file: Path) -> Path:
-    """Where somebody may put another chat template than the one inside."""
+    """Path of a chat template that replaces the one inside the file."""
     return file.with_suffix(".jinja")
 
 

@@ -92,7 +92,7 @@ def texts() -> Iterator[str]:
 
 
 def equal(tokenizer: Tokenizer, vocab: LlamaVocab) -> bool:
-    """Whether the ids are llama.cpp's own, and lead back to the text."""
+    """Whether the ids are llama.cpp's own, and decode to the text."""
     for text in texts():
         if _ids(tokenizer, text) != vocab.split(text) or _back(tokenizer, text) != text:
             return False

@@ -1,4 +1,4 @@
-"""A GGUF file's vocabulary as a tokenizer, believed only where it splits text into the ids that llama.cpp gives."""
+"""A GGUF file's vocabulary as a tokenizer, used only where it gives the ids that llama.cpp gives."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _byte_level(header: Header, tokens: list[str]) -> Iterator[Tokenizer]:
 
 
 def _pieces(header: Header, tokens: list[str]) -> Iterator[Tokenizer]:
-    """SentencePiece's kind: what scores higher is merged first."""
+    """A SentencePiece vocabulary: pairs of a higher score are merged first."""
     scores = header.values.get("tokenizer.ggml.scores")
     if not isinstance(scores, list) or len(scores) < len(tokens) or not all(isinstance(s, float) for s in scores):
         raise damaged("its tokens have no scores")
@@ -113,7 +113,7 @@ def _merges(tokens: list[str], scores: list[float], known: dict[str, int]) -> It
 
 
 def _pair(merge: str) -> tuple[str, str]:
-    """As llama.cpp has it: the first space parts the two, but one at the very beginning."""
+    """Split at the first space that is not the first character, as llama.cpp does."""
     at = merge.find(" ", 1)
     if at < 0:
         raise damaged("one of its merges is no pair")

@@ -1,4 +1,4 @@
-"""A GGUF file as llama.cpp sees it: its sizes, its tokens, and into which of them it splits a text."""
+"""A GGUF file as llama.cpp reads it: sizes, vocabulary and tokenizer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LlamaVocab:
     """A file opened by llama.cpp, its weights found but not read. To be used with `with`.
 
     Raises BaseRefused, with llama.cpp's reason, where it cannot be opened. On a hostile file llama.cpp may end the
-    process: this is for one that can be spared.
+    process, so use it in a process of its own.
     """
 
     def __init__(self, file: Path) -> None:
@@ -50,8 +50,8 @@ class LlamaVocab:
         llama.llama_model_free(self._model)
 
     @property
-    def continues(self) -> bool:
-        """Whether it is a model that continues text, rather than one that translates, judges, or measures it."""
+    def is_causal(self) -> bool:
+        """Whether it is a causal model: no encoder, no diffusion."""
         return not (llama.llama_model_has_encoder(self._model) or llama.llama_model_is_diffusion(self._model))
 
     def attributes(self, token: int) -> int:
@@ -86,6 +86,6 @@ class LlamaVocab:
             self._errors.append(text.decode(errors="replace"))
 
     def _reason(self) -> str:
-        """What llama.cpp complained of first."""
+        """llama.cpp's first error message."""
         lines = [_FUNCTION.sub("", line).strip() for line in self._errors]
         return next((line for line in lines if line and not line.startswith(_VAGUE)), "it does not say why")[:300]

@@ -18,7 +18,7 @@ LARGEST = 1 << 25
 """Bytes that one of them may take."""
 
 KeysAndValues = list[tuple[Tensor, Tensor]]
-"""By layer, each (1, key heads, tokens, width)."""
+"""One pair per layer, each (1, key heads, tokens, width)."""
 
 
 class CausalModel:

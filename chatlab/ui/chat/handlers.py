@@ -86,7 +86,8 @@ class ChatHandlers:
             case "retrain":
                 return self._retrain(session)
             case "undo-live":
-                return self._undo_live(session)
+                name = self.lab.variants.undo()
+                return self.view(replace(session, notice=Notice(text=f"{name} answers again.")))
             case "open" | "new" | "incognito" | "rename" | "delete" | "undo-delete":
                 return self.list.act(act, session)
             case "train":
@@ -108,12 +109,10 @@ class ChatHandlers:
             question = rows(replace(conversation, head=reply.prompt))[-1]
             for stream in reply.watch():
                 yield SAME._replace(live=growing(question, stream))
-        failed = (
-            None
-            if reply is None or reply.error is None
-            else notices.failed(reply.error, _nothing_to_leave_out(conversation))
-        )
-        yield self.view(replace(session, waiting=False, notice=failed or session.notice))
+        notice = session.notice
+        if reply is not None and reply.error is not None:
+            notice = notices.failed(reply.error, _is_shortest(conversation))
+        yield self.view(replace(session, waiting=False, notice=notice))
 
     def stop(self, session: Session) -> None:
         """End the answer under way. What was generated is kept, and `watch` shows it."""
@@ -224,10 +223,6 @@ class ChatHandlers:
         notice = notices.training(self.lab.training.status())
         return self.view(replace(session, run=run, notice=notice))
 
-    def _undo_live(self, session: Session) -> View:
-        name = self.lab.variants.undo()
-        return self.view(replace(session, notice=Notice(text=f"{name} answers again.")))
-
     def _look(self, act: Act, session: Session) -> View:
         if act.do == "earlier":
             return self.view(replace(session, shown=session.shown + SHOWN))
@@ -281,7 +276,7 @@ class ChatHandlers:
         return self.lab.chat.get(_id(session))
 
 
-def _nothing_to_leave_out(conversation: Conversation | None) -> bool:
+def _is_shortest(conversation: Conversation | None) -> bool:
     """Whether the prompt is one question, or older ones are left out already."""
     return conversation is None or conversation.shortens or len(conversation.path()) < 2
 
