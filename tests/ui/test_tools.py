@@ -81,7 +81,7 @@ def test_a_step_shows_its_failure_its_time_and_what_was_said_before_it() -> None
 
 def test_nothing_that_a_model_or_a_tool_says_becomes_markup() -> None:
     call = Call(name=HOSTILE, arguments=((HOSTILE, HOSTILE),))
-    shown = steps([step(call=call, result=HOSTILE, said=HOSTILE)], doing=call)
+    shown = steps([step(call=call, result=HOSTILE, said=HOSTILE)], running=call)
     assert "<img" not in shown and "\n" not in shown and "**bold" not in shown and "](" not in shown
     assert shown.count("<details>") == shown.count("</details>") == 1
 

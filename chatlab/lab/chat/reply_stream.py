@@ -56,6 +56,7 @@ class ReplyStream(Iterator[ReplyChunk]):
         self.done = False
         """Whether the reply is kept in `conversation`."""
         self._chunks = generate(self)
+        self._variant, self._base = Variant(), ""
         self._began = perf_counter()
 
     def __iter__(self) -> ReplyStream:

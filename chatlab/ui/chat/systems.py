@@ -70,7 +70,7 @@ class SystemPanel:
         for settled in (chosen.then, self.system.blur):
             shell.on(settled, do=self.set, inputs=here, outputs=message)
         shell.on(shell.items["chat"].select, do=self.look, inputs=here, outputs={self.drawn})
-        shell.on(shell.load, do=self.came, inputs=here, outputs={self.presets, *self.variables})
+        shell.on(shell.load, do=self.opened, inputs=here, outputs={self.presets, *self.variables})
         kept = {self.presets, self.name, self.undo}
         shell.on(self.save.click, do=self.saved, inputs=[self.name, self.system], outputs=kept)
         shell.on(self.rename.click, do=self.renamed, inputs=[self.presets, self.name], outputs=kept)
@@ -87,7 +87,7 @@ class SystemPanel:
     # The message.
 
     def set(self, text: str, session: Session) -> Updates:
-        """Keep it with the conversation, if there is one yet: from the next answer on."""
+        """Keep the message with the conversation, if there is one yet: it counts from the next answer on."""
         if session.conversation is not None:
             conversation = self.lab.chat.get(session.conversation)
             if text.strip() != (conversation.wording or conversation.system):
@@ -101,15 +101,15 @@ class SystemPanel:
         return {self.system: preset.text, self.name: preset.name if own else gr.skip()}
 
     def look(self, text: str, session: Session) -> Updates:
-        """What stands below the box, as it is now."""
+        """Draw what stands below the box."""
         return {self.drawn: self.drawing(text, session)}
 
     def drawing(self, text: str | None, session: Session) -> str:
         conversation = None if session.conversation is None else self.lab.chat.get(session.conversation)
         return self.about.draw(text, conversation)
 
-    def came(self, text: str, session: Session) -> Updates:
-        """A page that opens: presets and variables as the store has them."""
+    def opened(self, text: str, session: Session) -> Updates:
+        """Fill a page that opens: presets and variables as the store has them."""
         values = self._systems.values()
         return self._choices() | {
             self.called: values["name"],
@@ -137,15 +137,15 @@ class SystemPanel:
 
     def _trained(self, text: str, session: Session) -> str:
         """The message that the live adapter was trained with, its date being today's from now on."""
-        told = self._told(text, session)
+        system = self._system_message(text, session)
         found = next(
-            (one for one in self.lab.accord.of(told) if one.kind in ("missing message", "other message")), None
+            (one for one in self.lab.accord.of(system) if one.kind in ("missing message", "other message")), None
         )
         if found is None:
             raise InputError("The live adapter was not trained with another message.", "Nothing was changed.")
         return DATED.sub("{date}", found.trained)
 
-    def _told(self, text: str, session: Session) -> str:
+    def _system_message(self, text: str, session: Session) -> str:
         if session.conversation is None:
             return self._systems.filled(text)
         return self.lab.chat.get(session.conversation).system
@@ -181,9 +181,9 @@ class SystemPanel:
         return self.look(text, session)
 
     def written(self, tone: Tone, under: bool, text: str, session: Session) -> Updates:
-        """Drafts into the queue, and the queue opened. What was left out is said."""
+        """Write drafts into the queue, open the queue, and say what was left out."""
         values = self._systems.values()
-        system = self._told(text, session) if under else ""
+        system = self._system_message(text, session) if under else ""
         done = self.lab.identity.write(values["name"], values.get("maker", ""), tone, system)
         inform(drafted(done))
         if not done.ids:
@@ -193,10 +193,10 @@ class SystemPanel:
 
 
 def drafted(done: Written) -> str:
-    """In words."""
-    said = [f"{counted(len(done.ids), 'draft')} wait to be read: nothing is learned before you approve it."]
+    """What was drafted and what was left out, in words."""
+    sentences = [f"{counted(len(done.ids), 'draft')} wait to be read: nothing is learned before you approve it."]
     if done.known:
-        said.append(f"{counted(done.known, 'question')} left out, for they are answered already.")
+        sentences.append(f"{counted(done.known, 'question')} left out, for they are answered already.")
     if done.unseen:
-        said.append(f"{counted(done.unseen, 'question')} left out, for your unseen prompts ask them.")
-    return " ".join(said)
+        sentences.append(f"{counted(done.unseen, 'question')} left out, for your unseen prompts ask them.")
+    return " ".join(sentences)

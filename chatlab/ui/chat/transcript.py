@@ -88,7 +88,7 @@ def _answer(row: Row, incognito: bool) -> str:
     retry = tool("retry", "retry", "Another answer", turn.id)
     foot = div("foot", *tools, retry, '<span class="gap"></span>', *_origin(turn))
     before = reasoning(turn.thought) + steps(turn.steps)
-    return _turn(turn, "answer", before, body, sources(turn, row.asked), foot, _reasons(turn))
+    return _turn(turn, "answer", before, body, sources(turn, row.question), foot, _reasons(turn))
 
 
 def _turn(turn: Turn, kind: str, *inner: str) -> str:
@@ -168,20 +168,23 @@ def _unanswered(turn: Turn) -> str:
     )
 
 
-def steps(taken: Sequence[ToolStep], doing: Call | None = None) -> str:
-    """Nothing where nothing was called."""
-    if not taken and doing is None:
+def steps(ended: Sequence[ToolStep], running: Call | None = None) -> str:
+    """The tool calls of an answer, folded, and the one that is running; nothing where there are none."""
+    if not ended and running is None:
         return ""
-    folded = _folded(taken) if taken else ""
-    running = span("step-running", f"{doing.name} is at work: {one_line(_asked(doing), 60)}") if doing else ""
-    return div("steps", folded, running)
+    folded = _folded(ended) if ended else ""
+    working = ""
+    if running is not None:
+        arguments = " | ".join(value for _, value in running.arguments)
+        working = span("step-running", f"{running.name} is at work: {one_line(arguments, 60)}")
+    return div("steps", folded, working)
 
 
-def _folded(taken: Sequence[ToolStep]) -> str:
-    names = ", ".join(dict.fromkeys(one_line(step.call.name, 30) for step in taken))
-    failed = sum(step.failed for step in taken)
-    told = f"{counted(len(taken), 'step')} with {names}" + (f", {failed} failed" if failed else "")
-    return element("details", element("summary", escaped(told)) + "".join(map(_step, taken)))
+def _folded(ended: Sequence[ToolStep]) -> str:
+    names = ", ".join(dict.fromkeys(one_line(step.call.name, 30) for step in ended))
+    failed = sum(step.failed for step in ended)
+    summary = f"{counted(len(ended), 'step')} with {names}" + (f", {failed} failed" if failed else "")
+    return element("details", element("summary", escaped(summary)) + "".join(map(_step, ended)))
 
 
 def _step(step: ToolStep) -> str:
@@ -192,20 +195,16 @@ def _step(step: ToolStep) -> str:
         span("step-time", f"{step.seconds:.2f} s"),
     )
     said = div("step-said", plain(step.said[:STEP_CHARACTERS])) if step.said.strip() else ""
-    given = "".join(_argument(name, value) for name, value in step.call.arguments)
-    return div("tool-use" + (" failed" if step.failed else ""), head, said, given, _argument("result", step.result))
+    arguments = "".join(_argument(name, value) for name, value in step.call.arguments)
+    return div("tool-use" + (" failed" if step.failed else ""), head, said, arguments, _argument("result", step.result))
 
 
 def _argument(name: str, value: str) -> str:
     return div("step-given", span("step-label", one_line(name, 40)), div("step-text", plain(value[:STEP_CHARACTERS])))
 
 
-def _asked(call: Call) -> str:
-    return " | ".join(value for _, value in call.arguments)
-
-
 def citing(turn: Turn) -> Cite | None:
-    """How the numbers in brackets of an answer are shown: as links, where they are sources that it was given."""
+    """Shows the numbers in brackets of an answer as links, where they are its sources."""
     if not turn.sources:
         return None
 
@@ -219,16 +218,16 @@ def citing(turn: Turn) -> Cite | None:
     return link
 
 
-def sources(turn: Turn, asked: str) -> str:
-    """All passages that the answer was given, folded; they are kept with it, whatever becomes of their documents."""
+def sources(turn: Turn, question: str) -> str:
+    """The passages of an answer's prompt, folded; they are kept with it, whatever becomes of their documents."""
     if not turn.sources:
         return ""
-    said = element("summary", escaped(f"Made with {counted(len(turn.sources), 'source')}"))
-    each = (_source(turn, number, one, asked) for number, one in enumerate(turn.sources, 1))
-    return element("details", said + "".join(each), "sources")
+    summary = element("summary", escaped(f"Made with {counted(len(turn.sources), 'source')}"))
+    each = (_source(turn, number, one, question) for number, one in enumerate(turn.sources, 1))
+    return element("details", summary + "".join(each), "sources")
 
 
-def _source(turn: Turn, number: int, one: RetrievedPassage, asked: str) -> str:
+def _source(turn: Turn, number: int, one: RetrievedPassage, question: str) -> str:
     head = div(
         "source-head",
         span("source-number", str(number)),
@@ -236,9 +235,8 @@ def _source(turn: Turn, number: int, one: RetrievedPassage, asked: str) -> str:
         span("source-place", f"characters {one.start:,} to {one.end:,}"),
         _in_its_document(one),
     )
-    return (
-        f'<div class="source" id="source-{turn.id}-{number}">{head}{div("source-text", marked(one.text, asked))}</div>'
-    )
+    text = div("source-text", marked(one.text, question))
+    return f'<div class="source" id="source-{turn.id}-{number}">{head}{text}</div>'
 
 
 def _in_its_document(one: RetrievedPassage) -> str:

@@ -308,9 +308,9 @@ class Person:
         self.page.press("refresh", "tab-train")
         self.will("live", name=name)
         try:
-            self.page.press("gone_live", "Go live", variants=name)
+            self.page.press("gone_live", "Go live", voices=name)
         except Refused:  # it forgot too much: once more, knowingly
-            self.page.press("gone_live", "Go live", variants=name)
+            self.page.press("gone_live", "Go live", voices=name)
         self.done("live", name=name)
 
     def vote(self) -> None:
