@@ -100,7 +100,7 @@ def test_at_temperature_zero_the_seed_does_not_matter(engine, prompt):
     assert len(set(said)) == 1
 
 
-def test_each_voice_speaks_for_itself_and_proves_it(engine, variants, prompt):
+def test_each_variant_speaks_for_itself_and_proves_it(engine, variants, prompt):
     replies = {name: list(engine.stream(prompt, SHORT, variant, NEVER)) for name, variant in variants.items()}
     assert len({text_of(chunks) for chunks in replies.values()}) == 3
     for name, chunks in replies.items():
@@ -115,7 +115,7 @@ def test_the_strength_changes_what_an_adapter_says(engine, variants, prompt):
     assert said[0] != said[1]
 
 
-def test_a_reply_keeps_its_voice_though_others_speak_and_its_adapter_is_forgotten(engine, variants, prompt):
+def test_a_reply_keeps_its_variant_though_others_speak_and_its_adapter_is_forgotten(engine, variants, prompt):
     alone = text_of(list(engine.stream(prompt, SHORT, variants["one"], NEVER)))
     growing = engine.stream(prompt, SHORT, variants["one"], NEVER)
     chunks = [next(growing)]

@@ -1,4 +1,4 @@
-"""The llama.cpp engine: voices that take turns token by token, and what happens when files or memory go."""
+"""The llama.cpp engine: variants that take turns token by token, and what happens when files or memory go."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def said(engine, prompt: list[int], variant: Variant, sampling: Sampling = GREED
 
 @pytest.fixture(scope="module")
 def alone(base: Base, cache_folder: Path, prompt: list[int], variants: list[Variant]) -> list[str]:
-    """What each voice says in an engine that has never heard of the others."""
+    """What each variant says in an engine that has never heard of the others."""
     told = []
     for variant in variants:
         engine = LlamaCppEngine.open(base, cache_folder / "gguf", threads=1)
         told.append(said(engine, prompt, variant))
         engine.close()
-    assert len(set(told)) == len(variants), "every voice says something else"
+    assert len(set(told)) == len(variants), "every variant says something else"
     return told
 
 
@@ -94,7 +94,7 @@ def test_many_replies_leave_room_for_a_chat_and_wait_for_each_other(engine, vari
     assert [number for number, chunk in ended if chunk.stop] == [0, 1]
 
 
-def test_voices_that_take_turns_at_every_token_say_what_each_says_alone(engine, variants, prompt, alone):
+def test_variants_that_take_turns_at_every_token_say_what_each_says_alone(engine, variants, prompt, alone):
     streams = [engine.stream(prompt, GREEDY, variant, NEVER) for variant in variants]
     told = [""] * len(variants)
     under_way = set(range(len(variants)))
@@ -108,7 +108,7 @@ def test_voices_that_take_turns_at_every_token_say_what_each_says_alone(engine, 
     assert told == alone
 
 
-def test_voices_in_many_threads_say_what_each_says_alone(engine, variants, prompt, alone):
+def test_variants_in_many_threads_say_what_each_says_alone(engine, variants, prompt, alone):
     told: dict[int, str] = {}
     threads = [
         threading.Thread(target=lambda n=n: told.update({n: said(engine, prompt, variants[n % len(variants)])}))
@@ -121,7 +121,7 @@ def test_voices_in_many_threads_say_what_each_says_alone(engine, variants, promp
     assert [told[n] for n in range(12)] == [alone[n % len(variants)] for n in range(12)]
 
 
-def test_what_one_voice_read_is_never_used_for_another(engine, variants, prompt, alone):
+def test_what_one_variant_read_is_never_used_for_another(engine, variants, prompt, alone):
     for _ in range(2):  # the second time from what was read the first time
         assert [said(engine, prompt, variant) for variant in variants] == alone
 
@@ -141,7 +141,7 @@ def test_closing_a_reply_while_its_prompt_is_read_leaves_the_next_one_unharmed(e
     assert said(engine, prompt, variants[1]) == wanted
 
 
-def test_a_reply_keeps_its_voice_though_its_adapter_leaves_memory_and_disk(engine, variants, prompt, tmp_path):
+def test_a_reply_keeps_its_variant_though_its_adapter_leaves_memory_and_disk(engine, variants, prompt, tmp_path):
     folder = tmp_path / "gone"
     shutil.copytree(variants[1].folder, folder)
     variant = Variant(name="gone", folder=folder)
