@@ -52,7 +52,7 @@ def measure(rounds: int = 5) -> dict[str, float]:
 
 
 def swaps(engine: TransformersEngine, base: Base, variants: list[Variant]) -> dict[str, Callable[[], float]]:
-    """Milliseconds from the wish for another voice until it could speak, the check of its files included."""
+    """Milliseconds until another variant could answer, the check of its files included."""
     shelf = Adapters(variants[0].folder.parent) if variants[0].folder else None
 
     def swap(resident: bool) -> float:

@@ -39,9 +39,9 @@ def test_the_engine_gives_the_scores_that_the_trainer_saw(base, tmp_path, bf16, 
         hidden = model.hidden(collate([Example(demonstration=1, ids=tuple(ids), labels=tuple(ids))]))
         seen = logits_of(hidden[len(ids) - 1 :][:1], model.head)[0]
     variant = Variant(name="run", folder=tmp_path / "adapters" / card.name)
-    residents = VariantCache(open_network(base.folder, base.parameters), base.fingerprint)
-    served = residents.get(variant).model.start(ids).read(ids)
-    plain = residents.get(Variant()).model.start(ids).read(ids)
+    cache = VariantCache(open_network(base.folder, base.parameters), base.fingerprint)
+    served = cache.get(variant).model.start(ids).read(ids)
+    plain = cache.get(Variant()).model.start(ids).read(ids)
     assert (served - seen).abs().max() < close < (served - plain).abs().max()
 
 
