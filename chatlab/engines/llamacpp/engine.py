@@ -45,7 +45,7 @@ class LlamaCppEngine:
         self._cores = threads
         self._yielding = False
         self._lock = threading.RLock()
-        self._batch = threading.Lock()
+        self._batch_lock = threading.Lock()
         self._length = min(runtime.length, base.context)
 
     @classmethod
@@ -166,7 +166,7 @@ class LlamaCppEngine:
             return logits
 
         generator = BatchGenerator(read, lambda ends: self._read_each(ends, adapter), self._decode, self.context)
-        with self._batch, ExitStack() as held:
+        with self._batch_lock, ExitStack() as held:
             most = min(len(prompts), max(1, len(self._slots) // 2))
             slots = [held.enter_context(self._slots.acquire(adapter, ()))[0] for _ in range(most)]
             yield from generator.run(prompts, sampling, slots, stop_ids, adapter.sha256)
