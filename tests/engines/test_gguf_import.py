@@ -124,8 +124,8 @@ def test_the_app_talks_on_it_and_does_not_train_it(brought, embedded, settings, 
     lab = Lab(replace(settings, base=embedded, cache_folder=cache))
     try:
         talk = lab.chat.new()
-        drafts = lab.chat.reply(talk, "Hello there.", ReplyOptions(sampling=Sampling(max_tokens=8, seed=1))).finish()
-        assert drafts[-1].done and drafts[-1].speaker.base == brought.fingerprint
+        reply = lab.chat.reply(talk, "Hello there.", ReplyOptions(sampling=Sampling(max_tokens=8, seed=1))).finish()
+        assert reply.done and reply.provenance is not None and reply.provenance.base == brought.fingerprint
         assert lab.health().base == "Small-Q8_0" and lab.health().engine == "llama.cpp" and not lab.health().warnings
         panes = list(lab.compare.ask("Hello?", ["base", "base"], replace(GREEDY, max_tokens=4)))[-1]
         assert panes[0].text == panes[1].text and all(pane.done and not pane.error for pane in panes)
