@@ -92,7 +92,7 @@ def test_an_adapter_that_vanishes_gives_way_to_the_base(taught: Settings) -> Non
         lab.variants.remove("player")
         assert lab.variants.live == BASE
         last = lab.chat.reply(lab.chat.new(), "Hello.", ReplyOptions(sampling=GREEDY)).finish()
-        assert last.speaker is not None and last.speaker.adapter == BASE
+        assert last.provenance is not None and last.provenance.adapter == BASE
         with pytest.raises(AdapterMissing):
             lab.variants.go_live("player")
         assert lab.variants.restore() == "player"
