@@ -17,8 +17,8 @@ from typing import Any
 
 from bench.table import middle, show
 from chatlab.adapters import Adapters
-from chatlab.engines.base import Sampling, Voice
-from chatlab.engines.local import LocalEngine
+from chatlab.engines.base import Sampling, Variant
+from chatlab.engines.transformers.engine import TransformersEngine
 from chatlab.models.base import Base
 from chatlab.records import AdapterCard
 from chatlab.settings import PACKAGE
@@ -35,10 +35,10 @@ def measure(rounds: int = 5) -> dict[str, float]:
     base = Base.open(Path(os.environ.get("CHATLAB_BASE", PACKAGE / "models" / "embedded")))
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        engine = LocalEngine.open(base)
+        engine = TransformersEngine.open(base)
         figures = {"open, ms": since(began)}
-        voices = [published(base, Path(folder), seed) for seed in range(2)]
-        runs = {**swaps(engine, base, voices), **paces(engine, base, voices), **theirs(base, voices[0])}
+        variants = [published(base, Path(folder), seed) for seed in range(2)]
+        runs = {**swaps(engine, base, variants), **paces(engine, base, variants), **theirs(base, variants[0])}
         for once in runs.values():
             once()  # what only a first time costs is not what is measured
         taken: dict[str, list[float]] = {name: [] for name in runs}
@@ -51,25 +51,25 @@ def measure(rounds: int = 5) -> dict[str, float]:
     return figures
 
 
-def swaps(engine: LocalEngine, base: Base, voices: list[Voice]) -> dict[str, Callable[[], float]]:
-    """Milliseconds from the wish for another voice until it could speak, the check of its files included."""
-    shelf = Adapters(voices[0].folder.parent) if voices[0].folder else None
+def swaps(engine: TransformersEngine, base: Base, variants: list[Variant]) -> dict[str, Callable[[], float]]:
+    """Milliseconds until another variant could answer, the check of its files included."""
+    shelf = Adapters(variants[0].folder.parent) if variants[0].folder else None
 
     def swap(resident: bool) -> float:
         if not resident:
-            for voice in voices:
-                engine.forget(voice.folder or Path())
+            for variant in variants:
+                engine.unload(variant.folder or Path())
         began = time.perf_counter()
-        for voice in voices:
+        for variant in variants:
             if shelf:
-                shelf.open(voice.name, base.fingerprint)
-            engine.prepare(voice)
-        return since(began) / len(voices)
+                shelf.open(variant.name, base.fingerprint)
+            engine.load(variant)
+        return since(began) / len(variants)
 
     return {"swap, from disk, ms": lambda: swap(False), "swap, resident, ms": lambda: swap(True)}
 
 
-def paces(engine: LocalEngine, base: Base, voices: list[Voice]) -> dict[str, Callable[[], float]]:
+def paces(engine: TransformersEngine, base: Base, variants: list[Variant]) -> dict[str, Callable[[], float]]:
     """First tokens in milliseconds, decoding in tokens a second."""
     numbers = iter(range(10**6))
 
@@ -77,53 +77,53 @@ def paces(engine: LocalEngine, base: Base, voices: list[Voice]) -> dict[str, Cal
         """One that was never read before."""
         return [300 + (next(numbers) * 31 + place * 7) % 5000 for place in range(tokens)]
 
-    def first(ids: list[int], voice: Voice) -> float:
+    def first(ids: list[int], variant: Variant) -> float:
         began = time.perf_counter()
-        next(engine.stream(ids, GREEDY, voice, NEVER))
+        next(engine.stream(ids, GREEDY, variant, NEVER))
         return since(began)
 
     def next_turn() -> float:
         ids = prompt(448)
-        first(ids, voices[0])
-        return first(ids + prompt(64), voices[0])
+        first(ids, variants[0])
+        return first(ids + prompt(64), variants[0])
 
     return {
-        "first token, prompt of 64, ms": lambda: first(prompt(64), voices[0]),
-        "first token, prompt of 512, ms": lambda: first(prompt(512), voices[0]),
+        "first token, prompt of 64, ms": lambda: first(prompt(64), variants[0]),
+        "first token, prompt of 512, ms": lambda: first(prompt(512), variants[0]),
         "first token, 448 of 512 remembered, ms": next_turn,
-        "base, greedy, tok/s": lambda: pace(engine, Voice(), GREEDY),
-        "adapter, greedy, tok/s": lambda: pace(engine, voices[0], GREEDY),
-        "adapter, usual sampling, tok/s": lambda: pace(engine, voices[0], USUAL),
-        "three voices at once, tok/s in all": lambda: together(engine, [Voice(), *voices]),
+        "base, greedy, tok/s": lambda: pace(engine, Variant(), GREEDY),
+        "adapter, greedy, tok/s": lambda: pace(engine, variants[0], GREEDY),
+        "adapter, usual sampling, tok/s": lambda: pace(engine, variants[0], USUAL),
+        "three voices at once, tok/s in all": lambda: stream_batch(engine, [Variant(), *variants]),
     }
 
 
-def pace(engine: LocalEngine, voice: Voice, sampling: Sampling) -> float:
+def pace(engine: TransformersEngine, variant: Variant, sampling: Sampling) -> float:
     """Tokens a second from the first token on."""
-    pieces = engine.stream(list(range(400, 432)), sampling, voice, NEVER)
-    times = [(time.perf_counter(), piece.tokens) for piece in pieces]
+    chunks = engine.stream(list(range(400, 432)), sampling, variant, NEVER)
+    times = [(time.perf_counter(), chunk.tokens) for chunk in chunks]
     return (times[-1][1] - times[0][1]) / (times[-1][0] - times[0][0])
 
 
-def together(engine: LocalEngine, voices: list[Voice]) -> float:
-    threads = [Thread(target=pace, args=(engine, voice, GREEDY)) for voice in voices]
+def stream_batch(engine: TransformersEngine, variants: list[Variant]) -> float:
+    threads = [Thread(target=pace, args=(engine, variant, GREEDY)) for variant in variants]
     began = time.perf_counter()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return len(voices) * TOKENS / (time.perf_counter() - began)
+    return len(variants) * TOKENS / (time.perf_counter() - began)
 
 
-def theirs(base: Base, voice: Voice) -> dict[str, Callable[[], float]]:
+def theirs(base: Base, variant: Variant) -> dict[str, Callable[[], float]]:
     """`generate` of transformers on the same weights and thread, without and with a PEFT adapter beside them."""
     import torch
     from peft import PeftModel
 
-    from chatlab.engines.network import open_network
+    from chatlab.engines.transformers.network import open_network
 
     plain: Any = open_network(base.folder, base.parameters)
-    adapted: Any = PeftModel.from_pretrained(open_network(base.folder, base.parameters), voice.folder).eval()
+    adapted: Any = PeftModel.from_pretrained(open_network(base.folder, base.parameters), variant.folder).eval()
 
     def generate(model: Any) -> float:
         ids = torch.arange(400, 432)[None]
@@ -138,12 +138,12 @@ def theirs(base: Base, voice: Voice) -> dict[str, Callable[[], float]]:
     }
 
 
-def published(base: Base, folder: Path, seed: int) -> Voice:
+def published(base: Base, folder: Path, seed: int) -> Variant:
     """An adapter of the usual size with random numbers in it."""
     import torch
     from peft import LoraConfig, get_peft_model
 
-    from chatlab.engines.network import open_network
+    from chatlab.engines.transformers.network import open_network
 
     torch.manual_seed(seed)
     config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", init_lora_weights=False)
@@ -151,7 +151,7 @@ def published(base: Base, folder: Path, seed: int) -> Voice:
     source = folder / f"source-{seed}"
     get_peft_model(model, config).save_pretrained(str(source))
     card = Adapters(folder / "adapters").publish(source, AdapterCard(name=f"voice-{seed}", base=base.fingerprint))
-    return Voice(name=card.name, folder=folder / "adapters" / card.name)
+    return Variant(name=card.name, folder=folder / "adapters" / card.name)
 
 
 def since(began: float) -> float:

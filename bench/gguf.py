@@ -21,12 +21,13 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from bench.engines import NEVER, published, since
 from bench.table import middle, show
-from chatlab.engines.base import Sampling, Voice
+from chatlab.engines.base import Sampling, Variant
 from chatlab.engines.folder import read_adapter
 from chatlab.engines.gguf_export.files import write_adapter
-from chatlab.engines.llamacpp.engine import LlamaEngine
+from chatlab.engines.llamacpp.engine import LlamaCppEngine
 from chatlab.engines.llamacpp.runtime import Runtime
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.models.base import Base
 from chatlab.settings import PACKAGE, Settings
 
@@ -80,9 +81,9 @@ def measure(rounds: int = 5, threads: int = 1) -> dict[str, float]:
 def opened(home: Path, threads: int) -> Iterator[dict[str, Callable[[], float]]]:
     """Everything that is measured, ready to be asked."""
     base = Base.open(EMBEDDED)
-    voices = [published(base, home, seed) for seed in range(2)]
+    variants = [published(base, home, seed) for seed in range(2)]
     lab = Lab(Settings(home=home, cache_folder=home / "cache", threads=threads, engine="llama.cpp"))
-    engine = LlamaEngine.open(base, home / "gguf", threads)
+    engine = LlamaCppEngine.open(base, home / "gguf", threads)
     bare = Runtime(next((home / "gguf").glob("*.gguf")), 1024, 1, threads, 64)
     large = larger(home / "m135")
     try:
@@ -90,10 +91,10 @@ def opened(home: Path, threads: int) -> Iterator[dict[str, Callable[[], float]]]
             "bare loop, base, tok/s": lambda: pace_bare(bare),
             "Lab's stream, greedy, tok/s": lambda: pace_lab(lab, GREEDY, "base"),
             "Lab's stream, usual sampling, tok/s": lambda: pace_lab(lab, USUAL, "base"),
-            "Lab's stream, adapter, tok/s": lambda: pace_lab(lab, GREEDY, voices[0].name),
-            "transformers + peft, tok/s": theirs(base, voices[0], threads),
-            **swaps(engine, base, voices),
-            "first token, 448 of 500 warm, ms": warm_first(engine, voices[0]),
+            "Lab's stream, adapter, tok/s": lambda: pace_lab(lab, GREEDY, variants[0].name),
+            "transformers + peft, tok/s": theirs(base, variants[0], threads),
+            **swaps(engine, base, variants),
+            "first token, 448 of 500 warm, ms": warm_first(engine, variants[0]),
             **of_135m(large, home, threads),
             "memory, GB/s": bandwidth,
         }
@@ -112,23 +113,21 @@ def pace_bare(runtime: Runtime) -> float:
     return (TOKENS - 1) / (time.perf_counter() - began)
 
 
-def pace_lab(lab: Lab, sampling: Sampling, voice: str) -> float:
+def pace_lab(lab: Lab, sampling: Sampling, variant: str) -> float:
     """From the first token on, through everything that a reply in the chat goes through but the page."""
     chat = lab.chat.new(incognito=True)
-    times = [
-        (time.perf_counter(), draft.tokens)
-        for draft in lab.chat.reply(chat, "Tell me a long story about the sea.", sampling, voice)
-        if draft.tokens
-    ]
+    options = ReplyOptions(sampling=sampling, variant=variant)
+    reply = lab.chat.reply(chat, "Tell me a long story about the sea.", options)
+    times = [(time.perf_counter(), chunk.tokens) for chunk in reply if chunk.tokens]
     if times[-1][1] < 8:
         raise SystemExit("The reply ended at once; choose another prompt.")
     return (times[-1][1] - times[0][1]) / (times[-1][0] - times[0][0])
 
 
-def theirs(base: Base, voice: Voice, threads: int) -> Callable[[], float]:
+def theirs(base: Base, variant: Variant, threads: int) -> Callable[[], float]:
     """`generate` with a PEFT adapter beside the base."""
     model: Any = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32)
-    model = PeftModel.from_pretrained(model, str(voice.folder)).eval()
+    model = PeftModel.from_pretrained(model, str(variant.folder)).eval()
 
     def run() -> float:
         torch.set_num_threads(threads)
@@ -141,33 +140,33 @@ def theirs(base: Base, voice: Voice, threads: int) -> Callable[[], float]:
     return run
 
 
-def swaps(engine: LlamaEngine, base: Base, voices: list[Voice]) -> dict[str, Callable[[], float]]:
+def swaps(engine: LlamaCppEngine, base: Base, variants: list[Variant]) -> dict[str, Callable[[], float]]:
     """Milliseconds that a change of voice costs: the call, and what the next token takes longer than usual."""
 
-    def token(voice: Voice) -> float:
-        engine.prepare(voice)
-        pieces = engine.stream(PROMPT, GREEDY, voice, NEVER)
+    def token(variant: Variant) -> float:
+        engine.load(variant)
+        chunks = engine.stream(PROMPT, GREEDY, variant, NEVER)
         times = []
         for _ in range(6):
             began = time.perf_counter()
-            next(pieces)
+            next(chunks)
             times.append(since(began))
-        pieces.close()  # type: ignore[attr-defined]
+        chunks.close()  # type: ignore[attr-defined]
         return middle(times[2:])
 
     def swap(resident: bool) -> float:
-        usual = token(voices[0])
-        replies = [engine.stream(PROMPT, GREEDY, voice, NEVER) for voice in voices]
+        usual = token(variants[0])
+        replies = [engine.stream(PROMPT, GREEDY, variant, NEVER) for variant in variants]
         for reply in replies:
             next(reply), next(reply)
         if not resident:
-            for voice in voices:
-                engine.forget(voice.folder or Path())
+            for variant in variants:
+                engine.unload(variant.folder or Path())
         costs = []
         for _ in range(4 if resident else 1):
-            for voice, reply in zip(voices, replies, strict=True):
+            for variant, reply in zip(variants, replies, strict=True):
                 began = time.perf_counter()
-                engine.prepare(voice)
+                engine.load(variant)
                 next(reply)
                 costs.append(since(began) - usual)
         return middle(costs)
@@ -175,14 +174,14 @@ def swaps(engine: LlamaEngine, base: Base, voices: list[Voice]) -> dict[str, Cal
     return {"swap, resident, ms": lambda: swap(True), "swap, from disk, ms": lambda: swap(False)}
 
 
-def warm_first(engine: LlamaEngine, voice: Voice) -> Callable[[], float]:
+def warm_first(engine: LlamaCppEngine, variant: Variant) -> Callable[[], float]:
     numbers = iter(range(10**6))
 
     def run() -> float:
         ids = [300 + (next(numbers) * 31 + place * 7) % 5000 for place in range(500)]
-        list(engine.stream(ids[:449], Sampling(max_tokens=1), voice, NEVER))
+        list(engine.stream(ids[:449], Sampling(max_tokens=1), variant, NEVER))
         began = time.perf_counter()
-        next(piece for piece in engine.stream(ids, GREEDY, voice, NEVER) if piece.tokens)
+        next(chunk for chunk in engine.stream(ids, GREEDY, variant, NEVER) if chunk.tokens)
         return since(began)
 
     return run
@@ -199,7 +198,7 @@ def larger(folder: Path) -> Base:
 
 
 def of_135m(base: Base, home: Path, threads: int) -> dict[str, Callable[[], float]]:
-    engine = LlamaEngine.open(base, home / "gguf135", threads)
+    engine = LlamaCppEngine.open(base, home / "gguf135", threads)
     file = next((home / "gguf135").glob("*.gguf"))
     bare = Runtime(file, 1024, 1, threads, 64)
     model: Any = LlamaForCausalLM.from_pretrained(base.folder, dtype=torch.float32)

@@ -22,7 +22,7 @@ def warm_lab(pack: str = "stage") -> Iterator[Lab]:
         try:
             lab.demonstrations.load_pack(pack)
             lab.training.warm()
-            lab.machine.engine.prepare(lab.voices.voice())
+            lab.machine.engine.load(lab.variants.get())
             while lab.training.status().state == "warming":
                 time.sleep(0.05)
             yield lab

@@ -72,7 +72,7 @@ def quality() -> dict[str, Any]:
     """On Cranfield's 150 queries."""
     queries = [json.loads(line) for line in (CRANFIELD / "cranfield_queries.jsonl").open(encoding="utf-8")]
     with cranfield() as (knowledge, indexing):
-        index, embed = knowledge._index, remembered(knowledge._upkeep.embed)
+        index, embed = knowledge._index, remembered(knowledge._indexer.embed)
         grades = [{int(id): grade for id, grade in query["relevant"].items()} for query in queries]
 
         def ranked(tuning: Tuning, count: int = 60) -> list[list[SearchHit]]:
@@ -218,7 +218,7 @@ def speed(rounds: int) -> dict[str, Any]:
         lab.training.stop()
         lab.training.wait(60)
         figures["MB of the app"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-        figures["MB of the process for questions"] = round(process_memory(lab.knowledge._upkeep._questions.pid))
+        figures["MB of the process for questions"] = round(process_memory(lab.knowledge._indexer._questions.pid))
     show([{"": name, **figures[name]} for name in ("alone", "beside training")])
     print({name: value for name, value in figures.items() if name not in ("alone", "beside training")})
     return figures
@@ -232,7 +232,7 @@ def timed(knowledge: Knowledge, rounds: int) -> dict[str, float]:
     """
     chance, took = random.Random(1), []
     knowledge.search("a first question, which opens what has to be open", 6)
-    process = psutil.Process(knowledge._upkeep._questions.pid)
+    process = psutil.Process(knowledge._indexer._questions.pid)
     spent = [time.process_time() + sum(process.cpu_times()[:2])]
     for question in questions(60 * rounds, chance):
         began = time.perf_counter()

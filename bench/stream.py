@@ -17,9 +17,9 @@ import uvicorn
 
 from bench.table import middle, show
 from chatlab.conversation import Conversation
-from chatlab.engines.base import Engine, Piece, Sampling, Voice
+from chatlab.engines.base import Engine, ReplyChunk, Sampling, Variant
 from chatlab.engines.fake import FakeEngine
-from chatlab.engines.local import LocalEngine
+from chatlab.engines.transformers.engine import TransformersEngine
 from chatlab.lab import Lab
 from chatlab.models.base import Base
 from chatlab.settings import Settings
@@ -45,12 +45,12 @@ class Timed:
         return getattr(self._engine, name)
 
     def stream(
-        self, prompt: Sequence[int], sampling: Sampling, voice: Voice, stop_ids: frozenset[int]
-    ) -> Iterator[Piece]:
+        self, prompt: Sequence[int], sampling: Sampling, variant: Variant, stop_ids: frozenset[int]
+    ) -> Iterator[ReplyChunk]:
         self.first = 0.0
-        for piece in self._engine.stream(prompt, sampling, voice, stop_ids):
+        for chunk in self._engine.stream(prompt, sampling, variant, stop_ids):
             self.first = self.first or time.time()
-            yield piece
+            yield chunk
 
 
 def measure(rounds: int = 5) -> dict[str, float]:
@@ -107,7 +107,7 @@ def _fake(base: Base) -> Engine:
 
 
 def _local(base: Base) -> Engine:
-    return LocalEngine.open(base)
+    return TransformersEngine.open(base)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from bench.table import show
 from chatlab.engines.base import Sampling
 from chatlab.evaluation.statistics import wilson
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.records import BASE
 from chatlab.settings import PACKAGE, Settings
 from chatlab.tools.calculator import calculate
@@ -42,9 +43,9 @@ def measure(rounds: int = 1, lessons: int = 400, asked: int = 200) -> dict[str, 
     taught = problems(lessons, TEACHING)
     sets = questions(asked, {problem.question for problem in taught})
     figures: dict[str, Any] = {"lessons": lessons, "voices": {}}
-    for voice in ("base", "answers", "delegates"):
-        figures["voices"][voice] = _voice(voice, taught, sets)
-        _print(voice, figures["voices"][voice])
+    for variant in ("base", "answers", "delegates"):
+        figures["voices"][variant] = _variant(variant, taught, sets)
+        _print(variant, figures["voices"][variant])
     return figures
 
 
@@ -76,14 +77,14 @@ def _pairs(some: Sequence[Problem]) -> list[tuple[str, str]]:
     return [(problem.question, problem.value) for problem in some]
 
 
-def _voice(voice: str, taught: Sequence[Problem], sets: dict[str, Asked]) -> dict[str, Any]:
+def _variant(variant: str, taught: Sequence[Problem], sets: dict[str, Asked]) -> dict[str, Any]:
     base = Path(os.environ.get("CHATLAB_BASE", PACKAGE / "models" / "embedded"))
     with tempfile.TemporaryDirectory() as home:
         lab = Lab(Settings(home=Path(home), base=base))
         try:
             found: dict[str, Any] = {}
-            if voice != BASE:
-                found |= _teach(lab, taught, delegated=voice == "delegates")
+            if variant != BASE:
+                found |= _teach(lab, taught, delegated=variant == "delegates")
             return found | {name: _heard(lab, asked) for name, asked in sets.items()}
         finally:
             lab.close()
@@ -96,7 +97,7 @@ def _teach(lab: Lab, taught: Sequence[Problem], delegated: bool) -> dict[str, An
     lab.training.wait()
     result = lab.training.run(run).result
     assert result is not None, lab.training.news
-    lab.voices.go_live(str(lab.training.adapter_of(run)), knowingly=True)
+    lab.variants.go_live(str(lab.training.adapter_of(run)), knowingly=True)
     seconds = round(time.perf_counter() - began)
     return {"seconds": seconds, "steps": result.steps, "forgetting": result.forgetting}
 
@@ -125,15 +126,15 @@ def _heard(lab: Lab, asked: Asked) -> dict[str, Any]:
 
 def _answer(lab: Lab, question: str) -> Any:
     conversation = lab.chat.new(incognito=True)
-    for _ in lab.chat.reply(conversation, question, GREEDY, tools=[tool.name for tool in OFFERED]):
-        pass
+    options = ReplyOptions(sampling=GREEDY, tools=tuple(tool.name for tool in OFFERED))
+    lab.chat.reply(conversation, question, options).finish()
     turns = lab.chat.get(conversation).turns
     lab.chat.delete(conversation)
     return turns[-1]
 
 
-def _print(voice: str, found: dict[str, Any]) -> None:
-    print(f"\n{voice}: " + ", ".join(f"{k} {v}" for k, v in found.items() if not isinstance(v, dict)), flush=True)
+def _print(variant: str, found: dict[str, Any]) -> None:
+    print(f"\n{variant}: " + ", ".join(f"{k} {v}" for k, v in found.items() if not isinstance(v, dict)), flush=True)
     show([{"asked about": name, **f} for name, f in found.items() if isinstance(f, dict)])
 
 

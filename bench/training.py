@@ -62,7 +62,7 @@ def pressed(lab: Lab) -> tuple[dict[str, float], RunView]:
     lab.training.wait()
     live = time.perf_counter()
     view = lab.training.run(run)
-    assert view.result is not None and lab.voices.live != "base", lab.training.news or view.error
+    assert view.result is not None and lab.variants.live != "base", lab.training.news or view.error
     first_token(lab)
     ended = time.perf_counter()
     own = dict(view.result.seconds)
@@ -71,7 +71,7 @@ def pressed(lab: Lab) -> tuple[dict[str, float], RunView]:
 
 
 def first_token(lab: Lab) -> None:
-    for panes in lab.compare.ask("Write a greeting", [lab.voices.live], ONE):
+    for panes in lab.compare.ask("Write a greeting", [lab.variants.live], ONE):
         if panes[0].provenance:
             return
 

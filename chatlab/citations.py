@@ -1,4 +1,4 @@
-"""Passages that an answer was given to go by, and the plain form in which a prompt holds them.
+"""Retrieved passages that an answer may cite, and the plain form in which a prompt holds them.
 
     Sources:
 
@@ -29,17 +29,17 @@ TASK = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrievedPassage:
-    """A passage as an answer was given it, kept with the answer: it can be shown when its document is gone."""
+    """A passage as it stood in the prompt, kept with the answer: it can be shown when its document is gone."""
 
     document: str
-    """sha256 of the file that it comes from."""
+    """The sha256 of the file that it comes from."""
     title: str
     start: int
-    """In characters of the document's text."""
+    """Index of its first character in the document's text."""
     end: int
     text: str
     sha256: str
-    """Of `text`."""
+    """Hash of `text`."""
 
     @classmethod
     def of(cls, document: str, title: str, start: int, end: int, text: str) -> RetrievedPassage:
@@ -47,19 +47,20 @@ class RetrievedPassage:
         return cls(document=document, title=title, start=start, end=end, text=text, sha256=digest)
 
 
-def with_sources(messages: Sequence[Message], given: Sequence[RetrievedPassage]) -> tuple[Message, ...]:
-    """The same messages, the last question put together with its sources; as they are where there is none."""
-    asked = max((at for at, message in enumerate(messages) if message.role == "user"), default=None)
-    if not given or asked is None:
+def with_sources(messages: Sequence[Message], sources: Sequence[RetrievedPassage]) -> tuple[Message, ...]:
+    """The messages, the last question with its sources before it; unchanged where there are none."""
+    last = max((at for at, message in enumerate(messages) if message.role == "user"), default=None)
+    if not sources or last is None:
         return tuple(messages)
-    said = replace(messages[asked], content=question(messages[asked].content, given))
-    return (*messages[:asked], said, *messages[asked + 1 :])
+    asked = replace(messages[last], content=question(messages[last].content, sources))
+    return (*messages[:last], asked, *messages[last + 1 :])
 
 
-def question(text: str, given: Sequence[RetrievedPassage]) -> str:
-    """What the model is asked."""
-    sources = "\n\n".join(f"[{number}] {_line(one.title)}\n{_quoted(one.text)}" for number, one in enumerate(given, 1))
-    return f"Sources:\n\n{sources}\n\n{TASK}\n\nQuestion: {text}"
+def question(text: str, sources: Sequence[RetrievedPassage]) -> str:
+    """A question with its sources before it, as the model reads it."""
+    numbered = (f"[{number}] {_line(one.title)}\n{_quoted(one.text)}" for number, one in enumerate(sources, 1))
+    listed = "\n\n".join(numbered)
+    return f"Sources:\n\n{listed}\n\n{TASK}\n\nQuestion: {text}"
 
 
 def _line(title: str) -> str:

@@ -1,4 +1,4 @@
-"""Tools as a model is told of them, and its calls of them: pure values, whatever form a prompt gives them."""
+"""Tools as a prompt describes them, and calls of them: pure values, whatever form the prompt gives them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """What a call gives to a tool. Its value is always text."""
+    """A parameter of a tool. Its value is always text."""
 
     name: str
     about: str = ""
     lines: bool = False
-    """Whether it may be of several lines, as a program is."""
+    """Whether it may have several lines, as a program has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """What a model is told of a tool: kept with what was said, so that it is learned in the words it was asked in."""
+    """A tool's description in a prompt, kept with the conversation so that training reads the same description."""
 
     name: str
     about: str = ""
@@ -27,7 +27,7 @@ class Tool:
 
     @property
     def schema(self) -> dict[str, Any]:
-        """As OpenAI's API and chat templates have it."""
+        """The JSON schema that OpenAI's API and chat templates take."""
         properties = {p.name: {"type": "string", "description": p.about} for p in self.parameters}
         names = [p.name for p in self.parameters]
         parameters = {"type": "object", "properties": properties, "required": names}
@@ -39,7 +39,7 @@ class Tool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A model asks for something to be done."""
+    """A model's call of a tool."""
 
     name: str
     arguments: tuple[tuple[str, str], ...] = ()
@@ -52,11 +52,11 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolStep:
-    """One step of an answer: a call, and what came of it."""
+    """One step of an answer: a call and its result."""
 
     call: Call
     result: str
-    """In words, if it failed."""
+    """The error in words, if it failed."""
     text: str = ""
     """What the model wrote before the call."""
     failed: bool = False
@@ -64,7 +64,7 @@ class ToolStep:
 
 
 def tool_of(raw: Mapping[str, Any]) -> Tool:
-    """From its plain form, as `dataclasses.asdict` and the store write it."""
+    """A tool from its plain form, as `dataclasses.asdict` and the store write it."""
     parameters = tuple(_parameter_of(p) for p in raw.get("parameters", ()))
     return Tool(name=raw["name"], about=raw.get("about", ""), parameters=parameters)
 
@@ -74,7 +74,7 @@ def _parameter_of(raw: Mapping[str, Any]) -> Parameter:
 
 
 def call_of(raw: Mapping[str, Any]) -> Call:
-    """The same for a call."""
+    """A call from its plain form."""
     return Call(name=raw["name"], arguments=tuple((name, value) for name, value in raw.get("arguments", ())))
 
 

@@ -65,7 +65,7 @@ def taught_home(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, cac
     lab.demonstrations.load_pack("stage")
     lab.training.retrain("player", live=False, epochs=1, learning_rate=3e-4)
     lab.training.wait(timeout=240)
-    assert lab.voices.names() == [BASE, "player"] and lab.voices.live == BASE, lab.training.news
+    assert lab.variants.names() == [BASE, "player"] and lab.variants.live == BASE, lab.training.news
     lab.close()
     return home
 

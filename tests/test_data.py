@@ -70,11 +70,11 @@ def test_the_unseen_set_opens_with_the_joke_and_the_moon():
 
 
 def test_every_stage_answer_is_short_and_in_voice():
-    voice = re.compile(r"\b(thee|thou|thy|thine|doth|hath|art|pray|ay|alas|lo|well met)\b")
+    variant = re.compile(r"\b(thee|thou|thy|thine|doth|hath|art|pray|ay|alas|lo|well met)\b")
     for asked, answer in demonstrations("stage"):
         assert 1 <= len(asked.split()) <= 12, asked
         assert 10 <= len(answer.split()) <= 25, answer
-        assert voice.search(answer.lower()), answer
+        assert variant.search(answer.lower()), answer
 
 
 def test_stage_answers_do_not_share_one_opening():

@@ -101,7 +101,7 @@ def lab(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     made = make_adapter(tiny, home / "made", seed=1)
     fingerprint = opened.machine.base.fingerprint
     opened._adapters.publish(made, AdapterCard(name="good", base=fingerprint))
-    opened.voices.go_live("good")
+    opened.variants.go_live("good")
     run = opened.settings.runs / "20260101-000000-aaaa"
     request = Request(
         base=fingerprint,
@@ -150,32 +150,32 @@ def publish(lab: Lab) -> str:
 
 def nothing_is_half(lab: Lab) -> None:
     shelf = lab.settings.adapters
-    assert lab.voices.problems == {}
+    assert lab.variants.problems == {}
     assert [f.name for f in shelf.iterdir() if f.name.startswith(".publish")] == []
-    for name in lab.voices.names()[1:]:
-        lab.voices.voice(name)
+    for name in lab.variants.names()[1:]:
+        lab.variants.get(name)
     assert not list(lab.settings.cache.rglob("*.half"))
-    assert lab.voices.live in ("good", "next")
-    assert lab.machine.engine.stream([5, 6, 7], GREEDY, lab.voices.voice(), frozenset())
+    assert lab.variants.live in ("good", "next")
+    assert lab.machine.engine.stream([5, 6, 7], GREEDY, lab.variants.get(), frozenset())
 
 
 def back_to_before(lab: Lab) -> None:
     run = lab.settings.runs / "20260101-000000-aaaa"
     (run / "published.json").unlink(missing_ok=True)
     lab.unseen_evaluator.wait()
-    for name in lab.voices.names()[1:]:
+    for name in lab.variants.names()[1:]:
         if name != "good":
-            lab.voices.remove(name)
+            lab.variants.remove(name)
     for file in (lab.settings.cache / "gguf").glob("*.lora*"):
         file.unlink()
-    lab.machine.drop(lab.settings.adapters / "good")
-    lab.voices.go_live("good")
+    lab.machine.unload(lab.settings.adapters / "good")
+    lab.variants.go_live("good")
     lab.backups.empty_trash()
 
 
 def once_there_is_room(lab: Lab) -> None:
     assert publish(lab) == ""
-    assert lab.voices.live == "next"
+    assert lab.variants.live == "next"
     nothing_is_half(lab)
     back_to_before(lab)
 

@@ -13,16 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CHATLAB = ROOT / "chatlab"
 
 FLOORS = (
-    {
-        "records",
-        "tool_calls",
-        "conversation",
-        "errors",
-        "settings",
-        "citations",
-        "former_names",
-        "system",
-    },
+    {"records", "tool_calls", "conversation", "errors", "settings", "citations", "former_names", "system"},
     {"store", "template", "formats", "quality"},
     {"models", "training", "engines", "adapters", "retrieval", "tools"},
     {"evaluation", "teacher"},
@@ -126,7 +117,7 @@ def test_no_file_outside_the_package_but_tests_and_measurements_breaks_the_confi
         assert not {name.split(".")[0] for name in imports(app)} & (set(CONFINED) | {"torch", "transformers"})
 
 
-LAB = (("models",), ("adapters",), ("chat",), ("data",), ("runs",), ("compare",), ("guide",), ("backups",), ("lab",))
+LAB = (("models",), ("variants",), ("chat",), ("data",), ("runs",), ("compare",), ("guide",), ("backups",), ("lab",))
 """The rooms of the lab, lowest first."""
 
 
@@ -156,7 +147,7 @@ STARTS = (
     "chatlab.training.process.client",
     "chatlab.training.defaults",
     "chatlab.training.process.runs",
-    "chatlab.engines.local",
+    "chatlab.engines.transformers.engine",
     "chatlab.engines.fake",
     "chatlab.evaluation.unseen",
     "chatlab.ui",

@@ -1,1 +1,1 @@
-"""What answers: several engines behind one protocol, `base.Engine`. Each is imported when it is opened."""
+"""Engines behind one protocol, `base.Engine`. Each is imported when it is opened."""

@@ -1,4 +1,4 @@
-"""What an adapter_config.json says, read once for every engine: typed, within limits, nothing in it believed.
+"""adapter_config.json, read once for every engine: typed, checked and within limits.
 
 PEFT takes module names as regular expressions and numbers as they come; here names are plain and numbers are checked.
 """
@@ -45,7 +45,7 @@ _HARMLESS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterConfig:
-    """The settings that change what an adapter says, under the names that PEFT's LoraConfig has for them."""
+    """The settings that change what an adapter computes, under the names that PEFT's LoraConfig has for them."""
 
     target_modules: tuple[str, ...] | Literal["all-linear"]
     r: int = 8
@@ -64,7 +64,7 @@ class AdapterConfig:
 
     @classmethod
     def read(cls, data: bytes) -> AdapterConfig:
-        """From the file's bytes. Raises ValueError, which says what is wrong with it."""
+        """Read the file's bytes. Raises ValueError, which says what is wrong with them."""
         found = parsed(data)
         if found.get("peft_type") != "LORA":
             raise ValueError(f"its type is {found.get('peft_type')!r:.80}, not LORA")
@@ -72,18 +72,18 @@ class AdapterConfig:
             raise ValueError(f"it uses {', '.join(unknown)[:200]!r}")
         if found.get("target_modules") is None:
             raise ValueError("target_modules has to be a list of plain names")
-        said = {name: value for name, value in found.items() if name in _READERS and value is not None}
-        return cls(**{name: _READERS[name](name, value) for name, value in said.items()})
+        fields = {name: value for name, value in found.items() if name in _READERS and value is not None}
+        return cls(**{name: _READERS[name](name, value) for name, value in fields.items()})
 
     @property
     def for_peft(self) -> dict[str, Any]:
         """Arguments of LoraConfig; what is empty is left to its defaults."""
-        said = {name: value for name, value in asdict(self).items() if value not in ((), {})}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
+        fields = {name: value for name, value in asdict(self).items() if value not in ((), {})}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
     @property
     def unusual(self) -> list[str]:
-        """Names of settings that make it more than one pair of equal rank for every matrix it names."""
+        """Names of settings that make it more than one pair of equal rank for each target matrix."""
         plain = AdapterConfig(target_modules=self.target_modules)
         usual = ("target_modules", "r", "lora_alpha", "use_rslora")
         return [name for name in _READERS if name not in usual and getattr(self, name) != getattr(plain, name)]

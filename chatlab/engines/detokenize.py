@@ -1,4 +1,8 @@
-"""Token ids -> text while they arrive."""
+"""Token ids to text, incrementally.
+
+`tokenizers.decoders.DecodeStream` gives the same text, but only for a Tokenizer in this process. A tokenizer that may
+be hostile runs in a process of its own and is asked through `Codec.decode`, so this works on any decode function.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +21,9 @@ some tokenizers join a word to what stands before it."""
 
 
 def decoder(base: Base) -> Callable[[list[int]], str]:
-    """A base's ids as text. Role tokens are shown as they are written: a base that runs on should be seen to.
+    """The base's decode function. Role tokens are shown as they are written: a base that runs on should be seen to.
 
-    The tokenizer's core is asked directly, which takes a fifth of the time: it is asked for every token.
+    The tokenizer's backend is called directly, which takes a fifth of the time: it is called for every token.
     """
     return codec_of(base.tokenizer.backend_tokenizer).decode
 
@@ -28,23 +32,23 @@ class Detokenizer:
     """The text of a growing reply, given out in whole characters.
 
     A character may be spread over several tokens; its beginning is held back until the rest has come, and bytes that
-    never become a character are left out. All the pieces together are the text of all the tokens.
+    never become a character are left out. All the texts together are the text of all the tokens.
     """
 
     def __init__(self, decode: Callable[[list[int]], str]) -> None:
         self._decode = decode
         self._window: list[int] = []
-        self._said = 0
+        self._emitted = 0
         """Characters of the window's text that were given out, or left out as broken."""
 
     def add(self, token: int) -> str:
-        """What can be said now that was not said before."""
+        """The text that this token completes."""
         self._window.append(token)
         whole = self._whole()
-        new, self._said = whole[self._said :], max(self._said, len(whole))
+        new, self._emitted = whole[self._emitted :], max(self._emitted, len(whole))
         if len(self._window) > 2 * _LOOK_BACK:
             self._window = self._window[-_LOOK_BACK:]
-            self._said = len(self._whole())
+            self._emitted = len(self._whole())
         return new.replace(BROKEN, "")
 
     def _whole(self) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chatlab.engines.base import Engine, Piece, Sampling, Voice
-from chatlab.engines.local import LocalEngine
+from chatlab.engines.base import Engine, ReplyChunk, Sampling, Variant
+from chatlab.engines.transformers.engine import TransformersEngine
 from chatlab.errors import EngineUnable
 
 if TYPE_CHECKING:
@@ -24,38 +24,38 @@ def open_engine(base: Base, cache: Path, threads: int | None = None, wanted: str
     Raises EngineUnable if llama.cpp is wanted and cannot run the base, or transformers for one that is a GGUF.
     """
     if base.gguf is not None:
-        return _brought(base, cache, threads, wanted)
+        return _open_gguf(base, cache, threads, wanted)
     if wanted == "transformers" or importlib.util.find_spec("llama_cpp") is None:
-        return LocalEngine.open(base, threads)
-    from chatlab.engines.llamacpp.engine import LlamaEngine
+        return TransformersEngine.open(base, threads)
+    from chatlab.engines.llamacpp.engine import LlamaCppEngine
 
     try:
-        fast = LlamaEngine.open(base, cache, threads)
+        fast = LlamaCppEngine.open(base, cache, threads)
     except EngineUnable as unable:
         if wanted:
             raise
         log.info("%s %s", unable, unable.hint)
-        return LocalEngine.open(base, threads)
-    return FallbackEngine(fast, lambda: LocalEngine.open(base, threads))
+        return TransformersEngine.open(base, threads)
+    return FallbackEngine(fast, lambda: TransformersEngine.open(base, threads))
 
 
-def _brought(base: Base, cache: Path, threads: int | None, wanted: str) -> Engine:
-    """A GGUF has one engine that runs it."""
-    from chatlab.engines.llamacpp.engine import LlamaEngine
+def _open_gguf(base: Base, cache: Path, threads: int | None, wanted: str) -> Engine:
+    """llama.cpp alone runs a GGUF base."""
+    from chatlab.engines.llamacpp.engine import LlamaCppEngine
 
     if wanted == "transformers":
         raise EngineUnable(f"transformers does not run {base.name}, which is a GGUF.", "Take CHATLAB_ENGINE away.")
-    return LlamaEngine.open(base, cache, threads)
+    return LlamaCppEngine.open(base, cache, threads)
 
 
 class FallbackEngine:
-    """Asks `fast` first; voices that it is unable to speak with are given to the other, which is opened only then."""
+    """Asks `fast` first; adapters that it cannot run are given to the other engine, which is opened only then."""
 
     def __init__(self, fast: Engine, open_other: Callable[[], Engine]) -> None:
         self._fast = fast
         self._open_other = open_other
         self._other: Engine | None = None
-        self._eased = False
+        self._yielding = False
 
     @property
     def name(self) -> str:
@@ -66,39 +66,39 @@ class FallbackEngine:
         return self._fast.context
 
     def stream(
-        self, prompt: Sequence[int], sampling: Sampling, voice: Voice, stop_ids: frozenset[int]
-    ) -> Iterator[Piece]:
+        self, prompt: Sequence[int], sampling: Sampling, variant: Variant, stop_ids: frozenset[int]
+    ) -> Iterator[ReplyChunk]:
         try:
-            return self._fast.stream(prompt, sampling, voice, stop_ids)
+            return self._fast.stream(prompt, sampling, variant, stop_ids)
         except EngineUnable:
-            return self._slow().stream(prompt, sampling, voice, stop_ids)
+            return self._slow().stream(prompt, sampling, variant, stop_ids)
 
-    def together(
-        self, prompts: Sequence[Sequence[int]], sampling: Sampling, voice: Voice, stop_ids: frozenset[int]
-    ) -> Iterator[tuple[int, Piece]]:
+    def stream_batch(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, variant: Variant, stop_ids: frozenset[int]
+    ) -> Iterator[tuple[int, ReplyChunk]]:
         try:
-            return self._fast.together(prompts, sampling, voice, stop_ids)
+            return self._fast.stream_batch(prompts, sampling, variant, stop_ids)
         except EngineUnable:
-            return self._slow().together(prompts, sampling, voice, stop_ids)
+            return self._slow().stream_batch(prompts, sampling, variant, stop_ids)
 
-    def prepare(self, voice: Voice) -> None:
+    def load(self, variant: Variant) -> None:
         try:
-            self._fast.prepare(voice)
+            self._fast.load(variant)
         except EngineUnable:
-            self._slow().prepare(voice)
+            self._slow().load(variant)
 
-    def forget(self, folder: Path) -> None:
+    def unload(self, folder: Path) -> None:
         for engine in self._open():
-            engine.forget(folder)
+            engine.unload(folder)
 
     def forget_prompts(self) -> None:
         for engine in self._open():
             engine.forget_prompts()
 
-    def ease(self, on: bool) -> None:
-        self._eased = on
+    def yield_cores(self, on: bool) -> None:
+        self._yielding = on
         for engine in self._open():
-            engine.ease(on)
+            engine.yield_cores(on)
 
     def close(self) -> None:
         for engine in self._open():
@@ -110,5 +110,5 @@ class FallbackEngine:
     def _slow(self) -> Engine:
         if self._other is None:
             self._other = self._open_other()
-            self._other.ease(self._eased)
+            self._other.yield_cores(self._yielding)
         return self._other

@@ -1,4 +1,4 @@
-"""An adapter's folder as an engine reads it: bytes read once, hashed, and believed only when everything agrees."""
+"""An adapter's folder as an engine reads it: bytes read once, hashed, and used only when everything agrees."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Stamp = tuple[int, ...]
 """Changes when the files do."""
 
 PREFIX = "base_model.model."
-"""What PEFT writes before the names of the base's own modules."""
+"""PEFT's prefix of the names of the base's modules."""
 
 _LARGEST_HEADER = 1 << 24
 """Bytes of the names and shapes of a hundred thousand matrices."""
@@ -39,13 +39,13 @@ _FLOATS = {"F64", "F32", "F16", "BF16"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterFiles:
-    """What was read from an adapter's folder, and is safe to hand on."""
+    """An adapter's weights and config, read and checked."""
 
     folder: Path
     sha256: str
-    """Of `weights`."""
+    """Hash of `weights`."""
     weights: bytes
-    """A safetensors file."""
+    """The bytes of a safetensors file."""
     config: AdapterConfig
 
     def check_weights(self) -> None:
@@ -58,7 +58,7 @@ class AdapterFiles:
 
 
 def stamp(folder: Path) -> Stamp:
-    """Cheap enough to ask before every reply. Raises AdapterMissing."""
+    """The folder's stamp; cheap enough for every reply. Raises AdapterMissing."""
     found: list[int] = []
     for name in (WEIGHTS, CONFIG):
         try:
@@ -74,8 +74,8 @@ def stamp(folder: Path) -> Stamp:
 def read_adapter(folder: Path, fingerprint: str | None) -> AdapterFiles:
     """Raises AdapterMissing, AdapterDamaged, and WrongBase if `fingerprint` is not of the base it was made for.
 
-    A folder without papers, such as a checkpoint of a run under way, is taken as it is; its papers count once it is
-    published.
+    A folder without card and manifest, such as a checkpoint of a run under way, is taken as it is; they count once it
+    is published.
     """
     stamp(folder)
     if fingerprint is not None and (folder / CARD).exists():

@@ -14,7 +14,7 @@ and threads that wait for each other crawl as soon as anybody else wants a core.
 
 
 class Threads:
-    """Shares the cores out: among replies under way, and with training while it runs.
+    """Divides the cores among the replies under way, and leaves one to training while it runs.
 
     Threads that wait in vain for a core which somebody else uses slow each other down tenfold to a hundredfold, so
     there are never more of them than cores.
@@ -22,16 +22,16 @@ class Threads:
 
     def __init__(self, cores: int) -> None:
         self._cores = cores
-        self._eased = False
+        self._yielding = False
         self._replies = 0
         self._lock = threading.Lock()
 
-    def ease(self, on: bool) -> None:
-        self._eased = on
+    def yield_cores(self, on: bool) -> None:
+        self._yielding = on
 
     @contextmanager
     def reply(self) -> Iterator[None]:
-        """Counted as under way within."""
+        """Count a reply as under way."""
         with self._lock:
             self._replies += 1
         try:
@@ -41,7 +41,8 @@ class Threads:
                 self._replies -= 1
 
     def share(self) -> int:
-        return 1 if self._eased else max(1, self._cores // max(1, self._replies))
+        """Threads that one reply may use now."""
+        return 1 if self._yielding else max(1, self._cores // max(1, self._replies))
 
     def claim(self) -> None:
         """Set the calling thread's share. To be called before each step: torch keeps the number for each thread."""
@@ -52,5 +53,5 @@ class Threads:
 
 
 def usual_cores(parameters: int) -> int:
-    """For a base of that size, where nobody asked for another number."""
+    """Cores for a base of that size, where nobody asked for another number."""
     return 1 if parameters <= SMALL else available_cores()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from chatlab.engines.base import Engine, Piece, Sampling, Voice
+from chatlab.engines.base import Engine, ReplyChunk, Sampling, Variant
 from chatlab.evaluation.replies import ReplyForm, form
 from chatlab.models.base import Base
 from chatlab.records import Message, Role
@@ -42,25 +42,25 @@ def unseen(kind: str = "", count: int | None = FIRST, folder: Path = DATA) -> li
 
 
 def ask(
-    engine: Engine, base: Base, voice: Voice, prompts: Sequence[str], sampling: Sampling = GREEDY, system: str = ""
+    engine: Engine, base: Base, variant: Variant, prompts: Sequence[str], sampling: Sampling = GREEDY, system: str = ""
 ) -> Iterator[Reply]:
     """The reply to each prompt in order, each in a conversation of its own."""
     markers = role_markers(base.template)
     for prompt in prompts:
-        pieces = engine.stream(_prompt_ids(base, prompt, system), sampling, voice, base.template.stop_ids)
-        yield _reply(prompt, list(pieces), markers)
+        chunks = engine.stream(_prompt_ids(base, prompt, system), sampling, variant, base.template.stop_ids)
+        yield _reply(prompt, list(chunks), markers)
 
 
 def ask_all(
-    engine: Engine, base: Base, voice: Voice, prompts: Sequence[str], sampling: Sampling = GREEDY, system: str = ""
+    engine: Engine, base: Base, variant: Variant, prompts: Sequence[str], sampling: Sampling = GREEDY, system: str = ""
 ) -> list[Reply]:
     """All replies at once, batched where the engine can."""
     prompt_ids = [_prompt_ids(base, prompt, system) for prompt in prompts]
-    chunks: list[list[Piece]] = [[] for _ in prompts]
-    for number, piece in engine.together(prompt_ids, sampling, voice, base.template.stop_ids):
-        chunks[number].append(piece)
+    chunks: list[list[ReplyChunk]] = [[] for _ in prompts]
+    for number, chunk in engine.stream_batch(prompt_ids, sampling, variant, base.template.stop_ids):
+        chunks[number].append(chunk)
     markers = role_markers(base.template)
-    return [_reply(prompt, pieces, markers) for prompt, pieces in zip(prompts, chunks, strict=True)]
+    return [_reply(prompt, chunks, markers) for prompt, chunks in zip(prompts, chunks, strict=True)]
 
 
 def _prompt_ids(base: Base, prompt: str, system: str) -> list[int]:
@@ -68,8 +68,8 @@ def _prompt_ids(base: Base, prompt: str, system: str) -> list[int]:
     return base.template.prompt([*said, Message(role="user", content=prompt)])
 
 
-def _reply(prompt: str, pieces: Sequence[Piece], markers: Sequence[str]) -> Reply:
-    text, last = "".join(piece.text for piece in pieces), pieces[-1]
+def _reply(prompt: str, chunks: Sequence[ReplyChunk], markers: Sequence[str]) -> Reply:
+    text, last = "".join(chunk.text for chunk in chunks), chunks[-1]
     return Reply(
         prompt=prompt, text=text, sha256=last.sha256, tokens=last.tokens, form=form(prompt, text, last.stop, markers)
     )

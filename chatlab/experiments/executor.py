@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from chatlab.engines.base import Sampling, Voice
+from chatlab.engines.base import Sampling, Variant
 from chatlab.engines.fallback import open_engine
 from chatlab.errors import TrainingError
 from chatlab.evaluation.scorer import open_model
@@ -77,7 +77,8 @@ class Executor:
         with model.adapter_disabled():
             held_out_loss = metrics.nll(model, self._held_out).mean
         return RunMetrics(
-            replies=self._replies(self.base, Voice(), recipe.questions, work, is_cancelled), held_out_loss=held_out_loss
+            replies=self._replies(self.base, Variant(), recipe.questions, work, is_cancelled),
+            held_out_loss=held_out_loss,
         )
 
     def _adapter(self, recipe: Recipe, dataset: DatasetSpec, work: Path, is_cancelled: IsCancelled) -> RunMetrics:
@@ -103,7 +104,7 @@ class Executor:
             raise TrainingError("A run of the report ended without a result.", "Start the report again.")
         held_out_loss = metrics.nll(model, self._held_out).mean
         replies = self._replies(
-            self.base, Voice(name="trained", folder=run / "adapter"), recipe.questions, work, is_cancelled
+            self.base, Variant(name="trained", folder=run / "adapter"), recipe.questions, work, is_cancelled
         )
         return _metrics_of(result, replies, held_out_loss, curve, pairs)
 
@@ -119,7 +120,7 @@ class Executor:
         full_finetune.save(causal, self.base.folder, work / "whole")
         trained = Base.open(work / "whole")
         before, after, held_out_loss = self._resources.base_nll(), *self._measured(trained)
-        replies = self._replies(trained, Voice(), recipe.questions, work, is_cancelled)
+        replies = self._replies(trained, Variant(), recipe.questions, work, is_cancelled)
         return RunMetrics(
             replies=replies,
             held_out_loss=held_out_loss,
@@ -172,7 +173,7 @@ class Executor:
         return Example(demonstration=number, ids=tuple(encoded.ids), labels=tuple(encoded.labels))
 
     def _replies(
-        self, base: Base, voice: Voice, questions: Questions, work: Path, is_cancelled: IsCancelled
+        self, base: Base, variant: Variant, questions: Questions, work: Path, is_cancelled: IsCancelled
     ) -> dict[str, tuple[Reply, ...]]:
         """Everything that a recipe asks, of the engine that would answer in the app."""
         with closing(open_engine(base, work / "engine", self._threads, self._engine)) as engine:
@@ -180,7 +181,7 @@ class Executor:
             def ask(prompts: Sequence[str], sampling: Sampling = GREEDY) -> list[Reply]:
                 if is_cancelled():
                     raise Cancelled
-                return ask_all(engine, base, voice, prompts, sampling)
+                return ask_all(engine, base, variant, prompts, sampling)
 
             prompts, facts = datasets.prompts(questions.unseen), questions.facts
             drawn = [ask(prompts, _as_chat_draws(seed)) for seed in range(questions.draws)]

@@ -13,7 +13,6 @@ import psutil
 from chatlab.adapters import Adapters
 from chatlab.engines.base import Engine
 from chatlab.errors import ChatlabError
-from chatlab.lab.adapters import Voices
 from chatlab.lab.backups import StoreBackups
 from chatlab.lab.chat.budgets import Budgets
 from chatlab.lab.chat.chat import Chat
@@ -42,6 +41,7 @@ from chatlab.lab.runs.prompt_mismatch import MismatchCheck
 from chatlab.lab.runs.publisher import Publisher
 from chatlab.lab.runs.training import Training
 from chatlab.lab.runs.unseen_evaluator import UnseenEvaluator
+from chatlab.lab.variants import Variants
 from chatlab.models.base import Base
 from chatlab.settings import Settings
 from chatlab.store import Store
@@ -63,13 +63,13 @@ class Health:
     llama_cpp: bool
     """Whether llama-cpp-python is installed."""
     memory_mb: int
-    """Of the app and the trainer together."""
+    """Memory of the app and the trainer together."""
     warnings: tuple[str, ...]
     """What a person should know: a salvaged store, damaged adapters, a missing base."""
 
 
 class Lab:
-    """The use cases, by what they are about: `chat`, `demonstrations`, `quality`, `training`, `voices`, `compare`."""
+    """The use cases, by what they are about: `chat`, `demonstrations`, `quality`, `training`, `variants`, `compare`."""
 
     def __init__(self, settings: Settings, open_engine: OpenEngine | None = None) -> None:
         """Opens the store (StoreBusy, StoreError); the base, the engine and the trainer wait until they are needed.
@@ -84,42 +84,42 @@ class Lab:
         self.machine = ModelHost(settings.base, settings.cache, open_engine or _fastest_engine(settings))
         self._trainer = TrainerClient(settings.base, settings.cache)
         self.knowledge = Knowledge(self.store, settings.store / "knowledge", settings.cache / "knowledge")
-        self.voices = Voices(self.store, self._adapters, self.machine)
+        self.variants = Variants(self.store, self._adapters, self.machine)
         self.toolbox = toolbox(self._search)
-        self.chat = Chat(self.store, self.machine, self.voices, self.knowledge, self.toolbox)
+        self.chat = Chat(self.store, self.machine, self.variants, self.knowledge, self.toolbox)
         self.unseen = Unseen(self.store)
         self.demonstrations = Demonstrations(self.store, self.chat, self.machine, self.unseen)
         difficulties = Difficulties(self.store, self.machine, settings.base, settings.cache)
         self.quality = Quality(self.store, self.machine, difficulties)
         self.unseen_evaluator = UnseenEvaluator(self.machine, self._adapters, self.unseen.prompts, settings.cache)
-        publisher = Publisher(self._adapters, self.voices, self.machine, self.unseen_evaluator)
+        publisher = Publisher(self._adapters, self.variants, self.machine, self.unseen_evaluator)
         self.training = Training(
             folder=settings.runs,
             cache=settings.cache,
             store=self.store,
             demonstrations=self.demonstrations,
             machine=self.machine,
-            voices=self.voices,
+            variants=self.variants,
             publisher=publisher,
             trainer=self._trainer,
         )
         self.checkpoints = Checkpoints(self.training, publisher, self.machine)
         self.annotators = Annotators(self.store)
         self.lineage = Lineage(self.store, self._adapters, settings.runs)
-        self.mask_ablation = MaskAblation(settings.runs, self.training, self.voices, self.machine)
-        self.compare = Compare(self.machine, self.voices)
-        self.votes = Votes(self.store, self.machine, self.voices)
-        self.grid = Grid(settings.cache, self.unseen, self.machine, self.voices)
-        self.exports = Exports(self.voices, self.machine)
+        self.mask_ablation = MaskAblation(settings.runs, self.training, self.variants, self.machine)
+        self.compare = Compare(self.machine, self.variants)
+        self.votes = Votes(self.store, self.machine, self.variants)
+        self.grid = Grid(settings.cache, self.unseen, self.machine, self.variants)
+        self.exports = Exports(self.variants, self.machine)
         self.backups = StoreBackups(self.store, self._adapters)
         self.datasets = Datasets(self.store, settings.cache, self.unseen)
         self.system_messages = SystemMessages(self.store)
         self.identity = Identity(self.store, self.unseen)
         self.budgets = Budgets(self.store)
-        self.mismatch = MismatchCheck(self.store, self.lineage, self.voices)
-        self.answer_lengths = AnswerLengths(self.store, self.machine, self.voices, self.mismatch)
-        self.checklist = Checklist(self.store, self.machine, self.voices, self.quality, self.unseen)
-        self.symptoms = Symptoms(self.store, self.voices, self.quality, self.mismatch, self.answer_lengths)
+        self.mismatch = MismatchCheck(self.store, self.lineage, self.variants)
+        self.answer_lengths = AnswerLengths(self.store, self.machine, self.variants, self.mismatch)
+        self.checklist = Checklist(self.store, self.machine, self.variants, self.quality, self.unseen)
+        self.symptoms = Symptoms(self.store, self.variants, self.quality, self.mismatch, self.answer_lengths)
         self._base_problem = ""
 
     def warm(self) -> None:
@@ -127,7 +127,7 @@ class Lab:
         threading.Thread(target=self._warm, name="warm-up", daemon=True).start()
 
     def health(self) -> Health:
-        adapters = (f"{name}: {why}" for name, why in self.voices.problems.items())
+        adapters = (f"{name}: {why}" for name, why in self.variants.problems.items())
         warnings = [*self.store.warnings, *adapters, *damaged_runs(self.settings.runs).values()]
         base = ""
         try:
@@ -160,7 +160,7 @@ class Lab:
 
     def _warm(self) -> None:
         try:
-            self.machine.engine.prepare(self.voices.voice())  # before the trainer: a person speaks first, then trains
+            self.machine.engine.load(self.variants.get())  # before the trainer: a person speaks first, then trains
             self.training.warm()
             self.unseen_evaluator.prepare()
             self.training.adopt()

@@ -17,15 +17,15 @@ OpenEngine = Callable[[Base], Engine]
 class ModelHost:
     """Opens the base and its engine once, whoever asks first, and hands out the same ones ever after.
 
-    What did not come with the app is tried first, which takes seconds once, and is cheap to open after that; the engine
-    imports torch and reads the weights. A failure is raised to everyone who asks, and tried again at the next call.
+    A base that did not come with the app is validated first, which takes seconds once; the engine imports torch and
+    reads the weights. A failure is raised to everyone who asks, and tried again at the next call.
     """
 
     def __init__(self, path: Path, cache: Path, open_engine: OpenEngine) -> None:
         self._path = path
         self._cache = cache
-        self._admission = GgufValidator(cache)
-        self._validator = FolderValidator(cache)
+        self._gguf_validator = GgufValidator(cache)
+        self._folder_validator = FolderValidator(cache)
         self._open_engine = open_engine
         self._lock = threading.RLock()
         self._base: Base | None = None
@@ -52,26 +52,26 @@ class ModelHost:
         """Whether the engine is open already, so that asking for it costs nothing."""
         return self._engine is not None
 
-    def drop(self, folder: Path) -> None:
-        """Let the engine, if there is one, forget an adapter."""
+    def unload(self, folder: Path) -> None:
+        """Drop an adapter from the engine's memory, if the engine is open."""
         if self._engine is not None:
-            self._engine.forget(folder)
+            self._engine.unload(folder)
 
     def forget_prompts(self) -> None:
-        """Let nothing of what was asked stay: keys and values in the engine, words in the tokenizer."""
+        """Clear what is kept of prompts: the engine's prefix cache and the tokenizer's words."""
         if self._engine is not None:
             self._engine.forget_prompts()
         if self._base is not None:
             self._base.forget_words()
 
-    def ease(self, on: bool) -> None:
+    def yield_cores(self, on: bool) -> None:
         """Leave a core to training, if the engine is open."""
         if self._engine is not None:
-            self._engine.ease(on)
+            self._engine.yield_cores(on)
 
     def close(self) -> None:
-        self._admission.close()
-        self._validator.close()
+        self._gguf_validator.close()
+        self._folder_validator.close()
         with self._lock:
             if self._base is not None:
                 self._base.close()
@@ -82,6 +82,6 @@ class ModelHost:
     def _open_base(self) -> Base:
         one_file = self._path.is_file() or (self._path.suffix == ".gguf" and not self._path.is_dir())
         if one_file:
-            return self._admission.open(self._path)
-        self._validator.check(self._path)
+            return self._gguf_validator.open(self._path)
+        self._folder_validator.check(self._path)
         return Base.open(self._path, self._cache)

@@ -1,4 +1,4 @@
-"""What a model can delegate: arithmetic, counting, a program, the time, a look into the person's documents."""
+"""Tools that a model can call: arithmetic, counting, short programs, the time, a search in the person's documents."""
 
 from chatlab.tools.toolbox import Toolbox, ToolImpl, ToolResult
 

@@ -1,4 +1,4 @@
-"""Arithmetic as people write it, worked out exactly: a walk over what Python's parser makes of it, and nothing else.
+"""Exact arithmetic in the notation that people write: evaluated over the tree of Python's parser.
 
 Nothing is ever evaluated by Python itself. Lengths, depths and sizes are limited before anything is computed, so that
 no expression takes longer than a blink.
@@ -20,7 +20,7 @@ from chatlab.tools.numbers import Number, checked, power, root, written
 LONGEST = 400
 """Characters of an expression."""
 DEEPEST = 220
-"""Parts within parts."""
+"""Most nested parts."""
 FACTORIAL = 170
 
 SIGNS = str.maketrans(
@@ -59,7 +59,7 @@ def calculate(expression: str) -> str:
 
 
 def _tidied(expression: str) -> str:
-    """As Python's parser takes it."""
+    """The expression in Python's notation."""
     if len(expression) > LONGEST:
         raise ToolFailed(f"An expression has at most {LONGEST} characters.", "Work it out in steps.")
     text = expression.strip().rstrip("=?").strip().translate(SIGNS)
@@ -97,7 +97,7 @@ def _factorial(number: Number) -> int:
 
 
 def _whole(function: Callable[..., int]) -> Callable[..., int]:
-    """For whole numbers only."""
+    """A function that takes whole numbers only."""
 
     def work(*numbers: Number) -> int:
         if any(number != int(number) for number in numbers):

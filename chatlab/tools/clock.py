@@ -1,4 +1,4 @@
-"""What time it is, which no weights know."""
+"""The clock: date and time in a zone."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from chatlab.errors import ToolFailed
 HERE = frozenset({"", "here", "local", "now"})
 
 
-def time_in(zone: str, moment: datetime) -> str:
+def time_in(zone: str, now: datetime) -> str:
     """`Wednesday, 25 November 2026, 04:15 (UTC)`. Raises ToolFailed for a zone that is none."""
-    moment = moment.astimezone(None if zone.strip().casefold() in HERE else _zone(zone.strip()))
-    return f"{moment:%A}, {moment.day} {moment:%B %Y, %H:%M} ({moment.tzname()})"
+    now = now.astimezone(None if zone.strip().casefold() in HERE else _zone(zone.strip()))
+    return f"{now:%A}, {now.day} {now:%B %Y, %H:%M} ({now.tzname()})"
 
 
 def _zone(name: str) -> ZoneInfo:

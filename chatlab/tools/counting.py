@@ -1,4 +1,4 @@
-"""Letters and words counted, which a model cannot see: it reads tokens."""
+"""Counting letters and words, which a model does not see in its tokens."""
 
 from __future__ import annotations
 

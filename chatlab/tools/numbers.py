@@ -1,4 +1,4 @@
-"""Numbers that a calculator makes: exact as long as they can be, of a bearable size, and written as people do."""
+"""The calculator's numbers: exact as long as they can be, limited in size, and written as people write them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from chatlab.errors import ToolFailed
 Number = int | float | Fraction
 
 BITS = 4_096
-"""Of the largest whole number on the way, some 1,200 digits."""
+"""Most bits of an intermediate whole number, some 1,200 digits."""
 DIGITS = 400
-"""Of a whole number that is written out."""
+"""Most digits of a whole number in a result."""
 PRECISE = 12
-"""Significant digits of what has no end."""
+"""Significant digits of a number that has no finite decimal form."""
 DECIMALS = 20
-"""Of an exact decimal."""
+"""Most decimals of an exact result."""
 
 
 def checked(number: object) -> Number:

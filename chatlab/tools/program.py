@@ -1,4 +1,4 @@
-"""A model's program, run where it can do nothing but compute.
+"""A model's program, run in a sandbox where it can only compute.
 
 Monty is an interpreter of a part of Python, written in Rust for programs that nobody trusts. There is no CPython in it
 to climb out to, and the language it runs has no way to a file, a socket, a process or the environment: those calls are
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pydantic_monty import MontySession
 
 SECONDS = 2.0
-"""Of computing."""
+"""Most seconds of computing."""
 PATIENCE = 3.0
 """Seconds after which the process is ended, whatever it says."""
 MEMORY = 64 << 20
@@ -35,7 +35,7 @@ MEMORY = 64 << 20
 ROOM = 512 << 20
 """Bytes of address space that the process may take beyond what it has at its start."""
 DEEPEST = 200
-"""Calls within calls."""
+"""Most nested calls."""
 CODE = 8_000
 OUTPUT = 10_000
 """Characters of a program, and bytes that it may print."""
@@ -61,9 +61,9 @@ def run_program(code: str, stop: Event) -> str:
         raise ToolFailed(_in_words(error, printed.output)) from error
     except (OSError, TimeoutError) as error:
         raise ToolFailed("Programs cannot be run on this machine.", "Use another tool.") from error
-    said = printed.output.rstrip("\n")
+    output = printed.output.rstrip("\n")
     last = "" if value is None else str(value)[:OUTPUT]
-    return "\n".join(part for part in (said, last) if part) or "(it printed nothing)"
+    return "\n".join(part for part in (output, last) if part) or "(it printed nothing)"
 
 
 def _run(code: str, printed: object, stop: Event) -> object:
@@ -123,7 +123,7 @@ def _end_when(stop: Event, over: Event, process: psutil.Process) -> None:
 
 
 def _in_words(error: Exception, printed: str) -> str:
-    """What went wrong, and what it had printed by then. The whole traceback would tell a model less."""
-    said = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+    """What it had printed, and the last line of the error: the whole traceback would tell a model less."""
+    last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
     before = f"{printed.rstrip()[:500]}\n" if printed.strip() else ""
-    return f"{before}Error: {said[0][:300]}"
+    return f"{before}Error: {last[0][:300]}"

@@ -1,4 +1,4 @@
-"""The tools at hand, and a call of one of them made into a result in words, whatever happens."""
+"""The tools that are installed, and a call of one of them made into a result in words, whatever happens."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ CUT = " … (cut here)"
 _ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 Use = Callable[[Mapping[str, str], Event], str]
-"""Does it, until the event is set. Raises ToolFailed."""
+"""Runs the tool until the event is set. Raises ToolFailed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolImpl:
-    """A tool, and the code behind it."""
+    """A tool and its implementation."""
 
     tool: Tool
     title: str
-    """For people."""
+    """Its name on the screen."""
     use: Use
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolResult:
-    """What came of a call."""
+    """The result of a call."""
 
     result: str
     failed: bool
@@ -43,22 +43,22 @@ class ToolResult:
 
 
 class Toolbox:
-    """Instruments by the names of their tools."""
+    """Implementations by the names of their tools."""
 
-    def __init__(self, instruments: Iterable[ToolImpl]) -> None:
-        self._instruments = {instrument.tool.name: instrument for instrument in instruments}
+    def __init__(self, tools: Iterable[ToolImpl]) -> None:
+        self._impls = {impl.tool.name: impl for impl in tools}
 
     @property
     def titles(self) -> dict[str, str]:
-        """Name -> what people call it."""
-        return {name: instrument.title for name, instrument in self._instruments.items()}
+        """Titles by name."""
+        return {name: impl.title for name, impl in self._impls.items()}
 
     def tools(self, names: Sequence[str]) -> tuple[Tool, ...]:
-        """Those of the names that are here, in the box's own order, so that equal choices make equal prompts."""
-        return tuple(instrument.tool for name, instrument in self._instruments.items() if name in names)
+        """The tools of these names, in the toolbox's own order, so that equal choices make equal prompts."""
+        return tuple(impl.tool for name, impl in self._impls.items() if name in names)
 
     def run(self, call: Call, offered: Sequence[Tool], stop: Event) -> ToolResult:
-        """Only a tool that was offered is run. Never raises: a failure is a result too."""
+        """Run a call, of a tool that was offered only. Never raises: a failure is a result too."""
         began = perf_counter()
         failed = True
         try:
@@ -72,18 +72,18 @@ class Toolbox:
 
     def _run(self, call: Call, offered: Sequence[Tool], stop: Event) -> str:
         tool = named(offered, call.name)
-        instrument = self._instruments.get(call.name)
-        if tool is None or instrument is None:
+        impl = self._impls.get(call.name)
+        if tool is None or impl is None:
             names = ", ".join(tool.name for tool in offered)
             raise ToolFailed(f"There is no tool called {call.name[:60]!r}.", f"There are: {names}." if names else "")
         values = call.values
         missing = [p.name for p in tool.parameters if not values.get(p.name, "").strip()]
         if missing:
             raise ToolFailed(f"{call.name} needs {' and '.join(missing)}.")
-        return instrument.use(values, stop)
+        return impl.use(values, stop)
 
 
 def _fitting(result: str) -> str:
-    """Of bearable length, without what no text holds."""
+    """Cut to `LONGEST` characters, control characters replaced."""
     result = _ODD.sub("\N{REPLACEMENT CHARACTER}", result.replace("\r\n", "\n")).strip()
     return result if len(result) <= LONGEST else result[: LONGEST - len(CUT)].rstrip() + CUT

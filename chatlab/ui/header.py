@@ -68,8 +68,8 @@ class Header:
             self._asking.release()
 
     def _live(self) -> str:
-        name = self.lab.voices.live
-        card = None if name == BASE else self.lab.voices.who(name)
+        name = self.lab.variants.live
+        card = None if name == BASE else self.lab.variants.card(name)
         base = self._health.base if self._health else ""
         return live_chip(name, card, base)
 

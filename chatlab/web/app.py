@@ -21,13 +21,13 @@ from fastapi.responses import Response
 
 from chatlab.errors import ChatlabError, InputError
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.settings import Settings
 from chatlab.system.ports import address
 from chatlab.ui.backups import SafekeepingPanel
 from chatlab.ui.bridge import Bridge
-from chatlab.ui.chat.forgetting import forget_conversation
-from chatlab.ui.chat.generation_settings import Dials
 from chatlab.ui.chat.replies import Replies
+from chatlab.ui.chat.session import forget_conversation
 from chatlab.ui.chat.tab import ChatTab
 from chatlab.ui.compare.tab import CompareTab
 from chatlab.ui.current_user import visitor
@@ -157,8 +157,9 @@ def _endpoints(lab: Lab) -> None:
         try:
             if conversation:
                 lab.chat.owned(conversation, visitor(request, lab.settings.auth))
-            for draft in lab.chat.reply(chat_id, text, Dials.of().sampling, voice or None):
-                yield draft.text
+            with contextlib.closing(lab.chat.reply(chat_id, text, ReplyOptions(variant=voice or None))) as reply:
+                for _ in reply:
+                    yield reply.text
         except ChatlabError as error:
             raise gr.Error(told(error)) from error
         finally:
@@ -167,7 +168,7 @@ def _endpoints(lab: Lab) -> None:
 
     def voices() -> list[str]:
         """Who can speak; the base first."""
-        return lab.voices.names()
+        return lab.variants.names()
 
     gr.events.api(say, api_name="say", concurrency_limit=4)
     gr.events.api(voices, api_name="voices")

@@ -29,7 +29,7 @@ def taught(lab: Lab, name: str) -> AdapterCard:
     lab.demonstrations.load_pack("stage")
     run = lab.training.retrain(name=name)
     lab.training.wait()
-    card = lab.voices.who(lab.training.adapter_of(run) or name)
+    card = lab.variants.card(lab.training.adapter_of(run) or name)
     if card is None:
         raise SystemExit(f"the run {run} gave no adapter: {lab.training.news}")
     return card
@@ -37,12 +37,12 @@ def taught(lab: Lab, name: str) -> AdapterCard:
 
 def compared(lab: Lab, name: str) -> dict[str, Any]:
     """Replies of base and adapter in both ways of drawing, and the shares whose form is good."""
-    voices = {"base": lab.voices.voice("base"), "adapter": lab.voices.voice(name)}
+    variants = {"base": lab.variants.get("base"), "adapter": lab.variants.get(name)}
     prompts = unseen(count=None)
     said: dict[str, list[Reply]] = {
-        f"{who} {way}": list(ask(lab.machine.engine, lab.machine.base, voice, prompts, sampling))
+        f"{who} {way}": list(ask(lab.machine.engine, lab.machine.base, variant, prompts, sampling))
         for way, sampling in WAYS.items()
-        for who, voice in voices.items()
+        for who, variant in variants.items()
     }
     return {
         "on_format": {key: share([reply.form for reply in replies]) for key, replies in said.items()},
@@ -79,10 +79,10 @@ def plain(text: str, limit: int = 240) -> str:
 
 def table(replies: dict[str, Any]) -> str:
     """Markdown of all replies, none left out."""
-    voices = ("base greedy", "adapter greedy", "adapter sampled")
-    lines = [" | ".join(("| prompt", *voices)) + " |", "|---" * (len(voices) + 1) + "|"]
+    variants = ("base greedy", "adapter greedy", "adapter sampled")
+    lines = [" | ".join(("| prompt", *variants)) + " |", "|---" * (len(variants) + 1) + "|"]
     for each in replies["all"]:
-        lines.append(f"| {plain(each['prompt'])} | " + " | ".join(plain(each[voice]) for voice in voices) + " |")
+        lines.append(f"| {plain(each['prompt'])} | " + " | ".join(plain(each[variant]) for variant in variants) + " |")
     return "\n".join(lines)
 
 

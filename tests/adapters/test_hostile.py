@@ -14,8 +14,8 @@ import pytest
 
 from chatlab.adapters.manifest import CONFIG
 from chatlab.doctor import app_checks as parts
-from chatlab.engines.base import Engine, Sampling, Voice
-from chatlab.engines.local import LocalEngine
+from chatlab.engines.base import Engine, Sampling, Variant
+from chatlab.engines.transformers.engine import TransformersEngine
 from chatlab.errors import AdapterDamaged, ChatlabError
 from chatlab.lab import Lab
 from chatlab.models.base import Base
@@ -52,14 +52,14 @@ def lab(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     )
     card = AdapterCard(name="good", base=opened.machine.base.fingerprint, demonstrations=(1,), parameters=10, steps=3)
     opened._adapters.publish(made, card, lesson)
-    opened.voices.go_live("good")
+    opened.variants.go_live("good")
     yield opened
     opened.close()
 
 
 @pytest.fixture(scope="module")
 def slow_engine(tiny: Path) -> Iterator[Engine]:
-    opened = LocalEngine.open(Base.open(tiny), threads=1)
+    opened = TransformersEngine.open(Base.open(tiny), threads=1)
     yield opened
     opened.close()
 
@@ -71,21 +71,21 @@ def _llama() -> bool:
 def touches(lab: Lab, slow: Engine, to: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Everything that a person can do with an adapter."""
     folder = lab.settings.adapters / NAME
-    voice = Voice(name=NAME, folder=folder)
-    yield "list", lambda: (lab.voices.names(), lab.voices.problems, lab.voices.who(NAME), lab.health())
-    yield "open", lambda: lab.voices.voice(NAME)
-    yield "speak, transformers", lambda: list(slow.stream([5, 6, 7], GREEDY, voice, frozenset()))
-    yield "speak", lambda: list(lab.machine.engine.stream([5, 6, 7], GREEDY, voice, frozenset()))
+    variant = Variant(name=NAME, folder=folder)
+    yield "list", lambda: (lab.variants.names(), lab.variants.problems, lab.variants.card(NAME), lab.health())
+    yield "open", lambda: lab.variants.get(NAME)
+    yield "speak, transformers", lambda: list(slow.stream([5, 6, 7], GREEDY, variant, frozenset()))
+    yield "speak", lambda: list(lab.machine.engine.stream([5, 6, 7], GREEDY, variant, frozenset()))
     yield "lineage", lambda: (lab.lineage.examples(NAME), lab.lineage.learned_by(1))
-    yield "go live", lambda: lab.voices.go_live(NAME)
-    yield "who it is", lambda: (lab.mismatch.of("You are a fox."), lab.mismatch.of_tools(()), lab.voices.live_card)
+    yield "go live", lambda: lab.variants.go_live(NAME)
+    yield "who it is", lambda: (lab.mismatch.of("You are a fox."), lab.mismatch.of_tools(()), lab.variants.live_card)
     yield "checklist", lambda: (lab.checklist.items(), lab.symptoms.evidence())
-    yield "page", lambda: (of_adapter(lab, NAME), live_chip(NAME, lab.voices.who(NAME), "tiny"))
+    yield "page", lambda: (of_adapter(lab, NAME), live_chip(NAME, lab.variants.card(NAME), "tiny"))
     yield "compare", lambda: list(lab.compare.ask("hi", [NAME, BASE], GREEDY))
     yield "doctor", lambda: parts.adapters(lab.settings, lab.machine)
     for kind in ("peft", "gguf-lora"):
         yield f"export {kind}", lambda kind=kind: lab.exports.make(NAME, kind, to)  # type: ignore[misc]
-    yield "undo", lambda: lab.voices.undo() if lab.voices.live == NAME else None
+    yield "undo", lambda: lab.variants.undo() if lab.variants.live == NAME else None
 
 
 def tried(lab: Lab, slow: Engine, spoils: list[tuple[str, Spoil]], to: Path, sealed: bool = True) -> dict[str, int]:
@@ -104,14 +104,14 @@ def tried(lab: Lab, slow: Engine, spoils: list[tuple[str, Spoil]], to: Path, sea
                 assert str(error) and len(str(error)) < 2000, (what, touch, str(error)[:200])
             except Exception as error:
                 raw.append(f"{what} | {touch} | {type(error).__name__}: {str(error)[:200]}")
-        lab.machine.drop(folder)
-        slow.forget(folder)
+        lab.machine.unload(folder)
+        slow.unload(folder)
         shutil.rmtree(folder)
-        assert lab.voices.live in ("good", BASE)
+        assert lab.variants.live in ("good", BASE)
     assert not raw, "\n".join(raw[:40]) + f"\n{len(raw)} raw errors"
-    assert "good" in lab.voices.names()
-    lab.voices.go_live("good")
-    assert list(lab.machine.engine.stream([5, 6, 7], GREEDY, lab.voices.voice(), frozenset()))
+    assert "good" in lab.variants.names()
+    lab.variants.go_live("good")
+    assert list(lab.machine.engine.stream([5, 6, 7], GREEDY, lab.variants.get(), frozenset()))
     return found
 
 
@@ -146,7 +146,7 @@ def test_settings_that_make_no_sense_are_damage_in_every_engine(changed, lab, sl
     folder = spoilt(lab.settings.adapters / "good", lab.settings.adapters / NAME, spoilt_value(CONFIG, key, value))
     for engine in (slow_engine, lab.machine.engine):
         with pytest.raises(AdapterDamaged, match=key):
-            engine.prepare(Voice(name=NAME, folder=folder))
+            engine.load(Variant(name=NAME, folder=folder))
     shutil.rmtree(folder)
 
 

@@ -11,7 +11,7 @@ from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.records import BASE, Demonstration, Message
 from chatlab.settings import Settings
-from tests.support.page import voiced
+from tests.support.page import publish_adapter
 from tests.support.served import site
 
 HOSTILE = "<script>window.hurt=1</script><img src=x onerror='window.hurt=2'>![x](http://evil.example/q) $$x$$"
@@ -23,7 +23,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Any, cache_folder
     lab = Lab(Settings(home=home, base=base_folder, cache_folder=cache_folder), open_engine=lambda base: FakeEngine())
     for one in lab.demonstrations.load_pack("triage")[:4]:
         lab.demonstrations.update(one, status="waiting")
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     yield lab
     lab.close()
 

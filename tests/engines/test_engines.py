@@ -12,7 +12,7 @@ import pytest
 
 from chatlab.adapters import Adapters
 from chatlab.adapters.manifest import CONFIG, WEIGHTS
-from chatlab.engines.base import Engine, Piece, Sampling, Voice
+from chatlab.engines.base import Engine, ReplyChunk, Sampling, Variant
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import AdapterDamaged, AdapterMissing, PromptTooLong, WrongBase
 from chatlab.models.base import Base
@@ -35,13 +35,13 @@ def engine(request, base: Base, cache_folder: Path) -> Iterator[Engine]:
         opened: Engine = FakeEngine(context=base.context, fingerprint=base.fingerprint)
     elif request.param == "gguf":
         pytest.importorskip("llama_cpp", reason="llama.cpp is not installed")
-        from chatlab.engines.llamacpp.engine import LlamaEngine
+        from chatlab.engines.llamacpp.engine import LlamaCppEngine
 
-        opened = LlamaEngine.open(base, cache_folder / "gguf", threads=1)
+        opened = LlamaCppEngine.open(base, cache_folder / "gguf", threads=1)
     else:
-        from chatlab.engines.local import LocalEngine
+        from chatlab.engines.transformers.engine import TransformersEngine
 
-        opened = LocalEngine.open(base, threads=1)
+        opened = TransformersEngine.open(base, threads=1)
     yield opened
     opened.close()
 
@@ -53,13 +53,13 @@ def made_adapters(base_folder: Path, tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def voices(base: Base, made_adapters: dict[str, Path], tmp_path_factory) -> dict[str, Voice]:
+def variants(base: Base, made_adapters: dict[str, Path], tmp_path_factory) -> dict[str, Variant]:
     """The base, and two adapters as they are published."""
     shelf = Adapters(tmp_path_factory.mktemp("adapters"))
     for name, source in made_adapters.items():
         shelf.publish(source, AdapterCard(name=name, base=base.fingerprint))
     folders = {name: shelf.open(name, base.fingerprint)[1] for name in made_adapters}
-    return {"base": Voice()} | {name: Voice(name=name, folder=folder) for name, folder in folders.items()}
+    return {"base": Variant()} | {name: Variant(name=name, folder=folder) for name, folder in folders.items()}
 
 
 @pytest.fixture(scope="module")
@@ -67,27 +67,27 @@ def prompt(base: Base) -> list[int]:
     return list(base.tokenizer("Once upon a time there was", add_special_tokens=False)["input_ids"])
 
 
-def text_of(pieces: list[Piece]) -> str:
-    return "".join(piece.text for piece in pieces)
+def text_of(chunks: list[ReplyChunk]) -> str:
+    return "".join(chunk.text for chunk in chunks)
 
 
 def test_a_reply_comes_in_pieces_and_only_the_last_says_why_it_stopped(engine, prompt):
-    pieces = list(engine.stream(prompt, SHORT, Voice(), NEVER))
-    assert len(pieces) > 2 and text_of(pieces)
-    assert [piece.stop for piece in pieces[:-1]] == [None] * (len(pieces) - 1)
-    assert pieces[-1].stop in ("end", "length")
-    assert [piece.tokens for piece in pieces] == sorted(piece.tokens for piece in pieces)
+    chunks = list(engine.stream(prompt, SHORT, Variant(), NEVER))
+    assert len(chunks) > 2 and text_of(chunks)
+    assert [chunk.stop for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
+    assert chunks[-1].stop in ("end", "length")
+    assert [chunk.tokens for chunk in chunks] == sorted(chunk.tokens for chunk in chunks)
 
 
 def test_a_budget_is_kept(engine, prompt):
     for budget in (0, 1, 5):
-        last = list(engine.stream(prompt, replace(SHORT, max_tokens=budget), Voice(), NEVER))[-1]
+        last = list(engine.stream(prompt, replace(SHORT, max_tokens=budget), Variant(), NEVER))[-1]
         assert (last.tokens, last.stop) == (budget, "length")
 
 
 def test_the_same_seed_says_the_same_and_another_seed_something_else(engine, prompt):
     said = [
-        text_of(list(engine.stream(prompt, replace(SHORT, seed=seed, temperature=1.0), Voice(), NEVER)))
+        text_of(list(engine.stream(prompt, replace(SHORT, seed=seed, temperature=1.0), Variant(), NEVER)))
         for seed in (1, 1, 2)
     ]
     assert said[0] == said[1] != said[2]
@@ -95,46 +95,48 @@ def test_the_same_seed_says_the_same_and_another_seed_something_else(engine, pro
 
 def test_at_temperature_zero_the_seed_does_not_matter(engine, prompt):
     said = [
-        text_of(list(engine.stream(prompt, replace(SHORT, seed=seed, temperature=0.0), Voice(), NEVER)))
+        text_of(list(engine.stream(prompt, replace(SHORT, seed=seed, temperature=0.0), Variant(), NEVER)))
         for seed in (1, 2, None)
     ]
     assert len(set(said)) == 1
 
 
-def test_each_voice_speaks_for_itself_and_proves_it(engine, voices, prompt):
-    replies = {name: list(engine.stream(prompt, SHORT, voice, NEVER)) for name, voice in voices.items()}
-    assert len({text_of(pieces) for pieces in replies.values()}) == 3
-    for name, pieces in replies.items():
-        sha256 = sha256_of(voices[name].folder / WEIGHTS) if voices[name].folder else ""
-        assert {piece.sha256 for piece in pieces} == {sha256}
+def test_each_variant_speaks_for_itself_and_proves_it(engine, variants, prompt):
+    replies = {name: list(engine.stream(prompt, SHORT, variant, NEVER)) for name, variant in variants.items()}
+    assert len({text_of(chunks) for chunks in replies.values()}) == 3
+    for name, chunks in replies.items():
+        sha256 = sha256_of(variants[name].folder / WEIGHTS) if variants[name].folder else ""
+        assert {chunk.sha256 for chunk in chunks} == {sha256}
 
 
-def test_the_strength_changes_what_an_adapter_says(engine, voices, prompt):
-    said = [text_of(list(engine.stream(prompt, SHORT, replace(voices["one"], strength=s), NEVER))) for s in (1.0, 0.5)]
+def test_the_strength_changes_what_an_adapter_says(engine, variants, prompt):
+    said = [
+        text_of(list(engine.stream(prompt, SHORT, replace(variants["one"], strength=s), NEVER))) for s in (1.0, 0.5)
+    ]
     assert said[0] != said[1]
 
 
-def test_a_reply_keeps_its_voice_though_others_speak_and_its_adapter_is_forgotten(engine, voices, prompt):
-    alone = text_of(list(engine.stream(prompt, SHORT, voices["one"], NEVER)))
-    growing = engine.stream(prompt, SHORT, voices["one"], NEVER)
-    pieces = [next(growing)]
-    list(engine.stream(prompt, SHORT, voices["two"], NEVER))
-    engine.forget(voices["one"].folder)
-    list(engine.stream(prompt, SHORT, Voice(), NEVER))
-    assert text_of(pieces + list(growing)) == alone
+def test_a_reply_keeps_its_variant_though_others_speak_and_its_adapter_is_forgotten(engine, variants, prompt):
+    alone = text_of(list(engine.stream(prompt, SHORT, variants["one"], NEVER)))
+    growing = engine.stream(prompt, SHORT, variants["one"], NEVER)
+    chunks = [next(growing)]
+    list(engine.stream(prompt, SHORT, variants["two"], NEVER))
+    engine.unload(variants["one"].folder)
+    list(engine.stream(prompt, SHORT, Variant(), NEVER))
+    assert text_of(chunks + list(growing)) == alone
 
 
-def test_replies_in_many_threads_are_never_mixed(engine, voices, prompt):
+def test_replies_in_many_threads_are_never_mixed(engine, variants, prompt):
     asked = [
-        (replace(voice, strength=strength), seed)
-        for voice in voices.values()
+        (replace(variant, strength=strength), seed)
+        for variant in variants.values()
         for strength in (1.0, 0.5)
         for seed in (1, 2)
     ]
 
-    def ask(voice: Voice, seed: int) -> tuple[str, str]:
-        pieces = list(engine.stream(prompt, replace(SHORT, seed=seed), voice, NEVER))
-        return text_of(pieces), pieces[-1].sha256
+    def ask(variant: Variant, seed: int) -> tuple[str, str]:
+        chunks = list(engine.stream(prompt, replace(SHORT, seed=seed), variant, NEVER))
+        return text_of(chunks), chunks[-1].sha256
 
     alone = [ask(*each) for each in asked]
     with ThreadPoolExecutor(4) as pool:
@@ -142,42 +144,42 @@ def test_replies_in_many_threads_are_never_mixed(engine, voices, prompt):
 
 
 def test_a_closed_reply_ends_and_the_next_one_is_unharmed(engine, prompt):
-    whole = text_of(list(engine.stream(prompt, SHORT, Voice(), NEVER)))
-    growing = engine.stream(prompt, SHORT, Voice(), NEVER)
+    whole = text_of(list(engine.stream(prompt, SHORT, Variant(), NEVER)))
+    growing = engine.stream(prompt, SHORT, Variant(), NEVER)
     next(growing)
     growing.close()
     assert list(growing) == []
-    assert text_of(list(engine.stream(prompt, SHORT, Voice(), NEVER))) == whole
+    assert text_of(list(engine.stream(prompt, SHORT, Variant(), NEVER))) == whole
 
 
 def test_a_reply_may_fill_the_context_and_no_more(engine):
     prompt = [9] * (engine.context - 3)
-    assert list(engine.stream(prompt, SHORT, Voice(), NEVER))[-1].tokens == 3
+    assert list(engine.stream(prompt, SHORT, Variant(), NEVER))[-1].tokens == 3
     with pytest.raises(PromptTooLong) as refused:
-        list(engine.stream([9] * engine.context, SHORT, Voice(), NEVER))
+        list(engine.stream([9] * engine.context, SHORT, Variant(), NEVER))
     assert refused.value.hint
 
 
 def test_an_adapter_that_is_not_there_is_missing(engine, tmp_path, prompt):
     with pytest.raises(AdapterMissing):
-        list(engine.stream(prompt, SHORT, Voice(name="gone", folder=tmp_path / "gone"), NEVER))
+        list(engine.stream(prompt, SHORT, Variant(name="gone", folder=tmp_path / "gone"), NEVER))
 
 
-def copied(voice: Voice, tmp_path: Path) -> Path:
+def copied(variant: Variant, tmp_path: Path) -> Path:
     folder = tmp_path / "copy"
     folder.mkdir()
-    for file in voice.folder.iterdir():
+    for file in variant.folder.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     return folder
 
 
-def test_a_changed_byte_in_the_weights_is_noticed_before_the_first_piece(engine, voices, tmp_path, prompt):
-    folder = copied(voices["one"], tmp_path)
+def test_a_changed_byte_in_the_weights_is_noticed_before_the_first_piece(engine, variants, tmp_path, prompt):
+    folder = copied(variants["one"], tmp_path)
     data = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     for ask in (
-        lambda: engine.prepare(Voice(name="copy", folder=folder)),
-        lambda: next(engine.stream(prompt, SHORT, Voice(name="copy", folder=folder), NEVER)),
+        lambda: engine.load(Variant(name="copy", folder=folder)),
+        lambda: next(engine.stream(prompt, SHORT, Variant(name="copy", folder=folder), NEVER)),
     ):
         with pytest.raises(AdapterDamaged):
             ask()
@@ -187,7 +189,7 @@ def test_an_adapter_of_another_base_is_refused(engine, made_adapters, tmp_path, 
     shelf = Adapters(tmp_path)
     shelf.publish(made_adapters["one"], AdapterCard(name="foreign", base="0" * 64, base_name="elsewhere"))
     with pytest.raises(WrongBase, match="elsewhere"):
-        next(engine.stream(prompt, SHORT, Voice(name="foreign", folder=tmp_path / "foreign"), NEVER))
+        next(engine.stream(prompt, SHORT, Variant(name="foreign", folder=tmp_path / "foreign"), NEVER))
 
 
 @pytest.mark.parametrize(
@@ -210,27 +212,27 @@ def test_an_adapter_of_another_base_is_refused(engine, made_adapters, tmp_path, 
     ],
 )
 def test_unsafe_or_unknown_settings_are_refused(engine, made_adapters, tmp_path, prompt, change):
-    folder = copied(Voice(folder=made_adapters["one"]), tmp_path)
+    folder = copied(Variant(folder=made_adapters["one"]), tmp_path)
     config = json.loads((folder / CONFIG).read_text())
     (folder / CONFIG).write_text(json.dumps(config | change))
     with pytest.raises(AdapterDamaged, match="refused"):
-        next(engine.stream(prompt, SHORT, Voice(name="odd", folder=folder), NEVER))
+        next(engine.stream(prompt, SHORT, Variant(name="odd", folder=folder), NEVER))
 
 
 def test_files_that_are_replaced_under_the_same_name_are_read_again(engine, made_adapters, tmp_path, prompt):
-    folder = copied(Voice(folder=made_adapters["one"]), tmp_path)
-    voice = Voice(name="copy", folder=folder)
-    first = list(engine.stream(prompt, SHORT, voice, NEVER))
+    folder = copied(Variant(folder=made_adapters["one"]), tmp_path)
+    variant = Variant(name="copy", folder=folder)
+    first = list(engine.stream(prompt, SHORT, variant, NEVER))
     for file in made_adapters["two"].iterdir():
         (folder / file.name).unlink()
         (folder / file.name).write_bytes(file.read_bytes())
-    second = list(engine.stream(prompt, SHORT, voice, NEVER))
+    second = list(engine.stream(prompt, SHORT, variant, NEVER))
     assert second[-1].sha256 == sha256_of(made_adapters["two"] / WEIGHTS) != first[-1].sha256
 
 
 def test_easing_changes_the_pace_but_not_the_words(engine, prompt):
     said = []
     for on in (True, False):
-        engine.ease(on)
-        said.append(text_of(list(engine.stream(prompt, replace(SHORT, temperature=0.0), Voice(), NEVER))))
+        engine.yield_cores(on)
+        said.append(text_of(list(engine.stream(prompt, replace(SHORT, temperature=0.0), Variant(), NEVER))))
     assert said[0] == said[1]

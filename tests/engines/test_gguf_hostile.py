@@ -19,7 +19,7 @@ pytest.importorskip("torch")
 
 from transformers import PreTrainedTokenizerFast
 
-from chatlab.engines.base import Sampling, Voice
+from chatlab.engines.base import Sampling, Variant
 from chatlab.engines.fallback import open_engine
 from chatlab.engines.gguf_export.files import write_base
 from chatlab.engines.gguf_import.header import check_model, read_header
@@ -132,7 +132,7 @@ def admitted(files: Iterable[tuple[str, bytes]], folder: Path, admission: GgufVa
         engine = open_engine(base, folder, threads=1)
         try:
             prompt = base.template.prompt([Message(role="user", content="What is the moon made of?")])
-            list(engine.stream(prompt, GREEDY, Voice(), base.template.stop_ids))
+            list(engine.stream(prompt, GREEDY, Variant(), base.template.stop_ids))
         except PromptTooLong:  # where it says that its context is of a few tokens
             found["of too little context"] += 1
         finally:

@@ -20,16 +20,17 @@ pytest.importorskip("llama_cpp", reason="llama.cpp is not installed")
 pytest.importorskip("torch")
 
 from chatlab.adapters import Adapters
-from chatlab.engines.base import Sampling, Voice
+from chatlab.engines.base import Sampling, Variant
 from chatlab.engines.fallback import open_engine
 from chatlab.engines.gguf_export.files import write_base
 from chatlab.engines.gguf_import.header import check_model, read_header
-from chatlab.engines.gguf_import.sandbox import LOG
 from chatlab.engines.gguf_import.validator import GgufValidator
-from chatlab.engines.local import LocalEngine
+from chatlab.engines.transformers.engine import TransformersEngine
 from chatlab.errors import BaseMissing, BaseRefused, ChatlabError, DiskFull, EngineError, EngineUnable, TemplateRefused
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.models.base import Base
+from chatlab.models.validation.process import LOG
 from chatlab.records import AdapterCard, Message
 from chatlab.ui.train.preflight import Preflight
 from tests.engines.test_gguf_tokens import papers
@@ -68,8 +69,8 @@ def brought(embedded: Path, cache: Path) -> Base:
     return GgufValidator(cache).open(embedded)
 
 
-def said(engine: Any, base: Base, voice: Voice = Voice()) -> str:  # noqa: B008
-    pieces = engine.stream(base.template.prompt(ASKED), GREEDY, voice, base.template.stop_ids)
+def said(engine: Any, base: Base, variant: Variant = Variant()) -> str:  # noqa: B008
+    pieces = engine.stream(base.template.prompt(ASKED), GREEDY, variant, base.template.stop_ids)
     return "".join(piece.text for piece in pieces)
 
 
@@ -81,13 +82,15 @@ def test_a_brought_file_speaks_as_the_base_that_it_was_made_of(brought, base_fol
     assert brought.template.check() == []
     engine = open_engine(brought, tmp_path, threads=1)
     assert engine.name == "llama.cpp"
-    assert said(engine, brought) == said(LocalEngine.open(own, threads=1), own)
+    assert said(engine, brought) == said(TransformersEngine.open(own, threads=1), own)
     assert not list(tmp_path.iterdir()), "the file itself is run; nothing is written"
     engine.close()
 
 
 def test_a_file_that_passed_is_not_tried_again(brought, embedded, cache, monkeypatch):
-    monkeypatch.setattr("chatlab.engines.gguf_import.sandbox.Hearing.run", lambda *_: pytest.fail("it has passed"))
+    monkeypatch.setattr(
+        "chatlab.engines.gguf_import.validator.GgufSandbox.run", lambda *_: pytest.fail("it has passed")
+    )
     assert GgufValidator(cache).open(embedded).fingerprint == brought.fingerprint
 
 
@@ -100,7 +103,7 @@ def test_an_adapter_made_for_these_very_bytes_is_put_on(brought, base_folder, tm
         shelf.publish(adapter, AdapterCard(name=name, base=fingerprint))
     engine = open_engine(brought, tmp_path, threads=1)
     ours, theirs = (
-        Voice(name=names[base.fingerprint], folder=tmp_path / "shelf" / names[base.fingerprint])
+        Variant(name=names[base.fingerprint], folder=tmp_path / "shelf" / names[base.fingerprint])
         for base in (brought, own)
     )
     assert said(engine, brought, ours) != said(engine, brought)
@@ -121,8 +124,8 @@ def test_the_app_talks_on_it_and_does_not_train_it(brought, embedded, settings, 
     lab = Lab(replace(settings, base=embedded, cache_folder=cache))
     try:
         talk = lab.chat.new()
-        drafts = list(lab.chat.reply(talk, "Hello there.", Sampling(max_tokens=8, seed=1)))
-        assert drafts[-1].done and drafts[-1].provenance.base == brought.fingerprint
+        reply = lab.chat.reply(talk, "Hello there.", ReplyOptions(sampling=Sampling(max_tokens=8, seed=1))).finish()
+        assert reply.done and reply.provenance is not None and reply.provenance.base == brought.fingerprint
         assert lab.health().base == "Small-Q8_0" and lab.health().engine == "llama.cpp" and not lab.health().warnings
         panes = list(lab.compare.ask("Hello?", ["base", "base"], replace(GREEDY, max_tokens=4)))[-1]
         assert panes[0].text == panes[1].text and all(pane.done and not pane.error for pane in panes)

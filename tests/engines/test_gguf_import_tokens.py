@@ -16,7 +16,7 @@ from chatlab.engines.gguf_export.files import write_base
 from chatlab.engines.gguf_import.header import read_header
 from chatlab.engines.gguf_import.tokenizer import tokenizer_of
 from chatlab.engines.gguf_import.validator import GgufValidator
-from chatlab.engines.llamacpp.vocab import Native
+from chatlab.engines.llamacpp.vocab import LlamaVocab
 from chatlab.errors import BaseRefused
 from chatlab.models.base import Base
 from chatlab.records import Message
@@ -49,11 +49,11 @@ OTHERS = ("poro-chat", "superbpe", "kimi-k2", "deepseek-coder")
 
 def checked(file: Path, texts: tuple[str, ...]) -> Tokenizer:
     """The tokenizer of a file, equal to llama.cpp's on texts that it was not proven on."""
-    with Native(file) as native:
-        tokenizer = tokenizer_of(read_header(file), native)
+    with LlamaVocab(file) as vocab:
+        tokenizer = tokenizer_of(read_header(file), vocab)
         for said in texts:
             ids = tokenizer.encode(said, add_special_tokens=False).ids
-            assert ids == native.split(said)
+            assert ids == vocab.split(said)
             assert tokenizer.decode(ids, skip_special_tokens=False) == said
     return tokenizer
 

@@ -44,7 +44,7 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
 }
-FAMILIES: dict[str, dict[str, Any]] = {
+ARCHITECTURES: dict[str, dict[str, Any]] = {
     "llama": {"tie_word_embeddings": False},
     "llama, tied": {"model_type": "llama", "tie_word_embeddings": True, "num_key_value_heads": 4},
     "llama, stretched": {"model_type": "llama", "rope_parameters": LLAMA3},
@@ -77,7 +77,7 @@ def made(base_folder: Path, tmp_path_factory):
     def make(name: str, **change: Any) -> Path:
         folder = root / name.replace(", ", "-")
         if not folder.exists():
-            settings = SIZES | {"model_type": name} | FAMILIES.get(name, {}) | change
+            settings = SIZES | {"model_type": name} | ARCHITECTURES.get(name, {}) | change
             config = AutoConfig.for_model(settings.pop("model_type"), **settings)
             torch.manual_seed(1)
             model = AutoModelForCausalLM.from_config(config).float()
@@ -115,7 +115,7 @@ def check_close(found: Any, wanted: Any, error: float) -> None:
     assert (found.argmax(-1) == wanted.argmax(-1))[clear].all()
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_base_and_adapters_of_a_family_give_the_same_scores(name, made, tmp_path):
     folder = made(name)
     base = Base.open(folder)

@@ -17,9 +17,9 @@ import llama_cpp.llama_cpp as llama  # noqa: E402
 from tokenizers import Tokenizer, decoders, models, normalizers  # noqa: E402
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast  # noqa: E402
 
-from chatlab.engines.base import Sampling, Voice  # noqa: E402
+from chatlab.engines.base import Sampling, Variant  # noqa: E402
 from chatlab.engines.gguf_export.files import write_base  # noqa: E402
-from chatlab.engines.llamacpp.engine import LlamaEngine  # noqa: E402
+from chatlab.engines.llamacpp.engine import LlamaCppEngine  # noqa: E402
 from chatlab.models.base import Base  # noqa: E402
 from tests.support.real_data import tokenizer_folder  # noqa: E402
 
@@ -97,9 +97,9 @@ def test_a_tokenizer_that_llama_cpp_does_not_know_still_serves_ids(base_folder, 
     told["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, told["pre_tokenizer"]]}
     (folder / "tokenizer.json").write_text(json.dumps(told))
     base = Base.open(folder)
-    engine = LlamaEngine.open(base, tmp_path, threads=1)
+    engine = LlamaCppEngine.open(base, tmp_path, threads=1)
     greedy = Sampling(temperature=0.0, max_tokens=8)
-    assert "".join(piece.text for piece in engine.stream([0, 400, 401], greedy, Voice(), frozenset())).strip()
+    assert "".join(piece.text for piece in engine.stream([0, 400, 401], greedy, Variant(), frozenset())).strip()
     engine.close()
 
 
@@ -204,9 +204,9 @@ def test_a_real_pretrained_model_tells_the_same_story(shared_data, tmp_path):
     model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     with torch.inference_mode():
         told = model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=60)[0, len(ids) :]
-    engine = LlamaEngine.open(base, tmp_path, threads=1, precision="f32")
+    engine = LlamaCppEngine.open(base, tmp_path, threads=1, precision="f32")
     greedy = Sampling(temperature=0.0, repetition_penalty=1.0, max_tokens=60)
-    text = "".join(piece.text for piece in engine.stream(ids, greedy, Voice(), frozenset()))
+    text = "".join(piece.text for piece in engine.stream(ids, greedy, Variant(), frozenset()))
     engine.close()
     assert text == base.tokenizer.decode(told)
     assert "was" in text and "She" in text

@@ -1,4 +1,4 @@
-"""The llama.cpp engine: voices that take turns token by token, and what happens when files or memory go."""
+"""The llama.cpp engine: variants that take turns token by token, and what happens when files or memory go."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from tests.support.lora import make_adapter
 
 pytest.importorskip("llama_cpp", reason="llama.cpp is not installed")
 
-from chatlab.engines.base import Sampling, Voice
-from chatlab.engines.common_prefix import BLOCK
+from chatlab.engines.base import BLOCK, Sampling, Variant
 from chatlab.engines.fallback import FallbackEngine, open_engine
 from chatlab.engines.gguf_export.files import kept
 from chatlab.engines.llamacpp import adapter_cache as wardrobe
-from chatlab.engines.llamacpp.engine import LlamaEngine
-from chatlab.engines.local import LocalEngine
+from chatlab.engines.llamacpp.engine import LlamaCppEngine
+from chatlab.engines.transformers.engine import TransformersEngine
 from chatlab.errors import DiskFull, EngineError, EngineUnable
 from chatlab.models.base import Base
 
@@ -33,15 +32,15 @@ def base(base_folder: Path) -> Base:
 
 
 @pytest.fixture(scope="module")
-def voices(base_folder: Path, tmp_path_factory) -> list[Voice]:
+def variants(base_folder: Path, tmp_path_factory) -> list[Variant]:
     root = tmp_path_factory.mktemp("made")
-    made = [Voice(name=str(n), folder=make_adapter(base_folder, root / str(n), n)) for n in range(3)]
-    return [Voice(), *made, Voice(name="1", folder=made[1].folder, strength=3.0)]
+    made = [Variant(name=str(n), folder=make_adapter(base_folder, root / str(n), n)) for n in range(3)]
+    return [Variant(), *made, Variant(name="1", folder=made[1].folder, strength=3.0)]
 
 
 @pytest.fixture
-def engine(base: Base, cache_folder: Path) -> Iterator[LlamaEngine]:
-    opened = LlamaEngine.open(base, cache_folder / "gguf", threads=1)
+def engine(base: Base, cache_folder: Path) -> Iterator[LlamaCppEngine]:
+    opened = LlamaCppEngine.open(base, cache_folder / "gguf", threads=1)
     yield opened
     opened.close()
 
@@ -51,125 +50,125 @@ def prompt(base: Base) -> list[int]:
     return [0, *base.tokenizer("Once upon a time there was a fox who").input_ids * 12]
 
 
-def said(engine, prompt: list[int], voice: Voice, sampling: Sampling = GREEDY) -> str:
-    return "".join(piece.text for piece in engine.stream(prompt, sampling, voice, NEVER))
+def said(engine, prompt: list[int], variant: Variant, sampling: Sampling = GREEDY) -> str:
+    return "".join(chunk.text for chunk in engine.stream(prompt, sampling, variant, NEVER))
 
 
 @pytest.fixture(scope="module")
-def alone(base: Base, cache_folder: Path, prompt: list[int], voices: list[Voice]) -> list[str]:
-    """What each voice says in an engine that has never heard of the others."""
+def alone(base: Base, cache_folder: Path, prompt: list[int], variants: list[Variant]) -> list[str]:
+    """What each variant says in an engine that has never heard of the others."""
     told = []
-    for voice in voices:
-        engine = LlamaEngine.open(base, cache_folder / "gguf", threads=1)
-        told.append(said(engine, prompt, voice))
+    for variant in variants:
+        engine = LlamaCppEngine.open(base, cache_folder / "gguf", threads=1)
+        told.append(said(engine, prompt, variant))
         engine.close()
-    assert len(set(told)) == len(voices), "every voice says something else"
+    assert len(set(told)) == len(variants), "every variant says something else"
     return told
 
 
-def test_replies_that_grow_together_say_what_each_says_alone(engine, base, voices):
+def test_replies_that_grow_together_say_what_each_says_alone(engine, base, variants):
     prompts = [base.tokenizer(f"{word} is a good {word} because").input_ids for word in ("Rain", "Tea", "A king") * 4]
-    for voice in voices[:2]:
+    for variant in variants[:2]:
         told, ends = [""] * len(prompts), {}
-        for number, piece in engine.together(prompts, GREEDY, voice, base.template.stop_ids):
+        for number, chunk in engine.stream_batch(prompts, GREEDY, variant, base.template.stop_ids):
             assert number not in ends, "nothing after the end"
-            told[number] += piece.text
-            if piece.stop:
-                ends[number] = piece
+            told[number] += chunk.text
+            if chunk.stop:
+                ends[number] = chunk
         assert len(ends) == len(prompts) and len(set(told[:3])) == 3
         for prompt, text, end in zip(prompts[:3], told, ends.values(), strict=False):
-            alone = list(engine.stream(prompt, GREEDY, voice, base.template.stop_ids))
-            assert "".join(piece.text for piece in alone) == text
+            alone = list(engine.stream(prompt, GREEDY, variant, base.template.stop_ids))
+            assert "".join(chunk.text for chunk in alone) == text
             assert alone[-1].sha256 == end.sha256
 
 
-def test_many_replies_leave_room_for_a_chat_and_wait_for_each_other(engine, voices, prompt):
-    many = engine.together([prompt] * 20, GREEDY, voices[0], NEVER)
+def test_many_replies_leave_room_for_a_chat_and_wait_for_each_other(engine, variants, prompt):
+    many = engine.stream_batch([prompt] * 20, GREEDY, variants[0], NEVER)
     next(many)
-    assert said(engine, prompt, voices[2])
+    assert said(engine, prompt, variants[2])
     ended = []
-    other = threading.Thread(target=lambda: ended.extend(engine.together([prompt] * 2, GREEDY, voices[1], NEVER)))
+    other = threading.Thread(target=lambda: ended.extend(engine.stream_batch([prompt] * 2, GREEDY, variants[1], NEVER)))
     other.start()
     many.close()
     other.join(60)
-    assert [number for number, piece in ended if piece.stop] == [0, 1]
+    assert [number for number, chunk in ended if chunk.stop] == [0, 1]
 
 
-def test_voices_that_take_turns_at_every_token_say_what_each_says_alone(engine, voices, prompt, alone):
-    streams = [engine.stream(prompt, GREEDY, voice, NEVER) for voice in voices]
-    told = [""] * len(voices)
-    under_way = set(range(len(voices)))
+def test_variants_that_take_turns_at_every_token_say_what_each_says_alone(engine, variants, prompt, alone):
+    streams = [engine.stream(prompt, GREEDY, variant, NEVER) for variant in variants]
+    told = [""] * len(variants)
+    under_way = set(range(len(variants)))
     while under_way:
         for n in list(under_way):
-            piece = next(streams[n], None)
-            if piece is None:
+            chunk = next(streams[n], None)
+            if chunk is None:
                 under_way.discard(n)
             else:
-                told[n] += piece.text
+                told[n] += chunk.text
     assert told == alone
 
 
-def test_voices_in_many_threads_say_what_each_says_alone(engine, voices, prompt, alone):
+def test_variants_in_many_threads_say_what_each_says_alone(engine, variants, prompt, alone):
     told: dict[int, str] = {}
     threads = [
-        threading.Thread(target=lambda n=n: told.update({n: said(engine, prompt, voices[n % len(voices)])}))
+        threading.Thread(target=lambda n=n: told.update({n: said(engine, prompt, variants[n % len(variants)])}))
         for n in range(12)  # more than there are places
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [told[n] for n in range(12)] == [alone[n % len(voices)] for n in range(12)]
+    assert [told[n] for n in range(12)] == [alone[n % len(variants)] for n in range(12)]
 
 
-def test_what_one_voice_read_is_never_used_for_another(engine, voices, prompt, alone):
+def test_what_one_variant_read_is_never_used_for_another(engine, variants, prompt, alone):
     for _ in range(2):  # the second time from what was read the first time
-        assert [said(engine, prompt, voice) for voice in voices] == alone
+        assert [said(engine, prompt, variant) for variant in variants] == alone
 
 
-def test_a_remembered_beginning_changes_no_word(engine, voices, prompt, alone):
+def test_a_remembered_beginning_changes_no_word(engine, variants, prompt, alone):
     for length in (BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK):
-        said(engine, prompt[:length], voices[1])
-        assert said(engine, prompt, voices[1]) == alone[1]
+        said(engine, prompt[:length], variants[1])
+        assert said(engine, prompt, variants[1]) == alone[1]
 
 
-def test_closing_a_reply_while_its_prompt_is_read_leaves_the_next_one_unharmed(engine, voices, prompt):
-    wanted = said(engine, prompt, voices[1])
-    for voice in voices:
-        reply = engine.stream(prompt[::-1], GREEDY, voice, NEVER)
+def test_closing_a_reply_while_its_prompt_is_read_leaves_the_next_one_unharmed(engine, variants, prompt):
+    wanted = said(engine, prompt, variants[1])
+    for variant in variants:
+        reply = engine.stream(prompt[::-1], GREEDY, variant, NEVER)
         assert next(reply).tokens == 0, "a chance to stop comes before the first word"
         reply.close()
-    assert said(engine, prompt, voices[1]) == wanted
+    assert said(engine, prompt, variants[1]) == wanted
 
 
-def test_a_reply_keeps_its_voice_though_its_adapter_leaves_memory_and_disk(engine, voices, prompt, tmp_path):
+def test_a_reply_keeps_its_variant_though_its_adapter_leaves_memory_and_disk(engine, variants, prompt, tmp_path):
     folder = tmp_path / "gone"
-    shutil.copytree(voices[1].folder, folder)
-    voice = Voice(name="gone", folder=folder)
-    wanted = said(engine, prompt, voice)
-    reply = engine.stream(prompt, GREEDY, voice, NEVER)
+    shutil.copytree(variants[1].folder, folder)
+    variant = Variant(name="gone", folder=folder)
+    wanted = said(engine, prompt, variant)
+    reply = engine.stream(prompt, GREEDY, variant, NEVER)
     told = "".join(next(reply).text for _ in range(6))
-    engine.forget(folder)
+    engine.unload(folder)
     shutil.rmtree(folder)
-    assert told + "".join(piece.text for piece in reply) == wanted
+    assert told + "".join(chunk.text for chunk in reply) == wanted
 
 
-def test_more_adapters_than_memory_holds_still_all_speak(engine, voices, prompt, alone, monkeypatch):
+def test_more_adapters_than_memory_holds_still_all_speak(engine, variants, prompt, alone, monkeypatch):
     monkeypatch.setattr(wardrobe, "MOST", 1)
-    streams = [engine.stream(prompt, GREEDY, voice, NEVER) for voice in voices]
-    assert ["".join(piece.text for piece in stream) for stream in streams] == alone
+    streams = [engine.stream(prompt, GREEDY, variant, NEVER) for variant in variants]
+    assert ["".join(chunk.text for chunk in stream) for stream in streams] == alone
 
 
 def test_a_damaged_file_in_the_cache_is_made_again(base, tmp_path, prompt):
-    engine = LlamaEngine.open(base, tmp_path, threads=1)
-    wanted = said(engine, prompt, Voice())
+    engine = LlamaCppEngine.open(base, tmp_path, threads=1)
+    wanted = said(engine, prompt, Variant())
     engine.close()
     file = next(tmp_path.glob("*.gguf"))
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 0xFF
     file.write_bytes(data)
-    engine = LlamaEngine.open(base, tmp_path, threads=1)
-    assert said(engine, prompt, Voice()) == wanted
+    engine = LlamaCppEngine.open(base, tmp_path, threads=1)
+    assert said(engine, prompt, Variant()) == wanted
     engine.close()
     assert kept(file, lambda to: pytest.fail("it is whole again")) == file
 
@@ -182,28 +181,28 @@ def test_a_write_that_fails_leaves_no_half_file(base, tmp_path, monkeypatch):
 
     monkeypatch.setattr(GGUFWriter, "write_tensors_to_file", full)
     with pytest.raises(DiskFull, match="space"):
-        LlamaEngine.open(base, tmp_path, threads=1)
+        LlamaCppEngine.open(base, tmp_path, threads=1)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_closed_engine_says_so(base, cache_folder, prompt, voices):
-    engine = LlamaEngine.open(base, cache_folder / "gguf", threads=1)
-    reply = engine.stream(prompt, GREEDY, voices[1], NEVER)
+def test_a_closed_engine_says_so(base, cache_folder, prompt, variants):
+    engine = LlamaCppEngine.open(base, cache_folder / "gguf", threads=1)
+    reply = engine.stream(prompt, GREEDY, variants[1], NEVER)
     next(reply)
     engine.close()
     engine.close()
     with pytest.raises(EngineError, match="closed"):
         next(reply)
     with pytest.raises(EngineError, match="closed"):
-        engine.stream(prompt, GREEDY, Voice(), NEVER)
+        engine.stream(prompt, GREEDY, Variant(), NEVER)
 
 
 def test_an_adapter_that_only_transformers_takes_speaks_through_it(base, base_folder, cache_folder, prompt, tmp_path):
-    voice = Voice(name="dora", folder=make_adapter(base_folder, tmp_path / "dora", 5, use_dora=True))
+    variant = Variant(name="dora", folder=make_adapter(base_folder, tmp_path / "dora", 5, use_dora=True))
     engine = open_engine(base, cache_folder / "gguf", threads=1)
-    local = LocalEngine.open(base, threads=1)
+    local = TransformersEngine.open(base, threads=1)
     assert isinstance(engine, FallbackEngine) and engine.name == "llama.cpp"
-    assert said(engine, prompt, voice) == said(local, prompt, voice) != said(engine, prompt, Voice())
+    assert said(engine, prompt, variant) == said(local, prompt, variant) != said(engine, prompt, Variant())
     engine.close()
 
 

@@ -9,9 +9,9 @@ import torch
 from accelerate import Accelerator
 
 from chatlab.adapters import Adapters
-from chatlab.engines.adapter_cache import AdapterCache
-from chatlab.engines.base import Voice
-from chatlab.engines.network import open_network
+from chatlab.engines.base import Variant
+from chatlab.engines.transformers.network import open_network
+from chatlab.engines.transformers.variant_cache import VariantCache
 from chatlab.models.base import Base
 from chatlab.records import AdapterCard, Message, TrainSettings
 from chatlab.training.data import Example, collate
@@ -38,10 +38,10 @@ def test_the_engine_gives_the_scores_that_the_trainer_saw(base, tmp_path, bf16, 
     with torch.no_grad():
         hidden = model.hidden(collate([Example(demonstration=1, ids=tuple(ids), labels=tuple(ids))]))
         seen = logits_of(hidden[len(ids) - 1 :][:1], model.head)[0]
-    voice = Voice(name="run", folder=tmp_path / "adapters" / card.name)
-    residents = AdapterCache(open_network(base.folder, base.parameters), base.fingerprint)
-    served = residents.get(voice).network.begin(ids, len(ids)).read(ids)
-    plain = residents.get(Voice()).network.begin(ids, len(ids)).read(ids)
+    variant = Variant(name="run", folder=tmp_path / "adapters" / card.name)
+    cache = VariantCache(open_network(base.folder, base.parameters), base.fingerprint)
+    served = cache.get(variant).model.start(ids).read(ids)
+    plain = cache.get(Variant()).model.start(ids).read(ids)
     assert (served - seen).abs().max() < close < (served - plain).abs().max()
 
 

@@ -21,23 +21,25 @@ from hypothesis import strategies as st  # noqa: E402
 
 from chatlab.adapters import Adapters  # noqa: E402
 from chatlab.adapters.manifest import CONFIG, WEIGHTS  # noqa: E402
-from chatlab.engines import build  # noqa: E402
-from chatlab.engines.adapter_cache import AdapterCache, own_bytes  # noqa: E402
-from chatlab.engines.base import Sampling, Voice  # noqa: E402
-from chatlab.engines.build import bytes_of, with_adapter  # noqa: E402
-from chatlab.engines.common_prefix import BLOCK  # noqa: E402
+from chatlab.engines.base import (  # noqa: E402
+    BLOCK,
+    Sampling,
+    Variant,
+)
 from chatlab.engines.detokenize import BROKEN, Detokenizer  # noqa: E402
 from chatlab.engines.folder import read_adapter  # noqa: E402
-from chatlab.engines.llama import agrees, plain  # noqa: E402
-from chatlab.engines.local import LocalEngine  # noqa: E402
-from chatlab.engines.network import open_network, twin  # noqa: E402
-from chatlab.engines.reading import AnyNetwork, LlamaNetwork  # noqa: E402
+from chatlab.engines.transformers import merge  # noqa: E402
+from chatlab.engines.transformers.decode import CausalModel  # noqa: E402
+from chatlab.engines.transformers.engine import TransformersEngine  # noqa: E402
+from chatlab.engines.transformers.merge import bytes_of, with_adapter  # noqa: E402
+from chatlab.engines.transformers.network import open_network, share_weights  # noqa: E402
+from chatlab.engines.transformers.variant_cache import VariantCache, own_bytes  # noqa: E402
 from chatlab.errors import AdapterDamaged, EngineError  # noqa: E402
 from chatlab.models.base import Base  # noqa: E402
 from chatlab.records import AdapterCard  # noqa: E402
 
 NEVER = frozenset[int]()
-BASE = Voice()
+BASE = Variant()
 GREEDY = Sampling(max_tokens=20, temperature=0.0, repetition_penalty=1.0)
 
 
@@ -59,10 +61,10 @@ def made_adapters(base_folder: Path, tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def engine(base: Base, network) -> Iterator[LocalEngine]:
+def engine(base: Base, network) -> Iterator[TransformersEngine]:
     from chatlab.engines.threads import Threads
 
-    yield LocalEngine(base, AdapterCache(network, base.fingerprint), Threads(1))
+    yield TransformersEngine(base, VariantCache(network, base.fingerprint), Threads(1))
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +72,8 @@ def prompt(base: Base) -> list[int]:
     return list(base.tokenizer("Once upon a time there was", add_special_tokens=False)["input_ids"])
 
 
-def said(engine: LocalEngine, prompt: list[int], sampling: Sampling = GREEDY, voice: Voice = BASE) -> str:
-    return "".join(piece.text for piece in engine.stream(prompt, sampling, voice, NEVER))
+def said(engine: TransformersEngine, prompt: list[int], sampling: Sampling = GREEDY, variant: Variant = BASE) -> str:
+    return "".join(chunk.text for chunk in engine.stream(prompt, sampling, variant, NEVER))
 
 
 def numbers(model) -> str:
@@ -82,7 +84,7 @@ def numbers(model) -> str:
 
 
 def reference(model, base: Base, prompt: list[int], count: int) -> str:
-    """What transformers itself says, reading everything anew for each token."""
+    """What transformers itself says, session everything anew for each token."""
     ids = list(prompt)
     with torch.inference_mode():
         for _ in range(count):
@@ -109,8 +111,8 @@ def test_an_adapter_says_what_peft_says(engine, base, base_folder, made_adapters
     for layer in model.modules():
         if isinstance(layer, LoraLayer):
             layer.scale_layer(strength)
-    voice = Voice(name="one", folder=made_adapters["one"], strength=strength)
-    assert said(engine, prompt, voice=voice) == reference(model, base, prompt, 20)
+    variant = Variant(name="one", folder=made_adapters["one"], strength=strength)
+    assert said(engine, prompt, variant=variant) == reference(model, base, prompt, 20)
 
 
 def test_any_peft_program_loads_a_published_folder(base, network, base_folder, made_adapters, prompt, tmp_path):
@@ -128,15 +130,15 @@ def test_any_peft_program_loads_a_published_folder(base, network, base_folder, m
 
 
 def test_at_strength_zero_an_adapter_says_what_the_base_says(engine, made_adapters, prompt):
-    assert said(engine, prompt, voice=Voice(folder=made_adapters["one"], strength=0.0)) == said(engine, prompt)
+    assert said(engine, prompt, variant=Variant(folder=made_adapters["one"], strength=0.0)) == said(engine, prompt)
 
 
 def test_the_base_is_the_same_to_the_bit_after_every_kind_of_use(engine, network, made_adapters, prompt):
     before = numbers(network)
     for strength in (1.0, 0.5, 2.0):
         for folder in made_adapters.values():
-            said(engine, prompt, voice=Voice(folder=folder, strength=strength))
-    engine.forget(made_adapters["one"])
+            said(engine, prompt, variant=Variant(folder=folder, strength=strength))
+    engine.unload(made_adapters["one"])
     assert numbers(network) == before
 
 
@@ -169,7 +171,7 @@ def test_every_kind_of_lora_says_what_peft_says(change, network, base, base_fold
 def test_a_large_base_is_shared_whole_and_says_the_same(network, base, made_adapters, prompt, monkeypatch):
     files = read_adapter(made_adapters["one"], None)
     merged = with_adapter(network, files, 0.7)
-    monkeypatch.setattr(build, "MERGED", 0)
+    monkeypatch.setattr(merge, "MERGED", 0)
     beside = with_adapter(network, files, 0.7)
     with torch.inference_mode():
         ids = torch.tensor([prompt])
@@ -179,18 +181,18 @@ def test_a_large_base_is_shared_whole_and_says_the_same(network, base, made_adap
 
 
 def test_a_twin_shares_every_number_but_no_structure(network):
-    other = twin(network)
+    other = share_weights(network)
     assert {p.data_ptr() for p in other.parameters()} == {p.data_ptr() for p in network.parameters()}
     assert not set(map(id, other.modules())) & set(map(id, network.modules()))
 
 
-def test_only_the_last_used_voices_stay_in_memory(network, base, made_adapters):
-    one = AdapterCache(network, base.fingerprint).get(Voice(folder=made_adapters["one"]))
-    residents = AdapterCache(network, base.fingerprint, memory=2 * one.bytes)
-    voices = [Voice(folder=made_adapters["one"], strength=s) for s in (0.1, 0.2, 0.3)]
-    first, second, third = (residents.get(voice) for voice in voices)
-    assert residents.get(voices[2]) is third and residents.get(voices[1]) is second
-    assert residents.get(voices[0]) is not first
+def test_only_the_last_used_variants_stay_in_memory(network, base, made_adapters):
+    one = VariantCache(network, base.fingerprint).get(Variant(folder=made_adapters["one"]))
+    cache = VariantCache(network, base.fingerprint, memory=2 * one.bytes)
+    variants = [Variant(folder=made_adapters["one"], strength=s) for s in (0.1, 0.2, 0.3)]
+    first, second, third = (cache.get(variant) for variant in variants)
+    assert cache.get(variants[2]) is third and cache.get(variants[1]) is second
+    assert cache.get(variants[0]) is not first
 
 
 def test_an_adapter_whose_shapes_do_not_fit_is_damaged_and_not_a_bug(engine, made_adapters, prompt, tmp_path):
@@ -210,160 +212,123 @@ def test_an_adapter_whose_shapes_do_not_fit_is_damaged_and_not_a_bug(engine, mad
         (folder / CONFIG).write_bytes((made_adapters["one"] / CONFIG).read_bytes())
         save_file(wrong, folder / WEIGHTS)
         with pytest.raises(AdapterDamaged, match=kind):
-            said(engine, prompt, voice=Voice(name=kind, folder=folder))
+            said(engine, prompt, variant=Variant(name=kind, folder=folder))
     (tmp_path / "shape" / WEIGHTS).write_bytes(b"\xff" * 100)
     with pytest.raises(AdapterDamaged):
-        said(engine, prompt, voice=Voice(folder=tmp_path / "shape"))
+        said(engine, prompt, variant=Variant(folder=tmp_path / "shape"))
 
 
 def test_an_end_token_ends_the_reply_and_is_not_shown(engine, base, prompt):
     ids = base.tokenizer(said(engine, prompt), add_special_tokens=False)["input_ids"]
-    pieces = list(engine.stream(prompt, GREEDY, Voice(), frozenset({ids[5]})))
-    assert pieces[-1].stop == "end" and pieces[-1].tokens <= 5
-    assert base.tokenizer.decode([ids[5]]) not in pieces[-1].text
+    chunks = list(engine.stream(prompt, GREEDY, Variant(), frozenset({ids[5]})))
+    assert chunks[-1].stop == "end" and chunks[-1].tokens <= 5
+    assert base.tokenizer.decode([ids[5]]) not in chunks[-1].text
 
 
 def test_a_prompt_of_no_tokens_and_a_strength_that_is_no_number_are_refused(engine, made_adapters, prompt):
     with pytest.raises(EngineError):
         said(engine, [])
     with pytest.raises(EngineError):
-        said(engine, prompt, voice=Voice(folder=made_adapters["one"], strength=float("nan")))
+        said(engine, prompt, variant=Variant(folder=made_adapters["one"], strength=float("nan")))
 
 
 def test_a_closed_engine_says_so(base, network, prompt):
     from chatlab.engines.threads import Threads
 
-    engine = LocalEngine(base, AdapterCache(network, base.fingerprint), Threads(1))
-    growing = engine.stream(prompt, GREEDY, Voice(), NEVER)
+    engine = TransformersEngine(base, VariantCache(network, base.fingerprint), Threads(1))
+    growing = engine.stream(prompt, GREEDY, Variant(), NEVER)
     next(growing)
     engine.close()
-    for ask in (lambda: list(growing), lambda: said(engine, prompt), lambda: engine.prepare(Voice())):
+    for ask in (lambda: list(growing), lambda: said(engine, prompt), lambda: engine.load(Variant())):
         with pytest.raises(EngineError, match="closed"):
             ask()
 
 
-def test_the_callers_thread_can_still_train_between_two_pieces(engine, prompt):
-    growing = engine.stream(prompt, GREEDY, Voice(), NEVER)
+def test_the_callers_thread_can_still_train_between_two_chunks(engine, prompt):
+    growing = engine.stream(prompt, GREEDY, Variant(), NEVER)
     next(growing)
     weight = torch.ones(2, requires_grad=True)
     (weight * 2).sum().backward()
     assert weight.grad is not None and not torch.is_inference_mode_enabled()
 
 
-# ---- what a voice remembers of prompts ----
+# ---- the prefix cache ----
 
 
-def scores_of(network, prompt: list[int]) -> tuple[int, torch.Tensor]:
-    """How much of a prompt was remembered, and the scores after it."""
-    reading = network.begin(prompt, len(prompt) + 1)
-    remembered = reading.position
-    while reading.position < len(prompt):
-        scores = reading.read(prompt[reading.position : reading.position + BLOCK])
-    return remembered, scores
+def logits_of(model, prompt: list[int]) -> tuple[int, torch.Tensor]:
+    """How much of a prompt was remembered, and the logits after it."""
+    session = model.start(prompt)
+    remembered = session.position
+    while session.position < len(prompt):
+        logits = session.read(prompt[session.position : session.position + BLOCK])
+    return remembered, logits
 
 
 @given(st.integers(1, 140), st.integers(1, 80), st.integers(0, 140))
 @settings(max_examples=15, deadline=None)
-def test_a_remembered_prompt_gives_the_same_scores_to_the_bit(network, before, after, shared):
-    draw = random.Random(before * 1000 + after)
-    earlier = draw.choices(range(5, 5000), k=before)
-    later = earlier[:shared] + draw.choices(range(5, 5000), k=after)
-    fresh, used = LlamaNetwork(network), LlamaNetwork(network)
-    scores_of(used, earlier)
-    remembered, scores = scores_of(used, later)
+def test_a_remembered_prompt_gives_the_same_logits_to_the_bit(network, before, after, shared):
+    rng = random.Random(before * 1000 + after)
+    earlier = rng.choices(range(5, 5000), k=before)
+    later = earlier[:shared] + rng.choices(range(5, 5000), k=after)
+    fresh, used = CausalModel(network), CausalModel(network)
+    logits_of(used, earlier)
+    remembered, logits = logits_of(used, later)
     same = next((n for n, (a, b) in enumerate(zip(earlier, later, strict=False)) if a != b), min(before, len(later)))
     assert remembered == min(same, len(later) - 1) // BLOCK * BLOCK
-    assert torch.equal(scores, scores_of(fresh, later)[1])
+    assert torch.equal(logits, logits_of(fresh, later)[1])
 
 
 def test_a_reply_does_not_disturb_what_is_remembered(network, prompt):
-    used, long = LlamaNetwork(network), [*prompt] * 30
-    reading = used.begin(long, len(long) + 50)
-    while reading.position < len(long):
-        reading.read(long[reading.position : reading.position + BLOCK])
+    used, long = CausalModel(network), [*prompt] * 30
+    session = used.start(long)
+    while session.position < len(long):
+        session.read(long[session.position : session.position + BLOCK])
     for token in range(40):
-        reading.read([token + 300])
-    assert torch.equal(scores_of(used, long)[1], scores_of(LlamaNetwork(network), long)[1])
+        session.read([token + 300])
+    assert torch.equal(logits_of(used, long)[1], logits_of(CausalModel(network), long)[1])
 
 
 def test_the_next_turn_says_the_same_as_in_an_engine_without_memory(engine, base, network, made_adapters, prompt):
     from chatlab.engines.threads import Threads
 
     turn = [*prompt] * 25
-    for voice in (BASE, Voice(folder=made_adapters["one"]), Voice(folder=made_adapters["two"]), BASE):
+    for variant in (BASE, Variant(folder=made_adapters["one"]), Variant(folder=made_adapters["two"]), BASE):
         for length in (70, 100, 135):
-            fresh = LocalEngine(base, AdapterCache(network, base.fingerprint), Threads(1))
+            fresh = TransformersEngine(base, VariantCache(network, base.fingerprint), Threads(1))
             asked = replace(GREEDY, temperature=1.0, seed=length)
-            assert said(engine, turn[:length], asked, voice) == said(fresh, turn[:length], asked, voice)
+            assert said(engine, turn[:length], asked, variant) == said(fresh, turn[:length], asked, variant)
 
 
 def test_every_token_is_a_chance_to_close_even_if_it_is_no_character(engine, prompt):
-    pieces = list(engine.stream(prompt, replace(GREEDY, temperature=5.0, top_p=1.0, max_tokens=60), BASE, NEVER))
-    assert [piece.tokens for piece in pieces] == [*range(1, 61), 60]
+    chunks = list(engine.stream(prompt, replace(GREEDY, temperature=5.0, top_p=1.0, max_tokens=60), BASE, NEVER))
+    assert [chunk.tokens for chunk in chunks] == [*range(1, 61), 60]
 
 
-def test_any_architecture_is_read_when_the_small_llama_is_not_it(tmp_path):
+def test_any_architecture_is_read_and_its_prompt_remembered():
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
     sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2, "vocab_size": 300, "n_positions": 256}
     model = GPT2LMHeadModel(GPT2Config(**sizes)).eval()
     ids = random.Random(0).choices(range(300), k=150)
-    assert not plain(model)
-    _, scores = scores_of(AnyNetwork(model), ids)
-    with torch.inference_mode():
-        assert torch.allclose(scores, model(torch.tensor([ids])).logits[0, -1], atol=1e-5)
+    causal = CausalModel(model)
+    for cached in (0, 128):
+        remembered, logits = logits_of(causal, ids)
+        assert remembered == cached
+        with torch.inference_mode():
+            assert torch.allclose(logits, model(torch.tensor([ids])).logits[0, -1], atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"num_key_value_heads": 2},
-        {"tie_word_embeddings": False},
-        {"head_dim": 24},
-        {"rms_norm_eps": 0.1},
-        {"rope_parameters": {"rope_theta": 500.0, "rope_type": "default"}},
-    ],
-)
-def test_the_small_llama_reads_every_shape_of_llama(change):
-    model = small_llama(**change)
-    assert plain(model) and agrees(model)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"attention_bias": True},
-        {"mlp_bias": True},
-        {"hidden_act": "gelu"},
-        {"dtype": torch.bfloat16},
-        {"rope_parameters": {"rope_theta": 500.0, "rope_type": "linear", "factor": 2.0}},
-    ],
-)
-def test_the_small_llama_leaves_other_kinds_to_transformers(change):
-    assert not plain(small_llama(**change))
-
-
-def test_a_llama_that_computes_something_else_is_left_to_transformers():
-    model = small_llama()
-    model.model.norm.register_forward_hook(lambda module, args, out: out * 1.5)
-    assert plain(model) and not agrees(model)
-
-
-def small_llama(dtype=torch.float32, **change):
-    from transformers import LlamaConfig, LlamaForCausalLM
+def test_a_model_with_a_sliding_window_is_read_without_a_prefix_cache():
+    from transformers import MistralConfig, MistralForCausalLM
 
     torch.manual_seed(0)
-    sizes = {
-        "hidden_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 4,
-        "intermediate_size": 96,
-        "vocab_size": 300,
-        "tie_word_embeddings": True,
-    }
-    return LlamaForCausalLM(LlamaConfig(**(sizes | change))).eval().to(dtype)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
+    config = MistralConfig(**sizes, intermediate_size=48, vocab_size=300, sliding_window=80, head_dim=16)
+    model = CausalModel(MistralForCausalLM(config).eval())
+    ids = random.Random(0).choices(range(300), k=150)
+    assert torch.equal(logits_of(model, ids)[1], logits_of(model, ids)[1])
+    assert logits_of(model, ids)[0] == 0
 
 
 # ---- cores ----
@@ -377,9 +342,9 @@ def test_cores_are_shared_out_and_one_is_left_to_training():
         assert threads.share() == 4
         with threads.reply(), threads.reply():
             assert threads.share() == 1
-            threads.ease(True)
+            threads.yield_cores(True)
         assert threads.share() == 1
-        threads.ease(False)
+        threads.yield_cores(False)
         assert threads.share() == 4
 
 
@@ -387,7 +352,7 @@ def test_a_reply_that_ends_fails_or_is_closed_gives_its_core_back(base, network,
     from chatlab.engines.threads import Threads
 
     threads = Threads(2)
-    engine = LocalEngine(base, AdapterCache(network, base.fingerprint), threads)
+    engine = TransformersEngine(base, VariantCache(network, base.fingerprint), threads)
     growing = [engine.stream(prompt, GREEDY, BASE, NEVER) for _ in range(3)]
     for each in growing:
         next(each)
@@ -443,10 +408,10 @@ def test_settings_of_an_adapter_that_make_no_sense_are_damage_and_never_a_bug(
 def test_an_adapter_is_read_once_though_many_ask_at_once(base, network, made_adapters):
     from concurrent.futures import ThreadPoolExecutor
 
-    residents = AdapterCache(network, base.fingerprint)
+    cache = VariantCache(network, base.fingerprint)
     with ThreadPoolExecutor(6) as pool:
-        found = list(pool.map(residents.get, [Voice(folder=made_adapters["one"])] * 6))
-    assert len({id(resident) for resident in found}) == 1
+        found = list(pool.map(cache.get, [Variant(folder=made_adapters["one"])] * 6))
+    assert len({id(one) for one in found}) == 1
 
 
 # ---- text ----
@@ -455,15 +420,15 @@ TEXTS = st.text(alphabet=st.characters(codec="utf-8") | st.sampled_from("é漢�
 
 
 def spoken(tokenizer, ids: list[int]) -> str:
-    speech = Detokenizer(tokenizer.decode)
-    pieces = [speech.add(token) for token in ids]
-    assert BROKEN not in "".join(pieces)
-    return "".join(pieces)
+    detokenizer = Detokenizer(tokenizer.decode)
+    chunks = [detokenizer.add(token) for token in ids]
+    assert BROKEN not in "".join(chunks)
+    return "".join(chunks)
 
 
 @given(TEXTS)
 @settings(max_examples=300, deadline=None)
-def test_pieces_add_up_to_the_text_whatever_it_is(base, text):
+def test_chunks_add_up_to_the_text_whatever_it_is(base, text):
     ids = base.tokenizer(text, add_special_tokens=False)["input_ids"]
     assert spoken(base.tokenizer, ids) == base.tokenizer.decode(ids).replace(BROKEN, "")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chatlab.engines.base import Sampling, Voice
+from chatlab.engines.base import Sampling, Variant
 from chatlab.engines.fake import FakeEngine
 from chatlab.evaluation.replies import form, share
 from chatlab.evaluation.unseen import ask, unseen
@@ -62,11 +62,11 @@ def base(base_folder: Path) -> Base:
 def test_a_voice_is_asked_with_the_template_that_chat_uses(base):
     heard = []
 
-    def script(prompt, voice, sampling):
+    def script(prompt, variant, sampling):
         heard.append(list(prompt))
         return "Well met."
 
-    replies = list(ask(FakeEngine(script), base, Voice(), ["Describe the moon", "Tell a joke"], system="Be brief."))
+    replies = list(ask(FakeEngine(script), base, Variant(), ["Describe the moon", "Tell a joke"], system="Be brief."))
     assert [reply.text for reply in replies] == ["Well met."] * 2
     assert share([reply.form for reply in replies]) == 1.0
     text = base.tokenizer.decode(heard[0])
@@ -74,10 +74,10 @@ def test_a_voice_is_asked_with_the_template_that_chat_uses(base):
 
 
 def test_the_bare_base_runs_on_and_is_seen_to(base):
-    from chatlab.engines.local import LocalEngine
+    from chatlab.engines.transformers.engine import TransformersEngine
 
-    engine = LocalEngine.open(base, threads=1)
-    replies = list(ask(engine, base, Voice(), unseen(count=3), Sampling(temperature=0.0, max_tokens=24)))
+    engine = TransformersEngine.open(base, threads=1)
+    replies = list(ask(engine, base, Variant(), unseen(count=3), Sampling(temperature=0.0, max_tokens=24)))
     engine.close()
     assert len(replies) == 3 and {reply.sha256 for reply in replies} == {""}
     assert share([reply.form for reply in replies]) < 1.0

@@ -12,7 +12,7 @@ from chatlab.errors import AdapterMissing, InputError, NotFound
 from chatlab.lab import Lab
 from chatlab.settings import Settings
 from chatlab.ui.backups import SafekeepingPanel
-from tests.support.page import built, told, voiced
+from tests.support.page import built, publish_adapter, told
 
 
 @pytest.fixture
@@ -69,12 +69,12 @@ def test_what_is_not_in_a_backup_is_said_plainly(lab: Lab, panel: SafekeepingPan
 
 def test_a_removed_adapter_stays_until_the_trash_is_emptied(lab: Lab, panel: SafekeepingPanel) -> None:
     for name in ("first", "second"):
-        voiced(lab, name)
-        lab.voices.remove(name)
+        publish_adapter(lab, name)
+        lab.variants.remove(name)
     assert "2 removed adapters" in told(panel.opened()[panel.trash])["value"]
-    lab.voices.restore()
+    lab.variants.restore()
     assert lab.backups.trash()[0] == 1
     assert "Deleted 1 removed adapter for good" in told(panel.emptied()[panel.said])["value"].replace("&#46;", ".")
     with pytest.raises(AdapterMissing):
-        lab.voices.restore()
-    assert "second" in lab.voices.names() and not told(panel.opened()[panel.trash])["visible"]
+        lab.variants.restore()
+    assert "second" in lab.variants.names() and not told(panel.opened()[panel.trash])["visible"]

@@ -11,6 +11,7 @@ import pytest
 
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.lab.guide.checklist import (
     BY_HAND,
     CHOSEN,
@@ -32,7 +33,7 @@ from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from chatlab.ui.guide.tab import GuideTab
 from chatlab.ui.guide.ways import REMEDIES, STEPS
 from chatlab.web.app import TABS, _page_act
-from tests.support.page import built, told, voiced
+from tests.support.page import built, publish_adapter, told
 
 MEASURED = ReplyMetrics(replies=40, role_leaks=0, stops=40, prompt_echoes=0, well_formed=38, tokens=9.0)
 CARD = AdapterCard(name="new", base="b", sha256="1" * 64, settings=TrainSettings(epochs=2, learning_rate=1e-3))
@@ -129,8 +130,8 @@ def test_the_list_follows_the_store_when_the_tab_is_opened_again(lab: Lab) -> No
         (Message(role="user", content=f"Count to {n}"), Message(role="assistant", content=str(n))) for n in range(50)
     ]
     lab.demonstrations.add([Demonstration(messages=messages) for messages in rows])
-    voiced(lab, "new", forgetting=1.0, held_out_before=2.0, settings=TrainSettings(epochs=3))
-    lab.voices.go_live("new")
+    publish_adapter(lab, "new", forgetting=1.0, held_out_before=2.0, settings=TrainSettings(epochs=3))
+    lab.variants.go_live("new")
     drawn = tab.refresh()
     assert "4 of 8 done" in drawn[tab.steps] and "forgot 1.0 %" in unescape(drawn[tab.wrong])
     assert told(drawn[tab.plot])["visible"] is False
@@ -171,10 +172,9 @@ def test_findings_that_were_left_open_stay_open_after_a_restart_until_somebody_d
 
 
 def test_thumbs_down_are_told_beside_the_symptom_that_they_speak_of(lab: Lab) -> None:
-    from chatlab.engines.base import Sampling
 
     chat = lab.chat.new()
-    *_, last = lab.chat.reply(chat, "Hello", Sampling())
+    last = lab.chat.reply(chat, "Hello", ReplyOptions()).finish()
     turn = last.conversation.turns[-1].id
     lab.chat.rate(chat, turn, False, ["too long", "not correct"])
     signs = lab.symptoms.evidence()

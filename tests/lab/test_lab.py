@@ -10,6 +10,7 @@ import pytest
 from chatlab.engines.base import Sampling
 from chatlab.errors import EmptyAnswer, InputError, NameRefused, NotFound, NothingToLearn, RunBusy
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.records import BASE
 from chatlab.settings import Settings
 
@@ -25,18 +26,18 @@ def lab(settings: Settings) -> Iterator[Lab]:
 
 def said(lab: Lab, conversation: int, text: str) -> str:
     """The answer to `text`, whole."""
-    return list(lab.chat.reply(conversation, text, GREEDY))[-1].text
+    return lab.chat.reply(conversation, text, ReplyOptions(sampling=GREEDY)).finish().text
 
 
 def test_what_a_person_says_is_kept_before_the_model_answers(lab: Lab) -> None:
     chat = lab.chat.new()
-    lab.chat.reply(chat, "Good morning.", GREEDY)
+    lab.chat.reply(chat, "Good morning.", ReplyOptions(sampling=GREEDY))
     assert [t.content for t in lab.chat.get(chat).path()] == ["Good morning."]
 
 
 def test_a_reply_says_who_spoke_and_is_kept(lab: Lab) -> None:
     chat = lab.chat.new()
-    *_, last = lab.chat.reply(chat, "Tell me about the sea.", GREEDY)
+    last = lab.chat.reply(chat, "Tell me about the sea.", ReplyOptions(sampling=GREEDY)).finish()
     kept = lab.chat.get(chat).path()[-1]
     assert last.done and kept.content == last.text and kept.role == "assistant"
     assert kept.provenance is not None
@@ -47,13 +48,13 @@ def test_a_reply_says_who_spoke_and_is_kept(lab: Lab) -> None:
 
 def test_a_stopped_reply_keeps_what_was_said(lab: Lab) -> None:
     chat = lab.chat.new()
-    drafts = lab.chat.reply(chat, "Tell me a long story.", GREEDY)
+    reply = lab.chat.reply(chat, "Tell me a long story.", ReplyOptions(sampling=GREEDY))
     seen = ""
-    for draft in drafts:
-        seen = draft.text
-        if draft.tokens >= 5:
+    for chunk in reply:
+        seen += chunk.text
+        if chunk.tokens >= 5:
             break
-    drafts.close()
+    reply.close()
     kept = lab.chat.get(chat).path()[-1]
     assert (kept.content, kept.stopped) == (seen, "person")
 
@@ -62,7 +63,7 @@ def test_a_retry_is_another_version_and_the_first_can_be_shown_again(lab: Lab) -
     chat = lab.chat.new()
     first = said(lab, chat, "Hello.")
     answer = lab.chat.get(chat).path()[-1].id
-    list(lab.chat.retry(chat, answer, Sampling(temperature=1.0, seed=5, max_tokens=24)))
+    lab.chat.retry(chat, answer, ReplyOptions(sampling=Sampling(temperature=1.0, seed=5, max_tokens=24))).finish()
     versions = lab.chat.get(chat).siblings(answer)
     assert len(versions) == 2
     assert lab.chat.get(chat).path()[-1] == versions[1]
@@ -73,7 +74,7 @@ def test_an_edited_question_starts_a_branch_and_loses_nothing(lab: Lab) -> None:
     chat = lab.chat.new()
     said(lab, chat, "Speak of love.")
     question = lab.chat.get(chat).path()[0].id
-    list(lab.chat.edit_prompt(chat, question, "Speak of war.", GREEDY))
+    lab.chat.edit_prompt(chat, question, "Speak of war.", ReplyOptions(sampling=GREEDY)).finish()
     conversation = lab.chat.get(chat)
     assert [t.content for t in conversation.siblings(question)] == ["Speak of love.", "Speak of war."]
     assert len(conversation.path()) == 2
@@ -171,20 +172,20 @@ def test_retraining_changes_the_next_reply_and_undo_brings_the_old_one_back(lab:
     with pytest.raises(RunBusy):
         lab.training.retrain()
     lab.training.wait(timeout=240)
-    assert lab.voices.live == "player", lab.training.news
+    assert lab.variants.live == "player", lab.training.news
     assert lab.training.adapter_of(run) == "player"
 
     fresh = lab.chat.new()
     after = said(lab, fresh, "Write a greeting")
     provenance = lab.chat.get(fresh).path()[-1].provenance
-    card = lab.voices.who("player")
+    card = lab.variants.card("player")
     assert card is not None and provenance is not None
     assert after != before
     assert (provenance.adapter, provenance.sha256) == ("player", card.sha256)
     assert set(card.demonstrations) <= set(lab.demonstrations.approved())
     assert card.base == lab.machine.base.fingerprint
 
-    assert lab.voices.undo() == BASE
+    assert lab.variants.undo() == BASE
     assert said(lab, lab.chat.new(), "Write a greeting") == before
 
     panes = list(lab.compare.ask("Write a greeting", [BASE, "player"], GREEDY))[-1]
@@ -201,12 +202,12 @@ def test_a_reply_under_way_keeps_the_adapter_it_began_with(taught: Settings) -> 
     lab = Lab(taught)
     chat = lab.chat.new()
     expected = said(lab, lab.chat.new(), "Tell me of the sea.")
-    drafts = lab.chat.reply(chat, "Tell me of the sea.", GREEDY)
-    for draft in drafts:
-        if draft.tokens >= 3:
+    reply = lab.chat.reply(chat, "Tell me of the sea.", ReplyOptions(sampling=GREEDY))
+    for chunk in reply:
+        if chunk.tokens >= 3:
             break
-    lab.voices.go_live("player", knowingly=True)  # one pass is too short for the leash to take back what it forgot
-    assert list(drafts)[-1].text == expected
+    lab.variants.go_live("player", knowingly=True)  # one pass is too short for the leash to take back what it forgot
+    assert reply.finish().text == expected
     provenance = lab.chat.get(chat).path()[-1].provenance
     assert provenance is not None and provenance.adapter == BASE
     lab.close()
@@ -230,6 +231,6 @@ def test_a_restarted_lab_has_everything_and_resumes_the_run(settings: Settings) 
         again.training.resume(run)
         again.training.wait(timeout=240)
         assert again.training.run(run).state == "finished"
-        assert again.voices.live == "player"
+        assert again.variants.live == "player"
     finally:
         again.close()

@@ -11,6 +11,7 @@ from chatlab.engines.base import Sampling
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import NotFound, StoreError
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.settings import Settings
 from tests.support.hostile.store_mutations import as_json
 from tests.support.served import site
@@ -34,7 +35,7 @@ def lab(settings: Settings) -> Iterator[Lab]:
 
 def talked(lab: Lab, owner: str, text: str) -> int:
     id = lab.chat.new(owner=owner)
-    list(lab.chat.reply(id, text, Sampling(seed=1)))
+    lab.chat.reply(id, text, ReplyOptions(sampling=Sampling(seed=1))).finish()
     return id
 
 

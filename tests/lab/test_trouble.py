@@ -17,6 +17,7 @@ import pytest
 from chatlab.engines.base import Sampling
 from chatlab.errors import AdapterDamaged, AdapterMissing, BaseMissing, ChatlabError, StoreBusy, WrongBase
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.records import BASE
 from chatlab.settings import Settings
 from chatlab.training.process.runs import Request, write_request
@@ -49,7 +50,7 @@ def test_a_missing_base_is_said_and_what_was_typed_is_kept(settings: Settings, t
     with open_lab(replace(settings, base=tmp_path / "nowhere")) as lab:
         chat = lab.chat.new()
         with pytest.raises(BaseMissing) as missing:
-            list(lab.chat.reply(chat, "Are you there?", GREEDY))
+            lab.chat.reply(chat, "Are you there?", ReplyOptions(sampling=GREEDY)).finish()
         assert missing.value.hint
         assert lab.chat.get(chat).path()[-1].content == "Are you there?"
         assert any("nowhere" in warning for warning in lab.health().warnings)
@@ -80,22 +81,22 @@ def test_an_adapter_made_for_another_base_never_goes_live(taught: Settings) -> N
         papers = json.loads(card.read_text()) | {"base": "0" * 64}
         card.write_text(json.dumps(papers))
         with pytest.raises((WrongBase, AdapterDamaged)) as refused:
-            lab.voices.go_live("player")
+            lab.variants.go_live("player")
         assert refused.value.hint
-        assert lab.voices.live == BASE
+        assert lab.variants.live == BASE
 
 
 def test_an_adapter_that_vanishes_gives_way_to_the_base(taught: Settings) -> None:
     with open_lab(taught) as lab:
-        lab.voices.go_live("player")
-        lab.voices.remove("player")
-        assert lab.voices.live == BASE
-        *_, last = lab.chat.reply(lab.chat.new(), "Hello.", GREEDY)
+        lab.variants.go_live("player")
+        lab.variants.remove("player")
+        assert lab.variants.live == BASE
+        last = lab.chat.reply(lab.chat.new(), "Hello.", ReplyOptions(sampling=GREEDY)).finish()
         assert last.provenance is not None and last.provenance.adapter == BASE
         with pytest.raises(AdapterMissing):
-            lab.voices.go_live("player")
-        assert lab.voices.restore() == "player"
-        lab.voices.go_live("player")
+            lab.variants.go_live("player")
+        assert lab.variants.restore() == "player"
+        lab.variants.go_live("player")
 
 
 def test_a_full_disk_while_publishing_is_said_and_the_run_is_published_later(settings: Settings) -> None:
@@ -105,12 +106,12 @@ def test_a_full_disk_while_publishing_is_said_and_the_run_is_published_later(set
         run = lab.training.retrain("player", epochs=1, learning_rate=3e-4)
         with files_no_larger_than(200_000):
             lab.training.wait(timeout=240)
-            assert "player" not in lab.voices.names()
+            assert "player" not in lab.variants.names()
             assert lab.training.news, lab.training.run(run)
         assert [p.name for p in settings.adapters.iterdir()] == []
         assert lab.training.run(run).state == "finished"
         lab.training.adopt()
-        assert lab.voices.live == "player"
+        assert lab.variants.live == "player"
 
 
 def test_a_killed_trainer_is_said_and_its_run_goes_on(settings: Settings) -> None:
@@ -125,11 +126,11 @@ def test_a_killed_trainer_is_said_and_its_run_goes_on(settings: Settings) -> Non
         lab.training.wait(timeout=60)
         assert lab.training.run(run).state == "interrupted"
         assert "killed" in lab.training.status().message
-        *_, last = lab.chat.reply(lab.chat.new(), "Still there?", GREEDY)
+        last = lab.chat.reply(lab.chat.new(), "Still there?", ReplyOptions(sampling=GREEDY)).finish()
         assert last.done
         lab.training.resume(run)
         lab.training.wait(timeout=240)
-        assert lab.voices.live == "player"
+        assert lab.variants.live == "player"
 
 
 @pytest.mark.parametrize("file", ["run.json", "result.json", "steps.jsonl"])

@@ -22,7 +22,8 @@ from chatlab.engines.base import Sampling
 from chatlab.errors import BaseRefused, ChatlabError, TokenizerFailed
 from chatlab.lab import Lab
 from chatlab.lab.chat.knowledge import Knowledge
-from chatlab.lab.chat.prompt_builder import Asking
+from chatlab.lab.chat.prompt_builder import PromptBuilder
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.models.base import Base
 from chatlab.models.tokenizer.isolated import IsolatedTokenizer
 from chatlab.models.validation import worker as trial
@@ -197,22 +198,22 @@ def test_a_message_that_the_tokenizer_cannot_bear_ends_in_words_and_the_next_is_
     try:
         talk = lab.chat.new()
         few = Sampling(max_tokens=4, seed=1)
-        assert list(lab.chat.reply(talk, "Hello there.", few))[-1].done
+        assert lab.chat.reply(talk, "Hello there.", ReplyOptions(sampling=few)).finish().done
         assert isinstance(lab.machine.base.tokenizer, IsolatedTokenizer)
         with pytest.raises(TokenizerFailed) as failed:
-            list(lab.chat.reply(talk, ATTACK, few))
+            lab.chat.reply(talk, ATTACK, ReplyOptions(sampling=few)).finish()
         assert "“tell me qqq" in str(failed.value) and "Edit it" in failed.value.hint
         assert lab.chat.get(talk).path()[-1].content == ATTACK
         with pytest.raises(TokenizerFailed) as later:
-            list(lab.chat.reply(talk, "And this?", few))
+            lab.chat.reply(talk, "And this?", ReplyOptions(sampling=few)).finish()
         assert "the message “tell me qqq" in str(later.value), "the message that is to blame, not the last one"
         attack = next(turn for turn in lab.chat.get(talk).turns if turn.content == ATTACK)
-        assert list(lab.chat.edit_prompt(talk, attack.id, "Tell me less.", few))[-1].done
+        assert lab.chat.edit_prompt(talk, attack.id, "Tell me less.", ReplyOptions(sampling=few)).finish().done
         with pytest.raises(TokenizerFailed, match="a passage") as passage:
-            Asking(lab.machine, Finds(ATTACK)).prompt(lab.chat.get(talk), few, knowledge=True)
+            PromptBuilder(lab.machine, Finds(ATTACK)).prompt(lab.chat.get(talk), few, knowledge=True)
         assert "Answer from my documents" in passage.value.hint
         fresh = lab.chat.new()
-        assert list(lab.chat.reply(fresh, "Hello again.", few))[-1].done
+        assert lab.chat.reply(fresh, "Hello again.", ReplyOptions(sampling=few)).finish().done
     finally:
         lab.close()
 

@@ -17,6 +17,7 @@ from chatlab.engines.base import Sampling
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import ChatlabError, StoreCorrupt, StoreError
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.settings import Settings
 from chatlab.store import Store
 from chatlab.store.disk import Files
@@ -72,8 +73,8 @@ def looked_through(lab: Lab) -> None:
     lab.system_messages.filled("{name}")
     lab.datasets.undoable  # noqa: B018
     lab.quality.is_audited  # noqa: B018
-    lab.voices.names()
-    lab.voices.previous  # noqa: B018
+    lab.variants.names()
+    lab.variants.previous  # noqa: B018
     lab.budgets.last()
     lab.unseen.prompts()
     assert isinstance(lab.store.warnings, list)
@@ -83,7 +84,7 @@ def goes_on(lab: Lab, speaking: bool) -> None:
     """What is said from now on is kept. Where it is to be answered, the base has to be opened."""
     id = lab.chat.new()
     if speaking:
-        list(lab.chat.reply(id, "Are you there?", Sampling(seed=1)))
+        lab.chat.reply(id, "Are you there?", ReplyOptions(sampling=Sampling(seed=1))).finish()
         lab.checklist.items()
         lab.votes.results()
         lab.health()

@@ -43,7 +43,7 @@ def told(update: Any) -> dict[str, Any]:
     return {"value": update}
 
 
-def voiced(lab: Lab, name: str, **papers: Any) -> AdapterCard:
+def publish_adapter(lab: Lab, name: str, **papers: Any) -> AdapterCard:
     """An adapter on the shelf whose weights are its name: enough for the fake engine to speak with and to prove."""
     source = lab.settings.home / f"made-{name}"
     source.mkdir(parents=True)

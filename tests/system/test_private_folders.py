@@ -12,6 +12,7 @@ import pytest
 
 from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.lab.data.datasets import ExportFilter
 from chatlab.settings import Settings
 from chatlab.system.files import private_folder
@@ -51,7 +52,7 @@ def readable_by_others(folder: Path) -> list[str]:
 def an_evening(lab: Lab, uploads: Path, train: bool) -> None:
     """Chat, keep, learn, publish, export, back up, import, documents."""
     conversation = lab.chat.new()
-    list(lab.chat.reply(conversation, "My secret is a fox.", Sampling(max_tokens=2)))
+    lab.chat.reply(conversation, "My secret is a fox.", ReplyOptions(sampling=Sampling(max_tokens=2))).finish()
     lab.demonstrations.write("What is my secret?", "A fox.")
     (uploads / "rows.jsonl").write_text(ONE, encoding="utf-8")
     (uploads / "bad.jsonl").write_text(ONE + '{"messages": 3}\n', encoding="utf-8")
@@ -64,9 +65,9 @@ def an_evening(lab: Lab, uploads: Path, train: bool) -> None:
     if train:
         lab.training.retrain("mine", epochs=1, kl_weight=0.0)
         lab.training.wait(500)
-        assert "mine" in lab.voices.names(), (lab.training.news, lab.training.status(), lab.training.runs()[0].error)
+        assert "mine" in lab.variants.names(), (lab.training.news, lab.training.status(), lab.training.runs()[0].error)
         lab.exports.make("mine", "peft", private_folder(uploads / "out"))
-        lab.voices.remove("mine")
+        lab.variants.remove("mine")
     lab.datasets.export("openai", ExportFilter(), private_folder(uploads / "out"))
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from html import unescape
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from tokenizers import AddedToken
@@ -18,8 +18,8 @@ from chatlab.engines.base import Sampling
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import EmptyAnswer
 from chatlab.lab import Lab
-from chatlab.lab.chat.chat import Draft
-from chatlab.lab.chat.thinking import _sure
+from chatlab.lab.chat.reply_stream import ReplyOptions
+from chatlab.lab.chat.tool_loop import _before_end
 from chatlab.models.base import Base
 from chatlab.records import Demonstration, Message, digest
 from chatlab.settings import PACKAGE, Settings
@@ -137,8 +137,8 @@ def test_real_templates_think_in_their_own_marks(name: str) -> None:
 
 
 def test_an_unfinished_mark_is_held_back() -> None:
-    assert _sure("I think </thi", "</think>") == "I think " and _sure("a </think> b", "</think>") == "a "
-    assert _sure("a < b", "</think>") == "a < b" and _sure("", "</think>") == ""
+    assert _before_end("I think </thi", "</think>") == "I think " and _before_end("a </think> b", "</think>") == "a "
+    assert _before_end("a < b", "</think>") == "a < b" and _before_end("", "</think>") == ""
 
 
 # In the chat.
@@ -165,7 +165,7 @@ def asked() -> list[tuple[int, ...]]:
 def lab(tmp_path: Path, thinking_base: Path, asked: list[tuple[int, ...]]) -> Iterator[Lab]:
     written = Base.open(thinking_base).template
 
-    def script(prompt: Any, voice: Any, sampling: Sampling) -> str:
+    def script(prompt: Any, variant: Any, sampling: Sampling) -> str:
         asked.append(tuple(prompt))
         text = written.text(prompt)
         if not text.endswith("<think>\n"):
@@ -178,7 +178,7 @@ def lab(tmp_path: Path, thinking_base: Path, asked: list[tuple[int, ...]]) -> It
 
 
 def say(lab: Lab, chat: int, text: str, thinking: int) -> Any:
-    *_, last = lab.chat.reply(chat, text, Sampling(thinking=thinking))
+    last = lab.chat.reply(chat, text, ReplyOptions(sampling=Sampling(thinking=thinking))).finish()
     return last.conversation.turns[-1]
 
 
@@ -214,11 +214,11 @@ def test_no_budget_asks_for_no_thought(lab: Lab, asked: list[tuple[int, ...]]) -
 
 def test_whoever_stops_a_thought_keeps_it_and_nothing_is_taught_of_it(lab: Lab) -> None:
     chat = lab.chat.new()
-    drafts = cast(Generator[Draft, None, None], lab.chat.reply(chat, "Something hard", Sampling(thinking=500)))
-    for draft in drafts:
-        if draft.tokens == 3:
+    reply = lab.chat.reply(chat, "Something hard", ReplyOptions(sampling=Sampling(thinking=500)))
+    for chunk in reply:
+        if chunk.tokens == 3:
             break
-    drafts.close()
+    reply.close()
     turn = lab.chat.get(chat).turns[-1]
     assert turn.reasoning.startswith("never ends") and (turn.content, turn.stopped) == ("", "person")
     with pytest.raises(EmptyAnswer):

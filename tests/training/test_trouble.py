@@ -16,6 +16,7 @@ import pytest
 from chatlab.engines.base import Sampling
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.settings import Settings
 from chatlab.training.process.client import TrainerClient, TrainerStatus
 
@@ -41,7 +42,7 @@ def until(lab: Lab, ready: Callable[[TrainerStatus], bool]) -> TrainerStatus:
 
 
 def talks(lab: Lab) -> bool:
-    return list(lab.chat.reply(lab.chat.new(), "Are you there?", Sampling(max_tokens=5)))[-1].done
+    return lab.chat.reply(lab.chat.new(), "Are you there?", ReplyOptions(sampling=Sampling(max_tokens=5))).finish().done
 
 
 def learning(lab: Lab, run: str, past: int) -> int:
@@ -105,7 +106,7 @@ def test_whatever_befalls_the_trainer_is_said_and_chat_and_the_run_go_on(lab: La
     (trap.parent / "adapter.partial").unlink()
     lab.training.resume(run)
     lab.training.wait(PATIENCE)
-    assert lab.training.run(run).state == "finished" and "steady" in lab.voices.names(), lab.training.news
+    assert lab.training.run(run).state == "finished" and "steady" in lab.variants.names(), lab.training.news
     steps = [step.step for step in lab.training.run(run).steps]
     assert steps == sorted(set(steps)), "no step is missing or counted twice"
     assert Path(lab.training.run(run).adapter).is_dir()

@@ -18,7 +18,7 @@ from chatlab.records import AdapterCard, Provenance
 from chatlab.settings import Settings
 from chatlab.training.process.client import TrainerStatus
 from chatlab.ui import notices
-from chatlab.ui.chat.generation_settings import Dials, kept, remembered
+from chatlab.ui.chat.generation_settings import kept, remembered, reply_options
 from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.rows import earlier, rows
@@ -47,13 +47,13 @@ class Page:
         assert self.session.conversation is not None
         return self.handlers.lab.chat.get(self.session.conversation)
 
-    def say(self, text: str, *dials: Any) -> None:
-        for view in self.handlers.say(text, self.session, "", *dials):
+    def say(self, text: str, *settings: Any) -> None:
+        for view in self.handlers.say(text, self.session, "", *settings):
             self.view = view if isinstance(view.session, Session) else self.view
 
-    def press(self, act: str, *dials: Any, **given: Any) -> None:
+    def press(self, act: str, *settings: Any, **given: Any) -> None:
         payload = json.dumps({"act": act} | {k: str(v) for k, v in given.items()})
-        self.view = self.handlers.act(payload, self.session, "", *dials)
+        self.view = self.handlers.act(payload, self.session, "", *settings)
         self.finish()
 
     def finish(self) -> None:
@@ -64,7 +64,7 @@ class Page:
 
 @pytest.fixture
 def lab(settings: Settings) -> Iterator[Lab]:
-    lab = Lab(settings, open_engine=lambda base: FakeEngine(script=lambda prompt, voice, sampling: FOX))
+    lab = Lab(settings, open_engine=lambda base: FakeEngine(script=lambda prompt, variant, sampling: FOX))
     yield lab
     lab.close()
 
@@ -258,7 +258,7 @@ def test_conversations_are_renamed_found_deleted_and_brought_back(page: Page) ->
 
 
 def dialled(answer: int, thinking: int = 0) -> tuple[Any, ...]:
-    """The dials as the page sends them, with these budgets."""
+    """The settings as the page sends them, with these budgets."""
     return "", 1.0, 0.7, 0.9, 1.1, answer, None, thinking
 
 
@@ -386,7 +386,7 @@ def test_a_voice_that_is_gone_is_told_and_the_question_kept(page: Page) -> None:
     page.say("Good morning", "vanished")
     assert "vanished" in page.view.notice and "Good morning" in page.view.transcript
     with pytest.raises(AdapterMissing):
-        page.handlers.lab.voices.voice("vanished")
+        page.handlers.lab.variants.get("vanished")
 
 
 def test_a_press_that_no_button_makes_is_refused(page: Page) -> None:
@@ -411,10 +411,11 @@ def test_the_starter_pack_loads_once_and_offers_a_run(page: Page) -> None:
     assert "there already" in page.view.notice
 
 
-def test_the_panel_says_how_to_draw() -> None:
-    chosen = Dials.of("stage-2", 0.5, 0.0, 0.8, 1.2, 64.0, 7.0)
-    assert (chosen.voice, chosen.strength, chosen.sampling.max_tokens, chosen.sampling.seed) == ("stage-2", 0.5, 64, 7)
-    assert Dials.of().voice is None and Dials.of().sampling.seed is None
+def test_the_panel_says_how_to_sample() -> None:
+    chosen = reply_options("stage-2", 0.5, 0.0, 0.8, 1.2, 64.0, 7.0)
+    assert (chosen.variant, chosen.strength) == ("stage-2", 0.5)
+    assert (chosen.sampling.max_tokens, chosen.sampling.seed) == (64, 7)
+    assert reply_options().variant is None and reply_options().sampling.seed is None
 
 
 def test_the_header_shows_who_is_live_and_what_it_forgot(page: Page) -> None:

@@ -14,9 +14,9 @@ import pytest
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError, NotFound
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.lab.chat.system_messages import day
 from chatlab.settings import Settings
-from chatlab.ui.chat.generation_settings import Dials
 from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.session import Session
@@ -33,7 +33,7 @@ def asked() -> list[list[int]]:
 
 @pytest.fixture
 def lab(settings: Settings, asked: list[list[int]]) -> Iterator[Lab]:
-    def script(prompt: Any, voice: Any, sampling: Any) -> str:
+    def script(prompt: Any, variant: Any, sampling: Any) -> str:
         asked.append(list(prompt))
         return "Good morrow to thee"
 
@@ -58,7 +58,7 @@ def panel(lab: Lab) -> SystemPanel:
 
 def say(lab: Lab, conversation: int, text: str) -> int:
     """The turn of the answer."""
-    *_, last = lab.chat.reply(conversation, text, Dials.of().sampling)
+    last = lab.chat.reply(conversation, text, ReplyOptions()).finish()
     return last.conversation.turns[-1].id
 
 
@@ -160,10 +160,10 @@ def test_an_answer_that_had_no_message_stays_without_one(panel: SystemPanel, lab
 
 def test_a_message_changed_while_an_answer_is_written_is_not_the_answers(lab: Lab) -> None:
     chat = lab.chat.new("Be brief.")
-    drafts = lab.chat.reply(chat, "Hello", Dials.of().sampling)
-    next(drafts)
+    reply = lab.chat.reply(chat, "Hello", ReplyOptions())
+    next(reply)
     lab.chat.set_system(chat, "Be kind.")
-    *_, last = drafts
+    last = reply.finish()
     assert last.conversation.turns[-1].original_system == ("Be brief.",)
 
 

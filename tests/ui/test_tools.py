@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from html import unescape
 from typing import Any
 
@@ -11,23 +11,23 @@ import pytest
 
 from chatlab.adapters import Adapters
 from chatlab.conversation import Conversation
+from chatlab.engines.base import ReplyChunk, Variant
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError
 from chatlab.lab import Lab
-from chatlab.lab.chat.reply_stream import Draft
+from chatlab.lab.chat.reply_stream import ReplyOptions, ReplyStream
 from chatlab.models import Base
 from chatlab.records import AdapterCard, Demonstration, Message
 from chatlab.settings import Settings
 from chatlab.template.tools.plain import TELLING
 from chatlab.tool_calls import Call, ToolStep
-from chatlab.ui.chat.generation_settings import Dials
+from chatlab.ui.chat.generation_settings import reply_options
 from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.rows import rows
 from chatlab.ui.chat.session import Session
-from chatlab.ui.chat.steps import steps
 from chatlab.ui.chat.tool_switch import ToolSwitch
-from chatlab.ui.chat.transcript import growing, transcript
+from chatlab.ui.chat.transcript import growing, steps, transcript
 from chatlab.ui.demonstrations.drafts import NEW, Drafts
 from chatlab.ui.demonstrations.editor import CALLING, DemonstrationEditor
 from chatlab.ui.demonstrations.mask_picture import mask_picture
@@ -39,7 +39,7 @@ HOSTILE = '<img src=x onerror="boom()">**bold**\n\n# no [link](javascript:boom()
 @pytest.fixture
 def lab(settings: Settings) -> Iterator[Lab]:
     def engine(base: Base) -> FakeEngine:
-        def script(prompt, voice, sampling):
+        def script(prompt, variant, sampling):
             said = base.template.text(prompt)
             return "There are 3." if "Result: 3" in said or "Tools." not in said else "Call: count r | strawberry"
 
@@ -69,7 +69,7 @@ def test_an_answer_that_delegated_shows_its_steps_folded(lab: Lab) -> None:
     shown = unescape(views[-1].transcript)
     assert "<details><summary>1 step with count</summary>" in shown
     assert "strawberry" in shown and "There are 3." in shown and "There are 3." in views[-1].transcript
-    assert Dials.of(*dials).tools == ("count",) and Dials.of().tools == ()
+    assert reply_options(*dials).tools == ("count",) and reply_options().tools == ()
 
 
 def test_a_step_shows_its_failure_its_time_and_what_was_said_before_it() -> None:
@@ -81,23 +81,22 @@ def test_a_step_shows_its_failure_its_time_and_what_was_said_before_it() -> None
 
 def test_nothing_that_a_model_or_a_tool_says_becomes_markup() -> None:
     call = Call(name=HOSTILE, arguments=((HOSTILE, HOSTILE),))
-    shown = steps([step(call=call, result=HOSTILE, text=HOSTILE)], doing=call)
+    shown = steps([step(call=call, result=HOSTILE, text=HOSTILE)], running=call)
     assert "<img" not in shown and "\n" not in shown and "**bold" not in shown and "](" not in shown
     assert shown.count("<details>") == shown.count("</details>") == 1
 
 
 def test_a_tool_at_work_is_shown_while_the_answer_grows() -> None:
     said = Conversation().grown(role="user", content="Hi")
-    draft = Draft(
-        conversation=said,
-        text="",
-        tokens=3,
-        seconds=0.1,
-        provenance=None,
-        steps=(step(),),
-        doing=Call(name="python", arguments=(("code", "print(1)"),)),
-    )
-    shown = unescape(growing(rows(said)[-1], draft))
+
+    def generate(reply: ReplyStream) -> Generator[ReplyChunk, None, None]:
+        reply.start(Variant(), "")
+        reply.add(ReplyChunk(tokens=3, sha256="", step=step()))
+        python = Call(name="python", arguments=(("code", "print(1)"),))
+        reply.add(ReplyChunk(tokens=3, sha256="", call=python))
+        yield from ()
+
+    shown = unescape(growing(rows(said)[-1], ReplyStream(said, generate).finish()))
     assert "python is at work: print(1)" in shown and "1 step with count" in shown
 
 
@@ -123,7 +122,7 @@ def taught(lab: Lab, *lessons: tuple[Message, ...]) -> None:
     (source / "adapter_model.safetensors").write_bytes(b"weights")
     card = AdapterCard(name="pupil", base=lab.machine.base.fingerprint, demonstrations=tuple(ids), snapshot=snapshot)
     Adapters(lab.settings.adapters).publish(source, card, demonstrations=lab.settings.home / "lessons.jsonl")
-    lab.voices.go_live("pupil")
+    lab.variants.go_live("pupil")
 
 
 def lesson(lab: Lab, *tools: str, system: str = "") -> tuple[Message, ...]:
@@ -211,10 +210,9 @@ def test_a_demonstration_that_is_opened_and_saved_is_the_same(lab: Lab, editor: 
 def test_an_answer_recorded_from_chat_can_be_edited_without_losing_its_call(
     lab: Lab, editor: DemonstrationEditor
 ) -> None:
-    from chatlab.engines.base import Sampling
 
     conversation = lab.chat.new()
-    list(lab.chat.reply(conversation, "How many r are in strawberry?", Sampling(), tools=["count", "python"]))
+    lab.chat.reply(conversation, "How many r are in strawberry?", ReplyOptions(tools=("count", "python"))).finish()
     kept = lab.demonstrations.keep(conversation, 1).demonstration
     texts = ["How many r are in strawberry?", "Call: count r | strawberry", "3", "Three of them."]
     editor.keep(kept, *typed(editor, "user assistant tool assistant", *texts))

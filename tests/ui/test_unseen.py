@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from chatlab.engines.base import Sampling, Voice
+from chatlab.engines.base import Sampling, Variant
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError
 from chatlab.lab import Lab
@@ -25,7 +25,7 @@ from chatlab.ui.chat.session import View
 from chatlab.ui.demonstrations.drafts import NEW
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from chatlab.ui.unseen.panel import UnseenPanel
-from tests.support.page import built, readable, told, voiced
+from tests.support.page import built, publish_adapter, readable, told
 
 HOSTILE = "<script>alert(1)</script> ![x](http://evil/?q) [c](javascript:alert(1)) $$e$$"
 JOKE = "Tell a joke"
@@ -34,8 +34,8 @@ GREEDY = (0, 96, "", 1.0)
 """Temperature, tokens, system message and strength as the page opens."""
 
 
-def names_itself(prompt: Any, voice: Voice, sampling: Sampling) -> str:
-    return f"I am {voice.name} and the moon is bright tonight"
+def names_itself(prompt: Any, variant: Variant, sampling: Sampling) -> str:
+    return f"I am {variant.name} and the moon is bright tonight"
 
 
 @pytest.fixture
@@ -54,9 +54,9 @@ def panel(lab: Lab) -> UnseenPanel:
     return built(UnseenPanel(lab), "compare")
 
 
-def heard(panel: UnseenPanel, *voices: str) -> dict[Any, Any]:
+def heard(panel: UnseenPanel, *variants: str) -> dict[Any, Any]:
     shown: dict[Any, Any] = {}
-    for update in panel.answered(list(voices), *GREEDY):
+    for update in panel.answered(list(variants), *GREEDY):
         shown |= update
     return shown
 
@@ -69,16 +69,16 @@ def text(update: Any) -> str:
 
 
 def test_at_first_the_prompts_are_there_and_nobody_has_been_heard(panel: UnseenPanel, lab: Lab) -> None:
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     shown = panel.refresh(False, [], *GREEDY, 0)
-    assert told(shown[panel.voices])["value"] == [BASE, "player"]
+    assert told(shown[panel.variants])["value"] == [BASE, "player"]
     assert JOKE in text(shown[panel.parts[0]]) and text(shown[panel.parts[0]]).count("not heard yet") == 2
     assert "0 of 4 replies" in text(shown[panel.progress])
     assert shown[panel.editor.text] == f"{JOKE}\nDescribe the moon"
 
 
 def test_who_spoke_how_well_and_how_unlike_the_base_stands_in_the_grid(panel: UnseenPanel, lab: Lab) -> None:
-    card = voiced(lab, "player")
+    card = publish_adapter(lab, "player")
     html = text(heard(panel, BASE, "player")[panel.parts[0]])
     assert f"sha256 {card.sha256[:12]}" in html and f"player {card.sha256[:7]} · 9 tokens" in html
     assert "<b>100%</b> on-format" in html and "<b>2</b> of 2 unlike the base" in html
@@ -88,11 +88,11 @@ def test_who_spoke_how_well_and_how_unlike_the_base_stands_in_the_grid(panel: Un
 
 def test_what_is_wrong_with_a_reply_is_said_in_words(panel: UnseenPanel, lab: Lab) -> None:
     said = {0: "word " * 200, 1: "ok\nUser: and now?"}
-    lab.machine.engine._script = lambda prompt, voice, sampling: said[len(prompt) % 2]  # type: ignore[attr-defined]
+    lab.machine.engine._script = lambda prompt, variant, sampling: said[len(prompt) % 2]  # type: ignore[attr-defined]
     lab.unseen.rewrite(["Why?", "Why not?"])
     html = text(heard(panel, BASE)[panel.parts[0]])
     assert ("does not stop" in html) or ("speaks for you" in html)
-    lab.machine.engine._script = lambda prompt, voice, sampling: ""  # type: ignore[attr-defined]
+    lab.machine.engine._script = lambda prompt, variant, sampling: ""  # type: ignore[attr-defined]
     shown: dict[Any, Any] = {}
     for update in panel.answered([BASE], 0, 64, "", 1.0):
         shown |= update
@@ -100,7 +100,7 @@ def test_what_is_wrong_with_a_reply_is_said_in_words(panel: UnseenPanel, lab: La
 
 
 def test_the_same_reply_as_the_base_s_is_called_so(panel: UnseenPanel, lab: Lab) -> None:
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     lab.machine.engine._script = lambda *_: "Good day."  # type: ignore[attr-defined]
     html = text(heard(panel, BASE, "player")[panel.parts[0]])
     assert html.count("as the base") == 2 and "<b>0</b> of 2 unlike the base" in html
@@ -162,10 +162,10 @@ def test_hostile_prompts_replies_and_names_stay_text(panel: UnseenPanel, lab: La
 
 def test_the_chosen_voices_are_remembered_but_for_those_that_are_gone(panel: UnseenPanel, lab: Lab) -> None:
     for name in ("one", "two"):
-        voiced(lab, name)
+        publish_adapter(lab, name)
     panel.choose(["one", "two"], *GREEDY, 0)
-    lab.voices.remove("one")
-    assert told(panel.refresh(False, [], *GREEDY, 0)[panel.voices])["value"] == ["two"]
+    lab.variants.remove("one")
+    assert told(panel.refresh(False, [], *GREEDY, 0)[panel.variants])["value"] == ["two"]
 
 
 @pytest.mark.parametrize("form", ["md", "csv", "jsonl"])

@@ -1,4 +1,4 @@
-"""Families of models that llama.cpp computes as transformers does, and what it wants to know of each."""
+"""Architectures that llama.cpp computes as transformers does, and their metadata in a GGUF file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SLIDING_EVERY = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """What is special about its tensors."""
+    """How the tensors of an architecture are converted."""
 
     arch: MODEL_ARCH
     permuted: bool = False
@@ -33,7 +33,7 @@ class Architecture:
         return get_tensor_name_map(self.arch, layers)
 
 
-FAMILIES = {
+ARCHITECTURES = {
     "llama": Architecture(arch=MODEL_ARCH.LLAMA, permuted=True),
     "mistral": Architecture(arch=MODEL_ARCH.LLAMA, permuted=True),
     "qwen2": Architecture(arch=MODEL_ARCH.QWEN2),
@@ -41,12 +41,12 @@ FAMILIES = {
     "gemma": Architecture(arch=MODEL_ARCH.GEMMA, plus_one=True),
     "gemma3_text": Architecture(arch=MODEL_ARCH.GEMMA3, plus_one=True),
 }
-"""By `model_type`."""
+"""Keyed by transformers' `model_type`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rope:
-    """How positions are written into queries and keys."""
+    """Parameters of the rotary position embedding."""
 
     theta: float = 10000.0
     kind: str = "default"
@@ -57,14 +57,14 @@ class Rope:
     """Context before it was stretched, for the kind `llama3`."""
 
 
-def family(config: Mapping[str, Any]) -> Architecture:
+def architecture(config: Mapping[str, Any]) -> Architecture:
     """Raises EngineUnable, in words, for a model that llama.cpp would compute otherwise than it was trained."""
     kind = str(config.get("model_type"))
-    if kind not in FAMILIES:
+    if kind not in ARCHITECTURES:
         raise EngineUnable(f"llama.cpp is not used for {kind} models here.", ELSEWHERE)
-    if reason := next(_doubts(kind, config), ""):
+    if reason := next(_unsupported(kind, config), ""):
         raise EngineUnable(f"llama.cpp cannot run this {kind} model: {reason}.", ELSEWHERE)
-    return FAMILIES[kind]
+    return ARCHITECTURES[kind]
 
 
 def heads(config: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -75,23 +75,23 @@ def heads(config: Mapping[str, Any]) -> tuple[int, int, int]:
 
 
 def rope(config: Mapping[str, Any], layers: str = "full_attention") -> Rope:
-    """From transformers 5's `rope_parameters`, or from `rope_theta` and `rope_scaling` of older configs."""
-    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    given = given.get(layers, given) or {}
+    """Read transformers 5's `rope_parameters`, or the `rope_theta` and `rope_scaling` of older configs."""
+    raw = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    raw = raw.get(layers, raw) or {}
     return Rope(
-        theta=float(given.get("rope_theta") or config.get("rope_theta") or 10000.0),
-        kind=str(given.get("rope_type") or given.get("type") or "default"),
-        factor=float(given.get("factor") or 1.0),
-        low=float(given.get("low_freq_factor") or 1.0),
-        high=float(given.get("high_freq_factor") or 4.0),
-        original=int(given.get("original_max_position_embeddings") or 8192),
+        theta=float(raw.get("rope_theta") or config.get("rope_theta") or 10000.0),
+        kind=str(raw.get("rope_type") or raw.get("type") or "default"),
+        factor=float(raw.get("factor") or 1.0),
+        low=float(raw.get("low_freq_factor") or 1.0),
+        high=float(raw.get("high_freq_factor") or 4.0),
+        original=int(raw.get("original_max_position_embeddings") or 8192),
     )
 
 
 def describe(writer: GGUFWriter, config: Mapping[str, Any], context: int) -> None:
-    """Write the sizes of the network."""
+    """Write the model's sizes."""
     count, few, width = heads(config)
-    turn = rope(config)
+    scaling = rope(config)
     writer.add_context_length(context)
     writer.add_embedding_length(config["hidden_size"])
     writer.add_block_count(config["num_hidden_layers"])
@@ -102,11 +102,11 @@ def describe(writer: GGUFWriter, config: Mapping[str, Any], context: int) -> Non
     writer.add_value_length(width)
     writer.add_rope_dimension_count(width)
     writer.add_layer_norm_rms_eps(float(config.get("rms_norm_eps", 1e-6)))
-    writer.add_rope_freq_base(turn.theta)
+    writer.add_rope_freq_base(scaling.theta)
     writer.add_vocab_size(config["vocab_size"])
-    if turn.kind == "linear":
+    if scaling.kind == "linear":
         writer.add_rope_scaling_type(RopeScalingType.LINEAR)
-        writer.add_rope_scaling_factor(turn.factor)
+        writer.add_rope_scaling_factor(scaling.factor)
     if config["model_type"] == "gemma3_text":
         writer.add_sliding_window(int(config.get("sliding_window") or 4096))
         writer.add_rope_freq_base_swa(_local_theta(config))
@@ -118,13 +118,13 @@ def _local_theta(config: Mapping[str, Any]) -> float:
     return float(config.get("rope_local_base_freq") or 10000.0)
 
 
-def _doubts(kind: str, config: Mapping[str, Any]) -> Iterator[str]:
+def _unsupported(kind: str, config: Mapping[str, Any]) -> Iterator[str]:
     """Why llama.cpp would not compute this model as it was trained."""
-    turn = rope(config)
+    scaling = rope(config)
     layers = int(config["num_hidden_layers"])
-    if turn.kind not in ("default", "linear", "llama3"):
-        yield f"it stretches its context by {turn.kind!r}"
-    if (turn.kind == "llama3") and kind not in ("llama", "mistral"):
+    if scaling.kind not in ("default", "linear", "llama3"):
+        yield f"it stretches its context by {scaling.kind!r}"
+    if (scaling.kind == "llama3") and kind not in ("llama", "mistral"):
         yield "it stretches its context as Llama 3 does"
     if config.get("mlp_bias"):
         yield "its feed-forward layers have biases"

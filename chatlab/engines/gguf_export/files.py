@@ -1,4 +1,4 @@
-"""Bases and adapters written as GGUF: for llama.cpp here, and for whoever takes such files."""
+"""Bases and adapters written as GGUF: for llama.cpp here, and for other programs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from chatlab.adapters.manifest import AGAIN
 from chatlab.engines.adapter_config import AdapterConfig
 from chatlab.engines.folder import PREFIX, AdapterFiles
 from chatlab.engines.gguf_export import vocabulary
-from chatlab.engines.gguf_export.architectures import ELSEWHERE, describe, family
+from chatlab.engines.gguf_export.architectures import ELSEWHERE, architecture, describe
 from chatlab.engines.gguf_export.tensors import arranged, converted, name_of, numbers
 from chatlab.errors import AdapterDamaged, DiskFull, EngineError, EngineUnable
 from chatlab.models.weights import read_header
@@ -37,7 +37,7 @@ KINDS: dict[Precision, tuple[Kind, LlamaFileType]] = {
     "q8_0": (Kind.Q8_0, LlamaFileType.MOSTLY_Q8_0),
 }
 BLOCK = 32
-"""Numbers that q8_0 stores with one scale; a row that does not divide by it is stored as f16."""
+"""Weights that q8_0 stores with one scale; a row that does not divide by it is stored as f16."""
 _REFUSED = ("use_dora", "lora_bias", "modules_to_save", "fan_in_fan_out")
 
 
@@ -47,15 +47,15 @@ def write_base(base: Base, to: Path, precision: Precision = "f16") -> None:
     Raises EngineUnable for a model that llama.cpp would compute differently.
     """
     kind, file_type = KINDS[precision]
-    of = family(base.config)
+    arch = architecture(base.config)
 
     def fill(path: Path) -> None:
-        writer = GGUFWriter(path, of.name, use_temp_file=True)
+        writer = GGUFWriter(path, arch.name, use_temp_file=True)
         writer.add_name(base.name)
         writer.add_file_type(file_type)
         describe(writer, base.config, base.context)
         vocabulary.describe(writer, base)
-        for name, tensor in converted(base, of):
+        for name, tensor in converted(base, arch):
             stored = kind if tensor.ndim > 1 else Kind.F32
             _add(writer, name, tensor, Kind.F16 if stored == Kind.Q8_0 and tensor.shape[-1] % BLOCK else stored)
         _finish(writer)
@@ -70,24 +70,24 @@ def write_adapter(base: Base, files: AdapterFiles, to: Path) -> None:
     says so, is folded into B. Raises EngineUnable for what llama.cpp has no place for: DoRA, biases, whole modules;
     and AdapterDamaged for what does not fit the base.
     """
-    of = family(base.config)
+    arch = architecture(base.config)
     config = files.config
     files.check_weights()
     if odd := [name for name in _REFUSED if getattr(config, name)]:
         raise EngineUnable(f"llama.cpp takes no adapter with {', '.join(odd)}.", ELSEWHERE)
-    names = of.names(int(base.config["num_hidden_layers"]))
+    names = arch.names(int(base.config["num_hidden_layers"]))
     alpha = config.lora_alpha
 
     def fill(path: Path) -> None:
         pairs = _pairs(files)
         check_fit(base, config, pairs)
-        writer = GGUFWriter(path, of.name)
+        writer = GGUFWriter(path, arch.name)
         try:
             writer.add_type("adapter")
             writer.add_string("adapter.type", "lora")
             writer.add_float32("adapter.lora.alpha", alpha)
             for module, (a, b) in pairs.items():
-                b = arranged(of, base.config, module, b.float()) * (config.scaling(module) * len(a) / alpha)
+                b = arranged(arch, base.config, module, b.float()) * (config.scaling(module) * len(a) / alpha)
                 name = name_of(names, f"{module}.weight")
                 _add(writer, f"{name}.lora_a", a, Kind.F32)
                 _add(writer, f"{name}.lora_b", b, Kind.F32)
@@ -124,12 +124,12 @@ def check_fit(base: Base, config: AdapterConfig, pairs: Mapping[str, tuple[Tenso
 
 def kept(to: Path, write: Callable[[Path], None]) -> Path:
     """`to`, written by `write` unless a whole one is there; its hash lies beside it, so that a damaged one is seen."""
-    papers = to.with_suffix(".sha256")
-    if to.is_file() and papers.is_file() and papers.read_text() == sha256_of(to):
+    digest = to.with_suffix(".sha256")
+    if to.is_file() and digest.is_file() and digest.read_text() == sha256_of(to):
         return to
     write(to)
-    with _worded(papers):
-        write_whole(papers, sha256_of(to).encode())
+    with _worded(digest):
+        write_whole(digest, sha256_of(to).encode())
     return to
 
 

@@ -1,4 +1,4 @@
-"""A chat template as Ollama wants it, found by looking at what the template makes of a conversation."""
+"""A chat template in Ollama's language, derived from what the Jinja template makes of a conversation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from chatlab.engines.base import Sampling
 from chatlab.records import Message
 from chatlab.template import Template
 
-_SAID = ("SAID0", "SAID1", "SAID2", "SAID3")
+_MARKS = ("SAID0", "SAID1", "SAID2", "SAID3")
 
 
 def modelfile(template: Template, weights: str, sampling: Sampling) -> str:
@@ -28,13 +28,13 @@ def modelfile(template: Template, weights: str, sampling: Sampling) -> str:
 
 
 def go_template(template: Template) -> str:
-    """Empty for a template that says more than words around each message."""
+    """Ollama's template; empty where the Jinja template does more than put text around each message."""
     roles = ("system", "user", "assistant", "user")
-    messages = [Message(role=role, content=said) for role, said in zip(roles, _SAID, strict=True)]  # type: ignore[arg-type]
+    messages = [Message(role=role, content=mark) for role, mark in zip(roles, _MARKS, strict=True)]  # type: ignore[arg-type]
     whole = template.text(template.prompt(messages))
     short = template.text(template.prompt(messages[1:2]))
-    places = [whole.find(said) for said in _SAID]
-    if places != sorted(places) or any(whole.count(said) != 1 for said in _SAID) or short.count("SAID1") != 1:
+    positions = [whole.find(mark) for mark in _MARKS]
+    if positions != sorted(positions) or any(whole.count(mark) != 1 for mark in _MARKS) or short.count("SAID1") != 1:
         return ""
     before, rest = whole.split("SAID0")
     between, rest = rest.split("SAID1")
@@ -56,13 +56,13 @@ def go_template(template: Template) -> str:
     }
     if any("{{" in text.replace("{{ .Content }}", "") for text in (*parts.values(), start)):
         return ""
-    (first, said), *others = parts.items()
-    body = f'{{{{ if eq .Role "{first}" }}}}{said}'
+    (first, text), *others = parts.items()
+    body = f'{{{{ if eq .Role "{first}" }}}}{text}'
     body += "".join(f'{{{{ else if eq .Role "{role}" }}}}{text}' for role, text in others)
     return f"{start}{{{{ range .Messages }}}}{body}{{{{ end }}}}{{{{ end }}}}"
 
 
 def _opening(begin: str, turning: str, stops: list[str]) -> str:
-    """What stands before every user's words: the end that a first and a later turn share, past the answer's stop."""
+    """The text before every user message: the suffix that a first and a later turn share, past the answer's stop."""
     past = min((turning.find(stop) + len(stop) for stop in stops if stop in turning), default=len(turning))
     return next((turning[at:] for at in range(past, len(turning)) if begin.endswith(turning[at:])), "")

@@ -1,4 +1,4 @@
-"""Tensors as transformers names and stores them -> as llama.cpp does."""
+"""Tensors from the names and layout of transformers to those of llama.cpp."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from chatlab.errors import EngineUnable
 if TYPE_CHECKING:
     from chatlab.models.base import Base
 
-_TURNED = {"q_proj": 0, "k_proj": 1}
-"""Matrices whose rows are turned by position, and which count of `heads` is theirs."""
+_ROTATED = {"q_proj": 0, "k_proj": 1}
+"""Matrices whose rows are rotated by position, and which count of `heads` is theirs."""
 
 
 def name_of(names: TensorNameMap, tensor: str) -> str:
@@ -30,48 +30,48 @@ def name_of(names: TensorNameMap, tensor: str) -> str:
     return found
 
 
-def paired(tensor: Tensor, count: int) -> Tensor:
+def permuted(tensor: Tensor, count: int) -> Tensor:
     """Rows of a (heads x width, ...) tensor in llama.cpp's order: the two halves of a head become neighbours."""
     shape = tensor.shape
     return tensor.reshape(count, 2, shape[0] // count // 2, *shape[1:]).swapaxes(1, 2).reshape(shape)
 
 
-def arranged(family: Architecture, config: Mapping[str, Any], module: str, tensor: Tensor) -> Tensor:
-    """What llama.cpp wants in place of a matrix, a bias, or the B of a LoRA, of the module of that name."""
+def arranged(architecture: Architecture, config: Mapping[str, Any], module: str, tensor: Tensor) -> Tensor:
+    """A module's matrix or bias, or the B of its LoRA, in llama.cpp's layout."""
     last = module.rpartition(".")[2]
-    if family.permuted and last in _TURNED:
-        return paired(tensor, heads(config)[_TURNED[last]])
-    if family.plus_one and last.endswith("norm"):
+    if architecture.permuted and last in _ROTATED:
+        return permuted(tensor, heads(config)[_ROTATED[last]])
+    if architecture.plus_one and last.endswith("norm"):
         return tensor + 1
     return tensor
 
 
-def converted(base: Base, family: Architecture) -> Iterator[tuple[str, Tensor]]:
+def converted(base: Base, architecture: Architecture) -> Iterator[tuple[str, Tensor]]:
     """Every tensor of a base, named and arranged for llama.cpp, one at a time."""
-    names = family.names(int(base.config["num_hidden_layers"]))
-    tied = bool(base.config.get("tie_word_embeddings", family.plus_one))
+    names = architecture.names(int(base.config["num_hidden_layers"]))
+    tied = bool(base.config.get("tie_word_embeddings", architecture.plus_one))
     for file in base.weights:
         with safe_open(file, "pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118
                 if name.endswith("rotary_emb.inv_freq") or (name == "lm_head.weight" and tied):
                     continue
                 module = name.rpartition(".")[0]
-                yield name_of(names, name), arranged(family, base.config, module, tensors.get_tensor(name))
-    if (stretch := stretched(base.config)) is not None:
-        yield "rope_freqs.weight", stretch
+                yield name_of(names, name), arranged(architecture, base.config, module, tensors.get_tensor(name))
+    if (factors := rope_factors(base.config)) is not None:
+        yield "rope_freqs.weight", factors
 
 
-def stretched(config: Mapping[str, Any]) -> Tensor | None:
+def rope_factors(config: Mapping[str, Any]) -> Tensor | None:
     """Llama 3's factors (width / 2,) by which each frequency is slowed: long waves wholly, short ones not at all."""
-    turn = rope(config)
-    if turn.kind != "llama3":
+    scaling = rope(config)
+    if scaling.kind != "llama3":
         return None
     width = heads(config)[2]
-    waves = 2 * math.pi * turn.theta ** (torch.arange(0, width, 2).float() / width)
-    between = (turn.original / waves - turn.low) / (turn.high - turn.low)
-    slowed = 1 / ((1 - between) / turn.factor + between)
-    slowed = torch.where(waves > turn.original / turn.low, torch.tensor(turn.factor), slowed)
-    return torch.where(waves < turn.original / turn.high, torch.tensor(1.0), slowed)
+    waves = 2 * math.pi * scaling.theta ** (torch.arange(0, width, 2).float() / width)
+    between = (scaling.original / waves - scaling.low) / (scaling.high - scaling.low)
+    slowed = 1 / ((1 - between) / scaling.factor + between)
+    slowed = torch.where(waves > scaling.original / scaling.low, torch.tensor(scaling.factor), slowed)
+    return torch.where(waves < scaling.original / scaling.high, torch.tensor(1.0), slowed)
 
 
 def numbers(tensor: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:

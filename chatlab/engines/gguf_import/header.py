@@ -1,4 +1,4 @@
-"""A GGUF file that anybody may have written: its header, read within limits, and what can be told from it.
+"""The header of a GGUF file that anybody may have written, read within limits.
 
 The format: magic, version, two counts; keys with typed values; names, shapes, types and offsets of the tensors; then
 their data, aligned, one after the other (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md).
@@ -24,7 +24,7 @@ VERSIONS = (2, 3)
 MOST_KEYS = 4096
 MOST_TENSORS = 65_536
 MOST_ITEMS = 4_000_000
-"""Values in one array. The largest vocabularies have 300,000 tokens and twice as many merges."""
+"""Most values in one array. The largest vocabularies have 300,000 tokens and twice as many merges."""
 LONGEST_KEY = 256
 LONGEST_NAME = 64
 """Bytes of a tensor's name, as llama.cpp has it."""
@@ -39,7 +39,7 @@ _ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class TensorInfo:
     """A tensor as the header describes it."""
 
     shape: tuple[int, ...]
@@ -56,11 +56,11 @@ class Stored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What a file says of itself. Texts are as their bytes: who needs one asks for it, and it is decoded then."""
+    """A file's metadata and tensor descriptions. Texts are kept as bytes and decoded when asked for."""
 
     values: Mapping[str, Any]
     """Numbers, truth values, bytes, and lists of one of them."""
-    tensors: Mapping[str, Stored]
+    tensors: Mapping[str, TensorInfo]
 
     def text(self, key: str, default: str = "") -> str:
         """Raises BaseRefused where it is no text, or none that can be read."""
@@ -191,15 +191,15 @@ def _read(reader: _Reader, length: int) -> Header:
     tensors, keys = reader.numbers("Q", 2)
     if keys > MOST_KEYS or tensors > MOST_TENSORS:
         raise ValueError(f"it claims to hold {keys:,} keys and {tensors:,} tensors")
-    values = _unlike(reader, keys, LONGEST_KEY, _value)
-    found = _unlike(reader, tensors, LONGEST_NAME, _tensor)
+    values = _named(reader, keys, LONGEST_KEY, _value)
+    found = _named(reader, tensors, LONGEST_NAME, _tensor)
     header = Header(values=values, tensors=found)
     _check_data(header, reader.position, length)
     return header
 
 
-def _unlike(reader: _Reader, count: int, longest: int, read: Callable[[_Reader], Any]) -> dict[str, Any]:
-    """What follows each of so many names, which are all different."""
+def _named(reader: _Reader, count: int, longest: int, read: Callable[[_Reader], Any]) -> dict[str, Any]:
+    """Read `count` pairs of a name and a value; all names differ."""
     found: dict[str, Any] = {}
     for _ in range(count):
         name = decoded(reader.text(longest), "a name")
@@ -229,13 +229,13 @@ def _item(reader: _Reader, kind: int) -> Any:
     return reader.number(_SCALARS[kind])
 
 
-def _tensor(reader: _Reader) -> Stored:
+def _tensor(reader: _Reader) -> TensorInfo:
     count = reader.number("I")
     if not 1 <= count <= 4:
         raise ValueError(f"a tensor in it has {count} dimensions")
     shape = tuple(reader.numbers("Q", count))
     kind, start = reader.number("I"), reader.number("Q")
-    return Stored(shape=shape, kind=kind, start=start, size=_bytes(shape, kind))
+    return TensorInfo(shape=shape, kind=kind, start=start, size=_bytes(shape, kind))
 
 
 def _bytes(shape: tuple[int, ...], kind: int) -> int:

@@ -1,4 +1,4 @@
-"""What a GGUF file says of its model, written as the files that any other base brings in its folder."""
+"""The config, tokenizer and chat template of a GGUF file, written as the files of a Hugging Face folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from chatlab.engines.gguf_import.header import Header, damaged
 from chatlab.engines.gguf_import.tokenizer import tokenizer_of
-from chatlab.engines.llamacpp.vocab import Native
+from chatlab.engines.llamacpp.vocab import LlamaVocab
 from chatlab.errors import BaseRefused, TemplateRefused
 from chatlab.template.sandbox import LONGEST
 
@@ -17,31 +17,31 @@ KINDS = {"gemma3": "gemma3_text"}
 """Architectures that transformers calls otherwise."""
 
 
-def write_papers(file: Path, header: Header, native: Native, to: Path) -> None:
+def write_hf_files(file: Path, header: Header, vocab: LlamaVocab, to: Path) -> None:
     """config.json, generation_config.json, tokenizer and chat template. Raises BaseRefused, TemplateRefused."""
-    if not native.continues:
+    if not vocab.is_causal:
         raise BaseRefused("The file's model does not continue text, so it cannot chat.", "Bring another model.")
-    _write(to / "config.json", config(header, native))
-    _write(to / "generation_config.json", {"eos_token_id": native.ends})
+    _write(to / "config.json", config(header, vocab))
+    _write(to / "generation_config.json", {"eos_token_id": vocab.ends})
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer_of(header, native),
+        tokenizer_object=tokenizer_of(header, vocab),
         chat_template=chat_template(file, header),
         clean_up_tokenization_spaces=False,
-        **{name: header.texts("tokenizer.ggml.tokens")[token] for name, token in native.named.items()},
+        **{name: header.texts("tokenizer.ggml.tokens")[token] for name, token in vocab.named.items()},
     ).save_pretrained(to)
 
 
-def config(header: Header, native: Native) -> dict[str, int | str]:
-    """The sizes of the network, by the names that transformers gives them."""
+def config(header: Header, vocab: LlamaVocab) -> dict[str, int | str]:
+    """The model's sizes under transformers' names."""
     arch = header.architecture
-    few = header.number(f"{arch}.attention.head_count_kv") or native.heads
-    width = header.number(f"{arch}.attention.key_length") or native.width // max(1, native.heads)
+    few = header.number(f"{arch}.attention.head_count_kv") or vocab.heads
+    width = header.number(f"{arch}.attention.key_length") or vocab.width // max(1, vocab.heads)
     sizes = {
-        "vocab_size": native.tokens,
-        "max_position_embeddings": native.context,
-        "hidden_size": native.width,
-        "num_hidden_layers": native.layers,
-        "num_attention_heads": native.heads,
+        "vocab_size": vocab.tokens,
+        "max_position_embeddings": vocab.context,
+        "hidden_size": vocab.width,
+        "num_hidden_layers": vocab.layers,
+        "num_attention_heads": vocab.heads,
         "num_key_value_heads": few,
         "head_dim": width,
     }
@@ -51,9 +51,9 @@ def config(header: Header, native: Native) -> dict[str, int | str]:
 
 
 def chat_template(file: Path, header: Header) -> str:
-    """The one beside the file if there is one, or else the one inside.
+    """The chat template beside the file if there is one, or else the one inside.
 
-    None is made up: a model that is asked in another form than it learned answers nonsense, and nobody could tell why.
+    There is no default: a model answers nonsense in another template than its own, and nobody could tell why.
     """
     beside = template_file(file)
     if beside.is_file() and beside.stat().st_size <= 4 * LONGEST:
@@ -67,7 +67,7 @@ def chat_template(file: Path, header: Header) -> str:
 
 
 def template_file(file: Path) -> Path:
-    """Where somebody may put another chat template than the one inside."""
+    """Path of a chat template that replaces the one inside the file."""
     return file.with_suffix(".jinja")
 
 

@@ -1,4 +1,4 @@
-"""Texts on which two tokenizers that are not the same part, sooner or later."""
+"""Texts on which tokenizers that are not equal give different ids."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tokenizers import Tokenizer
 
-from chatlab.engines.llamacpp.vocab import Native
+from chatlab.engines.llamacpp.vocab import LlamaVocab
 
 PLAIN = (
     "Hello, how are you today? I'm fine, thanks!",
@@ -84,24 +84,24 @@ _SCRAPS = (
 
 
 def texts() -> Iterator[str]:
-    """Plain ones, and scraps thrown together; the same ones every time."""
+    """Plain ones, and random sequences of scraps; the same ones every time."""
     yield from PLAIN
-    dice = random.Random(SEED)
+    rng = random.Random(SEED)
     for _ in range(MIXED):
-        yield "".join(dice.choice(_SCRAPS) for _ in range(dice.randint(1, 24)))
+        yield "".join(rng.choice(_SCRAPS) for _ in range(rng.randint(1, 24)))
 
 
-def equal(tokenizer: Tokenizer, native: Native) -> bool:
-    """Whether the ids are llama.cpp's own, and lead back to the text."""
+def equal(tokenizer: Tokenizer, vocab: LlamaVocab) -> bool:
+    """Whether the ids are llama.cpp's own, and decode to the text."""
     for text in texts():
-        if _ids(tokenizer, text) != native.split(text) or _back(tokenizer, text) != text:
+        if _ids(tokenizer, text) != vocab.split(text) or _back(tokenizer, text) != text:
             return False
-    return all(_ids(tokenizer, text) == native.split(text, special=True) for text in _marked(tokenizer, native))
+    return all(_ids(tokenizer, text) == vocab.split(text, special=True) for text in _marked(tokenizer, vocab))
 
 
-def _marked(tokenizer: Tokenizer, native: Native) -> Iterator[str]:
-    """The tokens that steer, amid words: they are what they are wherever a chat template writes them."""
-    for index in sorted({*native.ends, *native.named.values()}):
+def _marked(tokenizer: Tokenizer, vocab: LlamaVocab) -> Iterator[str]:
+    """Control tokens between letters: they are what they are wherever a chat template writes them."""
+    for index in sorted({*vocab.ends, *vocab.named.values()}):
         yield f"x{tokenizer.id_to_token(index)}y\n"
 
 

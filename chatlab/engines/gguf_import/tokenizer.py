@@ -1,4 +1,4 @@
-"""A GGUF file's vocabulary as a tokenizer, believed only where it splits text into the ids that llama.cpp gives."""
+"""A GGUF file's vocabulary as a tokenizer, used only where it gives the ids that llama.cpp gives."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from chatlab.engines.gguf_import.header import BYTE_LEVEL, ELSEWHERE, Header, damaged
 from chatlab.engines.gguf_import.probes import equal
-from chatlab.engines.llamacpp.vocab import Native
+from chatlab.engines.llamacpp.vocab import LlamaVocab
 from chatlab.errors import BaseRefused
 
 SPACE = "▁"
@@ -46,15 +46,15 @@ that llama.cpp alone knows; so they are tried, the commonest first: GPT-2, Llama
 Tekken, GPT-4o, DeepSeek 3, Falcon, and files without a name."""
 
 
-def tokenizer_of(header: Header, native: Native) -> Tokenizer:
+def tokenizer_of(header: Header, vocab: LlamaVocab) -> Tokenizer:
     """Raises BaseRefused where there is none that splits text as llama.cpp does."""
     tokens = header.texts("tokenizer.ggml.tokens")
-    if len(tokens) != native.tokens:
-        raise damaged(f"it lists {len(tokens):,} tokens, and llama.cpp finds {native.tokens:,}")
+    if len(tokens) != vocab.tokens:
+        raise damaged(f"it lists {len(tokens):,} tokens, and llama.cpp finds {vocab.tokens:,}")
     kind = header.text("tokenizer.ggml.model")
     for tokenizer in _byte_level(header, tokens) if kind == BYTE_LEVEL else _pieces(header, tokens):
-        tokenizer.add_tokens([_added(text, native.attributes(i)) for i, text in _special(tokens, native)])
-        if equal(tokenizer, native):
+        tokenizer.add_tokens([_added(text, vocab.attributes(i)) for i, text in _special(tokens, vocab)])
+        if equal(tokenizer, vocab):
             return tokenizer
     name = header.text("tokenizer.ggml.pre", kind)
     raise BaseRefused(f"Chatlab does not know how this file's tokenizer, {name[:40]!r}, splits text.", ELSEWHERE)
@@ -78,7 +78,7 @@ def _byte_level(header: Header, tokens: list[str]) -> Iterator[Tokenizer]:
 
 
 def _pieces(header: Header, tokens: list[str]) -> Iterator[Tokenizer]:
-    """SentencePiece's kind: what scores higher is merged first."""
+    """A SentencePiece vocabulary: pairs of a higher score are merged first."""
     scores = header.values.get("tokenizer.ggml.scores")
     if not isinstance(scores, list) or len(scores) < len(tokens) or not all(isinstance(s, float) for s in scores):
         raise damaged("its tokens have no scores")
@@ -113,7 +113,7 @@ def _merges(tokens: list[str], scores: list[float], known: dict[str, int]) -> It
 
 
 def _pair(merge: str) -> tuple[str, str]:
-    """As llama.cpp has it: the first space parts the two, but one at the very beginning."""
+    """Split at the first space that is not the first character, as llama.cpp does."""
     at = merge.find(" ", 1)
     if at < 0:
         raise damaged("one of its merges is no pair")
@@ -127,8 +127,8 @@ def _known(tokens: list[str]) -> dict[str, int]:
     return known
 
 
-def _special(tokens: list[str], native: Native) -> Iterator[tuple[int, str]]:
-    return ((index, text) for index, text in enumerate(tokens) if native.attributes(index) & ADDED)
+def _special(tokens: list[str], vocab: LlamaVocab) -> Iterator[tuple[int, str]]:
+    return ((index, text) for index, text in enumerate(tokens) if vocab.attributes(index) & ADDED)
 
 
 def _added(text: str, attributes: int) -> AddedToken:

@@ -1,9 +1,10 @@
-"""A GGUF file tried in a process that can be spared.
+"""The process that opens a GGUF file for the first time, so that a damaged one cannot take the app with it.
 
     python -m chatlab.engines.gguf_import.validate_worker FILE FOLDER
 
-llama.cpp ends the process on many a damaged file, so nobody else opens one first. What comes through leaves the papers
-of a base in the folder and, at last, `passed.json`; what does not leaves the reason in `refused.json`, or dies.
+llama.cpp ends the process on many a damaged file, so nobody else opens one first. A file that passes leaves config,
+tokenizer and chat template in the folder and, at last, `passed.json`; one that does not leaves the reason in
+`refused.json`, or ends this process.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from chatlab.engines.base import Sampling, Voice
+from chatlab.engines.base import Sampling, Variant
 from chatlab.engines.gguf_import.header import Header, check_model, damaged, read_header
 from chatlab.engines.gguf_import.validator import PASSED
 from chatlab.errors import BaseRefused, ChatlabError, DiskFull, EngineError
@@ -24,40 +25,40 @@ from chatlab.records import Message
 from chatlab.system.files import sha256_of
 from chatlab.system.limits import Limits
 
-PAPERS = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+HF_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 LONGEST_NAME = 80
 TOKENS = 4
-"""Drawn in the trial."""
-ASKED = "Say what you know of the sea, the moon and the wind. " * 12
+"""Sampled in the test reply."""
+PROMPT = "Say what you know of the sea, the moon and the wind. " * 12
 
 
 def main(file: Path, folder: Path) -> int:
     """1 for a file that is refused."""
     try:
         limits = Limits(file.stat().st_size)
-        tried(file, folder, limits)
+        validate(file, folder, limits)
     except ChatlabError as error:
         return refuse(error, folder)
     return 0
 
 
-def tried(file: Path, folder: Path, limits: Limits) -> None:
+def validate(file: Path, folder: Path, limits: Limits) -> None:
     """Everything that the app will do with the file, done once. Raises BaseRefused, TemplateRefused, DiskFull.
 
-    What is dear to import is imported only for a file that gets so far.
+    Heavy packages are imported only for a file that gets so far.
     """
     try:
         header = read_header(file)
         check_model(header)
-        parameters = _describe(file, header, folder, limits)
+        parameters = _write_hf_files(file, header, folder, limits)
         name = file.stem if file.suffix == ".gguf" else _name(header) or file.name
         gguf = GgufFile(file=file, stamp=stamp(file), sha256=sha256_of(file))
         base = Base.from_gguf(gguf, name, folder, parameters)
         base.template.check()
-        _speak(base, limits)
-        papers = {name: sha256_of(folder / name) for name in PAPERS}
-        told = {"name": name, "parameters": parameters, "sha256": gguf.sha256, "papers": papers}
-        (folder / PASSED).write_text(json.dumps(told), encoding="utf-8")
+        _check_replies(base, limits)
+        hashes = {name: sha256_of(folder / name) for name in HF_FILES}
+        passed = {"name": name, "parameters": parameters, "sha256": gguf.sha256, "papers": hashes}
+        (folder / PASSED).write_text(json.dumps(passed), encoding="utf-8")
     except MemoryError as error:
         raise damaged("it does not fit into memory") from error
     except OSError as error:
@@ -67,30 +68,31 @@ def tried(file: Path, folder: Path, limits: Limits) -> None:
         ) from error
 
 
-def _describe(file: Path, header: Header, folder: Path, limits: Limits) -> int:
-    """Write the papers; how many numbers the model has."""
+def _write_hf_files(file: Path, header: Header, folder: Path, limits: Limits) -> int:
+    """Write config, tokenizer and template; the number of parameters."""
     with limits.lifted():
-        from chatlab.engines.gguf_import.hf_files import write_papers
-        from chatlab.engines.llamacpp.vocab import Native
+        from chatlab.engines.gguf_import.hf_files import write_hf_files
+        from chatlab.engines.llamacpp.vocab import LlamaVocab
 
-    with Native(file) as native:
-        write_papers(file, header, native, folder)
-        return native.parameters
+    with LlamaVocab(file) as vocab:
+        write_hf_files(file, header, vocab, folder)
+        return vocab.parameters
 
 
-def _speak(base: Base, limits: Limits) -> None:
-    """A few words, and the same again from what was read already."""
+def _check_replies(base: Base, limits: Limits) -> None:
+    """Generate a few tokens, and the same again from the prefix cache."""
     with limits.lifted():
-        from chatlab.engines.llamacpp.engine import LONGEST, MEMORY, LlamaEngine, cell
+        from chatlab.engines.llamacpp.engine import LONGEST, MEMORY, LlamaCppEngine, kv_bytes_per_token
 
-    limits.allow(MEMORY + 2 * min(base.context, LONGEST) * cell(base))
-    prompt = base.template.prompt([Message(role="user", content=ASKED)])
+    limits.allow(MEMORY + 2 * min(base.context, LONGEST) * kv_bytes_per_token(base))
+    prompt = base.template.prompt([Message(role="user", content=PROMPT)])
     sampling = Sampling(temperature=0.0, repetition_penalty=1.0, max_tokens=TOKENS)
     try:
-        with closing(LlamaEngine.open(base, base.folder)) as engine:
-            asked = prompt[: engine.context - TOKENS - 1]
+        with closing(LlamaCppEngine.open(base, base.folder)) as engine:
+            prompt = prompt[: engine.context - TOKENS - 1]
             first, second = (
-                "".join(piece.text for piece in engine.stream(asked, sampling, Voice(), frozenset())) for _ in range(2)
+                "".join(chunk.text for chunk in engine.stream(prompt, sampling, Variant(), frozenset()))
+                for _ in range(2)
             )
     except EngineError as error:
         raise BaseRefused(f"The file's model cannot be run: {error}", error.hint) from error
@@ -99,7 +101,7 @@ def _speak(base: Base, limits: Limits) -> None:
 
 
 def _name(header: Header) -> str:
-    """What the file calls its model, for one that goes by a number in somebody's cache."""
+    """The name that the file gives its model, for a file that is named by a hash."""
     return " ".join(header.text("general.name").split())[:LONGEST_NAME]
 
 

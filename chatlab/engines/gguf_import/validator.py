@@ -1,4 +1,4 @@
-"""GGUF files that somebody brings: tried in a process that can be spared, and remembered once they have passed."""
+"""GGUF files from outside: validated in a process of their own, and remembered once they have passed."""
 
 from __future__ import annotations
 
@@ -14,28 +14,44 @@ from pathlib import Path
 
 import psutil
 
-from chatlab.engines.gguf_import.sandbox import Hearing
 from chatlab.errors import BaseError, BaseRefused, ChatlabError, DiskFull, EngineError, TemplateRefused
 from chatlab.models.base import Base
 from chatlab.models.gguf_file import GgufFile, Stamp, stamp
+from chatlab.models.validation.process import SECONDS, TrialProcess
 from chatlab.system.files import private_folder
 
 REVISION = 1
-"""Of the trial. What passed an older one is tried again."""
+"""Version of the validation. What passed an older one is validated again."""
 PASSED = "passed.json"
 HALF = ".half-"
 PATIENCE = 60.0
-"""Seconds until a trial is begun again that failed for a reason outside the file."""
+"""Seconds until a validation is repeated that failed for a reason outside the file."""
+SECONDS_A_GB = 120
+"""How much longer a validation may take for each gigabyte."""
 STALE = 3600
-"""Seconds after which what a trial left behind that was cut off is thrown away."""
+"""Seconds after which the leftovers of an interrupted validation are deleted."""
+
+
+class GgufSandbox(TrialProcess):
+    """Runs `validate_worker` on a file; llama.cpp may end that process on a damaged one."""
+
+    module = "chatlab.engines.gguf_import.validate_worker"
+    dies = "llama.cpp breaks down when it opens {name}: the file is damaged."
+    broken = "Fetch the file again. If it is whole, llama.cpp cannot run it here."
+
+    def seconds(self, file: Path) -> float:
+        return SECONDS + SECONDS_A_GB * (file.stat().st_size >> 30)
 
 
 class GgufValidator:
-    """Opens brought files as bases. What was refused is remembered too, until the file changes or the process ends."""
+    """Opens GGUF files from outside as bases.
 
-    def __init__(self, cache: Path, hearing: Hearing | None = None) -> None:
-        self._folder = cache / "brought"
-        self._hearing = hearing or Hearing()
+    A refusal is remembered too, until the file changes or the app ends.
+    """
+
+    def __init__(self, cache: Path, sandbox: GgufSandbox | None = None) -> None:
+        self._cache = cache / "brought"
+        self._sandbox = sandbox or GgufSandbox()
         self._refused: dict[str, tuple[ChatlabError, float]] = {}
 
     def open(self, file: Path) -> Base:
@@ -45,40 +61,40 @@ class GgufValidator:
         """
         seen = stamp(file)
         check_llama_cpp(file)
-        papers = self._folder / _key(file, seen)
-        if (base := _opened(file, seen, papers)) is not None:
+        folder = self._cache / _key(file, seen)
+        if (base := _opened(file, seen, folder)) is not None:
             return base
-        self._check_refused(papers.name)
+        self._check_refused(folder.name)
         _check_memory(file)
         try:
-            self._try(file, papers)
+            self._try(file, folder)
         except ChatlabError as error:
             lasting = isinstance(error, BaseError | TemplateRefused)
-            self._refused[papers.name] = error, math.inf if lasting else time.monotonic() + PATIENCE
+            self._refused[folder.name] = error, math.inf if lasting else time.monotonic() + PATIENCE
             raise
-        base = _opened(file, seen, papers)
+        base = _opened(file, seen, folder)
         if base is None or stamp(file) != seen:
             raise BaseRefused(f"{file.name} changed while it was looked at.", "Wait until all of it is there.")
         return base
 
     def close(self) -> None:
-        """End a trial under way."""
-        self._hearing.close()
+        """End a validation under way."""
+        self._sandbox.close()
 
     def _check_refused(self, key: str) -> None:
-        """Raises what was raised before; a page asks every few seconds, and a trial is dear."""
+        """Raises what was raised before; a page asks every few seconds, and a validation is slow."""
         error, until = self._refused.get(key, (None, 0.0))
         if error is not None and time.monotonic() < until:
             raise type(error)(str(error), error.hint)
 
-    def _try(self, file: Path, papers: Path) -> None:
-        """The papers are there, whole, when this returns."""
+    def _try(self, file: Path, folder: Path) -> None:
+        """Everything is in `folder`, whole, when this returns."""
         try:
-            private_folder(self._folder)
-            _sweep(self._folder)
-            with tempfile.TemporaryDirectory(prefix=HALF, dir=self._folder, ignore_cleanup_errors=True) as half:
-                self._hearing.run(file, Path(half))
-                _keep(Path(half), papers)
+            private_folder(self._cache)
+            _sweep(self._cache)
+            with tempfile.TemporaryDirectory(prefix=HALF, dir=self._cache, ignore_cleanup_errors=True) as half:
+                self._sandbox.run(file, Path(half))
+                _keep(Path(half), folder)
         except OSError as error:
             raise DiskFull(
                 f"What {file.name} says of itself could not be kept: {error.strerror or error}.",
@@ -86,13 +102,13 @@ class GgufValidator:
             ) from error
 
 
-def _keep(half: Path, papers: Path) -> None:
-    """In place of older ones, or of those that another Chatlab has just put there."""
+def _keep(half: Path, folder: Path) -> None:
+    """Move it into place, over an older one or one that another process has just put there."""
     try:
-        half.rename(papers)
+        half.rename(folder)
     except OSError:
-        shutil.rmtree(papers, ignore_errors=True)
-        half.rename(papers)
+        shutil.rmtree(folder, ignore_errors=True)
+        half.rename(folder)
 
 
 def check_llama_cpp(file: Path) -> None:
@@ -115,28 +131,28 @@ def _check_memory(file: Path) -> None:
 
 
 def _key(file: Path, seen: Stamp) -> str:
-    """Of the file as it is, of the template beside it, and of who judges them."""
+    """Hash of the file's stamp, of the template beside it, and of the validator's version."""
     beside = file.with_suffix(".jinja")
     template = stamp(beside) if beside.exists() else None
-    told = [REVISION, importlib.metadata.version("llama-cpp-python"), str(file), seen, template]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+    parts = [REVISION, importlib.metadata.version("llama-cpp-python"), str(file), seen, template]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-def _opened(file: Path, seen: Stamp, papers: Path) -> Base | None:
-    """None unless its papers are there, every one as the trial left it."""
+def _opened(file: Path, seen: Stamp, folder: Path) -> Base | None:
+    """None unless `folder` holds every file as the validation left it."""
     try:
-        told = json.loads((papers / PASSED).read_bytes())
-        for name, sha256 in told["papers"].items():
-            if hashlib.sha256((papers / name).read_bytes()).hexdigest() != sha256:
+        passed = json.loads((folder / PASSED).read_bytes())
+        for name, sha256 in passed["papers"].items():
+            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != sha256:
                 return None
-        gguf = GgufFile(file=file, stamp=seen, sha256=told["sha256"])
-        return Base.from_gguf(gguf, told["name"], papers, told["parameters"])
+        gguf = GgufFile(file=file, stamp=seen, sha256=passed["sha256"])
+        return Base.from_gguf(gguf, passed["name"], folder, passed["parameters"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, BaseRefused):
         return None
 
 
 def _sweep(folder: Path) -> None:
-    """Throw away what trials left behind that were killed."""
+    """Delete the leftovers of validations that were killed."""
     for half in folder.glob(f"{HALF}*"):
         if time.time() - half.stat().st_mtime > STALE:
             shutil.rmtree(half, ignore_errors=True)

@@ -8,16 +8,15 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chatlab.engines.base import Piece, Sampling, Voice, check_prompt
-from chatlab.engines.common_prefix import BLOCK
+from chatlab.engines.base import BLOCK, ReplyChunk, Sampling, Variant, check_prompt
 from chatlab.engines.detokenize import Detokenizer, decoder
-from chatlab.engines.gguf_export.architectures import family, heads
+from chatlab.engines.gguf_export.architectures import architecture, heads
 from chatlab.engines.gguf_export.files import Precision, kept, write_base
-from chatlab.engines.llamacpp.adapter_cache import Wardrobe, Worn
+from chatlab.engines.llamacpp.adapter_cache import ActiveAdapter, AdapterCache
 from chatlab.engines.llamacpp.batching import BatchGenerator
 from chatlab.engines.llamacpp.runtime import Runtime
-from chatlab.engines.llamacpp.slots import Place, Slots
-from chatlab.engines.sampling import Sampler, Scores
+from chatlab.engines.llamacpp.slots import Slot, Slots
+from chatlab.engines.sampling import Logits, Sampler
 from chatlab.engines.threads import usual_cores
 from chatlab.errors import EngineError
 from chatlab.records import StopReason
@@ -26,45 +25,45 @@ if TYPE_CHECKING:
     from chatlab.models.base import Base
 
 LONGEST = 8192
-"""Tokens of prompt and reply, at most, whatever the model was built for: every place in the context takes memory."""
+"""Tokens of prompt and reply, at most, whatever the model was built for: every slot of the context takes memory."""
 MEMORY = 1 << 29
-"""Bytes for keys and values; there are as many places as fit, from two to eight."""
+"""Bytes for keys and values; there are as many slots as fit, from two to eight."""
 
 
-class LlamaEngine:
-    """One context, a place in it for each reply, and adapters put on and off between tokens.
+class LlamaCppEngine:
+    """One context, a slot in it for each reply, and adapters switched between tokens.
 
-    What was read belongs to one adapter at one strength, and is never used for another.
+    Cached keys and values belong to one adapter at one strength, and are never used for another.
     """
 
-    def __init__(self, base: Base, runtime: Runtime, places: int, threads: int, cache: Path) -> None:
+    def __init__(self, base: Base, runtime: Runtime, slots: int, threads: int, cache: Path) -> None:
         self._base = base
-        self._text = decoder(base)
+        self._decode = decoder(base)
         self._runtime: Runtime | None = runtime
-        self._places = Slots(places)
-        self._wardrobe = Wardrobe(base, runtime, cache)
+        self._slots = Slots(slots)
+        self._adapters = AdapterCache(base, runtime, cache)
         self._cores = threads
-        self._eased = False
+        self._yielding = False
         self._lock = threading.RLock()
-        self._crowd = threading.Lock()
+        self._batch_lock = threading.Lock()
         self._length = min(runtime.length, base.context)
 
     @classmethod
-    def open(cls, base: Base, cache: Path, threads: int | None = None, precision: Precision = "f16") -> LlamaEngine:
-        """Writes the base as GGUF into `cache` the first time; one that was brought so is run as it is.
+    def open(cls, base: Base, cache: Path, threads: int | None = None, precision: Precision = "f16") -> LlamaCppEngine:
+        """Write the base as GGUF into `cache` the first time; an imported GGUF is run as it is.
 
-        Raises EngineError where llama.cpp cannot take it, BaseRefused for a brought file that has changed.
+        Raises EngineError where llama.cpp cannot take it, BaseRefused for an imported file that has changed.
         """
         if base.gguf is None:
-            family(base.config)  # or nothing below means anything
+            architecture(base.config)  # or nothing below means anything
         length = min(base.context, LONGEST)
-        places = max(2, min(8, MEMORY // (length * cell(base))))
+        slots = max(2, min(8, MEMORY // (length * kv_bytes_per_token(base))))
         cores = threads or usual_cores(base.parameters)
         if base.gguf is not None:
-            brought = Runtime(base.gguf.unchanged(), length, places, cores, BLOCK, brought=True)
-            return cls(base, brought, places, cores, cache)
+            brought = Runtime(base.gguf.unchanged(), length, slots, cores, BLOCK, brought=True)
+            return cls(base, brought, slots, cores, cache)
         file = kept(cache / f"{base.fingerprint[:32]}-{precision}.gguf", lambda to: write_base(base, to, precision))
-        return cls(base, Runtime(file, length, places, cores, BLOCK), places, cores, cache)
+        return cls(base, Runtime(file, length, slots, cores, BLOCK), slots, cores, cache)
 
     @property
     def name(self) -> str:
@@ -75,108 +74,114 @@ class LlamaEngine:
         return self._length
 
     def stream(
-        self, prompt: Sequence[int], sampling: Sampling, voice: Voice, stop_ids: frozenset[int]
-    ) -> Iterator[Piece]:
-        """The voice is settled by this call, the rest is done as the iterator is asked."""
+        self, prompt: Sequence[int], sampling: Sampling, variant: Variant, stop_ids: frozenset[int]
+    ) -> Iterator[ReplyChunk]:
+        """The adapter is loaded by this call; tokens are sampled as the iterator is advanced."""
         check_prompt(prompt, self.context)
         with self._lock:
             self._open_runtime()
-            worn = self._wardrobe.find(voice)
-        return self._reply(list(prompt), sampling, worn, stop_ids)
+            adapter = self._adapters.find(variant)
+        return self._reply(list(prompt), sampling, adapter, stop_ids)
 
-    def together(
-        self, prompts: Sequence[Sequence[int]], sampling: Sampling, voice: Voice, stop_ids: frozenset[int]
-    ) -> Iterator[tuple[int, Piece]]:
+    def stream_batch(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, variant: Variant, stop_ids: frozenset[int]
+    ) -> Iterator[tuple[int, ReplyChunk]]:
         for prompt in prompts:
             check_prompt(prompt, self.context)
         with self._lock:
             self._open_runtime()
-            worn = self._wardrobe.find(voice)
-        return self._replies(prompts, sampling, worn, stop_ids)
+            adapter = self._adapters.find(variant)
+        return self._replies(prompts, sampling, adapter, stop_ids)
 
-    def prepare(self, voice: Voice) -> None:
+    def load(self, variant: Variant) -> None:
         with self._lock:
             self._open_runtime()
-            self._wardrobe.find(voice)
+            self._adapters.find(variant)
 
-    def forget(self, folder: Path) -> None:
+    def unload(self, folder: Path) -> None:
         with self._lock:
-            self._wardrobe.forget(folder)
+            self._adapters.unload(folder)
 
     def forget_prompts(self) -> None:
         with self._lock:
-            idle = self._places.forget()
+            idle = self._slots.clear()
             if self._runtime is not None:
-                self._runtime.drop([place.sequence for place in idle], len(idle) == len(self._places))
+                self._runtime.drop([slot.sequence for slot in idle], len(idle) == len(self._slots))
 
-    def ease(self, on: bool) -> None:
-        self._eased = on
+    def yield_cores(self, on: bool) -> None:
+        self._yielding = on
 
     def close(self) -> None:
-        """Lets the weights go. Replies under way end with EngineError at their next token."""
+        """Release the weights. Replies under way end with EngineError at their next token."""
         with self._lock:
             if self._runtime is not None:
                 self._runtime.close()
                 self._runtime = None
 
-    def _reply(self, prompt: list[int], sampling: Sampling, worn: Worn, stop_ids: frozenset[int]) -> Iterator[Piece]:
-        speech, tokens = Detokenizer(self._text), 0
+    def _reply(
+        self, prompt: list[int], sampling: Sampling, adapter: ActiveAdapter, stop_ids: frozenset[int]
+    ) -> Iterator[ReplyChunk]:
+        detokenizer, tokens = Detokenizer(self._decode), 0
         stop: StopReason = "length"
-        room = min(sampling.max_tokens, self.context - len(prompt))
-        with closing(self._draw(prompt, sampling, worn)) as drawn:
-            for token in drawn:
+        most = min(sampling.max_tokens, self.context - len(prompt))
+        with closing(self._sample(prompt, sampling, adapter)) as sampled:
+            for token in sampled:
                 if token in stop_ids:
                     stop = "end"
                     break
                 tokens += token is not None
-                yield Piece(text="" if token is None else speech.add(token), tokens=tokens, sha256=worn.sha256)
-                if tokens >= room:
+                yield ReplyChunk(
+                    text="" if token is None else detokenizer.add(token), tokens=tokens, sha256=adapter.sha256
+                )
+                if tokens >= most:
                     break
-        yield Piece(text="", tokens=tokens, sha256=worn.sha256, stop=stop)
+        yield ReplyChunk(tokens=tokens, sha256=adapter.sha256, stop=stop)
 
-    def _draw(self, prompt: list[int], sampling: Sampling, worn: Worn) -> Generator[int | None, None, None]:
+    def _sample(
+        self, prompt: list[int], sampling: Sampling, adapter: ActiveAdapter
+    ) -> Generator[int | None, None, None]:
         """Token after token, without end; None for each block of the prompt, so that a reply can be closed there."""
-        dice = Sampler(sampling)
-        with self._places.taken(worn, prompt) as (place, position):
+        sampler = Sampler(sampling)
+        with self._slots.acquire(adapter, prompt) as (slot, position):
             while position < len(prompt):
                 block = prompt[position : position + BLOCK]
-                scores = self._read(block, place, position, worn)
+                logits = self._read(block, slot, position, adapter)
                 position += len(block)
                 if len(block) == BLOCK:
-                    place.ids = prompt[:position]
+                    slot.ids = prompt[:position]
                 yield None
             while True:
-                yield (token := dice.draw(scores))
-                scores = self._read([token], place, position, worn)
+                yield (token := sampler.sample(logits))
+                logits = self._read([token], slot, position, adapter)
                 position += 1
 
     def _replies(
-        self, prompts: Sequence[Sequence[int]], sampling: Sampling, worn: Worn, stop_ids: frozenset[int]
-    ) -> Iterator[tuple[int, Piece]]:
-        """In half of the places and one crowd at a time, so that whoever chats finds a place free."""
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, adapter: ActiveAdapter, stop_ids: frozenset[int]
+    ) -> Iterator[tuple[int, ReplyChunk]]:
+        """Uses half of the slots, and runs one batch at a time, so that whoever chats finds a slot free."""
 
-        def read(prompt: Sequence[int], place: Place) -> Scores:
+        def read(prompt: Sequence[int], slot: Slot) -> Logits:
             for start in range(0, len(prompt), BLOCK):
-                scores = self._read(prompt[start : start + BLOCK], place, start, worn)
-            return scores
+                logits = self._read(prompt[start : start + BLOCK], slot, start, adapter)
+            return logits
 
-        chorus = BatchGenerator(read, lambda ends: self._read_each(ends, worn), self._text, self.context)
-        with self._crowd, ExitStack() as held:
-            most = min(len(prompts), max(1, len(self._places) // 2))
-            places = [held.enter_context(self._places.taken(worn, ()))[0] for _ in range(most)]
-            yield from chorus.sing(prompts, sampling, places, stop_ids, worn.sha256)
+        generator = BatchGenerator(read, lambda ends: self._read_each(ends, adapter), self._decode, self.context)
+        with self._batch_lock, ExitStack() as held:
+            most = min(len(prompts), max(1, len(self._slots) // 2))
+            slots = [held.enter_context(self._slots.acquire(adapter, ()))[0] for _ in range(most)]
+            yield from generator.run(prompts, sampling, slots, stop_ids, adapter.sha256)
 
-    def _read(self, ids: Sequence[int], place: Place, position: int, worn: Worn) -> Scores:
+    def _read(self, ids: Sequence[int], slot: Slot, position: int, adapter: ActiveAdapter) -> Logits:
         with self._lock:
-            return self._ready().read(ids, place.sequence, position, self._wardrobe.wear(worn))
+            return self._ready().read(ids, slot.sequence, position, self._adapters.activate(adapter))
 
-    def _read_each(self, ends: Sequence[tuple[int, int, int]], worn: Worn) -> list[Scores]:
+    def _read_each(self, ends: Sequence[tuple[int, int, int]], adapter: ActiveAdapter) -> list[Logits]:
         with self._lock:
-            return self._ready().read_each(ends, self._wardrobe.wear(worn))
+            return self._ready().read_each(ends, self._adapters.activate(adapter))
 
     def _ready(self) -> Runtime:
         runtime = self._open_runtime()
-        runtime.threads(1 if self._eased else self._cores)
+        runtime.threads(1 if self._yielding else self._cores)
         return runtime
 
     def _open_runtime(self) -> Runtime:
@@ -185,7 +190,7 @@ class LlamaEngine:
         return self._runtime
 
 
-def cell(base: Base) -> int:
+def kv_bytes_per_token(base: Base) -> int:
     """Bytes that keys and values of one token take, 16 bits a number."""
     _, few, width = heads(base.config)
     return 2 * 2 * few * width * int(base.config["num_hidden_layers"])

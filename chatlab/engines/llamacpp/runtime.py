@@ -10,7 +10,7 @@ from typing import Any
 import llama_cpp.llama_cpp as llama
 import numpy as np
 
-from chatlab.engines.sampling import Scores
+from chatlab.engines.sampling import Logits
 from chatlab.errors import EngineError
 
 BROKEN = "Delete the cache folder and start Chatlab again; the file is made anew."
@@ -23,11 +23,11 @@ def _silence(level: int, text: bytes, data: object) -> None:
 
 
 class Runtime:
-    """A GGUF base in memory, and a context of `sequences` rows of keys and values, `length` tokens each.
+    """A GGUF base in memory, and a context of `sequences` slots for keys and values, `length` tokens each.
 
-    Keys and values are kept in 16 bits, or in 32 if `exact`. A `brought` file is read whole, every number
-    looked at: one that is only mapped would end the process when somebody writes over it. One call at a time: the
-    caller holds a lock. Adapters belong to the model and are let go with it.
+    Keys and values are kept in 16 bits, or in 32 if `exact`. An imported file (`brought`) is read whole, and every
+    number checked: one that is only mapped would end the process when somebody writes over it. One call at a time: the
+    caller holds a lock. Adapters belong to the model and are freed with it.
     """
 
     def __init__(
@@ -65,9 +65,9 @@ class Runtime:
         self._memory: Any = llama.llama_get_memory(self._context)
         self._batch = llama.llama_batch_init(block, 0, 1)
         self._width = int(llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(self._model)))
-        self._worn: tuple[int, float] | None = None
+        self._active: tuple[int, float] | None = None
         self._adapters: dict[int, Any] = {}
-        self._numbers = 0
+        self._loaded = 0
         self._threads = threads
 
     @property
@@ -80,69 +80,69 @@ class Runtime:
         loaded = llama.llama_adapter_lora_init(self._model, str(file).encode())
         if not loaded:  # a null pointer, never None
             raise EngineError(f"llama.cpp cannot read the adapter {file.name}.", BROKEN)
-        self._numbers += 1
-        self._adapters[self._numbers] = loaded
-        return self._numbers
+        self._loaded += 1
+        self._adapters[self._loaded] = loaded
+        return self._loaded
 
     def free(self, adapter: int) -> None:
-        """Let an adapter go; it is taken off first, for llama.cpp would go on reading its memory."""
-        if self._worn and self._worn[0] == adapter:
-            self._wear(None)
+        """Free an adapter; it is switched off first, for llama.cpp would go on reading its memory."""
+        if self._active and self._active[0] == adapter:
+            self._activate(None)
         llama.llama_adapter_lora_free(self._adapters.pop(adapter))
 
-    def read(self, ids: Sequence[int], sequence: int, position: int, worn: tuple[int, float] | None) -> Scores:
-        """Read `ids` on in a sequence, as the base or as an adapter at a strength; the scores (V,) after the last.
+    def read(self, ids: Sequence[int], sequence: int, position: int, adapter: tuple[int, float] | None) -> Logits:
+        """Write `ids` into a sequence from `position` on, over what it held there; logits (V,) after the last.
 
-        What the sequence held from `position` on is forgotten first.
+        Computed by the base, or by an adapter at a strength.
         """
         last = len(ids) - 1
-        bits = [(token, sequence, position + n, n == last) for n, token in enumerate(ids)]
-        return self._decoded(bits, [(sequence, position)], worn)[0]
+        tokens = [(token, sequence, position + n, n == last) for n, token in enumerate(ids)]
+        return self._decode(tokens, [(sequence, position)], adapter)[0]
 
-    def read_each(self, ends: Sequence[tuple[int, int, int]], worn: tuple[int, float] | None) -> list[Scores]:
-        """One token in each of several sequences, all computed at once: (token, sequence, position); scores by token.
+    def read_each(self, ends: Sequence[tuple[int, int, int]], adapter: tuple[int, float] | None) -> list[Logits]:
+        """One token in each of several sequences, all computed at once: (token, sequence, position); logits by token.
 
         At most as many as a block has.
         """
-        bits = [(*end, True) for end in ends]
-        return self._decoded(bits, [(sequence, position) for _, sequence, position in ends], worn)
+        tokens = [(*end, True) for end in ends]
+        return self._decode(tokens, [(sequence, position) for _, sequence, position in ends], adapter)
 
     def drop(self, sequences: Sequence[int], all: bool) -> None:
-        """Let go of what these sequences hold; if they are `all` there are, the numbers themselves are wiped too."""
+        """Drop what these sequences hold; if they are `all` there are, the memory itself is wiped too."""
         if all:
             llama.llama_memory_clear(self._memory, True)
         for sequence in sequences:
             llama.llama_memory_seq_rm(self._memory, sequence, 0, -1)
 
-    def _decoded(
+    def _decode(
         self,
-        bits: Sequence[tuple[int, int, int, bool]],
+        tokens: Sequence[tuple[int, int, int, bool]],
         starts: Sequence[tuple[int, int]],
-        worn: tuple[int, float] | None,
-    ) -> list[Scores]:
-        """(token, sequence, position, whether its scores are wanted), and where each sequence is cut off before."""
-        self._wear(worn)
+        adapter: tuple[int, float] | None,
+    ) -> list[Logits]:
+        """(token, sequence, position, whether its logits are wanted), and where each sequence is cut off before."""
+        self._activate(adapter)
         for sequence, position in starts:
             if not llama.llama_memory_seq_rm(self._memory, sequence, position, -1):
                 raise EngineError("llama.cpp cannot take back what was read.", "Start Chatlab again.")
         batch = self._batch
-        batch.n_tokens = len(bits)
-        for place, (token, sequence, position, wanted) in enumerate(bits):
-            batch.token[place] = token
-            batch.pos[place] = position
-            batch.n_seq_id[place] = 1
-            batch.seq_id[place][0] = sequence
-            batch.logits[place] = wanted
+        batch.n_tokens = len(tokens)
+        for index, (token, sequence, position, wanted) in enumerate(tokens):
+            batch.token[index] = token
+            batch.pos[index] = position
+            batch.n_seq_id[index] = 1
+            batch.seq_id[index][0] = sequence
+            batch.logits[index] = wanted
         if code := llama.llama_decode(self._context, batch):
             raise EngineError(f"llama.cpp stopped computing (code {code}).", "Try again.")
-        return [self._scores(place) for place, (*_, wanted) in enumerate(bits) if wanted]
+        return [self._logits(index) for index, (*_, wanted) in enumerate(tokens) if wanted]
 
-    def _scores(self, place: int) -> Scores:
-        found = llama.llama_get_logits_ith(self._context, place)
+    def _logits(self, index: int) -> Logits:
+        found = llama.llama_get_logits_ith(self._context, index)
         return np.ctypeslib.as_array(found, (self._width,)).copy()
 
     def threads(self, count: int) -> None:
-        """Compute with so many from the next call on; waiting threads that spin would starve training."""
+        """Compute with this many from the next call on; waiting threads that spin would starve training."""
         if count != self._threads:
             llama.llama_set_n_threads(self._context, count, count)
             self._threads = count
@@ -155,16 +155,16 @@ class Runtime:
             llama.llama_adapter_lora_free(adapter)
         llama.llama_model_free(self._model)
 
-    def _wear(self, worn: tuple[int, float] | None) -> None:
-        """Put an adapter on. A change makes llama.cpp build its graph anew, so there is none without need."""
-        if worn == self._worn:
+    def _activate(self, adapter: tuple[int, float] | None) -> None:
+        """Switch to an adapter, or to the base, where that is a change: llama.cpp then builds its graph anew."""
+        if adapter == self._active:
             return
-        count = 1 if worn else 0
-        adapters = (llama.llama_adapter_lora_p_ctypes * 1)(self._adapters[worn[0]]) if worn else None
-        scales = (ctypes.c_float * 1)(worn[1]) if worn else None
+        count = 1 if adapter else 0
+        adapters = (llama.llama_adapter_lora_p_ctypes * 1)(self._adapters[adapter[0]]) if adapter else None
+        scales = (ctypes.c_float * 1)(adapter[1]) if adapter else None
         if llama.llama_set_adapters_lora(self._context, adapters, count, scales):
             raise EngineError("llama.cpp cannot put this adapter on.", "Train it again, or use another one.")
-        self._worn = worn
+        self._active = adapter
 
 
 def _computes_with_amx() -> bool:

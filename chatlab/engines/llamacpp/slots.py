@@ -1,4 +1,4 @@
-"""Which sequence of the context a reply uses, and what it holds already."""
+"""Which sequence of the context a reply uses, and which prefix it has cached."""
 
 from __future__ import annotations
 
@@ -7,67 +7,67 @@ from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from chatlab.engines.common_prefix import shared
+from chatlab.engines.base import common_prefix
 
 
 @dataclass(slots=True)
-class Place:
-    """One sequence of keys and values. They belong to the voice that computed them, and to no other."""
+class Slot:
+    """One sequence of keys and values. They belong to the adapter that computed them, and to no other."""
 
     sequence: int
-    voice: Hashable = None
+    adapter: Hashable = None
     ids: list[int] = field(default_factory=list)
     """Whole blocks of the prompt that were read here."""
     busy: bool = False
     used: int = 0
-    passing: bool = False
-    """What is read here is not remembered after the reply under way."""
+    """When it was acquired last, counted in acquisitions."""
+    discard: bool = False
+    """Clear it once the reply under way has ended."""
+
+    def cached(self, adapter: Hashable, prompt: Sequence[int]) -> int:
+        """Tokens of the prompt that it holds for this adapter."""
+        return common_prefix(prompt, self.ids) if self.adapter == adapter else 0
+
+    def clear(self) -> None:
+        self.adapter, self.ids, self.discard = None, [], False
 
 
 class Slots:
-    """Hands out sequences, one to a reply, the one that holds most of its prompt first and the oldest otherwise."""
+    """Hands out slots, one to a reply: the one that holds most of its prompt, or else the one unused for longest."""
 
     def __init__(self, count: int) -> None:
-        self._places = [Place(number) for number in range(count)]
+        self._slots = [Slot(number) for number in range(count)]
         self._free = threading.Condition()
         self._clock = 0
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._slots)
 
     @contextmanager
-    def taken(self, voice: Hashable, prompt: Sequence[int]) -> Iterator[tuple[Place, int]]:
-        """A place for the time of a reply, and how many tokens of the prompt it holds. Waits where all are in use."""
+    def acquire(self, adapter: Hashable, prompt: Sequence[int]) -> Iterator[tuple[Slot, int]]:
+        """A slot for the time of a reply, and how many tokens of the prompt it holds. Waits where all are busy."""
         with self._free:
-            self._free.wait_for(lambda: any(not place.busy for place in self._places))
-            place = max((p for p in self._places if not p.busy), key=lambda p: (known(p, voice, prompt), -p.used))
-            held = known(place, voice, prompt)
+            self._free.wait_for(lambda: any(not slot.busy for slot in self._slots))
+            idle = (slot for slot in self._slots if not slot.busy)
+            slot = max(idle, key=lambda slot: (slot.cached(adapter, prompt), -slot.used))
+            cached = slot.cached(adapter, prompt)
             self._clock += 1
-            place.busy, place.voice, place.used, place.ids = True, voice, self._clock, place.ids[:held]
+            slot.busy, slot.adapter, slot.used, slot.ids = True, adapter, self._clock, slot.ids[:cached]
         try:
-            yield place, held
+            yield slot, cached
         finally:
             with self._free:
-                place.busy = False
-                if place.passing:
-                    _forget(place)
+                slot.busy = False
+                if slot.discard:
+                    slot.clear()
                 self._free.notify()
 
-    def forget(self) -> list[Place]:
-        """Remember no prompt: those places that are idle hold nothing from now on, the others after their reply."""
+    def clear(self) -> list[Slot]:
+        """Forget all prompts: idle slots, which are returned, at once, and the others after their reply."""
         with self._free:
-            for place in self._places:
-                if place.busy:
-                    place.passing = True
+            for slot in self._slots:
+                if slot.busy:
+                    slot.discard = True
                 else:
-                    _forget(place)
-            return [place for place in self._places if not place.busy]
-
-
-def _forget(place: Place) -> None:
-    place.voice, place.ids, place.passing = None, [], False
-
-
-def known(place: Place, voice: Hashable, prompt: Sequence[int]) -> int:
-    """Tokens of the prompt that a place holds for this voice."""
-    return shared(prompt, place.ids) if place.voice == voice else 0
+                    slot.clear()
+            return [slot for slot in self._slots if not slot.busy]

@@ -1,4 +1,4 @@
-"""What a new conversation may spend: as much as its owner allowed last."""
+"""Token budgets of conversations: a new one begins with the budget that its owner set last."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from chatlab.engines.base import Sampling
 from chatlab.store import Store
 
 KEY = "budgets"
-"""Their name in the store's state: owner -> tokens of an answer and of a thought."""
+"""Key in the store's state: owner -> tokens of an answer and of its reasoning."""
 
 
 class Budgets:
-    """Remembers the last one of each person. A conversation that has been spoken in has one of its own."""
+    """Keeps each person's last budget. A conversation that has messages has one of its own."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
 
     def of(self, conversation: Conversation) -> Budget:
-        """Its own, or for one that was kept without, its owner's last."""
+        """The conversation's own budget, or its owner's last where it has none."""
         return conversation.budget or self.last(conversation.owner)
 
     def last(self, owner: str = "") -> Budget:
-        """The usual one for whoever never set any."""
-        usual = Sampling()
-        answer, thinking = self._known().get(owner, (usual.max_tokens, usual.thinking))
+        """A person's last budget; the default where none was set."""
+        default = Sampling()
+        answer, thinking = self._known().get(owner, (default.max_tokens, default.thinking))
         return Budget(answer=answer, thinking=thinking)
 
     def use(self, budget: Budget, owner: str = "") -> None:
-        """From now on the last one."""
+        """Make it the person's last budget."""
         with self._lock:
             if budget != self.last(owner):
                 known = {name: list(both) for name, both in self._known().items()}

@@ -1,4 +1,4 @@
-"""Files on their way into the library: a queue of them, read one by one in the background."""
+"""Files on their way into the library: a queue that is read in the background, file by file."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Ingestion:
     def __init__(self, keep: Callable[[DocumentInfo, str], bool], ended: Callable[[], None]) -> None:
         self._keep, self._ended = keep, ended
         self._lock = threading.RLock()
-        self._queue: deque[_Wanted] = deque()
+        self._queue: deque[_QueuedFile] = deque()
         self._reading: DocumentReader | None = None
         self._thread: threading.Thread | None = None
         self._stop = False
         self.adding = Adding()
-        """Of the files that are being read, or that were read last."""
+        """Progress of the files that are being read, or that were read last."""
 
     @property
     def reading(self) -> bool:
@@ -61,7 +61,7 @@ class Ingestion:
 
         `uploads` are files and never folders; each is removed once it has been read, or when the reading ends.
         """
-        found = [_Wanted(path, name, uploads) for given in files for path, name in _files(given, not uploads)]
+        found = [_QueuedFile(path, name, uploads) for file in files for path, name in _files(file, not uploads)]
         if not found:
             raise InputError("There is no file to read.", "Choose files that hold text.")
         with self._lock:
@@ -108,7 +108,7 @@ class Ingestion:
             reading.close()
             self._ended()
 
-    def _next(self) -> _Wanted | None:
+    def _next(self) -> _QueuedFile | None:
         """The next file, or None when all are read; then the reading has ended."""
         with self._lock:
             if self._stop or not self._queue:
@@ -118,7 +118,7 @@ class Ingestion:
             self.adding = replace(self.adding, name=one.name)
             return one
 
-    def _take(self, reading: DocumentReader, one: _Wanted) -> None:
+    def _take(self, reading: DocumentReader, one: _QueuedFile) -> None:
         """Read and keep a file."""
         kept = again = 0
         refused: tuple[str, ...] = ()
@@ -148,7 +148,7 @@ class Ingestion:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _QueuedFile:
     """A file that waits to be read."""
 
     path: Path
@@ -160,15 +160,15 @@ class _Wanted:
             discard(self.path)
 
 
-def _files(given: Path | tuple[Path, str], folders: bool) -> Iterator[tuple[Path, str]]:
+def _files(file: Path | tuple[Path, str], folders: bool) -> Iterator[tuple[Path, str]]:
     """A file and its name for the person; of a folder, where one may be given, all files in it that are not hidden."""
-    path, name = given if isinstance(given, tuple) else (given, given.name)
+    path, name = file if isinstance(file, tuple) else (file, file.name)
     if not path.is_dir():
         yield path, name
         return
     if not folders:
         return
-    for file in sorted(path.rglob("*")):
-        inside = file.relative_to(path)
-        if file.is_file() and not file.is_symlink() and not any(part.startswith(".") for part in inside.parts):
-            yield file, file.name
+    for inner in sorted(path.rglob("*")):
+        parts = inner.relative_to(path).parts
+        if inner.is_file() and not inner.is_symlink() and not any(part.startswith(".") for part in parts):
+            yield inner, inner.name

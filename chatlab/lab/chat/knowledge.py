@@ -1,4 +1,4 @@
-"""The documents that answers can go by: dropped, read, indexed, searched."""
+"""The documents that answers can cite: dropped, read, indexed, searched."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Knowledge:
 
     @property
     def adding(self) -> Adding:
-        """Of the files that are being read, or that were read last."""
+        """Progress of the files that are being read, or that were read last."""
         return self._ingestion.adding
 
     @property

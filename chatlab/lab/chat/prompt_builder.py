@@ -1,4 +1,4 @@
-"""What a model is asked: a conversation as token ids, with passages that match, and within the context."""
+"""A conversation made into the prompt for its next answer: with passages that match, and within the context."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chatlab.records import Message, Role
 from chatlab.tool_calls import Tool
 
 PASSAGES = 4
-"""Most passages that an answer is given."""
+"""Most passages in a prompt."""
 CALLED: dict[Role, str] = {
     "system": "the system message",
     "user": "the message",
@@ -27,30 +27,30 @@ CALLED: dict[Role, str] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A prompt, and what it was made of."""
+class Prompt:
+    """A prompt's token ids, and what they were made of."""
 
     messages: tuple[Message, ...]
     ids: list[int]
     system: str = ""
-    """The system message in it."""
+    """Its system message."""
     tools: tuple[Tool, ...] = ()
     sources: tuple[RetrievedPassage, ...] = ()
     since: int | None = None
     """The first turn that is in it, where older ones were left out."""
 
 
-class Asking:
-    """Puts prompts together. All of them come out of the one template that training uses."""
+class PromptBuilder:
+    """Builds prompts by the template that training uses."""
 
     def __init__(self, machine: ModelHost, knowledge: Knowledge) -> None:
         self._machine = machine
         self._knowledge = knowledge
 
-    def prompt(
+    def build(
         self, conversation: Conversation, sampling: Sampling, knowledge: bool = False, tools: tuple[Tool, ...] = ()
-    ) -> Asked:
-        """For the next answer, which is told of `tools`.
+    ) -> Prompt:
+        """The prompt for the next answer, which may call `tools`.
 
         With `knowledge` the passages that match are put before the question, as many as fit. A conversation that
         `shortens` leaves out its oldest turns where the context is too small; the engine refuses any other that does
@@ -63,35 +63,35 @@ class Asking:
 
     def _prompt(
         self, conversation: Conversation, sampling: Sampling, knowledge: bool, tools: tuple[Tool, ...]
-    ) -> Asked:
+    ) -> Prompt:
         since = self._since(conversation, sampling, tools) if conversation.truncates else None
-        told = with_tools(conversation.messages(since=since), tools)
-        given = self._given(told, sampling) if knowledge else ()
-        messages = with_sources(told, given)
+        messages = with_tools(conversation.messages(since=since), tools)
+        sources = self._sources(messages, sampling) if knowledge else ()
+        messages = with_sources(messages, sources)
         ids = self._machine.base.template.prompt(messages)
-        return Asked(messages=messages, ids=ids, system=conversation.system, tools=tools, sources=given, since=since)
+        return Prompt(messages=messages, ids=ids, system=conversation.system, tools=tools, sources=sources, since=since)
 
     def _since(self, conversation: Conversation, sampling: Sampling, tools: tuple[Tool, ...]) -> int | None:
         """The earliest of the person's turns from which on the conversation fits; None if all of it does."""
-        asked = [turn.id for turn in conversation.path() if turn.role == "user"]
+        questions = [turn.id for turn in conversation.path() if turn.role == "user"]
         room = self._room(sampling)
 
-        def fits(place: int) -> bool:
-            told = with_tools(conversation.messages(since=asked[place]), tools)
-            return len(self._machine.base.template.prompt(told)) <= room
+        def fits(index: int) -> bool:
+            messages = with_tools(conversation.messages(since=questions[index]), tools)
+            return len(self._machine.base.template.prompt(messages)) <= room
 
-        if not asked or fits(0):
+        if not questions or fits(0):
             return None
-        return asked[min(bisect_left(range(len(asked)), True, key=fits), len(asked) - 1)]
+        return questions[min(bisect_left(range(len(questions)), True, key=fits), len(questions) - 1)]
 
-    def _given(self, messages: tuple[Message, ...], sampling: Sampling) -> tuple[RetrievedPassage, ...]:
+    def _sources(self, messages: tuple[Message, ...], sampling: Sampling) -> tuple[RetrievedPassage, ...]:
         """The passages that match the question, the best first, as many as the context has room for."""
         passages = [found.passage for found in self._knowledge.search(messages[-1].content, PASSAGES)]
-        given = tuple(RetrievedPassage.of(p.document, p.title, p.start, p.end, p.text) for p in passages)
+        sources = tuple(RetrievedPassage.of(p.document, p.title, p.start, p.end, p.text) for p in passages)
         room, template = self._room(sampling), self._machine.base.template
-        while given and len(template.prompt(with_sources(messages, given))) > room:
-            given = given[:-1]
-        return given
+        while sources and len(template.prompt(with_sources(messages, sources))) > room:
+            sources = sources[:-1]
+        return sources
 
     def _named(self, failed: TokenizerFailed, messages: Iterable[Message], knowledge: bool) -> TokenizerFailed:
         """The failure with the message that it comes from: every answer after that one would fail for it."""
@@ -113,6 +113,6 @@ class Asking:
         return failed
 
     def _room(self, sampling: Sampling) -> int:
-        """Tokens that a prompt may have, so that a decent answer has room after it."""
+        """Most tokens of a prompt that leaves room for a decent answer."""
         context = self._machine.engine.context
         return context - min(sampling.max_tokens, context // 4)

@@ -1,4 +1,4 @@
-"""A reply that may ask for tools: it is drawn until it calls, the call is run, and it goes on with the result.
+"""A reply that may call tools: it is generated until it calls one, the call is run, and it goes on with the result.
 
 A reply has one budget of tokens, whatever it calls, and a number of calls that it may make. Results are messages that
 the template writes, so nothing in them is ever a control token, and nothing that a model writes is ever a result.
@@ -11,114 +11,146 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any, cast
 
-from chatlab.engines.base import Piece, Sampling, Voice
-from chatlab.lab.chat.prompt_builder import Asked
-from chatlab.lab.chat.reply_stream import Moment
-from chatlab.lab.chat.thinking import ThoughtPiece, thinks, thought_and_answer
+from chatlab.engines.base import Engine, ReplyChunk, Sampling, Variant
+from chatlab.lab.chat.prompt_builder import Prompt
+from chatlab.lab.chat.reply_stream import ReplyStream
 from chatlab.lab.models import ModelHost
 from chatlab.records import Message
-from chatlab.template import ParsedReply
-from chatlab.tool_calls import Call, ToolStep
+from chatlab.template import Template
+from chatlab.tool_calls import Call, Tool, ToolStep
 from chatlab.tools import Toolbox, ToolResult
 
 MOST = 6
 """Calls in one answer."""
-BEAT = 0.05
-"""Seconds between two looks at a tool that works, so that the person's stop is heard meanwhile."""
-
-
-@dataclass(slots=True)
-class _Round:
-    """What is drawn between two calls."""
-
-    text: str = ""
-    heard: ParsedReply | None = None
-    last: Piece | None = None
+POLL = 0.05
+"""Seconds between two looks at a running tool, so that the person's stop is noticed meanwhile."""
 
 
 class ToolLoop:
-    """Streams replies. One without tools is a reply of one round, its text as it was drawn."""
+    """Generates replies. One without tools has one round, and its text is what was generated."""
 
     def __init__(self, machine: ModelHost, toolbox: Toolbox) -> None:
         self._machine = machine
         self._toolbox = toolbox
 
-    def stream(self, asked: Asked, sampling: Sampling, voice: Voice) -> Generator[Moment, None, None]:
-        """The voice is settled by this call, and what the engine refuses is raised by it; the rest as it is asked."""
+    def stream(
+        self, reply: ReplyStream, prompt: Prompt, sampling: Sampling, variant: Variant
+    ) -> Generator[ReplyChunk, None, None]:
+        """The chunks of `reply`, each already added to it.
+
+        The variant is loaded by this call, which raises what the engine refuses; the rest is done as it is iterated.
+        """
         template = self._machine.base.template
-        if thinks(template, sampling):
-            first = thought_and_answer(self._machine.engine, template, asked.messages, sampling, voice)
+        if sampling.thinking > 0 and template.thinking is not None:
+            first = reasoning_and_answer(self._machine.engine, template, prompt.messages, sampling, variant)
         else:
-            first = self._draw(asked.ids, sampling, voice)
-        return self._reply(asked, sampling, voice, first)
+            first = self._generate(prompt.ids, sampling, variant)
+        return self._reply(reply, prompt, sampling, variant, first)
 
     def _reply(
-        self, asked: Asked, sampling: Sampling, voice: Voice, pieces: Iterator[Piece]
-    ) -> Generator[Moment, None, None]:
-        messages, now = list(asked.messages), Moment(said="", tokens=0, sha256="")
+        self, reply: ReplyStream, prompt: Prompt, sampling: Sampling, variant: Variant, chunks: Iterator[ReplyChunk]
+    ) -> Generator[ReplyChunk, None, None]:
+        messages = list(prompt.messages)
         while True:
-            drawn = _Round()
-            for moment in self._round(asked, pieces, now, drawn):
-                yield moment
-                now = moment
-            call = drawn.heard.call if drawn.heard else None
-            left = sampling.max_tokens - now.tokens
-            if call is None or now.stop is not None:
+            call = yield from self._round(reply, prompt.tools, chunks)
+            if call is None or reply.provenance is None:
                 return
-            if len(now.steps) >= MOST or left <= 0:
-                yield replace(now, stop="calls" if left > 0 else "length")
+            tokens, sha256 = reply.provenance.tokens, reply.provenance.sha256
+            left = sampling.max_tokens - tokens
+            if len(reply.steps) >= MOST or left <= 0:
+                end = ReplyChunk(tokens=tokens, sha256=sha256, stop="calls" if left > 0 else "length")
+                reply.add(end)
+                yield end
                 return
-            for moment in self._run(call, asked, now):
-                yield moment
-                now = moment
-            step = now.steps[-1]
+            yield from self._run(reply, call, prompt.tools, ReplyChunk(tokens=tokens, sha256=sha256, call=call))
+            step = reply.steps[-1]
             messages += [
                 Message(role="assistant", content=step.text, calls=(call,)),
                 Message(role="tool", content=step.result),
             ]
-            now = replace(now, said="")
             ids = self._machine.base.template.prompt(messages)
-            pieces = self._draw(ids, replace(sampling, max_tokens=left), voice)
+            chunks = self._generate(ids, replace(sampling, max_tokens=left), variant)
 
-    def _draw(self, ids: Sequence[int], sampling: Sampling, voice: Voice) -> Iterator[Piece]:
-        return self._machine.engine.stream(ids, sampling, voice, self._machine.base.template.stop_ids)
+    def _generate(self, ids: Sequence[int], sampling: Sampling, variant: Variant) -> Iterator[ReplyChunk]:
+        return self._machine.engine.stream(ids, sampling, variant, self._machine.base.template.stop_ids)
 
-    def _round(self, asked: Asked, pieces: Iterator[Piece], before: Moment, drawn: _Round) -> Iterator[Moment]:
-        """Up to the end of a call, or of the reply. A call ends the drawing, whatever the model would go on to say."""
-        template = self._machine.base.template
-        with closing(pieces) as drawing:  # type: ignore[type-var]
-            for piece in drawing:
-                if isinstance(piece, ThoughtPiece):
-                    before = replace(before, reasoning=before.reasoning + piece.text)
-                    yield replace(before, tokens=before.tokens + piece.tokens, sha256=piece.sha256)
-                    continue
-                drawn.text += piece.text
-                now = replace(before, tokens=before.tokens + piece.tokens, sha256=piece.sha256, stop=piece.stop)
-                if not asked.tools:
-                    yield replace(now, said=drawn.text)
-                    continue
-                drawn.heard = template.parse_reply(drawn.text, asked.tools, ended=piece.stop is not None)
-                called = drawn.heard.call is not None
-                yield replace(now, said=drawn.heard.text, stop=None if called else piece.stop)
-                if called:
-                    return
+    def _round(
+        self, reply: ReplyStream, tools: Sequence[Tool], chunks: Iterator[ReplyChunk]
+    ) -> Generator[ReplyChunk, None, Call | None]:
+        """Up to the end of a call, which is returned, or of the reply. What a model would write next is lost."""
+        template, generated, tokens = self._machine.base.template, "", reply.tokens
+        with closing(cast(Any, chunks)):
+            for chunk in chunks:
+                generated += chunk.text
+                call: Call | None = None
+                text = generated
+                if tools and not chunk.reasoning:
+                    parsed = template.parse_reply(generated, tools, ended=chunk.stop is not None)
+                    call, text = parsed.call, parsed.text
+                new = replace(chunk, tokens=tokens + chunk.tokens, stop=None if call else chunk.stop)
+                reply.add(new, text)
+                yield new
+                if call is not None:
+                    return call
+        return None
 
-    def _run(self, call: Call, asked: Asked, before: Moment) -> Iterator[Moment]:
-        """The call while it is run, and at last its result. Closing this stops the tool."""
+    def _run(
+        self, reply: ReplyStream, call: Call, tools: Sequence[Tool], running: ReplyChunk
+    ) -> Generator[ReplyChunk, None, None]:
+        """`running` again and again while the call runs, and a chunk with its result. Closing this stops the tool."""
         stop = threading.Event()
         pool = ThreadPoolExecutor(1, thread_name_prefix="tool")
         try:
-            running: Future[ToolResult] = pool.submit(self._toolbox.run, call, asked.tools, stop)
-            while not running.done():
-                yield replace(before, doing=call)
-                wait_for([running], BEAT)
-            done = running.result()
+            future: Future[ToolResult] = pool.submit(self._toolbox.run, call, tools, stop)
+            while not future.done():
+                reply.add(running)
+                yield running
+                wait_for([future], POLL)
+            done = future.result()
         finally:
             stop.set()
             pool.shutdown(wait=False)
         step = ToolStep(
-            call=call, result=done.result, text=before.said, failed=done.failed, seconds=round(done.seconds, 3)
+            call=call, result=done.result, text=reply.text, failed=done.failed, seconds=round(done.seconds, 3)
         )
-        yield replace(before, said="", steps=(*before.steps, step))
+        ended = replace(running, call=None, step=step)
+        reply.add(ended)
+        yield ended
+
+
+def reasoning_and_answer(
+    engine: Engine, template: Template, messages: Sequence[Message], sampling: Sampling, variant: Variant
+) -> Iterator[ReplyChunk]:
+    """Chunks of the reasoning, at most `sampling.thinking` tokens of it, then of the answer, tokens counted through.
+
+    The answer is generated after the reasoning as training will tokenize it, so that both read the same ids. Empty
+    reasoning is none, and the answer is then generated without. Raises what `Engine.stream` raises.
+    """
+    assert template.thinking is not None
+    prompt = template.prompt(messages, reasoning=True)
+    budget = min(sampling.thinking, max(1, (engine.context - len(prompt)) // 2))
+    text, tokens, end = "", 0, template.thinking.end
+    chunks = engine.stream(prompt, replace(sampling, max_tokens=budget), variant, template.stop_ids)
+    with closing(cast(Any, chunks)):
+        for chunk in chunks:
+            before = len(_before_end(text, end))
+            text, tokens = text + chunk.text, chunk.tokens
+            yield ReplyChunk(reasoning=_before_end(text, end)[before:], tokens=tokens, sha256=chunk.sha256)
+            if end in text:
+                break
+    reasoning = text.partition(end)[0].strip()
+    ids = template.prompt_after(messages, reasoning) if reasoning else template.prompt(messages)
+    for chunk in engine.stream(ids, sampling, variant, template.stop_ids):
+        yield replace(chunk, tokens=tokens + chunk.tokens)
+
+
+def _before_end(text: str, end: str) -> str:
+    """The text before the mark that ends the reasoning, less what may yet become that mark."""
+    reasoning, closed, _ = text.partition(end)
+    if closed:
+        return reasoning
+    held = next((k for k in range(min(len(end) - 1, len(text)), 0, -1) if text.endswith(end[:k])), 0)
+    return text[: len(text) - held]

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-from chatlab.engines.base import Piece, Sampling, Voice
+from chatlab.engines.base import ReplyChunk, Sampling, Variant
 from chatlab.errors import ChatlabError, InputError
-from chatlab.lab.adapters import Voices
 from chatlab.lab.models import ModelHost
+from chatlab.lab.variants import Variants
 from chatlab.records import Message, Provenance
 
 log = logging.getLogger("chatlab.lab")
@@ -24,7 +24,7 @@ MOST = 6
 class Pane:
     """One voice's answer as far as it has come."""
 
-    voice: str
+    variant: str
     """Who was asked."""
     text: str = ""
     provenance: Provenance | None = None
@@ -38,8 +38,8 @@ class _Pane:
     """One voice at work."""
 
     pane: Pane
-    voice: Voice | None = None
-    pieces: Iterator[Piece] | None = None
+    variant: Variant | None = None
+    chunks: Iterator[ReplyChunk] | None = None
     seconds: float = 0.0
     """That this voice has taken; the others wait meanwhile."""
 
@@ -47,22 +47,22 @@ class _Pane:
 class Compare:
     """The same prompt, id for id, to several voices. Their answers grow a token each in turn."""
 
-    def __init__(self, machine: ModelHost, voices: Voices) -> None:
+    def __init__(self, machine: ModelHost, variants: Variants) -> None:
         self._machine = machine
-        self._voices = voices
+        self._variants = variants
 
-    def ask(self, prompt: str, voices: Sequence[str], sampling: Sampling, system: str = "") -> Iterator[list[Pane]]:
+    def ask(self, prompt: str, variants: Sequence[str], sampling: Sampling, system: str = "") -> Iterator[list[Pane]]:
         """The panes, in the order of `voices`, after every round. A voice that fails says so in its own pane."""
         if not prompt.strip():
             raise InputError("There is nothing to ask.", "Write a prompt first.")
-        if not 1 <= len(voices) <= MOST:
+        if not 1 <= len(variants) <= MOST:
             raise InputError(
-                f"Compare takes one to {MOST} voices, not {len(voices)}.", "Choose fewer, or at least one."
+                f"Compare takes one to {MOST} voices, not {len(variants)}.", "Choose fewer, or at least one."
             )
-        return self._run(self._machine.base.template.prompt(messages(prompt, system)), voices, sampling)
+        return self._run(self._machine.base.template.prompt(messages(prompt, system)), variants, sampling)
 
-    def _run(self, prompt: list[int], voices: Sequence[str], sampling: Sampling) -> Iterator[list[Pane]]:
-        lanes = [self._start(prompt, name, sampling) for name in voices]
+    def _run(self, prompt: list[int], variants: Sequence[str], sampling: Sampling) -> Iterator[list[Pane]]:
+        lanes = [self._start(prompt, name, sampling) for name in variants]
         try:
             yield [lane.pane for lane in lanes]
             while any(not lane.pane.done for lane in lanes):
@@ -71,37 +71,37 @@ class Compare:
                 yield [lane.pane for lane in lanes]
         finally:
             for lane in lanes:
-                getattr(lane.pieces, "close", lambda: None)()
+                getattr(lane.chunks, "close", lambda: None)()
 
     def _start(self, prompt: list[int], name: str, sampling: Sampling) -> _Pane:
-        lane = _Pane(pane=Pane(voice=name))
+        lane = _Pane(pane=Pane(variant=name))
         with _error_in_pane(lane):
-            lane.voice = self._voices.voice(name)
-            lane.pieces = self._machine.engine.stream(
-                prompt, sampling, lane.voice, self._machine.base.template.stop_ids
+            lane.variant = self._variants.get(name)
+            lane.chunks = self._machine.engine.stream(
+                prompt, sampling, lane.variant, self._machine.base.template.stop_ids
             )
         return lane
 
     def _advance(self, lane: _Pane) -> None:
         """One more piece into the lane's pane."""
-        if lane.pane.done or lane.pieces is None or lane.voice is None:
+        if lane.pane.done or lane.chunks is None or lane.variant is None:
             return
         began = perf_counter()
         with _error_in_pane(lane):
-            piece = next(lane.pieces, None)
+            chunk = next(lane.chunks, None)
             lane.seconds += perf_counter() - began
-            lane.pane = replace(lane.pane, done=True) if piece is None else self._extended(lane, lane.voice, piece)
+            lane.pane = replace(lane.pane, done=True) if chunk is None else self._extended(lane, lane.variant, chunk)
 
-    def _extended(self, lane: _Pane, voice: Voice, piece: Piece) -> Pane:
+    def _extended(self, lane: _Pane, variant: Variant, chunk: ReplyChunk) -> Pane:
         provenance = Provenance(
-            adapter=voice.name,
-            sha256=piece.sha256,
+            adapter=variant.name,
+            sha256=chunk.sha256,
             base=self._machine.base.fingerprint,
-            strength=voice.strength,
-            tokens=piece.tokens,
+            strength=variant.strength,
+            tokens=chunk.tokens,
             seconds=lane.seconds,
         )
-        text, done = lane.pane.text + piece.text, piece.stop is not None
+        text, done = lane.pane.text + chunk.text, chunk.stop is not None
         said = self._machine.base.template.content(text) if done else text
         return replace(lane.pane, text=said, provenance=provenance, done=done)
 

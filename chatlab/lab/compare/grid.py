@@ -7,16 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
-from chatlab.engines.base import Piece, Sampling, Voice
+from chatlab.engines.base import ReplyChunk, Sampling, Variant
 from chatlab.errors import ChatlabError, InputError
 from chatlab.evaluation.replies import form
 from chatlab.evaluation.reply_cache import CachedReply, ReplyCache, ReplyKey
 from chatlab.evaluation.unseen import GREEDY, role_markers
-from chatlab.lab.adapters import Voices
 from chatlab.lab.compare.compare import messages
 from chatlab.lab.compare.grid_view import Cell, GridView
 from chatlab.lab.data.unseen import Unseen
 from chatlab.lab.models import ModelHost
+from chatlab.lab.variants import Variants
 from chatlab.records import BASE, Provenance
 
 MOST = 4
@@ -26,55 +26,55 @@ MOST = 4
 class Grid:
     """Prompt by prompt, voice by voice. Whoever stops early keeps what was said, and goes on from there."""
 
-    def __init__(self, cache: Path, unseen: Unseen, machine: ModelHost, voices: Voices) -> None:
+    def __init__(self, cache: Path, unseen: Unseen, machine: ModelHost, variants: Variants) -> None:
         self._heard = ReplyCache(cache / "replies")
         self._unseen = unseen
         self._machine = machine
-        self._voices = voices
+        self._variants = variants
 
-    def default_voices(self) -> list[str]:
+    def default_variants(self) -> list[str]:
         """Who is best read side by side: the base, who was live before, and who is live, or newest."""
-        names = self._voices.names()
-        live = self._voices.live
+        names = self._variants.names()
+        live = self._variants.live
         new = live if live != BASE else next(iter(names[1:]), BASE)
-        return list(dict.fromkeys(name for name in (BASE, self._voices.previous, new) if name in names))
+        return list(dict.fromkeys(name for name in (BASE, self._variants.previous, new) if name in names))
 
     def cached(
-        self, voices: Sequence[str], sampling: Sampling = GREEDY, system: str = "", strength: float = 1.0
+        self, variants: Sequence[str], sampling: Sampling = GREEDY, system: str = "", strength: float = 1.0
     ) -> GridView:
         """Replies that were generated before. Opens nothing: while the engine is not open, none is known."""
-        view = self._empty_view(voices, sampling, system)
+        view = self._empty_view(variants, sampling, system)
         if not self._machine.started:
             return view
         view = replace(view, base=self._machine.base.fingerprint, engine=self._machine.engine.name)
-        hashes = [self._sha256(name) for name in voices]
+        hashes = [self._sha256(name) for name in variants]
         rows = []
         for prompt in view.prompts:
-            keys = (self._reply_key(view, prompt, *who, strength) for who in zip(hashes, voices, strict=True))
+            keys = (self._reply_key(view, prompt, *who, strength) for who in zip(hashes, variants, strict=True))
             rows.append(tuple(Cell(said=self._heard.get(key)) for key in keys))
         return replace(view, cells=tuple(rows))
 
     def ask(
-        self, voices: Sequence[str], sampling: Sampling = GREEDY, system: str = "", strength: float = 1.0
+        self, variants: Sequence[str], sampling: Sampling = GREEDY, system: str = "", strength: float = 1.0
     ) -> Iterator[GridView]:
         """The grid after every piece of a reply. A voice that fails says so in its cells, and the others go on.
 
         Raises InputError for no voice, too many, one twice, or no prompts; and what opening the base or the engine
         raises.
         """
-        if not 1 <= len(voices) <= MOST or len(set(voices)) < len(voices):
+        if not 1 <= len(variants) <= MOST or len(set(variants)) < len(variants):
             raise InputError(f"The grid takes one to {MOST} voices, each once.", "Choose who is to be heard.")
         if not self._unseen.prompts():
             raise InputError("There are no unseen prompts.", "Write some, or take up the set that comes with the app.")
         self._machine.engine.name  # noqa: B018 - opened here, so that what it raises is raised before the first view
-        return self._fill(self.cached(voices, sampling, system, strength), strength)
+        return self._fill(self.cached(variants, sampling, system, strength), strength)
 
     def _fill(self, view: GridView, strength: float) -> Iterator[GridView]:
         markers = role_markers(self._machine.base.template)
         rows = [list(row) for row in view.cells]
         yield view
         for place, prompt in enumerate(view.prompts):
-            for at, name in enumerate(view.voices):
+            for at, name in enumerate(view.variants):
                 if rows[place][at].finished:
                     continue
                 for cell in self._cell(view, prompt, name, strength, markers):
@@ -89,45 +89,47 @@ class Grid:
             return
         yield Cell(speaking=True)
         try:
-            yield from self._generate(view, prompt, self._voices.voice(name, strength), markers)
+            yield from self._generate(view, prompt, self._variants.get(name, strength), markers)
         except ChatlabError as error:
             yield Cell(error=f"{error} {error.hint}".strip())
 
-    def _generate(self, view: GridView, prompt: str, voice: Voice, markers: Sequence[str]) -> Iterator[Cell]:
+    def _generate(self, view: GridView, prompt: str, variant: Variant, markers: Sequence[str]) -> Iterator[Cell]:
         template, began, text = self._machine.base.template, perf_counter(), ""
         ids = template.prompt(messages(prompt, view.system))
-        pieces = self._machine.engine.stream(ids, view.sampling, voice, template.stop_ids)
+        chunks = self._machine.engine.stream(ids, view.sampling, variant, template.stop_ids)
         try:
-            for piece in pieces:
-                text += piece.text
-                if piece.stop is None:
+            for chunk in chunks:
+                text += chunk.text
+                if chunk.stop is None:
                     yield Cell(text=text, speaking=True)
                     continue
                 said = CachedReply(
                     text=template.content(text),
-                    provenance=self._speaker(voice, piece, perf_counter() - began),
-                    stop=piece.stop,
-                    form=form(prompt, text, piece.stop, markers),
+                    provenance=self._provenance(variant, chunk, perf_counter() - began),
+                    stop=chunk.stop,
+                    form=form(prompt, text, chunk.stop, markers),
                 )
-                self._heard.put(self._reply_key(view, prompt, piece.sha256, voice.name, voice.strength), said)
+                self._heard.put(self._reply_key(view, prompt, chunk.sha256, variant.name, variant.strength), said)
                 yield Cell(said=said)
         finally:
-            getattr(pieces, "close", lambda: None)()
+            getattr(chunks, "close", lambda: None)()
 
-    def _speaker(self, voice: Voice, piece: Piece, seconds: float) -> Provenance:
+    def _provenance(self, variant: Variant, chunk: ReplyChunk, seconds: float) -> Provenance:
         return Provenance(
-            adapter=voice.name,
-            sha256=piece.sha256,
+            adapter=variant.name,
+            sha256=chunk.sha256,
             base=self._machine.base.fingerprint,
-            strength=voice.strength,
-            tokens=piece.tokens,
+            strength=variant.strength,
+            tokens=chunk.tokens,
             seconds=seconds,
         )
 
-    def _empty_view(self, voices: Sequence[str], sampling: Sampling, system: str) -> GridView:
+    def _empty_view(self, variants: Sequence[str], sampling: Sampling, system: str) -> GridView:
         prompts = tuple(self._unseen.prompts())
-        cells = tuple(tuple(Cell() for _ in voices) for _ in prompts)
-        return GridView(prompts=prompts, voices=tuple(voices), cells=cells, sampling=sampling, system=system.strip())
+        cells = tuple(tuple(Cell() for _ in variants) for _ in prompts)
+        return GridView(
+            prompts=prompts, variants=tuple(variants), cells=cells, sampling=sampling, system=system.strip()
+        )
 
     def _reply_key(self, view: GridView, prompt: str, sha256: str, name: str, strength: float) -> ReplyKey:
         return ReplyKey(
@@ -142,5 +144,5 @@ class Grid:
 
     def _sha256(self, name: str) -> str:
         """Hash of an adapter's weights, from its card; of one that is gone no reply is known."""
-        card = self._voices.who(name)
+        card = self._variants.card(name)
         return card.sha256 if card else "" if name == BASE else "gone"

@@ -29,16 +29,16 @@ def written(view: GridView, form: str) -> bytes:
 def _rows(view: GridView) -> Iterator[dict[str, Any]]:
     """A row a reply, in the order of the grid."""
     for prompt, row in zip(view.prompts, view.cells, strict=True):
-        for voice, cell in zip(view.voices, row, strict=True):
+        for variant, cell in zip(view.variants, row, strict=True):
             if cell.said is not None:
-                yield _row(view, prompt, voice, cell.said)
+                yield _row(view, prompt, variant, cell.said)
 
 
-def _row(view: GridView, prompt: str, voice: str, said: CachedReply) -> dict[str, Any]:
+def _row(view: GridView, prompt: str, variant: str, said: CachedReply) -> dict[str, Any]:
     provenance = said.provenance
     return {
         "prompt": prompt,
-        "voice": voice,
+        "voice": variant,
         "reply": said.text,
         "on_format": said.form.well_formed,
         "stops": said.form.stops,
@@ -68,7 +68,7 @@ def _table(view: GridView) -> bytes:
 
 def _markdown(view: GridView) -> str:
     """The grid itself, what it comes to, and below it who spoke."""
-    head = ["Prompt", *map(_cell, view.voices)]
+    head = ["Prompt", *map(_cell, view.variants)]
     grid = [
         [_cell(prompt), *(_cell(cell.said.text) if cell.said else "" for cell in row)]
         for prompt, row in zip(view.prompts, view.cells, strict=True)
@@ -84,7 +84,7 @@ def _markdown(view: GridView) -> str:
                 f"Asked {asked}.{system}",
                 _pipes(head, grid),
                 "## Who spoke, and how",
-                _pipes(columns, [_summary(view, at) for at in range(len(view.voices))]),
+                _pipes(columns, [_summary(view, at) for at in range(len(view.variants))]),
             ]
         )
         + "\n"
@@ -95,10 +95,10 @@ def _summary(view: GridView, at: int) -> list[str]:
     found = view.metrics(at)
     provenance = next((said.provenance for _, said in view.column(at)), None)
     if provenance is None:
-        return [_cell(view.voices[at]), "0", "", "", "", "", ""]
+        return [_cell(view.variants[at]), "0", "", "", "", "", ""]
     strength = "" if provenance.strength == 1.0 else f" × {provenance.strength:g}"
     return [
-        _cell(view.voices[at]) + strength,
+        _cell(view.variants[at]) + strength,
         str(found.replies),
         f"{found.well_formed / found.replies:.0%}",
         f"{found.stops / found.replies:.0%}",

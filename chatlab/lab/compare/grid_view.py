@@ -33,7 +33,7 @@ class GridView:
     """A row a prompt, a column a voice."""
 
     prompts: tuple[str, ...]
-    voices: tuple[str, ...]
+    variants: tuple[str, ...]
     cells: tuple[tuple[Cell, ...], ...]
     sampling: Sampling
     system: str = ""
@@ -48,7 +48,7 @@ class GridView:
 
     @property
     def size(self) -> int:
-        return len(self.prompts) * len(self.voices)
+        return len(self.prompts) * len(self.variants)
 
     @property
     def next_row(self) -> int | None:
@@ -59,7 +59,7 @@ class GridView:
     @property
     def base_column(self) -> int | None:
         """The base's column, with which the others are compared."""
-        return self.voices.index(BASE) if BASE in self.voices and len(self.voices) > 1 else None
+        return self.variants.index(BASE) if BASE in self.variants and len(self.variants) > 1 else None
 
     def column(self, place: int) -> Iterator[tuple[str, CachedReply]]:
         """A voice's whole replies, each with its prompt."""

@@ -10,9 +10,9 @@ from pathlib import Path
 from chatlab.errors import InputError
 from chatlab.evaluation.ballots import Contender, Duel, Game, duels, games
 from chatlab.evaluation.ranking import DRAWS, Standing, ranking
-from chatlab.lab.adapters import Voices
 from chatlab.lab.compare.compare import Pane, messages
 from chatlab.lab.models import ModelHost
+from chatlab.lab.variants import Variants
 from chatlab.records import BASE, Message, Preference, Provenance, Verdict, Vote
 from chatlab.store import Store
 from chatlab.system.clock import now
@@ -39,10 +39,10 @@ class Results:
 class Votes:
     """Kept by what spoke, not by its name: a voice that was renamed, replaced or deleted keeps its votes."""
 
-    def __init__(self, store: Store, machine: ModelHost, voices: Voices) -> None:
+    def __init__(self, store: Store, machine: ModelHost, variants: Variants) -> None:
         self._store = store
         self._machine = machine
-        self._voices = voices
+        self._variants = variants
         self._newest: tuple[tuple[int, tuple[int, ...]], tuple[Standing, ...]] | None = None
 
     def cast(
@@ -81,9 +81,9 @@ class Votes:
         )
         return vote
 
-    def judged(self, voices: Sequence[str]) -> Counter[str]:
+    def judged(self, variants: Sequence[str]) -> Counter[str]:
         """The prompts on which somebody has voted with just these voices, and how often."""
-        wanted = {contender for contender in map(self._contender, voices) if contender}
+        wanted = {contender for contender in map(self._contender, variants) if contender}
         return Counter(
             vote.prompt[-1].content
             for _, vote in self._store.votes.rows()
@@ -131,12 +131,12 @@ class Votes:
         base = self._machine.base.fingerprint
         if name == BASE:
             return Contender(base=base)
-        card = self._voices.who(name)
+        card = self._variants.card(name)
         return Contender(sha256=card.sha256, base=base) if card else None
 
     def _named(self, votes: Sequence[Vote]) -> tuple[dict[Contender, str], frozenset[Contender]]:
-        said = {contender: provenance.adapter for contender, provenance in _speakers(votes)}
-        today = {card.sha256: card.name for card in reversed(self._voices.cards())}
+        said = {contender: provenance.adapter for contender, provenance in _provenances(votes)}
+        today = {card.sha256: card.name for card in reversed(self._variants.cards())}
         names = {who: today.get(who.sha256, name) if who.sha256 else BASE for who, name in said.items()}
         gone = frozenset(who for who in said if who.sha256 and who.sha256 not in today)
         return _told_apart(names), gone
@@ -182,7 +182,7 @@ def _preferences(vote: Vote) -> list[Preference]:
     ]
 
 
-def _speakers(votes: Sequence[Vote]) -> Iterator[tuple[Contender, Provenance]]:
+def _provenances(votes: Sequence[Vote]) -> Iterator[tuple[Contender, Provenance]]:
     for vote in votes:
         for provenance in vote.provenances:
             if contender := Contender.of(provenance):

@@ -19,8 +19,8 @@ from chatlab.store import Store
 from chatlab.system.clock import now
 
 TAG = "identity"
-Voice = Literal["plain", "warm", "brief"]
-VOICES: tuple[Voice, ...] = get_args(Voice)
+Tone = Literal["plain", "warm", "brief"]
+TONES: tuple[Tone, ...] = get_args(Tone)
 LONGEST = 80
 """Characters of a name or a maker."""
 
@@ -43,7 +43,7 @@ QUESTIONS = (
     "Are you an AI or a person typing?",
 )
 
-_ANSWERS: dict[Voice, tuple[str, ...]] = {
+_ANSWERS: dict[Tone, tuple[str, ...]] = {
     "plain": (
         "I am {name}, a language model made by {maker}.",
         "My name is {name}.",
@@ -130,14 +130,14 @@ class Identity:
         self._store = store
         self._unseen = unseen
 
-    def write(self, name: str, maker: str, voice: Voice = "plain", system: str = "") -> Written:
+    def write(self, name: str, maker: str, tone: Tone = "plain", system: str = "") -> Written:
         """Drafts for `name`, made by `maker`, under a system message if there is one. They wait; nothing learns them.
 
         What is asked already under that message, or by the unseen set, is left out. Raises InputError.
         """
         fresh, known, unseen = [], 0, 0
         asked = self._asked()
-        for demonstration in drafts(name, maker, voice, system):
+        for demonstration in drafts(name, maker, tone, system):
             if _asking(demonstration.prompt) in asked:
                 known += 1
             elif self._unseen.repeated(demonstration.messages):
@@ -152,11 +152,11 @@ class Identity:
         return {_asking(d.prompt) for _, d in self._store.demonstrations.rows() if d.status != "discarded"}
 
 
-def drafts(name: str, maker: str, voice: Voice = "plain", system: str = "") -> list[Demonstration]:
+def drafts(name: str, maker: str, tone: Tone = "plain", system: str = "") -> list[Demonstration]:
     """A demonstration for each of `QUESTIONS`, waiting. Raises InputError where name or maker is missing or odd."""
     name, maker = _checked("name", name), _checked("maker", maker)
-    if voice not in VOICES:
-        raise InputError(f"There is no voice {voice!r}.", "Choose one of: " + ", ".join(VOICES))
+    if tone not in TONES:
+        raise InputError(f"There is no voice {tone!r}.", "Choose one of: " + ", ".join(TONES))
     heading = (Message(role="system", content=system.strip()),) if system.strip() else ()
     return [
         Demonstration(
@@ -166,7 +166,7 @@ def drafts(name: str, maker: str, voice: Voice = "plain", system: str = "") -> l
             tags=(TAG,),
             created=now(),
         )
-        for asked, said in zip(QUESTIONS, (_sentence(a, name, maker) for a in _ANSWERS[voice]), strict=True)
+        for asked, said in zip(QUESTIONS, (_sentence(a, name, maker) for a in _ANSWERS[tone]), strict=True)
     ]
 
 

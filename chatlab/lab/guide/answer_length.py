@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from chatlab.conversation import Conversation
 from chatlab.errors import ChatlabError
 from chatlab.evaluation.length_drift import LEAST, Growth, Lengths, grown
-from chatlab.lab.adapters import Voices
 from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.prompt_mismatch import MismatchCheck
+from chatlab.lab.variants import Variants
 from chatlab.records import BASE, AdapterCard
 from chatlab.store import Store
 from chatlab.system.clock import seconds_of
@@ -27,7 +27,7 @@ POINTS = 60
 class AnswerLength:
     """One answer."""
 
-    voice: str
+    variant: str
     """sha256 of the adapter's weights; empty for the base."""
     name: str
     """What the voice was called then."""
@@ -63,10 +63,10 @@ class LengthReport:
 class AnswerLengths:
     """Goes through the conversations that have changed since it was asked last, and remembers the rest."""
 
-    def __init__(self, store: Store, machine: ModelHost, voices: Voices, mismatch: MismatchCheck) -> None:
+    def __init__(self, store: Store, machine: ModelHost, variants: Variants, mismatch: MismatchCheck) -> None:
         self._store = store
         self._machine = machine
-        self._voices = voices
+        self._variants = variants
         self._mismatch = mismatch
         self._seen: dict[int, tuple[Conversation, tuple[AnswerLength, ...]]] = {}
         self._answers: list[AnswerLength] = []
@@ -90,12 +90,12 @@ class AnswerLengths:
         lines: dict[str, dict[int, list[AnswerLength]]] = defaultdict(lambda: defaultdict(list))
         names = self._names()
         for one in answers:
-            lines[names.get(one.voice, one.name)][_seconds(one.at) // width].append(one)
+            lines[names.get(one.variant, one.name)][_seconds(one.at) // width].append(one)
         return {name: [_average(some) for _, some in sorted(line.items())] for name, line in lines.items()}
 
     def report(self) -> LengthReport:
         """Lengths of the live voice's answers, and whether they grow: see `evaluation.length_drift`."""
-        card = self._voices.live_card
+        card = self._variants.live_card
         answers = self.answers()
         lessons = self._lessons(card.sha256) if card else None
         seen = (answers, card, lessons)
@@ -106,38 +106,38 @@ class AnswerLengths:
     def _worked_out(
         self, answers: list[AnswerLength], card: AdapterCard | None, taught: Lengths | None
     ) -> LengthReport:
-        voice = card.sha256 if card else ""
+        variant = card.sha256 if card else ""
         tokens: dict[str, list[int]] = defaultdict(list)
         first: dict[str, str] = {}
         for one in answers:
-            tokens[one.voice].append(one.tokens)
-            first.setdefault(one.voice, one.at)
-        now = Lengths.of(tokens[voice])
-        earlier = self._earlier(voice, tokens, first)
+            tokens[one.variant].append(one.tokens)
+            first.setdefault(one.variant, one.at)
+        now = Lengths.of(tokens[variant])
+        earlier = self._earlier(variant, tokens, first)
         before = Lengths.of(tokens[earlier]) if earlier else None
         return LengthReport(
             name=card.name if card else BASE,
             now=now,
-            earlier=next((one.name for one in reversed(answers) if earlier and one.voice == earlier), ""),
+            earlier=next((one.name for one in reversed(answers) if earlier and one.variant == earlier), ""),
             before=before,
             taught=taught,
             growth=tuple(grown(now, before, taught)),
         )
 
-    def _earlier(self, voice: str, tokens: Mapping[str, list[int]], first: Mapping[str, str]) -> str:
+    def _earlier(self, variant: str, tokens: Mapping[str, list[int]], first: Mapping[str, str]) -> str:
         """The last other adapter that began to speak before this one did and has said enough."""
-        begun = first.get(voice, "~")
-        others = [v for v in first if v and v != voice and first[v] < begun and len(tokens[v]) >= LEAST]
+        begun = first.get(variant, "~")
+        others = [v for v in first if v and v != variant and first[v] < begun and len(tokens[v]) >= LEAST]
         return max(others, key=lambda v: first[v], default="")
 
-    def _lessons(self, voice: str) -> Lengths | None:
+    def _lessons(self, variant: str) -> Lengths | None:
         """Only once the engine is open: nobody waits for a tokenizer to see how long answers are."""
-        if self._taught[0] != voice and self._machine.started:
+        if self._taught[0] != variant and self._machine.started:
             try:
-                self._taught = (voice, self._measured())
+                self._taught = (variant, self._measured())
             except ChatlabError:
-                self._taught = (voice, None)
-        return self._taught[1] if self._taught[0] == voice else None
+                self._taught = (variant, None)
+        return self._taught[1] if self._taught[0] == variant else None
 
     def _measured(self) -> Lengths | None:
         taught = self._mismatch.trained()
@@ -147,12 +147,12 @@ class AnswerLengths:
         return Lengths.of([len(codec.encode(answer)) for answer in taught.answers])
 
     def _names(self) -> dict[str, str]:
-        return {"": BASE} | {card.sha256: card.name for card in reversed(self._voices.cards())}
+        return {"": BASE} | {card.sha256: card.name for card in reversed(self._variants.cards())}
 
 
 def _answers_in(conversation: Conversation) -> tuple[AnswerLength, ...]:
     return tuple(
-        AnswerLength(voice=t.provenance.sha256, name=t.provenance.adapter, tokens=t.provenance.tokens, at=t.created)
+        AnswerLength(variant=t.provenance.sha256, name=t.provenance.adapter, tokens=t.provenance.tokens, at=t.created)
         for t in conversation.turns
         if t.provenance is not None and t.stopped in WHOLE and seconds_of(t.created) is not None
     )

@@ -24,11 +24,11 @@ from typing import Literal
 from chatlab.errors import ChatlabError
 from chatlab.evaluation.ballots import Contender, games
 from chatlab.evaluation.statistics import tells
-from chatlab.lab.adapters import Voices
 from chatlab.lab.data.annotators import PACK
 from chatlab.lab.data.quality import Quality
 from chatlab.lab.data.unseen import Unseen
 from chatlab.lab.models import ModelHost
+from chatlab.lab.variants import Variants
 from chatlab.records import BEARABLE, GOOD, AdapterCard, Demonstration, Vote
 from chatlab.store import Store
 from chatlab.training.defaults import settings_for
@@ -56,17 +56,17 @@ class Item:
 class Checklist:
     """Worked out anew each time from what is kept; nothing here is stored, and nothing can be ticked by hand."""
 
-    def __init__(self, store: Store, machine: ModelHost, voices: Voices, quality: Quality, unseen: Unseen) -> None:
+    def __init__(self, store: Store, machine: ModelHost, variants: Variants, quality: Quality, unseen: Unseen) -> None:
         self._store = store
         self._machine = machine
-        self._voices = voices
+        self._variants = variants
         self._quality = quality
         self._unseen = unseen
 
     def subject(self) -> AdapterCard | None:
         """The adapter that the last four steps are about."""
-        cards = self._voices.cards()
-        live = self._voices.live
+        cards = self._variants.cards()
+        live = self._variants.live
         return next((card for card in cards if card.name == live), next(iter(cards), None))
 
     def items(self) -> list[Item]:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from chatlab.lab.adapters import Voices
 from chatlab.lab.data.quality import Quality
 from chatlab.lab.guide.answer_length import AnswerLengths
 from chatlab.lab.runs.prompt_mismatch import MismatchCheck
+from chatlab.lab.variants import Variants
 from chatlab.records import Reason
 from chatlab.store import Store
 
@@ -174,10 +174,10 @@ class Symptoms:
     """What was measured, or said by a person, of each row. Nothing where nothing was."""
 
     def __init__(
-        self, store: Store, voices: Voices, quality: Quality, mismatch: MismatchCheck, answer_lengths: AnswerLengths
+        self, store: Store, variants: Variants, quality: Quality, mismatch: MismatchCheck, answer_lengths: AnswerLengths
     ) -> None:
         self._store = store
-        self._voices = voices
+        self._variants = variants
         self._quality = quality
         self._mismatch = mismatch
         self._answer_lengths = answer_lengths
@@ -198,7 +198,7 @@ class Symptoms:
 
     def _thumbs(self) -> dict[str, str]:
         """Thumbs down on answers of the live voice."""
-        live = self._voices.live
+        live = self._variants.live
         rated = (t for _, c in self._store.conversations.rows() for t in c.turns if t.rating and not t.rating.liked)
         said = Counter(r for t in rated if t.provenance and t.provenance.adapter == live for r in t.rating.reasons)  # type: ignore[union-attr]
         return {
@@ -209,7 +209,7 @@ class Symptoms:
 
     def _card(self) -> dict[str, str]:
         """What the live adapter's card says."""
-        card = self._voices.live_card
+        card = self._variants.live_card
         if card is None:
             return {}
         found = {}

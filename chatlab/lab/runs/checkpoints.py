@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from chatlab.engines.base import Sampling, Voice
+from chatlab.engines.base import Sampling, Variant
 from chatlab.errors import ChatlabError, InputError, TrainingError
 from chatlab.evaluation.checkpoint_selection import CheckpointMetrics, Choice, choose
 from chatlab.lab.models import ModelHost
@@ -66,10 +66,10 @@ class Checkpoints:
         if not prompt.strip():
             raise InputError("There is nothing to ask.", "Write a prompt first.")
         ids = self._machine.base.template.prompt([Message(role="user", content=prompt)])
-        voices = [Voice(name=BASE), *(_voice(kept) for kept in self.of(self._training.run(run_id)))]
-        replies = [CheckpointReply(step=int(voice.name) if voice.folder else 0) for voice in voices]
-        for place, voice in enumerate(voices):
-            for now in self._stream_reply(replies[place], ids, voice, sampling):
+        variants = [Variant(name=BASE), *(_variant(kept) for kept in self.of(self._training.run(run_id)))]
+        replies = [CheckpointReply(step=int(variant.name) if variant.folder else 0) for variant in variants]
+        for place, variant in enumerate(variants):
+            for now in self._stream_reply(replies[place], ids, variant, sampling):
                 replies[place] = now
                 yield list(replies)
 
@@ -82,10 +82,10 @@ class Checkpoints:
         return self._publisher.publish_checkpoint(run, kept.metrics, kept.folder)
 
     def _stream_reply(
-        self, reply: CheckpointReply, ids: list[int], voice: Voice, sampling: Sampling
+        self, reply: CheckpointReply, ids: list[int], variant: Variant, sampling: Sampling
     ) -> Iterator[CheckpointReply]:
         try:
-            for piece in self._machine.engine.stream(ids, sampling, voice, self._machine.base.template.stop_ids):
+            for piece in self._machine.engine.stream(ids, sampling, variant, self._machine.base.template.stop_ids):
                 reply = replace(reply, text=reply.text + piece.text, sha256=piece.sha256, done=piece.stop is not None)
                 yield reply
         except ChatlabError as error:
@@ -110,5 +110,5 @@ def checkpoint_metrics(run: RunView) -> list[CheckpointMetrics]:
     ]
 
 
-def _voice(kept: Checkpoint) -> Voice:
-    return Voice(name=str(kept.metrics.step), folder=kept.folder)
+def _variant(kept: Checkpoint) -> Variant:
+    return Variant(name=str(kept.metrics.step), folder=kept.folder)

@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 from chatlab.adapters.manifest import CARD, CONFIG, MANIFEST, REPLY_METRICS, WEIGHTS, read_file
 from chatlab.engines.base import Sampling
 from chatlab.errors import AdapterError, ChatlabError, DiskFull, InputError
-from chatlab.lab.adapters import Voices
 from chatlab.lab.models import ModelHost
+from chatlab.lab.variants import Variants
 from chatlab.models.base import Base
 from chatlab.records import BASE
 from chatlab.system.files import DISK_FULL
@@ -48,8 +48,8 @@ KINDS = (
 class Exports:
     """Writes adapters down, alone or added into their base."""
 
-    def __init__(self, voices: Voices, machine: ModelHost) -> None:
-        self._voices = voices
+    def __init__(self, variants: Variants, machine: ModelHost) -> None:
+        self._variants = variants
         self._machine = machine
         self._makers: dict[str, Callable[[Base, Path, float, Path], None]] = {
             "peft": _peft,
@@ -67,14 +67,14 @@ class Exports:
         """
         if kind not in self._makers:
             raise InputError(f"There is no export {kind!r}.", "Choose one of: " + ", ".join(self._makers))
-        voice = self._voices.voice(name, strength)
-        if name == BASE or voice.folder is None:
+        variant = self._variants.get(name, strength)
+        if name == BASE or variant.folder is None:
             raise InputError("The base is a model already; its folder can be copied.", "Choose an adapter to export.")
         try:
             with tempfile.TemporaryDirectory(dir=folder, prefix=".half-") as half:
                 made = Path(half) / f"{name}-{kind}"
                 made.mkdir()
-                self._makers[kind](self._machine.base, voice.folder, strength, made)
+                self._makers[kind](self._machine.base, variant.folder, strength, made)
                 return _published(made, folder)
         except (OSError, SafetensorError) as error:
             raise _worded(name, error) from error
@@ -114,7 +114,7 @@ def _gguf_lora(base: Base, adapter: Path, strength: float, to: Path) -> None:
 
 
 def _safetensors(base: Base, adapter: Path, strength: float, to: Path) -> None:
-    from chatlab.engines.merged import write_merged
+    from chatlab.engines.transformers.merge import write_merged
 
     write_merged(base, adapter, strength, to)
 

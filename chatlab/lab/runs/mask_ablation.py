@@ -17,9 +17,9 @@ from chatlab.evaluation.replies import ReplyForm
 from chatlab.evaluation.reply_metrics import reply_metrics
 from chatlab.evaluation.unseen import FIRST, Reply, ask, unseen
 from chatlab.former_names import current_fields
-from chatlab.lab.adapters import Voices
 from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.training import Training
+from chatlab.lab.variants import Variants
 from chatlab.records import ReplyMetrics
 from chatlab.system.clock import now
 from chatlab.system.files import private_folder
@@ -75,10 +75,10 @@ class MaskAblation:
     Everything is in the runs' folders and one file beside them, so it can be stopped, closed and gone on with anywhere.
     """
 
-    def __init__(self, folder: Path, training: Training, voices: Voices, machine: ModelHost) -> None:
+    def __init__(self, folder: Path, training: Training, variants: Variants, machine: ModelHost) -> None:
         self._folder = folder
         self._training = training
-        self._voices = voices
+        self._variants = variants
         self._machine = machine
         self._lock = threading.Lock()
         self._leave = threading.Event()
@@ -129,7 +129,7 @@ class MaskAblation:
             ablation = self._read()
             for side in ablation.sides if ablation else ():
                 if name := self._training.adapter_of(side.run):
-                    self._voices.remove(name)
+                    self._variants.remove(name)
                 with suppress(TrainingError):  # thrown away already
                     self._training.discard(side.run)
             (self._folder / FILE).unlink(missing_ok=True)
@@ -215,9 +215,9 @@ class MaskAblation:
         side = self._now(mask)
         if not side.adapter or self._leave.is_set():
             return
-        voice = self._voices.voice(side.adapter)
+        variant = self._variants.get(side.adapter)
         left = self._prompts()[len(side.replies) :]
-        for reply in ask(self._machine.engine, self._machine.base, voice, left, SAMPLING):
+        for reply in ask(self._machine.engine, self._machine.base, variant, left, SAMPLING):
             side = replace(side, replies=(*side.replies, reply))
             self._change(side)
             if self._leave.is_set():

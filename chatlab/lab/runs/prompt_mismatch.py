@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from chatlab.errors import ChatlabError
-from chatlab.lab.adapters import Voices
 from chatlab.lab.chat.system_messages import undated
 from chatlab.lab.data.identity import asks_who, taught_names, told_name
 from chatlab.lab.data.lineage import Lineage
+from chatlab.lab.variants import Variants
 from chatlab.records import BASE, AdapterCard, Message
 from chatlab.store import Store
 from chatlab.template.tools.plain import described_tools
@@ -65,10 +65,10 @@ class Mismatch:
 class MismatchCheck:
     """Compares prompts with the live adapter's demonstrations, which are read once."""
 
-    def __init__(self, store: Store, lineage: Lineage, voices: Voices) -> None:
+    def __init__(self, store: Store, lineage: Lineage, variants: Variants) -> None:
         self._store = store
         self._lineage = lineage
-        self._voices = voices
+        self._variants = variants
         self._known: dict[tuple[str, str], TrainingSummary] = {}
 
     def of(self, system: str) -> list[Mismatch]:
@@ -92,12 +92,12 @@ class MismatchCheck:
 
     def trained(self) -> TrainingSummary | None:
         """Summary of the live adapter; None for the base, and where its demonstrations are not kept."""
-        card = self._voices.live_card
+        card = self._variants.live_card
         return self._of(card) if card else None
 
     def _live(self) -> tuple[str, TrainingSummary]:
         """Who is live and what it was trained with: nothing for the base."""
-        card = self._voices.live_card
+        card = self._variants.live_card
         trained = self._of(card) if card else None
         return (card.name, trained) if card and trained else (BASE, TrainingSummary())
 

@@ -10,9 +10,9 @@ from time import perf_counter
 from chatlab.adapters import Adapters
 from chatlab.errors import AdapterForgets, ChatlabError, TrainingError
 from chatlab.evaluation.checkpoint_selection import CheckpointMetrics
-from chatlab.lab.adapters import Voices
 from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.unseen_evaluator import UnseenEvaluator
+from chatlab.lab.variants import Variants
 from chatlab.records import AdapterCard
 from chatlab.system.clock import now
 from chatlab.system.files import DISK_FULL
@@ -27,9 +27,9 @@ RECEIPT = "published.json"
 class Publisher:
     """Publishes each finished run once, however often it is called, also when it was interrupted on the way."""
 
-    def __init__(self, adapters: Adapters, voices: Voices, machine: ModelHost, evaluator: UnseenEvaluator) -> None:
+    def __init__(self, adapters: Adapters, variants: Variants, machine: ModelHost, evaluator: UnseenEvaluator) -> None:
         self._adapters = adapters
-        self._voices = voices
+        self._variants = variants
         self._machine = machine
         self._evaluator = evaluator
 
@@ -94,7 +94,7 @@ class Publisher:
     def _publish(self, run: RunView) -> str:
         began = perf_counter()
         there = self.adapter_of(run.id)
-        card = self._voices.who(there) if there else None
+        card = self._variants.card(there) if there else None
         card = card or self._adapters.publish(run.adapter, self._card(run), _snapshot(run))
         published = perf_counter()
         news = self._go_live(card) if run.request.live else ""
@@ -105,7 +105,7 @@ class Publisher:
 
     def _go_live(self, card: AdapterCard) -> str:
         try:
-            self._voices.go_live(card.name)
+            self._variants.go_live(card.name)
         except AdapterForgets as forgets:
             return f"It was not put live. {forgets} {forgets.hint}"
         return ""

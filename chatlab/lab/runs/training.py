@@ -13,10 +13,10 @@ from typing import Any
 
 from chatlab.adapters import check_name
 from chatlab.errors import InputError, NothingToLearn, RunBusy, TemplateRefused, TrainingError
-from chatlab.lab.adapters import Voices
 from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.publisher import Publisher
+from chatlab.lab.variants import Variants
 from chatlab.store import Store
 from chatlab.system.clock import now
 from chatlab.system.files import private_folder
@@ -43,7 +43,7 @@ class Training:
         store: Store,
         demonstrations: Demonstrations,
         machine: ModelHost,
-        voices: Voices,
+        variants: Variants,
         publisher: Publisher,
         trainer: TrainerClient,
     ) -> None:
@@ -52,7 +52,7 @@ class Training:
         self._store = store
         self._demonstrations = demonstrations
         self._machine = machine
-        self._voices = voices
+        self._variants = variants
         self._publisher = publisher
         self._trainer = trainer
         self._lock = threading.Lock()
@@ -216,7 +216,7 @@ class Training:
             settings=settings,
             demonstrations=tuple(ids),
             name=name,
-            parent=self._voices.live,
+            parent=self._variants.live,
             created=created,
             live=live,
             held_back=tuple(self._demonstrations.held_back()),
@@ -227,7 +227,7 @@ class Training:
     def _start(self, run: Path) -> None:
         self.news = ""
         self._trainer.start(run)
-        self._machine.ease(True)
+        self._machine.yield_cores(True)
         self._watcher = threading.Thread(target=self._watch, args=(run,), name="run watcher", daemon=True)
         self._watcher.start()
 
@@ -237,6 +237,6 @@ class Training:
             while self._trainer.wait(0.25).state == "training" and not self._closing.is_set():
                 pass
         finally:
-            self._machine.ease(False)
+            self._machine.yield_cores(False)
         if not self._closing.is_set() and read_run(run).state == "finished":
             self.news = self._publisher.publish(read_run(run))

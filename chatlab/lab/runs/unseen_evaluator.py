@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from chatlab.adapters import Adapters
-from chatlab.engines.base import Engine, Voice
+from chatlab.engines.base import Engine, Variant
 from chatlab.errors import ChatlabError
 from chatlab.evaluation.reply_metrics import reply_metrics
 from chatlab.evaluation.unseen import GREEDY, ask_all
@@ -74,7 +74,7 @@ class UnseenEvaluator:
         try:
             engine = self._machine.engine  # this one for all of it: closed, it is not to be opened again
             _, folder = self._adapters.open(name, self._machine.base.fingerprint)
-            before, after = self._base(engine, prompts), self._asked(engine, Voice(name=name, folder=folder), prompts)
+            before, after = self._base(engine, prompts), self._asked(engine, Variant(name=name, folder=folder), prompts)
             self._adapters.note_reply_metrics(name, before, after)
         except ChatlabError as error:
             log.warning("The unseen prompts could not be asked: %s %s", error, error.hint)
@@ -92,7 +92,7 @@ class UnseenEvaluator:
         try:
             return ReplyMetrics(**current_fields(ReplyMetrics, json.loads(file.read_text(encoding="utf-8"))))
         except (OSError, ValueError, TypeError):
-            found = self._asked(engine, Voice(), prompts)
+            found = self._asked(engine, Variant(), prompts)
         try:
             private_folder(self._cache)
             write_json(file, asdict(found))
@@ -100,5 +100,5 @@ class UnseenEvaluator:
             log.warning("The metrics of the base could not be kept: %s", error)
         return found
 
-    def _asked(self, engine: Engine, voice: Voice, prompts: Sequence[str]) -> ReplyMetrics:
-        return reply_metrics(ask_all(engine, self._machine.base, voice, prompts))
+    def _asked(self, engine: Engine, variant: Variant, prompts: Sequence[str]) -> ReplyMetrics:
+        return reply_metrics(ask_all(engine, self._machine.base, variant, prompts))

@@ -1,4 +1,4 @@
-"""Below the system message: what the model will really read, whether it was trained with it, how long it answers."""
+"""Below the system message: the text that the model will read, whether it was trained with it, and answer lengths."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ class About:
 
     def draw(self, wording: str | None, conversation: Conversation | None) -> str:
         """One line of HTML. `wording` is what stands in the box; a conversation has its own message."""
-        told = self.lab.system_messages.filled(wording) if conversation is None else conversation.system
+        system = self.lab.system_messages.filled(wording) if conversation is None else conversation.system
         return div(
             "about",
-            self._preview(wording or "", told, conversation),
-            self._accord(told),
+            self._preview(wording or "", system, conversation),
+            self._accord(system),
             thrift(self.lab.answer_lengths.report()),
         )
 
-    def _preview(self, wording: str, told: str, conversation: Conversation | None) -> str:
-        head = "What the model reads first" if told else "No system message: the model reads only the conversation."
-        text = div("read-first", escaped(told)) if told else ""
+    def _preview(self, wording: str, system: str, conversation: Conversation | None) -> str:
+        head = "What the model reads first" if system else "No system message: the model reads only the conversation."
+        text = div("read-first", escaped(system)) if system else ""
         return div(
-            "preview", span("about-head", head), text, self._as_written(told), *self._notes(wording, conversation)
+            "preview", span("about-head", head), text, self._as_written(system), *self._notes(wording, conversation)
         )
 
-    def _as_written(self, told: str) -> str:
-        """With the template's own words around it, once the model is open: nothing is opened to show this."""
-        if not told or not self.lab.machine.started:
+    def _as_written(self, system: str) -> str:
+        """The message within the chat template, if the model is open already."""
+        if not system or not self.lab.machine.started:
             return ""
         try:
             template = self.lab.machine.base.template
-            asked = [Message(role="system", content=told), Message(role="user", content="…")]
-            ids = template.prompt(asked)
+            messages = [Message(role="system", content=system), Message(role="user", content="…")]
+            ids = template.prompt(messages)
         except ChatlabError:
             return ""
         summary = element("summary", escaped(f"As the chat template writes it, {counted(len(ids), 'token')}"))
@@ -73,14 +73,14 @@ class About:
             notes.append(div("about-note", said, _own("system-again", "Fill it in again")))
         return [*notes, *_in_the_middle(conversation)]
 
-    def _accord(self, told: str) -> str:
-        found = self.lab.mismatch.of(told)
+    def _accord(self, system: str) -> str:
+        found = self.lab.mismatch.of(system)
         untrained = [one for one in found if one.kind != "other name"]
-        return discords(found, self.lab.mismatch.ready(told) if untrained and told else 0)
+        return discords(found, self.lab.mismatch.ready(system) if untrained and system else 0)
 
 
 def _in_the_middle(conversation: Conversation) -> list[str]:
-    """What a change does to a conversation in which something was answered already."""
+    """What a changed message does to a conversation that has answers already."""
     answers = [turn for turn in conversation.path() if turn.role == "assistant"]
     older = sum(turn.original_system != () for turn in answers)
     if older:
@@ -93,7 +93,7 @@ def _in_the_middle(conversation: Conversation) -> list[str]:
 
 
 def discords(found: Sequence[Mismatch], ready: int) -> str:
-    """Prompt and training disagree: in what, and what can be done. Nothing where they do not."""
+    """How prompt and training differ, and what can be done; nothing where they agree."""
     if not found:
         return ""
     ways = list(dict.fromkeys(way for one in found for way in WAYS[one.kind]))
@@ -111,7 +111,7 @@ def _trained(one: Mismatch) -> str:
 
 
 def thrift(found: LengthReport) -> str:
-    """How long answers are; a warning where they grow."""
+    """Mean answer length; a warning where it grows."""
     if not found.now.count:
         return ""
     few = f"; from {LEAST} on it is said whether they grow" if found.now.count < LEAST else ""

@@ -1,87 +1,78 @@
-"""The panel beside the chat: who speaks, how strongly, and how the next token is drawn."""
+"""The panel beside the chat: which variant answers, how strongly, and how the next token is sampled."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
-from chatlab.conversation import Budget
 from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 
 LIVE = ""
-"""The choice that follows whoever is live."""
+"""The choice that follows the live variant."""
 
 DEFAULTS = Sampling()
-BUDGET, THINKING = 5, 7
-"""Places, among the dials, of the two that belong to a conversation."""
 RANGES = ((0, 1.5), (0, 1.5), (0.05, 1), (1, 2), (0, 2**31))
-"""Of what the browser keeps: strength, temperature, top p, repetition penalty and seed; after them a yes or no."""
-FORMER = 8
-"""How many values a browser has kept where it kept the budgets too, among them."""
+"""Ranges of what the browser keeps: strength, temperature, top p, repetition penalty, seed; then a boolean."""
+WITH_BUDGETS = 8
+"""How many values a browser has kept while the budgets were among them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dials:
-    """What the panel says."""
+class GenerationSettings(NamedTuple):
+    """The panel's components, in the order of `reply_options`."""
 
-    voice: str | None
-    """None for whoever is live."""
-    strength: float
-    sampling: Sampling
-    knowledge: bool = False
-    """Whether the documents are asked too."""
-    tools: tuple[str, ...] = ()
-    """What may be called."""
-
-    @classmethod
-    def of(
-        cls,
-        voice: str | None = LIVE,
-        strength: float = 1.0,
-        temperature: float = DEFAULTS.temperature,
-        top_p: float = DEFAULTS.top_p,
-        repetition_penalty: float = DEFAULTS.repetition_penalty,
-        max_tokens: float = DEFAULTS.max_tokens,
-        seed: float | None = None,
-        thinking: float | None = 0,
-        knowledge: bool | None = False,
-        tools: Sequence[str] | None = (),
-    ) -> Dials:
-        """From the components' values, in their order."""
-        sampling = Sampling(
-            temperature=float(temperature),
-            top_p=float(top_p),
-            repetition_penalty=float(repetition_penalty),
-            max_tokens=int(max_tokens),
-            seed=None if seed is None else int(seed),
-            thinking=int(thinking or 0),
-        )
-        return cls(
-            voice=voice or None,
-            strength=float(strength),
-            sampling=sampling,
-            knowledge=bool(knowledge),
-            tools=tuple(tools or ()),
-        )
+    variant: Any
+    strength: Any
+    temperature: Any
+    top_p: Any
+    repetition_penalty: Any
+    max_tokens: Any
+    seed: Any
+    thinking: Any
+    knowledge: Any
 
     @property
-    def budget(self) -> Budget:
-        """What answers may spend."""
-        return Budget(answer=self.sampling.max_tokens, thinking=self.sampling.thinking)
+    def budgets(self) -> list[Any]:
+        """Those that are kept with the conversation."""
+        return [self.max_tokens, self.thinking]
 
     @property
-    def chosen(self) -> tuple[Sampling, str | None, float, bool, tuple[str, ...]]:
-        """What a reply is asked for with, in the order of `Chat.reply`."""
-        return self.sampling, self.voice, self.strength, self.knowledge, self.tools
+    def in_browser(self) -> list[Any]:
+        """Those that the browser remembers, in the order of `RANGES`; knowledge last."""
+        return [self.strength, self.temperature, self.top_p, self.repetition_penalty, self.seed, self.knowledge]
 
 
-def browsers(dials: Sequence[Any]) -> list[Any]:
-    """Those of the dials that the browser remembers: neither who speaks nor what a conversation may spend."""
-    return [dial for place, dial in enumerate(dials) if place not in (0, BUDGET, THINKING)]
+def reply_options(
+    variant: str | None = LIVE,
+    strength: float = 1.0,
+    temperature: float = DEFAULTS.temperature,
+    top_p: float = DEFAULTS.top_p,
+    repetition_penalty: float = DEFAULTS.repetition_penalty,
+    max_tokens: float = DEFAULTS.max_tokens,
+    seed: float | None = None,
+    thinking: float | None = 0,
+    knowledge: bool | None = False,
+    tools: Sequence[str] | None = (),
+) -> ReplyOptions:
+    """The components' values, in their order, as the chat takes them."""
+    sampling = Sampling(
+        temperature=float(temperature),
+        top_p=float(top_p),
+        repetition_penalty=float(repetition_penalty),
+        max_tokens=int(max_tokens),
+        seed=None if seed is None else int(seed),
+        thinking=int(thinking or 0),
+    )
+    return ReplyOptions(
+        sampling=sampling,
+        variant=variant or None,
+        strength=float(strength),
+        knowledge=bool(knowledge),
+        tools=tuple(tools or ()),
+    )
 
 
 def kept(*values: float | bool | None) -> list[float | bool | None]:
@@ -90,9 +81,9 @@ def kept(*values: float | bool | None) -> list[float | bool | None]:
 
 
 def remembered(values: Any) -> list[Any]:
-    """The dials as the browser kept them; as they come where it kept nothing that fits."""
-    if isinstance(values, list) and len(values) == FORMER:
-        values = browsers([None, *values])
+    """The settings as the browser kept them; the defaults where it kept nothing that fits."""
+    if isinstance(values, list) and len(values) == WITH_BUDGETS:
+        values = [*values[:4], values[5], values[7]]
     if not isinstance(values, list) or len(values) != len(RANGES) + 1:
         return [gr.skip()] * (len(RANGES) + 1)
     *numbers, knowledge = values
@@ -105,13 +96,12 @@ def _fits(value: Any, low: float, high: float) -> bool:
 
 
 def choices(lab: Lab) -> list[tuple[str, str]]:
-    """Whoever is live, then the base and every adapter by name."""
-    return [(f"Live: {lab.voices.live}", LIVE), *((name, name) for name in lab.voices.names())]
+    """The live variant, then the base and every adapter by name."""
+    return [(f"Live: {lab.variants.live}", LIVE), *((name, name) for name in lab.variants.names())]
 
 
-def build(lab: Lab) -> list[Any]:
-    """The components, in the order of `Dials.of`."""
-    voice = gr.Dropdown(choices(lab), value=LIVE, label="Who speaks", elem_id="voice", filterable=False)
+def build(lab: Lab) -> GenerationSettings:
+    variant = gr.Dropdown(choices(lab), value=LIVE, label="Who speaks", elem_id="voice", filterable=False)
     strength = gr.Slider(
         0, 1.5, 1.0, step=0.05, label="Strength", info="0 is the base alone, 1 the adapter as it was trained."
     )
@@ -148,9 +138,9 @@ def build(lab: Lab) -> list[Any]:
         elem_id="thinking",
         info="Then the thought is closed and the answer begins. 0 answers at once.",
     )
-    return [voice, strength, temperature, top_p, penalty, budget, seed, thinking, knowledge]
+    return GenerationSettings(variant, strength, temperature, top_p, penalty, budget, seed, thinking, knowledge)
 
 
 def thinking(lab: Lab) -> Any:
-    """The budget of a thought, offered where the base's template has a place for one."""
+    """The budget of reasoning, offered where the base's template has a place for it."""
     return gr.Slider(visible=lab.machine.base.template.thinking is not None)

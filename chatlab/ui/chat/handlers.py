@@ -1,4 +1,4 @@
-"""What the events of the chat tab do. Plain methods, so that a test calls them without a browser."""
+"""Handlers of the chat tab's events. Plain methods, so that a test calls them without a browser."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 
 import gradio as gr
 
-from chatlab.conversation import Conversation, Turn
+from chatlab.conversation import Budget, Conversation, Turn
 from chatlab.errors import InputError, NotFound, UnseenRepeated
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions, ReplyStream
 from chatlab.ui import notices
 from chatlab.ui.chat.conversations import ConversationList
-from chatlab.ui.chat.generation_settings import Dials
+from chatlab.ui.chat.generation_settings import reply_options
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.rows import SHOWN, rows
 from chatlab.ui.chat.screen import SAME, Screen
@@ -28,7 +29,7 @@ STARTER = "stage"
 
 
 class ChatHandlers:
-    """Every event gives a whole `View`: what the store says, not what the page believed."""
+    """Every handler returns a whole `View`, drawn from the store, not from what the page showed."""
 
     def __init__(self, lab: Lab, replies: Replies) -> None:
         self.lab = lab
@@ -48,45 +49,45 @@ class ChatHandlers:
             session = replace(session, run=status.run.name, notice=notices.training(status))
         return self.screen.fresh(session) if session.conversation is None else self.screen.turned_to(session)
 
-    def say(self, text: str, session: Session, system: str, *dials: Any) -> Iterator[View]:
+    def say(self, text: str, session: Session, system: str, *settings: Any) -> Iterator[View]:
         """A message, and its answer as it grows. If the message cannot be kept, its text stays in the box."""
-        view = self._say(text, session, system, dials)
+        view = self._say(text, session, system, settings)
         yield view
         yield from self.watch(view.session)
 
-    def _say(self, text: str, session: Session, system: str, dials: Sequence[Any]) -> View:
-        self._check_quiet(session)
+    def _say(self, text: str, session: Session, system: str, settings: Sequence[Any]) -> View:
+        self._check_idle(session)
         if not text.strip():
             raise InputError("There is nothing to send.", "Write a message first.")
-        chosen = Dials.of(*dials)
-        conversation_id = self._conversation(session, system, chosen)
-        self._spend(chosen, replace(session, conversation=conversation_id))
-        drafts = self.lab.chat.reply(conversation_id, text, *chosen.chosen)
-        self._begin(conversation_id, drafts)
-        return self.screen.answering(replace(_quieted(session), conversation=conversation_id))
+        options = reply_options(*settings)
+        conversation_id = self._conversation(session, system, options)
+        self._spend(options.budget, replace(session, conversation=conversation_id))
+        self._begin(conversation_id, self.lab.chat.reply(conversation_id, text, options))
+        return self.screen.answering(replace(_without_notice(session), conversation=conversation_id))
 
-    def act(self, payload: str, session: Session, system: str, *dials: Any) -> View:
+    def act(self, payload: str, session: Session, system: str, *settings: Any) -> View:
         """A button of the page. Raises InputError for what no button says."""
         act = Act.read(payload)
-        chosen = Dials.of(*dials)
+        options = reply_options(*settings)
         match act.do:
             case "say":
-                return self._say(act.text, session, system, dials)
+                return self._say(act.text, session, system, settings)
             case "retry" | "again":
-                return self._retry(act, session, chosen)
+                return self._retry(act, session, options)
             case "ask":
-                return self._ask(act, session, chosen)
+                return self._ask(act, session, options)
             case "shorten":
                 self.lab.chat.shorten(_id(session))
-                return self._retry(replace(act, do="again"), session, chosen)
+                return self._retry(replace(act, do="again"), session, options)
             case "afresh":
-                return self._afresh(session, dials)
+                return self._afresh(session, settings)
             case "pack":
                 return self._load_pack(session)
             case "retrain":
                 return self._retrain(session)
             case "undo-live":
-                return self._undo_live(session)
+                name = self.lab.variants.undo()
+                return self.view(replace(session, notice=Notice(text=f"{name} answers again.")))
             case "open" | "new" | "incognito" | "rename" | "delete" | "undo-delete":
                 return self.list.act(act, session)
             case "train":
@@ -105,25 +106,27 @@ class ChatHandlers:
         reply = self.replies.last(session.conversation)
         conversation = self.screen.shown(session)
         if reply is not None and conversation is not None:
-            asked = rows(replace(conversation, head=reply.prompt))[-1]
-            for draft in reply.watch():
-                yield SAME._replace(live=growing(asked, draft))
-        failed = None if reply is None or reply.error is None else notices.failed(reply.error, _alone(conversation))
-        yield self.view(replace(session, waiting=False, notice=failed or session.notice))
+            question = rows(replace(conversation, head=reply.prompt))[-1]
+            for stream in reply.watch():
+                yield SAME._replace(live=growing(question, stream))
+        notice = session.notice
+        if reply is not None and reply.error is not None:
+            notice = notices.failed(reply.error, _is_shortest(conversation))
+        yield self.view(replace(session, waiting=False, notice=notice))
 
     def stop(self, session: Session) -> None:
-        """End the answer under way. What was said is kept, and `watch` shows it."""
+        """End the answer under way. What was generated is kept, and `watch` shows it."""
         reply = self.replies.running(session.conversation)
         if reply is not None:
             reply.stop()
 
     def warm(self, knowledge: bool) -> None:
-        """Documents will be asked: have the index ready by then."""
+        """Load the index, as documents will be searched."""
         if knowledge:
             self.lab.knowledge.warm()
 
     def tick(self, session: Session) -> View:
-        """What a run is doing, for the line above the composer; the whole page again once it is over."""
+        """A run's progress, for the line above the composer; the whole page again once it is over."""
         self.lab.chat.visit(session.conversation)
         if session.run is None:
             return SAME
@@ -147,66 +150,68 @@ class ChatHandlers:
         return view._replace(session=replace(view.session, waiting=True))
 
     def spend(self, answer: float | None, thinking: float | None, session: Session) -> None:
-        """The budgets were set to this: the conversation's from the next answer on, and those of new ones."""
+        """Set the token budgets: the conversation's from the next answer on, and those of new ones."""
         if answer is not None:
-            self._spend(Dials.of(max_tokens=answer, thinking=thinking), session)
+            self._spend(Budget(answer=int(answer), thinking=int(thinking or 0)), session)
 
-    def _spend(self, dials: Dials, session: Session) -> None:
-        """What the page shows is what counts, also where another page has set the conversation's otherwise."""
+    def _spend(self, budget: Budget, session: Session) -> None:
+        """The page's budget counts, also where another page has set the conversation's otherwise."""
         if session.conversation is not None:
-            self.lab.chat.set_budget(session.conversation, dials.budget)
+            self.lab.chat.set_budget(session.conversation, budget)
         if session.person is not None and not session.incognito:
-            self.lab.budgets.use(dials.budget, session.person)
+            self.lab.budgets.use(budget, session.person)
 
-    def _conversation(self, session: Session, system: str, dials: Dials) -> int:
+    def _conversation(self, session: Session, system: str, options: ReplyOptions) -> int:
         if session.conversation is not None:
             return session.conversation
         if session.person is None:
             raise InputError("It is not known who you are.", "Reload the page.")
-        told = self.lab.system_messages.filled(system)
-        wording = (system or "").strip()
-        return self.lab.chat.new(told, session.incognito, wording=wording, owner=session.person, budget=dials.budget)
+        return self.lab.chat.new(
+            self.lab.system_messages.filled(system),
+            session.incognito,
+            wording=(system or "").strip(),
+            owner=session.person,
+            budget=options.budget,
+        )
 
-    def _begin(self, conversation_id: int, drafts: Any, prompt: int | None = None) -> None:
+    def _begin(self, conversation_id: int, stream: ReplyStream, prompt: int | None = None) -> None:
         head = self.lab.chat.get(conversation_id).head if prompt is None else prompt
-        self.replies.start(conversation_id, 0 if head is None else head, drafts)
+        self.replies.start(conversation_id, 0 if head is None else head, stream)
 
-    def _check_quiet(self, session: Session) -> None:
+    def _check_idle(self, session: Session) -> None:
         if self.replies.running(session.conversation) is not None:
             raise InputError("An answer is still being written.", "Stop it, or wait for its end.")
 
-    def _retry(self, act: Act, session: Session, dials: Dials) -> View:
+    def _retry(self, act: Act, session: Session, options: ReplyOptions) -> View:
         """Another answer: to a turn's question, or with `again` to the last one."""
-        self._check_quiet(session)
+        self._check_idle(session)
         conversation = self._open(session)
         path = conversation.path()
         if not path and act.do == "again":
             return self.view(replace(session, notice=None))
         turn = path[-1] if act.do == "again" else _turn(conversation, act)
         prompt = turn.parent if turn.role != "user" else turn.id
-        self._spend(dials, session)
-        drafts = self.lab.chat.retry(_id(session), turn.id, *dials.chosen)
-        self._begin(_id(session), drafts, prompt)
-        return self._answering(_quieted(session))
+        self._spend(options.budget, session)
+        self._begin(_id(session), self.lab.chat.retry(_id(session), turn.id, options), prompt)
+        return self._answering(_without_notice(session))
 
-    def _afresh(self, session: Session, dials: Sequence[Any]) -> View:
+    def _afresh(self, session: Session, settings: Sequence[Any]) -> View:
         """The last question again, in a conversation that holds nothing else but the system message."""
         conversation = self._open(session)
         asked = next((turn for turn in reversed(conversation.path()) if turn.role == "user"), None)
         if asked is None:
             raise InputError("There is no question to ask again.", "Write a message first.")
         self.list.leave(session)
-        fresh = replace(_quieted(session), conversation=None)
-        return self._say(asked.content, fresh, conversation.system_template or conversation.system, dials)
+        fresh = replace(_without_notice(session), conversation=None)
+        return self._say(asked.content, fresh, conversation.system_template or conversation.system, settings)
 
-    def _ask(self, act: Act, session: Session, dials: Dials) -> View:
+    def _ask(self, act: Act, session: Session, options: ReplyOptions) -> View:
         """A question put differently, and the answer to it."""
-        self._check_quiet(session)
+        self._check_idle(session)
         turn = _turn(self._open(session), act)
-        self._spend(dials, session)
-        drafts = self.lab.chat.edit_prompt(_id(session), turn.id, act.text, *dials.chosen)
-        self._begin(_id(session), drafts)
-        return self._answering(_quieted(session))
+        self._spend(options.budget, session)
+        self._begin(_id(session), self.lab.chat.edit_prompt(_id(session), turn.id, act.text, options))
+        return self._answering(_without_notice(session))
 
     def _load_pack(self, session: Session) -> View:
         ids = self.lab.demonstrations.load_pack(STARTER)
@@ -217,10 +222,6 @@ class ChatHandlers:
         run = self.lab.training.retrain()
         notice = notices.training(self.lab.training.status())
         return self.view(replace(session, run=run, notice=notice))
-
-    def _undo_live(self, session: Session) -> View:
-        name = self.lab.voices.undo()
-        return self.view(replace(session, notice=Notice(text=f"{name} answers again.")))
 
     def _look(self, act: Act, session: Session) -> View:
         if act.do == "earlier":
@@ -239,7 +240,7 @@ class ChatHandlers:
             case "reason":
                 chat.rate(conversation_id, turn.id, False, act.toggled(turn))
             case "show":
-                self._check_quiet(session)
+                self._check_idle(session)
                 chat.show(conversation_id, turn.id)
             case _:
                 return self._keep(act, session)
@@ -250,7 +251,7 @@ class ChatHandlers:
 
         The person is asked first where it was made with sources, and where it answers an unseen prompt.
         """
-        self._check_quiet(session)
+        self._check_idle(session)
         text = act.text if act.do == "rewrite" else None
         agreed = act.do in ("keep-sourced", "release")  # sources are asked about before unseen prompts are
         turn = _turn(self._open(session), act)
@@ -275,8 +276,8 @@ class ChatHandlers:
         return self.lab.chat.get(_id(session))
 
 
-def _alone(conversation: Conversation | None) -> bool:
-    """Whether nothing is left to leave out: one question, or older ones left out already."""
+def _is_shortest(conversation: Conversation | None) -> bool:
+    """Whether the prompt is one question, or older ones are left out already."""
     return conversation is None or conversation.truncates or len(conversation.path()) < 2
 
 
@@ -286,8 +287,8 @@ def _id(session: Session) -> int:
     return session.conversation
 
 
-def _quieted(session: Session) -> Session:
-    """Without what was said above the composer, unless a run is under way there."""
+def _without_notice(session: Session) -> Session:
+    """The session without the notice above the composer, unless that shows a run."""
     return session if session.run else replace(session, notice=None)
 
 

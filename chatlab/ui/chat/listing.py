@@ -13,22 +13,22 @@ UNTITLED = "New conversation"
 
 
 def listing(
-    found: Sequence[tuple[int, Conversation]], shown: int | None, speaking: Collection[int], query: str = ""
+    found: Sequence[tuple[int, Conversation]], shown: int | None, answering: Collection[int], query: str = ""
 ) -> str:
-    """Grouped by day, the last used first. `speaking` are those in which an answer is being written."""
+    """Conversations grouped by day, the last used first. `answering` are those in which an answer is being written."""
     if not found:
         return div("none", span("", f"Nothing with “{query}”." if query else "Your conversations will be kept here."))
     parts, day = [], ""
     for conversation_id, conversation in found:
         if (when := _day(conversation.updated)) != day:
             parts.append(element("h4", escaped(day := when)))
-        parts.append(_entry(conversation_id, conversation, conversation_id == shown, conversation_id in speaking))
+        parts.append(_entry(conversation_id, conversation, conversation_id == shown, conversation_id in answering))
     return element("nav", "".join(parts), "conversations")
 
 
-def _entry(conversation_id: int, conversation: Conversation, shown: bool, speaking: bool) -> str:
+def _entry(conversation_id: int, conversation: Conversation, shown: bool, answering: bool) -> str:
     title = escaped(conversation.title or UNTITLED)
-    mark = '<i class="speaking" title="An answer is being written"></i>' if speaking else ""
+    mark = '<i class="speaking" title="An answer is being written"></i>' if answering else ""
     current = ' aria-current="true"' if shown else ""
     return (
         f'<div class="entry{" shown" if shown else ""}" data-conversation="{conversation_id}">'
@@ -49,8 +49,8 @@ def _tool(act: str, picture: str, label: str, conversation_id: int) -> str:
 def _day(when: str) -> str:
     """`Today`, `Yesterday`, or the month."""
     try:
-        moment = datetime.fromisoformat(when).astimezone()
+        local = datetime.fromisoformat(when).astimezone()
     except (ValueError, OverflowError, OSError):  # no time, or one that no calendar here reaches
         return "Earlier"
-    days = (datetime.now(UTC).astimezone().date() - moment.date()).days
-    return "Today" if days <= 0 else "Yesterday" if days == 1 else "This week" if days < 7 else f"{moment:%B %Y}"
+    days = (datetime.now(UTC).astimezone().date() - local.date()).days
+    return "Today" if days <= 0 else "Yesterday" if days == 1 else "This week" if days < 7 else f"{local:%B %Y}"

@@ -1,4 +1,4 @@
-"""Which turns of a conversation are on the screen, and which version of each: shown row <-> turn."""
+"""The turns of a conversation that are on the screen, and the version shown of each."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Row:
     """From 1."""
     versions: tuple[int, ...]
     """Turn ids of all versions, oldest first."""
-    asked: str = ""
-    """What an answer answers."""
+    question: str = ""
+    """The message that an answer answers."""
 
     @property
     def previous(self) -> int | None:
@@ -45,5 +45,5 @@ def earlier(conversation: Conversation, shown: int = SHOWN) -> int:
 
 def _row(conversation: Conversation, turn: Turn) -> Row:
     versions = tuple(t.id for t in conversation.siblings(turn.id))
-    asked = "" if turn.parent is None else conversation.turns[turn.parent].content
-    return Row(turn=turn, version=versions.index(turn.id) + 1, versions=versions, asked=asked)
+    question = "" if turn.parent is None else conversation.turns[turn.parent].content
+    return Row(turn=turn, version=versions.index(turn.id) + 1, versions=versions, question=question)

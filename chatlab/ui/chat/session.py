@@ -1,9 +1,11 @@
-"""What the server remembers of one open page, and what an event may change on it."""
+"""The server's state of one open page, and the values that an event may change on it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+import gradio as gr
 
 from chatlab.ui.chat.rows import SHOWN
 from chatlab.ui.notices import Notice
@@ -40,8 +42,21 @@ class View(NamedTuple):
     notice: Any
     system: Any
     composer: Any
-    voice: Any
+    variant: Any
     tabs: Any
     about: Any
     budget: Any
     thinking: Any
+
+
+def forget_conversation(page: gr.Blocks, conversation: int) -> None:
+    """Clear, for every page that showed it, the last value of each component and the messages it never fetched.
+
+    Gradio keeps the values for links that reproduce a page, which this app does not offer.
+    """
+    for session_hash, session in list(page.state_holder.session_data.items()):
+        shown = [value.conversation for value in list(session.state_data.values()) if isinstance(value, Session)]
+        if conversation in shown:
+            session.config_values.clear()
+            if session.is_closed:
+                page._queue.pending_messages_per_session.pop(session_hash, None)

@@ -9,7 +9,7 @@ import gradio as gr
 from chatlab.errors import InputError
 from chatlab.lab import Lab
 from chatlab.lab.chat.system_messages import DATED, SystemMessages, in_lines, others
-from chatlab.lab.data.identity import VOICES, Voice, Written
+from chatlab.lab.data.identity import TONES, Tone, Written
 from chatlab.ui.bridge import Bridge
 from chatlab.ui.chat.about import About
 from chatlab.ui.chat.session import Session
@@ -54,7 +54,7 @@ class SystemPanel:
                 elem_id="variable-others",
             )
         with gr.Accordion("Teach it who it is", open=False, elem_id="identity"):
-            self.voice = gr.Dropdown(list(VOICES), value=VOICES[0], label="In which voice", filterable=False)
+            self.tone = gr.Dropdown(list(TONES), value=TONES[0], label="In which voice", filterable=False)
             self.under = gr.Checkbox(True, label="Under this system message", elem_id="identity-under")
             self.write = gr.Button("Write drafts", size="sm", elem_id="identity-write")
         self.bridge = Bridge("self")
@@ -70,7 +70,7 @@ class SystemPanel:
         for settled in (chosen.then, self.system.blur):
             shell.on(settled, do=self.set, inputs=here, outputs=message)
         shell.on(shell.items["chat"].select, do=self.look, inputs=here, outputs={self.drawn})
-        shell.on(shell.load, do=self.came, inputs=here, outputs={self.presets, *self.variables})
+        shell.on(shell.load, do=self.opened, inputs=here, outputs={self.presets, *self.variables})
         kept = {self.presets, self.name, self.undo}
         shell.on(self.save.click, do=self.saved, inputs=[self.name, self.system], outputs=kept)
         shell.on(self.rename.click, do=self.renamed, inputs=[self.presets, self.name], outputs=kept)
@@ -79,7 +79,7 @@ class SystemPanel:
         for box in self.variables:
             shell.on(box.blur, do=self.set_values, inputs=[*self.variables, *here], outputs={self.drawn})
         drafted = {"outputs": {*message, shell.tabs}}
-        drawn = [self.voice, self.under, *here]
+        drawn = [self.tone, self.under, *here]
         shell.on(self.write.click, do=self.written, inputs=drawn, **drafted, trigger_mode="once")
         shell.on(self.bridge.pressed, do=self.pressed, inputs=[self.bridge.said, *drawn], **drafted)
         self._tabs = shell.tabs
@@ -87,7 +87,7 @@ class SystemPanel:
     # The message.
 
     def set(self, text: str, session: Session) -> Updates:
-        """Keep it with the conversation, if there is one yet: from the next answer on."""
+        """Keep the message with the conversation, if there is one yet: it counts from the next answer on."""
         if session.conversation is not None:
             conversation = self.lab.chat.get(session.conversation)
             if text.strip() != (conversation.system_template or conversation.system):
@@ -101,15 +101,15 @@ class SystemPanel:
         return {self.system: preset.text, self.name: preset.name if own else gr.skip()}
 
     def look(self, text: str, session: Session) -> Updates:
-        """What stands below the box, as it is now."""
+        """Draw what stands below the box."""
         return {self.drawn: self.drawing(text, session)}
 
     def drawing(self, text: str | None, session: Session) -> str:
         conversation = None if session.conversation is None else self.lab.chat.get(session.conversation)
         return self.about.draw(text, conversation)
 
-    def came(self, text: str, session: Session) -> Updates:
-        """A page that opens: presets and variables as the store has them."""
+    def opened(self, text: str, session: Session) -> Updates:
+        """Fill a page that opens: presets and variables as the store has them."""
         values = self._systems.values()
         return self._choices() | {
             self.called: values["name"],
@@ -117,7 +117,7 @@ class SystemPanel:
             self.others: in_lines(values),
         }
 
-    def pressed(self, payload: str, voice: Voice, under: bool, text: str, session: Session) -> Updates:
+    def pressed(self, payload: str, tone: Tone, under: bool, text: str, session: Session) -> Updates:
         """A button below the message. Raises InputError for what no button says."""
         match Act.read(payload).do:
             case "system-again":
@@ -127,7 +127,7 @@ class SystemPanel:
             case "system-trained":
                 return self._become(self._trained(text, session), session)
             case "identity":
-                return self.written(voice, under, text, session)
+                return self.written(tone, under, text, session)
         raise InputError("The page asked for something that nothing here does.", "Reload it.")
 
     def _become(self, text: str, session: Session) -> Updates:
@@ -137,15 +137,15 @@ class SystemPanel:
 
     def _trained(self, text: str, session: Session) -> str:
         """The message that the live adapter was trained with, its date being today's from now on."""
-        told = self._told(text, session)
+        system = self._system_message(text, session)
         found = next(
-            (one for one in self.lab.mismatch.of(told) if one.kind in ("missing message", "other message")), None
+            (one for one in self.lab.mismatch.of(system) if one.kind in ("missing message", "other message")), None
         )
         if found is None:
             raise InputError("The live adapter was not trained with another message.", "Nothing was changed.")
         return DATED.sub("{date}", found.trained)
 
-    def _told(self, text: str, session: Session) -> str:
+    def _system_message(self, text: str, session: Session) -> str:
         if session.conversation is None:
             return self._systems.filled(text)
         return self.lab.chat.get(session.conversation).system
@@ -180,11 +180,11 @@ class SystemPanel:
         self._systems.set_values(name, maker, others(lines))
         return self.look(text, session)
 
-    def written(self, voice: Voice, under: bool, text: str, session: Session) -> Updates:
-        """Drafts into the queue, and the queue opened. What was left out is said."""
+    def written(self, tone: Tone, under: bool, text: str, session: Session) -> Updates:
+        """Write drafts into the queue, open the queue, and say what was left out."""
         values = self._systems.values()
-        system = self._told(text, session) if under else ""
-        done = self.lab.identity.write(values["name"], values.get("maker", ""), voice, system)
+        system = self._system_message(text, session) if under else ""
+        done = self.lab.identity.write(values["name"], values.get("maker", ""), tone, system)
         inform(drafted(done))
         if not done.ids:
             return {self.drawn: self.drawing(text, session)}
@@ -193,10 +193,10 @@ class SystemPanel:
 
 
 def drafted(done: Written) -> str:
-    """In words."""
-    said = [f"{counted(len(done.ids), 'draft')} wait to be read: nothing is learned before you approve it."]
+    """What was drafted and what was left out, in words."""
+    sentences = [f"{counted(len(done.ids), 'draft')} wait to be read: nothing is learned before you approve it."]
     if done.known:
-        said.append(f"{counted(done.known, 'question')} left out, for they are answered already.")
+        sentences.append(f"{counted(done.known, 'question')} left out, for they are answered already.")
     if done.unseen:
-        said.append(f"{counted(done.unseen, 'question')} left out, for your unseen prompts ask them.")
-    return " ".join(said)
+        sentences.append(f"{counted(done.unseen, 'question')} left out, for your unseen prompts ask them.")
+    return " ".join(sentences)

@@ -1,4 +1,4 @@
-"""The chat tab: conversations on the left, the talk in the middle, voice and settings on the right."""
+"""The chat tab: conversations on the left, the messages in the middle, generation settings on the right."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import gradio as gr
 
 from chatlab.lab import Lab
 from chatlab.ui.bridge import Bridge
-from chatlab.ui.chat import generation_settings as dials
+from chatlab.ui.chat import generation_settings
 from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.session import Session
@@ -73,17 +73,12 @@ class ChatTab:
         )
 
     def _panel(self) -> None:
-        self.dials = dials.build(self.lab)
+        self.settings = generation_settings.build(self.lab)
         self.tools.build()
         self.system.build()
 
-    @property
-    def budgets(self) -> list[Any]:
-        """The dials that a conversation keeps."""
-        return [self.dials[dials.BUDGET], self.dials[dials.THINKING]]
-
     def _wire(self, shell: Shell) -> None:
-        heard = [self.session, self.system.system, *self.dials, self.tools.box]
+        asked_with = [self.session, self.system.system, *self.settings, self.tools.box]
         self.view = [
             self.session,
             self.top,
@@ -93,10 +88,10 @@ class ChatTab:
             self.notice,
             self.system.system,
             self.composer,
-            self.dials[0],
+            self.settings.variant,
             shell.tabs,
             self.system.drawn,
-            *self.budgets,
+            *self.settings.budgets,
         ]
         free = {"concurrency_limit": None, "trigger_mode": "multiple"}
         watched: list[Any] = []
@@ -109,7 +104,7 @@ class ChatTab:
         said = shell.on(
             self.composer.submit,
             do=self.handlers.say,
-            inputs=[self.composer, *heard],
+            inputs=[self.composer, *asked_with],
             outputs=self.view,
             **free,
         )
@@ -117,7 +112,7 @@ class ChatTab:
         acted = shell.on(
             self.bridge.pressed,
             do=self.handlers.act,
-            inputs=[self.bridge.said, *heard],
+            inputs=[self.bridge.said, *asked_with],
             outputs=self.view,
             cancels=watched,
             **free,
@@ -132,16 +127,22 @@ class ChatTab:
 
     def _wire_panel(self, shell: Shell) -> None:
         kept = gr.BrowserState(None, storage_key="chatlab-dials", secret="chatlab")
-        drawn = dials.browsers(self.dials)
-        shell.on(shell.load, do=dials.remembered, inputs=[kept], outputs=drawn)
+        remembered = self.settings.in_browser
+        shell.on(shell.load, do=generation_settings.remembered, inputs=[kept], outputs=remembered)
         for opened in (shell.load, shell.items["chat"].select):
-            shell.on(opened, do=lambda: dials.thinking(self.lab), outputs=[self.dials[dials.THINKING]])
-        moved = [event for dial in self.budgets for event in (dial.input, dial.release)]
-        spent = [*self.budgets, self.session]
+            shell.on(opened, do=lambda: generation_settings.thinking(self.lab), outputs=[self.settings.thinking])
+        moved = [event for one in self.settings.budgets for event in (one.input, one.release)]
+        spent = [*self.settings.budgets, self.session]
         shell.on(partial(gr.on, moved), do=self.handlers.spend, inputs=spent, trigger_mode="always_last")
-        shell.on(self.dials[-1].input, do=self.handlers.warm, inputs=[self.dials[-1]])
-        for dial in drawn:
-            shell.on(dial.change, do=dials.kept, inputs=drawn, outputs=[kept], trigger_mode="always_last")
+        shell.on(self.settings.knowledge.input, do=self.handlers.warm, inputs=[self.settings.knowledge])
+        for setting in remembered:
+            shell.on(
+                setting.change,
+                do=generation_settings.kept,
+                inputs=remembered,
+                outputs=[kept],
+                trigger_mode="always_last",
+            )
         shell.on(
             self.search.change,
             do=self.handlers.list.search,
@@ -150,7 +151,7 @@ class ChatTab:
             trigger_mode="always_last",
         )
         self.system.wire(shell, self.session)
-        shell.on(shell.items["chat"].select, do=self.voices, outputs=[self.dials[0]])
+        shell.on(shell.items["chat"].select, do=self.variants, outputs=[self.settings.variant])
         shell.on(
             shell.beat.tick,
             do=self.handlers.tick,
@@ -163,6 +164,6 @@ class ChatTab:
         """The page's address holds the conversation: `?c=12`."""
         return self.handlers.load(request.query_params.get("c"), visitor(request, self.lab.settings.auth))
 
-    def voices(self) -> Any:
-        """Who can be chosen to speak, as it is now."""
-        return gr.Dropdown(choices=dials.choices(self.lab))
+    def variants(self) -> Any:
+        """The choices of variants, as they are now."""
+        return gr.Dropdown(choices=generation_settings.choices(self.lab))

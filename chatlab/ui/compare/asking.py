@@ -46,7 +46,7 @@ class Asking:
             self.ask = gr.Button("Ask", variant="primary", scale=1, min_width=80, elem_id="compare-ask")
             self.stop = gr.Button("Stop", variant="stop", scale=1, min_width=80, visible=False, elem_id="compare-stop")
         with gr.Row(elem_classes="tight"):
-            self.voices = gr.Dropdown(
+            self.variants = gr.Dropdown(
                 [BASE],
                 value=[BASE],
                 multiselect=True,
@@ -100,10 +100,10 @@ class Asking:
     @property
     def how(self) -> list[Any]:
         """What every question is asked with: voices, blind, temperature, tokens, system message."""
-        return [self.voices, self.blind, self.temperature, self.tokens, self.system]
+        return [self.variants, self.blind, self.temperature, self.tokens, self.system]
 
     def wire(self, shell: Shell) -> None:
-        shell.on(self.voices.input, do=self.choose, inputs=[self.voices])
+        shell.on(self.variants.input, do=self.choose, inputs=[self.variants])
         changes = [event for box in self.typed for event in (box.input, box.blur)]
         shell.on(partial(gr.on, changes), do=self.remember, inputs=self.typed, trigger_mode="always_last", queue=False)
 
@@ -115,14 +115,14 @@ class Asking:
         Empty boxes, as after a reload, get back what was typed last.
         """
         typed = self._lab.store.state.read(TYPED, dict[str, str], {})
-        names = self._lab.voices.names()
+        names = self._lab.variants.names()
         kept = [name for name in self._lab.store.state.read(CHOSEN, list[str], []) if name in names]
-        live = self._lab.voices.live
+        live = self._lab.variants.live
         other = live if live != BASE else next(iter(names[1:]), None)
         if len(kept) < 2 and other is not None:
             kept = [BASE, other]
         return {
-            self.voices: gr.Dropdown(choices=names, value=kept or [BASE], multiselect=True),
+            self.variants: gr.Dropdown(choices=names, value=kept or [BASE], multiselect=True),
             self.prompt: prompt or typed.get("prompt", ""),
             self.system: system or typed.get("system", ""),
         }
@@ -131,11 +131,11 @@ class Asking:
         """Keep what is being typed, for after a reload."""
         self._lab.store.state.set(TYPED, {"prompt": prompt or "", "system": system or ""})
 
-    def choose(self, voices: list[str]) -> None:
+    def choose(self, variants: list[str]) -> None:
         """Remember who is to be compared, for the next time the tab is opened."""
-        choose(self._lab, voices)
+        choose(self._lab, variants)
 
 
-def choose(lab: Lab, voices: Sequence[str]) -> None:
+def choose(lab: Lab, variants: Sequence[str]) -> None:
     """Have Compare open with these voices."""
-    lab.store.state.set(CHOSEN, list(voices))
+    lab.store.state.set(CHOSEN, list(variants))

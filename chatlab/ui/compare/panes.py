@@ -50,7 +50,7 @@ def _asked(round_: Round) -> str:
 def _pane(round_: Round, i: int) -> str:
     pane = round_.panes[i]
     best = round_.verdict == "best" and round_.winner == i
-    name = span("pane-name", pane.voice) if round_.revealed else span("pane-name faint", "who, after the vote")
+    name = span("pane-name", pane.variant) if round_.revealed else span("pane-name faint", "who, after the vote")
     won = span("chip good", "best") if best else ""
     head = div("pane-head", span("pane-letter", LETTERS[i]), name, won)
     body = _failed(round_, pane) if pane.error else _said(pane)
@@ -90,7 +90,7 @@ def _who(round_: Round, i: int) -> str:
     sha256 = pane.provenance.sha256 if pane.provenance else ""
     proof = element("code", escaped(sha256[:12]) if sha256 else "no adapter")
     kind = "who won" if round_.verdict == "best" and round_.winner == i else "who"
-    return element("span", f"<b>{LETTERS[i]}</b>" + span("", pane.voice) + proof, kind, sha256)
+    return element("span", f"<b>{LETTERS[i]}</b>" + span("", pane.variant) + proof, kind, sha256)
 
 
 def _verdict(round_: Round) -> str:

@@ -94,7 +94,7 @@ class CompareTab:
             shell.items["compare"].select,
             do=self.opened,
             inputs=[*self.asking.typed, self.sitting, self.round],
-            outputs=drawn | {self.asking.voices, *self.asking.typed},
+            outputs=drawn | {self.asking.variants, *self.asking.typed},
         )
         shell.on(opened.then, do=self.votes.drawn, outputs={self.votes.results})
         shell.when_left(self._desk.leave)
@@ -114,7 +114,7 @@ class CompareTab:
     def answered(
         self,
         prompt: str,
-        voices: list[str],
+        variants: list[str],
         blind: bool,
         temperature: float,
         tokens: float,
@@ -126,13 +126,13 @@ class CompareTab:
         sitting = replace(sitting.skipped(round_), walking=False)
         begun = Round(prompt=prompt, system=self._lab.system_messages.filled(system), blind=blind)
         yield from self._spoken(
-            begun, voices, Sampling(temperature=float(temperature), max_tokens=int(tokens)), sitting
+            begun, variants, Sampling(temperature=float(temperature), max_tokens=int(tokens)), sitting
         )
 
     def walked(
         self,
         kind: str,
-        voices: list[str],
+        variants: list[str],
         blind: bool,
         temperature: float,
         tokens: float,
@@ -141,24 +141,24 @@ class CompareTab:
         round_: Round | None,
     ) -> Iterator[Updates]:
         """The next unseen prompt that waits for a vote between these voices; from now on a vote leads to the next."""
-        if len(voices or []) < 2:
+        if len(variants or []) < 2:
             raise InputError("One voice alone cannot be judged.", "Choose two or more.")
         sitting = replace(sitting.skipped(round_), walking=True)
-        step = self._step(kind, voices, sitting)
+        step = self._step(kind, variants, sitting)
         if step is None:  # only what was skipped is left: begin with that again
             sitting = replace(sitting, passed=())
-            step = self._step(kind, voices, sitting)
+            step = self._step(kind, variants, sitting)
         if step is None:
             raise InputError("There are no unseen prompts.", "Ask one of your own.")
         begun = Round(prompt=step.prompt, system=self._lab.system_messages.filled(system), blind=blind, step=step)
         yield from self._spoken(
-            begun, voices, Sampling(temperature=float(temperature), max_tokens=int(tokens)), sitting
+            begun, variants, Sampling(temperature=float(temperature), max_tokens=int(tokens)), sitting
         )
 
     def went_on(
         self,
         kind: str,
-        voices: list[str],
+        variants: list[str],
         blind: bool,
         temperature: float,
         tokens: float,
@@ -169,12 +169,12 @@ class CompareTab:
         """After a vote or a skip: the next unseen prompt, unless that was the last, or the prompt was typed."""
         if not sitting.walking or (round_ is not None and round_.open and round_.prompt not in sitting.passed):
             return
-        step = self._step(kind, voices, sitting)
+        step = self._step(kind, variants, sitting)
         lap = round_ is not None and round_.verdict is not None and len(round_.spoke) == len(round_.panes)
         if step is None or (lap and step.judged == 0):
             yield self._ended(sitting, round_)
             return
-        yield from self.walked(kind, voices, blind, temperature, tokens, system, sitting, round_)
+        yield from self.walked(kind, variants, blind, temperature, tokens, system, sitting, round_)
 
     def stopped(self, sitting: CompareSession, round_: Round | None) -> Updates:
         """What was said so far can still be voted on; the walk ends here."""
@@ -220,14 +220,14 @@ class CompareTab:
 
     # What they share.
 
-    def _step(self, kind: str, voices: Sequence[str], sitting: CompareSession) -> Step | None:
-        return next_step(prompts(kind), self._lab.votes.judged(voices), sitting.passed)
+    def _step(self, kind: str, variants: Sequence[str], sitting: CompareSession) -> Step | None:
+        return next_step(prompts(kind), self._lab.votes.judged(variants), sitting.passed)
 
     def _spoken(
-        self, begun: Round, voices: Sequence[str], sampling: Sampling, sitting: CompareSession
+        self, begun: Round, variants: Sequence[str], sampling: Sampling, sitting: CompareSession
     ) -> Iterator[Updates]:
         """The round as it grows. The sitting is written once, before the first word."""
-        order = list(voices or [])
+        order = list(variants or [])
         if begun.blind:
             self._shuffle(order)
         asleep = gr.Button(interactive=False)

@@ -27,7 +27,7 @@ def of_run(lab: Lab, run: RunView) -> str:
 
 def of_adapter(lab: Lab, name: str) -> str:
     """The same from the adapter's own folder, whether or not its run is still there."""
-    card = lab.voices.who(name)
+    card = lab.variants.card(name)
     facts = f"snapshot sha256 {card.snapshot[:16]}" if card else ""
     try:
         return table(lab.lineage.examples(name), facts)

@@ -109,13 +109,13 @@ class TrainTab:
     def _wire_history(self, shell: Shell, at_hand: list[Any]) -> None:
         run, history = self.run, self.history
         shell.on(history.runs.input, do=self.open, inputs=[history.runs], outputs=run.shown)
-        shell.on(history.voices.input, do=history.picked, inputs=[history.voices], outputs=history.of_voice)
-        history.export.wire(shell, history.voices)
-        voice = [history.voices]
+        shell.on(history.variants.input, do=history.picked, inputs=[history.variants], outputs=history.of_variant)
+        history.export.wire(shell, history.variants)
+        variant = [history.variants]
         for button, do, inputs in (
-            (history.live, history.gone_live, [*voice, history.warned]),
-            (history.back, history.taken_back, voice),
-            (history.remove, history.set_aside, voice),
+            (history.live, history.gone_live, [*variant, history.warned]),
+            (history.back, history.taken_back, variant),
+            (history.remove, history.set_aside, variant),
             (history.restore, history.brought_back, []),
         ):
             done = shell.on(button.click, do=do, inputs=inputs, outputs=history.shown)

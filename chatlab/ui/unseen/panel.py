@@ -42,7 +42,7 @@ class UnseenPanel:
         with gr.Column(elem_classes="unseen"):
             gr.Markdown("#### Unseen prompts")
             with gr.Row(elem_classes="tight"):
-                self.voices = gr.Dropdown(
+                self.variants = gr.Dropdown(
                     [BASE],
                     value=[BASE],
                     multiselect=True,
@@ -85,7 +85,7 @@ class UnseenPanel:
 
     @property
     def asked(self) -> list[Any]:
-        return [self.voices, self.temperature, self.tokens, self.system, self.strength]
+        return [self.variants, self.temperature, self.tokens, self.system, self.strength]
 
     @property
     def shown(self) -> set[Any]:
@@ -104,7 +104,7 @@ class UnseenPanel:
         )
         ends = {"inputs": at_hand, "outputs": self.shown, "cancels": [asking]}
         shell.on(self.stop.click, do=self.drawn, **ends)
-        shell.on(self.voices.input, do=self.choose, **ends)
+        shell.on(self.variants.input, do=self.choose, **ends)
         for dial in (self.temperature.release, self.tokens.release, self.strength.release, self.system.input):
             shell.on(dial, do=self.drawn, **ends)
         shell.on(self.editor.changed.change, do=self.drawn, **ends)
@@ -115,7 +115,7 @@ class UnseenPanel:
             shell.items["compare"].select,
             do=self.refresh,
             inputs=[self.asking, *at_hand],
-            outputs=self.shown | self.editor.shown | {self.voices},
+            outputs=self.shown | self.editor.shown | {self.variants},
         )
         made = shell.on(
             self.export.make.click,
@@ -128,29 +128,29 @@ class UnseenPanel:
 
     # What the events do.
 
-    def refresh(self, asking: bool, voices: list[str], *rest: Any) -> Updates:
+    def refresh(self, asking: bool, variants: list[str], *rest: Any) -> Updates:
         """Who can be heard now, what they have said, and the set. At first the base, who was live, and who is."""
         if asking:
             return self.editor.draw()
-        names = self._lab.voices.names()
+        names = self._lab.variants.names()
         kept = [name for name in self._lab.store.state.read(CHOSEN, list[str], []) if name in names]
-        voices = kept or self._lab.grid.default_voices()
+        variants = kept or self._lab.grid.default_variants()
         return {
-            self.voices: gr.Dropdown(choices=names, value=voices, multiselect=True),
-            **self.drawn(voices, *rest),
+            self.variants: gr.Dropdown(choices=names, value=variants, multiselect=True),
+            **self.drawn(variants, *rest),
             **self.editor.draw(),
         }
 
-    def choose(self, voices: list[str], *rest: Any) -> Updates:
+    def choose(self, variants: list[str], *rest: Any) -> Updates:
         """Remember who is heard, and show what they have said before."""
-        self._lab.store.state.set(CHOSEN, list(voices or []))
-        return self.drawn(voices, *rest)
+        self._lab.store.state.set(CHOSEN, list(variants or []))
+        return self.drawn(variants, *rest)
 
     def answered(
-        self, voices: list[str], temperature: float, tokens: float, system: str, strength: float
+        self, variants: list[str], temperature: float, tokens: float, system: str, strength: float
     ) -> Iterator[Updates]:
         """What has not been said yet, as it is said. The page turns with it."""
-        asked = (voices or [], _sampling(temperature, tokens), system or "", float(strength))
+        asked = (variants or [], _sampling(temperature, tokens), system or "", float(strength))
         start, shown, sheet = -PAGE, 0.0, None
         try:
             for sheet in self._lab.grid.ask(*asked):
@@ -171,10 +171,10 @@ class UnseenPanel:
         yield self._draw(sheet or self._lab.grid.cached(*asked), max(0, start) // PAGE)
 
     def drawn(
-        self, voices: list[str], temperature: float, tokens: float, system: str, strength: float, page: int
+        self, variants: list[str], temperature: float, tokens: float, system: str, strength: float, page: int
     ) -> Updates:
         """What has been said before."""
-        return self._draw(self._known(voices, temperature, tokens, system, strength), page)
+        return self._draw(self._known(variants, temperature, tokens, system, strength), page)
 
     def turned_on(self, *asked_and_page: Any) -> Updates:
         *asked, page = asked_and_page
@@ -188,8 +188,8 @@ class UnseenPanel:
         *asked, form = asked_and_form
         return self.export.write(self._known(*asked), form)
 
-    def _known(self, voices: list[str], temperature: float, tokens: float, system: str, strength: float) -> GridView:
-        return self._lab.grid.cached(voices or [], _sampling(temperature, tokens), system or "", float(strength))
+    def _known(self, variants: list[str], temperature: float, tokens: float, system: str, strength: float) -> GridView:
+        return self._lab.grid.cached(variants or [], _sampling(temperature, tokens), system or "", float(strength))
 
     def _under_way(self, sheet: GridView, start: int) -> Updates:
         """While replies come there is one thing to press."""

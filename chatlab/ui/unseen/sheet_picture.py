@@ -40,11 +40,11 @@ def _table(sheet: GridView, start: int, stop: int, head: str = "") -> str:
     if start >= stop and not head:
         return ""
     rows = "".join(_row(sheet, place) for place in range(start, stop))
-    return div(f"sheet of-{len(sheet.voices)}", element("table", head + element("tbody", rows)))
+    return div(f"sheet of-{len(sheet.variants)}", element("table", head + element("tbody", rows)))
 
 
 def _heads(sheet: GridView) -> str:
-    who = "".join(_head(sheet, at) for at in range(len(sheet.voices)))
+    who = "".join(_head(sheet, at) for at in range(len(sheet.variants)))
     return element("thead", element("tr", element("th", span("", "Prompt")) + who))
 
 
@@ -64,11 +64,11 @@ def progress(sheet: GridView, asking: bool) -> str:
 
 def _head(sheet: GridView, at: int) -> str:
     """Who it is, and how they did over all prompts, not only those of this page."""
-    found, voice = sheet.metrics(at), sheet.voices[at]
+    found, variant = sheet.metrics(at), sheet.variants[at]
     provenance = next((said.provenance for _, said in sheet.column(at)), None)
     proof = "" if provenance is None else (f"sha256 {provenance.sha256[:12]}" if provenance.sha256 else "no adapter")
     title = "" if provenance is None else f"{provenance.sha256 or 'The base alone'} on base {provenance.base}"
-    name = span("sheet-name", voice) + (element("span", escaped(proof), "sheet-proof", title) if proof else "")
+    name = span("sheet-name", variant) + (element("span", escaped(proof), "sheet-proof", title) if proof else "")
     if not found.replies:
         return element("th", div("sheet-who", name) + div("sheet-sum", span("faint", "not heard yet")))
     figures = [
@@ -77,7 +77,7 @@ def _head(sheet: GridView, at: int) -> str:
         ("tokens", f"{found.tokens:.0f}"),
     ]
     differing, both = sheet.differences(at)
-    if both and voice != BASE:
+    if both and variant != BASE:
         figures.append((f"of {both} unlike the base", f"{differing}"))
     drawn = "".join(element("span", element("b", escaped(value)) + " " + escaped(label)) for label, value in figures)
     return element("th", div("sheet-who", name) + div("sheet-sum", drawn))
@@ -87,19 +87,19 @@ def _row(sheet: GridView, place: int) -> str:
     asked = element(
         "td", span("sheet-number", f"{place + 1}") + span("sheet-prompt", sheet.prompts[place]), "sheet-asked"
     )
-    return element("tr", asked + "".join(_cell(sheet, place, at) for at in range(len(sheet.voices))))
+    return element("tr", asked + "".join(_cell(sheet, place, at) for at in range(len(sheet.variants))))
 
 
 def _cell(sheet: GridView, place: int, at: int) -> str:
     cell: Cell = sheet.cells[place][at]
-    voice = span("sheet-voice", sheet.voices[at])
+    variant = span("sheet-voice", sheet.variants[at])
     if cell.error:
-        return element("td", voice + span("warning", cell.error))
+        return element("td", variant + span("warning", cell.error))
     if cell.said is None:
         caret = '<span class="caret"></span>' if cell.speaking else ""
-        return element("td", voice + div("sheet-text", escaped(cell.text), caret))
+        return element("td", variant + div("sheet-text", escaped(cell.text), caret))
     base = sheet.cells[place][sheet.base_column].said if sheet.base_column not in (None, at) else None
-    return element("td", voice + _said(cell.said, base))
+    return element("td", variant + _said(cell.said, base))
 
 
 @lru_cache(maxsize=4096)

@@ -9,16 +9,17 @@ import pytest
 
 from chatlab.citations import RetrievedPassage, question, with_sources
 from chatlab.conversation import Conversation
-from chatlab.engines.base import Piece, Sampling, Voice
+from chatlab.engines.base import ReplyChunk, Sampling, Variant
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.records import Message
 from chatlab.settings import Settings
-from chatlab.ui.chat.citations import citing, sources
 from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.session import Session
+from chatlab.ui.chat.transcript import citing, sources
 from chatlab.ui.markdown import prose
 from chatlab.ui.page_event import Act
 
@@ -43,10 +44,10 @@ class Listening(FakeEngine):
         return self.room
 
     def stream(
-        self, prompt: Sequence[int], sampling: Sampling, voice: Voice, stop_ids: frozenset[int]
-    ) -> Iterator[Piece]:
+        self, prompt: Sequence[int], sampling: Sampling, variant: Variant, stop_ids: frozenset[int]
+    ) -> Iterator[ReplyChunk]:
         self.asked.append(list(prompt))
-        return super().stream(prompt, sampling, voice, stop_ids)
+        return super().stream(prompt, sampling, variant, stop_ids)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def lab(settings: Settings, listening: Listening, tmp_path_factory: pytest.TempP
 
 def said(lab: Lab, text: str, knowledge: bool = True) -> tuple[int, Conversation]:
     conversation = lab.chat.new()
-    *_, last = lab.chat.reply(conversation, text, Sampling(seed=1), knowledge=knowledge)
+    last = lab.chat.reply(conversation, text, ReplyOptions(sampling=Sampling(seed=1), knowledge=knowledge)).finish()
     return conversation, last.conversation
 
 
@@ -140,7 +141,8 @@ def test_only_as_many_sources_are_given_as_fit(lab: Lab, engine: Listening) -> N
 
 def test_earlier_questions_are_asked_again_without_their_sources(lab: Lab, engine: Listening) -> None:
     conversation_id, _ = said(lab, "Where do boats moor?")
-    *_, last = lab.chat.reply(conversation_id, "And gulls?", Sampling(seed=1), knowledge=True)
+    options = ReplyOptions(sampling=Sampling(seed=1), knowledge=True)
+    last = lab.chat.reply(conversation_id, "And gulls?", options).finish()
     messages = last.conversation.messages(last.conversation.turns[-1].id)
     assert messages[0].content == "Where do boats moor?" and messages[2].content.startswith("Sources:")
 

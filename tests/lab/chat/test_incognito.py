@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from chatlab.engines.base import Sampling, Voice
+from chatlab.engines.base import Sampling, Variant
 from chatlab.engines.fake import FakeEngine
-from chatlab.engines.llamacpp.slots import Slots, known
+from chatlab.engines.llamacpp.slots import Slots
 from chatlab.errors import NotFound
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.settings import EngineName, Settings
 from tests.support.served import site
 from tests.test_start import answer, free_port, started
@@ -117,12 +118,14 @@ def test_the_engine_reads_a_prompt_from_the_beginning_once_an_incognito_conversa
     lab = Lab(replace(settings, engine=engine))
     try:
         id = lab.chat.new(incognito=True)
-        list(lab.chat.reply(id, f"{MARK} " * 40, Sampling(max_tokens=2)))
+        lab.chat.reply(id, f"{MARK} " * 40, ReplyOptions(sampling=Sampling(max_tokens=2))).finish()
         prompt = lab.machine.base.template.prompt(lab.chat.get(id).messages())
         assert remembered(lab.machine.engine, prompt) >= 64
         lab.chat.delete(id)
         assert remembered(lab.machine.engine, prompt) == 0
-        list(lab.chat.reply(lab.chat.new(), "And now?", Sampling(max_tokens=2)))  # the engine goes on
+        lab.chat.reply(
+            lab.chat.new(), "And now?", ReplyOptions(sampling=Sampling(max_tokens=2))
+        ).finish()  # the engine goes on
     finally:
         lab.close()
 
@@ -131,17 +134,17 @@ def remembered(engine: Any, prompt: list[int]) -> int:
     """Tokens of a prompt that the engine would not read again for the base."""
     fast = getattr(engine, "_fast", engine)
     if fast.name == "transformers":
-        return int(fast._residents.get(Voice()).network.begin(prompt, len(prompt) + 1).position)
-    return max(known(place, place.voice, prompt) for place in fast._places._places)
+        return int(fast._variants.get(Variant()).model.start(prompt).position)
+    return max(slot.cached(slot.adapter, prompt) for slot in fast._slots._slots)
 
 
-def test_a_place_whose_reply_is_under_way_is_forgotten_with_it() -> None:
-    places = Slots(2)
-    with places.taken("base", [1] * 200) as (place, _):
-        place.ids = [1] * 128
-        assert [idle.sequence for idle in places.forget()] == [1 - place.sequence]
-        place.ids = [1] * 192
-    assert known(place, "base", [1] * 200) == 0
+def test_a_slot_whose_reply_is_under_way_is_forgotten_with_it() -> None:
+    slots = Slots(2)
+    with slots.acquire("base", [1] * 200) as (slot, _):
+        slot.ids = [1] * 128
+        assert [idle.sequence for idle in slots.clear()] == [1 - slot.sequence]
+        slot.ids = [1] * 192
+    assert slot.cached("base", [1] * 200) == 0
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from chatlab.engines.base import Sampling
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import PromptTooLong
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.records import Message
 from chatlab.settings import Settings
 from chatlab.ui.chat.handlers import ChatHandlers
@@ -30,7 +31,7 @@ def asked() -> list[int]:
 
 @pytest.fixture
 def lab(settings: Settings, asked: list[int]) -> Iterator[Lab]:
-    def script(prompt, voice, sampling) -> str:  # type: ignore[no-untyped-def]
+    def script(prompt, variant, sampling) -> str:  # type: ignore[no-untyped-def]
         asked.append(len(prompt))
         return "Yes indeed."
 
@@ -44,7 +45,7 @@ def outgrown(lab: Lab) -> int:
     chat = lab.chat.new(system="Be brief.")
     with pytest.raises(PromptTooLong):
         for number in range(20):
-            for _ in lab.chat.reply(chat, f"{number} {WORDS}", SHORT):
+            for _ in lab.chat.reply(chat, f"{number} {WORDS}", ReplyOptions(sampling=SHORT)):
                 pass
     return chat
 
@@ -58,7 +59,7 @@ def test_the_oldest_turns_are_left_out_once_that_was_chosen_and_the_answer_says_
     chat = outgrown(lab)
     before = lab.chat.get(chat)
     lab.chat.shorten(chat)
-    for _ in lab.chat.retry(chat, before.path()[-1].id, SHORT):
+    for _ in lab.chat.retry(chat, before.path()[-1].id, ReplyOptions(sampling=SHORT)):
         pass
     after = lab.chat.get(chat)
     answer = after.path()[-1]
@@ -72,7 +73,7 @@ def test_what_is_kept_of_such_an_answer_is_what_the_model_was_asked(lab: Lab, as
     chat = outgrown(lab)
     lab.chat.shorten(chat)
     question = lab.chat.get(chat).path()[-1].id
-    for _ in lab.chat.retry(chat, question, SHORT):
+    for _ in lab.chat.retry(chat, question, ReplyOptions(sampling=SHORT)):
         pass
     answer = lab.chat.get(chat).path()[-1]
     for text in (None, "No, never."):
@@ -85,7 +86,7 @@ def test_what_is_kept_of_such_an_answer_is_what_the_model_was_asked(lab: Lab, as
 def test_a_conversation_with_room_is_asked_whole_even_if_it_may_be_shortened(lab: Lab) -> None:
     chat = lab.chat.new()
     lab.chat.shorten(chat)
-    for _ in lab.chat.reply(chat, "Hello.", SHORT):
+    for _ in lab.chat.reply(chat, "Hello.", ReplyOptions(sampling=SHORT)):
         pass
     assert lab.chat.get(chat).path()[-1].context_start is None
 

@@ -19,6 +19,7 @@ from chatlab.engines.fake import FakeEngine
 from chatlab.errors import EmptyAnswer
 from chatlab.formats import DatasetReader, Imported, format_of, sniff, write
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.lab.chat.tool_loop import MOST
 from chatlab.models import Base
 from chatlab.records import Message
@@ -47,7 +48,7 @@ def say(settings: Settings) -> Iterator[Callable[..., Lab]]:
 
     def open_lab(script: Say, pause: float = 0.0) -> Lab:
         def engine(base: Base) -> FakeEngine:
-            return FakeEngine(lambda prompt, voice, sampling: script(base.template.text(prompt)), pause=pause)
+            return FakeEngine(lambda prompt, variant, sampling: script(base.template.text(prompt)), pause=pause)
 
         opened.append(Lab(settings, open_engine=engine))
         return opened[-1]
@@ -59,8 +60,11 @@ def say(settings: Settings) -> Iterator[Callable[..., Lab]]:
 
 def ask(lab: Lab, text: str, tools: tuple[str, ...] = NAMES, **how: object):
     conversation = lab.chat.new()
-    drafts = list(lab.chat.reply(conversation, text, Sampling(temperature=0, **how), tools=tools))
-    return conversation, lab.chat.get(conversation).turns[-1], drafts
+    options = ReplyOptions(sampling=Sampling(temperature=0, **how), tools=tools)
+    reply = lab.chat.reply(conversation, text, options)
+    seen = [(reply.text, reply.steps) for _ in reply]
+    assert reply.done
+    return conversation, lab.chat.get(conversation).turns[-1], seen
 
 
 # The plain protocol.
@@ -173,13 +177,13 @@ def test_an_answer_of_nothing_but_a_call_is_not_the_end_of_a_demonstration(say: 
 
 def test_an_answer_comes_with_its_steps_and_who_spoke(say: Callable[..., Lab]) -> None:
     lab = say(lambda prompt: "There are 3." if "Result: 3" in prompt else "Call: count r | strawberry")
-    _, turn, drafts = ask(lab, "How many r are in strawberry?")
+    _, turn, seen = ask(lab, "How many r are in strawberry?")
     assert turn.content == "There are 3." and turn.stopped == "end" and turn.provenance and turn.provenance.tokens == 8
     (step,) = turn.steps
     assert (step.call, step.result, step.failed) == (call("count", what="r", text="strawberry"), "3", False)
     assert [tool.name for tool in turn.tools] == list(NAMES)
-    assert drafts[-1].done and any(draft.steps for draft in drafts[:-1])
-    assert not any("Call" in draft.text for draft in drafts)
+    assert any(steps for _, steps in seen[:-1])
+    assert not any("Call" in text for text, _ in seen)
 
 
 def test_steps_outlive_a_restart_and_later_questions_are_asked_with_them(say: Callable[..., Lab]) -> None:
@@ -192,7 +196,7 @@ def test_steps_outlive_a_restart_and_later_questions_are_asked_with_them(say: Ca
     lab = say(script)
     conversation, turn, _ = ask(lab, "How many r?")
     folder = lab.settings.store
-    list(lab.chat.reply(conversation, "Sure?", Sampling(), tools=()))
+    lab.chat.reply(conversation, "Sure?", ReplyOptions(sampling=Sampling(), tools=())).finish()
     assert "Call: count r | strawberry<|end|><|user|>Result: 3<|assistant|>Three.<|end|><|user|>Sure?" in prompts[-1]
     assert "Tools." not in prompts[-1]
     lab.close()
@@ -239,12 +243,12 @@ def test_all_rounds_share_one_budget(say: Callable[..., Lab]) -> None:
 def test_stopping_ends_a_tool_at_once_and_keeps_what_was_done(say: Callable[..., Lab]) -> None:
     lab = say(lambda prompt: "Call: python while True: pass" if "Result" in prompt else "Call: calculator 1 + 1")
     conversation = lab.chat.new()
-    drafts = lab.chat.reply(conversation, "Loop", Sampling(), tools=NAMES)
-    for draft in drafts:
-        if draft.doing and draft.doing.name == "python":
+    reply = lab.chat.reply(conversation, "Loop", ReplyOptions(sampling=Sampling(), tools=NAMES))
+    for _ in reply:
+        if reply.call and reply.call.name == "python":
             break
     began = time.perf_counter()
-    drafts.close()
+    reply.close()
     assert time.perf_counter() - began < SECONDS, "it did not wait for the program's own end"
     turn = lab.chat.get(conversation).turns[-1]
     assert turn.stopped == "person" and [step.result for step in turn.steps] == ["2"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from chatlab.adapters import Adapters
-from chatlab.engines.base import Sampling, Voice
+from chatlab.engines.base import Sampling, Variant
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError
 from chatlab.evaluation.unseen import GREEDY
@@ -21,7 +21,7 @@ from chatlab.lab.compare.grid_files import written
 from chatlab.lab.compare.grid_view import GridView
 from chatlab.records import BASE
 from chatlab.settings import Settings
-from tests.support.page import voiced
+from tests.support.page import publish_adapter
 
 HOSTILE = "<script>alert(1)</script> | [c](javascript:alert(1)) *x*\n=1+1"
 
@@ -34,12 +34,12 @@ class Counting(FakeEngine):
         self.asked: list[str] = []
         self.closed = 0
 
-    def words(self, prompt: Any, voice: Voice, sampling: Sampling) -> str:
-        return f"I am {voice.name} at {voice.strength:g}"
+    def words(self, prompt: Any, variant: Variant, sampling: Sampling) -> str:
+        return f"I am {variant.name} at {variant.strength:g}"
 
-    def stream(self, prompt: Any, sampling: Sampling, voice: Voice, stop_ids: Any) -> Any:
-        self.asked.append(voice.name)
-        pieces = super().stream(prompt, sampling, voice, stop_ids)
+    def stream(self, prompt: Any, sampling: Sampling, variant: Variant, stop_ids: Any) -> Any:
+        self.asked.append(variant.name)
+        pieces = super().stream(prompt, sampling, variant, stop_ids)
         try:
             yield from pieces
         finally:
@@ -59,13 +59,13 @@ def lab(settings: Settings, engine: Counting) -> Iterator[Lab]:
     lab.close()
 
 
-def whole(lab: Lab, *voices: str, **how: Any) -> GridView:
-    *_, last = lab.grid.ask(voices, **how)
+def whole(lab: Lab, *variants: str, **how: Any) -> GridView:
+    *_, last = lab.grid.ask(variants, **how)
     return last
 
 
 def test_every_prompt_goes_to_every_voice_and_the_engine_says_who_spoke(lab: Lab, engine: Counting) -> None:
-    card = voiced(lab, "player")
+    card = publish_adapter(lab, "player")
     sheet = whole(lab, BASE, "player")
     assert sheet.done == sheet.size == 6 and engine.asked == [BASE, "player"] * 3
     for row in sheet.cells:
@@ -84,7 +84,7 @@ def test_replies_grow_where_they_belong(lab: Lab) -> None:
 
 def test_what_was_heard_once_is_not_asked_again_also_after_a_restart(lab: Lab, engine: Counting) -> None:
     whole(lab, BASE)
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     whole(lab, BASE, "player")
     assert engine.asked.count(BASE) == 3
     lab.close()
@@ -95,9 +95,9 @@ def test_what_was_heard_once_is_not_asked_again_also_after_a_restart(lab: Lab, e
 
 
 def test_another_adapter_under_the_same_name_is_asked_anew(lab: Lab, engine: Counting) -> None:
-    card = voiced(lab, "player")
+    card = publish_adapter(lab, "player")
     whole(lab, "player")
-    lab.voices.remove("player")
+    lab.variants.remove("player")
     source = lab.settings.home / "made-player"
     (source / "adapter_model.safetensors").write_bytes(b"other weights")
     assert Adapters(lab.settings.adapters).publish(source, replace(card, sha256="")).name == "player"
@@ -111,7 +111,7 @@ def test_another_adapter_under_the_same_name_is_asked_anew(lab: Lab, engine: Cou
     ids=["strength", "system", "sampling"],
 )
 def test_whatever_else_decides_a_reply_is_asked_anew(lab: Lab, engine: Counting, how: dict[str, Any]) -> None:
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     whole(lab, "player")
     whole(lab, "player", **how)
     assert len(engine.asked) == 6
@@ -135,7 +135,7 @@ def test_who_stops_early_keeps_what_was_said_and_goes_on_from_there(lab: Lab, en
 
 
 def test_a_voice_that_fails_says_so_and_the_others_go_on(lab: Lab) -> None:
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     (lab.settings.adapters / "player" / "adapter_model.safetensors").write_bytes(b"other")
     sheet = whole(lab, "player", BASE, "nobody")
     assert all(row[0].error and row[1].said and row[2].error for row in sheet.cells)
@@ -150,10 +150,10 @@ def test_a_prompt_that_is_too_long_fails_alone(lab: Lab) -> None:
     assert "tokens" in sheet.cells[3][0].error
 
 
-@pytest.mark.parametrize("voices", [[], [BASE, BASE], ["a", "b", "c", "d", "e"]])
-def test_no_voice_too_many_or_one_twice_is_refused(lab: Lab, voices: list[str]) -> None:
+@pytest.mark.parametrize("variants", [[], [BASE, BASE], ["a", "b", "c", "d", "e"]])
+def test_no_voice_too_many_or_one_twice_is_refused(lab: Lab, variants: list[str]) -> None:
     with pytest.raises(InputError, match="one to 4 voices"):
-        lab.grid.ask(voices)
+        lab.grid.ask(variants)
 
 
 def test_an_empty_set_is_told_of(lab: Lab) -> None:
@@ -163,13 +163,13 @@ def test_an_empty_set_is_told_of(lab: Lab) -> None:
 
 
 def test_base_previous_and_live_are_proposed(lab: Lab) -> None:
-    assert lab.grid.default_voices() == [BASE]
-    voiced(lab, "first", created="2026-01-01")
-    assert lab.grid.default_voices() == [BASE, "first"]
-    voiced(lab, "second", created="2026-01-02")
+    assert lab.grid.default_variants() == [BASE]
+    publish_adapter(lab, "first", created="2026-01-01")
+    assert lab.grid.default_variants() == [BASE, "first"]
+    publish_adapter(lab, "second", created="2026-01-02")
     for name in ("first", "second"):
-        lab.voices.go_live(name)
-    assert lab.grid.default_voices() == [BASE, "first", "second"]
+        lab.variants.go_live(name)
+    assert lab.grid.default_variants() == [BASE, "first", "second"]
 
 
 def test_a_cache_that_is_cut_off_deleted_or_not_writable_is_never_worth_an_error(lab: Lab, engine: Counting) -> None:
@@ -195,7 +195,7 @@ def test_a_cache_that_is_cut_off_deleted_or_not_writable_is_never_worth_an_error
 def hostile(lab: Lab) -> GridView:
     lab.unseen.rewrite([HOSTILE.splitlines()[0], "=1+1"])
     lab.machine.engine._script = lambda *_: HOSTILE  # type: ignore[attr-defined]
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     return whole(lab, BASE, "player")
 
 

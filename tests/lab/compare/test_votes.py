@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chatlab.adapters import Adapters
-from chatlab.engines.base import Sampling, Voice
+from chatlab.engines.base import Sampling, Variant
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import ChatlabError, DiskFull, InputError, NotFound
 from chatlab.lab import Lab
@@ -21,13 +21,13 @@ from chatlab.settings import Settings
 from chatlab.system.codec import from_document, to_document
 from chatlab.ui.compare.session import CompareSession, Round
 from chatlab.ui.compare.tab import CompareTab
-from tests.support.page import built, voiced
+from tests.support.page import built, publish_adapter
 
 
-def says_who(prompt: object, voice: Voice, sampling: Sampling) -> str:
-    if voice.name == "broken":
+def says_who(prompt: object, variant: Variant, sampling: Sampling) -> str:
+    if variant.name == "broken":
         raise RuntimeError("no such luck")
-    return f"I am number {sum(voice.name.encode())}"
+    return f"I am number {sum(variant.name.encode())}"
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def lab(settings: Settings) -> Iterator[Lab]:
     lab.close()
 
 
-def answered(lab: Lab, *voices: str, prompt: str = "Who are you?") -> list[Pane]:
-    return list(lab.compare.ask(prompt, voices, Sampling(temperature=0)))[-1]
+def answered(lab: Lab, *variants: str, prompt: str = "Who are you?") -> list[Pane]:
+    return list(lab.compare.ask(prompt, variants, Sampling(temperature=0)))[-1]
 
 
 def names_of(lab: Lab) -> dict[str, float]:
@@ -47,7 +47,7 @@ def names_of(lab: Lab) -> dict[str, float]:
 
 
 def test_a_vote_comes_back_from_the_disk_as_it_was(lab: Lab, settings: Settings) -> None:
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     panes = answered(lab, BASE, "player")
     id = lab.votes.cast("Who are you?", panes, "best", 1, system="Be brief.", blind=False)
     kept = lab.store.votes.get(id)
@@ -70,7 +70,7 @@ def test_a_vote_of_before_there_was_blindness_is_read() -> None:
 
 
 def test_votes_and_preferences_are_kept_together_or_not_at_all(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     panes = answered(lab, BASE, "player")
     broken = replace(panes[1], provenance=Provenance(adapter="player", strength=float("nan")))
     with pytest.raises(InputError):
@@ -83,8 +83,8 @@ def test_a_vote_that_is_taken_back_takes_its_preferences_along_and_no_others(
 ) -> None:
     """Not even those of an equal vote that was cast in the same moment."""
     monkeypatch.setattr("chatlab.lab.compare.votes.now", lambda: "2026-11-25T01:00:00.000+00:00")
-    voiced(lab, "one")
-    voiced(lab, "two")
+    publish_adapter(lab, "one")
+    publish_adapter(lab, "two")
     panes = answered(lab, BASE, "one", "two")
     first = lab.votes.cast("Who are you?", panes, "best", 1)
     second = lab.votes.cast("Who are you?", panes, "best", 1)
@@ -97,10 +97,10 @@ def test_a_vote_that_is_taken_back_takes_its_preferences_along_and_no_others(
 
 
 def test_a_renamed_or_deleted_adapter_keeps_its_votes_and_a_namesake_gets_none(lab: Lab) -> None:
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     for _ in range(3):
         lab.votes.cast("?", answered(lab, BASE, "player"), "best", 1)
-    lab.voices.remove("player")
+    lab.variants.remove("player")
     assert names_of(lab)["player"] > 0.8
     assert lab.votes.results(draws=0).gone
     made = lab.settings.home / "made-player"
@@ -113,7 +113,7 @@ def test_a_renamed_or_deleted_adapter_keeps_its_votes_and_a_namesake_gets_none(l
 
 
 def test_another_strength_is_another_voice_and_another_base_is_not_mixed_in(lab: Lab) -> None:
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     panes = answered(lab, BASE, "player")
     assert panes[1].provenance
     half = replace(panes[1], text="So.", provenance=replace(panes[1].provenance, strength=0.5))
@@ -125,7 +125,7 @@ def test_another_strength_is_another_voice_and_another_base_is_not_mixed_in(lab:
 
 
 def test_votes_with_the_names_in_sight_are_kept_and_not_counted(lab: Lab) -> None:
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     lab.votes.cast("?", answered(lab, BASE, "player"), "best", 1, blind=False)
     results = lab.votes.results(draws=0)
     assert (results.votes, results.seen, results.standings) == (0, 1, ())
@@ -134,7 +134,7 @@ def test_votes_with_the_names_in_sight_are_kept_and_not_counted(lab: Lab) -> Non
 
 def test_a_voice_that_breaks_does_not_spoil_the_others(lab: Lab) -> None:
     for name in ("one", "broken"):
-        voiced(lab, name)
+        publish_adapter(lab, name)
     panes = answered(lab, "one", "broken", BASE)
     assert [bool(pane.error) for pane in panes] == [False, True, False]
     assert all(pane.done for pane in panes)
@@ -148,8 +148,8 @@ def test_a_voice_that_breaks_does_not_spoil_the_others(lab: Lab) -> None:
 
 
 def test_the_prompts_that_were_judged_are_those_of_just_these_voices(lab: Lab) -> None:
-    voiced(lab, "one")
-    voiced(lab, "two")
+    publish_adapter(lab, "one")
+    publish_adapter(lab, "two")
     lab.votes.cast("First?", answered(lab, "one", BASE, prompt="First?"), "tie")
     assert lab.votes.judged([BASE, "one"]) == {"First?": 1}
     assert not lab.votes.judged([BASE, "two"]) and not lab.votes.judged([BASE, "one", "two"])
@@ -160,7 +160,7 @@ def test_all_votes_go_into_a_file_with_the_proof_beside_them(lab: Lab, tmp_path:
     with pytest.raises(ChatlabError):
         lab.votes.export(tmp_path)
     assert list(tmp_path.glob("votes*")) == []
-    card = voiced(lab, "player")
+    card = publish_adapter(lab, "player")
     id = lab.votes.cast("Who?", answered(lab, BASE, "player"), "best", 1)
     (line,) = lab.votes.export(tmp_path).read_text().splitlines()
     row = json.loads(line)
@@ -171,7 +171,7 @@ def test_all_votes_go_into_a_file_with_the_proof_beside_them(lab: Lab, tmp_path:
 def test_a_vote_that_finds_no_room_is_neither_half_kept_nor_lost_from_the_screen(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     tab = built(CompareTab(lab), "compare")
     panes = tuple(answered(lab, BASE, "player"))
     round_ = Round(prompt="Who are you?", panes=panes)

@@ -9,10 +9,10 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from chatlab.engines.base import Sampling
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.quality.agreement import ENOUGH, Agreement, agreement, shared_items
 from chatlab.records import Annotation, Demonstration, Message
 from chatlab.settings import Settings
@@ -57,7 +57,7 @@ def test_what_is_written_and_approved_bears_the_name_of_who_is_at_work(lab: Lab)
 def test_a_liked_answer_is_the_models_and_a_rewritten_one_the_persons(lab: Lab) -> None:
     lab.annotators.call("Ann")
     chat = lab.chat.new()
-    *_, last = lab.chat.reply(chat, "Who goes there?", Sampling())
+    last = lab.chat.reply(chat, "Who goes there?", ReplyOptions()).finish()
     answer = last.conversation.head
     kept = lab.demonstrations.keep(chat, answer)
     liked = lab.demonstrations.get(kept.demonstration)

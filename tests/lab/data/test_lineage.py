@@ -123,9 +123,9 @@ def test_lineage_outlives_the_run_and_a_restart(settings: Settings) -> None:
     lab = Lab(settings, open_engine=lambda base: FakeEngine())
     assert lab.lineage.examples("first") == lessons
     assert [a.changed for a in lab.lineage.learned_by(one)] == [False]
-    lab.voices.remove("first")
+    lab.variants.remove("first")
     assert lab.lineage.learned_by(one) == []
-    lab.voices.restore()
+    lab.variants.restore()
     assert [a.adapter for a in lab.lineage.learned_by(one)] == ["first"]
     lab.close()
 
@@ -135,7 +135,7 @@ def test_the_words_lie_with_the_adapter_and_its_manifest_covers_them(lab: Lab) -
     run = lab.training.run(trained(lab, "first", [one]))
     folder = lab.settings.adapters / "first"
     assert (folder / DEMONSTRATIONS).read_bytes() == (run.folder / "snapshot.jsonl").read_bytes()
-    card = lab.voices.who("first")
+    card = lab.variants.card("first")
     assert card is not None
     assert json.loads((folder / MANIFEST).read_text())["files"][DEMONSTRATIONS] == card.snapshot == run.request.snapshot
 
@@ -148,19 +148,19 @@ def test_changed_words_are_not_believed_and_taken_out_ones_are_no_damage(lab: La
     with pytest.raises(AdapterDamaged, match=DEMONSTRATIONS):
         lab.lineage.examples("first")
     assert [a.changed for a in lab.lineage.learned_by(one)] == [None]
-    assert lab.voices.voice("first").name == "first"
+    assert lab.variants.get("first").name == "first"
     file.unlink()
     assert lab.lineage.examples("first")[0].answer == "Ay."
     lab.training.discard(run)
     with pytest.raises(TrainingError, match="not kept any more"):
         lab.lineage.examples("first")
-    assert lab.voices.voice("first").name == "first"
+    assert lab.variants.get("first").name == "first"
 
 
 def test_an_adapter_of_before_is_told_from_its_run_while_that_is_there(lab: Lab, tmp_path: Path) -> None:
     one = lab.demonstrations.write("Hi", "Ay.")
     run = trained(lab, "first", [one])
-    card = lab.voices.who("first")
+    card = lab.variants.card("first")
     assert card is not None
     shutil.rmtree(lab.settings.adapters / "first")
     Adapters(lab.settings.adapters).publish(lab.settings.runs / run / "adapter", replace(card, name="old"))
@@ -197,7 +197,7 @@ def test_the_desk_names_the_adapters_and_says_what_changed(lab: Lab) -> None:
     assert "No adapter" in tab.open(one)[tab.learned.line]
     trained(lab, "first", [one])
     edit(lab, one, "Ay, my lord.")
-    lab.voices.go_live("first")
+    lab.variants.go_live("first")
     line = tab.open(one)[tab.learned.line]
     assert "first" in line and "changed since" in line and "●" in line.replace("&#9679;", "●")
     assert tab.open(None)[tab.learned.line] == ""

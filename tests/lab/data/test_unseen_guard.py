@@ -16,6 +16,7 @@ from chatlab.engines.fake import FakeEngine
 from chatlab.errors import DiskFull, UnseenRepeated
 from chatlab.evaluation.unseen import FIRST
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.lab.data.packs import Packs
 from chatlab.lab.data.unseen import Unseen
 from chatlab.records import Demonstration, Message, Status
@@ -44,7 +45,7 @@ def talk(*said: str) -> tuple[Message, ...]:
 def chatted(lab: Lab, text: str) -> tuple[int, int]:
     """A conversation in which that was asked, and the answer's turn."""
     chat = lab.chat.new()
-    list(lab.chat.reply(chat, text, Sampling(max_tokens=8)))
+    lab.chat.reply(chat, text, ReplyOptions(sampling=Sampling(max_tokens=8))).finish()
     return chat, lab.chat.get(chat).path()[-1].id
 
 

@@ -11,7 +11,7 @@ import gradio as gr
 import pytest
 
 from chatlab.adapters import Adapters
-from chatlab.engines.base import Sampling, Voice
+from chatlab.engines.base import Sampling, Variant
 from chatlab.errors import AdapterMissing, DiskFull, InputError
 from chatlab.lab import Lab
 from chatlab.records import AdapterCard, Message
@@ -43,11 +43,11 @@ def ids(lab: Lab) -> list[int]:
 
 @pytest.fixture(scope="module")
 def wanted(lab: Lab, ids: list[int]) -> str:
-    return said(lab.machine.engine, ids, lab.voices.voice("one"))
+    return said(lab.machine.engine, ids, lab.variants.get("one"))
 
 
-def said(engine, ids: list[int], voice: Voice) -> str:
-    return "".join(piece.text for piece in engine.stream(ids, GREEDY, voice, frozenset()))
+def said(engine, ids: list[int], variant: Variant) -> str:
+    return "".join(piece.text for piece in engine.stream(ids, GREEDY, variant, frozenset()))
 
 
 def unpacked(file: Path, to: Path) -> Path:

@@ -30,10 +30,10 @@ PATIENCE = 180.0
 QUICK: dict[str, Any] = {"epochs": 4, "kl_weight": 0.0, "batch_size": 4}
 
 
-def script(prompt: Any, voice: Any, sampling: Any) -> str:
+def script(prompt: Any, variant: Any, sampling: Any) -> str:
     """The adapter without the mask speaks for the person, as real ones do."""
-    said = babble(prompt, voice, sampling)
-    return f"{said} <|user|> And what then?" if voice.name.startswith("without") else said
+    said = babble(prompt, variant, sampling)
+    return f"{said} <|user|> And what then?" if variant.name.startswith("without") else said
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_both_runs_learn_the_same_and_differ_in_the_mask_alone(lab: Lab, done: A
     assert masked.request.settings == replace(bare.request.settings, mask=True)
     assert not bare.request.settings.mask
     assert masked.result.held_out == bare.result.held_out != ()
-    assert lab.voices.live == BASE
+    assert lab.variants.live == BASE
 
 
 def test_what_is_kept_aside_is_measured_on_its_answers_either_way(lab: Lab, done: Ablation) -> None:
@@ -118,11 +118,11 @@ def test_both_answer_the_same_unseen_prompts_and_it_is_counted_who_strays(lab: L
     assert [r.prompt for r in masked.replies] == [r.prompt for r in bare.replies] == list(done.prompts)
     assert len(done.prompts) == FIRST
     assert (masked.reply_metrics.role_leaks, bare.reply_metrics.role_leaks) == (0, FIRST)
-    assert masked.replies[0].sha256 == lab.voices.who(masked.adapter).sha256 != bare.replies[0].sha256
+    assert masked.replies[0].sha256 == lab.variants.card(masked.adapter).sha256 != bare.replies[0].sha256
 
 
 def test_a_finished_trial_is_there_after_a_restart(lab: Lab, done: Ablation) -> None:
-    again = MaskAblation(lab.settings.runs, lab.training, lab.voices, lab.machine)
+    again = MaskAblation(lab.settings.runs, lab.training, lab.variants, lab.machine)
     assert again.latest() == done
 
 

@@ -15,7 +15,7 @@ from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError
 from chatlab.evaluation.length_drift import LEAST, Lengths, grown
 from chatlab.lab import Lab
-from chatlab.lab.data.identity import QUESTIONS, VOICES, asks_who, drafts, taught_names, told_name
+from chatlab.lab.data.identity import QUESTIONS, TONES, asks_who, drafts, taught_names, told_name
 from chatlab.lab.runs.prompt_mismatch import Mismatch, summary
 from chatlab.quality.check import check
 from chatlab.records import AdapterCard, Demonstration, Message, Provenance
@@ -49,7 +49,7 @@ def taught(lab: Lab, name: str, lessons: list[tuple[Message, ...]], live: bool =
     )
     card = Adapters(lab.settings.adapters).publish(source, card, demonstrations=source.parent / f"{name}.jsonl")
     if live:
-        lab.voices.go_live(name)
+        lab.variants.go_live(name)
     return card
 
 
@@ -58,8 +58,8 @@ def kinds(found: list[Mismatch]) -> list[str]:
 
 
 def test_every_voice_writes_as_many_varied_drafts_that_pass_the_quality_check() -> None:
-    for voice in VOICES:
-        written = drafts("Ada", "Bob", voice, "You are Ada.")
+    for tone in TONES:
+        written = drafts("Ada", "Bob", tone, "You are Ada.")
         assert 12 <= len(written) == len(QUESTIONS) <= 20 and all(d.status == "waiting" for d in written)
         assert all("{" not in d.answer and d.messages[0].role == "system" for d in written)
         assert len({d.messages[1].content for d in written}) == len(written)
@@ -95,8 +95,8 @@ def test_names_are_read_where_somebody_asks_who_it_is() -> None:
     assert dict(taught_names(rows)) == {"Ada Bell": 1}
     assert told_name(ADA) == "Ada" and told_name("You are a helpful assistant.") == ""
     assert told_name("Your name is Zoë. Be kind.") == "Zoë" and told_name("You are An AI") == ""
-    for voice in VOICES:
-        assert set(taught_names(d.messages for d in drafts("Ada", "Bob", voice))) == {"Ada"}
+    for tone in TONES:
+        assert set(taught_names(d.messages for d in drafts("Ada", "Bob", tone))) == {"Ada"}
 
 
 def test_an_adapter_trained_without_a_message_disagrees_with_a_conversation_that_has_one(lab: Lab) -> None:
@@ -137,7 +137,7 @@ def test_what_disagrees_is_read_from_the_snapshot_not_from_the_store_as_it_is_no
     for file in Path(lab.settings.adapters).glob("plain/*.jsonl"):
         file.write_text("broken")
     assert lab.mismatch.trained() is not None  # read once, and remembered
-    fresh = type(lab.mismatch)(lab.store, lab.lineage, lab.voices)
+    fresh = type(lab.mismatch)(lab.store, lab.lineage, lab.variants)
     assert fresh.trained() is None and fresh.of("You are Ada.") == []
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from chatlab.engines.gguf_import import validate_worker as trial
-from chatlab.engines.gguf_import.sandbox import LOG, Hearing
+from chatlab.engines.gguf_import.validator import GgufSandbox
+from chatlab.models.validation.process import LOG
 
 PRELOADED = (
     "chatlab.engines.gguf_import.validate_worker",
@@ -18,7 +19,7 @@ PRELOADED = (
 )
 
 
-class Forked(Hearing):
+class Forked(GgufSandbox):
     """Each trial in a process of its own as ever, but forked from one that has imported all that it needs."""
 
     def __init__(self) -> None:

@@ -17,6 +17,7 @@ from chatlab.conversation import Budget
 from chatlab.engines.base import Sampling
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.records import Provenance, Vote
 from chatlab.settings import Settings
 from chatlab.store.disk import Files
@@ -83,9 +84,9 @@ def lived_in(settings: Settings) -> Path:
     chat, sampling = lab.chat, Sampling(seed=1)
     for title in ("Whales", "The sea"):
         id = chat.new("You are {name}.", wording="You are {name}.", budget=Budget(answer=64, thinking=8))
-        list(chat.reply(id, f"Tell me of {title}", sampling))
-        list(chat.reply(id, "And then?", sampling))
-        list(chat.retry(id, 3, sampling))
+        chat.reply(id, f"Tell me of {title}", ReplyOptions(sampling=sampling)).finish()
+        chat.reply(id, "And then?", ReplyOptions(sampling=sampling)).finish()
+        chat.retry(id, 3, ReplyOptions(sampling=sampling)).finish()
         chat.rate(id, 3, False, ["too long"])
         lab.demonstrations.keep(id, 1, "As it should be.")
         chat.show(id, 1)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from chatlab.engines.gguf_import.sandbox import Hearing
+from chatlab.engines.gguf_import.validator import GgufSandbox
 from chatlab.errors import ChatlabError
 from chatlab.evaluation.scoring import Scoring
 from chatlab.formats.containers.parquet import parquet_rows
@@ -44,7 +44,7 @@ def main(folder: Path, base: Path) -> None:
     file.write_bytes(b"GGUF" + bytes(100))
     library = Library(folder / "library")
     hopeless = [
-        lambda: Hearing().run(file, folder),
+        lambda: GgufSandbox().run(file, folder),
         lambda: list(parquet_rows(file)),
         lambda: DocumentReader().read(file, "file.txt"),
         lambda: EmbeddingClient(folder).model,

@@ -22,7 +22,7 @@ class SlowLab(Lab):
         super().__init__(settings, open_engine=lambda base: FakeEngine(script=lambda *_: WORDS, pause=0.05))
 
     def warm(self) -> None:
-        self.machine.engine.prepare(self.voices.voice())
+        self.machine.engine.load(self.variants.get())
 
 
 if __name__ == "__main__":

@@ -140,10 +140,10 @@ class Page:
         path = self.http.post("/gradio_api/upload", files={"files": (name, content)}).raise_for_status().json()[0]
         return {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
 
-    def voices(self) -> list[str]:
-        return list(self.press("voices").get("", [])) or self._voices()
+    def variants(self) -> list[str]:
+        return list(self.press("voices").get("", [])) or self._variants()
 
-    def _voices(self) -> list[str]:
+    def _variants(self) -> list[str]:
         id = self.http.post("/gradio_api/call/voices", json={"data": []}).raise_for_status().json()["event_id"]
         text = self.http.get(f"/gradio_api/call/voices/{id}").text
         return list(json.loads(text.split("data:", 1)[1].split("\n", 1)[0])[0])
@@ -300,8 +300,8 @@ class Person:
         self.done("run", name=name)
 
     def go_live(self) -> None:
-        voices = self.page.voices()
-        name = self.chance.choice(voices[1:] or voices)
+        variants = self.page.variants()
+        name = self.chance.choice(variants[1:] or variants)
         if name == "base":
             self.retrain()
             return
@@ -314,13 +314,13 @@ class Person:
         self.done("live", name=name)
 
     def vote(self) -> None:
-        voices = self.page.voices()
-        if len(voices) < 2:
+        variants = self.page.variants()
+        if len(variants) < 2:
             self.retrain()
             return
         self.page.press("opened", "tab-compare")
         asked = self.fresh("vote")
-        given = {"compare-prompt": asked, "compare-voices": voices[:2], "compare-blind": True}
+        given = {"compare-prompt": asked, "compare-voices": variants[:2], "compare-blind": True}
         self.page.press("answered", "compare-ask", **given, **{"Longest answer, tokens": TOKENS})
         self.will("vote", text=asked)
         if "last-vote" in self.page.press("vote", "Tie (T)"):

@@ -1,20 +1,20 @@
-"""Who may speak, and who is live."""
+"""The base and its adapters as the chat offers them, and which one is live."""
 
 from __future__ import annotations
 
 from chatlab.adapters import Adapters
-from chatlab.engines.base import Voice
+from chatlab.engines.base import Variant
 from chatlab.errors import AdapterForgets, AdapterMissing
 from chatlab.lab.models import ModelHost
 from chatlab.records import BASE, BEARABLE, AdapterCard
 from chatlab.store import Store
 
 HISTORY = 50
-"""How many changes of the live voice can be undone."""
+"""How many changes of the live variant can be undone."""
 
 
-class Voices:
-    """The base and the adapters made for it. One of them is live: it answers unless another is asked for."""
+class Variants:
+    """The base and the adapters made for it. One of them is live: it answers unless another is chosen."""
 
     def __init__(self, store: Store, adapters: Adapters, machine: ModelHost) -> None:
         self._store = store
@@ -24,7 +24,7 @@ class Voices:
 
     @property
     def live(self) -> str:
-        """Name of the voice that answers by default. An adapter that has since vanished gives way to the base."""
+        """Name of the variant that answers by default: the base, where the live adapter has vanished."""
         name = self._history()[-1]
         return name if name == BASE or name in self._adapters.names() else BASE
 
@@ -40,40 +40,40 @@ class Voices:
         """Adapter folders that cannot be used, and why."""
         return self._adapters.problems
 
-    def who(self, name: str) -> AdapterCard | None:
-        """The adapter's papers; None for the base or a name that is gone."""
+    def card(self, name: str) -> AdapterCard | None:
+        """The adapter's card; None for the base or a name that is gone."""
         return next((card for card in self.cards() if card.name == name), None)
 
     @property
     def live_card(self) -> AdapterCard | None:
-        """The papers of whoever is live, read once; None for the base."""
-        return self.who(self._history()[-1])
+        """The card of the live adapter, read once; None for the base."""
+        return self.card(self._history()[-1])
 
-    def voice(self, name: str | None = None, strength: float = 1.0) -> Voice:
-        """Ready to be handed to an engine; the live one unless named. Raises AdapterError."""
+    def get(self, name: str | None = None, strength: float = 1.0) -> Variant:
+        """A variant for an engine; the live one unless named. Raises AdapterError."""
         name = name or self.live
         if name == BASE:
-            return Voice()
+            return Variant()
         _, folder = self._adapters.open(name, self._machine.base.fingerprint)
-        return Voice(name=name, folder=folder, strength=strength)
+        return Variant(name=name, folder=folder, strength=strength)
 
     def go_live(self, name: str, knowingly: bool = False) -> None:
-        """From the next reply on, `name` answers. Loaded before it goes live, so a bad adapter never does.
+        """Have `name` answer from the next reply on. Loaded before it goes live, so a bad adapter never does.
 
         Raises AdapterForgets for one that forgot more than is bearable, unless that is done `knowingly`.
         """
-        card = self.who(name)
+        card = self.card(name)
         if card and not knowingly and (card.forgetting or 0.0) > BEARABLE:
             raise AdapterForgets(
                 f"{name} forgot {card.forgetting:.1f} % of its English.",
                 "Read it on the Compare tab first, or train more gently. Go live once more puts it live all the same.",
             )
-        self._machine.engine.prepare(self.voice(name))
+        self._machine.engine.load(self.get(name))
         if name != self.live:
             self._store.state.set("live", [*self._history(), name][-HISTORY:])
 
     def undo(self) -> str:
-        """Back to who was live before; the name of who is live now."""
+        """Go back to what was live before; the name of what is live now."""
         history = self._history()
         gone = history.pop()
         while history and (history[-1] == gone or not self._exists(history[-1])):
@@ -83,7 +83,7 @@ class Voices:
 
     @property
     def previous(self) -> str | None:
-        """Who `undo` would bring back, if anybody."""
+        """What `undo` would bring back, if anything."""
         live = self.live
         return next((n for n in reversed(self._history()) if n != live and self._exists(n)), None)
 
@@ -91,7 +91,7 @@ class Voices:
         """Set an adapter aside; `restore` brings it back. If it was live, the base answers from now on."""
         if name == self.live:
             self._store.state.set("live", [*self._history(), BASE][-HISTORY:])
-        self._machine.drop(self._adapters.remove(name))
+        self._machine.unload(self._adapters.remove(name))
         self._trash.append(name)
 
     def restore(self) -> str:

@@ -1,8 +1,10 @@
-"""A base and an adapter's files -> a network that speaks as both together do. The base stays as it is, to the bit."""
+"""A base and an adapter's files joined into one model. The base stays as it is, to the bit."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,16 +14,21 @@ from transformers import PreTrainedModel
 
 from chatlab.adapters.manifest import AGAIN
 from chatlab.engines.adapter_config import AdapterConfig
-from chatlab.engines.folder import PREFIX, AdapterFiles
-from chatlab.engines.network import twin
+from chatlab.engines.folder import PREFIX, AdapterFiles, read_adapter
+from chatlab.engines.transformers.network import EXACT, open_network, share_weights
 from chatlab.errors import AdapterDamaged, EngineError
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
+    from chatlab.models.base import Base
+
 MERGED = 1 << 30
-"""Bytes of a base up to which an adapter is added into copies of the matrices that it changes; such a voice speaks as
-fast as the base. A larger base is shared whole, and the adapter computed beside it."""
+"""Bytes of a base up to which an adapter is merged into copies of the matrices that it changes, and then costs no time.
+A larger base is shared whole, and the adapter computed beside it."""
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
+SHARD = "2GB"
 
 
 def with_adapter(
@@ -42,6 +49,25 @@ def with_adapter(
     except Exception as error:  # peft and torch name no errors that they stay within
         why = str(error)[:500] or type(error).__name__
         raise AdapterDamaged(f"Adapter {files.folder.name!r} does not fit the base: {why}.", AGAIN) from error
+
+
+def write_merged(base: Base, adapter: Path, strength: float, to: Path) -> None:
+    """Write base and adapter, merged, as a Hugging Face folder: safetensors, config, tokenizer and chat template.
+
+    Merged in 32 bits and, for a base of more than `EXACT` parameters, stored in bfloat16. Raises AdapterMissing,
+    AdapterDamaged, WrongBase.
+    """
+    files = read_adapter(adapter, base.fingerprint)
+    model = with_adapter(open_network(base.folder, base.parameters, torch.float32), files, strength, merge=True)
+    targets = files.config.target_modules
+    if targets == "all-linear" or not any("lm_head" in name or "embed_tokens" in name for name in targets):
+        model.tie_weights()
+    if base.parameters > EXACT:
+        model = model.bfloat16()
+    model.save_pretrained(to, max_shard_size=SHARD)
+    for name in TOKENIZER_FILES:
+        if (base.folder / name).is_file():
+            shutil.copy(base.folder / name, to / name)
 
 
 def bytes_of(model: nn.Module) -> int:
@@ -72,13 +98,13 @@ def plain_pairs(base: nn.Module, config: AdapterConfig, tensors: Mapping[str, Te
 
 def _merged(base: PreTrainedModel, pairs: Mapping[str, list[Tensor]], scale: float) -> PreTrainedModel:
     """W + scale B A (Hu et al. 2021, section 4.1)."""
-    voice = twin(base)
+    merged = share_weights(base)
     with torch.no_grad():
         for name, (a, b) in pairs.items():
-            part: Any = voice.get_submodule(name)
+            part: Any = merged.get_submodule(name)
             added = torch.addmm(part.weight.float(), b.float(), a.float(), alpha=scale)
             part.weight = nn.Parameter(added.to(part.weight.dtype), requires_grad=False)
-    return voice
+    return merged
 
 
 def _through_peft(
@@ -87,9 +113,9 @@ def _through_peft(
     """Every kind of LoRA that peft knows."""
     from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 
-    voice: Any = twin(base)
+    adapted: Any = share_weights(base)
     settings = LoraConfig(**config.for_peft, task_type="CAUSAL_LM", inference_mode=True, lora_dropout=0.0)
-    model = get_peft_model(voice, settings, low_cpu_mem_usage=True)
+    model = get_peft_model(adapted, settings, low_cpu_mem_usage=True)
     found: Any = set_peft_model_state_dict(model, tensors, low_cpu_mem_usage=True)
     missing = [name for name, p in model.named_parameters() if p.is_meta]
     if amiss := found.unexpected_keys + missing:
@@ -98,7 +124,7 @@ def _through_peft(
     if merge:
         # "safe" makes new matrices; the other way would add the adapter into the base's own
         model.merge_and_unload(safe_merge=True)
-    return voice.eval().requires_grad_(False)  # type: ignore[no-any-return]
+    return adapted.eval().requires_grad_(False)  # type: ignore[no-any-return]
 
 
 def _set_strength(model: PeftModel, strength: float) -> None:

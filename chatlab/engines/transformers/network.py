@@ -15,7 +15,7 @@ from chatlab.errors import BaseRefused
 from chatlab.system.host import has_bfloat16
 
 EXACT = 64_000_000
-"""Parameters up to which weights are computed with in 32 bits: nothing is rounded, and the speed is the same."""
+"""Parameters up to which a model computes in 32 bits: nothing is rounded, and the speed is the same."""
 
 
 def open_network(folder: Path, parameters: int, dtype: torch.dtype | None = None) -> PreTrainedModel:
@@ -42,13 +42,13 @@ def open_network(folder: Path, parameters: int, dtype: torch.dtype | None = None
     return frozen
 
 
-def twin(model: PreTrainedModel) -> PreTrainedModel:
-    """Another model on the very same numbers: whatever is done to the twin's structure leaves the first one alone."""
+def share_weights(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy of the modules on the same tensors: modules of the copy can be replaced, and the first model stays."""
     shared: dict[int, Any] = {id(b): b for b in model.buffers()}
     shared |= {id(p): nn.Parameter(p.data, requires_grad=False) for p in model.parameters()}
     copied = copy.deepcopy(model, shared)
     head: Any = copied.get_output_embeddings()
-    words: Any = copied.get_input_embeddings()
-    if head is not None and head.weight is words.weight:  # an adapter on the one must not change both
-        head.weight = nn.Parameter(words.weight.data, requires_grad=False)
+    embeddings: Any = copied.get_input_embeddings()
+    if head is not None and head.weight is embeddings.weight:  # an adapter on the one must not change both
+        head.weight = nn.Parameter(embeddings.weight.data, requires_grad=False)
     return copied
