@@ -78,7 +78,7 @@ def lab(settings: Settings, listening: Listening, tmp_path_factory: pytest.TempP
     (tmp_path / "evil.txt").write_text(HOSTILE + " ".join(lab.machine.base.template.control_tokens), "utf-8")
     (tmp_path / "long.txt").write_text("Gulls cry over the mooring. " * 400, "utf-8")
     lab.knowledge.add([tmp_path / "harbour.md", tmp_path / "evil.txt", tmp_path / "long.txt"])
-    assert lab.knowledge.wait().words_ready
+    assert lab.knowledge.wait().bm25_ready
     yield lab
     lab.close()
 

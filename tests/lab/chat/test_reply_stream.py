@@ -16,7 +16,7 @@ CHUNKS = (
     ReplyChunk(reasoning="count.", tokens=2, sha256="a"),
     ReplyChunk(text="I count.", tokens=3, sha256="a"),
     ReplyChunk(call=CALL, tokens=3, sha256="a"),
-    ReplyChunk(step=ToolStep(call=CALL, result="3", said="I count."), tokens=3, sha256="a"),
+    ReplyChunk(step=ToolStep(call=CALL, result="3", text="I count."), tokens=3, sha256="a"),
     ReplyChunk(text="Three", tokens=4, sha256="a"),
     ReplyChunk(text=".", tokens=5, sha256="a"),
     ReplyChunk(tokens=5, sha256="a", stop="end"),
