@@ -33,11 +33,11 @@ NO_LLAMA = (
 )
 
 
-WIDE = """Chatlab listens on {host}: every machine that can reach this one reaches it, and is asked for a password.
-What is said travels unencrypted; use a network that you trust, or an SSH tunnel."""
-PROXIED = """Chatlab is behind a reverse proxy: whoever the proxy lets through is asked for a password."""
+WIDE = """Chatlab listens on {host}: other machines can reach it and are asked for a password.
+Traffic is not encrypted. Use a trusted network or an SSH tunnel."""
+PROXIED = """Chatlab is behind a reverse proxy: visitors are asked for a password."""
 MADE = """Sign in as {name} with the password {password}
-It is made anew at every start; choose your own with --auth NAME:PASSWORD or CHATLAB_AUTH."""
+It changes at each start; set your own with --auth NAME:PASSWORD or CHATLAB_AUTH."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

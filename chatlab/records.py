@@ -247,7 +247,7 @@ class Step:
     loss: float
     """Mean over the supervised tokens of the step, nats."""
     leash: float = 0.0
-    """KL from the base, nats a token, before its weight."""
+    """KL to base (nats per token), before its weight."""
     learning_rate: float = 0.0
     tokens: int = 0
     """Demonstration tokens read in this step, padding not counted."""
@@ -258,7 +258,7 @@ class Step:
     forgetting: float | None = None
     """Per cent by which perplexity on held-out general text rose, where it was measured at this step."""
     kl: float | None = None
-    """KL divergence from the base on the answers of demonstrations kept aside, nats a token, where it was measured."""
+    """KL divergence to the base on the held-out answers, in nats per token, where it was measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,7 +312,7 @@ class AdapterCard:
     forgetting_interval: tuple[float, float] | None = None
     """95 % bootstrap interval over documents, per cent."""
     kl: float | None = None
-    """KL divergence from the base on the answers of demonstrations kept aside, nats a token."""
+    """KL divergence from the base on the answers of demonstrations kept aside, nats per token."""
     manner_before: ReplyMetrics | None = None
     """How the base answered the unseen prompts."""
     manner_after: ReplyMetrics | None = None

@@ -53,7 +53,7 @@ class AdapterCache:
         if voice.folder is None:
             return self._base
         if not math.isfinite(voice.strength):
-            raise EngineError(f"An adapter cannot speak at strength {voice.strength}.", "Choose a number.")
+            raise EngineError(f"An adapter cannot have strength {voice.strength}.", "Choose a number.")
         key = (voice.folder, stamp(voice.folder), voice.strength)
         if found := self._find(key):
             return found

@@ -20,7 +20,7 @@ UNKNOWN = -1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difficulty:
-    """Of the answers of one demonstration, with their ends; nats a token."""
+    """Of the answers of one demonstration, with their ends; nats per token."""
 
     loss: float
     """After the instruction."""
@@ -30,7 +30,7 @@ class Difficulty:
 
     @property
     def gain(self) -> float:
-        """What the instruction saves, nats a token; below 0 it misleads."""
+        """What the instruction saves, nats per token; below 0 it misleads."""
         return self.without - self.loss
 
     @property

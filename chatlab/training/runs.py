@@ -78,14 +78,14 @@ class Result:
     """Kept aside to measure on."""
     dropped: tuple[Dropped, ...] = ()
     loss: float | None = None
-    """Mean over the last pass, nats a token."""
+    """Mean over the last pass, nats per token."""
     held_out_before: float | None = None
     held_out_after: float | None = None
     forgetting: float | None = None
     """Per cent by which perplexity on held-out general text rose."""
     forgetting_interval: tuple[float, float] | None = None
     kl: float | None = None
-    """KL divergence from the base on the answers of demonstrations kept aside, nats a token."""
+    """KL divergence from the base on the answers of demonstrations kept aside, nats per token."""
     parameters: int = 0
     base_parameters: int = 0
     tokens: int = 0

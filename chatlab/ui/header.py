@@ -24,7 +24,7 @@ THEME = (
 
 
 WARNED = (
-    f'<button type="button" class="chip warned"{control(act="warnings", to="page")} title="Say what is wrong">'
+    f'<button type="button" class="chip warned"{control(act="warnings", to="page")} title="Show the problem">'
     "needs attention</button>"
 )
 QUICK, CALM = 1.0, 3.0
@@ -78,7 +78,7 @@ class Header:
         if health is None:
             return ""
         warned = "" if not health.warnings else WARNED
-        waking = "" if health.engine or not health.base else span("chip waking", "opening the model")
+        waking = "" if health.engine or not health.base else span("chip waking", "loading the model")
         return warned + waking + span("memory", f"{health.memory_mb / 1024:.1f} GB", "Memory in use by Chatlab")
 
 
@@ -87,11 +87,11 @@ def live_chip(name: str, card: AdapterCard | None, base: str) -> str:
     on = span("on", base) if base and base != name else ""
     if card is None:
         return element(
-            "span", element("b", escaped(name)) + on, "chip live unknown", "The base model answers, no adapter."
+            "span", element("b", escaped(name)) + on, "chip live unknown", "The base model answers, without an adapter."
         )
     found = verdict(card.forgetting, card.forgetting_interval)
-    about = f"{found.words} Perplexity on held-out general text: {found.figure}. Adapter weights sha256 {card.sha256}"
-    lost = "" if card.forgetting is None else span("lost", f"forgot {max(0.0, card.forgetting):.1f} %")
+    about = f"{found.words} Perplexity on held-out general text: {found.figure}. Weights sha256 {card.sha256}"
+    lost = "" if card.forgetting is None else span("lost", f"forgetting {max(0.0, card.forgetting):.1f} %")
     return element("span", element("b", escaped(name)) + on + lost, f"chip live {found.colour}", about)
 
 

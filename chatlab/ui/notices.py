@@ -45,23 +45,23 @@ def offer(lab: Lab, text: str) -> Notice:
 
 def asked(error: UnseenRepeated, turn: int, edited: bool) -> Notice:
     """An answer to an unseen prompt would be learned: which of the two is to give way?"""
-    stays = " What you wrote stands in the conversation." if edited else ""
-    actions = (("release", "Keep it; the prompt is unseen no more"), ("dismiss", "Do not keep it"))
+    stays = " Your edit stays in the conversation." if edited else ""
+    actions = (("release", "Train on it, drop the unseen prompt"), ("dismiss", "Do not train on it"))
     return Notice(text=f"{error}{stays}", actions=actions, turn=turn)
 
 
 def made_with_sources(turn: int) -> Notice:
     """What answers by sources teach is to read, not to know; so nobody is taught them unasked."""
     return Notice(
-        text="This answer was made with sources, so it is not kept as a demonstration unless you say so.",
-        actions=(("keep-sourced", "Keep it, with its sources"),),
+        text="This answer uses sources from Knowledge. Keep it as a demonstration?",
+        actions=(("keep-sourced", "Keep it with its sources"),),
         turn=turn,
     )
 
 
 def failed(error: ChatlabError, alone: bool = False) -> Notice:
     """What went wrong; too long a conversation can go on in two ways, unless its one message is too long, `alone`."""
-    ways = (("shorten", "Answer without the oldest messages"), ("afresh", "Ask it in a new conversation"))
+    ways = (("shorten", "Drop the oldest messages"), ("afresh", "Ask in a new conversation"))
     helps = isinstance(error, PromptTooLong) and not alone
     return Notice(text=told(error), kind="bad", actions=ways if helps else ())
 
@@ -70,7 +70,7 @@ def training(status: TrainerStatus) -> Notice:
     """A run under way."""
     soon = remaining(status)
     left = f", {soon}" if soon else ""
-    return Notice(text=f"Training{left}. You can go on talking.", progress=share(status), actions=(("train", "Watch"),))
+    return Notice(text=f"Training{left}. You can keep chatting.", progress=share(status), actions=(("train", "Watch"),))
 
 
 def ended(lab: Lab, run: RunView, asked: bool) -> Notice:
@@ -80,7 +80,7 @@ def ended(lab: Lab, run: RunView, asked: bool) -> Notice:
         return Notice(text=lab.training.news, kind="bad", actions=(("train", "Open Train"),))
     if run.state == "finished" and name and name == lab.voices.live:
         verdict = "" if run.result is None else _forgot(run.result.forgetting)
-        again = (("again", "Hear the new answer"),) if asked else ()
+        again = (("again", "Show the new answer"),) if asked else ()
         back = () if lab.voices.previous is None else (("undo-live", f"Back to {lab.voices.previous}"),)
         return Notice(text=f"{name} is live.{verdict}", kind="good", actions=(*again, *back))
     if run.state == "finished":
@@ -105,8 +105,8 @@ def share(status: TrainerStatus) -> float:
 def added(count: int, waiting: int = 0) -> str:
     """What came of a pack; `waiting` of it repeat unseen prompts."""
     if not count:
-        return "They were all there already."
-    waits = f" {waiting:,} of them wait, for they ask what your unseen prompts ask." if waiting else ""
+        return "Nothing new: all of them are there already."
+    waits = f" {waiting:,} of them are on hold: they repeat unseen prompts." if waiting else ""
     return f"{counted(count, 'demonstration')} added.{waits}"
 
 
@@ -118,4 +118,4 @@ def _about(lab: Lab) -> str:
 
 
 def _forgot(per_cent: float | None) -> str:
-    return "" if per_cent is None else f" It forgot {max(0.0, per_cent):.1f} % of its general English."
+    return "" if per_cent is None else f" Forgetting: {max(0.0, per_cent):.1f} %."

@@ -38,12 +38,12 @@ class Act:
                 reason=str(given.get("reason", "")),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError("The page sent something that cannot be read.", "Reload it.") from error
+            raise InputError("The page sent an unreadable request.", "Reload the page.") from error
 
     def toggled(self, turn: Turn) -> tuple[Reason, ...]:
         """The turn's reasons with this one added, or taken back."""
         if self.reason not in REASONS:
-            raise InputError(f"{self.reason!r} is not one of the reasons.", "Choose one that is shown.")
+            raise InputError(f"{self.reason!r} is not a reason.", "Choose one of the chips.")
         given = turn.rating.reasons if turn.rating else ()
         wanted = set(given) ^ {cast(Reason, self.reason)}
         return tuple(r for r in REASONS if r in wanted)

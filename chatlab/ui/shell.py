@@ -127,4 +127,4 @@ def _tell(error: Exception) -> None:
         notify(error)
         return
     log.error("A handler failed", exc_info=error)
-    warn("Something inside Chatlab went wrong. Nothing is lost; the log says what it was.")
+    warn("Something went wrong inside Chatlab. Nothing is lost; the log has details.")

@@ -91,7 +91,7 @@ class Uploads:
 
         def walked(value: Any, depth: int) -> Any:
             if depth > DEEPEST:
-                raise InputError("The page sent something that cannot be read.", "Reload it.")
+                raise InputError("The page sent an unreadable request.", "Reload the page.")
             if isinstance(value, dict):
                 if not _is_file(value):
                     return {name: walked(inner, depth + 1) for name, inner in value.items()}
@@ -129,7 +129,7 @@ class Uploads:
 
 
 def _gone() -> InputError:
-    return InputError("The file is no longer here.", "Choose it again.")
+    return InputError("The file is gone.", "Choose it again.")
 
 
 def refuse_addresses(page: gr.Blocks) -> None:

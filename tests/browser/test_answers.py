@@ -197,7 +197,7 @@ def noticed(watched: Watched, text: str) -> None:
     """In a message in the corner of the page."""
     watched.press(act=text)
     watched.page.wait_for_selector(".toast-message-text")
-    assert "nothing here does" in watched.page.inner_text(".toast-message-text >> nth=-1")
+    assert "unknown request" in watched.page.inner_text(".toast-message-text >> nth=-1")
     watched.harmless(".toast-message-text *")
     watched.page.evaluate("document.querySelectorAll('[data-testid=toast-close]').forEach((one) => one.click())")
     watched.page.wait_for_selector(".toast-message-text", state="detached")

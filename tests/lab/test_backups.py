@@ -35,7 +35,7 @@ def test_a_backup_is_made_shown_restored_after_a_second_word_and_that_is_undone(
     lab: Lab, panel: SafekeepingPanel
 ) -> None:
     lab.demonstrations.write("Who goes there?", "one")
-    assert "Kept as" in told(panel.made()[panel.said])["value"]
+    assert "Saved as" in told(panel.made()[panel.said])["value"]
     lab.demonstrations.write("And there?", "two")
     ((label, name),) = told(panel.opened()[panel.pick])["choices"]
     assert "kB" in label
@@ -64,7 +64,7 @@ def test_nothing_chosen_or_nothing_there_is_said(lab: Lab, panel: SafekeepingPan
 def test_what_is_not_in_a_backup_is_said_plainly(lab: Lab, panel: SafekeepingPanel, tmp_path: Path) -> None:
     from chatlab.ui.backups import ABOUT
 
-    assert "Documents, adapters and runs are files of their own" in ABOUT
+    assert "Documents, adapters and runs are not included" in ABOUT
 
 
 def test_a_removed_adapter_stays_until_the_trash_is_emptied(lab: Lab, panel: SafekeepingPanel) -> None:

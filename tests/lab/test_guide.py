@@ -106,7 +106,7 @@ def test_a_checkpoint_is_chosen_by_blind_votes_among_adapters_that_do_not_prefer
     assert not chosen(CARD, [vote("P", 0, CARD.sha256, "")] * CHOSEN).done  # the base is no checkpoint
     assert not chosen(CARD, [replace(one, blind=False) for one in own]).done
     lost = chosen(CARD, [vote(f"P{n}", 1, CARD.sha256, rival) for n in range(CHOSEN)])
-    assert not lost.done and "another one is better" in lost.figure
+    assert not lost.done and "Another adapter is better" in lost.figure
     assert chosen(CARD, [vote("P", None, rival, CARD.sha256)] * CHOSEN).done
 
 

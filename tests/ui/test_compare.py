@@ -222,7 +222,7 @@ def test_a_voice_that_fails_does_not_spoil_the_others_nor_say_its_name(tab: Comp
     voiced(lab, "player")
     voiced(lab, "broken")
     shown = asked(tab, [BASE, "player", "broken"])
-    assert "could not answer" in shown[tab.panes] and "I am number" in shown[tab.panes]
+    assert "No answer." in shown[tab.panes] and "I am number" in shown[tab.panes]
     assert "broken" not in shown[tab.panes]
     assert [label for label, _ in offered(tab, shown)] == [
         "B is better  (2)",
@@ -299,7 +299,7 @@ def test_a_vote_leads_to_the_next_unseen_prompt_until_all_are_judged(tab: Compar
         shown = walked(tab, [BASE, "player"], voted(tab, shown), go="went_on")
         if i + 1 < len(unseen):
             assert "player" in shown[tab.last], "who was who is said while the next is already spoken"
-    assert "All of them are judged" in shown[tab.last] and not shown[tab.sitting].walking
+    assert "All unseen prompts are judged" in shown[tab.last] and not shown[tab.sitting].walking
     assert len(lab.store.votes) == len(unseen)
     assert walked(tab, [BASE, "player"], shown)[tab.round].prompt == unseen[0], "N begins another lap"
 
@@ -320,7 +320,7 @@ def test_a_skipped_prompt_waits_until_the_others_are_done(tab: CompareTab, lab: 
     assert shown[tab.round].prompt == unseen[1] and len(lab.store.votes) == 0
     while shown[tab.sitting].walking:
         shown = walked(tab, [BASE, "player"], voted(tab, shown, "tie", None), go="went_on")
-    assert "but those that were skipped" in shown[tab.last]
+    assert "except those you skipped" in shown[tab.last]
     assert walked(tab, [BASE, "player"], shown)[tab.round].prompt == unseen[0]
 
 
@@ -331,7 +331,7 @@ def test_a_vote_is_taken_back_while_the_next_prompt_is_answered(tab: CompareTab,
     shown |= next(next_one)
     shown |= tab.undone(shown[tab.sitting], shown[tab.round])
     shown = seen(tab, next_one, shown)
-    assert len(lab.store.votes) == 0 and shown[tab.sitting].votes == () and "Taken back" in shown[tab.last]
+    assert len(lab.store.votes) == 0 and shown[tab.sitting].votes == () and "Vote undone" in shown[tab.last]
     assert shown[tab.round].prompt == prompts("triage")[1] and offered(tab, shown)
     shown = walked(tab, [BASE, "player"], voted(tab, shown), go="went_on")
     assert shown[tab.round].prompt == prompts("triage")[0], "it is asked again"

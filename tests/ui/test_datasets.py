@@ -83,7 +83,7 @@ def test_a_file_that_is_no_data_set_is_refused_and_removed(tab: DemonstrationImp
 
 def test_columns_chosen_by_hand_change_the_preview(tab: DemonstrationImport, tmp_path: Path) -> None:
     shown = tab.dropped(uploaded(tmp_path, "one;two;three\n1;why?;it is\n", "t.csv"))
-    assert "a guess" in shown[tab.title]
+    assert "guessed" in shown[tab.title]
     given = [shown[tab.path], shown[tab.proposal]]
     again = tab.mapped(*given, "two", "", "three", "", "", "")
     assert "why" in again[tab.preview] and "it is" in again[tab.preview]
@@ -144,7 +144,7 @@ def test_undo_takes_out_what_was_added_and_says_how_much(tab: DemonstrationImpor
     tab.begun(path, lab.exchange.sniff(Path(path)), "", "approved")
     ended(tab, lab)
     shown = tab.undone(1)
-    assert "3 taken out again" in plain(shown[tab.progress])
+    assert "3 removed" in plain(shown[tab.progress])
     assert shown[tab.ended] == 2
     assert [one for one, _ in lab.demonstrations.find()[0]] == [mine]
     assert told(tab.put_away()[tab.file])["visible"]
@@ -155,7 +155,7 @@ def test_cancel_removes_the_upload(tab: DemonstrationImport, tmp_path: Path) -> 
     shown = tab.cancelled(path)
     assert not Path(path).exists()
     assert told(shown[tab.file])["visible"] and shown[tab.path] == ""
-    with pytest.raises(InputError, match="no longer here"):
+    with pytest.raises(InputError, match="is gone"):
         tab.begun(path, None, "", "")  # type: ignore[arg-type]
 
 
@@ -210,7 +210,7 @@ def test_thoughts_without_a_place_in_the_format_are_counted(out: DemonstrationEx
     answer = Message(role="assistant", content="4", thought="Two and two.")
     lab.demonstrations.add([Demonstration(messages=(asked, answer, asked, answer))])
     shown = out.written("demonstrations", "", "", "", "sharegpt", True)
-    assert "2 thoughts have no place in this format and were left out" in plain(shown[out.said])
+    assert "2 thoughts are not supported by this format and were left out" in plain(shown[out.said])
     shutil.rmtree(Path(shown[out.made]).parent)
     shown = out.written("demonstrations", "", "", "", "openai", True)
     assert "thought" not in shown[out.said]

@@ -198,7 +198,7 @@ def test_search_tag_and_status_narrow_the_list(tab: DemonstrationsTab, lab: Lab)
     assert ids(tab, tab.filter("moon", "", "", None)) == [moon]
     assert ids(tab, tab.filter("", "sky", "", None)) == [sun, moon]
     assert ids(tab, tab.filter("", "", "discarded", None)) == [sun]
-    assert "Nothing matches" in told(tab.filter("mars", "", "", None)[tab.list.empty])["value"]
+    assert "No matches" in told(tab.filter("mars", "", "", None)[tab.list.empty])["value"]
 
 
 def test_a_long_list_is_turned_page_by_page(tab: DemonstrationsTab, lab: Lab) -> None:
@@ -266,7 +266,7 @@ def test_the_mask_picture_paints_what_would_be_cut_off() -> None:
 
 
 def test_a_picture_without_an_answer_warns() -> None:
-    assert "no answer to learn" in mask_picture([Span("only read", "read")])
+    assert "No answer to train on" in mask_picture([Span("only read", "read")])
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_pruning_is_offered_once_measured_and_shows_what_goes_first(tab: Demonst
     assert told(shown[pruning.pruner])["visible"]
     assert told(shown[pruning.apply])["value"] == "Discard 3"
     assert "3 of 6 approved demonstrations would stay" in plain(shown[pruning.preview])
-    assert "said twice" in plain(shown[pruning.preview]) and shown[pruning.preview].count("fact-row") == 3
+    assert "duplicate" in plain(shown[pruning.preview]) and shown[pruning.preview].count("fact-row") == 3
     after = tab.panels.pruned(*FINDINGS, *PRUNING, ids[0], *ALL)
     assert lab.demonstrations.counts() == {"approved": 3, "discarded": 3}
     tab.undone(after[tab.undoable], *ALL)
@@ -170,5 +170,5 @@ def test_the_meter_counts_what_can_be_used_and_says_what_cannot(tab: Demonstrati
     lab.demonstrations.write("All?", "word " * 900)
     drawn = plain(tab.refresh(None, *ALL)[tab.list.readiness])
     assert "1 usable demonstration" in drawn
-    assert "2 of 3 approved do not count: 1 over 512 tokens, 1 said twice." in drawn
+    assert "2 of 3 approved are not usable: 1 over 512 tokens, 1 duplicate." in drawn
     assert "approved demonstration" in plain(readiness(40))

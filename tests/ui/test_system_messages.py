@@ -170,12 +170,12 @@ def test_a_message_changed_while_an_answer_is_written_is_not_the_answers(lab: La
 def test_a_message_filled_in_yesterday_can_be_filled_in_again(panel: SystemPanel, lab: Lab) -> None:
     chat = lab.chat.new("Today is 1 May 2024.", wording="Today is {date}.")
     session = Session(conversation=chat)
-    assert "Fill it in again" in seen(panel, panel.look("Today is {date}.", session))
+    assert "Update" in seen(panel, panel.look("Today is {date}.", session))
     panel.set("Today is {date}.", session)
     assert lab.chat.get(chat).system == "Today is 1 May 2024."  # leaving the box changes nothing
     updates = panel.pressed(json.dumps({"act": "system-again"}), "plain", True, "Today is {date}.", session)
     assert lab.chat.get(chat).system == f"Today is {day(date.today())}."
-    assert "Fill it in again" not in seen(panel, updates)
+    assert "Update" not in seen(panel, updates)
 
 
 def test_identity_drafts_wait_in_the_queue_and_open_it(panel: SystemPanel, lab: Lab) -> None:

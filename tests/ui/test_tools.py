@@ -98,7 +98,7 @@ def test_a_tool_at_work_is_shown_while_the_answer_grows() -> None:
         doing=Call(name="python", arguments=(("code", "print(1)"),)),
     )
     shown = unescape(growing(rows(said)[-1], draft))
-    assert "python is at work: print(1)" in shown and "1 step with count" in shown
+    assert "python is running: print(1)" in shown and "1 step with count" in shown
 
 
 def test_steps_of_old_versions_stay_with_them() -> None:
@@ -164,7 +164,7 @@ def test_tools_told_in_plain_words_and_tools_that_are_not_here_are_known_too(lab
     foreign = f"Be kind.\n\n{TELLING}\nCall: <b>weather town (Tells the weather)\nCall: weather town"
     taught(lab, *[lesson(lab, system=foreign)] * 2)
     shown = unescape(switch.look([]))
-    assert "told of tools: weather." in shown and "None of these is among the tools here" in shown
+    assert "told of tools: weather." in shown and "These tools are not available here" in shown
     assert "<button" not in shown
 
 

@@ -153,7 +153,7 @@ def test_preflight_says_what_is_still_waiting(lab: Lab, tab: TrainTab, stage: No
 
 
 def test_preflight_names_what_would_be_left_out(lab: Lab, tab: TrainTab, stage: None) -> None:
-    assert "All of them fit" in tab.plan.draw(*form(tab))[tab.plan.ticks]
+    assert "All fit the context" in tab.plan.draw(*form(tab))[tab.plan.ticks]
     one = lab.demonstrations.write("Prompt", "a long answer " * 400)
     assert f"too long or not for this template&#58; {one}<" in tab.plan.draw(*form(tab))[tab.plan.ticks]
     lab.demonstrations.delete([one])
@@ -170,7 +170,7 @@ def test_a_run_is_followed_from_its_first_moment_to_its_verdict(lab: Lab, tab: T
     first = tab.start("player", True, *form(tab, **QUICK))
     assert visible(first, tab.run.running) and visible(first, tab.run.progress)
     assert not visible(first, tab.run.actions)
-    assert told(first[tab.plan.button])["value"] == "A run is under way"
+    assert told(first[tab.plan.button])["value"] == "A run is in progress"
     with pytest.raises(RunBusy):
         tab.start("", True, *form(tab))
     heard, seen, fresh = first[tab.run.heard], [], ""
@@ -311,7 +311,7 @@ def test_an_adapter_that_forgot_too_much_goes_live_only_when_told_twice(lab: Lab
         shown = tab.history.gone_live("forgetful")
     assert "forgetful forgot 7" in unescape(readable(str(warned[0].message)))
     assert lab.voices.live == BASE
-    assert told(shown[tab.history.live])["value"] == "Go live all the same"
+    assert told(shown[tab.history.live])["value"] == "Go live anyway"
     tab.history.gone_live("forgetful", shown[tab.history.warned])
     assert lab.voices.live == "forgetful"
     assert tab.history.picked(BASE)[tab.history.warned] is None
@@ -324,7 +324,7 @@ def test_a_discarded_adapter_can_be_brought_back(lab: Lab, tab: TrainTab, finish
     assert name
     shown = tab.history.set_aside(name)
     assert lab.training.adapter_of(finished) is None
-    assert told(shown[tab.history.restore])["value"] == f"Bring back {name}"
+    assert told(shown[tab.history.restore])["value"] == f"Restore {name}"
     tab.history.brought_back()
     assert lab.training.adapter_of(finished) == name
 
@@ -334,7 +334,7 @@ def test_an_adapter_discarded_at_its_run_can_be_brought_back_from_the_list(
 ) -> None:
     name = lab.training.adapter_of(finished)
     shown = tab.discarded(finished)
-    assert told(shown[tab.history.restore])["value"] == f"Bring back {name}"
+    assert told(shown[tab.history.restore])["value"] == f"Restore {name}"
     tab.history.brought_back()
     assert lab.training.adapter_of(finished) == name
 
@@ -347,7 +347,7 @@ def test_before_and_after_are_heard_from_the_base_and_the_adapter_itself(
     assert card is not None
     *_, last = tab.run.heard_first(finished)
     html = told(last[tab.run.samples])["value"]
-    assert told(last[tab.run.hear])["value"] == "Hear more"
+    assert told(last[tab.run.hear])["value"] == "Show more"
     assert html.count("<tr>") == 4
     assert card.sha256[:8] in html and name in text(html)
     assert told(tab.run.draw(finished)[tab.run.samples])["value"] == html
@@ -361,7 +361,7 @@ def test_a_run_shows_the_exact_demonstrations_it_learned_from(lab: Lab, tab: Tra
     result = lab.training.run(finished).result
     assert result is not None
     assert shown[tab.run.lineage].count("<tr>") == 40
-    assert shown[tab.run.lineage].count("kept aside") == len(result.held_out) == 4
+    assert shown[tab.run.lineage].count("held out") == len(result.held_out) == 4
 
 
 def test_compare_opens_with_the_base_and_the_runs_adapter(lab: Lab, tab: TrainTab, finished: str) -> None:

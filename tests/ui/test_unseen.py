@@ -72,7 +72,7 @@ def test_at_first_the_prompts_are_there_and_nobody_has_been_heard(panel: UnseenP
     voiced(lab, "player")
     shown = panel.refresh(False, [], *CALM, 0)
     assert told(shown[panel.voices])["value"] == [BASE, "player"]
-    assert JOKE in text(shown[panel.parts[0]]) and text(shown[panel.parts[0]]).count("not heard yet") == 2
+    assert JOKE in text(shown[panel.parts[0]]) and text(shown[panel.parts[0]]).count("no reply yet") == 2
     assert "0 of 4 replies" in text(shown[panel.progress])
     assert shown[panel.editor.text] == f"{JOKE}\nDescribe the moon"
 
@@ -81,7 +81,7 @@ def test_who_spoke_how_well_and_how_unlike_the_base_stands_in_the_grid(panel: Un
     card = voiced(lab, "player")
     html = text(heard(panel, BASE, "player")[panel.parts[0]])
     assert f"sha256 {card.sha256[:12]}" in html and f"player {card.sha256[:7]} · 9 tokens" in html
-    assert "<b>100%</b> on-format" in html and "<b>2</b> of 2 unlike the base" in html
+    assert "<b>100%</b> on-format" in html and "<b>2</b> of 2 differ from the base" in html
     assert "I am <mark>player</mark> and the moon" in html, "the words that the base did not say"
     assert html.count('class="mark right"') == 4
 
@@ -91,19 +91,19 @@ def test_what_is_wrong_with_a_reply_is_said_in_words(panel: UnseenPanel, lab: La
     lab.machine.engine._script = lambda prompt, voice, sampling: said[len(prompt) % 2]  # type: ignore[attr-defined]
     lab.unseen.rewrite(["Why?", "Why not?"])
     html = text(heard(panel, BASE)[panel.parts[0]])
-    assert ("does not stop" in html) or ("speaks for you" in html)
+    assert ("does not stop" in html) or ("writes the user's turn" in html)
     lab.machine.engine._script = lambda prompt, voice, sampling: ""  # type: ignore[attr-defined]
     shown: dict[Any, Any] = {}
     for update in panel.answered([BASE], 0, 64, "", 1.0):
         shown |= update
-    assert "says nothing" in text(shown[panel.parts[0]]) and "<b>0%</b> on-format" in text(shown[panel.parts[0]])
+    assert "✗ empty" in text(shown[panel.parts[0]]) and "<b>0%</b> on-format" in text(shown[panel.parts[0]])
 
 
 def test_the_same_reply_as_the_base_s_is_called_so(panel: UnseenPanel, lab: Lab) -> None:
     voiced(lab, "player")
     lab.machine.engine._script = lambda *_: "Good day."  # type: ignore[attr-defined]
     html = text(heard(panel, BASE, "player")[panel.parts[0]])
-    assert html.count("as the base") == 2 and "<b>0</b> of 2 unlike the base" in html
+    assert html.count("same as base") == 2 and "<b>0</b> of 2 differ from the base" in html
 
 
 def test_a_stopped_grid_shows_what_was_said_and_offers_to_go_on(panel: UnseenPanel, lab: Lab) -> None:
@@ -113,7 +113,7 @@ def test_a_stopped_grid_shows_what_was_said_and_offers_to_go_on(panel: UnseenPan
             break
     asking.close()  # type: ignore[attr-defined]
     shown = panel.drawn([BASE], *CALM, 0)
-    assert "1 of 2 replies" in text(shown[panel.progress]) and told(shown[panel.ask])["value"] == "Go on"
+    assert "1 of 2 replies" in text(shown[panel.progress]) and told(shown[panel.ask])["value"] == "Continue"
     assert "2 of 2 replies" in text(heard(panel, BASE)[panel.progress])
 
 
@@ -186,7 +186,7 @@ def test_what_is_saved_is_the_set_and_can_be_undone(panel: UnseenPanel, lab: Lab
     before = lab.unseen.prompts()
     shown = editor.saved("Why?\n\nDescribe the moon\nwhy", before, 0)
     assert lab.unseen.prompts() == ["Why?", "Describe the moon"] and shown[editor.changed] == 1
-    assert "1 new, 1 taken out, 1 left out for saying the same as a line above: “why”" in text(shown[editor.said])
+    assert "1 new, 1 taken out, 1 duplicates skipped: “why”" in text(shown[editor.said])
     assert told(shown[editor.undo])["visible"]
     shown = editor.undone(1)
     assert lab.unseen.prompts() == before and shown[editor.text] == f"{JOKE}\nDescribe the moon"
@@ -208,7 +208,7 @@ def test_a_text_that_is_refused_stays_as_it_was_typed(panel: UnseenPanel, lab: L
         editor.saved("x" * 3000, before, 0)
     assert editor.draw()[editor.text] == "x" * 3000
     lab.unseen.add(["Why?"])
-    with pytest.raises(InputError, match="changed elsewhere"):
+    with pytest.raises(InputError, match="changed in another window"):
         editor.saved("Mine", before, 0)
     assert editor.draw()[editor.text] == "Mine" and "Why?" in lab.unseen.prompts()
 
@@ -255,7 +255,7 @@ def test_in_the_chat_an_edit_is_asked_about_and_kept_with_one_more_press(lab: La
     answer = lab.chat.get(chat).path()[-1].id
     view = pressed(handlers, view, "rewrite", turn=answer, text="A horse walks into a bar.")
     notice = unescape(view.notice)
-    assert "is one of your unseen prompts" in notice and "stands in the conversation" in notice
+    assert "is one of your unseen prompts" in notice and "stays in the conversation" in notice
     edited = lab.chat.get(chat).path()[-1]
     assert edited.content == "A horse walks into a bar." and f'data-act="release" data-turn="{edited.id}"' in notice
     assert lab.demonstrations.find()[1] == 0
@@ -315,4 +315,4 @@ def test_a_pack_says_how_much_of_it_waits(tab: DemonstrationsTab, lab: Lab, monk
     monkeypatch.setattr(gr, "Warning", warned.append)
     lab.unseen.add([Packs().read("stage")[0].messages[0].content])
     tab.loader("stage")()
-    assert "1 of them wait" in unescape(readable(warned[0]))
+    assert "1 of them are on hold" in unescape(readable(warned[0]))

@@ -221,7 +221,7 @@ def test_loopback_asks_nobody_and_anything_wider_does(tmp_path: Path) -> None:
     finally:
         app.terminate()
         said, wrong = app.communicate(timeout=30)
-    assert "every machine that can reach this one" in said and said.count("with the password") == 1
+    assert "other machines can reach it" in said and said.count("with the password") == 1
     password = said.split("with the password ")[1].split()[0]
     assert len(password) >= 20 and password not in wrong
     assert not any(password.encode() in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())

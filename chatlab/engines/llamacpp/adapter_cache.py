@@ -54,7 +54,7 @@ class Wardrobe:
         if voice.folder is None:
             return Worn()
         if not math.isfinite(voice.strength):
-            raise EngineError(f"An adapter cannot speak at strength {voice.strength}.", "Choose a number.")
+            raise EngineError(f"An adapter cannot have strength {voice.strength}.", "Choose a number.")
         key = (voice.folder, stamp(voice.folder))
         if key not in self._known:
             self._known[key] = self._made(voice.folder)

@@ -163,7 +163,7 @@ def others(lines: str) -> dict[str, str]:
     for line in filter(None, map(str.strip, lines.splitlines())):
         key, colon, value = line.partition(":")
         if not colon:
-            raise InputError(f"{line[:80]!r} names no variable.", "Write one a line, like `language: English`.")
+            raise InputError(f"{line[:80]!r} names no variable.", "Write one per line, like `language: English`.")
         found[key.strip().strip("{}").casefold()] = value.strip()
     if taken := [name for name in ALWAYS if name in found]:
         raise InputError(f"{{{taken[0]}}} has a place of its own.", "Set it there.")

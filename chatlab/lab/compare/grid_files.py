@@ -20,7 +20,7 @@ from chatlab.lab.compare.grid_view import GridView
 def written(sheet: GridView, form: str) -> bytes:
     """`md`, `csv` or `jsonl`, of what has been said so far. Raises InputError where nothing has."""
     if not any(cell.said for row in sheet.cells for cell in row):
-        raise InputError("Nothing has been said yet.", "Ask the voices first.")
+        raise InputError("There are no replies yet.", "Run the prompts first.")
     if form == "jsonl":
         return b"".join(orjson.dumps(row) + b"\n" for row in _rows(sheet))
     return _table(sheet) if form == "csv" else _markdown(sheet).encode("utf-8", "replace")
@@ -76,14 +76,14 @@ def _markdown(sheet: GridView) -> str:
     greedy = "greedy" if sheet.sampling.temperature == 0 else f"temperature {sheet.sampling.temperature:g}"
     asked = f"{greedy}, up to {sheet.sampling.max_tokens} tokens, by {sheet.engine}"
     system = f"\n\nSystem message: {_cell(sheet.system)}" if sheet.system else ""
-    columns = ["Voice", "Replies", "On-format", "Stop by themselves", "Tokens, mean", "Weights, sha256", "Base"]
+    columns = ["Adapter", "Replies", "On-format", "Stop by themselves", "Tokens, mean", "Weights, sha256", "Base"]
     return (
         "\n\n".join(
             [
                 "# Replies to unseen prompts",
                 f"Asked {asked}.{system}",
                 _pipes(head, grid),
-                "## Who spoke, and how",
+                "## Summary",
                 _pipes(columns, [_summary(sheet, at) for at in range(len(sheet.voices))]),
             ]
         )
@@ -103,7 +103,7 @@ def _summary(sheet: GridView, at: int) -> list[str]:
         f"{found.good / found.replies:.0%}",
         f"{found.stops / found.replies:.0%}",
         f"{found.tokens:.1f}",
-        f"`{speaker.sha256}`" if speaker.sha256 else "none, the base alone",
+        f"`{speaker.sha256}`" if speaker.sha256 else "none, the base model",
         f"`{speaker.base[:16]}`",
     ]
 

@@ -146,7 +146,7 @@ class Datasets:
         written = write(path, self.chosen(which), kind, own)
         if not written.records:
             path.unlink()
-            reason = next(iter(written.left_out), "Nothing matches.")
+            reason = next(iter(written.left_out), "No matches.")
             raise InputError(f"There is nothing to export. {reason}", "Choose another format or another filter.")
         return written
 
@@ -173,9 +173,7 @@ class Datasets:
             self._progress = bringing.progress("failed", f"{error} {error.hint}".strip())
         except Exception:
             log.exception("An import failed")
-            self._progress = bringing.progress(
-                "failed", "Something inside Chatlab went wrong; the log says what it was."
-            )
+            self._progress = bringing.progress("failed", "Something went wrong inside Chatlab. The log has details.")
         finally:
             after()
 

@@ -156,7 +156,7 @@ def drafts(name: str, maker: str, voice: Voice = "plain", system: str = "") -> l
     """A demonstration for each of `QUESTIONS`, waiting. Raises InputError where name or maker is missing or odd."""
     name, maker = _checked("name", name), _checked("maker", maker)
     if voice not in VOICES:
-        raise InputError(f"There is no voice {voice!r}.", "Choose one of: " + ", ".join(VOICES))
+        raise InputError(f"There is no tone {voice!r}.", "Choose one of: " + ", ".join(VOICES))
     heading = (Message(role="system", content=system.strip()),) if system.strip() else ()
     return [
         Demonstration(

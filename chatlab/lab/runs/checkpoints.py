@@ -64,7 +64,7 @@ class Checkpoints:
     def ask(self, run_id: str, prompt: str, sampling: Sampling) -> Iterator[list[Heard]]:
         """The base and every checkpoint in turn, all answers so far with every piece. Raises InputError."""
         if not prompt.strip():
-            raise InputError("There is nothing to ask.", "Write a prompt first.")
+            raise InputError("The prompt is empty.", "Write a prompt first.")
         ids = self._machine.base.template.prompt([Message(role="user", content=prompt)])
         voices = [Voice(name=BASE), *(_voice(kept) for kept in self.of(self._training.run(run_id)))]
         heard = [Heard(step=int(voice.name) if voice.folder else 0) for voice in voices]

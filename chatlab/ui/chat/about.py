@@ -15,9 +15,9 @@ from chatlab.ui.chat.transcript import button
 from chatlab.ui.html import counted, div, element, escaped, one_line, span
 
 IDENTITY = ("identity", "Write identity demonstrations")
-TRAINED = ("system-trained", "Use the trained message")
+TRAINED = ("system-trained", "Use the trained system message")
 WAYS: Mapping[Kind, tuple[tuple[str, str], ...]] = {
-    "untrained message": (("system-none", "Talk without it"), IDENTITY),
+    "untrained message": (("system-none", "Remove the system message"), IDENTITY),
     "missing message": (TRAINED, IDENTITY),
     "other message": (TRAINED, IDENTITY),
     "other name": (IDENTITY,),
@@ -42,7 +42,7 @@ class About:
         )
 
     def _preview(self, wording: str, told: str, conversation: Conversation | None) -> str:
-        head = "What the model reads first" if told else "No system message: the model reads only the conversation."
+        head = "The model reads this first" if told else "No system message. The model reads only the conversation."
         text = div("read-first", escaped(told)) if told else ""
         return div(
             "preview", span("about-head", head), text, self._as_written(told), *self._notes(wording, conversation)
@@ -58,19 +58,19 @@ class About:
             ids = template.prompt(asked)
         except ChatlabError:
             return ""
-        summary = element("summary", escaped(f"As the chat template writes it, {counted(len(ids), 'token')}"))
+        summary = element("summary", escaped(f"With the chat template, {counted(len(ids), 'token')}"))
         return element("details", summary + div("read-first raw", escaped(template.text(ids))))
 
     def _notes(self, wording: str, conversation: Conversation | None) -> list[str]:
         notes = []
         if unset := self.lab.systems.unset(wording):
             names = ", ".join(f"{{{name}}}" for name in unset)
-            notes.append(div("about-note warn", escaped(f"{names} has no value and reaches the model as it is.")))
+            notes.append(div("about-note warn", escaped(f"{names} has no value, so the model sees it unfilled.")))
         if conversation is None:
             return notes
         if self.lab.systems.filled(wording) != conversation.system:
-            said = escaped("It was filled in when it was set. Filled in now, it would read otherwise. ")
-            notes.append(div("about-note", said, _own("system-again", "Fill it in again")))
+            said = escaped("Its variables have new values since it was set. ")
+            notes.append(div("about-note", said, _own("system-again", "Update")))
         return [*notes, *_in_the_middle(conversation)]
 
     def _accord(self, told: str) -> str:
@@ -84,23 +84,23 @@ def _in_the_middle(conversation: Conversation) -> list[str]:
     answers = [turn for turn in conversation.path() if turn.role == "assistant"]
     older = sum(turn.under != () for turn in answers)
     if older:
-        said = f"{counted(older, 'answer')} above kept another system message: the one that it was asked under."
-        said += " Kept as a demonstration, it is learned under that one."
+        said = f"{counted(older, 'answer')} above used another system message."
+        said += " A demonstration made from one keeps that message."
         return [div("about-note", escaped(said))]
     if answers:
-        return [div("about-note", escaped("A change counts from the next answer on; those above keep this one."))]
+        return [div("about-note", escaped("A change applies from the next answer on."))]
     return []
 
 
 def discords(found: Sequence[Mismatch], ready: int) -> str:
-    """Prompt and training disagree: in what, and what can be done. Nothing where they do not."""
+    """Prompt and training do not match: in what, and what can be done. Nothing where they do not."""
     if not found:
         return ""
     ways = list(dict.fromkeys(way for one in found for way in WAYS[one.kind]))
     retrain = button("retrain", f"Retrain: {counted(ready, 'approved demonstration')} with this message", "small")
     return div(
         "discord",
-        element("b", "Prompt and training disagree"),
+        element("b", "Prompt and training do not match"),
         *(part for one in found for part in (div("", escaped(one.why)), _trained(one))),
         div("about-do", *(_own(act, label) for act, label in ways), retrain if ready else ""),
     )
@@ -114,10 +114,10 @@ def thrift(found: LengthReport) -> str:
     """How long answers are; a warning where they grow."""
     if not found.now.count:
         return ""
-    few = f"; from {LEAST} on it is said whether they grow" if found.now.count < LEAST else ""
-    taught = "" if found.taught is None else f" Answers it learned have {found.taught.mean:.0f}."
+    few = f"; trend after {LEAST} answers" if found.now.count < LEAST else ""
+    taught = "" if found.taught is None else f" Training data: {found.taught.mean:.0f}."
     over = f"over {counted(found.now.count, 'answer')}{few}."
-    said = f"{found.name}: {found.now.mean:.0f} tokens an answer on average, {over}"
+    said = f"{found.name}: {found.now.mean:.0f} tokens per answer {over}"
     return div(
         "thrift",
         span("", said + taught),
@@ -129,12 +129,12 @@ def grown_in_words(found: LengthReport, growth: Growth) -> str:
     """One sentence of a warning."""
     if growth.since == "demonstrations":
         return (
-            f"Answers are {growth.times:.1f} times as long as the ones that {found.name} learned: "
-            f"{growth.now.mean:.0f} tokens against {growth.before.mean:.0f}."
+            f"Answers are {growth.times:.1f} times as long as in the training data of {found.name}: "
+            f"{growth.now.mean:.0f} tokens, not {growth.before.mean:.0f}."
         )
     return (
-        f"Answers grow: {growth.now.mean:.0f} tokens on average by {found.name}, "
-        f"{growth.before.mean:.0f} by {found.earlier} before it ({growth.times:.1f} times as many)."
+        f"Answers get longer: {growth.now.mean:.0f} tokens on average with {found.name}, "
+        f"{growth.before.mean:.0f} with {found.earlier} before it ({growth.times:.1f} times as long)."
     )
 
 

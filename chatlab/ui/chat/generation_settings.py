@@ -111,42 +111,52 @@ def choices(lab: Lab) -> list[tuple[str, str]]:
 
 def build(lab: Lab) -> list[Any]:
     """The components, in the order of `Dials.of`."""
-    voice = gr.Dropdown(choices(lab), value=LIVE, label="Who speaks", elem_id="voice", filterable=False)
+    voice = gr.Dropdown(choices(lab), value=LIVE, label="Adapter", elem_id="voice", filterable=False)
     strength = gr.Slider(
-        0, 1.5, 1.0, step=0.05, label="Strength", info="0 is the base alone, 1 the adapter as it was trained."
+        0, 1.5, 1.0, step=0.05, label="Strength", info="0 is the base model, 1 the adapter as trained."
     )
     knowledge = gr.Checkbox(
         label="Answer from my documents",
-        info="What matches in Knowledge is put before the question and can be cited as [1].",
+        info="Passages from Knowledge are added to your message; answers can cite them as [1].",
         elem_id="knowledge-on",
     )
-    with gr.Accordion("How it draws its words", open=False):
+    with gr.Accordion("Sampling", open=False):
         temperature = gr.Slider(
-            0, 1.5, DEFAULTS.temperature, step=0.05, label="Temperature", info="0 always takes the likeliest word."
+            0,
+            1.5,
+            DEFAULTS.temperature,
+            step=0.05,
+            label="Temperature",
+            info="Lower is more predictable; 0 always picks the likeliest token.",
         )
-        top_p = gr.Slider(0.05, 1, DEFAULTS.top_p, step=0.05, label="Top p", info="Leaves out the unlikely tail.")
+        top_p = gr.Slider(0.05, 1, DEFAULTS.top_p, step=0.05, label="Top-p", info="Lower it to drop unlikely tokens.")
         penalty = gr.Slider(
-            1, 2, DEFAULTS.repetition_penalty, step=0.05, label="Repetition penalty", info="1 lets it repeat itself."
+            1,
+            2,
+            DEFAULTS.repetition_penalty,
+            step=0.05,
+            label="Repetition penalty",
+            info="Raise it above 1 when answers repeat themselves.",
         )
-        seed = gr.Number(None, label="Seed", precision=0, info="Empty draws anew each time.")
+        seed = gr.Number(None, label="Seed", precision=0, info="Set it to repeat an answer; empty is random.")
     budget = gr.Slider(
         16,
         1024,
         DEFAULTS.max_tokens,
         step=16,
-        label="Most tokens in an answer",
+        label="Max tokens",
         elem_id="budget",
-        info="Kept with the conversation.",
+        info="The longest answer, for this conversation.",
     )
     thinking = gr.Slider(
         0,
         2048,
         0,
         step=32,
-        label="Most tokens of thinking before it",
+        label="Max thinking tokens",
         visible=False,
         elem_id="thinking",
-        info="Then the thought is closed and the answer begins. 0 answers at once.",
+        info="At the limit the answer begins. 0 turns thinking off.",
     )
     return [voice, strength, temperature, top_p, penalty, budget, seed, thinking, knowledge]
 

@@ -95,7 +95,7 @@ class ChatHandlers:
                 return self._look(act, session)
             case "like" | "dislike" | "reason" | "show" | "keep" | "keep-sourced" | "rewrite" | "release":
                 return self._teach(act, session)
-        raise InputError(f"The page asked for {act.do!r}, which nothing here does.", "Reload the page.")
+        raise InputError(f"The page sent an unknown request: {act.do!r}.", "Reload the page.")
 
     def watch(self, session: Session) -> Iterator[View]:
         """The answer under way as it grows, and the whole conversation once it is there."""
@@ -162,7 +162,7 @@ class ChatHandlers:
         if session.conversation is not None:
             return session.conversation
         if session.person is None:
-            raise InputError("It is not known who you are.", "Reload the page.")
+            raise InputError("You are not signed in.", "Reload the page.")
         told = self.lab.systems.filled(system)
         wording = (system or "").strip()
         return self.lab.chat.new(told, session.incognito, wording=wording, owner=session.person, budget=dials.budget)
@@ -173,7 +173,7 @@ class ChatHandlers:
 
     def _check_quiet(self, session: Session) -> None:
         if self.replies.running(session.conversation) is not None:
-            raise InputError("An answer is still being written.", "Stop it, or wait for its end.")
+            raise InputError("The model is still answering.", "Stop it, or wait.")
 
     def _retry(self, act: Act, session: Session, dials: Dials) -> View:
         """Another answer: to a turn's question, or with `again` to the last one."""
@@ -194,7 +194,7 @@ class ChatHandlers:
         conversation = self._open(session)
         asked = next((turn for turn in reversed(conversation.path()) if turn.role == "user"), None)
         if asked is None:
-            raise InputError("There is no question to ask again.", "Write a message first.")
+            raise InputError("There is no message to answer again.", "Write a message first.")
         self.list.leave(session)
         fresh = replace(_quieted(session), conversation=None)
         return self._say(asked.content, fresh, conversation.wording or conversation.system, dials)
@@ -220,7 +220,7 @@ class ChatHandlers:
 
     def _undo_live(self, session: Session) -> View:
         name = self.lab.voices.undo()
-        return self.view(replace(session, notice=Notice(text=f"{name} answers again.")))
+        return self.view(replace(session, notice=Notice(text=f"{name} is live again.")))
 
     def _look(self, act: Act, session: Session) -> View:
         if act.do == "earlier":
@@ -282,7 +282,7 @@ def _alone(conversation: Conversation | None) -> bool:
 
 def _id(session: Session) -> int:
     if session.conversation is None:
-        raise InputError("There is no conversation yet.", "Say something first.")
+        raise InputError("There is no conversation yet.", "Send a message first.")
     return session.conversation
 
 

@@ -17,7 +17,7 @@ def listing(
 ) -> str:
     """Grouped by day, the last used first. `speaking` are those in which an answer is being written."""
     if not found:
-        return div("none", span("", f"Nothing with “{query}”." if query else "Your conversations will be kept here."))
+        return div("none", span("", f"No conversation matches “{query}”." if query else "No conversations yet."))
     parts, day = [], ""
     for conversation_id, conversation in found:
         if (when := _day(conversation.updated)) != day:
@@ -28,7 +28,7 @@ def listing(
 
 def _entry(conversation_id: int, conversation: Conversation, shown: bool, speaking: bool) -> str:
     title = escaped(conversation.title or UNTITLED)
-    mark = '<i class="speaking" title="An answer is being written"></i>' if speaking else ""
+    mark = '<i class="speaking" title="Answering"></i>' if speaking else ""
     current = ' aria-current="true"' if shown else ""
     return (
         f'<div class="entry{" shown" if shown else ""}" data-conversation="{conversation_id}">'

@@ -65,7 +65,7 @@ class Reply:
             self.error = error
         except Exception:
             log.exception("A reply failed")
-            self.error = ChatlabError("Something inside Chatlab went wrong.", "The log says what. Ask again.")
+            self.error = ChatlabError("Something went wrong inside Chatlab.", "Try again; the log has details.")
         finally:
             self._end()
 

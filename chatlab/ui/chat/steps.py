@@ -17,7 +17,7 @@ def steps(taken: Sequence[ToolStep], doing: Call | None = None) -> str:
     if not taken and doing is None:
         return ""
     folded = _folded(taken) if taken else ""
-    running = span("step-running", f"{doing.name} is at work: {one_line(_asked(doing), 60)}") if doing else ""
+    running = span("step-running", f"{doing.name} is running: {one_line(_asked(doing), 60)}") if doing else ""
     return div("steps", folded, running)
 
 

@@ -18,7 +18,7 @@ from chatlab.ui.html import counted
 from chatlab.ui.page_event import Act
 from chatlab.ui.shell import Shell, drawing, inform
 
-HINT = "What the model is told before the first word. {name}, {maker}, {date} and your own variables are filled in."
+HINT = "Instructions for every answer. {name}, {maker}, {date} and your own variables are filled in."
 Updates = dict[Any, Any]
 
 
@@ -34,28 +34,28 @@ class SystemPanel:
         values = self._systems.values()
         self.system = gr.Textbox(label="System message", info=HINT, lines=3, max_lines=10, elem_id="system")
         self.drawn = drawing(elem_id="about")
-        self.presets = gr.Dropdown(self._names(), value=None, label="Begin from", elem_id="presets", filterable=False)
-        with gr.Accordion("Keep it as a preset", open=False, elem_id="own-presets"):
-            self.name = gr.Textbox(label="Called", max_lines=1, elem_id="preset-name")
+        self.presets = gr.Dropdown(self._names(), value=None, label="Preset", elem_id="presets", filterable=False)
+        with gr.Accordion("Save as preset", open=False, elem_id="own-presets"):
+            self.name = gr.Textbox(label="Name", max_lines=1, elem_id="preset-name")
             with gr.Row(elem_classes="tight"):
                 self.save = gr.Button("Save", size="sm", min_width=60, elem_id="preset-save")
                 self.rename = gr.Button("Rename", size="sm", min_width=60, elem_id="preset-rename")
                 self.delete = gr.Button("Delete", size="sm", min_width=60, elem_id="preset-delete")
                 self.undo = gr.Button("Undo", size="sm", min_width=60, visible=False, elem_id="preset-undo")
-        with gr.Accordion("Name, maker and other variables", open=False, elem_id="variables"):
+        with gr.Accordion("Variables", open=False, elem_id="variables"):
             self.called = gr.Textbox(values["name"], label="{name}", max_lines=1, elem_id="variable-name")
             self.maker = gr.Textbox(values.get("maker", ""), label="{maker}", max_lines=1, elem_id="variable-maker")
             self.others = gr.Textbox(
                 in_lines(values),
-                label="Your own",
-                info="One a line, like `language: English`.",
+                label="Other variables",
+                info="One per line, like `language: English`.",
                 lines=2,
                 max_lines=6,
                 elem_id="variable-others",
             )
-        with gr.Accordion("Teach it who it is", open=False, elem_id="identity"):
-            self.voice = gr.Dropdown(list(VOICES), value=VOICES[0], label="In which voice", filterable=False)
-            self.under = gr.Checkbox(True, label="Under this system message", elem_id="identity-under")
+        with gr.Accordion("Teach an identity", open=False, elem_id="identity"):
+            self.voice = gr.Dropdown(list(VOICES), value=VOICES[0], label="Tone", filterable=False)
+            self.under = gr.Checkbox(True, label="With this system message", elem_id="identity-under")
             self.write = gr.Button("Write drafts", size="sm", elem_id="identity-write")
         self.bridge = Bridge("self")
 
@@ -128,7 +128,7 @@ class SystemPanel:
                 return self._become(self._trained(text, session), session)
             case "identity":
                 return self.written(voice, under, text, session)
-        raise InputError("The page asked for something that nothing here does.", "Reload it.")
+        raise InputError("The page sent an unknown request.", "Reload the page.")
 
     def _become(self, text: str, session: Session) -> Updates:
         if session.conversation is not None:
@@ -142,7 +142,7 @@ class SystemPanel:
             (one for one in self.lab.accord.of(told) if one.kind in ("missing message", "other message")), None
         )
         if found is None:
-            raise InputError("The live adapter was not trained with another message.", "Nothing was changed.")
+            raise InputError("The live adapter has no other system message.", "Write one, or choose a preset.")
         return DATED.sub("{date}", found.trained)
 
     def _told(self, text: str, session: Session) -> str:
@@ -154,7 +154,7 @@ class SystemPanel:
 
     def saved(self, name: str, text: str) -> Updates:
         kept = self._systems.save(name, text)
-        inform(f"Kept as {kept.name}.")
+        inform(f"Saved as {kept.name}.")
         return self._choices(kept.name)
 
     def renamed(self, chosen: str | None, name: str) -> Updates:
@@ -194,9 +194,9 @@ class SystemPanel:
 
 def drafted(done: Written) -> str:
     """In words."""
-    said = [f"{counted(len(done.ids), 'draft')} wait to be read: nothing is learned before you approve it."]
+    said = [f"{counted(len(done.ids), 'draft')} added. Approve them in Demonstrations before training."]
     if done.known:
-        said.append(f"{counted(done.known, 'question')} left out, for they are answered already.")
+        said.append(f"{counted(done.known, 'question')} skipped: already answered.")
     if done.unseen:
-        said.append(f"{counted(done.unseen, 'question')} left out, for your unseen prompts ask them.")
+        said.append(f"{counted(done.unseen, 'question')} skipped: in your unseen prompts.")
     return " ".join(said)

@@ -62,7 +62,7 @@ class ChatTab:
             self.live = drawing(elem_id="live")
         self.notice = drawing(elem_id="notice")
         self.composer = gr.Textbox(
-            placeholder="Say something",
+            placeholder="Message",
             show_label=False,
             container=False,
             lines=1,

@@ -19,7 +19,7 @@ from chatlab.ui.html import div, element, escaped
 from chatlab.ui.page_event import Act
 from chatlab.ui.shell import Shell, drawing
 
-INFO = "The model is told of these and may ask for them. A small model has to learn it first: load the pack Delegation."
+INFO = "The model can call these. A small model needs training first: load the Delegation pack."
 Updates = dict[Any, Any]
 
 
@@ -57,7 +57,7 @@ class ToolSwitch:
         found = self._accord.of_tools(on or ())
         if found is None:
             return ""
-        head = element("b", "Prompt and training disagree")
+        head = element("b", "Prompt and training do not match")
         return div("about", div("discord", head, div("", escaped(found.why)), self._remedy(found)))
 
     def pressed(self, payload: str, on: Sequence[str] | None) -> list[str]:
@@ -68,20 +68,18 @@ class ToolSwitch:
             case "tools-taught":
                 found = self._accord.of_tools(())
                 return self._at_hand({*(on or ()), *(found.tools if found else ())})
-        raise InputError("The page asked for something that nothing here does.", "Reload it.")
+        raise InputError("The page sent an unknown request.", "Reload the page.")
 
     def _remedy(self, found: Mismatch) -> str:
         """A button; a sentence where none of the tools that it knows is in the house."""
         if found.kind == "untrained tools":
-            return div("about-do", button("tools-off", "Switch them off", "small", to="tools"))
+            return div("about-do", button("tools-off", "Turn them off", "small", to="tools"))
         names = self._at_hand(found.tools)
         if not names:
-            return div("about-note", escaped("None of these is among the tools here."))
+            return div("about-note", escaped("These tools are not available here."))
         return div(
             "about-do",
-            button(
-                "tools-taught", f"Switch on: {', '.join(self._titles[name] for name in names)}", "small", to="tools"
-            ),
+            button("tools-taught", f"Turn on: {', '.join(self._titles[name] for name in names)}", "small", to="tools"),
         )
 
     def _at_hand(self, names: Any) -> list[str]:

@@ -12,7 +12,7 @@ from chatlab.ui.icons import icon
 def top(conversation: Conversation | None, session: Session) -> str:
     """One line of HTML. `data-shown` lets the page's script write the conversation into the address."""
     title = UNTITLED if conversation is None else conversation.title or UNTITLED
-    badge = span("badge", "incognito", "Kept in memory alone") if session.incognito else ""
+    badge = span("badge", "incognito", "Kept in memory only") if session.incognito else ""
     shown = "" if session.conversation is None else str(session.conversation)
     name = f'<span class="name" id="conversation" data-shown="{shown}">{escaped(title)}</span>'
     return div(
@@ -21,7 +21,7 @@ def top(conversation: Conversation | None, session: Session) -> str:
         name,
         badge,
         element("span", "", "gap"),
-        _handle("panel", "dials", "Voice and settings"),
+        _handle("panel", "dials", "Settings"),
     )
 
 

@@ -16,10 +16,10 @@ from chatlab.ui.markdown import plain, prose
 
 REASONS: tuple[Reason, ...] = get_args(Reason)
 ENDINGS = {
-    "length": "cut off at its token budget",
-    "person": "stopped by you",
-    "error": "broken off by an error",
-    "calls": "stopped: it asked for too many tools",
+    "length": "cut off at max tokens",
+    "person": "stopped",
+    "error": "stopped by an error",
+    "calls": "stopped: too many tool calls",
 }
 
 
@@ -45,7 +45,7 @@ def thought(text: str) -> str:
     """What was thought before an answer, folded."""
     if not text:
         return ""
-    about = escaped(f"Thought, {counted(len(text.split()), 'word')}")
+    about = escaped(f"Thinking, {counted(len(text.split()), 'word')}")
     return element("details", element("summary", about) + div("plain", plain(text)), "thought")
 
 
@@ -72,7 +72,7 @@ def _question(row: Row) -> str:
     turn = row.turn
     tools = (
         *_arrows(row),
-        tool("edit", "pencil", "Edit and ask again", turn.id),
+        tool("edit", "pencil", "Edit and resend", turn.id),
         tool("copy", "copy", "Copy", turn.id),
     )
     return _turn(turn, "question", div("body plain", plain(turn.content)), div("foot", *tools))
@@ -82,7 +82,7 @@ def _answer(row: Row, incognito: bool) -> str:
     turn = row.turn
     body = div("body prose", prose(turn.content, citing(turn)) or "<p><em>(nothing)</em></p>")
     tools = (*_arrows(row), *_thumbs(turn), *_teach(turn, incognito), tool("copy", "copy", "Copy", turn.id))
-    retry = tool("retry", "retry", "Another answer", turn.id)
+    retry = tool("retry", "retry", "Regenerate", turn.id)
     foot = div("foot", *tools, retry, '<span class="gap"></span>', *_origin(turn))
     before = thought(turn.thought) + steps(turn.steps)
     return _turn(turn, "answer", before, body, sources(turn, row.asked), foot, _reasons(turn))
@@ -116,11 +116,11 @@ def _thumbs(turn: Turn) -> tuple[str, str]:
 
 
 def _teach(turn: Turn, incognito: bool) -> tuple[str, ...]:
-    edit = tool("edit", "pencil", "Edit" if incognito else "Rewrite it as it should be", turn.id)
+    edit = tool("edit", "pencil", "Edit" if incognito else "Edit the answer and keep it as a demonstration", turn.id)
     if incognito:
         return ()
     if turn.demonstration is not None:
-        return edit, span("kept", "kept", title=f"This answer is demonstration {turn.demonstration}")
+        return edit, span("kept", "kept", title=f"Kept as demonstration {turn.demonstration}")
     return edit, tool("keep", "keep", "Keep as demonstration", turn.id)
 
 
@@ -136,9 +136,9 @@ def _reasons(turn: Turn) -> str:
 def _origin(turn: Turn) -> tuple[str, ...]:
     """Who spoke, how much, how fast, and how it ended if not of itself."""
     if turn.speaker is None:
-        return (span("who person", "rewritten by you" if turn.edited_from is not None else "yours"),)
+        return (span("who person", "edited by you" if turn.edited_from is not None else "yours"),)
     ending = (span("ending", ENDINGS[turn.stopped]),) if turn.stopped in ENDINGS else ()
-    cut = (span("ending", "asked without the oldest messages"),) if turn.since is not None else ()
+    cut = (span("ending", "without the oldest messages"),) if turn.since is not None else ()
     other = (span("ending", "under another system message", turn.under[0] or "None"),) if turn.under else ()
     return (*ending, *cut, *other, *_speaker(turn.speaker))
 
@@ -147,7 +147,7 @@ def _speaker(speaker: Provenance | None) -> tuple[str, ...]:
     if speaker is None:
         return ()
     strength = "" if speaker.adapter == BASE or speaker.strength == 1.0 else f" × {speaker.strength:g}"
-    proof = f"Adapter weights sha256 {speaker.sha256}" if speaker.sha256 else "The base model, no adapter"
+    proof = f"Adapter weights sha256 {speaker.sha256}" if speaker.sha256 else "Base model, no adapter"
     short = f"<code>{speaker.sha256[:7]}</code>" if speaker.sha256 else ""
     who = f'<span class="who" title="{escaped(proof)}">{escaped(speaker.adapter + strength)}{short}</span>'
     return who, span("pace", pace(speaker))
@@ -160,6 +160,4 @@ def pace(speaker: Provenance) -> str:
 
 
 def _unanswered(turn: Turn) -> str:
-    return div(
-        "unanswered", span("", "There is no answer to this yet."), button("retry", "Ask again", "small", turn.id)
-    )
+    return div("unanswered", span("", "No answer yet."), button("retry", "Regenerate", "small", turn.id))

@@ -18,11 +18,11 @@ EXAMPLES = (
 def welcome(lab: Lab, incognito: bool = False) -> str:
     """One line of HTML."""
     examples = div("examples", *(button("say", text, "chip", text=text) for text in EXAMPLES))
-    heading = element("h2", "Incognito" if incognito else "Say something")
+    heading = element("h2", "Incognito" if incognito else "Start a conversation")
     about = (
-        "Nothing said here is stored, or ever learned from. It ends when you leave it, or close the page or the app."
+        "This chat is never stored and never trained on. It ends when you leave it or close the page."
         if incognito
-        else "Everything stays on this machine. Rewrite an answer as it should be, and the model learns it."
+        else "Everything stays on this machine. Edit an answer, retrain, and the model learns it."
     )
     return div("welcome", heading, element("p", escaped(about)), examples, "" if incognito else _next_step(lab))
 
@@ -31,12 +31,12 @@ def _next_step(lab: Lab) -> str:
     """What brings the loop forward: demonstrations, then a run, then correcting what is still wrong."""
     approved = len(lab.demonstrations.approved())
     if approved == 0:
-        text = "The base model only continues text. The starter pack teaches it a voice: forty short demonstrations."
+        text = "New here? The starter pack teaches the model a persona with forty short demonstrations."
         return _step(text, button("pack", "Load the starter pack", "primary small"))
     if lab.voices.live == BASE and not lab.voices.cards():
-        text = f"{counted(approved, 'demonstration')} ready to be learned."
+        text = f"{counted(approved, 'demonstration')} ready to train on."
         return _step(text, button("retrain", "Retrain now", "primary small"))
-    return _step("Is an answer wrong? Press the pencil under it, write it as it should be, and retrain.", "")
+    return _step("Is an answer wrong? Press the pencil under it, correct it, and retrain.", "")
 
 
 def _step(text: str, action: str) -> str:

@@ -34,7 +34,7 @@ class Asking:
             self.prompt = gr.Textbox(
                 "",
                 label="Prompt",
-                placeholder="Ask them all the same thing",
+                placeholder="Ask all of them",
                 show_label=False,
                 container=False,
                 lines=1,
@@ -51,7 +51,7 @@ class Asking:
                 value=[BASE],
                 multiselect=True,
                 max_choices=MOST,
-                label="Voices",
+                label="Adapters",
                 show_label=False,
                 container=False,
                 scale=5,
@@ -71,7 +71,7 @@ class Asking:
                 min_width=150,
             )
             self.walk = gr.Button(
-                "Judge unseen prompts  (N)",
+                "Next unseen prompt  (N)",
                 size="md",
                 scale=0,
                 min_width=200,
@@ -91,7 +91,7 @@ class Asking:
             )
             with gr.Row():
                 self.temperature = gr.Slider(0, 1.5, 0.7, step=0.05, label="Temperature")
-                self.tokens = gr.Slider(8, 512, 96, step=8, label="Longest answer, tokens")
+                self.tokens = gr.Slider(8, 512, 96, step=8, label="Max tokens")
 
     @property
     def typed(self) -> list[Any]:

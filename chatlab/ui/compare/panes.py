@@ -22,7 +22,7 @@ def last_vote(sitting: CompareSession, shown: Round | None) -> str:
     if last is None:
         return ""
     if last.taken_back:
-        return div("last-vote", span("", "Taken back, with its preferences. The prompt can be asked again."))
+        return div("last-vote", span("", "Vote undone. Its preferences are removed."))
     if shown is not None and (shown.prompt, shown.panes) == (last.prompt, last.panes):
         return ""
     cast = span("last-verdict", f"{_verdict(last)}: {one_line(last.prompt, 60)}")
@@ -50,7 +50,7 @@ def _asked(round_: Round) -> str:
 def _pane(round_: Round, i: int) -> str:
     pane = round_.panes[i]
     best = round_.verdict == "best" and round_.winner == i
-    name = span("pane-name", pane.voice) if round_.revealed else span("pane-name faint", "who, after the vote")
+    name = span("pane-name", pane.voice) if round_.revealed else span("pane-name faint", "hidden until you vote")
     won = span("chip good", "best") if best else ""
     head = div("pane-head", span("pane-letter", LETTERS[i]), name, won)
     body = _failed(round_, pane) if pane.error else _said(pane)
@@ -59,13 +59,13 @@ def _pane(round_: Round, i: int) -> str:
 
 def _said(pane: Pane) -> str:
     if pane.done and not pane.text.strip():
-        return div("pane-text", span("faint", "Said nothing." if pane.speaker else "Had not begun."))
+        return div("pane-text", span("faint", "Empty answer." if pane.speaker else "No answer yet."))
     return div("pane-text", prose(pane.text), "" if pane.done else '<span class="caret"></span>')
 
 
 def _failed(round_: Round, pane: Pane) -> str:
     """What went wrong may name the adapter."""
-    why = pane.error if round_.revealed else "This voice could not answer. Why, is said after the vote."
+    why = pane.error if round_.revealed else "No answer. The reason shows after the vote."
     return div("warning", span("", why))
 
 
@@ -76,7 +76,7 @@ def _proof(pane: Pane) -> str:
     speaker = pane.speaker
     adapter = f"{speaker.adapter} sha256 {speaker.sha256[:12]}" if speaker.sha256 else f"{speaker.adapter}, no adapter"
     pace = f"{counted(speaker.tokens, 'token')}, {speaker.seconds:.1f} s"
-    return div("proof", span("", f"Spoken by {adapter} · {pace}", f"{speaker.sha256 or 'base'} on base {speaker.base}"))
+    return div("proof", span("", f"By {adapter} · {pace}", f"{speaker.sha256 or 'base'} on base {speaker.base}"))
 
 
 def _who(round_: Round, i: int) -> str:
@@ -98,9 +98,9 @@ def _verdict(round_: Round) -> str:
 def _note(round_: Round) -> str:
     texts = [round_.panes[i].text for i in round_.spoke]
     if round_.taken_back:
-        return div("faint note", span("", "The vote was taken back. Ask again to vote on new answers."))
+        return div("faint note", span("", "Vote undone. Ask again for new answers."))
     if round_.done and len(texts) > 1 and len(set(texts)) == 1:
-        return div("faint note", span("", "All answers are the same, word for word: a tie."))
+        return div("faint note", span("", "All answers are identical: a tie."))
     if round_.done and len(round_.panes) > 1 and len(texts) < 2:
-        return div("faint note", span("", "There are not two answers to choose from."))
+        return div("faint note", span("", "There are no two answers to choose from."))
     return ""

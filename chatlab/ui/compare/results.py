@@ -19,10 +19,10 @@ UNTOLD = "not enough votes to tell"
 def results(found: Results) -> str:
     """A sentence, the ranking, and the duels under it."""
     if not found.standings:
-        return div("empty", span("", "No blind votes yet. Ask, read, and say which answer is better.")) + _seen(found)
-    duels = _table("duels", "Each two of them", [_duel(found, duel) for duel in found.duels])
+        return div("empty", span("", "No blind votes yet. Ask, read the answers, and vote.")) + _seen(found)
+    duels = _table("duels", "Head to head", [_duel(found, duel) for duel in found.duels])
     if len(found.duels) > OPEN:
-        duels = f"<details><summary>Each two of them, {counted(len(found.duels), 'pair')}</summary>{duels}</details>"
+        duels = f"<details><summary>Head to head, {counted(len(found.duels), 'pair')}</summary>{duels}</details>"
     ranking = _table("ranking", "Ranking", [_standing(found, standing) for standing in found.standings])
     return div("results", div("headline", span("", headline(found))), ranking, duels, _legend(found), _seen(found))
 
@@ -37,10 +37,10 @@ def headline(found: Results) -> str:
             return f"{names[0]} or {names[1]}: {UNTOLD} which is better."
         return f"{names[0]} is better than {names[1]}: preferred {duel.wins} to {duel.losses}."
     if first.places == (1, 1):
-        return f"{names[0]} is the best of {len(names)} voices."
+        return f"{names[0]} is the best of {len(names)}."
     maybe = [found.names[s.contender] for s in found.standings if s.group == 0 and s.places[0] == 1]
     behind = f"; {len(names) - len(maybe)} of {len(names)} are not" if len(maybe) < len(names) else ""
-    return f"Which of {len(maybe)} voices is the best: {UNTOLD}{behind}."
+    return f"Which of {len(maybe)} is best: {UNTOLD}{behind}."
 
 
 def says(found: Results, duel: Duel) -> str:
@@ -53,7 +53,7 @@ def _standing(found: Results, standing: Standing) -> str:
     place = f"{best}" if best == worst else f"{best} to {worst}"
     low, high = standing.interval
     cells = (
-        span("place-number", place, "Place, as far as the votes tell"),
+        span("place-number", place, "Rank, as far as the votes show"),
         _named(found, standing),
         _bar(low, high, standing.share),
         span("rate-share", f"{standing.share:.0%}") + span("faint", f" {low:.0%} to {high:.0%}"),
@@ -81,7 +81,7 @@ def _named(found: Results, standing: Standing) -> str:
     who = standing.contender
     proof = element("code", escaped(who.sha256[:12]), "", who.sha256) if who.sha256 else ""
     gone = span("chip", "deleted") if who in found.gone else ""
-    group = span("chip", f"apart {standing.group}", "Never compared with those above") if standing.group else ""
+    group = span("chip", f"apart {standing.group}", "Not compared with those above") if standing.group else ""
     return span("rate-name", found.names[who]) + proof + gone + group
 
 
@@ -108,9 +108,8 @@ def _bar(low: float, high: float, share: float) -> str:
 
 def _legend(found: Results) -> str:
     said = (
-        f"{counted(found.votes, 'blind vote')}. A tie is half a win; a line is the 95 % interval. A voice is called "
-        "better once its votes would convince a doubter who looked after every one of them: 8 to 0 does, 7 to 0 does "
-        "not."
+        f'{counted(found.votes, "blind vote")}. A tie counts as half a win; lines show 95 % intervals. "Better" '
+        "is significant even if you check after every vote: 8 to 0 is, 7 to 0 is not."
     )
     return div("faint legend", span("", said))
 
@@ -118,7 +117,7 @@ def _legend(found: Results) -> str:
 def _seen(found: Results) -> str:
     if not found.seen:
         return ""
-    said = f"{counted(found.seen, 'vote')} cast with the names in sight: kept as preferences, not counted here."
+    said = f"{counted(found.seen, 'vote')} with names shown: kept as preferences, not counted here."
     return div("faint", span("", said))
 
 

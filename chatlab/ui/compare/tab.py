@@ -142,7 +142,7 @@ class CompareTab:
     ) -> Iterator[Updates]:
         """The next unseen prompt that waits for a vote between these voices; from now on a vote leads to the next."""
         if len(voices or []) < 2:
-            raise InputError("One voice alone cannot be judged.", "Choose two or more.")
+            raise InputError("A vote needs at least two adapters.", "Choose two or more; the base counts.")
         sitting = replace(sitting.skipped(round_), walking=True)
         step = self._step(kind, voices, sitting)
         if step is None:  # only what was skipped is left: begin with that again
@@ -267,8 +267,8 @@ class CompareTab:
     def _ended(self, sitting: CompareSession, round_: Round | None) -> Updates:
         """Nothing waits any more. What the last vote was cast on stays on the screen."""
         sitting = replace(sitting, walking=False)
-        said = "Judged, all of them but those that were skipped." if sitting.passed else "All of them are judged."
-        end = div("last-vote", span("last-verdict", f"{said} Press N to go through them again, with new answers."))
+        said = "All are judged except those you skipped." if sitting.passed else "All unseen prompts are judged."
+        end = div("last-vote", span("last-verdict", f"{said} Press N to start again with new answers."))
         return self._noted(sitting, round_) | self._idle(sitting) | {self.last: end}
 
 
@@ -280,6 +280,6 @@ _NOTHING = div(
     "empty",
     span(
         "",
-        "Choose two or more voices and ask. Their order is shuffled and their names stay hidden until you have voted.",
+        "Choose two or more adapters and ask. Their order is shuffled; names stay hidden until you vote.",
     ),
 )

@@ -17,7 +17,7 @@ from chatlab.ui.shell import Shell, drawing
 
 LISTED = 50
 """Disagreements in the list."""
-ABOUT = "1 is harmful to learn, 5 just as it should be. What others gave shows once you have."
+ABOUT = "1 is harmful, 5 is ideal. Other ratings show after yours."
 
 Updates = dict[Any, Any]
 
@@ -34,7 +34,7 @@ class DemonstrationAnnotators:
                 self.name = gr.Textbox(
                     "",
                     label="Your name",
-                    placeholder="Your name, as others will see it",
+                    placeholder="Your name",
                     show_label=False,
                     container=False,
                     max_lines=1,
@@ -57,10 +57,10 @@ class DemonstrationAnnotators:
     def build_desk(self) -> None:
         self.who = drawing(elem_classes="flat", elem_id="written-by")
         with gr.Row(visible=False, elem_classes="tight judge") as self.judge:
-            drawing(div("judge-label", span("", "Your opinion", ABOUT)), elem_classes="flat judge-label")
+            drawing(div("judge-label", span("", "Your rating", ABOUT)), elem_classes="flat judge-label")
             self.stars = gr.Radio(
                 [(str(n), n) for n in range(1, MOST + 1)],
-                label="Your opinion, in stars",
+                label="Your rating in stars",
                 show_label=False,
                 elem_classes="segments stars",
                 elem_id="opinion",
@@ -78,7 +78,7 @@ class DemonstrationAnnotators:
                 scale=1,
                 min_width=140,
             )
-            self.back = gr.Button("Take back", size="sm", min_width=80, scale=0, visible=False)
+            self.back = gr.Button("Remove rating", size="sm", min_width=80, scale=0, visible=False)
         self.others = drawing(elem_classes="flat", elem_id="opinions")
 
     @property
@@ -166,7 +166,7 @@ def written_by(demonstration: Demonstration) -> str:
     """Who wrote and who approved it."""
     authors = " and ".join(demonstration.authors)
     model = "the model" if demonstration.source == "liked" else ""
-    facts = [f"Written by {authors or model}" if authors or model else "Nobody has put their name to it"]
+    facts = [f"Written by {authors or model}" if authors or model else "Author unknown"]
     if demonstration.approved_by:
         facts.append(f"approved by {demonstration.approved_by}")
     return div("people-line", span("faint", " · ".join(facts)))
@@ -176,9 +176,9 @@ def opinions(demonstration: Demonstration, name: str) -> str:
     """What others think; how many there are, as long as `name` has not said what they do."""
     known = [opinion for opinion in current(demonstration) if opinion.by != name]
     gone = len(demonstration.opinions) - len(current(demonstration))
-    earlier = span("faint", f"{counted(gone, 'opinion')} of its earlier words") if gone else ""
+    earlier = span("faint", f"{counted(gone, 'rating')} of an earlier version") if gone else ""
     if _of(demonstration, name) is None:
-        waiting = span("faint", ABOUT + (f" {counted(len(known), 'other')} judged it." if known else ""))
+        waiting = span("faint", ABOUT + (f" Rated by {counted(len(known), 'other')}." if known else ""))
         return div("people-line", waiting, earlier)
     told = (span("chip", f"{o.by}: {o.stars}", o.note) for o in known)
     return div("people-line", *told, earlier) if known or earlier else ""
@@ -187,26 +187,26 @@ def opinions(demonstration: Demonstration, name: str) -> str:
 def agreed(found: Agreement, apart: int) -> str:
     """The figure, and what it is worth."""
     if not found.shared:
-        words = "Nothing has been judged by two people yet. Let a second one enter their name and judge the same ones."
+        words = "No demonstration has two ratings yet. Ask a second person to enter their name and rate the same ones."
         return div("agreement", span("faint", words))
     alpha = "-" if found.alpha is None else f"{found.alpha:.2f}"
     figure = div("figure", span("figure-label", "Krippendorff's alpha"), span(f"figure-value {_colour(found)}", alpha))
-    people = f"{counted(found.shared, 'demonstration')} judged by more than one of {', '.join(found.annotators)}."
-    talk = " Talk about the ones below, then judge them again." if apart else ""
+    people = f"{counted(found.shared, 'demonstration')} rated by two or more of {', '.join(found.annotators)}."
+    talk = " Discuss the ones below, then rate them again." if apart else ""
     return div("agreement", figure, div("agreement-words", span("", verdict(found) + talk), span("faint", people)))
 
 
 def verdict(found: Agreement) -> str:
     """By Krippendorff's own marks."""
     if found.alpha is None:
-        return "Everybody gave the same stars every time, so there is nothing to tell agreement by."
+        return "All ratings are the same, so agreement cannot be measured."
     if not found.tells:
-        return f"Not enough to tell: {found.shared} of the {ENOUGH} that it takes at least."
+        return f"Not enough ratings: {found.shared} of {ENOUGH} needed."
     if found.alpha >= RELIABLE:
-        return "They agree: what they approve can be relied on."
+        return "Good agreement."
     if found.alpha >= TENTATIVE:
-        return "They agree more or less: enough for a first conclusion, not for a fine one."
-    return "They do not agree on what is good. The model would learn a mixture."
+        return "Moderate agreement: fine for a first look."
+    return "Poor agreement: the model would learn a mixture."
 
 
 def _colour(found: Agreement) -> str:
@@ -216,7 +216,7 @@ def _colour(found: Agreement) -> str:
 
 
 def _at_work(name: str) -> str:
-    words = "What you write, approve and judge bears this name." if name else "Enter it, and what you do bears it."
+    words = "Your edits, approvals and ratings carry this name." if name else "Enter your name to sign your work."
     return div("people-line", span("faint", words))
 
 

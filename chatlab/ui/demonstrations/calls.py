@@ -59,5 +59,7 @@ def _called(message: Message, known: Sequence[Tool]) -> Message:
 def _worked_out(asked: Message, known: Sequence[Tool], toolbox: Toolbox) -> str:
     """What the tool says. A failure is a result too, and worth learning."""
     if not asked.calls:
-        raise InputError("A result is empty, and nothing was called.", "Write the call as in Call: calculator 12 * 7.")
+        raise InputError(
+            "A tool result is empty, and no tool is called before it.", "Write the call as in Call: calculator 12 * 7."
+        )
     return toolbox.run(asked.calls[0], known, Event()).result

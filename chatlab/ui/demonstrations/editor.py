@@ -21,9 +21,9 @@ LABELS: dict[str, str] = {
     "user": "Prompt",
     "assistant": "Answer",
     "system": "System message",
-    "tool": "Result: read, never learned",
+    "tool": "Tool result (not trained on)",
 }
-CALLING = "Call of a tool, as in Call: calculator 12 * 7"
+CALLING = "Tool call, such as Call: calculator 12 * 7"
 
 
 class DemonstrationEditor:
@@ -45,12 +45,12 @@ class DemonstrationEditor:
         self.hint = drawing(_HINT, elem_classes="flat")
         self.system = gr.Textbox(label="System message (optional)", lines=1, max_lines=6, visible=False)
         self.boxes = [self._box(n) for n in range(BOXES)]
-        self.tags = gr.Textbox(label="Tags, with commas between", max_lines=1, visible=False)
+        self.tags = gr.Textbox(label="Tags, separated by commas", max_lines=1, visible=False)
         with gr.Row(elem_classes="tight"):
             self.save = gr.Button("Save", variant="primary", size="sm", visible=False, min_width=110, scale=0)
             self.more = gr.Button("Add a turn", size="sm", visible=False, min_width=110, scale=0)
             self.step = gr.Button("Add a tool step", size="sm", visible=False, min_width=110, scale=0)
-            self.revert = gr.Button("Throw changes away", size="sm", visible=False, min_width=110, scale=0)
+            self.revert = gr.Button("Discard changes", size="sm", visible=False, min_width=110, scale=0)
 
     def _box(self, number: int) -> Any:
         self.thoughts.build()
@@ -108,7 +108,7 @@ class DemonstrationEditor:
 
     def _with_room(self, selected: int | None, longer: Words) -> dict[Any, Any]:
         if len(longer.roles) > BOXES:
-            raise InputError(f"There is room for {BOXES} turns here.", "Import a file to bring in longer ones.")
+            raise InputError(f"The editor takes up to {BOXES} turns.", "Import a file for longer ones.")
         return self._boxes(longer) | {
             self.roles: " ".join(longer.roles),
             self.revert: self._remembered(selected, longer),
@@ -138,7 +138,7 @@ class DemonstrationEditor:
         Raises UnseenRepeated where it would teach an unseen prompt, unless `release` takes that out.
         """
         if selected is None:
-            raise InputError("There is nothing to save.", "Pick a demonstration, or write one.")
+            raise InputError("There is nothing to save.", "Choose a demonstration, or write one.")
         words = Words.typed(system, tags, roles, texts)
         kept = self._keep_new(words, release) if selected == NEW else self._keep_changed(int(selected), words, release)
         self.forget(selected)
@@ -182,7 +182,7 @@ class DemonstrationEditor:
             self.system: gr.Textbox(value=words.system, visible=True),
             self.tags: gr.Textbox(value=words.tags, visible=True),
             self.hint: gr.Markdown(visible=False),
-            self.save: gr.Button("Save" if selected else "Keep this demonstration", visible=True),
+            self.save: gr.Button("Save" if selected else "Save demonstration", visible=True),
             self.revert: gr.Button(visible=changed),
         }
 
@@ -203,4 +203,4 @@ def _labels(roles: Sequence[Role]) -> list[str]:
     return [CALLING if (role, after) == STEP else LABELS[role] for role, after in zip(roles, following, strict=True)]
 
 
-_HINT = "Pick a demonstration to read what it teaches, word by word."
+_HINT = "Choose a demonstration to see which words are trained on."

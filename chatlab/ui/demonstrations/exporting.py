@@ -40,14 +40,12 @@ class DemonstrationExport:
                     min_width=140,
                 )
                 self.tag = gr.Dropdown([("Any tag", ANY)], value=ANY, label="Tag", min_width=140)
-                self.text = gr.Textbox(label="With these words", max_lines=1, min_width=160)
+                self.text = gr.Textbox(label="Search", max_lines=1, min_width=160)
                 self.format = gr.Dropdown(_formats("demonstrations"), value="openai", label="Format", min_width=180)
             self.about = drawing(_about("openai"), elem_classes="flat")
-            self.own = gr.Checkbox(
-                True, label="Keep tags, status, source, dates and names in the file", container=False
-            )
+            self.own = gr.Checkbox(True, label="Include tags, status, source, dates and names", container=False)
             with gr.Row(elem_classes="tight"):
-                self.make = gr.Button("Make the file", variant="primary", size="sm", scale=0, min_width=120)
+                self.make = gr.Button("Create file", variant="primary", size="sm", scale=0, min_width=120)
                 self.download = gr.DownloadButton(
                     "Download", size="sm", scale=0, min_width=120, visible=False, elem_id="export-download"
                 )
@@ -119,8 +117,8 @@ def _told(written: Written) -> str:
     """How many went into the file, and how many had no place in it and why."""
     left = [f"{n:,} left out: {why}" for why, n in written.left_out.items()]
     if n := written.unthought:
-        how = "has no place in this format and was" if n == 1 else "have no place in this format and were"
-        left.append(f"{counted(n, 'thought')} {how} left out; OpenAI messages hold them.")
+        how = "is not supported by this format and was" if n == 1 else "are not supported by this format and were"
+        left.append(f"{counted(n, 'thought')} {how} left out; OpenAI messages supports them.")
     notes = "".join(div("import-notes", span("mask-warning", note)) for note in left)
     return div("import-said", span("", f"{counted(written.records, 'record')} in the file.")) + notes
 

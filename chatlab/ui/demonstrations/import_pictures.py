@@ -20,11 +20,11 @@ def title(name: str, proposal: Proposal) -> str:
         said.append(span("chip", "written by Chatlab"))
     notes = []
     if not proposal.sure:
-        notes.append("The columns are a guess: check them below.")
+        notes.append("Columns are guessed; check them below.")
     if proposal.unused:
         notes.append("Not used: " + ", ".join(one_line(column, 30) for column in proposal.unused[:12]) + ".")
     if not proposal.own:
-        notes.append("White space around what was said is taken off.")
+        notes.append("Leading and trailing spaces are removed.")
     return div("import-title", *said) + div("import-notes", span("", " ".join(notes)))
 
 
@@ -66,8 +66,8 @@ def said(progress: Progress) -> str:
 def _aside(progress: Progress) -> str:
     """What waits for asking the unseen prompts' questions."""
     count = len(progress.aside)
-    waits = "1 of them asks" if count == 1 else f"{count:,} of them ask"
-    said = f"{waits} what your unseen prompts ask. Nothing is trained on those, so until you decide they wait."
+    waits = "1 repeats" if count == 1 else f"{count:,} repeat"
+    said = f"{waits} your unseen prompts and are on hold until you decide."
     return div("import-said", span("mask-warning", said))
 
 
@@ -104,7 +104,7 @@ def _asked(prompt: tuple[Message, ...]) -> str:
 
 def _thought(answer: Message) -> str:
     """That something was thought before an answer, and how much."""
-    return span("chip", f"thought, {counted(len(answer.thought.split()), 'word')}") if answer.thought else ""
+    return span("chip", f"thinking, {counted(len(answer.thought.split()), 'word')}") if answer.thought else ""
 
 
 def _cell(text: str, before: str = "") -> str:

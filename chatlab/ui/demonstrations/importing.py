@@ -26,7 +26,7 @@ TICK = 0.5
 
 TAKES = (
     "JSON lines, a JSON list, CSV, TSV or Parquet. OpenAI messages, ShareGPT, Alpaca, prompt and completion, DPO, KTO, "
-    "and tables with columns of any name. It is read here; nothing leaves this machine."
+    "and tables with columns of any name. Nothing leaves this machine."
 )
 
 Updates = dict[Any, Any]
@@ -55,9 +55,9 @@ class DemonstrationImport:
     def _build_found(self) -> None:
         self.title = drawing(elem_classes="flat")
         with gr.Row(elem_classes="mapping"):
-            self.layout = gr.Dropdown(_layouts(), label="Rows are", min_width=190, elem_id="import-layout")
+            self.layout = gr.Dropdown(_layouts(), label="Format", min_width=190, elem_id="import-layout")
             self.parts = [gr.Dropdown([], label=f"Part {n}", min_width=150, visible=False) for n in range(PARTS)]
-        self.header = gr.Checkbox(label="The first line holds the names of the columns", container=False, visible=False)
+        self.header = gr.Checkbox(label="The first line has column names", container=False, visible=False)
         self.preview = drawing(elem_classes="flat", elem_id="import-preview")
         with gr.Row(elem_classes="mapping"):
             self.tags = gr.Textbox(label="Tags to add", placeholder="comma, separated", max_lines=1, min_width=190)
@@ -76,7 +76,7 @@ class DemonstrationImport:
         self.progress = drawing(elem_classes="flat", elem_id="import-progress")
         with gr.Row(elem_classes="tight", visible=False, elem_id="import-aside") as self.aside:
             self.approve = gr.Button(
-                "Approve them; their prompts are unseen no more", size="sm", variant="primary", scale=0, min_width=300
+                "Train on them, drop the unseen prompts", size="sm", variant="primary", scale=0, min_width=300
             )
             self.discard = gr.Button("Discard them", size="sm", scale=0, min_width=120)
         with gr.Row(elem_classes="tight"):
@@ -196,7 +196,7 @@ class DemonstrationImport:
     def undone(self, ended: int) -> Updates:
         """Everything that the import added goes, in one go."""
         gone = self._exchange.undo()
-        said = div("import-said", span("", f"Undone: {gone:,} taken out again."))
+        said = div("import-said", span("", f"Undone: {gone:,} removed."))
         return self.look(ended) | {
             self.progress: said,
             self.undo: gr.Button(visible=False),
@@ -206,7 +206,7 @@ class DemonstrationImport:
     def settled(self, keep: bool, ended: int) -> Updates:
         """All that was set aside for repeating unseen prompts is approved, or discarded."""
         count = self._exchange.settle(keep)
-        what = "approved, and their prompts are unseen no more" if keep else "discarded"
+        what = "approved; the prompts are no longer unseen" if keep else "discarded"
         said = div("import-said", span("", f"{count:,} {what}."))
         return self.look(ended) | {self.progress: said}
 
@@ -277,4 +277,4 @@ def _statuses(proposal: Proposal) -> Any:
 
 def _at_hand(path: str) -> None:
     if not path or not Path(path).exists():
-        raise InputError("The file is no longer here.", "Choose it again.")
+        raise InputError("The file is gone.", "Choose it again.")

@@ -15,9 +15,9 @@ WANTED = "wanted demonstration"
 MOST = 6
 """Adapters named; the rest are counted."""
 CHANGED = {
-    True: (" · changed since", "It has been edited since; this adapter learned the earlier words."),
-    None: ("", "The words it learned are not kept any more."),
-    False: ("", "It learned these very words."),
+    True: (" · changed since", "Edited since; this adapter was trained on the earlier version."),
+    None: ("", "The trained version is no longer stored."),
+    False: ("", "Trained on this version."),
 }
 
 
@@ -42,11 +42,11 @@ class LearnedBy:
 
 def learned_by(adapters: list[Learned], live: str) -> str:
     if not adapters:
-        return div("people-line", span("faint", "No adapter has learned it yet."))
+        return div("people-line", span("faint", "No adapter is trained on it yet."))
     named = (_chip(one, live) for one in adapters[:MOST])
     more = len(adapters) - MOST
     rest = span("faint", f"and {counted(more, 'other adapter')}") if more > 0 else ""
-    return div("people-line", span("faint", "Learned by"), *named, rest)
+    return div("people-line", span("faint", "Used by"), *named, rest)
 
 
 def ask_for(lab: Lab, demonstration_id: int) -> None:

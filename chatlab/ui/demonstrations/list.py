@@ -45,7 +45,7 @@ class DemonstrationList:
             self.tag = gr.Dropdown(
                 [("Any tag", ANY)], value=ANY, label="Tag", show_label=False, container=False, scale=2, min_width=110
             )
-            self.write = gr.Button("Write one", size="sm", scale=0, min_width=90)
+            self.write = gr.Button("New", size="sm", scale=0, min_width=90)
         self.status = gr.Radio(
             [("All", ANY)], value=ANY, label="Status", show_label=False, container=False, elem_classes="segments"
         )
@@ -138,8 +138,8 @@ def _position(page: int, shown: int, total: int) -> str:
 
 def _empty(filtered: bool) -> str:
     if filtered:
-        return div("empty", "Nothing matches. Clear the search or the filters.")
+        return div("empty", "No matches. Clear the search or the filters.")
     return div(
         "empty",
-        "No demonstrations yet. Load a starter pack above, write one, or talk in Chat and keep the answers you like.",
+        "No demonstrations yet. Load a starter pack, write one, or keep good answers in Chat.",
     )

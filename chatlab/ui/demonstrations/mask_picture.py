@@ -34,7 +34,9 @@ def _painted(sequence: Iterable[Span]) -> str:
 def _note(spans: Sequence[Span]) -> str:
     cut = sum(len(s.text) for s in spans if s.kind == "cut")
     if cut:
-        return span("mask-warning", f"Too long: {counted(cut, 'character')} would be cut off, so it is left out.")
+        return span(
+            "mask-warning", f"Too long: {counted(cut, 'character')} over the limit, so it is left out of training."
+        )
     if not any(s.kind == "learned" and s.text for s in spans):
-        return span("mask-warning", "Nothing blue: there is no answer to learn here.")
+        return span("mask-warning", "No answer to train on.")
     return ""

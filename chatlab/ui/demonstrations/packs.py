@@ -54,4 +54,4 @@ def _offer(pack: Pack) -> str:
     left = pack.size - pack.loaded
     if not left:
         return f"Loaded, all {pack.size}"
-    return f"Load {counted(left, 'demonstration')}" if not pack.loaded else f"Load the {left} that are missing"
+    return f"Load {counted(left, 'demonstration')}" if not pack.loaded else f"Load the missing {left}"

@@ -43,16 +43,16 @@ class PruningPanel:
                 with gr.Row(elem_classes="tight"):
                     self.keep = gr.Slider(1, 100, value=50, step=1, label="Keep the hardest, %", scale=3, min_width=240)
                     self.by = gr.Radio(
-                        [("Loss of the answer", "loss"), ("How little the instruction helps", "ratio")],
+                        [("Answer loss", "loss"), ("Instruction-following difficulty", "ratio")],
                         value="loss",
-                        label="Hard by",
+                        label="Measure",
                         show_label=False,
                         container=False,
                         elem_classes="segments",
                         scale=2,
                     )
                     self.doubles = gr.Checkbox(
-                        True, label="Drop doubles first", container=False, scale=1, min_width=150
+                        True, label="Drop duplicates first", container=False, scale=1, min_width=150
                     )
                 self.preview = drawing(elem_classes="flat", elem_id="prune-preview")
                 self.apply = gr.Button("Discard", size="sm", scale=0, min_width=160, elem_id="prune")
@@ -111,7 +111,7 @@ class PruningPanel:
         gone = len(plan.gone)
         return {
             self.preview: self._preview(plan, by),
-            self.apply: gr.Button(f"Discard {gone:,}" if gone else "Nothing would go", interactive=gone > 0),
+            self.apply: gr.Button(f"Discard {gone:,}" if gone else "Nothing to discard", interactive=gone > 0),
         }
 
     def prune(self, keep: float, by: Hardness, doubles: bool) -> int:
@@ -123,7 +123,7 @@ class PruningPanel:
             return div("faint", span("", _WHAT))
         ordered = sorted(known, key=lambda i: -known[i].loss)
         count = min(ENDS, len(ordered) // 2)
-        halves = (("Hardest for the base", ordered[:count]), ("Easiest", ordered[: -count - 1 : -1]))
+        halves = (("Hardest", ordered[:count]), ("Easiest", ordered[: -count - 1 : -1]))
         return div("ends", *(self._end(title, ids, known) for title, ids in halves))
 
     def _end(self, title: str, ids: Sequence[int], known: Mapping[int, Difficulty]) -> str:
@@ -135,12 +135,12 @@ class PruningPanel:
 
     def _preview(self, plan: Pruning, by: Hardness) -> str:
         known = self._quality.difficulties.known()
-        doubles = (self._row(i, known.get(i), "said twice") for i in plan.doubles[:LISTED])
+        doubles = (self._row(i, known.get(i), "duplicate") for i in plan.doubles[:LISTED])
         easy = (self._row(i, known.get(i)) for i in plan.easy[: max(0, LISTED - len(plan.doubles))])
         more = len(plan.gone) - LISTED
         rest = span("faint", f"and {more:,} more") if more > 0 else ""
         going = div(
-            "going", element("h4", "These would go, the doubles first, then the easiest"), *doubles, *easy, rest
+            "going", element("h4", "To be discarded: duplicates first, then the easiest"), *doubles, *easy, rest
         )
         return div("foresight", _bars(plan, known, by), span("sentence", _sentence(plan)), going if plan.gone else "")
 
@@ -156,10 +156,10 @@ def _sentence(plan: Pruning) -> str:
     total = len(plan.kept) + len(plan.gone)
     parts = [f"{len(plan.kept):,} of {counted(total, 'approved demonstration')} would stay"]
     if plan.doubles:
-        parts.append(f"{len(plan.doubles):,} would go because they are said twice")
+        parts.append(f"{len(plan.doubles):,} duplicates")
     if plan.easy:
-        parts.append(f"{len(plan.easy):,} because the base finds them easiest")
-    note = f" {len(plan.unmeasured):,} not measured yet would stay in any case." if plan.unmeasured else ""
+        parts.append(f"{len(plan.easy):,} easiest")
+    note = f" {len(plan.unmeasured):,} not measured yet stay." if plan.unmeasured else ""
     return ", ".join(parts) + "." + note
 
 
@@ -180,7 +180,7 @@ def _bars(plan: Pruning, known: Mapping[int, Difficulty], by: Hardness) -> str:
         f'<b style="height:{44 * kept / tallest:.1f}px"></b></i>'
         for kept, gone_ in counts
     )
-    unit = "nats a token" if by == "loss" else "loss with / without the instruction"
+    unit = "nats per token" if by == "loss" else "loss with / without the instruction"
     scale = div("bars-scale", span("", f"{low:.2f}"), span("", unit), span("", f"{high:.2f}"))
     return div("bars-box", div("bars", bars), scale)
 
@@ -202,6 +202,6 @@ def _progress(progress: Progress) -> str:
 
 
 _WHAT = (
-    "Difficulty is how badly the base model foresees an answer, in nats a token. Hard ones teach most: the guide prunes"
-    " 50 to 95 % and keeps the hardest. It is measured in the background, once for each; you can go on meanwhile."
+    "Difficulty is the base model's loss on the answer, in nats per token. Measuring runs in the background. Pruning "
+    "easy ones can help or hurt, so compare the adapters before and after."
 )

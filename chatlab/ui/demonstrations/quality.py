@@ -56,7 +56,7 @@ class QualityPanel:
                 self.kind = gr.Radio(
                     [("All", ANY)], value=ANY, label="Kind", show_label=False, container=False, elem_classes="segments"
                 )
-                self.look = gr.Button("Look again", size="sm", scale=0, min_width=110, elem_id="quality-look")
+                self.look = gr.Button("Check again", size="sm", scale=0, min_width=110, elem_id="quality-look")
             self.board = drawing(elem_classes="flat", elem_id="quality-board")
         self.page = gr.State(0)
         self.opened = gr.State("")
@@ -118,7 +118,7 @@ class QualityPanel:
         if act.do == "unfold":
             return Pressed(self.draw(kind, page, "" if opened == finding.key else finding.key))
         if act.do != "finding" or not 0 <= act.turn < len(finding.actions):
-            raise InputError("The page sent something that cannot be done.", "Reload it.")
+            raise InputError("The page sent an unknown request.", "Reload the page.")
         return self._do(finding, finding.actions[act.turn], kind, page)
 
     def _do(self, finding: Finding, action: Action, kind: str, page: int) -> Pressed:
@@ -126,19 +126,19 @@ class QualityPanel:
             return Pressed(show=action.demonstrations[0])
         changed = self._quality.act(finding, action)
         self._quality.look()
-        said = f"{DONE[action.deed]} {changed}" if changed else "kept as it is"
+        said = f"{DONE[action.deed]} {changed}" if changed else "kept"
         return Pressed(self.draw(kind, page, ""), done=said)
 
     def _named(self, key: str) -> Finding:
         found = next((each for each in self._quality.known() if each.key == key), None)
         if found is None:
-            raise InputError("That has been dealt with already.", "Look again.")
+            raise InputError("That finding is already handled.", "Check again.")
         return found
 
     def _label(self, number: int) -> str:
         if not self._quality.looked and not number:
             return "Quality"
-        return f"Quality: {counted(number, 'finding')}" if number else "Quality: nothing found"
+        return f"Quality: {counted(number, 'finding')}" if number else "Quality: no problems"
 
     def _board(self, shown: list[Finding], page: int, opened: str) -> str:
         share = self._quality.looking
@@ -196,11 +196,7 @@ def _name(kind: str) -> str:
 
 
 def _nothing(looked: bool) -> str:
-    return (
-        "Nothing to find fault with."
-        if looked
-        else "Look for what is said twice, contradicts itself or is out of form."
-    )
+    return "No problems found." if looked else "Find duplicates, contradictions and odd formats."
 
 
 def _pager(page: int, total: int) -> str:

@@ -45,23 +45,23 @@ def _said(usable: int, not_usable: Mapping[str, int]) -> str:
 def _why_not(usable: int, not_usable: Mapping[str, int]) -> str:
     out = sum(not_usable.values())
     reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(not_usable.items()))
-    return f"{out:,} of {usable + out:,} approved do not count: {reasons}."
+    return f"{out:,} of {usable + out:,} approved are not usable: {reasons}."
 
 
 def advice(approved: int) -> str:
     """What that many are good for, and what comes next."""
     if approved == 0:
-        return "Load a starter pack, or write one."
+        return "Load a starter pack, or write a demonstration."
     nearest = next((size for size in SIZES if approved < size.at_least), None)
     if nearest is None:
-        return "Enough for anything here. From now on, prune: fewer and harder ones teach more."
+        return "Enough for production. Check quality before adding more."
     reached = [size for size in SIZES if approved >= size.at_least]
     start = f"Enough to teach {reached[-1].name}." if reached else _beginning(approved)
     return f"{start} {nearest.at_least - approved:,} more for {nearest.name}."
 
 
 def _beginning(approved: int) -> str:
-    return "A start: enough to hear a change." if approved >= 40 else "A beginning."
+    return "Enough to see a change." if approved >= 40 else "A start."
 
 
 def _size(size: Size, approved: int) -> str:

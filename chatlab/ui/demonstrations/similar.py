@@ -41,8 +41,6 @@ class SimilarDemonstrations:
         if not selected:
             return self.reset(None)
         found = self._quality.similar(int(selected))
-        rows = (row(i, self._demonstrations.get(i), f"{100 * share:.0f} % of the words") for i, share in found)
-        shown = (
-            div("going", element("h4", "Similar"), *rows) if found else div("", span("faint", "Nothing is like it."))
-        )
+        rows = (row(i, self._demonstrations.get(i), f"{100 * share:.0f} % overlap") for i, share in found)
+        shown = div("going", element("h4", "Similar"), *rows) if found else div("", span("faint", "Nothing similar."))
         return {self.button: gr.Button(), self.list: shown}

@@ -10,9 +10,9 @@ from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.ui.demonstrations.calls import STEP
 from chatlab.ui.demonstrations.drafts import BOXES, Words
 
-LABEL = "Thought before the answer"
-LEARNED = "Learned like the answer. Left empty, it answers at once."
-UNLEARNED = "Kept, but not learned: the base's chat template has no place for a thought."
+LABEL = "Thinking before the answer"
+LEARNED = "Trained like the answer. Leave empty for none."
+UNLEARNED = "Stored, but not trained on: the chat template has no thinking."
 
 
 class ThoughtBoxes:

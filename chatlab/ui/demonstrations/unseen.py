@@ -26,9 +26,9 @@ class UnseenQuestion:
         with gr.Row(elem_classes="tight", visible=False, elem_id="desk-unseen") as self.row:
             self.said = drawing(elem_classes="flat desk-title")
             self.release = gr.Button(
-                "Keep it; the prompt is unseen no more", size="sm", variant="primary", scale=0, min_width=250
+                "Train on it, drop the unseen prompt", size="sm", variant="primary", scale=0, min_width=250
             )
-            self.leave = gr.Button("Do not keep it", size="sm", scale=0, min_width=120)
+            self.leave = gr.Button("Do not train on it", size="sm", scale=0, min_width=120)
         self.about = gr.State("")
         """What would be done: `save` or `approve`."""
 
@@ -47,4 +47,4 @@ class UnseenQuestion:
         """Of a pack: how many of these wait for a decision."""
         waiting = sum(self._demonstrations.get(one).status == "waiting" for one in ids)
         if waiting:
-            warn(f"{added(len(ids), waiting)} Approve one to take its prompt out of the unseen set.")
+            warn(f"{added(len(ids), waiting)} Approve one to drop its prompt from the unseen prompts.")

@@ -16,8 +16,8 @@ from chatlab.ui.html import counted, div, element, escaped, span
 def checklist(items: Sequence[Item]) -> str:
     """Eight steps, each with its figure, what is missing, and the button that goes on with it."""
     done = sum(item.done for item in items)
-    head = element("h3", "Eight steps of a small fine-tuning")
-    said = f"{done} of {len(items)} done. Every tick is a measurement; none can be set by hand."
+    head = element("h3", "Fine-tuning checklist")
+    said = f"{done} of {len(items)} done. Each tick is measured."
     return div("steps", head, element("p", escaped(said)), *(_step(n, item) for n, item in enumerate(items, 1)))
 
 
@@ -46,11 +46,11 @@ def lengths(found: LengthReport) -> str:
     """The words above the plot."""
     head = element("h3", "Tokens per answer")
     if not found.now.count:
-        return div("lengths", head, element("p", "No answer of the live voice is kept yet."))
-    said = f"{found.name}: {found.now.mean:.0f} on average over {counted(found.now.count, 'answer')}."
+        return div("lengths", head, element("p", "No answers from the live adapter yet."))
+    said = f"{found.name}: {found.now.mean:.0f} tokens on average over {counted(found.now.count, 'answer')}."
     if found.now.count < LEAST:
-        said += f" From {LEAST} answers on it is said here whether they grow."
+        said += f" Trend after {LEAST} answers."
     elif not found.growth:
-        said += " They do not grow."
+        said += " No growth."
     warnings = (div("about-note warn", escaped(grown_in_words(found, one))) for one in found.growth)
     return div("lengths", head, element("p", escaped(said)), *warnings)

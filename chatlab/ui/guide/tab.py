@@ -12,8 +12,8 @@ from chatlab.ui.guide.pictures import checklist, lengths, table
 from chatlab.ui.guide.plot import averages_plot
 from chatlab.ui.shell import Shell, drawing
 
-WRONG = ("What is wrong with the answers?", "Find what you see; the button begins what helps. Try the cheapest first.")
-WANTED = ("What do you want from it?", "Not everything is a matter of training.")
+WRONG = ("What is wrong with the answers?", "Find the symptom and press a button to start the fix.")
+WANTED = ("What do you want to change?", "Not everything needs training.")
 
 
 class GuideTab:

@@ -22,30 +22,30 @@ class Way:
 
 
 WRITE = Way(label="Write a demonstration", act="write-demonstration", show="demonstration-box-0")
-GENTLER = Way(label="Set fewer passes", act="train", show="advanced-settings")
+GENTLER = Way(label="Set fewer epochs", act="train", show="advanced-settings")
 
 REMEDIES: Mapping[Remedy, Way] = {
     "message": Way(label="Set the system message", act="chat", show="system"),
     "knowledge": Way(label="Add documents", act="knowledge", show="knowledge-file"),
     "demonstrate": WRITE,
-    "prefer": Way(label="Vote between answers", act="compare", show="compare-prompt"),
-    "delegate": Way(label="Switch tools on", act="chat", show="tools-on"),
+    "prefer": Way(label="Compare answers", act="compare", show="compare-prompt"),
+    "delegate": Way(label="Turn tools on", act="chat", show="tools-on"),
     "retrain": Way(label="Retrain", act="train", show="retrain"),
-    "audit": Way(label="Look for contradictions", act="demonstrations", show="quality"),
-    "mask": Way(label="Try with and without the mask", act="train", show="mask-trial"),
+    "audit": Way(label="Find contradictions", act="demonstrations", show="quality"),
+    "mask": Way(label="Compare loss masks", act="train", show="mask-trial"),
     "refuse": Way(label="Write an “I do not know”", act="write-demonstration", show="demonstration-box-0"),
-    "budget": Way(label="Set the budget", act="chat", show="budget"),
-    "identity": Way(label="Teach it who it is", act="chat", show="identity"),
+    "budget": Way(label="Set max tokens", act="chat", show="budget"),
+    "identity": Way(label="Teach an identity", act="chat", show="identity"),
 }
 
 STEPS: Mapping[Key, Way] = {
     "base": Way(label="Train once", act="train", show="retrain"),
     "by hand": WRITE,
     "enough": Way(label="Import a data set", act="demonstrations", show="import"),
-    "filtered": Way(label="Look them through", act="demonstrations", show="quality"),
+    "filtered": Way(label="Check quality", act="demonstrations", show="quality"),
     "gentle": GENTLER,
     "read": Way(label="Judge unseen prompts", act="compare", show="compare-walk"),
-    "chosen": Way(label="Hear the checkpoints", act="train", show="run-checkpoints"),
+    "chosen": Way(label="Try the checkpoints", act="train", show="run-checkpoints"),
     "remembers": GENTLER,
 }
 

@@ -47,7 +47,7 @@ def state(now: State, documents: int) -> str:
         return ""
     have = f"{counted(documents, 'document')}, {counted(now.passages, 'passage')}."
     if now.meaning:
-        return div("index-state", span("", f"{have} Found by words alone. "), span("warn", now.meaning))
+        return div("index-state", span("", f"{have} Keyword search only. "), span("warn", now.meaning))
     parts = [span("", f"{have} {_ready(now)}")]
     if now.problem:
         parts.append(span("warn", " " + now.problem))
@@ -61,10 +61,10 @@ def _ready(now: State) -> str:
     if now.embedded < now.passages:
         left = (now.passages - now.embedded) / now.rate if now.rate else 0
         soon = f", about {spoken(left)} left" if left >= 1 else ""
-        return f"{now.embedded:,} can be found by meaning so far{soon}. You can ask already."
+        return f"Embedding: {now.embedded:,} of {now.passages:,}{soon}. Keyword search works already."
     if not now.words_ready:
-        return "All can be found by meaning; the word index is being built."
-    return "All can be found by words and by meaning."
+        return "Building the keyword index."
+    return "Keyword and semantic search are ready."
 
 
 def documents(found: Sequence[Papers], query: str) -> str:
@@ -72,16 +72,12 @@ def documents(found: Sequence[Papers], query: str) -> str:
     wanted = query.casefold().split()
     shown = [papers for papers in found if all(word in f"{papers.title} {papers.name}".casefold() for word in wanted)]
     if not found:
-        said = "Nothing here yet. Drop a few documents, and answers can go by what they say."
+        said = "No documents yet. Add some, and answers can cite them."
         return div("empty", span("", said))
     if not shown:
-        return div("empty", span("", "No document is called that."))
+        return div("empty", span("", "No document matches."))
     more = len(shown) - LISTED
-    rest = (
-        div("import-notes", span("", f"and {counted(more, 'more document')}; the filter finds them"))
-        if more > 0
-        else ""
-    )
+    rest = div("import-notes", span("", f"and {counted(more, 'more document')}; use the filter")) if more > 0 else ""
     return div("shelf", *map(_document, shown[:LISTED]), rest)
 
 
@@ -107,7 +103,7 @@ def _press(act: str, id: str, label: str, kind: str, said: str) -> str:
 def hits(found: Sequence[Found], query: str) -> str:
     """The passages that were found, the best first, and which of the two retrievers found them."""
     if not found:
-        return div("empty", span("", "Nothing matches."))
+        return div("empty", span("", "No matches."))
     return div("hits", *(_hit(number, hit, query) for number, hit in enumerate(found, 1)))
 
 
@@ -118,14 +114,14 @@ def _hit(number: int, hit: Found, query: str) -> str:
         span("hit-title", one_line(hit.passage.title, 80), title=hit.name),
         span("hit-place", f"characters {hit.passage.start:,} to {hit.passage.end:,}"),
     )
-    words = _found_by("Words", hit.words_rank, hit.words_score, "BM25 {:.1f}")
+    words = _found_by("Keywords", hit.words_rank, hit.words_score, "BM25 {:.1f}")
     meaning = _found_by("Meaning", hit.meaning_rank, hit.meaning_score, "cosine {:.2f}")
     return div("hit", head, div("hit-how", words, meaning), div("said", marked(hit.passage.text, query)))
 
 
 def _found_by(who: str, rank: int | None, score: float | None, how: str) -> str:
     if rank is None or score is None:
-        return span("chip missed", f"{who}: not among its first 100")
+        return span("chip missed", f"{who}: not in the top 100")
     return span("chip", f"{who}: rank {rank}, {how.format(score)}")
 
 

@@ -20,7 +20,7 @@ TICK = 0.7
 """Seconds between looks while something is read or indexed."""
 FOUND = 8
 READ = 20
-TAKES = "PDF, Word, HTML, Markdown, text and CSV, told by content. They are read here; nothing leaves this machine."
+TAKES = "PDF, Word, HTML, Markdown, text and CSV, recognised by content. Nothing leaves this machine."
 
 Updates = dict[Any, Any]
 
@@ -60,17 +60,17 @@ class KnowledgeTab:
             placeholder="Filter by name", show_label=False, container=False, max_lines=1, elem_id="knowledge-filter"
         )
         self.documents = drawing(elem_classes="flat", elem_id="knowledge-documents")
-        with gr.Accordion("The index", open=False, elem_id="knowledge-index"):
+        with gr.Accordion("Search index", open=False, elem_id="knowledge-index"):
             self.model = gr.Textbox(
                 label="Embedding model",
-                info="Folder of a model in Hugging Face's format; empty for the one that comes with Chatlab.",
+                info="Folder of a Hugging Face model. Leave empty for the built-in one.",
                 max_lines=1,
             )
             with gr.Row(elem_classes="tight"):
                 self.use = gr.Button("Use this model", size="sm", scale=0, min_width=130)
-                self.rebuild = gr.Button("Make the index again", size="sm", scale=0, min_width=160)
+                self.rebuild = gr.Button("Rebuild index", size="sm", scale=0, min_width=160)
             drawing(
-                div("import-notes", span("", "The index can always be made again; the documents' text is kept apart.")),
+                div("import-notes", span("", "Rebuild it if search results look wrong. Your documents are kept.")),
                 elem_classes="flat",
             )
 
@@ -83,7 +83,7 @@ class KnowledgeTab:
                 max_lines=3,
                 elem_id="knowledge-question",
             )
-            self.ask = gr.Button("Find", variant="primary", size="sm", scale=0, min_width=90, elem_id="knowledge-ask")
+            self.ask = gr.Button("Search", variant="primary", size="sm", scale=0, min_width=90, elem_id="knowledge-ask")
         self.found = drawing(_NOTHING, elem_classes="flat", elem_id="knowledge-found")
 
     def _wire(self, shell: Shell) -> None:
@@ -152,7 +152,7 @@ class KnowledgeTab:
     def chosen(self, folder: str, query: str, request: gr.Request | None = None) -> Updates:
         """Another embedding model; passages are embedded again by it. Raises EmbedderError, InputError."""
         if visitor(request, self._auth) != HOUSE:  # a path on this machine, and a model for everybody
-            raise InputError("Only the first of those who may come in chooses the model.", "Ask them.")
+            raise InputError("Only the first user can change the embedding model.", "Ask them to change it.")
         self._knowledge.choose_model(Path(folder.strip()) if folder.strip() else None)
         return self.look(query) | {self.timer: gr.Timer(active=True)}
 
@@ -167,7 +167,7 @@ class KnowledgeTab:
             return {self.found: pictures.passages(papers, self._knowledge.passages(act.text, 0, READ), 0)}
         if act.do == "around":
             return {self.found: self._around(act.text), self.tabs: gr.Tabs(selected="knowledge")}
-        raise InputError(f"The page asked for {act.do!r}, which nothing here does.", "Reload the page.")
+        raise InputError(f"The page sent an unknown request: {act.do!r}.", "Reload the page.")
 
     def _around(self, place: str) -> str:
         """A passage in its document, named as `sha256:start:end`."""
@@ -175,15 +175,15 @@ class KnowledgeTab:
         try:
             start, end = map(int, numbers.split(":"))
         except ValueError as error:
-            raise InputError("The page sent something that cannot be read.", "Reload it.") from error
+            raise InputError("The page sent an unreadable request.", "Reload the page.") from error
         papers = self._knowledge.document(id)
         return pictures.around(papers.title, (start, end), self._knowledge.around(id, start, end))
 
     def search(self, question: str) -> str:
         if not question.strip():
-            raise InputError("There is nothing to look for.", "Write a question first.")
+            raise InputError("The question is empty.", "Write a question first.")
         if not self._knowledge.documents():
-            raise InputError("There is no document to look into.", "Drop one on the left first.")
+            raise InputError("There are no documents.", "Add one on the left first.")
         return pictures.hits(self._knowledge.search(question, FOUND), question)
 
 
@@ -191,6 +191,6 @@ _NOTHING = div(
     "empty",
     span(
         "",
-        "Ask, and the passages that an answer would be given appear here, with their ranks by words and by meaning.",
+        "Ask a question to see which passages an answer would get.",
     ),
 )

@@ -34,8 +34,8 @@ class RunCheckpoints:
             self.table = drawing()
             with gr.Row(elem_classes="tight"):
                 self.prompt = gr.Textbox(
-                    label="Ask all of them",
-                    placeholder="A prompt that none of them has seen",
+                    label="Prompt",
+                    placeholder="A prompt that is not in the training data",
                     lines=1,
                     scale=4,
                     elem_id="checkpoint-prompt",
@@ -45,7 +45,7 @@ class RunCheckpoints:
             self.answers = drawing(elem_id="checkpoint-answers")
             with gr.Row(elem_classes="tight"):
                 self.step = gr.Dropdown([], label="Checkpoint", scale=0, min_width=160, elem_id="checkpoint-step")
-                self.publish = gr.Button("Put it on the shelf", size="sm", scale=0, min_width=160)
+                self.publish = gr.Button("Save as adapter", size="sm", scale=0, min_width=160)
             self.said = drawing()
 
     @property
@@ -85,12 +85,12 @@ class RunCheckpoints:
         if run is None or step is None:
             return {}
         name = self._lab.checkpoints.publish(run.id, int(step))
-        return {self.said: div("run-ended", span("", f"{name} is on the shelf. It can be compared and put live."))}
+        return {self.said: div("run-ended", span("", f"{name} is saved. Compare it, or go live with it."))}
 
 
 def table(kept: list[Kept], proposed: int | None) -> str:
     """A line a checkpoint; the proposed one is marked."""
-    names = ("Step", "Loss on what was kept aside", "Forgetting, estimated", "KL from the base")
+    names = ("Step", "Held-out loss", "Forgetting (estimate)", "KL to base")
     head = element("tr", "".join(element("th", escaped(name)) for name in names))
     return div("samples checkpoints", element("table", head + "".join(_row(each, proposed) for each in kept)))
 
@@ -109,7 +109,7 @@ def _row(kept: Kept, proposed: int | None) -> str:
     loss = "" if point.held_out_loss is None else f"{point.held_out_loss:.2f}"
     kl = "" if point.kl is None else f"{point.kl:.2f}"
     cells = (loss, f"{point.forgetting:+.1f} %", kl)
-    name = span("", f"{point.step}, the end" if kept.last else str(point.step)) + mark
+    name = span("", f"{point.step} (last)" if kept.last else str(point.step)) + mark
     return element("tr", element("td", name) + "".join(element("td", escaped(cell)) for cell in cells))
 
 

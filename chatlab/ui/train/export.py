@@ -23,16 +23,12 @@ class AdapterExport:
         self._exports = lab.exports
 
     def build(self) -> None:
-        with gr.Accordion(
-            "Export for other programs", open=False, visible=False, elem_id="adapter-export"
-        ) as self.fold:
-            self.kind = gr.Dropdown([(k.title, k.name) for k in KINDS], value=KINDS[0].name, label="As")
+        with gr.Accordion("Export", open=False, visible=False, elem_id="adapter-export") as self.fold:
+            self.kind = gr.Dropdown([(k.title, k.name) for k in KINDS], value=KINDS[0].name, label="Format")
             self.about = drawing(_about(KINDS[0].name), elem_classes="flat")
-            self.strength = gr.Slider(
-                0.0, 2.0, 1.0, step=0.05, label="Strength with which it is added into the base", visible=False
-            )
+            self.strength = gr.Slider(0.0, 2.0, 1.0, step=0.05, label="Strength when merged", visible=False)
             with gr.Row(elem_classes="tight"):
-                self.make = gr.Button("Make the file", variant="primary", size="sm", scale=0, min_width=120)
+                self.make = gr.Button("Create file", variant="primary", size="sm", scale=0, min_width=120)
                 self.download = gr.DownloadButton(
                     "Download", size="sm", scale=0, min_width=120, visible=False, elem_id="adapter-download"
                 )

@@ -33,18 +33,18 @@ class TrainHistory:
     def build(self) -> None:
         self.warned = gr.State(None)
         gr.Markdown("#### Runs")
-        self.no_runs = drawing(div("empty", span("", "None yet.")))
+        self.no_runs = drawing(div("empty", span("", "No runs yet.")))
         self.runs = gr.Radio([], label="Runs", show_label=False, container=False, elem_classes="rows", elem_id="runs")
-        gr.Markdown("#### Who can speak")
+        gr.Markdown("#### Adapters")
         self.voices = gr.Radio(
-            [], label="Who can speak", show_label=False, container=False, elem_classes="rows", elem_id="voices"
+            [], label="Adapters", show_label=False, container=False, elem_classes="rows", elem_id="voices"
         )
         with gr.Row(elem_classes="tight"):
             self.live = gr.Button("Go live", size="sm", min_width=80, scale=0, interactive=False)
             self.back = gr.Button("Undo", size="sm", min_width=80, scale=0, visible=False)
             self.remove = gr.Button("Remove", size="sm", min_width=80, scale=0, interactive=False)
-            self.restore = gr.Button("Bring back", size="sm", min_width=80, scale=0, visible=False)
-        with gr.Accordion("What it learned from", open=False, visible=False, elem_id="adapter-papers") as self.papers:
+            self.restore = gr.Button("Restore", size="sm", min_width=80, scale=0, visible=False)
+        with gr.Accordion("Training data", open=False, visible=False, elem_id="adapter-papers") as self.papers:
             self.lessons = drawing()
         self.export.build()
         self.problems = drawing()
@@ -106,7 +106,7 @@ class TrainHistory:
                 self._lab.voices.go_live(voice, knowingly=warned == voice)
         except AdapterForgets as forgets:
             notify(forgets)
-            return {self.live: gr.Button("Go live all the same", variant="stop"), self.warned: voice}
+            return {self.live: gr.Button("Go live anyway", variant="stop"), self.warned: voice}
         return self.draw(voice)
 
     def taken_back(self, voice: str | None) -> Updates:
@@ -124,15 +124,15 @@ class TrainHistory:
         return self.draw(self._lab.voices.restore()) | self.offer_back(None)
 
     def offer_back(self, name: str | None) -> Updates:
-        return {self.restore: gr.Button(f"Bring back {name}", visible=name is not None)}
+        return {self.restore: gr.Button(f"Restore {name}", visible=name is not None)}
 
 
 def _base_row(live: str) -> str:
-    return f"{'● ' if live == BASE else ''}base\nthe model as it was trained, without an adapter"
+    return f"{'● ' if live == BASE else ''}base\nthe base model, no adapter"
 
 
 def _row(card: AdapterCard, live: str) -> str:
-    facts = [counted(len(card.demonstrations), "demonstration"), f"forgot {verdict(card.forgetting).figure}"]
+    facts = [counted(len(card.demonstrations), "demonstration"), f"forgetting {verdict(card.forgetting).figure}"]
     if card.held_out_before is not None and card.held_out_after is not None:
         facts.append(f"loss {card.held_out_before:.2f} → {card.held_out_after:.2f}")
     return f"{'● ' if card.name == live else ''}{card.name}\n{' · '.join(facts)}"

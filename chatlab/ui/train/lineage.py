@@ -41,7 +41,7 @@ def table(lessons: Sequence[TrainedExample], facts: str) -> str:
     more = len(lessons) - LISTED
     rest = div("faint", f"and {more:,} more") if more > 0 else ""
     changed = sum(lesson.now != "same" for lesson in lessons)
-    since = f" · {changed} of {len(lessons)} not as they were" if changed else ""
+    since = f" · {changed} of {len(lessons)} changed since" if changed else ""
     return div("lineage", element("table", lines), rest, div("faint", span("", facts + since)))
 
 

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 SURE = 0.05
 """A difference that chance makes more often than this is called none."""
 ABOUT = (
-    "Trains the approved demonstrations twice, once graded on the answers alone and once on every token, the prompts "
-    "too. Then both adapters answer the same unseen prompts. Neither goes live."
+    "Trains the approved demonstrations twice: with the loss mask (answers only) and without it (prompts too). Then "
+    "both adapters answer the unseen prompts. Neither goes live."
 )
-HEADS = ("Only answers graded", "Every token graded")
+HEADS = ("With mask", "Without mask")
 
 Updates = dict[Any, Any]
 
@@ -41,13 +41,13 @@ class MaskTrialPanel:
         self._lab = lab
 
     def build(self) -> None:
-        with gr.Accordion("With and without the mask", open=False, elem_id="mask-trial"):
+        with gr.Accordion("Loss mask comparison", open=False, elem_id="mask-trial"):
             self.about = drawing(div("faint", span("", ABOUT)), elem_classes="flat")
             with gr.Row(elem_classes="tight"):
-                self.start = gr.Button("Run it", size="sm", min_width=110, scale=0, elem_id="mask-trial-start")
-                self.stop = gr.Button("Stop for now", size="sm", min_width=110, scale=0, visible=False)
-                self.go_on = gr.Button("Go on", size="sm", variant="primary", min_width=90, scale=0, visible=False)
-                self.discard = gr.Button("Throw it away", size="sm", min_width=110, scale=0, visible=False)
+                self.start = gr.Button("Run", size="sm", min_width=110, scale=0, elem_id="mask-trial-start")
+                self.stop = gr.Button("Pause", size="sm", min_width=110, scale=0, visible=False)
+                self.go_on = gr.Button("Continue", size="sm", variant="primary", min_width=90, scale=0, visible=False)
+                self.discard = gr.Button("Discard", size="sm", min_width=110, scale=0, visible=False)
             self.progress = drawing(visible=False, elem_id="mask-trial-progress")
             self.curves = gr.Plot(show_label=False, container=False, visible=False)
             self.result = drawing(visible=False, elem_id="mask-trial-result")
@@ -80,7 +80,7 @@ class MaskTrialPanel:
         curves = self._curves(trial) if trial else None
         return {
             self.about: div("faint", span("", f"{ABOUT} {self._estimate()}")),
-            self.start: gr.Button("Run it again" if trial else "Run it", visible=not running),
+            self.start: gr.Button("Run again" if trial else "Run", visible=not running),
             self.stop: gr.Button(visible=running),
             self.go_on: gr.Button(visible=trial is not None and not running and not finished),
             self.discard: gr.Button(visible=trial is not None and not running),
@@ -119,7 +119,7 @@ class MaskTrialPanel:
     def _estimate(self) -> str:
         try:
             few = len(self._lab.demonstrations.approved()) < FEW
-            aside = f" With fewer than {FEW} demonstrations the loss of answers kept aside is not measured."
+            aside = f" With fewer than {FEW} demonstrations, held-out loss is not measured."
             return f"About {spoken(self._lab.mask_trial.seconds())} in all.{aside if few else ''}"
         except ChatlabError as error:
             return told(error)
@@ -135,7 +135,9 @@ class MaskTrialPanel:
     def _progress(self, trial: Trial) -> str:
         """What is being done, and how much of it all."""
         done = sum(self._share(trial, side) for side in trial.sides) / 2
-        words = self._doing(trial) if trial.state == "running" else trial.problem or "Stopped; it goes on from here."
+        words = (
+            self._doing(trial) if trial.state == "running" else trial.problem or "Paused. Continue resumes from here."
+        )
         bar = f'<progress class="run-bar" value="{done:.3f}" max="1"></progress>'
         return div("run-progress", bar, span("warning" if trial.problem else "run-phase", words))
 
@@ -152,7 +154,7 @@ class MaskTrialPanel:
                 made = f" · step {steps[-1].step} of {steps[-1].steps}" if steps else ""
                 return f"Training · {head.lower()}{made}"
         asked = sum(len(side.replies) for side in trial.sides)
-        return f"Asking both · reply {asked + 1} of {2 * len(trial.prompts)}"
+        return f"Answering · reply {asked + 1} of {2 * len(trial.prompts)}"
 
     def _result(self, trial: Trial) -> str:
         """Nothing until both have something to show."""
@@ -174,7 +176,7 @@ class MaskTrialPanel:
         if not all(line.points for line in lines):
             return None
         length = max((steps[-1].steps for side in trial.sides if (steps := self._steps(side))), default=1)
-        return plot(lines, length, "Loss of answers kept aside")
+        return plot(lines, length, "Held-out loss")
 
     def _last_losses(self, trial: Trial) -> list[float | None]:
         measured = [[s.held_out_loss for s in self._steps(side) if s.held_out_loss is not None] for side in trial.sides]
@@ -207,24 +209,24 @@ def headline(masked: Side, bare: Side) -> str:
     fewer, more = sorted((one.strays, other.strays))
     if likely_by_chance(fewer, more, one.replies) > SURE:
         return (
-            f"No clear difference: {one.strays} of {one.replies} replies write the person's part with the mask, "
+            f"No clear difference: {one.strays} of {one.replies} replies write the user's turn with the mask, "
             f"{other.strays} without."
         )
     worse = "without" if other.strays > one.strays else "with"
     better = "with" if worse == "without" else "without"
-    return f"Trained {worse} the mask, {more} of {one.replies} replies write the person's part; {better} it, {fewer}."
+    return f"Trained {worse} the mask, {more} of {one.replies} replies write the user's turn; {better} it, {fewer}."
 
 
 def figures(masked: Side, bare: Side, losses: list[float | None]) -> str:
     """A grid, a line a measure. No table: the replies are the one that is read aloud row by row."""
     one, other = masked.manner, bare.manner
     rows = [
-        ("Write the person's part", _of(one.strays, one.replies), _of(other.strays, other.replies)),
-        ("Begin by repeating the prompt", _of(one.echoes, one.replies), _of(other.echoes, other.replies)),
+        ("Write the user's turn", _of(one.strays, one.replies), _of(other.strays, other.replies)),
+        ("Repeat the prompt", _of(one.echoes, one.replies), _of(other.echoes, other.replies)),
         ("Stop by themselves", _of(one.stops, one.replies), _of(other.stops, other.replies)),
-        ("Of good form in all", _of(one.good, one.replies), _of(other.good, other.replies)),
-        ("Tokens an answer", f"{one.tokens:.1f}", f"{other.tokens:.1f}"),
-        ("Loss of answers kept aside", *("-" if loss is None else f"{loss:.2f}" for loss in losses)),
+        ("On-format", _of(one.good, one.replies), _of(other.good, other.replies)),
+        ("Tokens per answer", f"{one.tokens:.1f}", f"{other.tokens:.1f}"),
+        ("Held-out loss", *("-" if loss is None else f"{loss:.2f}" for loss in losses)),
     ]
     cells = "".join(span("trial-cell", cell) for row in ((f"Of {one.replies} replies", *HEADS), *rows) for cell in row)
     return div("trial-figures", cells)

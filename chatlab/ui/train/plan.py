@@ -30,7 +30,7 @@ class TrainPlan:
             self.name = gr.Textbox(
                 "",
                 label="Name",
-                placeholder="Name of the adapter (optional)",
+                placeholder="Adapter name (optional)",
                 show_label=False,
                 container=False,
                 max_lines=1,
@@ -74,7 +74,7 @@ class TrainPlan:
             self.sentence: sentence(plan),
             self.ticks: drawn(ticks),
             self.button: gr.Button(
-                "A run is under way" if busy else "Retrain",
+                "A run is in progress" if busy else "Retrain",
                 interactive=not busy and all(tick.state != "bad" for tick in ticks),
             ),
         } | self.form.show_automatic(automatic.settings)
@@ -87,15 +87,15 @@ class TrainPlan:
 def sentence(plan: Plan) -> str:
     """What the button will do, in one breath."""
     if not plan.demonstrations:
-        return div("sentence", span("", "There is nothing to learn yet."))
-    aside = f", keep {plan.held_out} aside to measure on" if plan.held_out else ""
+        return div("sentence", span("", "Nothing to train on yet."))
+    aside = f", hold out {plan.held_out}" if plan.held_out else ""
     what = element("b", escaped(counted(plan.learned, "demonstration")))
-    how = f"{counted(plan.settings.passes, 'time')} over ({counted(plan.steps, 'step')})"
+    how = f"{counted(plan.settings.passes, 'epoch')} ({counted(plan.steps, 'step')})"
     return div(
         "sentence",
-        span("", "Learn from "),
+        span("", "Train on "),
         what,
         span("", f", {how}{aside}. About "),
         element("b", escaped(spoken(max(1, plan.seconds)))),
-        span("", f", and {plan.memory_mb:,} MB of memory while it lasts."),
+        span("", f", {plan.memory_mb:,} MB of memory."),
     )

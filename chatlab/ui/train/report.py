@@ -12,17 +12,17 @@ from chatlab.ui.train.plots import sparkline
 from chatlab.ui.verdict import verdict
 
 PHASES = {
-    "waiting": "Waiting for the trainer to start",
-    "tokenise": "Reading the demonstrations",
-    "steps": "Learning",
-    "evaluate": "Measuring what it learned and what it forgot",
+    "waiting": "Starting the trainer",
+    "tokenise": "Tokenizing",
+    "steps": "Training",
+    "evaluate": "Evaluating",
     "save": "Saving the adapter",
 }
 STATES = {
-    "waiting": "has not begun",
-    "running": "under way",
-    "stopped": "stopped; it can go on from where it was",
-    "interrupted": "was interrupted; it can go on from where it was",
+    "waiting": "has not started",
+    "running": "in progress",
+    "stopped": "stopped and can be resumed",
+    "interrupted": "was interrupted and can be resumed",
     "finished": "finished",
     "failed": "failed",
 }
@@ -44,7 +44,7 @@ def progress(run: RunView, status: TrainerStatus) -> str:
     length = run.steps[-1].steps if run.steps else 0
     left = f"{spoken(status.eta)} left" if status.eta is not None and status.phase == "steps" else ""
     count = f"step {made} of {length}" if length else ""
-    doing = "Putting the adapter on the shelf" if run.result else PHASES.get(status.phase, "Starting")
+    doing = "Saving the adapter" if run.result else PHASES.get(status.phase, "Starting")
     words = " · ".join(part for part in (doing, count, left) if part)
     bar = f'<progress class="run-bar" value="{made}" max="{max(1, length)}"></progress>'
     return div("run-progress", bar, span("run-phase", words), _warning(status.message))
@@ -65,11 +65,11 @@ def ended(run: RunView, card: AdapterCard | None, news: str = "", proven: bool =
     result = run.result
     found = verdict(result.forgetting, result.forgetting_interval)
     figures = div("figures", _figure("Forgetting", found.figure, found.colour), _learned(run), _took(run))
-    facts = [f"{counted(len(result.demonstrations), 'demonstration')} learned", f"{result.steps} steps"]
+    facts = [f"{counted(len(result.demonstrations), 'demonstration')} trained", f"{result.steps} steps"]
     if result.base_parameters:
-        facts.append(f"{result.parameters / result.base_parameters:.1%} of the base's size")
+        facts.append(f"{result.parameters / result.base_parameters:.1%} of the base model")
     if card is None:
-        facts.append("its adapter is not in the list")
+        facts.append("the adapter is not in the list")
     if result.stopped_early:
         facts.append("stopped early")
     return div(
@@ -99,7 +99,7 @@ def row(run: RunView, adapter: str | None) -> str:
         if run.result.held_out_after is not None:
             facts.append(f"loss {run.result.held_out_after:.2f}")
         if run.result.forgetting is not None:
-            facts.append(f"forgot {run.result.forgetting:+.1f} %")
+            facts.append(f"forgetting {run.result.forgetting:+.1f} %")
         facts.append(spoken(sum(run.result.seconds.values())))
     line = sparkline([s.loss for s in run.steps if s.step > 0])
     return f"{one_line(name_of(run, adapter), 40)} · {run.state}\n{' · '.join(facts)}  {line}".rstrip()
@@ -108,25 +108,25 @@ def row(run: RunView, adapter: str | None) -> str:
 def _learned(run: RunView) -> str:
     result = run.result
     if result is None or result.held_out_before is None or result.held_out_after is None:
-        return _figure("Loss on demonstrations kept aside", "too few to keep any aside", "unknown")
+        return _figure("Held-out loss", "too few to hold any out", "unknown")
     better = "good" if result.held_out_after < result.held_out_before else "bad"
     words = f"{result.held_out_before:.2f} → {result.held_out_after:.2f}"
-    return _figure("Loss on demonstrations kept aside", words, better)
+    return _figure("Held-out loss", words, better)
 
 
 def _manners(card: AdapterCard | None, proven: bool) -> str:
     """The base and the adapter on the unseen prompts, figure by figure."""
     if card is None or card.manner_before is None or card.manner_after is None:
-        return "" if proven else div("faint", span("", "The unseen prompts are being asked …"))
+        return "" if proven else div("faint", span("", "Answering the unseen prompts …"))
     before, after = card.manner_before, card.manner_after
     rows = (
-        ("Replies of good form", _of(before.good, before), _of(after.good, after)),
-        ("Replies that end by themselves", _of(before.stops, before), _of(after.stops, after)),
-        ("Replies that speak for the person", _of(before.strays, before), _of(after.strays, after)),
-        ("Tokens an answer", f"{before.tokens:.0f}", f"{after.tokens:.0f}"),
-        ("KL from the base, nats a token", "0", "" if card.kl is None else f"{card.kl:.2f}"),
+        ("On-format", _of(before.good, before), _of(after.good, after)),
+        ("Stop by themselves", _of(before.stops, before), _of(after.stops, after)),
+        ("Write the user's turn", _of(before.strays, before), _of(after.strays, after)),
+        ("Tokens per answer", f"{before.tokens:.0f}", f"{after.tokens:.0f}"),
+        ("KL to base (nats per token)", "0", "" if card.kl is None else f"{card.kl:.2f}"),
     )
-    head = element("tr", "".join(element("th", escaped(name)) for name in ("On unseen prompts", "Base", "Now")))
+    head = element("tr", "".join(element("th", escaped(name)) for name in ("On unseen prompts", "Base", "Adapter")))
     body = "".join(element("tr", "".join(element("td", escaped(cell)) for cell in row)) for row in rows)
     return div("samples manners", element("table", head + body))
 
@@ -159,7 +159,7 @@ def _held_back(run: RunView) -> str:
     if not ids:
         return ""
     named = ", ".join(map(str, ids[:10])) + (" and more" if len(ids) > 10 else "")
-    return _warning(f"{counted(len(ids), 'demonstration')} left out for asking an unseen prompt: {named}.")
+    return _warning(f"{counted(len(ids), 'demonstration')} left out because they repeat unseen prompts: {named}.")
 
 
 def _warning(text: str) -> str:

@@ -42,37 +42,37 @@ class TrainRun:
         with gr.Row(visible=False, elem_classes="tight") as self.running:
             self.stop = gr.Button("Stop …", size="sm", min_width=90, scale=0, elem_id="stop-run")
         with gr.Column(visible=False, elem_classes="dialog") as self.dialog:
-            drawing(div("dialog-words", span("", "The run goes on until you say otherwise.")))
+            drawing(div("dialog-words", span("", "The run continues until you choose.")))
             with gr.Row(elem_classes="tight"):
-                self.go_on = gr.Button("Go on", size="sm", variant="primary", min_width=90, scale=0)
+                self.go_on = gr.Button("Continue", size="sm", variant="primary", min_width=90, scale=0)
                 self.stop_keep = gr.Button("Stop and keep the adapter", size="sm", min_width=160, scale=0)
-                self.stop_only = gr.Button("Stop; resume later", size="sm", min_width=140, scale=0)
+                self.stop_only = gr.Button("Stop and resume later", size="sm", min_width=140, scale=0)
         self.ended = drawing(visible=False, elem_id="run-ended")
         self.actions = gr.Row(visible=False, elem_classes="tight")
         with self.actions:
             self.live = gr.Button("Go live", size="sm", variant="primary", min_width=90, scale=0, elem_id="go-live")
             self.undo = gr.Button("Undo", size="sm", min_width=90, scale=0, elem_id="undo-live")
             self.compare = gr.Button("Compare", size="sm", min_width=90, scale=0)
-            self.hear = gr.Button("Hear it", size="sm", min_width=90, scale=0)
+            self.hear = gr.Button("Show answers", size="sm", min_width=90, scale=0)
             self.resume = gr.Button("Resume", size="sm", variant="primary", min_width=90, scale=0)
             self.discard = gr.Button("Discard", size="sm", min_width=90, scale=0)
         with gr.Row(visible=False, elem_classes="dialog tight") as self.sure:
             self.really = gr.Button(
-                "Throw the run and its checkpoint away", size="sm", variant="stop", min_width=200, scale=0
+                "Delete the run and its checkpoint", size="sm", variant="stop", min_width=200, scale=0
             )
-            self.spare = gr.Button("Keep it", size="sm", min_width=90, scale=0)
+            self.spare = gr.Button("Cancel", size="sm", min_width=90, scale=0)
         self.samples = drawing(visible=False, elem_id="run-samples")
         with gr.Row(elem_classes="plots"):
             self.losses = gr.Plot(show_label=False, container=False, elem_classes="plot-cell", visible=False)
             self.forgetting = gr.Plot(show_label=False, container=False, elem_classes="plot-cell", visible=False)
         self.checkpoints.build()
-        with gr.Accordion("What it learned from, and its settings", open=False, visible=False) as self.papers:
+        with gr.Accordion("Training data and settings", open=False, visible=False) as self.papers:
             with gr.Row(equal_height=False):
                 with gr.Column(scale=3, min_width=280):
                     self.lineage = drawing()
                 with gr.Column(scale=1, min_width=200):
                     self.settings = drawing()
-                    self.copy = gr.Button("Copy these settings", size="sm")
+                    self.copy = gr.Button("Copy settings", size="sm")
 
     @property
     def shown(self) -> set[Any]:
@@ -135,7 +135,7 @@ class TrainRun:
 
     def _draw_nothing(self) -> Updates:
         return {
-            self.head: div("empty", span("", "No run yet. What it learned and what it forgot will show here.")),
+            self.head: div("empty", span("", "No run yet. Results show here.")),
             self.progress: gr.Markdown(visible=False),
             self.running: gr.Row(visible=False),
             self.dialog: gr.Column(visible=False),
@@ -158,7 +158,7 @@ class TrainRun:
                 f"Undo: back to {previous}", visible=previous is not None and adapter is not None and adapter == live
             ),
             self.compare: gr.Button(visible=adapter is not None),
-            self.hear: gr.Button("Hear more" if heard else "Hear it", visible=adapter is not None),
+            self.hear: gr.Button("Show more" if heard else "Show answers", visible=adapter is not None),
             self.resume: gr.Button(visible=halted),
             self.discard: gr.Button(visible=halted or adapter is not None),
         }
@@ -195,7 +195,7 @@ class TrainRun:
             self._lab.voices.go_live(adapter, knowingly=warned == adapter)
         except AdapterForgets as forgets:
             notify(forgets)
-            return {self.live: gr.Button("Go live all the same", variant="stop"), self.warned: adapter}
+            return {self.live: gr.Button("Go live anyway", variant="stop"), self.warned: adapter}
         return self.draw(chosen) | {self.warned: None}
 
     def tried(self, chosen: str | None, prompt: str) -> Iterator[Updates]:
@@ -236,4 +236,4 @@ class TrainRun:
         for drawn in self._samples.hear(run, adapter):
             yield {self.samples: gr.Markdown(drawn, visible=True)}
         # All of it once more: of answers that come in quick succession the page may show only the last.
-        yield {self.samples: gr.Markdown(drawn, visible=True), self.hear: gr.Button("Hear more")}
+        yield {self.samples: gr.Markdown(drawn, visible=True), self.hear: gr.Button("Show more")}

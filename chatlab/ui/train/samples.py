@@ -61,7 +61,7 @@ class TrainSamples:
 
 def drawn(answers: Answers) -> str:
     """A table: the prompt, the base's answer, the adapter's."""
-    head = element("tr", "".join(element("th", escaped(name)) for name in ("Asked", "Before", "After")))
+    head = element("tr", "".join(element("th", escaped(name)) for name in ("Prompt", "Before", "After")))
     rows = "".join(
         element("tr", element("td", escaped(prompt)) + "".join(element("td", _said(pane)) for pane in panes))
         for prompt, panes in answers

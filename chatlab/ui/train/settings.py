@@ -31,31 +31,29 @@ class Field:
             kind = "a whole number" if self.whole else "a number"
             raise InputError(
                 f"{self.label} cannot be {typed!r}.",
-                f"It takes {kind} from {self.least:g} to {self.most:g}; empty leaves the choice to Chatlab.",
+                f"It takes {kind} from {self.least:g} to {self.most:g}; leave it empty for automatic.",
             )
         return value
 
 
 FIELDS = {
     "passes": Field(
-        "Passes", "More when it has not learned enough; fewer when it repeats its demonstrations.", 1, 1000, whole=True
+        "Epochs", "Raise it when answers barely change; lower it when they copy the training data.", 1, 1000, whole=True
     ),
     "learning_rate": Field("Learning rate", "Halve it when the loss jumps; double it when nothing changes.", 1e-7, 1),
-    "leash": Field("Leash", "Raise it when the model forgets; 0 lets go and shows what forgetting is.", 0, 1000),
+    "leash": Field("KL weight", "Raise it when forgetting is high; 0 turns the KL penalty off.", 0, 1000),
     "rank": Field(
-        "Rank", "Raise it for thousands of demonstrations; lower it for a smaller adapter.", 1, 512, whole=True
+        "LoRA rank", "Raise it for thousands of demonstrations; lower it for a smaller adapter.", 1, 512, whole=True
     ),
-    "alpha": Field("Alpha", "Leave at twice the rank, unless a recipe says otherwise.", 0.01, 4096),
-    "batch": Field("Batch", "Larger is steadier and needs more memory; smaller takes more steps.", 1, 1024, whole=True),
+    "alpha": Field("LoRA alpha", "Leave it at twice the rank.", 0.01, 4096),
+    "batch": Field("Batch size", "Raise it for steadier steps; lower it when memory runs out.", 1, 1024, whole=True),
     "accumulate": Field(
-        "Pieces a batch", "Raise it when memory runs out; the result stays the same.", 1, 1024, whole=True
+        "Gradient accumulation", "Raise it when memory runs out; the result stays the same.", 1, 1024, whole=True
     ),
-    "max_tokens": Field(
-        "Longest demonstration, tokens", "Raise it when long demonstrations are left out.", 8, 131072, whole=True
-    ),
-    "held_out": Field("Share kept aside", "0 learns from every one, and measures on none.", 0, 0.5),
-    "seed": Field("Seed", "Change it to see how much of a result is luck.", 0, 2**31 - 1, whole=True),
-    "dropout": Field("Dropout", "0.05 to 0.1 when it learns its demonstrations by heart.", 0, 0.9),
+    "max_tokens": Field("Max tokens", "Raise it when long demonstrations are left out.", 8, 131072, whole=True),
+    "held_out": Field("Held-out share", "0 trains on all and measures no held-out loss.", 0, 0.5),
+    "seed": Field("Seed", "Change it to see how much varies by chance.", 0, 2**31 - 1, whole=True),
+    "dropout": Field("Dropout", "Try 0.05 to 0.1 when it overfits.", 0, 0.9),
 }
 
 
@@ -64,7 +62,7 @@ class TrainSettingsForm:
 
     def build(self) -> None:
         with gr.Accordion("Advanced settings", open=False, elem_id="advanced-settings") as self.fold:
-            gr.Markdown("An empty box is chosen for you; the grey number is the choice.", elem_classes="flat faint")
+            gr.Markdown("Leave a box empty for the automatic value in grey.", elem_classes="flat faint")
             with gr.Row(elem_classes="settings-form"):
                 self.boxes = {
                     name: gr.Textbox("", label=field.label, info=field.when, min_width=150, max_lines=1)
@@ -72,10 +70,10 @@ class TrainSettingsForm:
                 }
             self.mask = gr.Checkbox(
                 True,
-                label="Grade only the answers (loss mask)",
-                info="Off only to see what goes wrong without it: the model then learns to write prompts too.",
+                label="Train on answers only (loss mask)",
+                info="Turn it off only to compare: the model then learns to write prompts too.",
             )
-            self.clear = gr.Button("Back to automatic", size="sm")
+            self.clear = gr.Button("Reset to automatic", size="sm")
 
     @property
     def inputs(self) -> list[Any]:

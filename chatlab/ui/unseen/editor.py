@@ -43,25 +43,23 @@ class UnseenEditor:
         with gr.Accordion("Edit the prompts", open=False, elem_id="unseen-edit") as self.fold:
             self.about = drawing(div("import-notes", span("", _ABOUT)), elem_classes="flat")
             self.text = gr.Textbox(
-                label="Unseen prompts, one a line",
+                label="Unseen prompts, one per line",
                 show_label=False,
                 container=False,
                 lines=8,
                 max_lines=20,
-                placeholder="One prompt a line",
+                placeholder="One prompt per line",
                 elem_id="unseen-text",
             )
             self.question = drawing(visible=False, elem_classes="flat", elem_id="unseen-question")
             with gr.Row(elem_classes="tight", visible=False) as self.answers:
-                self.anyway = gr.Button(
-                    "Save it, and let them wait", size="sm", variant="primary", scale=0, min_width=190
-                )
-                self.leave = gr.Button("Go on editing", size="sm", scale=0, min_width=110)
+                self.anyway = gr.Button("Save, put them on hold", size="sm", variant="primary", scale=0, min_width=190)
+                self.leave = gr.Button("Keep editing", size="sm", scale=0, min_width=110)
             with gr.Row(elem_classes="tight"):
                 self.save = gr.Button(
                     "Save", size="sm", variant="primary", scale=0, min_width=90, elem_id="unseen-save"
                 )
-                self.revert = gr.Button("Throw changes away", size="sm", scale=0, min_width=150, visible=False)
+                self.revert = gr.Button("Discard changes", size="sm", scale=0, min_width=150, visible=False)
                 self.undo = gr.Button("Undo", size="sm", scale=0, min_width=80, visible=False, elem_id="unseen-undo")
                 self.file = gr.UploadButton("Add a text file", size="sm", scale=0, min_width=130, elem_id="unseen-file")
                 self.sets = [
@@ -144,7 +142,7 @@ class UnseenEditor:
     def undone(self, changed: int) -> Updates:
         """The last change to the set is taken back; what is being typed stays."""
         count = self._unseen.undo()
-        said = div("import-said", span("", f"Taken back. {counted(count, 'prompt')} in the set."))
+        said = div("import-said", span("", f"Undone. {counted(count, 'prompt')} in the set."))
         return self.draw() | {self.said: said, self.changed: changed + 1}
 
     def taken_in(self, file: str | None, text: str, before: list[str]) -> Updates:
@@ -158,12 +156,12 @@ class UnseenEditor:
             discard(path)
         new, known = sifted(lines, (text or "").splitlines())
         longer = "\n".join(part for part in ((text or "").rstrip("\n"), *new) if part)
-        said = f"{counted(len(new), 'line')} of {one_line(path.name, 40)} put below, {len(known):,} there already. "
+        said = f"{counted(len(new), 'line')} of {one_line(path.name, 40)} added below, {len(known):,} already there. "
         return self._typed(longer, before, said + "Save to keep them.")
 
     def taken_up(self, kind: str, before: list[str]) -> Updates:
         """One of the sets that come with the app, in the box."""
-        said = f"{LABELS[kind]} are in the box in place of what was there. Save to keep them."
+        said = f"{LABELS[kind]} replace the text below. Save to keep them."
         return self._typed("\n".join(packaged(kind)), before, said)
 
     def _typed(self, text: str, before: list[str], said: str) -> Updates:
@@ -183,17 +181,12 @@ class UnseenEditor:
 
 def _told(change: Change) -> str:
     """What became of the lines, in a sentence."""
-    parts = [f"{len(change.added):,} new", f"{len(change.gone):,} taken out"]
+    parts = [f"{len(change.added):,} new", f"{len(change.gone):,} removed"]
     if change.known:
-        parts.append(
-            f"{len(change.known):,} left out for saying the same as a line above: “{one_line(change.known[0], 60)}”"
-        )
+        parts.append(f"{len(change.known):,} duplicates skipped: “{one_line(change.known[0], 60)}”")
     if change.aside:
-        parts.append(f"{counted(len(change.aside), 'demonstration')} now waiting, unlearned")
+        parts.append(f"{counted(len(change.aside), 'demonstration')} put on hold")
     return div("import-said", span("", f"Saved: {', '.join(parts)}."))
 
 
-_ABOUT = (
-    "Nothing is ever trained on these, so that the replies show what was understood, not what was learned by heart. "
-    f"One prompt a line, up to {MOST}."
-)
+_ABOUT = f"Never trained on, so replies show generalisation, not memorisation. One per line, up to {MOST}."

@@ -27,7 +27,7 @@ class UnseenExport:
             )
             with gr.Row(elem_classes="tight"):
                 self.make = gr.Button(
-                    "Make a file", variant="primary", size="sm", scale=0, min_width=120, elem_id="unseen-export"
+                    "Create file", variant="primary", size="sm", scale=0, min_width=120, elem_id="unseen-export"
                 )
                 self.download = gr.DownloadButton(
                     "Download", size="sm", scale=0, min_width=120, visible=False, elem_id="unseen-download"

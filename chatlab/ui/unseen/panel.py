@@ -47,14 +47,14 @@ class UnseenPanel:
                     value=[BASE],
                     multiselect=True,
                     max_choices=MOST,
-                    label="Voices to hear",
+                    label="Adapters",
                     show_label=False,
                     container=False,
                     scale=5,
                     min_width=240,
                     elem_id="unseen-voices",
                 )
-                self.ask = gr.Button("Hear them", variant="primary", scale=0, min_width=120, elem_id="unseen-ask")
+                self.ask = gr.Button("Run prompts", variant="primary", scale=0, min_width=120, elem_id="unseen-ask")
                 self.stop = gr.Button(
                     "Stop", variant="stop", scale=0, min_width=120, visible=False, elem_id="unseen-stop"
                 )
@@ -74,14 +74,12 @@ class UnseenPanel:
         self._wire(shell)
 
     def _build_sampling(self) -> None:
-        with gr.Accordion("How they are asked", open=False, elem_id="unseen-how"):
+        with gr.Accordion("System message and sampling", open=False, elem_id="unseen-how"):
             self.system = gr.Textbox("", label="System message", lines=2, max_lines=8)
             with gr.Row():
-                self.temperature = gr.Slider(
-                    0, 1.5, CALM.temperature, step=0.05, label="Temperature (0: the likeliest)"
-                )
-                self.tokens = gr.Slider(8, 512, CALM.max_tokens, step=8, label="Longest reply, tokens")
-                self.strength = gr.Slider(0, 2, 1.0, step=0.05, label="Strength of the adapters")
+                self.temperature = gr.Slider(0, 1.5, CALM.temperature, step=0.05, label="Temperature")
+                self.tokens = gr.Slider(8, 512, CALM.max_tokens, step=8, label="Max tokens")
+                self.strength = gr.Slider(0, 2, 1.0, step=0.05, label="Adapter strength")
 
     @property
     def asked(self) -> list[Any]:
@@ -211,9 +209,9 @@ class UnseenPanel:
             self.progress: progress(sheet, False),
             self.page: page,
             self.asking: False,
-            self.earlier: gr.Button(f"‹ {PAGE} before", visible=page > 0),
-            self.later: gr.Button(f"{PAGE} more ›", visible=page < last),
-            self.ask: gr.Button("Go on" if 0 < sheet.done < sheet.size else "Hear them", visible=True),
+            self.earlier: gr.Button(f"‹ previous {PAGE}", visible=page > 0),
+            self.later: gr.Button(f"next {PAGE} ›", visible=page < last),
+            self.ask: gr.Button("Continue" if 0 < sheet.done < sheet.size else "Run prompts", visible=True),
             self.stop: gr.Button(visible=False),
         }
 

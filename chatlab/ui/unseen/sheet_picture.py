@@ -28,7 +28,7 @@ def sheet_parts(sheet: GridView, page: int, start: int | None = None) -> tuple[s
     nobody speaks all of it is above. `page` past the end is the last.
     """
     if not sheet.prompts:
-        return div("empty", span("", "There are no unseen prompts. Write some under Edit the prompts.")), "", ""
+        return div("empty", span("", "No unseen prompts. Add some under Edit the prompts.")), "", ""
     first = min(page, pages(sheet) - 1) * PAGE
     last = min(first + PAGE, len(sheet.prompts))
     start = last if start is None else start
@@ -67,10 +67,10 @@ def _head(sheet: GridView, at: int) -> str:
     found, voice = sheet.manner(at), sheet.voices[at]
     speaker = next((said.speaker for _, said in sheet.column(at)), None)
     proof = "" if speaker is None else (f"sha256 {speaker.sha256[:12]}" if speaker.sha256 else "no adapter")
-    title = "" if speaker is None else f"{speaker.sha256 or 'The base alone'} on base {speaker.base}"
+    title = "" if speaker is None else f"{speaker.sha256 or 'Base model'} on base {speaker.base}"
     name = span("sheet-name", voice) + (element("span", escaped(proof), "sheet-proof", title) if proof else "")
     if not found.replies:
-        return element("th", div("sheet-who", name) + div("sheet-sum", span("faint", "not heard yet")))
+        return element("th", div("sheet-who", name) + div("sheet-sum", span("faint", "no reply yet")))
     figures = [
         ("on-format", f"{found.good / found.replies:.0%}"),
         ("stop by themselves", f"{found.stops / found.replies:.0%}"),
@@ -78,7 +78,7 @@ def _head(sheet: GridView, at: int) -> str:
     ]
     differing, both = sheet.differing(at)
     if both and voice != BASE:
-        figures.append((f"of {both} unlike the base", f"{differing}"))
+        figures.append((f"of {both} differ from the base", f"{differing}"))
     drawn = "".join(element("span", element("b", escaped(value)) + " " + escaped(label)) for label, value in figures)
     return element("th", div("sheet-who", name) + div("sheet-sum", drawn))
 
@@ -106,12 +106,12 @@ def _cell(sheet: GridView, place: int, at: int) -> str:
 def _said(said: Said, base: Said | None) -> str:
     """A whole reply, the words marked that the base did not say. Drawn once: only the grid around it changes."""
     text = escaped(said.text) if base is None else _differences(base.text, said.text)
-    same = span("chip same", "as the base") if base is not None and base.text == said.text else ""
+    same = span("chip same", "same as base") if base is not None and base.text == said.text else ""
     speaker = said.speaker
     strength = "" if not speaker.sha256 or speaker.strength == 1.0 else f" × {speaker.strength:g}"
     proof = f"{speaker.adapter}{strength} {speaker.sha256[:7]}".rstrip()
     facts = f"{proof} · {counted(speaker.tokens, 'token')}"
-    title = f"{speaker.sha256 or 'The base alone'} on base {speaker.base}, {speaker.seconds:.1f} s"
+    title = f"{speaker.sha256 or 'Base model'} on base {speaker.base}, {speaker.seconds:.1f} s"
     nothing = span("faint", "(nothing)") if not said.text.strip() else ""
     return div("sheet-text", text, nothing) + div("sheet-foot", *_marks(said), same, span("sheet-fact", facts, title))
 
@@ -119,13 +119,13 @@ def _said(said: Said, base: Said | None) -> str:
 def _marks(said: Said) -> list[str]:
     """What is wrong with its form; one tick where nothing is."""
     wrong = [
-        (not said.form.stops, "✗ does not stop", "Its budget ended it, not the reply itself"),
-        (not said.form.speaks, "✗ says nothing", ""),
-        (not said.form.one_voice, "✗ speaks for you", "It holds role markers: it goes on to play the other side"),
-        (not said.form.fresh, "✗ repeats the prompt", "It begins by saying the prompt again"),
+        (not said.form.stops, "✗ does not stop", "Cut off at max tokens"),
+        (not said.form.speaks, "✗ empty", ""),
+        (not said.form.one_voice, "✗ writes the user's turn", "It contains role markers: it writes the user's turn"),
+        (not said.form.fresh, "✗ repeats the prompt", "It starts with the prompt"),
     ]
     marks = [span("mark wrong", label, why) for is_wrong, label, why in wrong if is_wrong]
-    return marks or [span("mark right", "✓", "Stops by itself, in one voice, with words of its own")]
+    return marks or [span("mark right", "✓", "Stops by itself, without role markers or repeating the prompt")]
 
 
 def _differences(base: str, text: str) -> str:

@@ -15,7 +15,7 @@ from chatlab.web.guard.refusal import Refusal, refuse
 
 log = logging.getLogger("chatlab.ui")
 
-UNCLEAR = "Something inside Chatlab went wrong. Nothing is lost; the log says what it was."
+UNCLEAR = "Something went wrong inside Chatlab. Nothing is lost; the log has details."
 EVENTS = "/gradio_api/"
 
 

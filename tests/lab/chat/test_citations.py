@@ -162,7 +162,7 @@ def test_keeping_in_chat_asks_first_and_an_edit_is_not_lost(lab: Lab) -> None:
     session, turn = Session(conversation=conversation_id), conversation.turns[-1].id
     before = lab.demonstrations.counts()
     view = handlers._keep(Act(do="keep", turn=turn), session)
-    assert "unless you say so" in view.session.notice.text and lab.demonstrations.counts() == before
+    assert "Keep it as a demonstration?" in view.session.notice.text and lab.demonstrations.counts() == before
     view = handlers._keep(Act(do="rewrite", turn=turn, text="At the outer pier [1]."), session)
     edited = lab.chat.get(conversation_id).turns[-1]
     assert edited.content == "At the outer pier [1]." and edited.sources and lab.demonstrations.counts() == before

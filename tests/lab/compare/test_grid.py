@@ -217,9 +217,9 @@ def test_as_markdown_the_grid_is_a_table_that_nothing_breaks(hostile: GridView) 
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len(table) == 4 + 4 and all(line.replace("\\|", "").count("|") in (4, 8) for line in table)
     assert "<script>" not in text and "[c](javascript" not in text
-    assert "greedy, up to 96 tokens, by fake" in text and "none, the base alone" in text
+    assert "greedy, up to 96 tokens, by fake" in text and "none, the base model" in text
 
 
 def test_nothing_said_is_nothing_to_export(lab: Lab) -> None:
-    with pytest.raises(InputError, match="Nothing has been said"):
+    with pytest.raises(InputError, match="no replies yet"):
         written(lab.grid.known([BASE], CALM), "md")

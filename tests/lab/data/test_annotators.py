@@ -174,11 +174,11 @@ def test_the_last_word_of_an_annotator_counts() -> None:
 @pytest.mark.parametrize(
     ("alpha", "shared", "words"),
     [
-        (0.95, ENOUGH, "They agree:"),
-        (0.7, ENOUGH, "more or less"),
-        (0.2, ENOUGH, "do not agree"),
-        (0.95, ENOUGH - 1, "Not enough to tell"),
-        (None, 40, "nothing to tell agreement by"),
+        (0.95, ENOUGH, "Good agreement"),
+        (0.7, ENOUGH, "Moderate agreement"),
+        (0.2, ENOUGH, "Poor agreement"),
+        (0.95, ENOUGH - 1, "Not enough ratings"),
+        (None, 40, "cannot be measured"),
     ],
 )
 def test_the_verdict_follows_krippendorffs_marks(alpha: float | None, shared: int, words: str) -> None:
@@ -229,11 +229,11 @@ def test_agreement_and_its_disagreements_are_drawn_and_hostile_words_stay_words(
     lab: Lab, people: DemonstrationAnnotators
 ) -> None:
     ids = [lab.demonstrations.write(f"{HOSTILE} {n}", "Ay.") for n in range(12)]
-    assert "judged by two people" in people.draw_people()[people.agreement]
+    assert "has two ratings" in people.draw_people()[people.agreement]
     judged(lab, HOSTILE, {one: n % 5 + 1 for n, one in enumerate(ids)})
     judged(lab, "Ben", {one: (n + 3) % 5 + 1 for n, one in enumerate(ids)})
     drawn = people.draw_people()
-    assert "They do not agree" in drawn[people.agreement]
+    assert "Poor agreement" in drawn[people.agreement]
     assert "<script" not in drawn[people.agreement]
     choices = told(drawn[people.apart])["choices"]
     assert {number for _, number in choices} <= set(ids) and choices

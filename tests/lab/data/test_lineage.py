@@ -96,7 +96,7 @@ def test_what_was_kept_aside_was_not_learned(lab: Lab) -> None:
     one, two = lab.demonstrations.write("Hi", "Ay."), lab.demonstrations.write("Well?", "No.")
     trained(lab, "first", [one, two], aside=(two,))
     assert lab.lineage.learned_by(two) == []
-    assert {lesson.id: lesson.part for lesson in lab.lineage.of("first")} == {one: "learned", two: "kept aside"}
+    assert {lesson.id: lesson.part for lesson in lab.lineage.of("first")} == {one: "learned", two: "held out"}
 
 
 def test_an_adapter_tells_the_words_of_then_and_what_became_of_them(lab: Lab) -> None:
@@ -152,7 +152,7 @@ def test_changed_words_are_not_believed_and_taken_out_ones_are_no_damage(lab: La
     file.unlink()
     assert lab.lineage.of("first")[0].answer == "Ay."
     lab.training.discard(run)
-    with pytest.raises(TrainingError, match="not kept any more"):
+    with pytest.raises(TrainingError, match="no longer stored"):
         lab.lineage.of("first")
     assert lab.voices.voice("first").name == "first"
 
@@ -210,7 +210,7 @@ def test_an_adapters_list_opens_what_is_still_there(lab: Lab) -> None:
     html = lineage.of_adapter(lab, "first")
     assert html.count("<tr>") == 2 and unescape(html).count("open-demonstration") == 1
     assert "deleted since" in html and "<script" not in html
-    assert "is not kept any more" in lineage.of_adapter(lab, "nobody")
+    assert "is no longer stored" in lineage.of_adapter(lab, "nobody")
 
 
 def test_a_click_opens_the_demonstration_on_its_own_tab(lab: Lab) -> None:

@@ -81,7 +81,7 @@ def test_a_line_that_is_there_twice_is_kept_once_and_named(small: Lab) -> None:
 def test_who_edits_an_old_reading_of_the_set_does_not_undo_another_s_work(small: Lab) -> None:
     read = small.unseen.prompts()
     small.unseen.add(["Why?"])
-    with pytest.raises(InputError, match="changed elsewhere"):
+    with pytest.raises(InputError, match="changed in another window"):
         small.unseen.rewrite(["Tell a joke"], before=read)
     assert "Why?" in small.unseen.prompts()
 
@@ -103,7 +103,7 @@ def test_every_change_is_undone_in_turn(small: Lab) -> None:
     assert small.unseen.undo() == 2
     small.unseen.undo()
     assert small.unseen.prompts() == unseen("", FIRST)
-    with pytest.raises(InputError, match="nothing to take back"):
+    with pytest.raises(InputError, match="nothing to undo"):
         small.unseen.undo()
 
 

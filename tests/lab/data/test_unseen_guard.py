@@ -51,7 +51,7 @@ def chatted(lab: Lab, text: str) -> tuple[int, int]:
 def test_what_is_written_is_refused_in_words_that_say_what_can_be_done(lab: Lab) -> None:
     with pytest.raises(UnseenRepeated, match="“Tell a joke” is one of your unseen prompts") as refused:
         lab.demonstrations.write("tell me a JOKE!", "Knock, knock.")
-    assert refused.value.prompts == (JOKE,) and "take the prompt out" in refused.value.hint
+    assert refused.value.prompts == (JOKE,) and "Drop it from the unseen prompts" in refused.value.hint
     assert lab.demonstrations.find()[1] == 0
 
 
