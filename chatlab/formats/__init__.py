@@ -12,11 +12,11 @@ from chatlab.formats.writing import Written, write
 __all__ = [
     "FORMATS",
     "LAYOUTS",
-    "Backups",
     "Columns",
     "Container",
     "Format",
     "FormatName",
+    "Kept",
     "Layout",
     "LayoutName",
     "Outcome",

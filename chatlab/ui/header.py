@@ -22,7 +22,8 @@ THEME = (
     f"{icon('moon')}</button>"
 )
 
-
+LOADING = div("bar-inner", LOGO, '<span class="gap"></span>', THEME)
+"""The header of a page that is still loading: as high as later, so that the tabs keep their place."""
 WARNED = (
     f'<button type="button" class="chip warned"{control(act="warnings", to="page")} title="Show the problem">'
     "needs attention</button>"

@@ -34,7 +34,7 @@ from chatlab.ui.current_user import visitor
 from chatlab.ui.demonstrations.lineage import ask_for, ask_to_write
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from chatlab.ui.guide.tab import GuideTab
-from chatlab.ui.header import Header
+from chatlab.ui.header import LOADING, Header
 from chatlab.ui.html import KEY
 from chatlab.ui.knowledge.tab import KnowledgeTab
 from chatlab.ui.page_event import Act
@@ -92,7 +92,7 @@ def build(lab: Lab, replies: Replies | None = None, uploads: Uploads | None = No
     ) as page:
         page.state_session_capacity = PAGES
         _endpoints(lab)  # before the handlers, whose names would be taken
-        bar = drawing(elem_id="bar")
+        bar = drawing(LOADING, elem_id="bar")
         bridge = Bridge("page")
         beat = gr.Timer(1.0)
         with gr.Tabs(selected="chat", elem_id="tabs") as tabs:

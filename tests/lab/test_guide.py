@@ -32,7 +32,7 @@ from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from chatlab.ui.guide.tab import GuideTab
 from chatlab.ui.guide.ways import REMEDIES, STEPS
 from chatlab.web.app import TABS, _page_act
-from tests.support.page import built, told, voiced
+from tests.support.page import at, built, told, voiced
 
 CARD = AdapterCard(name="new", base="b", sha256="1" * 64, settings=TrainSettings(passes=2, learning_rate=1e-3))
 ASKED = (Message(role="user", content="Hi"), Message(role="assistant", content="Ho"))
@@ -192,6 +192,6 @@ def test_the_button_that_writes_a_demonstration_opens_an_empty_desk(lab: Lab) ->
     opened = _page_act(lab, '{"act": "write-demonstration"}')
     assert told(opened)["selected"] == "demonstrations"
     tab = built(DemonstrationsTab(lab), "demonstrations")
-    drawn = tab.refresh(1, "", "", "", 0)
+    drawn = tab.refresh(at(tab, 1))
     assert drawn[tab.editor.selected] == 0 and "A new demonstration" in drawn[tab.title]
-    assert tab.title not in tab.refresh(1, "", "", "", 0)  # asked for once
+    assert tab.title not in tab.refresh(at(tab, 1))  # asked for once

@@ -36,6 +36,23 @@ def readable(sent: Any) -> Any:
     return {key: readable(one) for key, one in sent.items()} if isinstance(sent, dict) else sent
 
 
+def at(tab: Any, selected: int | None = None, **changed: Any) -> dict[Any, Any]:
+    """The values that the Demonstrations tab's components send: list=(text, tag, status, page), system=, tags=, roles=,
+    text0=, text1= ..., kind, findings' page and opened key as findings=, and keep, by, doubles as pruning=.
+    """
+    rows, editor, panels = tab.list, tab.editor, tab.panels
+    values = dict(
+        zip((rows.search, rows.tag, rows.status, rows.page), changed.get("list", ("", "", "", 0)), strict=True)
+    )
+    values |= {editor.selected: selected, editor.system: changed.get("system", "")}
+    values |= {editor.tags: changed.get("tags", ""), editor.roles: changed.get("roles", "")}
+    values |= {box: changed.get(f"text{number}", "") for number, box in enumerate(editor.boxes)}
+    values |= dict.fromkeys(editor.thoughts.boxes, "")
+    values |= dict(zip(panels.findings.place, changed.get("findings", ("", 0, "")), strict=True))
+    values |= dict(zip(panels.pruning.place, changed.get("pruning", (50, "loss", True)), strict=True))
+    return values | {tab.undoable: changed.get("undoable"), tab.unseen.about: changed.get("about", "")}
+
+
 def told(update: Any) -> dict[str, Any]:
     """What an update says of its component: {"value": ...} and whatever else it changes."""
     if isinstance(update, gr.blocks.Block):

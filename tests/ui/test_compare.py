@@ -53,26 +53,41 @@ def tab(lab: Lab) -> CompareTab:
 
 
 def seen(tab: CompareTab, stream: Iterator[Shown], before: Shown | None = None) -> Shown:
-    shown = dict(before or {tab.sitting: CompareSession(), tab.round: None})
+    shown = dict(before or {tab.session: CompareSession(), tab.round: None})
     for update in stream:
         shown |= update
     return shown
 
 
+def values(
+    tab: CompareTab,
+    voices: list[str],
+    shown: Shown | None = None,
+    prompt: str = "Who are you?",
+    blind: bool = True,
+    system: str = "",
+) -> Shown:
+    """The values of the components that a question is asked with."""
+    asking, shown = tab.asking, shown or {tab.session: CompareSession(), tab.round: None}
+    boxes = {asking.prompt: prompt, asking.kind: "triage", asking.system: system, asking.voices: voices}
+    dials = {asking.blind: blind, asking.temperature: 0.0, asking.tokens: 32}
+    return boxes | dials | {tab.session: shown[tab.session], tab.round: shown[tab.round]}
+
+
 def asked(tab: CompareTab, voices: list[str], blind: bool = True, prompt: str = "Who are you?") -> Shown:
     """What stands on the screen when all have spoken."""
-    return seen(tab, tab.answered(prompt, voices, blind, 0.0, 32, "", CompareSession(), None))
+    return seen(tab, tab.answered(values(tab, voices, prompt=prompt, blind=blind)))
 
 
 def walked(tab: CompareTab, voices: list[str], shown: Shown | None = None, go: str = "walked") -> Shown:
     """After N, or, with `went_on`, after a vote or a skip."""
-    shown = shown or {tab.sitting: CompareSession(), tab.round: None}
-    step = getattr(tab, go)("triage", voices, True, 0.0, 32, "", shown[tab.sitting], shown[tab.round])
+    shown = shown or {tab.session: CompareSession(), tab.round: None}
+    step = getattr(tab, go)(values(tab, voices, shown))
     return seen(tab, step, shown)
 
 
 def voted(tab: CompareTab, shown: Shown, verdict: Any = "best", winner: int | None = 0) -> Shown:
-    return shown | tab.vote(shown[tab.sitting], shown[tab.round], verdict, winner)
+    return shown | tab.vote(shown[tab.session], shown[tab.round], verdict, winner)
 
 
 def visible(shown: Shown, component: Any) -> bool:
@@ -157,7 +172,7 @@ def test_a_tie_is_counted_and_prefers_nobody(tab: CompareTab, lab: Lab, verdict:
 def test_one_answer_is_voted_on_once(tab: CompareTab, lab: Lab) -> None:
     voiced(lab, "player")
     after = voted(tab, asked(tab, [BASE, "player"]))
-    assert tab.vote(after[tab.sitting], after[tab.round], "best", 1) == {}
+    assert tab.vote(after[tab.session], after[tab.round], "best", 1) == {}
     assert len(lab.store.votes) == 1
 
 
@@ -191,18 +206,18 @@ def test_a_vote_is_taken_back_with_what_it_preferred_and_its_answers_are_spent(t
     voiced(lab, "player")
     first = voted(tab, asked(tab, [BASE, "player"]))
     assert visible(first, tab.undo)
-    again = first | tab.undone(first[tab.sitting], first[tab.round])
+    again = first | tab.undone(first[tab.session], first[tab.round])
     assert len(lab.store.votes) == len(lab.store.preferences) == 0
     assert "taken back" in again[tab.panes] and offered(tab, again) == [] and not visible(again, tab.undo)
-    assert tab.vote(again[tab.sitting], again[tab.round], "best", 1) == {}, "its names were seen"
-    assert tab.undone(again[tab.sitting], again[tab.round]) == {}
+    assert tab.vote(again[tab.session], again[tab.round], "best", 1) == {}, "its names were seen"
+    assert tab.undone(again[tab.session], again[tab.round]) == {}
 
 
 def test_a_vote_that_somebody_else_took_back_is_no_trouble(tab: CompareTab, lab: Lab) -> None:
     voiced(lab, "player")
     shown = voted(tab, asked(tab, [BASE, "player"]))
-    lab.votes.take_back(shown[tab.sitting].votes[-1])
-    assert not visible(tab.undone(shown[tab.sitting], shown[tab.round]), tab.undo)
+    lab.votes.take_back(shown[tab.session].votes[-1])
+    assert not visible(tab.undone(shown[tab.session], shown[tab.round]), tab.undo)
 
 
 def test_with_open_eyes_names_are_there_from_the_start_and_the_vote_is_not_counted(tab: CompareTab, lab: Lab) -> None:
@@ -247,13 +262,13 @@ def test_what_was_said_before_a_stop_can_be_voted_on(settings: Settings) -> None
     lab = Lab(settings, open_engine=lambda base: FakeEngine(says_its_name, pause=0.08))
     tab = built(CompareTab(lab), "compare")
     voiced(lab, "player")
-    stream = tab.answered("Who are you?", [BASE, "player"], True, 0.0, 32, "", CompareSession(), None)
+    stream = tab.answered(values(tab, [BASE, "player"]))
     first = next(stream)
     while not first[tab.round].spoke:
         first |= next(stream)
     stream.close()
     assert offered(tab, first) == []
-    stopped = first | tab.stopped(first[tab.sitting], first[tab.round])
+    stopped = first | tab.stopped(first[tab.session], first[tab.round])
     assert offered(tab, stopped)
     assert visible(stopped, tab.asking.ask)
     lab.close()
@@ -280,9 +295,8 @@ def test_the_base_and_the_live_adapter_are_chosen_at_first(tab: CompareTab, lab:
 def test_a_prompt_that_was_typed_is_there_after_a_reload(tab: CompareTab, lab: Lab) -> None:
     tab.asking.remember("Half a quest", "Be brief.")
     again = built(CompareTab(lab), "compare")
-    shown = again.asking.refresh("", "")
+    shown = again.asking.restore("")
     assert (shown[again.asking.prompt], shown[again.asking.system]) == ("Half a quest", "Be brief.")
-    assert again.asking.refresh("Another", "")[again.asking.prompt] == "Another"
 
 
 # The walk through the unseen prompts
@@ -299,7 +313,7 @@ def test_a_vote_leads_to_the_next_unseen_prompt_until_all_are_judged(tab: Compar
         shown = walked(tab, [BASE, "player"], voted(tab, shown), go="went_on")
         if i + 1 < len(unseen):
             assert "player" in shown[tab.last], "who was who is said while the next is already spoken"
-    assert "All unseen prompts are judged" in shown[tab.last] and not shown[tab.sitting].walking
+    assert "All unseen prompts are judged" in shown[tab.last] and not shown[tab.session].walking
     assert len(lab.store.votes) == len(unseen)
     assert walked(tab, [BASE, "player"], shown)[tab.round].prompt == unseen[0], "N begins another lap"
 
@@ -315,10 +329,10 @@ def test_a_skipped_prompt_waits_until_the_others_are_done(tab: CompareTab, lab: 
     voiced(lab, "player")
     unseen = prompts("triage")
     shown = walked(tab, [BASE, "player"])
-    shown |= tab.skipped(shown[tab.sitting], shown[tab.round])
+    shown |= tab.skipped(shown[tab.session], shown[tab.round])
     shown = walked(tab, [BASE, "player"], shown, go="went_on")
     assert shown[tab.round].prompt == unseen[1] and len(lab.store.votes) == 0
-    while shown[tab.sitting].walking:
+    while shown[tab.session].walking:
         shown = walked(tab, [BASE, "player"], voted(tab, shown, "tie", None), go="went_on")
     assert "except those you skipped" in shown[tab.last]
     assert walked(tab, [BASE, "player"], shown)[tab.round].prompt == unseen[0]
@@ -327,11 +341,11 @@ def test_a_skipped_prompt_waits_until_the_others_are_done(tab: CompareTab, lab: 
 def test_a_vote_is_taken_back_while_the_next_prompt_is_answered(tab: CompareTab, lab: Lab) -> None:
     voiced(lab, "player")
     shown = voted(tab, walked(tab, [BASE, "player"]))
-    next_one = tab.went_on("triage", [BASE, "player"], True, 0.0, 32, "", shown[tab.sitting], shown[tab.round])
+    next_one = tab.went_on(values(tab, [BASE, "player"], shown))
     shown |= next(next_one)
-    shown |= tab.undone(shown[tab.sitting], shown[tab.round])
+    shown |= tab.undone(shown[tab.session], shown[tab.round])
     shown = seen(tab, next_one, shown)
-    assert len(lab.store.votes) == 0 and shown[tab.sitting].votes == () and "Vote undone" in shown[tab.last]
+    assert len(lab.store.votes) == 0 and shown[tab.session].votes == () and "Vote undone" in shown[tab.last]
     assert shown[tab.round].prompt == prompts("triage")[1] and offered(tab, shown)
     shown = walked(tab, [BASE, "player"], voted(tab, shown), go="went_on")
     assert shown[tab.round].prompt == prompts("triage")[0], "it is asked again"
@@ -362,19 +376,35 @@ def test_the_prompt_that_was_judged_least_is_next() -> None:
 
 
 def test_a_reloaded_window_goes_on_where_it_was_and_two_windows_do_not_mix() -> None:
-    desk = SessionStore()
-    mine, _ = desk.enter("first", CompareSession(), None)
-    other, round_ = desk.enter("second", CompareSession(), None)
+    store = SessionStore()
+    mine, _ = store.enter("first", "", CompareSession(), None)
+    other, round_ = store.enter("second", "", CompareSession(), None)
     assert round_ is None
     at = Round(prompt="Half read", panes=(Pane(voice=BASE, text="So"), Pane(voice="x", text="So")))
-    desk.keep(replace(mine, walking=True, votes=(4,)), at)
-    assert desk.enter("third", CompareSession(), None)[1] is None, "a window that is open is nobody else's"
-    desk.leave("first")
-    assert desk.enter("second", other, None)[1] is None, "a window that has something keeps to it"
-    again, round_ = desk.enter("fourth", CompareSession(), None)
+    store.keep(replace(mine, walking=True, votes=(4,)), at)
+    assert store.enter("third", "", CompareSession(), None)[1] is None, "a window that is open is nobody else's"
+    store.leave("first")
+    assert store.enter("second", "", other, None)[1] is None, "a window that has something keeps to it"
+    assert store.enter("another", "Bea", CompareSession(), None)[1] is None, "it is not this person's"
+    again, round_ = store.enter("fourth", "", CompareSession(), None)
     assert round_ and round_.prompt == "Half read" and round_.done
     assert (again.votes, again.walking, again.window) == ((4,), True, "fourth")
-    assert desk.enter("fifth", CompareSession(), None)[1] is None
+    assert store.enter("fifth", "", CompareSession(), None)[1] is None
+
+
+def test_what_one_person_types_is_not_shown_to_another(tab: CompareTab, lab: Lab) -> None:
+    tab.asking.remember("A secret", "")
+    assert tab.asking.restore("")[tab.asking.prompt] == "A secret"
+    assert tab.asking.restore("Bea")[tab.asking.prompt] == ""
+    assert tab.asking.restore(None)[tab.asking.prompt] == ""
+
+
+def test_opening_the_tab_writes_into_no_box_and_leaves_a_choice_that_stands(tab: CompareTab, lab: Lab) -> None:
+    voiced(lab, "player")
+    first = tab.asking.refresh([BASE])
+    assert told(first[tab.asking.voices])["value"] == [BASE, "player"]
+    assert tab.asking.prompt not in first and tab.asking.system not in first
+    assert "value" not in told(tab.asking.refresh([BASE, "player"])[tab.asking.voices])
 
 
 # What is drawn
@@ -392,7 +422,7 @@ def test_a_hostile_answer_is_shown_and_does_nothing() -> None:
 
 def test_equal_answers_are_said_to_be_equal() -> None:
     pane = Pane(voice=BASE, text="The same.", speaker=Provenance(), done=True)
-    assert "word for word" in panes(Round(prompt="?", panes=(pane, pane)))
+    assert "identical" in panes(Round(prompt="?", panes=(pane, pane)))
 
 
 def two(wins: int, losses: int, ties: int = 0, name: str = "player") -> Results:
@@ -448,8 +478,6 @@ def test_voices_are_asked_under_the_system_message_that_chat_would_have_told(tab
     lab.systems.set_values("Ada", "the harbour")
     shown = seen(
         tab,
-        tab.answered(
-            "Who are you?", [BASE], False, 0.0, 32, "You are {name} of {maker}, {else}.", CompareSession(), None
-        ),
+        tab.answered(values(tab, [BASE], blind=False, system="You are {name} of {maker}, {else}.")),
     )
     assert shown[tab.round].system == "You are Ada of the harbour, {else}."

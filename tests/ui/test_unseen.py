@@ -25,11 +25,10 @@ from chatlab.ui.chat.session import View
 from chatlab.ui.demonstrations.drafts import NEW
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from chatlab.ui.unseen.panel import UnseenPanel
-from tests.support.page import built, readable, told, voiced
+from tests.support.page import at, built, readable, told, voiced
 
 HOSTILE = "<script>alert(1)</script> ![x](http://evil/?q) [c](javascript:alert(1)) $$e$$"
 JOKE = "Tell a joke"
-ALL = ("", "", "", 0)
 CALM = (0, 96, "", 1.0)
 """Temperature, tokens, system message and strength as the page opens."""
 
@@ -268,16 +267,15 @@ def tab(lab: Lab) -> DemonstrationsTab:
     return built(DemonstrationsTab(lab), "demonstrations")
 
 
-def written(tab: DemonstrationsTab, prompt: str, answer: str) -> list[Any]:
-    return [NEW, "", "", "user assistant", prompt, answer, *([""] * (len(tab.editor.boxes) - 2))]
+def written(tab: DemonstrationsTab, prompt: str, answer: str, about: str = "") -> dict[Any, Any]:
+    return at(tab, NEW, roles="user assistant", text0=prompt, text1=answer, about=about)
 
 
 def test_on_the_desk_what_was_written_stays_while_it_is_asked(tab: DemonstrationsTab, lab: Lab) -> None:
-    typed = written(tab, JOKE, "Knock.")
-    shown = tab.saved(*typed, *ALL)
+    shown = tab.saved(written(tab, JOKE, "Knock."))
     assert told(shown[tab.unseen.row])["visible"] and shown[tab.unseen.about] == "save"
     assert not set(tab.editor.boxes) & set(shown) and lab.demonstrations.find()[1] == 0
-    shown = tab.released("save", *typed, *ALL)
+    shown = tab.released(written(tab, JOKE, "Knock.", about="save"))
     assert not told(shown[tab.unseen.row])["visible"] and lab.demonstrations.approved() == [1]
     assert JOKE not in lab.unseen.prompts()
 
@@ -285,11 +283,11 @@ def test_on_the_desk_what_was_written_stays_while_it_is_asked(tab: Demonstration
 def test_approving_what_waits_asks(tab: DemonstrationsTab, lab: Lab) -> None:
     said = (Message(role="user", content=JOKE), Message(role="assistant", content="No."))
     [one] = lab.demonstrations.add([Demonstration(messages=said, status="waiting")])
-    shown = tab.approved(one, *ALL)
+    shown = tab.approved(at(tab, one))
     assert shown[tab.unseen.about] == "approve" and lab.demonstrations.get(one).status == "waiting"
-    tab.released("approve", one, "", "", "", *([""] * len(tab.editor.boxes)), *ALL)
+    tab.released(at(tab, one, about="approve"))
     assert lab.demonstrations.get(one).status == "approved"
-    assert tab.released("", one, "", "", "", *ALL) == {}
+    assert tab.released(at(tab, one)) == {}
 
 
 def test_after_an_import_one_press_decides_on_all_that_repeats(

@@ -16,9 +16,9 @@ def panes(round_: Round) -> str:
     return _asked(round_) + div(f"panes of-{len(round_.panes)}", drawn) + _note(round_)
 
 
-def last_vote(sitting: CompareSession, shown: Round | None) -> str:
+def last_vote(session: CompareSession, shown: Round | None) -> str:
     """Who was who in the newest vote, where the panes no longer say so."""
-    last = sitting.last
+    last = session.last
     if last is None:
         return ""
     if last.taken_back:

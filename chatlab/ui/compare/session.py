@@ -1,4 +1,4 @@
-"""What a window is at: the round on the screen, and what was voted and skipped there."""
+"""The state of one open window: the round on the screen, its votes and its skipped prompts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from chatlab.lab.compare.compare import Pane
 from chatlab.records import Verdict
 
-LEFT = 20
-"""Windows whose unfinished rounds are remembered after they were closed."""
+MOST_CLOSED = 20
+"""Closed windows whose unfinished rounds are remembered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,9 @@ class CompareSession:
     """What one window has done. It grows by replacement, like everything that travels between events."""
 
     window: str = ""
-    """Which window, for the desk; empty until Compare was opened there."""
+    """Which window, for the session store; empty until Compare was opened there."""
+    person: str | None = None
+    """Whose window it is; None where somebody would have to sign in and has not."""
     walking: bool = False
     """Whether a vote leads on to the next unseen prompt."""
     passed: tuple[str, ...] = ()
@@ -100,34 +102,36 @@ Left = tuple[CompareSession, Round | None]
 
 
 class SessionStore:
-    """Keeps what every window is at, so that a page that was reloaded goes on where it was.
+    """Keeps the state of every window, so that a page continues after a reload.
 
-    A reloaded page is a new session to the server. What the closed one left is handed to the next window that opens
-    Compare and has nothing of its own, once; two windows that are both open never share.
+    A reloaded page is a new session to the server. The state of a closed window is handed, once, to the next window of
+    the same person that opens Compare and has none of its own; two windows that are both open never share.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._here: dict[str, Left] = {}
-        self._left: list[Left] = []
+        self._open: dict[str, Left] = {}
+        self._closed: list[Left] = []
 
-    def keep(self, sitting: CompareSession, round_: Round | None) -> None:
-        if sitting.window:
+    def keep(self, session: CompareSession, round_: Round | None) -> None:
+        if session.window:
             with self._lock:
-                self._here[sitting.window] = (sitting, round_)
+                self._open[session.window] = (session, round_)
 
     def leave(self, window: str) -> None:
         """The window was closed, or is being reloaded."""
         with self._lock:
-            left = self._here.pop(window, None)
-            if left and (left[1] is not None or left[0].votes):
-                self._left = [*self._left, left][-LEFT:]
+            left = self._open.pop(window, None)
+            if left and left[0].person is not None and (left[1] is not None or left[0].votes):
+                self._closed = [*self._closed, left][-MOST_CLOSED:]
 
-    def enter(self, window: str, sitting: CompareSession, round_: Round | None) -> Left:
-        """What this window is at from now on: its own, or what the newest closed one left."""
+    def enter(self, window: str, person: str | None, session: CompareSession, round_: Round | None) -> Left:
+        """The state of this window from now on: its own, or that of this person's newest closed window."""
         with self._lock:
-            if not sitting.window and round_ is None and self._left:
-                sitting, round_ = self._left.pop()
+            mine = next((left for left in reversed(self._closed) if left[0].person == person), None)
+            if not session.window and round_ is None and mine is not None:
+                self._closed.remove(mine)
+                session, round_ = mine
                 round_ = None if round_ is None else round_.stopped()
-            self._here[window] = (replace(sitting, window=window), round_)
-            return self._here[window]
+            self._open[window] = (replace(session, window=window, person=person), round_)
+            return self._open[window]

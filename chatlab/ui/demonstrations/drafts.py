@@ -42,11 +42,10 @@ class Words:
         return cls(system, ", ".join(demonstration.tags), roles, texts, tuple(m.thought for m in shown))
 
     @classmethod
-    def typed(cls, system: str, tags: str, roles: str, texts: Sequence[str]) -> Words:
-        """From what the boxes send: the roles with spaces between, and more texts than roles, then the thoughts."""
-        known = cast(tuple[Role, ...], tuple(roles.split()))
-        said, thought = _as_many(texts[:BOXES], known), _as_many(texts[BOXES:], known)
-        return cls(system or "", tags or "", known, said, thought)
+    def typed(cls, system: str, tags: str, roles: str, texts: Sequence[str], thoughts: Sequence[str]) -> Words:
+        """From the values of the boxes, of which there are more than roles; `roles` are separated by spaces."""
+        known = cast(tuple[Role, ...], tuple((roles or "").split()))
+        return cls(system or "", tags or "", known, _as_many(texts, known), _as_many(thoughts, known))
 
     def with_room(self, place: int, *roles: Role) -> Words:
         """With empty turns before the turn at `place`."""

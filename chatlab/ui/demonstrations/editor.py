@@ -1,8 +1,8 @@
-"""The boxes in which a demonstration is written or changed. What is typed outlives a change of mind."""
+"""The boxes in which a demonstration is written or changed. Every change is stored as a draft."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,7 +29,7 @@ CALLING = "Tool call, such as Call: calculator 12 * 7"
 class DemonstrationEditor:
     """A system box, twelve turns of which the needed ones are shown, each with its thought, and tags.
 
-    Every change is kept as a draft until it is saved or thrown away.
+    A draft is kept until it is saved or discarded.
     """
 
     def __init__(self, demonstrations: Demonstrations, drafts: Drafts, toolbox: Toolbox) -> None:
@@ -57,12 +57,22 @@ class DemonstrationEditor:
         return gr.Textbox(lines=2, max_lines=14, visible=False, elem_id=f"demonstration-box-{number}")
 
     @property
-    def typed(self) -> list[Any]:
-        return [self.selected, self.system, self.tags, self.roles, *self.boxes, *self.thoughts.boxes]
+    def inputs(self) -> set[Any]:
+        return {self.selected, self.system, self.tags, self.roles, *self.boxes, *self.thoughts.boxes}
+
+    def read(self, values: Mapping[Any, Any]) -> Words:
+        """The typed words in the values of `inputs`."""
+        return Words.typed(
+            system=values[self.system],
+            tags=values[self.tags],
+            roles=values[self.roles],
+            texts=[values[box] for box in self.boxes],
+            thoughts=[values[box] for box in self.thoughts.boxes],
+        )
 
     @property
     def shown(self) -> set[Any]:
-        return {*self.typed, self.hint, self.save, self.more, self.step, self.revert}
+        return {*self.inputs, self.hint, self.save, self.more, self.step, self.revert}
 
     def wire(self, shell: Shell) -> None:
         # Gradio reports typing key by key, but neither pasting nor deleting: those are caught when the box is left.
@@ -71,18 +81,18 @@ class DemonstrationEditor:
         shell.on(
             partial(gr.on, changes),
             do=self.remember,
-            inputs=self.typed,
+            inputs=self.inputs,
             outputs=[self.revert],
             trigger_mode="always_last",
             queue=False,
         )
         outputs = {*self.boxes, *self.thoughts.boxes, self.roles, self.more, self.step, self.revert}
-        shell.on(self.more.click, do=self.add_turn, inputs=self.typed, outputs=outputs)
-        shell.on(self.step.click, do=self.add_step, inputs=self.typed, outputs=outputs)
+        shell.on(self.more.click, do=self.add_turn, inputs=self.inputs, outputs=outputs)
+        shell.on(self.step.click, do=self.add_step, inputs=self.inputs, outputs=outputs)
 
-    def remember(self, selected: int | None, system: str, tags: str, roles: str, *texts: str) -> Any:
-        """Keep what is being typed until it is saved or thrown away."""
-        return self._remembered(selected, Words.typed(system, tags, roles, texts))
+    def remember(self, values: Mapping[Any, Any]) -> Any:
+        """Keep a draft until it is saved or discarded."""
+        return self._remembered(values[self.selected], self.read(values))
 
     def _remembered(self, selected: int | None, words: Words) -> Any:
         if selected is None:
@@ -94,17 +104,17 @@ class DemonstrationEditor:
             self._drafts.drop(int(selected))
         return gr.Button(visible=changed)
 
-    def add_turn(self, selected: int | None, system: str, tags: str, roles: str, *texts: str) -> dict[Any, Any]:
-        """Room for one more prompt and answer."""
-        words = Words.typed(system, tags, roles, texts)
-        return self._with_room(selected, words.with_room(len(words.roles), "user", "assistant"))
+    def add_turn(self, values: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Boxes for one more prompt and answer."""
+        words = self.read(values)
+        return self._with_room(values[self.selected], words.with_room(len(words.roles), "user", "assistant"))
 
-    def add_step(self, selected: int | None, system: str, tags: str, roles: str, *texts: str) -> dict[Any, Any]:
-        """Room for a call and its result before the last answer. A result left empty is worked out when it is saved."""
-        words = Words.typed(system, tags, roles, texts)
+    def add_step(self, values: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Boxes for a call and its result before the last answer. An empty result is computed on saving."""
+        words = self.read(values)
         known = words.roles
         place = len(known) - 1 - known[::-1].index("assistant") if "assistant" in known else len(known)
-        return self._with_room(selected, words.with_room(place, *STEP))
+        return self._with_room(values[self.selected], words.with_room(place, *STEP))
 
     def _with_room(self, selected: int | None, longer: Words) -> dict[Any, Any]:
         if len(longer.roles) > BOXES:
@@ -130,27 +140,26 @@ class DemonstrationEditor:
             | {self.selected: None, self.roles: "", self.hint: gr.Markdown(visible=True)}
         )
 
-    def keep(
-        self, selected: int | None, system: str, tags: str, roles: str, texts: Sequence[str], release: bool = False
-    ) -> int:
-        """Store what the boxes hold; the id it has now. Raises InputError, and then changes nothing.
+    def keep(self, values: Mapping[Any, Any], release: bool = False) -> int:
+        """Store the typed words and return their id. Raises InputError, and then changes nothing.
 
         Raises UnseenRepeated where it would teach an unseen prompt, unless `release` takes that out.
         """
+        selected: int | None = values[self.selected]
         if selected is None:
             raise InputError("There is nothing to save.", "Choose a demonstration, or write one.")
-        words = Words.typed(system, tags, roles, texts)
+        words = self.read(values)
         kept = self._keep_new(words, release) if selected == NEW else self._keep_changed(int(selected), words, release)
         self.forget(selected)
         return kept
 
     def forget(self, selected: int | None) -> None:
-        """Throw a draft away."""
+        """Delete a draft."""
         if selected is not None:
             self._drafts.drop(int(selected))
 
     def holds(self, selected: int | None) -> bool:
-        """Whether what is on the desk still exists."""
+        """Whether the open demonstration still exists."""
         if not selected:
             return True
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -20,8 +22,18 @@ ANY = ""
 Updates = dict[Any, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListView:
+    """Filters and page of the list."""
+
+    text: str = ""
+    tag: str = ANY
+    status: str = ANY
+    page: int = 0
+
+
 class DemonstrationList:
-    """Drawn from the store each time. A place in it is (search, tag, status, page)."""
+    """Drawn from the store each time."""
 
     def __init__(self, demonstrations: Demonstrations, quality: Quality) -> None:
         self._demonstrations = demonstrations
@@ -65,64 +77,90 @@ class DemonstrationList:
         self.page = gr.State(0)
 
     @property
-    def place(self) -> list[Any]:
-        return [self.search, self.tag, self.status, self.page]
+    def inputs(self) -> set[Any]:
+        return {self.search, self.tag, self.status, self.page}
+
+    def read(self, values: Mapping[Any, Any]) -> ListView:
+        """The view in the values of `inputs`."""
+        return ListView(
+            text=values[self.search] or "",
+            tag=values[self.tag] or ANY,
+            status=values[self.status] or ANY,
+            page=int(values[self.page]),
+        )
 
     @property
     def shown(self) -> set[Any]:
         moved = {self.rows, self.empty, self.position, self.newer, self.older, self.page}
         return {self.readiness, self.tag, self.status, *moved}
 
-    def draw(self, text: str, tag: str, status: str, page: int, *, selected: int | None = None) -> Updates:
-        """One page, which is the last one where `page` is past the end; with `selected` marked if it is there."""
-        rows, total = self.find(text, tag, status, max(0, page))
-        page = max(0, page) if rows else max(0, (total - 1) // PAGE)
-        rows = rows or self.find(text, tag, status, page)[0]
+    def draw(self, view: ListView, *, selected: int | None = None) -> Updates:
+        """One page, which is the last one where `view.page` is past the end; `selected` is marked if it is there."""
+        rows, total = self.find(view)
+        page = max(0, view.page) if rows else max(0, (total - 1) // PAGE)
+        rows = rows or self.find(replace(view, page=page))[0]
         ids = [demonstration_id for demonstration_id, _ in rows]
         return {
             self.rows: gr.Radio(
                 choices=[(_row(d), i) for i, d in rows], value=selected if selected in ids else None, visible=bool(rows)
             ),
-            self.empty: gr.Markdown(_empty(bool(text or tag or status)), visible=not rows),
+            self.empty: gr.Markdown(_empty(bool(view.text or view.tag or view.status)), visible=not rows),
             self.page: page,
             self.position: _position(page, len(rows), total),
             self.newer: gr.Button(interactive=page > 0),
             self.older: gr.Button(interactive=(page + 1) * PAGE < total),
-        } | self._totals(tag, status)
+        } | self._totals(view)
 
-    def find(self, text: str, tag: str, status: str, page: int) -> tuple[list[tuple[int, Demonstration]], int]:
-        return self._demonstrations.find(text=text, tag=tag, status=status, offset=page * PAGE, limit=PAGE)
+    def find(self, view: ListView) -> tuple[list[tuple[int, Demonstration]], int]:
+        """The rows of one page, and how many match in all."""
+        start = max(0, view.page) * PAGE
+        return self._demonstrations.find(text=view.text, tag=view.tag, status=view.status, offset=start, limit=PAGE)
 
-    def without(self, selected: int, text: str, tag: str, status: str, page: int) -> int | None:
-        """Who is next in the list once `selected` has been dealt with."""
-        ids = [demonstration_id for demonstration_id, _ in self.find(text, tag, status, page)[0]]
+    def without(self, selected: int, view: ListView) -> int | None:
+        """The next one in the list once `selected` is decided on."""
+        ids = [demonstration_id for demonstration_id, _ in self.find(view)[0]]
         if selected not in ids:
             return next(iter(ids), None)
         at = ids.index(selected)
         return next(iter([*ids[at + 1 :], *reversed(ids[:at])]), None)
 
-    def after(self, selected: int | None, text: str, tag: str, status: str, page: int) -> tuple[int | None, int]:
-        """Who comes after `selected`, and on which page; from the end back to the beginning."""
-        rows, total = self.find(text, tag, status, page)
+    def after(self, selected: int | None, view: ListView) -> tuple[int | None, ListView]:
+        """The one after `selected`, and the page it is on; from the end back to the beginning."""
+        rows, total = self.find(view)
         ids = [demonstration_id for demonstration_id, _ in rows]
         if selected not in ids:
-            return next(iter(ids), None), page
+            return next(iter(ids), None), view
         if selected != ids[-1]:
-            return ids[ids.index(selected) + 1], page
-        turned = page + 1 if (page + 1) * PAGE < total else 0
-        return self.find(text, tag, status, turned)[0][0][0], turned
+            return ids[ids.index(selected) + 1], view
+        turned = replace(view, page=view.page + 1 if (view.page + 1) * PAGE < total else 0)
+        return self.find(turned)[0][0][0], turned
 
-    def _totals(self, tag: str, status: str) -> Updates:
-        counts = self._demonstrations.counts()
-        statuses = [("All", ANY), *((name.capitalize(), name) for name in MARKS)]
-        labels = [(f"{name} {counts.get(key, 0) if key else sum(counts.values())}", key) for name, key in statuses]
-        tags = [("Any tag", ANY), *((name, name) for name in self._demonstrations.tags())]
+    def _totals(self, view: ListView) -> Updates:
+        """Labels with counts. The chosen tag is written only where it is gone, so that a quick choice is not lost."""
+        labels, tags = self._labels()
+        known = {key for _, key in tags}
         usable = self._quality.usable()
         return {
             self.readiness: readiness(usable.count, usable.not_usable),
-            self.status: gr.Radio(choices=labels, value=status),
-            self.tag: gr.Dropdown(choices=tags, value=tag if tag in {key for _, key in tags} else ANY),
+            self.status: gr.Radio(choices=labels),
+            self.tag: gr.Dropdown(choices=tags) if view.tag in known else gr.Dropdown(choices=tags, value=ANY),
         }
+
+    def clear(self) -> Updates:
+        """No filters."""
+        labels, tags = self._labels()
+        return {
+            self.search: "",
+            self.status: gr.Radio(choices=labels, value=ANY),
+            self.tag: gr.Dropdown(choices=tags, value=ANY),
+        }
+
+    def _labels(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        """Statuses with counts, and tags."""
+        counts = self._demonstrations.counts()
+        statuses = [("All", ANY), *((name.capitalize(), name) for name in MARKS)]
+        labels = [(f"{name} {counts.get(key, 0) if key else sum(counts.values())}", key) for name, key in statuses]
+        return labels, [("Any tag", ANY), *((name, name) for name in self._demonstrations.tags())]
 
 
 def _row(demonstration: Demonstration) -> str:

@@ -34,8 +34,8 @@ class DemonstrationPacks:
         return {self.fold, *self._cards.values(), *self.buttons.values()}
 
     def draw(self, empty: bool) -> dict[Any, Any]:
-        """The cards as they are now; the fold opens while the store is `empty`."""
-        drawn: dict[Any, Any] = {self.fold: gr.Accordion(open=empty)}
+        """The cards as they are now; the fold opens while the store is `empty`, and is left as it is afterwards."""
+        drawn: dict[Any, Any] = {self.fold: gr.Accordion(open=True) if empty else gr.Accordion()}
         for pack in self._demonstrations.packs():
             drawn[self._cards[pack.name]] = _card(pack)
             drawn[self.buttons[pack.name]] = gr.Button(

@@ -62,6 +62,10 @@ class PruningPanel:
     def place(self) -> list[Any]:
         return [self.keep, self.by, self.doubles]
 
+    def read(self, values: Mapping[Any, Any]) -> tuple[float, Hardness, bool]:
+        """Per cent to keep, measure, and whether duplicates go, in the values of `place`."""
+        return values[self.keep], values[self.by], values[self.doubles]
+
     @property
     def shown(self) -> set[Any]:
         wired = {self.measure, self.cancel, self.progress, self.ends, self.pruner, self.preview, self.apply}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +66,10 @@ class QualityPanel:
     @property
     def place(self) -> list[Any]:
         return [self.kind, self.page, self.opened]
+
+    def read(self, values: Mapping[Any, Any]) -> tuple[str, int, str]:
+        """Kind, page and opened finding in the values of `place`."""
+        return values[self.kind], values[self.page], values[self.opened]
 
     @property
     def shown(self) -> set[Any]:

@@ -25,7 +25,7 @@ from chatlab.ui.demonstrations.lineage import ask_for, asked_for, learned_by
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from chatlab.ui.train import lineage
 from chatlab.web.app import _page_act
-from tests.support.page import built, told
+from tests.support.page import at, built, told
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -219,9 +219,8 @@ def test_a_click_opens_the_demonstration_on_its_own_tab(lab: Lab) -> None:
     assert told(_page_act(lab, json.dumps({"act": "open-demonstration", "turn": str(one)})))["selected"] == (
         "demonstrations"
     )
-    place = ("", "", "", 0)
-    assert tab.refresh(two, *place)[tab.editor.selected] == one
-    assert tab.editor.selected not in tab.refresh(two, *place)
+    assert tab.refresh(at(tab, two))[tab.editor.selected] == one
+    assert tab.editor.selected not in tab.refresh(at(tab, two))
     lab.demonstrations.delete([one])
     ask_for(lab, one)
     assert asked_for(lab) is None
