@@ -51,7 +51,7 @@ class Header:
         status = self.lab.training.status()
         return div("bar-inner", LOGO, self._live(), '<span class="gap"></span>', _run(status), self._machine(), THEME)
 
-    def beat(self) -> tuple[str, Any]:
+    def tick(self) -> tuple[str, Any]:
         """The header, and how soon to look again: a page that only waits asks little of the machine."""
         if self.lab.training.status().state == "training":
             self._trained = monotonic()

@@ -36,11 +36,11 @@ class Shell:
     """Built once per page, before the tabs."""
 
     tabs: gr.Tabs
-    beat: gr.Timer
+    timer: gr.Timer
     """Ticks every second while a run is under way, more slowly else. A tab with something that moves looks then."""
     header: gr.Markdown
     draw_header: Callable[[], Any]
-    """What `header` should show now, and the beat from now on."""
+    """What `header` should show now, and the timer with its new interval."""
     load: Callable[..., Any]
     """The event of a page that opens."""
     when_left: Callable[[Callable[[str], None]], None] = lambda do: None
@@ -58,7 +58,7 @@ class Shell:
 
     def refresh(self, done: Any) -> Any:
         """Draw the header again after an event that changed what it says: `shell.refresh(shell.on(...))`."""
-        return self.on(done.then, do=self.draw_header, outputs=[self.header, self.beat])
+        return self.on(done.then, do=self.draw_header, outputs=[self.header, self.timer])
 
     def go(self, tab: TabName) -> Any:
         """The value that opens a tab, for an event with `outputs=[shell.tabs]`."""

@@ -94,15 +94,15 @@ def build(lab: Lab, replies: Replies | None = None, uploads: Uploads | None = No
         _endpoints(lab)  # before the handlers, whose names would be taken
         bar = drawing(LOADING, elem_id="bar")
         bridge = Bridge("page")
-        beat = gr.Timer(1.0)
+        timer = gr.Timer(1.0)
         with gr.Tabs(selected="chat", elem_id="tabs") as tabs:
             shell = Shell(
-                tabs=tabs, beat=beat, header=bar, draw_header=header.beat, load=page.load, when_left=page.when_left
+                tabs=tabs, timer=timer, header=bar, draw_header=header.tick, load=page.load, when_left=page.when_left
             )
             shell.items.update({name: gr.Tab(label, id=name, elem_id=f"tab-{name}") for name, label in TABS})
         _fill(shell, lab, replies)
-        shell.on(page.load, do=header.beat, outputs=[bar, beat])
-        shell.on(beat.tick, do=header.beat, outputs=[bar, beat], queue=False)
+        shell.on(page.load, do=header.tick, outputs=[bar, timer])
+        shell.on(timer.tick, do=header.tick, outputs=[bar, timer], queue=False)
         shell.on(bridge.pressed, do=lambda said: _page_act(lab, said), inputs=[bridge.said], outputs=[tabs])
     refuse_addresses(page)
     for forget in (replies.end, partial(forget_conversation, page)):

@@ -61,9 +61,20 @@ def finished(lab: Lab, tab: TrainTab, stage: None) -> str:
     return done[0] if done else run_to_end(lab, tab, "player")
 
 
-def form(tab: TrainTab, mask: bool = True, **chosen: float | str) -> list[Any]:
-    """What the settings' boxes would send."""
-    return [*(str(chosen.get(name, "")) for name in tab.plan.form.boxes), mask]
+def form(
+    tab: TrainTab,
+    adapter: str = "",
+    live: bool = True,
+    *,
+    shown: str | None = None,
+    pulse: Any = None,
+    mask: bool = True,
+    **chosen: float | str,
+) -> dict[Any, Any]:
+    """The values of the tab's components: name, go live, the run on show, and the settings."""
+    boxes: dict[Any, Any] = {box: str(chosen.get(name, "")) for name, box in tab.plan.form.boxes.items()}
+    plan = {tab.plan.name: adapter, tab.plan.live: live, tab.plan.form.mask: mask}
+    return boxes | plan | {tab.run.chosen: shown, tab.run.pulse: pulse}
 
 
 def ended(lab: Lab) -> None:
@@ -75,7 +86,7 @@ def ended(lab: Lab) -> None:
 
 
 def run_to_end(lab: Lab, tab: TrainTab, name: str = "", live: bool = True) -> str:
-    tab.start(name, live, *form(tab, **QUICK))
+    tab.start(form(tab, name, live, **QUICK))
     ended(lab)
     return lab.training.runs()[0].id
 
@@ -97,39 +108,39 @@ def text(html: str) -> str:
 def test_with_nothing_to_learn_the_button_is_off_and_says_why(settings: Settings) -> None:
     empty = Lab(settings, open_engine=lambda base: FakeEngine())
     tab = built(TrainTab(empty), "train")
-    shown = tab.refresh(None, *form(tab))
+    shown = tab.refresh(form(tab))
     assert not told(shown[tab.plan.button])["interactive"]
     assert "load a starter pack" in shown[tab.plan.ticks]
     assert "No run yet" in shown[tab.run.head]
     with pytest.raises(NothingToLearn):
-        tab.start("", True, *form(tab))
+        tab.start(form(tab, "", True))
     empty.close()
 
 
 def test_a_missing_base_is_said_and_stops_the_button(settings: Settings, tmp_path: Any) -> None:
     lab = Lab(replace(settings, base=tmp_path / "nowhere"), open_engine=lambda base: FakeEngine())
     tab = built(TrainTab(lab), "train")
-    shown = tab.refresh(None, *form(tab))
+    shown = tab.refresh(form(tab))
     assert "no base model" in shown[tab.plan.sentence]
     assert not told(shown[tab.plan.button])["interactive"]
     lab.close()
 
 
 def test_the_sentence_says_what_a_run_will_do(lab: Lab, tab: TrainTab, stage: None) -> None:
-    said = tab.plan.draw(*form(tab))[tab.plan.sentence]
-    assert "36 demonstrations" in said and "keep 4 aside" in said and "MB of memory" in said
-    assert "2 times over" in tab.plan.draw(*form(tab, passes=2))[tab.plan.sentence]
+    said = tab.plan.draw(form(tab))[tab.plan.sentence]
+    assert "36 demonstrations" in said and "hold out 4" in said and "MB of memory" in said
+    assert "2 epochs" in tab.plan.draw(form(tab, passes=2))[tab.plan.sentence]
 
 
 def test_an_empty_box_leaves_the_choice_and_shows_it(lab: Lab, tab: TrainTab, stage: None) -> None:
-    assert tab.plan.form.overrides(*form(tab)) == {}
-    assert tab.plan.form.overrides(*form(tab, passes=2, leash=0, mask=False)) == {
+    assert tab.plan.form.overrides(form(tab)) == {}
+    assert tab.plan.form.overrides(form(tab, passes=2, leash=0, mask=False)) == {
         "passes": 2,
         "leash": 0.0,
         "mask": False,
     }
     chosen = lab.training.plan().settings.passes
-    assert told(tab.plan.draw(*form(tab))[tab.plan.form.boxes["passes"]])["placeholder"] == str(chosen)
+    assert told(tab.plan.draw(form(tab))[tab.plan.form.boxes["passes"]])["placeholder"] == str(chosen)
 
 
 @pytest.mark.parametrize(
@@ -138,46 +149,46 @@ def test_an_empty_box_leaves_the_choice_and_shows_it(lab: Lab, tab: TrainTab, st
 def test_a_setting_that_makes_no_sense_is_said_and_starts_nothing(
     lab: Lab, tab: TrainTab, stage: None, name: str, typed: str
 ) -> None:
-    shown = tab.plan.draw(*form(tab, **{name: typed}))
+    shown = tab.plan.draw(form(tab, **{name: typed}))
     assert "cannot be" in shown[tab.plan.sentence]
     assert not told(shown[tab.plan.button])["interactive"]
     with pytest.raises(InputError):
-        tab.start("", False, *form(tab, **{name: typed}))
+        tab.start(form(tab, "", False, **{name: typed}))
 
 
 def test_preflight_says_what_is_still_waiting(lab: Lab, tab: TrainTab, stage: None) -> None:
     one = lab.demonstrations.write("Prompt", "Answer")
     lab.demonstrations.update(one, status="waiting")
-    assert "1 demonstration still waiting" in tab.plan.draw(*form(tab))[tab.plan.ticks]
+    assert "1 demonstration on hold" in tab.plan.draw(form(tab))[tab.plan.ticks]
     lab.demonstrations.delete([one])
 
 
 def test_preflight_names_what_would_be_left_out(lab: Lab, tab: TrainTab, stage: None) -> None:
-    assert "All fit the context" in tab.plan.draw(*form(tab))[tab.plan.ticks]
+    assert "All fit the context" in tab.plan.draw(form(tab))[tab.plan.ticks]
     one = lab.demonstrations.write("Prompt", "a long answer " * 400)
-    assert f"too long or not for this template&#58; {one}<" in tab.plan.draw(*form(tab))[tab.plan.ticks]
+    assert f"too long or not valid for the chat template&#58; {one}<" in tab.plan.draw(form(tab))[tab.plan.ticks]
     lab.demonstrations.delete([one])
 
 
 def test_a_name_that_is_no_name_starts_nothing(lab: Lab, tab: TrainTab, stage: None) -> None:
     before = len(lab.training.runs())
     with pytest.raises(NameRefused):
-        tab.start("../../x", True, *form(tab))
+        tab.start(form(tab, "../../x", True))
     assert len(lab.training.runs()) == before
 
 
 def test_a_run_is_followed_from_its_first_moment_to_its_verdict(lab: Lab, tab: TrainTab, stage: None) -> None:
-    first = tab.start("player", True, *form(tab, **QUICK))
+    first = tab.start(form(tab, "player", True, **QUICK))
     assert visible(first, tab.run.running) and visible(first, tab.run.progress)
     assert not visible(first, tab.run.actions)
     assert told(first[tab.plan.button])["value"] == "A run is in progress"
     with pytest.raises(RunBusy):
-        tab.start("", True, *form(tab))
-    heard, seen, fresh = first[tab.run.heard], [], ""
+        tab.start(form(tab, "", True))
+    pulse, seen, fresh = first[tab.run.pulse], [], ""
     while not fresh and len(seen) < PATIENCE / 0.05:
-        shown = tab.beat(None, heard, *form(tab))
-        if isinstance(shown, dict) and tab.run.heard in shown:
-            heard, fresh = shown[tab.run.heard], shown.get(tab.run.fresh, "")
+        shown = tab.tick(form(tab, pulse=pulse))
+        if isinstance(shown, dict) and tab.run.pulse in shown:
+            pulse, fresh = shown[tab.run.pulse], shown.get(tab.run.fresh, "")
             seen.append(shown)
         time.sleep(0.05)
     last = seen[-1]
@@ -190,9 +201,9 @@ def test_a_run_is_followed_from_its_first_moment_to_its_verdict(lab: Lab, tab: T
     assert any("player" in label for label, _ in told(last[tab.history.runs])["choices"])
 
 
-def test_a_beat_without_news_draws_nothing(lab: Lab, tab: TrainTab, finished: str) -> None:
-    heard = tab.refresh(None, *form(tab))[tab.run.heard]
-    shown = tab.beat(None, heard, *form(tab))
+def test_a_tick_without_news_draws_nothing(lab: Lab, tab: TrainTab, finished: str) -> None:
+    pulse = tab.refresh(form(tab))[tab.run.pulse]
+    shown = tab.tick(form(tab, pulse=pulse))
     assert not isinstance(shown, dict) or tab.run.head not in shown
 
 
@@ -207,7 +218,7 @@ def test_a_page_that_is_opened_during_a_run_finds_it(lab: Lab, stage: None) -> N
 
 
 def test_stopping_asks_first_and_a_stopped_run_can_be_resumed(lab: Lab, tab: TrainTab, stage: None) -> None:
-    tab.start("", False, *form(tab, passes=40, leash=0, batch=4))
+    tab.start(form(tab, "", False, passes=40, leash=0, batch=4))
     while len(lab.training.status().steps) < 3:
         time.sleep(0.02)
     asked = tab.run.ask_stop()
@@ -231,7 +242,7 @@ def test_stopping_asks_first_and_a_stopped_run_can_be_resumed(lab: Lab, tab: Tra
 
 
 def test_a_stopped_run_is_thrown_away_only_after_a_second_word(lab: Lab, tab: TrainTab, stage: None) -> None:
-    tab.start("", False, *form(tab, passes=40, leash=0, batch=4))
+    tab.start(form(tab, "", False, passes=40, leash=0, batch=4))
     while len(lab.training.status().steps) < 2:
         time.sleep(0.02)
     tab.run.stop_for_now()
@@ -245,13 +256,13 @@ def test_a_stopped_run_is_thrown_away_only_after_a_second_word(lab: Lab, tab: Tr
 
 
 def test_a_run_whose_trainer_is_killed_says_so_and_can_be_resumed(lab: Lab, tab: TrainTab, stage: None) -> None:
-    tab.start("", False, *form(tab, passes=30, leash=0, batch=4))
+    tab.start(form(tab, "", False, passes=30, leash=0, batch=4))
     run_id = lab.training.runs()[0].id
     while len(lab.training.status().steps) < 3:
         time.sleep(0.02)
     os.kill(int((lab.training.run(run_id).folder / "worker.pid").read_text()), signal.SIGKILL)
     ended(lab)
-    shown = tab.refresh(None, *form(tab))
+    shown = tab.refresh(form(tab))
     assert "nothing is lost" in text(told(shown[tab.run.ended])["value"])
     assert visible(shown, tab.run.resume)
     assert told(shown[tab.plan.button])["interactive"]
@@ -345,14 +356,14 @@ def test_before_and_after_are_heard_from_the_base_and_the_adapter_itself(
     name = lab.training.adapter_of(finished)
     card = lab.voices.who(name or "")
     assert card is not None
-    *_, last = tab.run.heard_first(finished)
+    *_, last = tab.run.first_answers(finished)
     html = told(last[tab.run.samples])["value"]
     assert told(last[tab.run.hear])["value"] == "Show more"
     assert html.count("<tr>") == 4
     assert card.sha256[:8] in html and name in text(html)
     assert told(tab.run.draw(finished)[tab.run.samples])["value"] == html
-    assert list(tab.run.heard_first(finished)) == []
-    *_, more = tab.run.heard_more(finished)
+    assert list(tab.run.first_answers(finished)) == []
+    *_, more = tab.run.more_answers(finished)
     assert told(more[tab.run.samples])["value"].count("<tr>") == 7
 
 
@@ -366,7 +377,7 @@ def test_a_run_shows_the_exact_demonstrations_it_learned_from(lab: Lab, tab: Tra
 
 def test_compare_opens_with_the_base_and_the_runs_adapter(lab: Lab, tab: TrainTab, finished: str) -> None:
     with gr.Blocks() as page:
-        shell = Shell(tabs=gr.Tabs(), beat=gr.Timer(), header=drawing(), draw_header=str, load=page.load)
+        shell = Shell(tabs=gr.Tabs(), timer=gr.Timer(), header=drawing(), draw_header=str, load=page.load)
     assert told(tab.comparer(shell)(finished))["selected"] == "compare"
     compare = built(CompareTab(lab), "compare")
     assert told(compare.asking.refresh()[compare.asking.voices])["value"] == [BASE, lab.training.adapter_of(finished)]
@@ -376,8 +387,7 @@ def test_the_settings_of_a_run_are_copied_into_the_form(lab: Lab, tab: TrainTab,
     filled = tab.copy(finished)
     boxes = tab.plan.form.boxes
     assert (filled[boxes["passes"]], filled[boxes["leash"]]) == ("1", "0.0")
-    copied = [filled[box] for box in boxes.values()] + [filled[tab.plan.form.mask]]
-    assert lab.training.plan(**tab.plan.form.overrides(*copied)).settings == lab.training.run(finished).request.settings
+    assert lab.training.plan(**tab.plan.form.overrides(filled)).settings == lab.training.run(finished).request.settings
 
 
 def test_the_list_of_voices_marks_who_is_live(lab: Lab, tab: TrainTab, finished: str) -> None:

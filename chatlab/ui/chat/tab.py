@@ -152,7 +152,7 @@ class ChatTab:
         self.system.wire(shell, self.session)
         shell.on(shell.items["chat"].select, do=self.voices, outputs=[self.dials[0]])
         shell.on(
-            shell.beat.tick,
+            shell.timer.tick,
             do=self.handlers.tick,
             inputs=[self.session],
             outputs=self.view,

@@ -51,17 +51,17 @@ class MaskTrialPanel:
             self.progress = drawing(visible=False, elem_id="mask-trial-progress")
             self.curves = gr.Plot(show_label=False, container=False, visible=False)
             self.result = drawing(visible=False, elem_id="mask-trial-result")
-        self.heard = gr.State(None)
+        self.pulse = gr.State(None)
 
     @property
     def shown(self) -> set[Any]:
         buttons = {self.start, self.stop, self.go_on, self.discard}
-        return {self.about, self.progress, self.curves, self.result, self.heard} | buttons
+        return {self.about, self.progress, self.curves, self.result, self.pulse} | buttons
 
     def wire(self, shell: Shell) -> None:
         shell.on(shell.items["train"].select, do=self.draw, outputs=self.shown)
         shell.on(
-            shell.beat.tick, do=self.beat, inputs=[self.heard], outputs=self.shown, trigger_mode="once", queue=False
+            shell.timer.tick, do=self.tick, inputs=[self.pulse], outputs=self.shown, trigger_mode="once", queue=False
         )
         for button, do in (
             (self.start, self.started),
@@ -87,12 +87,12 @@ class MaskTrialPanel:
             self.progress: gr.Markdown(self._progress(trial) if trial else "", visible=bool(trial) and not finished),
             self.result: gr.Markdown(result, visible=bool(result)),
             self.curves: gr.Plot(curves, visible=curves is not None),
-            self.heard: self._pulse(trial),
+            self.pulse: self._pulse(trial),
         }
 
-    def beat(self, heard: str | None) -> Any:
+    def tick(self, pulse: str | None) -> Any:
         """Draws only what is new, and nothing before the tab was opened for the first time."""
-        if heard is None or self._pulse(self._lab.mask_trial.latest()) == heard:
+        if pulse is None or self._pulse(self._lab.mask_trial.latest()) == pulse:
             return gr.skip()
         return self.draw()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
@@ -16,7 +17,7 @@ from chatlab.ui.train.settings import TrainSettingsForm
 
 
 class TrainPlan:
-    """Nothing is started that has not been said in a sentence before."""
+    """Says in a sentence what a run would do before it is started."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
@@ -43,7 +44,7 @@ class TrainPlan:
     def wire(self, shell: Shell) -> None:
         for box in self.form.inputs:
             shell.on(box.input, do=self.draw, inputs=self.form.inputs, outputs=self.shown, trigger_mode="always_last")
-        self.redraw(shell, shell.on(self.form.clear.click, do=self.form.automatic, outputs=set(self.form.inputs)))
+        self.redraw(shell, shell.on(self.form.clear.click, do=self.form.automatic, outputs=self.form.inputs))
 
     def redraw(self, shell: Shell, done: Any) -> None:
         """Draw again after an event that filled the form."""
@@ -54,14 +55,14 @@ class TrainPlan:
         return {self.sentence, self.button, self.ticks, *self.form.boxes.values()}
 
     @property
-    def inputs(self) -> list[Any]:
-        return [self.name, self.live, *self.form.inputs]
+    def inputs(self) -> set[Any]:
+        return {self.name, self.live} | self.form.inputs
 
-    def draw(self, *settings: Any) -> dict[Any, Any]:
-        """The sentence and the ticks for the settings as they stand in the form."""
+    def draw(self, values: Mapping[Any, Any]) -> dict[Any, Any]:
+        """The sentence and the ticks for the settings in the form."""
         busy = self._lab.training.status().state == "training"
         try:
-            plan = self._lab.training.plan(**self.form.overrides(*settings))
+            plan = self._lab.training.plan(**self.form.overrides(values))
             automatic = self._lab.training.plan()
         except ChatlabError as error:
             return {
@@ -79,13 +80,14 @@ class TrainPlan:
             ),
         } | self.form.show_automatic(automatic.settings)
 
-    def start(self, name: str, live: bool, *settings: Any) -> str:
-        """Begin a run; its id. Raises what `retrain` raises, and then nothing has begun."""
-        return self._lab.training.retrain(name=name.strip(), live=live, **self.form.overrides(*settings))
+    def start(self, values: Mapping[Any, Any]) -> str:
+        """Start a run; its id. Raises what `retrain` raises, and then nothing is started."""
+        overrides = self.form.overrides(values)
+        return self._lab.training.retrain(name=values[self.name].strip(), live=values[self.live], **overrides)
 
 
 def sentence(plan: Plan) -> str:
-    """What the button will do, in one breath."""
+    """What the button will do."""
     if not plan.demonstrations:
         return div("sentence", span("", "Nothing to train on yet."))
     aside = f", hold out {plan.held_out}" if plan.held_out else ""

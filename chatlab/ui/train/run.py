@@ -32,7 +32,7 @@ class TrainRun:
 
     def build(self) -> None:
         self.chosen = gr.State(None)
-        self.heard = gr.State(None)
+        self.pulse = gr.State(None)
         self.warned = gr.State(None)
         self.fresh = gr.Textbox(
             "", visible="hidden"
@@ -79,18 +79,18 @@ class TrainRun:
         buttons = {self.live, self.undo, self.compare, self.hear, self.resume, self.discard}
         parts = {self.head, self.progress, self.running, self.dialog, self.ended, self.actions, self.sure, self.samples}
         plots = {self.losses, self.forgetting, self.papers, self.lineage, self.settings}
-        return {self.chosen, self.heard, self.fresh, self.warned, *buttons, *parts, *plots} | self.checkpoints.shown
+        return {self.chosen, self.pulse, self.fresh, self.warned, *buttons, *parts, *plots} | self.checkpoints.shown
 
-    def beat(self, chosen: str | None, heard: Pulse) -> Updates:
-        """What is new since `heard`. Nothing is read from the disk while nothing moves."""
+    def tick(self, chosen: str | None, before: Pulse) -> Updates:
+        """What is new since `before`. Nothing is read from the disk while nothing moves."""
         now = self.watch.pulse()
-        if now == heard:
+        if now == before:
             return {}
         run = self.watch.run(chosen)
-        if run is not None and now.stage == heard.stage:
-            return self._draw_moving(run) | {self.heard: now}
-        drawn = self.draw(chosen) | {self.heard: now}
-        if run is not None and run.id == now.run == heard.run and now.published and not heard.published:
+        if run is not None and now.stage == before.stage:
+            return self._draw_moving(run) | {self.pulse: now}
+        drawn = self.draw(chosen) | {self.pulse: now}
+        if run is not None and run.id == now.run == before.run and now.published and not before.published:
             drawn[self.fresh] = self._lab.training.adapter_of(run.id) or ""
         return drawn
 
@@ -148,7 +148,7 @@ class TrainRun:
             self.papers: gr.Accordion(visible=False),
         } | self.checkpoints.nothing()
 
-    def _actions(self, run: RunView, adapter: str | None, heard: bool) -> Updates:
+    def _actions(self, run: RunView, adapter: str | None, answered: bool) -> Updates:
         live, previous = self._lab.voices.live, self._lab.voices.previous
         halted = run.state in ("stopped", "interrupted", "failed", "waiting")
         return {
@@ -158,7 +158,7 @@ class TrainRun:
                 f"Undo: back to {previous}", visible=previous is not None and adapter is not None and adapter == live
             ),
             self.compare: gr.Button(visible=adapter is not None),
-            self.hear: gr.Button("Show more" if heard else "Show answers", visible=adapter is not None),
+            self.hear: gr.Button("Show more" if answered else "Show answers", visible=adapter is not None),
             self.resume: gr.Button(visible=halted),
             self.discard: gr.Button(visible=halted or adapter is not None),
         }
@@ -223,12 +223,12 @@ class TrainRun:
             self._lab.training.discard(run.id)
         return self.draw(None) | {self.chosen: None, self.sure: gr.Row(visible=False)}
 
-    def heard_first(self, chosen: str | None) -> Iterator[Updates]:
-        """Before and after on the first few prompts, unless they have been heard already."""
+    def first_answers(self, chosen: str | None) -> Iterator[Updates]:
+        """Before and after on the first few prompts, unless they are shown already."""
         if not self._samples.known(self.watch.adapter(chosen)):
-            yield from self.heard_more(chosen)
+            yield from self.more_answers(chosen)
 
-    def heard_more(self, chosen: str | None) -> Iterator[Updates]:
+    def more_answers(self, chosen: str | None) -> Iterator[Updates]:
         """Before and after on the next few prompts, as they are spoken."""
         run, adapter = self.watch.run(chosen), self.watch.adapter(chosen)
         if run is None or adapter is None:

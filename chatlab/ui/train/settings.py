@@ -1,7 +1,8 @@
-"""The settings of a run that a person may overrule. An empty box leaves the choice to Chatlab."""
+"""The settings of a run that a person may overrule. An empty box means automatic."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from chatlab.records import TrainSettings
 
 @dataclass(frozen=True)
 class Field:
-    """One setting: its name on the screen, when to touch it, and what can be meant."""
+    """One setting: its label, the hint when to touch it, and its range."""
 
     label: str
     when: str
@@ -22,7 +23,7 @@ class Field:
     whole: bool = False
 
     def read(self, typed: str) -> int | float:
-        """Raises InputError for what is no such number."""
+        """Raises InputError for anything but a number in the range."""
         try:
             value = int(typed) if self.whole else float(typed.replace(",", "."))
         except ValueError:
@@ -76,15 +77,14 @@ class TrainSettingsForm:
             self.clear = gr.Button("Reset to automatic", size="sm")
 
     @property
-    def inputs(self) -> list[Any]:
-        return [*self.boxes.values(), self.mask]
+    def inputs(self) -> set[Any]:
+        return {*self.boxes.values(), self.mask}
 
-    def overrides(self, *values: Any) -> dict[str, Any]:
-        """What differs from automatic, by the names of TrainSettings. Raises InputError."""
-        *typed, mask = values
-        said = {name: (text or "").strip() for name, text in zip(self.boxes, typed, strict=True)}
-        chosen: dict[str, Any] = {name: FIELDS[name].read(text) for name, text in said.items() if text}
-        return chosen if mask else chosen | {"mask": False}
+    def overrides(self, values: Mapping[Any, Any]) -> dict[str, Any]:
+        """The settings that are not automatic, by the names of TrainSettings. Raises InputError."""
+        typed = {name: (values[box] or "").strip() for name, box in self.boxes.items()}
+        chosen: dict[str, Any] = {name: FIELDS[name].read(text) for name, text in typed.items() if text}
+        return chosen if values[self.mask] else chosen | {"mask": False}
 
     def show_automatic(self, settings: TrainSettings) -> dict[Any, Any]:
         """The grey number in each box."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gradio as gr
@@ -18,6 +18,7 @@ from chatlab.ui.train.plan import TrainPlan
 from chatlab.ui.train.run import TrainRun
 
 Updates = dict[Any, Any]
+Values = Mapping[Any, Any]
 
 
 class TrainTab:
@@ -49,13 +50,12 @@ class TrainTab:
     def _wire(self, shell: Shell) -> None:
         plan, run = self.plan, self.run
         plan.wire(shell)
-        settings = plan.form.inputs
-        at_hand = [run.chosen, *settings]
+        at_hand = plan.form.inputs | {run.chosen}
         shell.on(shell.items["train"].select, do=self.refresh, inputs=at_hand, outputs=self.shown)
         shell.on(
-            shell.beat.tick,
-            do=self.beat,
-            inputs=[run.chosen, run.heard, *settings],
+            shell.timer.tick,
+            do=self.tick,
+            inputs=at_hand | {run.pulse},
             outputs=self.shown,
             trigger_mode="once",
             queue=False,
@@ -64,7 +64,7 @@ class TrainTab:
         self._wire_run(shell, at_hand)
         self._wire_history(shell, at_hand)
 
-    def _wire_run(self, shell: Shell, at_hand: list[Any]) -> None:
+    def _wire_run(self, shell: Shell, at_hand: set[Any]) -> None:
         run = self.run
         shell.on(run.stop.click, do=run.ask_stop, outputs={run.dialog})
         shell.on(run.go_on.click, do=run.keep_going, outputs={run.dialog})
@@ -87,7 +87,7 @@ class TrainTab:
             run.discard.click, do=self.discarded, inputs=[run.chosen], outputs=run.shown | self.history.shown
         )
         shell.refresh(shell.on(done.then, do=self.plan.draw, inputs=self.plan.form.inputs, outputs=self.plan.shown))
-        for trigger, hear in ((run.hear.click, run.heard_more), (run.fresh.change, run.heard_first)):
+        for trigger, hear in ((run.hear.click, run.more_answers), (run.fresh.change, run.first_answers)):
             shell.on(trigger, do=hear, inputs=[run.chosen], outputs={run.samples, run.hear}, trigger_mode="once")
         points = run.checkpoints
         for trigger in (points.ask.click, points.prompt.submit):
@@ -103,10 +103,10 @@ class TrainTab:
             trigger_mode="once",
         )
         shell.refresh(shell.on(done.then, do=self.history.draw, outputs=self.history.shown))
-        filled = {*self.plan.form.inputs, self.plan.form.fold}
+        filled = self.plan.form.inputs | {self.plan.form.fold}
         self.plan.redraw(shell, shell.on(run.copy.click, do=self.copy, inputs=[run.chosen], outputs=filled))
 
-    def _wire_history(self, shell: Shell, at_hand: list[Any]) -> None:
+    def _wire_history(self, shell: Shell, at_hand: set[Any]) -> None:
         run, history = self.run, self.history
         shell.on(history.runs.input, do=self.open, inputs=[history.runs], outputs=run.shown)
         shell.on(history.voices.input, do=history.picked, inputs=[history.voices], outputs=history.of_voice)
@@ -121,33 +121,30 @@ class TrainTab:
             done = shell.on(button.click, do=do, inputs=inputs, outputs=history.shown)
             shell.refresh(shell.on(done.then, do=run.draw, inputs=[run.chosen], outputs=run.shown))
 
-    def refresh(self, chosen: str | None, *settings: Any) -> Updates:
+    def refresh(self, values: Values) -> Updates:
         """Everything as it is now."""
-        return (
-            self.plan.draw(*settings)
-            | self.run.draw(chosen)
-            | self.history.draw()
-            | {self.run.heard: self.run.watch.pulse()}
-        )
+        run = self.run.draw(values[self.run.chosen]) | {self.run.pulse: self.run.watch.pulse()}
+        return self.plan.draw(values) | run | self.history.draw()
 
-    def beat(self, chosen: str | None, heard: Pulse | None, *settings: Any) -> Any:
+    def tick(self, values: Values) -> Any:
         """Once a second. Draws the rest again only when a run begins, ends or is published, and nothing before the
         tab was opened for the first time.
         """
-        if heard is None:
+        before: Pulse | None = values[self.run.pulse]
+        if before is None:
             return gr.skip()
-        drawn = self.run.beat(chosen, heard)
+        drawn = self.run.tick(values[self.run.chosen], before)
         if not drawn:
             return gr.skip()
-        now: Pulse = drawn[self.run.heard]
-        if heard.stage == now.stage:
+        now: Pulse = drawn[self.run.pulse]
+        if before.stage == now.stage:
             return drawn
-        return drawn | self.plan.draw(*settings) | self.history.draw()
+        return drawn | self.plan.draw(values) | self.history.draw()
 
-    def start(self, name: str, live: bool, *settings: Any) -> Updates:
+    def start(self, values: Values) -> Updates:
         """The big button."""
-        self.plan.start(name, live, *settings)
-        return self.refresh(None, *settings) | {self.run.chosen: None, self.run.fresh: ""}
+        self.plan.start(values)
+        return self.refresh({**values, self.run.chosen: None}) | {self.run.chosen: None, self.run.fresh: ""}
 
     def open(self, chosen: str | None) -> Updates:
         """Show a run from the list."""

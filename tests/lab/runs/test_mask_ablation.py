@@ -196,6 +196,6 @@ def test_the_panel_is_drawn_again_only_when_something_has_changed(lab: Lab, done
     panel = MaskTrialPanel(lab)
     panel.build()
     pulse = panel.draw()[panel.heard]
-    assert panel.result not in panel.beat(pulse)
-    assert panel.result in panel.beat("something else")
-    assert panel.result not in panel.beat(None)
+    assert panel.result not in panel.tick(pulse)
+    assert panel.result in panel.tick("something else")
+    assert panel.result not in panel.tick(None)
