@@ -11,7 +11,7 @@ from chatlab.errors import InputError
 from chatlab.lab import Lab
 from chatlab.store import Backup
 from chatlab.ui.current_user import visitor
-from chatlab.ui.html import control, counted, div, span
+from chatlab.ui.html import NOTHING, counted, div, press, span
 from chatlab.ui.shell import Shell, drawing
 
 Updates = dict[Any, Any]
@@ -22,7 +22,7 @@ ABOUT = (
     "up, close Chatlab and copy the store and adapters folders."
 )
 SEVERAL = " Restoring brings back only your own conversations. Shared data is restored only by {house}."
-RELOAD = f'<button type="button" class="quiet"{control(act="reload")}>Reload the page</button>'
+RELOAD = press("Reload the page", "quiet", act="reload")
 
 
 class SafekeepingPanel:
@@ -72,7 +72,7 @@ class SafekeepingPanel:
             self.sure: gr.Button(visible=False),
             self.cancel: gr.Button(visible=False),
             self.undo: gr.Button(visible=self._keeping.undoable(person)),
-            self.said: div("import-notes", span("", said), RELOAD if stale else "") if said else "",
+            self.said: div("import-notes", span("", said), RELOAD if stale else NOTHING) if said else "",
             self.trash: gr.Button(emptying, visible=bool(number)),
         }
 

@@ -14,23 +14,24 @@ from markdown_it import MarkdownIt
 from markdown_it.common.utils import escapeHtml
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
+from markupsafe import Markup
 
-from chatlab.ui.html import escaped
+from chatlab.ui.html import escaped, span
 
-Cite = Callable[[int], str]
+Cite = Callable[[int], Markup]
 _CITED = re.compile(r"\[(\d{1,2})\]")
 LONGEST = 60_000
 """Characters of one message that are drawn as Markdown; a longer one is shown as plain text."""
 
 
-def prose(text: str, cite: Cite | None = None) -> str:
+def prose(text: str, cite: Cite | None = None) -> Markup:
     """One line of HTML. `cite` gives the HTML for a number that stands in brackets, or nothing."""
     if len(text) > LONGEST:
         return plain(text)
-    return _reader().render(text, {"cite": cite}).strip().replace("\n", "&#10;")
+    return Markup(_reader().render(text, {"cite": cite}).strip().replace("\n", "&#10;"))
 
 
-def plain(text: str) -> str:
+def plain(text: str) -> Markup:
     """The text as it stands, for an element whose CSS keeps white space, or for inside double quotes."""
     return escaped(text.replace("\r\n", "\n"))
 
@@ -62,7 +63,7 @@ def _link(self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, en
     return self.renderToken(tokens, at, options, env)
 
 
-def _picture(self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
+def _picture(self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any) -> Markup:
     """Its words instead: fetching it could tell somebody what was said."""
     words = self.renderInlineAsText(tokens[at].children or [], options, env)
-    return f'<span class="no-picture">[picture: {escaped(words or "untitled")}]</span>'
+    return span("no-picture", f"[picture: {words or 'untitled'}]")

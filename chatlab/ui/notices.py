@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from markupsafe import Markup
+
 from chatlab.errors import ChatlabError, PromptTooLong, UnseenRepeated
 from chatlab.lab import Lab
 from chatlab.training.process import TrainerStatus
 from chatlab.training.runs import RunView
-from chatlab.ui.chat.transcript import button
-from chatlab.ui.html import control, counted, div, escaped, spoken
+from chatlab.ui.html import NOTHING, button, control, counted, div, duration, element, escaped
 from chatlab.ui.shell import told
 
 
@@ -27,14 +28,16 @@ class Notice:
     """The message that the buttons are about."""
 
 
-def drawn(notice: Notice | None) -> str:
+def render(notice: Notice | None) -> Markup:
     if notice is None:
-        return ""
-    bar = "" if notice.progress is None else f'<i class="bar" style="width:{100 * notice.progress:.0f}%"></i>'
+        return NOTHING
+    bar = NOTHING
+    if notice.progress is not None:
+        bar = element("i", kind="bar", style=f"width:{100 * notice.progress:.0f}%")
     kinds = ["small primary" if notice.kind == "good" else "small", *["small"] * len(notice.actions)]
     buttons = [button(act, label, kind, notice.turn) for (act, label), kind in zip(notice.actions, kinds, strict=False)]
-    close = f'<button type="button" class="tool"{control(act="dismiss")} aria-label="Dismiss">×</button>'
-    words = f'<span class="words" role="status">{escaped(notice.text)}</span>'
+    close = element("button", escaped("×"), kind="tool", type="button", aria_label="Dismiss", **control(act="dismiss"))
+    words = element("span", escaped(notice.text), kind="words", role="status")
     return div(f"notice {notice.kind}", bar, words, *buttons, close)
 
 
@@ -93,7 +96,7 @@ def remaining(status: TrainerStatus) -> str:
     """`7 s left`; nothing while nobody can tell."""
     if status.eta is None:
         return ""
-    return f"{spoken(status.eta)} left" if status.eta >= 1 else "almost done"
+    return f"{duration(status.eta)} left" if status.eta >= 1 else "almost done"
 
 
 def share(status: TrainerStatus) -> float:
@@ -112,7 +115,7 @@ def added(count: int, waiting: int = 0) -> str:
 
 def _about(lab: Lab) -> str:
     try:
-        return f" (about {spoken(lab.training.plan().seconds)})"
+        return f" (about {duration(lab.training.plan().seconds)})"
     except ChatlabError:
         return ""
 

@@ -9,7 +9,7 @@ from typing import cast
 from chatlab.conversation import Turn
 from chatlab.errors import InputError
 from chatlab.records import Reason
-from chatlab.ui.chat.transcript import REASONS
+from chatlab.ui.html import REASONS
 
 LONGEST = 1_000_000
 """Characters of one message from the page."""

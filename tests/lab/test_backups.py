@@ -74,7 +74,7 @@ def test_a_removed_adapter_stays_until_the_trash_is_emptied(lab: Lab, panel: Saf
     assert "2 removed adapters" in told(panel.opened()[panel.trash])["value"]
     lab.voices.restore()
     assert lab.safekeeping.trash()[0] == 1
-    assert "Deleted 1 removed adapter for good" in told(panel.emptied()[panel.said])["value"].replace("&#46;", ".")
+    assert "Deleted 1 removed adapter" in told(panel.emptied()[panel.said])["value"].replace("&#46;", ".")
     with pytest.raises(AdapterMissing):
         lab.voices.restore()
     assert "second" in lab.voices.names() and not told(panel.opened()[panel.trash])["visible"]

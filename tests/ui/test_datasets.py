@@ -53,7 +53,7 @@ def lines(count: int, **extra: Any) -> str:
 
 
 def plain(html: str) -> str:
-    return html.replace("&#46;", ".").replace("&#44;", ",").replace("&#58;", ":").replace("&#95;", "_")
+    return str(html).replace("&#46;", ".").replace("&#44;", ",").replace("&#58;", ":").replace("&#95;", "_")
 
 
 def ended(tab: DemonstrationImport, lab: Lab) -> dict[Any, Any]:

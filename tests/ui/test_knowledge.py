@@ -42,7 +42,7 @@ def uploaded(tmp_path: Path, name: str, text: str) -> str:
 
 def plain(html: str) -> str:
     for char in ".,:&'()":
-        html = html.replace(f"&#{ord(char)};", char)
+        html = str(html).replace(f"&#{ord(char)};", char)
     return html
 
 

@@ -55,7 +55,7 @@ def twice(lab: Lab) -> tuple[int, int]:
 
 def test_a_finding_says_why_and_opens_the_words_side_by_side(tab: DemonstrationsTab, lab: Lab) -> None:
     twice(lab)
-    assert "2 demonstrations say the same word for word" in board(tab)
+    assert "2 demonstrations are identical" in board(tab)
     key = lab.quality.known()[0].key
     shown = pressed(tab, "unfold", key=key)
     assert shown[tab.panels.findings.opened] == key

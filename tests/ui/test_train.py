@@ -97,7 +97,8 @@ def visible(shown: dict[Any, Any], component: Any) -> bool:
 
 def text(html: str) -> str:
     return (
-        html.replace("&#32;", " ")
+        str(html)
+        .replace("&#32;", " ")
         .replace("&#45;", "-")
         .replace("&#46;", ".")
         .replace("&#37;", "%")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from markupsafe import Markup
+
 from chatlab.conversation import Conversation
 from chatlab.errors import ChatlabError
 from chatlab.evaluation.length_drift import LEAST, Growth
@@ -11,8 +13,7 @@ from chatlab.lab import Lab
 from chatlab.lab.guide.answer_length import LengthReport
 from chatlab.lab.runs.prompt_mismatch import Kind, Mismatch
 from chatlab.records import Message
-from chatlab.ui.chat.transcript import button
-from chatlab.ui.html import counted, div, element, escaped, one_line, span
+from chatlab.ui.html import NOTHING, button, counted, div, element, escaped, one_line, span
 
 IDENTITY = ("identity", "Write identity demonstrations")
 TRAINED = ("system-trained", "Use the trained system message")
@@ -31,7 +32,7 @@ class About:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
 
-    def draw(self, wording: str | None, conversation: Conversation | None) -> str:
+    def draw(self, wording: str | None, conversation: Conversation | None) -> Markup:
         """One line of HTML. `wording` is what stands in the box; a conversation has its own message."""
         told = self.lab.systems.filled(wording) if conversation is None else conversation.system
         return div(
@@ -41,27 +42,27 @@ class About:
             thrift(self.lab.spending.thrift()),
         )
 
-    def _preview(self, wording: str, told: str, conversation: Conversation | None) -> str:
+    def _preview(self, wording: str, told: str, conversation: Conversation | None) -> Markup:
         head = "The model reads this first" if told else "No system message. The model reads only the conversation."
-        text = div("read-first", escaped(told)) if told else ""
+        text = div("read-first", escaped(told)) if told else NOTHING
         return div(
             "preview", span("about-head", head), text, self._as_written(told), *self._notes(wording, conversation)
         )
 
-    def _as_written(self, told: str) -> str:
+    def _as_written(self, told: str) -> Markup:
         """With the template's own words around it, once the model is open: nothing is opened to show this."""
         if not told or not self.lab.machine.started:
-            return ""
+            return NOTHING
         try:
             template = self.lab.machine.base.template
             asked = [Message(role="system", content=told), Message(role="user", content="…")]
             ids = template.prompt(asked)
         except ChatlabError:
-            return ""
+            return NOTHING
         summary = element("summary", escaped(f"With the chat template, {counted(len(ids), 'token')}"))
         return element("details", summary + div("read-first raw", escaped(template.text(ids))))
 
-    def _notes(self, wording: str, conversation: Conversation | None) -> list[str]:
+    def _notes(self, wording: str, conversation: Conversation | None) -> list[Markup]:
         notes = []
         if unset := self.lab.systems.unset(wording):
             names = ", ".join(f"{{{name}}}" for name in unset)
@@ -73,13 +74,13 @@ class About:
             notes.append(div("about-note", said, _own("system-again", "Update")))
         return [*notes, *_in_the_middle(conversation)]
 
-    def _accord(self, told: str) -> str:
+    def _accord(self, told: str) -> Markup:
         found = self.lab.accord.of(told)
         untrained = [one for one in found if one.kind != "other name"]
         return discords(found, self.lab.accord.ready(told) if untrained and told else 0)
 
 
-def _in_the_middle(conversation: Conversation) -> list[str]:
+def _in_the_middle(conversation: Conversation) -> list[Markup]:
     """What a change does to a conversation in which something was answered already."""
     answers = [turn for turn in conversation.path() if turn.role == "assistant"]
     older = sum(turn.under != () for turn in answers)
@@ -92,28 +93,30 @@ def _in_the_middle(conversation: Conversation) -> list[str]:
     return []
 
 
-def discords(found: Sequence[Mismatch], ready: int) -> str:
+def discords(found: Sequence[Mismatch], ready: int) -> Markup:
     """Prompt and training do not match: in what, and what can be done. Nothing where they do not."""
     if not found:
-        return ""
+        return NOTHING
     ways = list(dict.fromkeys(way for one in found for way in WAYS[one.kind]))
     retrain = button("retrain", f"Retrain: {counted(ready, 'approved demonstration')} with this message", "small")
     return div(
         "discord",
-        element("b", "Prompt and training do not match"),
+        element("b", escaped("Prompt and training do not match")),
         *(part for one in found for part in (div("", escaped(one.why)), _trained(one))),
-        div("about-do", *(_own(act, label) for act, label in ways), retrain if ready else ""),
+        div("about-do", *(_own(act, label) for act, label in ways), retrain if ready else NOTHING),
     )
 
 
-def _trained(one: Mismatch) -> str:
-    return div("read-first", escaped(one_line(one.trained, 240))) if one.trained and one.kind != "other name" else ""
+def _trained(one: Mismatch) -> Markup:
+    return (
+        div("read-first", escaped(one_line(one.trained, 240))) if one.trained and one.kind != "other name" else NOTHING
+    )
 
 
-def thrift(found: LengthReport) -> str:
+def thrift(found: LengthReport) -> Markup:
     """How long answers are; a warning where they grow."""
     if not found.now.count:
-        return ""
+        return NOTHING
     few = f"; trend after {LEAST} answers" if found.now.count < LEAST else ""
     taught = "" if found.taught is None else f" Training data: {found.taught.mean:.0f}."
     over = f"over {counted(found.now.count, 'answer')}{few}."
@@ -138,5 +141,5 @@ def grown_in_words(found: LengthReport, growth: Growth) -> str:
     )
 
 
-def _own(act: str, label: str) -> str:
+def _own(act: str, label: str) -> Markup:
     return button(act, label, "small", to="self")

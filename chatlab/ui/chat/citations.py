@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from markupsafe import Markup
+
 from chatlab.citations import RetrievedPassage
 from chatlab.conversation import Turn
-from chatlab.ui.html import control, counted, div, element, escaped, one_line, span
+from chatlab.ui.html import NOTHING, control, counted, div, element, escaped, one_line, press, span
 from chatlab.ui.markdown import Cite
 from chatlab.ui.passage import marked
 
@@ -14,26 +16,26 @@ def citing(turn: Turn) -> Cite | None:
     if not turn.sources:
         return None
 
-    def link(number: int) -> str:
+    def link(number: int) -> Markup:
         if not 1 <= number <= len(turn.sources):
-            return ""
-        title = escaped(one_line(turn.sources[number - 1].title, 80))
+            return NOTHING
+        title = one_line(turn.sources[number - 1].title, 80)
         where = control(act="cite", turn=turn.id, number=number)
-        return f'<button type="button" class="cite" title="{title}"{where}>{number}</button>'
+        return element("button", escaped(str(number)), kind="cite", type="button", title=title, **where)
 
     return link
 
 
-def sources(turn: Turn, asked: str) -> str:
+def sources(turn: Turn, asked: str) -> Markup:
     """All passages that the answer was given, folded; they are kept with it, whatever becomes of their documents."""
     if not turn.sources:
-        return ""
+        return NOTHING
     said = element("summary", escaped(f"Made with {counted(len(turn.sources), 'source')}"))
     each = (_source(turn, number, one, asked) for number, one in enumerate(turn.sources, 1))
-    return element("details", said + "".join(each), "sources")
+    return element("details", said, *each, kind="sources")
 
 
-def _source(turn: Turn, number: int, one: RetrievedPassage, asked: str) -> str:
+def _source(turn: Turn, number: int, one: RetrievedPassage, asked: str) -> Markup:
     head = div(
         "source-head",
         span("source-number", str(number)),
@@ -41,11 +43,9 @@ def _source(turn: Turn, number: int, one: RetrievedPassage, asked: str) -> str:
         span("source-place", f"characters {one.start:,} to {one.end:,}"),
         _in_its_document(one),
     )
-    return (
-        f'<div class="source" id="source-{turn.id}-{number}">{head}{div("source-text", marked(one.text, asked))}</div>'
-    )
+    passage = div("source-text", marked(one.text, asked))
+    return element("div", head, passage, kind="source", id=f"source-{turn.id}-{number}")
 
 
-def _in_its_document(one: RetrievedPassage) -> str:
-    where = control(act="around", to="knowledge", text=f"{one.document}:{one.start}:{one.end}")
-    return f'<button type="button" class="quiet"{where}>in its document</button>'
+def _in_its_document(one: RetrievedPassage) -> Markup:
+    return press("in its document", "quiet", act="around", to="knowledge", text=f"{one.document}:{one.start}:{one.end}")

@@ -129,7 +129,7 @@ class ChatHandlers:
             return SAME
         status = self.lab.training.status()
         if status.state == "training" and status.run is not None and status.run.name == session.run:
-            return SAME._replace(notice=notices.drawn(notices.training(status)))
+            return SAME._replace(notice=notices.render(notices.training(status)))
         run = RunWatch(self.lab).seen(self.lab.training.run(session.run))
         if run.state == "running":
             return SAME  # its adapter is about to be published

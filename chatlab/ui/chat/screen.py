@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.conversation import Conversation
 from chatlab.lab import Lab
@@ -44,7 +45,7 @@ class Screen:
             listing=self.listing(session),
             transcript=self._transcript(conversation, session),
             live="" if reply is None or conversation is None else growing(rows(conversation)[-1], reply.draft),
-            notice=notices.drawn(session.notice),
+            notice=notices.render(session.notice),
             system=gr.skip() if conversation is None else conversation.wording or conversation.system,
             composer=gr.update(**box) if text is None else gr.update(value=text, **box),
             voice=gr.update(choices=choices(self.lab)),
@@ -83,12 +84,12 @@ class Screen:
         reply = self.replies.running(session.conversation)
         return conversation if reply is None else replace(conversation, head=reply.prompt)
 
-    def _transcript(self, conversation: Conversation | None, session: Session) -> str:
+    def _transcript(self, conversation: Conversation | None, session: Session) -> Markup:
         if conversation is None or conversation.head is None:
             return welcome(self.lab, session.incognito)
         return transcript(conversation, session.shown, incognito=session.incognito, waiting=session.waiting)
 
-    def listing(self, session: Session) -> str:
+    def listing(self, session: Session) -> Markup:
         known = session.person is not None
         found = self.lab.chat.conversations(session.query, owner=session.person) if known else []
         return listing(found, session.conversation, self.replies.ids(), session.query)

@@ -15,9 +15,8 @@ from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.session import Session
 from chatlab.ui.chat.systems import SystemPanel
 from chatlab.ui.chat.tool_switch import ToolSwitch
-from chatlab.ui.chat.transcript import button
 from chatlab.ui.current_user import visitor
-from chatlab.ui.html import div
+from chatlab.ui.html import button, div
 from chatlab.ui.shell import Shell, drawing
 
 SIDE = div(

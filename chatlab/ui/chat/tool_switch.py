@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.errors import InputError
 from chatlab.lab import Lab
 from chatlab.lab.runs.prompt_mismatch import Mismatch
 from chatlab.ui.bridge import Bridge
-from chatlab.ui.chat.transcript import button
-from chatlab.ui.html import div, element, escaped
+from chatlab.ui.html import NOTHING, button, div, element, escaped
 from chatlab.ui.page_event import Act
 from chatlab.ui.shell import Shell, drawing
 
@@ -52,12 +52,12 @@ class ToolSwitch:
             return gr.skip()
         return [name for name in self._titles if name in names]
 
-    def look(self, on: Sequence[str] | None) -> str:
+    def look(self, on: Sequence[str] | None) -> Markup:
         """What disagrees between these tools and the live adapter; nothing where all is well."""
         found = self._accord.of_tools(on or ())
         if found is None:
-            return ""
-        head = element("b", "Prompt and training do not match")
+            return NOTHING
+        head = element("b", escaped("Prompt and training do not match"))
         return div("about", div("discord", head, div("", escaped(found.why)), self._remedy(found)))
 
     def pressed(self, payload: str, on: Sequence[str] | None) -> list[str]:
@@ -70,7 +70,7 @@ class ToolSwitch:
                 return self._at_hand({*(on or ()), *(found.tools if found else ())})
         raise InputError("The page sent an unknown request.", "Reload the page.")
 
-    def _remedy(self, found: Mismatch) -> str:
+    def _remedy(self, found: Mismatch) -> Markup:
         """A button; a sentence where none of the tools that it knows is in the house."""
         if found.kind == "untrained tools":
             return div("about-do", button("tools-off", "Turn them off", "small", to="tools"))

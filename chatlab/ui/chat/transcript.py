@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from markupsafe import Markup
 
 from chatlab.conversation import Conversation, Turn
 from chatlab.lab.chat.reply_stream import Draft
-from chatlab.records import BASE, Provenance, Reason
+from chatlab.records import BASE, Provenance
 from chatlab.ui.chat.citations import citing, sources
 from chatlab.ui.chat.rows import Row, earlier, rows
 from chatlab.ui.chat.steps import steps
-from chatlab.ui.html import control, counted, div, element, escaped, span
-from chatlab.ui.icons import icon
+from chatlab.ui.html import NOTHING, REASONS, button, counted, div, element, escaped, icon, span, tool
 from chatlab.ui.markdown import plain, prose
 
-REASONS: tuple[Reason, ...] = get_args(Reason)
 ENDINGS = {
     "length": "cut off at max tokens",
     "person": "stopped",
@@ -23,52 +21,37 @@ ENDINGS = {
 }
 
 
-def transcript(conversation: Conversation, shown: int, *, incognito: bool = False, waiting: bool = False) -> str:
+def transcript(conversation: Conversation, shown: int, *, incognito: bool = False, waiting: bool = False) -> Markup:
     """The shown rows, but for the last while it is `waiting` for its answer: `growing` shows it."""
     above = earlier(conversation, shown)
-    more = button("earlier", f"Show earlier messages ({above})", "quiet") if above else ""
+    more = button("earlier", f"Show earlier messages ({above})", "quiet") if above else NOTHING
     drawn = rows(conversation, shown)[: -1 if waiting else None]
-    unanswered = "" if waiting or not drawn or drawn[-1].turn.role != "user" else _unanswered(drawn[-1].turn)
+    unanswered = NOTHING if waiting or not drawn or drawn[-1].turn.role != "user" else _unanswered(drawn[-1].turn)
     return div("turns", more, *(_row(row, incognito) for row in drawn), unanswered)
 
 
-def growing(asked: Row, draft: Draft | None) -> str:
+def growing(asked: Row, draft: Draft | None) -> Markup:
     """The question that is being answered, and the answer as far as it has come."""
-    text = prose(draft.text) if draft and draft.text else '<p class="dots"><i></i><i></i><i></i></p>'
+    text = prose(draft.text) if draft and draft.text else element("p", *[element("i")] * 3, kind="dots")
     foot = div("foot", *_speaker(draft.speaker if draft else None))
-    thinking = thought(draft.thought) if draft else ""
-    taken = steps(draft.steps, draft.doing) if draft else ""
+    thinking = thought(draft.thought) if draft else NOTHING
+    taken = steps(draft.steps, draft.doing) if draft else NOTHING
     return div("turns", _question(asked), div("turn answer growing", thinking, taken, div("body prose", text), foot))
 
 
-def thought(text: str) -> str:
+def thought(text: str) -> Markup:
     """What was thought before an answer, folded."""
     if not text:
-        return ""
+        return NOTHING
     about = escaped(f"Thinking, {counted(len(text.split()), 'word')}")
-    return element("details", element("summary", about) + div("plain", plain(text)), "thought")
+    return element("details", element("summary", about), div("plain", plain(text)), kind="thought")
 
 
-def button(act: str, label: str, kind: str = "", turn: int | None = None, **data: object) -> str:
-    """A button that the page's script reports to Python. `label` is plain text."""
-    return f'<button type="button" class="{kind}"{_data(act, turn, data)}>{escaped(label)}</button>'
-
-
-def tool(act: str, picture: str, label: str, turn: int, kind: str = "", **data: object) -> str:
-    """A button with a picture for a face; `label` is what it is called."""
-    named = f'title="{escaped(label)}" aria-label="{escaped(label)}"'
-    return f'<button type="button" class="tool {kind}" {named}{_data(act, turn, data)}>{icon(picture)}</button>'
-
-
-def _data(act: str, turn: int | None, data: dict[str, object]) -> str:
-    return control(act=act, **({} if turn is None else {"turn": turn}), **data)
-
-
-def _row(row: Row, incognito: bool) -> str:
+def _row(row: Row, incognito: bool) -> Markup:
     return _question(row) if row.turn.role == "user" else _answer(row, incognito)
 
 
-def _question(row: Row) -> str:
+def _question(row: Row) -> Markup:
     turn = row.turn
     tools = (
         *_arrows(row),
@@ -78,21 +61,22 @@ def _question(row: Row) -> str:
     return _turn(turn, "question", div("body plain", plain(turn.content)), div("foot", *tools))
 
 
-def _answer(row: Row, incognito: bool) -> str:
+def _answer(row: Row, incognito: bool) -> Markup:
     turn = row.turn
-    body = div("body prose", prose(turn.content, citing(turn)) or "<p><em>(nothing)</em></p>")
+    body = div("body prose", prose(turn.content, citing(turn)) or element("p", element("em", escaped("(nothing)"))))
     tools = (*_arrows(row), *_thumbs(turn), *_teach(turn, incognito), tool("copy", "copy", "Copy", turn.id))
     retry = tool("retry", "retry", "Regenerate", turn.id)
-    foot = div("foot", *tools, retry, '<span class="gap"></span>', *_origin(turn))
+    foot = div("foot", *tools, retry, span("gap", ""), *_origin(turn))
     before = thought(turn.thought) + steps(turn.steps)
     return _turn(turn, "answer", before, body, sources(turn, row.asked), foot, _reasons(turn))
 
 
-def _turn(turn: Turn, kind: str, *inner: str) -> str:
-    return f'<div class="turn {kind}" data-turn="{turn.id}" data-raw="{plain(turn.content)}">{"".join(inner)}</div>'
+def _turn(turn: Turn, kind: str, *inner: Markup) -> Markup:
+    raw = turn.content.replace("\r\n", "\n")
+    return element("div", *inner, kind=f"turn {kind}", data_turn=turn.id, data_raw=raw)
 
 
-def _arrows(row: Row) -> tuple[str, ...]:
+def _arrows(row: Row) -> tuple[Markup, ...]:
     """`‹ 2/3 ›`, where there is more than one version."""
     if len(row.versions) < 2:
         return ()
@@ -103,19 +87,19 @@ def _arrows(row: Row) -> tuple[str, ...]:
     )
 
 
-def _arrow(to: int | None, picture: str, label: str) -> str:
+def _arrow(to: int | None, picture: str, label: str) -> Markup:
     if to is None:
-        return f'<button type="button" class="tool" disabled aria-label="{label}">{icon(picture)}</button>'
+        return element("button", icon(picture), kind="tool", type="button", disabled=True, aria_label=label)
     return tool("show", picture, label, to)
 
 
-def _thumbs(turn: Turn) -> tuple[str, str]:
+def _thumbs(turn: Turn) -> tuple[Markup, Markup]:
     liked = turn.rating.liked if turn.rating else None
-    up = tool("like", "up", "Good answer", turn.id, "on" if liked is True else "")
-    return up, tool("dislike", "down", "Bad answer", turn.id, "on" if liked is False else "")
+    up = tool("like", "up", "Good answer", turn.id, "on" if liked is True else NOTHING)
+    return up, tool("dislike", "down", "Bad answer", turn.id, "on" if liked is False else NOTHING)
 
 
-def _teach(turn: Turn, incognito: bool) -> tuple[str, ...]:
+def _teach(turn: Turn, incognito: bool) -> tuple[Markup, ...]:
     edit = tool("edit", "pencil", "Edit" if incognito else "Edit the answer and keep it as a demonstration", turn.id)
     if incognito:
         return ()
@@ -124,16 +108,16 @@ def _teach(turn: Turn, incognito: bool) -> tuple[str, ...]:
     return edit, tool("keep", "keep", "Keep as demonstration", turn.id)
 
 
-def _reasons(turn: Turn) -> str:
+def _reasons(turn: Turn) -> Markup:
     """Chips that say what was wrong, once a thumb is down."""
     if turn.rating is None or turn.rating.liked:
-        return ""
+        return NOTHING
     given = turn.rating.reasons
     chips = (button("reason", r, "chip on" if r in given else "chip", turn.id, reason=r) for r in REASONS)
     return div("reasons", span("ask", "What was wrong?"), *chips)
 
 
-def _origin(turn: Turn) -> tuple[str, ...]:
+def _origin(turn: Turn) -> tuple[Markup, ...]:
     """Who spoke, how much, how fast, and how it ended if not of itself."""
     if turn.speaker is None:
         return (span("who person", "edited by you" if turn.edited_from is not None else "yours"),)
@@ -143,13 +127,13 @@ def _origin(turn: Turn) -> tuple[str, ...]:
     return (*ending, *cut, *other, *_speaker(turn.speaker))
 
 
-def _speaker(speaker: Provenance | None) -> tuple[str, ...]:
+def _speaker(speaker: Provenance | None) -> tuple[Markup, ...]:
     if speaker is None:
         return ()
     strength = "" if speaker.adapter == BASE or speaker.strength == 1.0 else f" × {speaker.strength:g}"
     proof = f"Adapter weights sha256 {speaker.sha256}" if speaker.sha256 else "Base model, no adapter"
-    short = f"<code>{speaker.sha256[:7]}</code>" if speaker.sha256 else ""
-    who = f'<span class="who" title="{escaped(proof)}">{escaped(speaker.adapter + strength)}{short}</span>'
+    short = element("code", escaped(speaker.sha256[:7])) if speaker.sha256 else NOTHING
+    who = element("span", escaped(speaker.adapter + strength), short, kind="who", title=proof)
     return who, span("pace", pace(speaker))
 
 
@@ -159,5 +143,5 @@ def pace(speaker: Provenance) -> str:
     return f"{tokens} · {speaker.tokens / speaker.seconds:.0f} tok/s" if speaker.seconds > 0 else tokens
 
 
-def _unanswered(turn: Turn) -> str:
+def _unanswered(turn: Turn) -> Markup:
     return div("unanswered", span("", "No answer yet."), button("retry", "Regenerate", "small", turn.id))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from markupsafe import Markup
+
 from chatlab.lab import Lab
 from chatlab.records import BASE
-from chatlab.ui.chat.transcript import button
-from chatlab.ui.html import counted, div, element, escaped
+from chatlab.ui.html import NOTHING, button, counted, div, element, escaped
 
 EXAMPLES = (
     "Who are you",
@@ -15,19 +16,19 @@ EXAMPLES = (
 )
 
 
-def welcome(lab: Lab, incognito: bool = False) -> str:
+def welcome(lab: Lab, incognito: bool = False) -> Markup:
     """One line of HTML."""
     examples = div("examples", *(button("say", text, "chip", text=text) for text in EXAMPLES))
-    heading = element("h2", "Incognito" if incognito else "Start a conversation")
+    heading = element("h2", escaped("Incognito" if incognito else "Start a conversation"))
     about = (
         "This chat is never stored and never trained on. It ends when you leave it or close the page."
         if incognito
         else "Everything stays on this machine. Edit an answer, retrain, and the model learns it."
     )
-    return div("welcome", heading, element("p", escaped(about)), examples, "" if incognito else _next_step(lab))
+    return div("welcome", heading, element("p", escaped(about)), examples, NOTHING if incognito else _next_step(lab))
 
 
-def _next_step(lab: Lab) -> str:
+def _next_step(lab: Lab) -> Markup:
     """What brings the loop forward: demonstrations, then a run, then correcting what is still wrong."""
     approved = len(lab.demonstrations.approved())
     if approved == 0:
@@ -36,8 +37,8 @@ def _next_step(lab: Lab) -> str:
     if lab.voices.live == BASE and not lab.voices.cards():
         text = f"{counted(approved, 'demonstration')} ready to train on."
         return _step(text, button("retrain", "Retrain now", "primary small"))
-    return _step("Is an answer wrong? Press the pencil under it, correct it, and retrain.", "")
+    return _step("Is an answer wrong? Press the pencil under it, correct it, and retrain.")
 
 
-def _step(text: str, action: str) -> str:
+def _step(text: str, action: Markup = NOTHING) -> Markup:
     return div("step", element("span", escaped(text)), action)

@@ -15,7 +15,7 @@ Updates = dict[Any, Any]
 
 
 class Ballot:
-    """Shown when all have spoken. For two panes the keys are 1, 2, 3, 4: left, right, tie, both bad."""
+    """Shown when all have duration. For two panes the keys are 1, 2, 3, 4: left, right, tie, both bad."""
 
     def build(self) -> None:
         with gr.Row(visible=False, elem_classes="tight votes", elem_id="ballot") as self.row:

@@ -52,7 +52,7 @@ class Round:
 
     @property
     def open(self) -> bool:
-        """Still to be voted on, now or when all have spoken."""
+        """Still to be voted on, now or when all have duration."""
         return self.verdict is None and not self.taken_back and not (self.done and len(self.spoke) < 2)
 
     @property

@@ -7,12 +7,13 @@ from functools import partial
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.lab import Lab
 from chatlab.lab.data.annotators import MOST, Disagreement, current
 from chatlab.quality.agreement import ENOUGH, RELIABLE, TENTATIVE, Agreement
 from chatlab.records import Annotation, Demonstration
-from chatlab.ui.html import counted, div, one_line, span
+from chatlab.ui.html import NOTHING, counted, div, one_line, span
 from chatlab.ui.shell import Shell, drawing
 
 LISTED = 50
@@ -162,7 +163,7 @@ class DemonstrationAnnotators:
         return f"{one.demonstration} · {one_line(asked[-1].content if asked else '', 70)}\n{stars}"
 
 
-def written_by(demonstration: Demonstration) -> str:
+def written_by(demonstration: Demonstration) -> Markup:
     """Who wrote and who approved it."""
     authors = " and ".join(demonstration.authors)
     model = "the model" if demonstration.source == "liked" else ""
@@ -172,19 +173,19 @@ def written_by(demonstration: Demonstration) -> str:
     return div("people-line", span("faint", " · ".join(facts)))
 
 
-def opinions(demonstration: Demonstration, name: str) -> str:
+def opinions(demonstration: Demonstration, name: str) -> Markup:
     """What others think; how many there are, as long as `name` has not said what they do."""
     known = [opinion for opinion in current(demonstration) if opinion.by != name]
     gone = len(demonstration.opinions) - len(current(demonstration))
-    earlier = span("faint", f"{counted(gone, 'rating')} of an earlier version") if gone else ""
+    earlier = span("faint", f"{counted(gone, 'rating')} of an earlier version") if gone else NOTHING
     if _of(demonstration, name) is None:
-        waiting = span("faint", ABOUT + (f" Rated by {counted(len(known), 'other')}." if known else ""))
+        waiting = span("faint", ABOUT + (f" Rated by {counted(len(known), 'other')}." if known else NOTHING))
         return div("people-line", waiting, earlier)
     told = (span("chip", f"{o.by}: {o.stars}", o.note) for o in known)
-    return div("people-line", *told, earlier) if known or earlier else ""
+    return div("people-line", *told, earlier) if known or earlier else NOTHING
 
 
-def agreed(found: Agreement, apart: int) -> str:
+def agreed(found: Agreement, apart: int) -> Markup:
     """The figure, and what it is worth."""
     if not found.shared:
         words = "No demonstration has two ratings yet. Ask a second person to enter their name and rate the same ones."
@@ -215,7 +216,7 @@ def _colour(found: Agreement) -> str:
     return "good" if found.alpha >= RELIABLE else "doubtful" if found.alpha >= TENTATIVE else "bad"
 
 
-def _at_work(name: str) -> str:
+def _at_work(name: str) -> Markup:
     words = "Your edits, approvals and ratings carry this name." if name else "Enter your name to sign your work."
     return div("people-line", span("faint", words))
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any, Literal, cast
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.formats import FORMATS, Written, format_of
 from chatlab.lab import Lab
 from chatlab.lab.data.datasets import Which
 from chatlab.system.temporary import discard, new_folder
-from chatlab.ui.html import counted, div, span
+from chatlab.ui.html import counted, div, joined, span
 from chatlab.ui.shell import Shell, drawing
 
 ANY = ""
@@ -109,17 +110,17 @@ def _formats(what: str) -> list[tuple[str, str]]:
     return [(f.label, f.name) for f in FORMATS if (f.demonstrations if what == "demonstrations" else f.preferences)]
 
 
-def _about(format: str) -> str:
+def _about(format: str) -> Markup:
     return div("import-notes", span("", format_of(format).about))
 
 
-def _told(written: Written) -> str:
+def _told(written: Written) -> Markup:
     """How many went into the file, and how many had no place in it and why."""
     left = [f"{n:,} left out: {why}" for why, n in written.left_out.items()]
     if n := written.unthought:
         how = "is not supported by this format and was" if n == 1 else "are not supported by this format and were"
         left.append(f"{counted(n, 'thought')} {how} left out; OpenAI messages supports them.")
-    notes = "".join(div("import-notes", span("mask-warning", note)) for note in left)
+    notes = joined(div("import-notes", span("mask-warning", note)) for note in left)
     return div("import-said", span("", f"{counted(written.records, 'record')} in the file.")) + notes
 
 

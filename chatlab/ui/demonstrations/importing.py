@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.errors import ChatlabError, InputError
 from chatlab.formats import LAYOUTS, Columns, LayoutName, Part, Proposal, layout, proposed, with_header
@@ -236,7 +237,7 @@ class DemonstrationImport:
     def _put_down(self) -> Updates:
         return {self.found: gr.Column(visible=False), self.path: "", self.proposal: None}
 
-    def _preview(self, path: Path, proposal: Proposal) -> str:
+    def _preview(self, path: Path, proposal: Proposal) -> Markup:
         try:
             return table(self._exchange.preview(path, proposal), proposal)
         except ChatlabError as error:

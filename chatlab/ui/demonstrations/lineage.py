@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from markupsafe import Markup
+
 from chatlab.lab import Lab
 from chatlab.lab.data.lineage import Learned
 from chatlab.ui.demonstrations.drafts import NEW
-from chatlab.ui.html import counted, div, span
+from chatlab.ui.html import NOTHING, counted, div, span
 from chatlab.ui.shell import drawing
 
 WANTED = "wanted demonstration"
@@ -40,12 +42,12 @@ class LearnedBy:
         }
 
 
-def learned_by(adapters: list[Learned], live: str) -> str:
+def learned_by(adapters: list[Learned], live: str) -> Markup:
     if not adapters:
         return div("people-line", span("faint", "No adapter is trained on it yet."))
     named = (_chip(one, live) for one in adapters[:MOST])
     more = len(adapters) - MOST
-    rest = span("faint", f"and {counted(more, 'other adapter')}") if more > 0 else ""
+    rest = span("faint", f"and {counted(more, 'other adapter')}") if more > 0 else NOTHING
     return div("people-line", span("faint", "Used by"), *named, rest)
 
 
@@ -68,7 +70,7 @@ def asked_for(lab: Lab) -> int | None:
     return wanted if wanted == NEW or wanted in lab.store.demonstrations else None
 
 
-def _chip(one: Learned, live: str) -> str:
+def _chip(one: Learned, live: str) -> Markup:
     said, title = CHANGED[one.changed]
     return span(
         "chip changed" if one.changed else "chip", f"{'● ' if one.adapter == live else ''}{one.adapter}{said}", title

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.lab.data.quality import Quality
 from chatlab.records import Demonstration, Status
 from chatlab.ui.demonstrations.readiness import readiness
-from chatlab.ui.html import div, one_line, span
+from chatlab.ui.html import div, escaped, one_line, span
 from chatlab.ui.shell import drawing
 
 PAGE = 20
@@ -170,14 +171,14 @@ def _row(demonstration: Demonstration) -> str:
     return f"{mark} {one_line(asked, 40)}\n{one_line(demonstration.answer, 90) or '(no answer)'}"
 
 
-def _position(page: int, shown: int, total: int) -> str:
+def _position(page: int, shown: int, total: int) -> Markup:
     return span("faint", f"{page * PAGE + 1}-{page * PAGE + shown} of {total:,}" if shown else "none")
 
 
-def _empty(filtered: bool) -> str:
+def _empty(filtered: bool) -> Markup:
     if filtered:
-        return div("empty", "No matches. Clear the search or the filters.")
+        return div("empty", escaped("No matches. Clear the search or the filters."))
     return div(
         "empty",
-        "No demonstrations yet. Load a starter pack, write one, or keep good answers in Chat.",
+        escaped("No demonstrations yet. Load a starter pack, write one, or keep good answers in Chat."),
     )

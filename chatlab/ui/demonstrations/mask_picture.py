@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from markupsafe import Markup
+
 from chatlab.template import Span
-from chatlab.ui.html import counted, div, span
+from chatlab.ui.html import NOTHING, counted, div, escaped, joined, span
 
 LEGEND = div(
     "mask-legend",
@@ -16,22 +18,22 @@ LEGEND = div(
 )
 
 
-def mask_picture(spans: Sequence[Span]) -> str:
+def mask_picture(spans: Sequence[Span]) -> Markup:
     """One line of HTML for `gr.Markdown`."""
     if not spans:
-        return div("mask-empty", "Nothing to show yet.")
+        return div("mask-empty", escaped("Nothing to show yet."))
     sequences = [list(run) for _, run in groupby(spans, key=lambda s: s.sequence)]
     painted = (div("mask-text", _painted(sequence)) for sequence in sequences)
     return div("mask", LEGEND, *painted, div("mask-note", _note(spans)))
 
 
-def _painted(sequence: Iterable[Span]) -> str:
+def _painted(sequence: Iterable[Span]) -> Markup:
     """Neighbours of one kind as one piece, so that a long demonstration stays quick to show."""
     runs = groupby(sequence, key=lambda s: s.kind)
-    return "".join(span(f"mask-{kind}", "".join(s.text for s in run)) for kind, run in runs)
+    return joined(span(f"mask-{kind}", "".join(s.text for s in run)) for kind, run in runs)
 
 
-def _note(spans: Sequence[Span]) -> str:
+def _note(spans: Sequence[Span]) -> Markup:
     cut = sum(len(s.text) for s in spans if s.kind == "cut")
     if cut:
         return span(
@@ -39,4 +41,4 @@ def _note(spans: Sequence[Span]) -> str:
         )
     if not any(s.kind == "learned" and s.text for s in spans):
         return span("mask-warning", "No answer to train on.")
-    return ""
+    return NOTHING

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.lab.data.packs import Pack
@@ -46,7 +47,7 @@ class DemonstrationPacks:
         return drawn
 
 
-def _card(pack: Pack) -> str:
+def _card(pack: Pack) -> Markup:
     return div("pack", span("pack-title", pack.title), span("pack-about", pack.about))
 
 

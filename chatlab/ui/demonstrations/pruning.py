@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.evaluation.difficulty import Difficulty
 from chatlab.evaluation.scoring import Progress
@@ -13,7 +14,7 @@ from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.lab.data.quality import Hardness, Quality
 from chatlab.quality.pruning import Pruning
 from chatlab.ui.demonstrations.quality import row
-from chatlab.ui.html import counted, div, element, escaped, span, spoken
+from chatlab.ui.html import NOTHING, counted, div, duration, element, escaped, joined, progress_bar, span
 from chatlab.ui.shell import Shell, drawing
 
 ENDS = 5
@@ -122,7 +123,7 @@ class PruningPanel:
         """How many went."""
         return self._quality.prune(keep / 100, by, doubles)
 
-    def _ends(self, known: Mapping[int, Difficulty]) -> str:
+    def _ends(self, known: Mapping[int, Difficulty]) -> Markup:
         if len(known) < 2:
             return div("faint", span("", _WHAT))
         ordered = sorted(known, key=lambda i: -known[i].loss)
@@ -130,23 +131,29 @@ class PruningPanel:
         halves = (("Hardest", ordered[:count]), ("Easiest", ordered[: -count - 1 : -1]))
         return div("ends", *(self._end(title, ids, known) for title, ids in halves))
 
-    def _end(self, title: str, ids: Sequence[int], known: Mapping[int, Difficulty]) -> str:
+    def _end(self, title: str, ids: Sequence[int], known: Mapping[int, Difficulty]) -> Markup:
         facts = (self._row(i, known[i]) for i in ids)
         return div("end", element("h4", escaped(title)), *facts)
 
-    def _row(self, demonstration_id: int, difficulty: Difficulty | None, *more: str) -> str:
+    def _row(self, demonstration_id: int, difficulty: Difficulty | None, *more: str) -> Markup:
         return row(demonstration_id, self._demonstrations.get(demonstration_id), *more, *_facts(difficulty))
 
-    def _preview(self, plan: Pruning, by: Hardness) -> str:
+    def _preview(self, plan: Pruning, by: Hardness) -> Markup:
         known = self._quality.difficulties.known()
         doubles = (self._row(i, known.get(i), "duplicate") for i in plan.doubles[:LISTED])
         easy = (self._row(i, known.get(i)) for i in plan.easy[: max(0, LISTED - len(plan.doubles))])
         more = len(plan.gone) - LISTED
-        rest = span("faint", f"and {more:,} more") if more > 0 else ""
+        rest = span("faint", f"and {more:,} more") if more > 0 else NOTHING
         going = div(
-            "going", element("h4", "To be discarded: duplicates first, then the easiest"), *doubles, *easy, rest
+            "going",
+            element("h4", escaped("To be discarded: duplicates first, then the easiest")),
+            *doubles,
+            *easy,
+            rest,
         )
-        return div("foresight", _bars(plan, known, by), span("sentence", _sentence(plan)), going if plan.gone else "")
+        return div(
+            "foresight", _bars(plan, known, by), span("sentence", _sentence(plan)), going if plan.gone else NOTHING
+        )
 
 
 def _facts(difficulty: Difficulty | None) -> tuple[str, ...]:
@@ -167,11 +174,11 @@ def _sentence(plan: Pruning) -> str:
     return ", ".join(parts) + "." + note
 
 
-def _bars(plan: Pruning, known: Mapping[int, Difficulty], by: Hardness) -> str:
+def _bars(plan: Pruning, known: Mapping[int, Difficulty], by: Hardness) -> Markup:
     """How many there are of each hardness, easy on the left; what would go is pale."""
     values = {i: known[i].loss if by == "loss" else known[i].ratio for i in (*plan.kept, *plan.gone) if i in known}
     if not values:
-        return ""
+        return NOTHING
     low, high = min(values.values()), max(values.values())
     step = (high - low) / BARS or 1.0
     counts = [[0, 0] for _ in range(BARS)]
@@ -179,9 +186,12 @@ def _bars(plan: Pruning, known: Mapping[int, Difficulty], by: Hardness) -> str:
     for i, value in values.items():
         counts[min(BARS - 1, int((value - low) / step))][i in gone] += 1
     tallest = max(sum(pair) for pair in counts)
-    bars = "".join(
-        f'<i><b class="gone" style="height:{44 * gone_ / tallest:.1f}px"></b>'
-        f'<b style="height:{44 * kept / tallest:.1f}px"></b></i>'
+    bars = joined(
+        element(
+            "i",
+            element("b", kind="gone", style=f"height:{44 * gone_ / tallest:.1f}px"),
+            element("b", style=f"height:{44 * kept / tallest:.1f}px"),
+        )
         for kept, gone_ in counts
     )
     unit = "nats per token" if by == "loss" else "loss with / without the instruction"
@@ -195,13 +205,13 @@ def _offer(missing: int, known: int) -> str:
     return f"Measure {missing:,} more" if known else f"Measure {counted(missing, 'demonstration')}"
 
 
-def _progress(progress: Progress) -> str:
+def _progress(progress: Progress) -> Markup:
     if progress.message:
         return span("warning", progress.message)
     if not progress.running:
-        return ""
-    left = f", {spoken(progress.left)} left" if progress.left is not None else ""
-    bar = f'<progress class="run-bar" max="1" value="{progress.share:.3f}"></progress>'
+        return NOTHING
+    left = f", {duration(progress.left)} left" if progress.left is not None else ""
+    bar = progress_bar(progress.share)
     return div("run-progress", bar, span("run-phase", f"{progress.done:,} of {progress.total:,} measured{left}"))
 
 

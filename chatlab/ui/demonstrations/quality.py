@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.errors import InputError
 from chatlab.lab.data.demonstrations import Demonstrations
@@ -16,8 +17,7 @@ from chatlab.quality import ORDER, Action, Finding
 from chatlab.quality.findings import Deed
 from chatlab.records import Demonstration, Message
 from chatlab.ui.bridge import Bridge
-from chatlab.ui.chat.transcript import button
-from chatlab.ui.html import counted, div, one_line, span
+from chatlab.ui.html import NOTHING, button, counted, div, escaped, joined, one_line, progress_bar, span
 from chatlab.ui.page_event import Act
 from chatlab.ui.shell import Shell, drawing
 
@@ -145,51 +145,49 @@ class QualityPanel:
             return "Quality"
         return f"Quality: {counted(number, 'finding')}" if number else "Quality: no problems"
 
-    def _board(self, shown: list[Finding], page: int, opened: str) -> str:
+    def _board(self, shown: list[Finding], page: int, opened: str) -> Markup:
         share = self._quality.looking
-        progress = (
-            "" if share is None else div("look", f'<progress class="run-bar" max="1" value="{share:.2f}"></progress>')
-        )
+        progress = NOTHING if share is None else div("look", progress_bar(share))
         if not shown:
-            return progress or div("empty", _nothing(self._quality.looked))
+            return progress or div("empty", escaped(_nothing(self._quality.looked)))
         here = shown[page * PAGE : (page + 1) * PAGE]
-        cards = "".join(self._card(each, each.key == opened) for each in here)
+        cards = joined(self._card(each, each.key == opened) for each in here)
         return div("findings", progress, cards, _pager(page, len(shown)))
 
-    def _card(self, finding: Finding, opened: bool) -> str:
+    def _card(self, finding: Finding, opened: bool) -> Markup:
         head = div("finding-head", span("chip", _name(finding.kind)), *map(_number, finding.demonstrations[:8]))
         deeds = (
             button("finding", action.label, "small", turn=number, to="quality", text=finding.key)
             for number, action in enumerate(finding.actions)
         )
         look = button("unfold", "Close" if opened else "Read", "quiet", to="quality", text=finding.key)
-        words = self._beside(finding) if opened else ""
+        words = self._beside(finding) if opened else NOTHING
         return div(
             "finding", head, div("finding-why", span("", finding.why)), words, div("finding-deeds", look, *deeds)
         )
 
-    def _beside(self, finding: Finding) -> str:
+    def _beside(self, finding: Finding) -> Markup:
         ids = finding.demonstrations[:BESIDE]
         return div("beside", *(_words(i, self._demonstrations.get(i)) for i in ids))
 
 
-def _words(demonstration_id: int, demonstration: Demonstration) -> str:
+def _words(demonstration_id: int, demonstration: Demonstration) -> Markup:
     turns = (part for m in demonstration.messages for part in _said(m))
     return div("beside-one", div("beside-head", _number(demonstration_id)), *turns)
 
 
-def _said(message: Message) -> list[str]:
+def _said(message: Message) -> list[Markup]:
     """What was thought, then what was said."""
     thought = [div("said said-thought", span("", message.thought))] if message.thought else []
     return [*thought, div(f"said said-{message.role}", span("", message.content))]
 
 
-def _number(demonstration_id: int) -> str:
+def _number(demonstration_id: int) -> Markup:
     """A demonstration's number, which opens it on the desk."""
     return button("desk", str(demonstration_id), "number", turn=demonstration_id, to="quality")
 
 
-def row(demonstration_id: int, demonstration: Demonstration, *facts: str) -> str:
+def row(demonstration_id: int, demonstration: Demonstration, *facts: str) -> Markup:
     """One line: number, prompt, answer and what else there is to say of it."""
     asked = next((m.content for m in reversed(demonstration.prompt) if m.role == "user"), "")
     words = f"{one_line(asked, 60)} → {one_line(demonstration.answer, 90)}"
@@ -204,9 +202,9 @@ def _nothing(looked: bool) -> str:
     return "No problems found." if looked else "Find duplicates, contradictions and odd formats."
 
 
-def _pager(page: int, total: int) -> str:
+def _pager(page: int, total: int) -> Markup:
     if total <= PAGE:
-        return ""
+        return NOTHING
     last = (total - 1) // PAGE
     place = span("faint", f"{page * PAGE + 1}-{min(total, (page + 1) * PAGE)} of {total:,}")
     back = button("turn", "‹", "small", turn=max(0, page - 1), to="quality")

@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from chatlab.ui.html import counted, div, span
+from markupsafe import Markup
+
+from chatlab.ui.html import NOTHING, counted, div, element, escaped, joined, span
 
 MOST = 50_000
 
@@ -27,19 +29,19 @@ SIZES = (
 )
 
 
-def readiness(usable: int, not_usable: Mapping[str, int] | None = None) -> str:
+def readiness(usable: int, not_usable: Mapping[str, int] | None = None) -> Markup:
     """A meter on a logarithmic scale, with the sentence that goes with it, and why some do not count."""
-    marks = "".join(f'<b style="left:{100 * _share(size.at_least):.1f}%"></b>' for size in SIZES)
-    scale = div("ready-scale", f'<i style="width:{100 * _share(usable):.1f}%"></i>', marks)
-    sizes = "".join(_size(size, usable) for size in SIZES)
+    marks = joined(element("b", style=f"left:{100 * _share(size.at_least):.1f}%") for size in SIZES)
+    scale = div("ready-scale", element("i", style=f"width:{100 * _share(usable):.1f}%"), marks)
+    sizes = joined(_size(size, usable) for size in SIZES)
     said = div("ready-said", _said(usable, not_usable or {}))
     return div("ready", said, scale, div("ready-sizes", sizes))
 
 
-def _said(usable: int, not_usable: Mapping[str, int]) -> str:
+def _said(usable: int, not_usable: Mapping[str, int]) -> Markup:
     kind = "usable" if not_usable else "approved"
     said = span("ready-count", counted(usable, f"{kind} demonstration")) + span("ready-advice", advice(usable))
-    return said + (span("ready-not", _why_not(usable, not_usable)) if not_usable else "")
+    return said + (span("ready-not", _why_not(usable, not_usable)) if not_usable else NOTHING)
 
 
 def _why_not(usable: int, not_usable: Mapping[str, int]) -> str:
@@ -64,12 +66,16 @@ def _beginning(approved: int) -> str:
     return "Enough to see a change." if approved >= 40 else "A start."
 
 
-def _size(size: Size, approved: int) -> str:
+def _size(size: Size, approved: int) -> Markup:
     done = "ready-size ready-reached" if approved >= size.at_least else "ready-size"
     mark = "✓ " if approved >= size.at_least else ""
-    place = f'style="left:{100 * _share(size.at_least):.1f}%"'
-    return (
-        f'<span class="{done}" {place} title="{size.range}: {size.name}">{mark}{size.range}<i>: {size.name}</i></span>'
+    return element(
+        "span",
+        escaped(f"{mark}{size.range}"),
+        element("i", escaped(f": {size.name}")),
+        kind=done,
+        style=f"left:{100 * _share(size.at_least):.1f}%",
+        title=f"{size.range}: {size.name}",
     )
 
 

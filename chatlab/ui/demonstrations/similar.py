@@ -9,7 +9,7 @@ import gradio as gr
 from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.lab.data.quality import Quality
 from chatlab.ui.demonstrations.quality import row
-from chatlab.ui.html import div, element, span
+from chatlab.ui.html import div, element, escaped, span
 from chatlab.ui.shell import Shell, drawing
 
 Updates = dict[Any, Any]
@@ -42,5 +42,9 @@ class SimilarDemonstrations:
             return self.reset(None)
         found = self._quality.similar(int(selected))
         rows = (row(i, self._demonstrations.get(i), f"{100 * share:.0f} % overlap") for i, share in found)
-        shown = div("going", element("h4", "Similar"), *rows) if found else div("", span("faint", "Nothing similar."))
+        shown = (
+            div("going", element("h4", escaped("Similar")), *rows)
+            if found
+            else div("", span("faint", "Nothing similar."))
+        )
         return {self.button: gr.Button(), self.list: shown}

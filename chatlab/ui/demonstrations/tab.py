@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.errors import ChatlabError, UnseenRepeated
 from chatlab.lab import Lab
@@ -23,7 +24,7 @@ from chatlab.ui.demonstrations.packs import DemonstrationPacks
 from chatlab.ui.demonstrations.panels import QualityPanels
 from chatlab.ui.demonstrations.similar import SimilarDemonstrations
 from chatlab.ui.demonstrations.unseen import UnseenQuestion
-from chatlab.ui.html import div, span
+from chatlab.ui.html import div, escaped, span
 from chatlab.ui.shell import Shell, drawing, told
 
 Updates = dict[Any, Any]
@@ -273,7 +274,7 @@ class DemonstrationsTab:
     def _packs_now(self) -> Updates:
         return self.packs.draw(empty=not sum(self._demonstrations.counts().values()))
 
-    def _picture(self, demonstration: Demonstration) -> str:
+    def _picture(self, demonstration: Demonstration) -> Markup:
         """Why there is none, where there is none."""
         try:
             room = min(TrainSettings().max_tokens, self._machine.base.context)
@@ -283,7 +284,7 @@ class DemonstrationsTab:
         return mask_picture(spans)
 
     def _writing(self) -> Updates:
-        return self._nothing() | {self.title: div("desk-name", "A new demonstration")} | self.editor.open(NEW)
+        return self._nothing() | {self.title: div("desk-name", escaped("A new demonstration"))} | self.editor.open(NEW)
 
     def _nothing(self) -> Updates:
         off = gr.Button(interactive=False)
@@ -292,6 +293,6 @@ class DemonstrationsTab:
         return desk | self.editor.clear() | self.similar.reset(None) | people
 
 
-def _title(demonstration_id: int, demonstration: Demonstration) -> str:
+def _title(demonstration_id: int, demonstration: Demonstration) -> Markup:
     facts = [demonstration.source, demonstration.status, *demonstration.tags]
     return div("desk-name", span("", f"Demonstration {demonstration_id} "), *(span("chip", fact) for fact in facts))

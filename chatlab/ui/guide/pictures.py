@@ -4,49 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from markupsafe import Markup
+
 from chatlab.evaluation.length_drift import LEAST
 from chatlab.lab.guide.answer_length import LengthReport
 from chatlab.lab.guide.checklist import Item
 from chatlab.lab.guide.symptoms import Row
 from chatlab.ui.chat.about import grown_in_words
 from chatlab.ui.guide.ways import REMEDIES, STEPS, starting
-from chatlab.ui.html import counted, div, element, escaped, span
+from chatlab.ui.html import NOTHING, counted, div, element, escaped, span
 
 
-def checklist(items: Sequence[Item]) -> str:
+def checklist(items: Sequence[Item]) -> Markup:
     """Eight steps, each with its figure, what is missing, and the button that goes on with it."""
     done = sum(item.done for item in items)
-    head = element("h3", "Fine-tuning checklist")
+    head = element("h3", escaped("Fine-tuning checklist"))
     said = f"{done} of {len(items)} done. Each tick is measured."
     return div("steps", head, element("p", escaped(said)), *(_step(n, item) for n, item in enumerate(items, 1)))
 
 
-def _step(number: int, item: Item) -> str:
+def _step(number: int, item: Item) -> Markup:
     said, sign = ("done", "✓") if item.done else ("not done", str(number))
-    mark = f'<span class="step-tick" role="img" aria-label="{said}">{sign}</span>'
-    missing = "" if item.done else div("missing", escaped(item.missing))
+    mark = element("span", escaped(sign), kind="step-tick", role="img", aria_label=said)
+    missing = NOTHING if item.done else div("missing", escaped(item.missing))
     words = div("step-words", element("b", escaped(item.title)), div("figure", escaped(item.figure)), missing)
-    way = "" if item.done else starting(STEPS[item.key])
+    way = NOTHING if item.done else starting(STEPS[item.key])
     return div(f"one-step {'done' if item.done else 'open'}", mark, words, way)
 
 
-def table(title: str, about: str, rows: Sequence[Row], signs: Mapping[str, str]) -> str:
+def table(title: str, about: str, rows: Sequence[Row], signs: Mapping[str, str]) -> Markup:
     """What is seen or wanted, why, what helps, what was measured of it, and the buttons."""
     head = element("h3", escaped(title)) + element("p", escaped(about))
     return div("symptoms", head, *(_row(row, signs.get(row.key, "")) for row in rows))
 
 
-def _row(row: Row, sign: str) -> str:
-    seen = div("seen", element("b", escaped(row.seen)), span("sign", sign) if sign else "")
+def _row(row: Row, sign: str) -> Markup:
+    seen = div("seen", element("b", escaped(row.seen)), span("sign", sign) if sign else NOTHING)
     helps = div("helps", div("why", escaped(row.why)), div("does", escaped(row.does)))
     return div("symptom", seen, helps, div("ways", *(starting(REMEDIES[one]) for one in row.remedies)))
 
 
-def lengths(found: LengthReport) -> str:
+def lengths(found: LengthReport) -> Markup:
     """The words above the plot."""
-    head = element("h3", "Tokens per answer")
+    head = element("h3", escaped("Tokens per answer"))
     if not found.now.count:
-        return div("lengths", head, element("p", "No answers from the live adapter yet."))
+        return div("lengths", head, element("p", escaped("No answers from the live adapter yet.")))
     said = f"{found.name}: {found.now.mean:.0f} tokens on average over {counted(found.now.count, 'answer')}."
     if found.now.count < LEAST:
         said += f" Trend after {LEAST} answers."

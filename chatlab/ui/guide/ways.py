@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from chatlab.lab.guide.checklist import Key
 from chatlab.lab.guide.symptoms import Remedy
-from chatlab.ui.chat.transcript import button
+from chatlab.ui.html import button
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,6 @@ STEPS: Mapping[Key, Way] = {
 }
 
 
-def starting(way: Way, kind: str = "small") -> str:
+def starting(way: Way, kind: str = "small") -> Markup:
     """A button."""
     return button(way.act, way.label, kind, to="page", show=way.show)

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from markupsafe import Markup
+
 from chatlab.lab.chat.knowledge import Adding
 from chatlab.retrieval import LABELS, Found, Papers, Passage, State
-from chatlab.ui.html import control, counted, div, escaped, one_line, span, spoken
+from chatlab.ui.html import (
+    NOTHING,
+    counted,
+    div,
+    duration,
+    element,
+    escaped,
+    joined,
+    one_line,
+    press,
+    progress_bar,
+    span,
+)
 from chatlab.ui.passage import marked
 
 LISTED = 60
@@ -14,14 +28,14 @@ LISTED = 60
 REFUSED = 12
 
 
-def adding(progress: Adding) -> str:
+def adding(progress: Adding) -> Markup:
     """A bar while files are read; what came of them after; nothing before."""
     if progress.state == "idle":
-        return ""
+        return NOTHING
     parts = [div("import-said", span("", _said(progress)))]
     if progress.state == "reading":
         share = progress.done / max(1, progress.files)
-        parts.insert(0, f'<progress class="run-bar" max="1" value="{share:.4f}"></progress>')
+        parts.insert(0, progress_bar(share))
     if progress.message:
         parts.append(div("import-said", span("mask-warning", progress.message)))
     parts += [div("refusal", span("", one_line(reason, 300))) for reason in progress.refused[:REFUSED]]
@@ -41,10 +55,10 @@ def _said(progress: Adding) -> str:
     return f"{doing.get(progress.state, '')} {', '.join(figures)}{name}"
 
 
-def state(now: State, documents: int) -> str:
+def state(now: State, documents: int) -> Markup:
     """How far the index is, in a sentence and a bar."""
     if not documents:
-        return ""
+        return NOTHING
     have = f"{counted(documents, 'document')}, {counted(now.passages, 'passage')}."
     if now.meaning:
         return div("index-state", span("", f"{have} Keyword search only. "), span("warn", now.meaning))
@@ -53,21 +67,21 @@ def state(now: State, documents: int) -> str:
         parts.append(span("warn", " " + now.problem))
     if now.embedded < now.passages:
         share = now.embedded / max(1, now.passages)
-        parts.append(f'<progress class="run-bar" max="1" value="{share:.4f}"></progress>')
+        parts.append(progress_bar(share))
     return div("index-state", *parts)
 
 
 def _ready(now: State) -> str:
     if now.embedded < now.passages:
         left = (now.passages - now.embedded) / now.rate if now.rate else 0
-        soon = f", about {spoken(left)} left" if left >= 1 else ""
+        soon = f", about {duration(left)} left" if left >= 1 else ""
         return f"Embedding: {now.embedded:,} of {now.passages:,}{soon}. Keyword search works already."
     if not now.words_ready:
         return "Building the keyword index."
     return "Keyword and semantic search are ready."
 
 
-def documents(found: Sequence[Papers], query: str) -> str:
+def documents(found: Sequence[Papers], query: str) -> Markup:
     """A line or two each."""
     wanted = query.casefold().split()
     shown = [papers for papers in found if all(word in f"{papers.title} {papers.name}".casefold() for word in wanted)]
@@ -77,11 +91,13 @@ def documents(found: Sequence[Papers], query: str) -> str:
     if not shown:
         return div("empty", span("", "No document matches."))
     more = len(shown) - LISTED
-    rest = div("import-notes", span("", f"and {counted(more, 'more document')}; use the filter")) if more > 0 else ""
+    rest = (
+        div("import-notes", span("", f"and {counted(more, 'more document')}; use the filter")) if more > 0 else NOTHING
+    )
     return div("shelf", *map(_document, shown[:LISTED]), rest)
 
 
-def _document(papers: Papers) -> str:
+def _document(papers: Papers) -> Markup:
     pages = {"pdf": "page", "table": "row"}.get(papers.kind)
     facts = [counted(papers.pages, pages)] if pages else []
     facts += [counted(papers.characters, "character"), counted(len(papers.spans), "passage")]
@@ -90,24 +106,22 @@ def _document(papers: Papers) -> str:
     line = div(
         "shelf-facts", span("chip", LABELS[papers.kind]), span("", f"{one_line(papers.name, 60)} · {' · '.join(facts)}")
     )
-    problems = "".join(div("refusal", span("", problem)) for problem in papers.problems)
+    problems = joined(div("refusal", span("", problem)) for problem in papers.problems)
     return div("shelf-one", div("shelf-head", title, remove), line, problems)
 
 
-def _press(act: str, id: str, label: str, kind: str, said: str) -> str:
-    named = f'title="{escaped(said)}" aria-label="{escaped(said)}"'
-    data = control(act=act, to="knowledge", text=id)
-    return f'<button type="button" class="{kind}" {named}{data}>{escaped(label)}</button>'
+def _press(act: str, id: str, label: str, kind: str, said: str) -> Markup:
+    return press(label, kind, name=said, act=act, to="knowledge", text=id)
 
 
-def hits(found: Sequence[Found], query: str) -> str:
+def hits(found: Sequence[Found], query: str) -> Markup:
     """The passages that were found, the best first, and which of the two retrievers found them."""
     if not found:
         return div("empty", span("", "No matches."))
     return div("hits", *(_hit(number, hit, query) for number, hit in enumerate(found, 1)))
 
 
-def _hit(number: int, hit: Found, query: str) -> str:
+def _hit(number: int, hit: Found, query: str) -> Markup:
     head = div(
         "hit-head",
         span("hit-number", str(number)),
@@ -119,13 +133,13 @@ def _hit(number: int, hit: Found, query: str) -> str:
     return div("hit", head, div("hit-how", words, meaning), div("said", marked(hit.passage.text, query)))
 
 
-def _found_by(who: str, rank: int | None, score: float | None, how: str) -> str:
+def _found_by(who: str, rank: int | None, score: float | None, how: str) -> Markup:
     if rank is None or score is None:
         return span("chip missed", f"{who}: not in the top 100")
     return span("chip", f"{who}: rank {rank}, {how.format(score)}")
 
 
-def passages(papers: Papers, found: Iterable[Passage], first: int) -> str:
+def passages(papers: Papers, found: Iterable[Passage], first: int) -> Markup:
     """Some of a document's passages, as they are indexed."""
     shown = list(found)
     title = span("hit-title", one_line(papers.title, 80), title=papers.name)
@@ -133,12 +147,12 @@ def passages(papers: Papers, found: Iterable[Passage], first: int) -> str:
     return div("hits", div("hit-head", title, count), *(_read(first + n, one) for n, one in enumerate(shown, 1)))
 
 
-def _read(number: int, one: Passage) -> str:
+def _read(number: int, one: Passage) -> Markup:
     place = span("hit-place", f"characters {one.start:,} to {one.end:,}")
     return div("hit", div("hit-head", span("hit-number", str(number)), place), div("said", span("", one.text)))
 
 
-def around(title: str, place: tuple[int, int], parts: tuple[str, str, str]) -> str:
+def around(title: str, place: tuple[int, int], parts: tuple[str, str, str]) -> Markup:
     """A passage among what stands about it."""
     before, passage, after = (escaped(part) for part in parts)
     head = div(
@@ -146,4 +160,4 @@ def around(title: str, place: tuple[int, int], parts: tuple[str, str, str]) -> s
         span("hit-title", one_line(title, 80)),
         span("hit-place", f"characters {place[0]:,} to {place[1]:,}"),
     )
-    return div("hits", div("hit", head, div("said whole", before, f"<mark>{passage}</mark>", after)))
+    return div("hits", div("hit", head, div("said whole", before, element("mark", passage), after)))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.errors import InputError
 from chatlab.lab import Lab
@@ -169,7 +170,7 @@ class KnowledgeTab:
             return {self.found: self._around(act.text), self.tabs: gr.Tabs(selected="knowledge")}
         raise InputError(f"The page sent an unknown request: {act.do!r}.", "Reload the page.")
 
-    def _around(self, place: str) -> str:
+    def _around(self, place: str) -> Markup:
         """A passage in its document, named as `sha256:start:end`."""
         id, _, numbers = place.partition(":")
         try:
@@ -179,7 +180,7 @@ class KnowledgeTab:
         papers = self._knowledge.document(id)
         return pictures.around(papers.title, (start, end), self._knowledge.around(id, start, end))
 
-    def search(self, question: str) -> str:
+    def search(self, question: str) -> Markup:
         if not question.strip():
             raise InputError("The question is empty.", "Write a question first.")
         if not self._knowledge.documents():

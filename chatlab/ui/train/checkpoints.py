@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
 from chatlab.lab.runs.checkpoints import Heard, Kept
 from chatlab.training.runs import RunView
-from chatlab.ui.html import div, element, escaped, span
+from chatlab.ui.html import NOTHING, div, element, escaped, joined, span
 from chatlab.ui.shell import drawing
 
 PACE = 0.12
@@ -88,32 +89,32 @@ class RunCheckpoints:
         return {self.said: div("run-ended", span("", f"{name} is saved. Compare it, or go live with it."))}
 
 
-def table(kept: list[Kept], proposed: int | None) -> str:
+def table(kept: list[Kept], proposed: int | None) -> Markup:
     """A line a checkpoint; the proposed one is marked."""
     names = ("Step", "Held-out loss", "Forgetting (estimate)", "KL to base")
-    head = element("tr", "".join(element("th", escaped(name)) for name in names))
-    return div("samples checkpoints", element("table", head + "".join(_row(each, proposed) for each in kept)))
+    head = element("tr", joined(element("th", escaped(name)) for name in names))
+    return div("samples checkpoints", element("table", head + joined(_row(each, proposed) for each in kept)))
 
 
-def answers(heard: list[Heard]) -> str:
-    rows = "".join(
+def answers(heard: list[Heard]) -> Markup:
+    rows = joined(
         element("tr", element("td", escaped(f"step {each.step}" if each.step else "base")) + element("td", _said(each)))
         for each in heard
     )
     return div("samples answers", element("table", rows))
 
 
-def _row(kept: Kept, proposed: int | None) -> str:
+def _row(kept: Kept, proposed: int | None) -> Markup:
     point = kept.point
-    mark = span("chip good", "proposed") if point.step == proposed else ""
+    mark = span("chip good", "proposed") if point.step == proposed else NOTHING
     loss = "" if point.held_out_loss is None else f"{point.held_out_loss:.2f}"
     kl = "" if point.kl is None else f"{point.kl:.2f}"
     cells = (loss, f"{point.forgetting:+.1f} %", kl)
     name = span("", f"{point.step} (last)" if kept.last else str(point.step)) + mark
-    return element("tr", element("td", name) + "".join(element("td", escaped(cell)) for cell in cells))
+    return element("tr", element("td", name) + joined(element("td", escaped(cell)) for cell in cells))
 
 
-def _said(heard: Heard) -> str:
+def _said(heard: Heard) -> Markup:
     if heard.error:
         return span("warning", heard.error)
     proof = heard.sha256[:8] or ("base" if heard.text and not heard.step else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.lab import Lab
 from chatlab.lab.runs.exports import KINDS
@@ -77,5 +78,5 @@ class AdapterExport:
         return {self.made: ""}
 
 
-def _about(kind: str) -> str:
+def _about(kind: str) -> Markup:
     return div("import-notes", span("", next(k.about for k in KINDS if k.name == kind) + "."))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.errors import AdapterForgets
 from chatlab.lab import Lab
@@ -138,5 +139,5 @@ def _row(card: AdapterCard, live: str) -> str:
     return f"{'● ' if card.name == live else ''}{card.name}\n{' · '.join(facts)}"
 
 
-def _problems(problems: dict[str, str]) -> str:
+def _problems(problems: dict[str, str]) -> Markup:
     return div("problems", *(div("warning", span("", f"{name}: {why}")) for name, why in problems.items()))

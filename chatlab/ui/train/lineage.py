@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from markupsafe import Markup
+
 from chatlab.errors import ChatlabError
 from chatlab.lab import Lab
 from chatlab.lab.data.lineage import TrainedExample
 from chatlab.training.runs import RunView
-from chatlab.ui.html import control, div, element, escaped, one_line, span
+from chatlab.ui.html import NOTHING, control, div, element, escaped, joined, one_line, span
 from chatlab.ui.shell import told
 
 LISTED = 200
@@ -16,7 +18,7 @@ LISTED = 200
 SINCE = {"same": "", "edited": "edited since", "discarded": "discarded since", "deleted": "deleted since"}
 
 
-def of_run(lab: Lab, run: RunView) -> str:
+def of_run(lab: Lab, run: RunView) -> Markup:
     """The exact demonstrations, as they were when the run was asked for."""
     facts = f"snapshot sha256 {run.request.snapshot[:16]} · live before: {run.request.parent or 'base'}"
     try:
@@ -25,7 +27,7 @@ def of_run(lab: Lab, run: RunView) -> str:
         return div("faint", span("", told(error)))
 
 
-def of_adapter(lab: Lab, name: str) -> str:
+def of_adapter(lab: Lab, name: str) -> Markup:
     """The same from the adapter's own folder, whether or not its run is still there."""
     card = lab.voices.who(name)
     facts = f"snapshot sha256 {card.snapshot[:16]}" if card else ""
@@ -35,27 +37,27 @@ def of_adapter(lab: Lab, name: str) -> str:
         return div("faint", span("", told(error)))
 
 
-def table(lessons: Sequence[TrainedExample], facts: str) -> str:
+def table(lessons: Sequence[TrainedExample], facts: str) -> Markup:
     """A row each; the number opens what has become of it."""
-    lines = "".join(_row(lesson) for lesson in lessons[:LISTED])
+    lines = joined(_row(lesson) for lesson in lessons[:LISTED])
     more = len(lessons) - LISTED
-    rest = div("faint", f"and {more:,} more") if more > 0 else ""
+    rest = div("faint", escaped(f"and {more:,} more")) if more > 0 else NOTHING
     changed = sum(lesson.now != "same" for lesson in lessons)
     since = f" · {changed} of {len(lessons)} changed since" if changed else ""
     return div("lineage", element("table", lines), rest, div("faint", span("", facts + since)))
 
 
-def _row(lesson: TrainedExample) -> str:
+def _row(lesson: TrainedExample) -> Markup:
     notes = [lesson.part if lesson.part != "learned" else "", SINCE[lesson.now]]
     note = ", ".join(filter(None, notes))
     texts = (("", one_line(lesson.asked, 60)), ("", one_line(lesson.answer, 90)), ("faint", note))
     cells = [_number(lesson), *(span(kind, text) for kind, text in texts)]
-    return element("tr", "".join(element("td", cell) for cell in cells))
+    return element("tr", joined(element("td", cell) for cell in cells))
 
 
-def _number(lesson: TrainedExample) -> str:
+def _number(lesson: TrainedExample) -> Markup:
     if lesson.now == "deleted":
         return span("faint", str(lesson.id))
     act = control(act="open-demonstration", to="page", turn=lesson.id)
-    title = escaped("Open it on the Demonstrations tab")
-    return f'<button type="button" class="linked"{act} title="{title}">{lesson.id}</button>'
+    title = "Open it on the Demonstrations tab"
+    return element("button", escaped(str(lesson.id)), kind="linked", type="button", title=title, **act)

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.errors import ChatlabError
 from chatlab.evaluation.replies import SPOKEN_ROLE
@@ -15,7 +16,7 @@ from chatlab.lab import Lab
 from chatlab.lab.runs.mask_ablation import Side, Trial
 from chatlab.records import Step
 from chatlab.training.defaults import FEW
-from chatlab.ui.html import div, element, escaped, span, spoken
+from chatlab.ui.html import NOTHING, div, duration, element, escaped, joined, progress_bar, span
 from chatlab.ui.shell import Shell, drawing, told
 from chatlab.ui.train.plots import BLUE, BROWN, Line, plot
 from chatlab.ui.unseen import EVERYDAY, kind_for
@@ -120,7 +121,7 @@ class MaskTrialPanel:
         try:
             few = len(self._lab.demonstrations.approved()) < FEW
             aside = f" With fewer than {FEW} demonstrations, held-out loss is not measured."
-            return f"About {spoken(self._lab.mask_trial.seconds())} in all.{aside if few else ''}"
+            return f"About {duration(self._lab.mask_trial.seconds())} in all.{aside if few else ''}"
         except ChatlabError as error:
             return told(error)
 
@@ -132,13 +133,13 @@ class MaskTrialPanel:
         come = [f"{side.adapter} {len(side.replies)}" for side in trial.sides]
         return " ".join([trial.created, trial.state, trial.problem, str(steps), *come])
 
-    def _progress(self, trial: Trial) -> str:
+    def _progress(self, trial: Trial) -> Markup:
         """What is being done, and how much of it all."""
         done = sum(self._share(trial, side) for side in trial.sides) / 2
         words = (
             self._doing(trial) if trial.state == "running" else trial.problem or "Paused. Continue resumes from here."
         )
-        bar = f'<progress class="run-bar" value="{done:.3f}" max="1"></progress>'
+        bar = progress_bar(done)
         return div("run-progress", bar, span("warning" if trial.problem else "run-phase", words))
 
     def _share(self, trial: Trial, side: Side) -> float:
@@ -156,13 +157,13 @@ class MaskTrialPanel:
         asked = sum(len(side.replies) for side in trial.sides)
         return f"Answering · reply {asked + 1} of {2 * len(trial.prompts)}"
 
-    def _result(self, trial: Trial) -> str:
+    def _result(self, trial: Trial) -> Markup:
         """Nothing until both have something to show."""
         masked, bare = trial.sides
         pairs = min(len(masked.replies), len(bare.replies))
         if not pairs:
-            return ""
-        said = div("verdict", span("", headline(masked, bare))) if trial.complete else ""
+            return NOTHING
+        said = div("verdict", span("", headline(masked, bare))) if trial.complete else NOTHING
         top = div("trial-top", figures(masked, bare, self._last_losses(trial)))
         return div("mask-trial", said, top, self._replies(trial))
 
@@ -186,17 +187,17 @@ class MaskTrialPanel:
         run = self._lab.mask_trial.run(side)
         return run.steps if run else ()
 
-    def _replies(self, trial: Trial) -> str:
+    def _replies(self, trial: Trial) -> Markup:
         """The prompts, and what each adapter said, what it should not have written marked."""
         markers = role_markers(self._lab.machine.base.template)
         masked, bare = trial.sides
         rows = zip(masked.replies, bare.replies, strict=False)
-        head = element("tr", "".join(element("th", escaped(name)) for name in ("Asked", *HEADS)))
-        body = "".join(
+        head = element("tr", joined(element("th", escaped(name)) for name in ("Asked", *HEADS)))
+        body = joined(
             element(
                 "tr",
                 element("td", escaped(one.prompt))
-                + "".join(element("td", span_marked(reply.text, markers)) for reply in (one, other)),
+                + joined(element("td", span_marked(reply.text, markers)) for reply in (one, other)),
             )
             for one, other in rows
         )
@@ -217,7 +218,7 @@ def headline(masked: Side, bare: Side) -> str:
     return f"Trained {worse} the mask, {more} of {one.replies} replies write the user's turn; {better} it, {fewer}."
 
 
-def figures(masked: Side, bare: Side, losses: list[float | None]) -> str:
+def figures(masked: Side, bare: Side, losses: list[float | None]) -> Markup:
     """A grid, a line a measure. No table: the replies are the one that is read aloud row by row."""
     one, other = masked.manner, bare.manner
     rows = [
@@ -228,11 +229,11 @@ def figures(masked: Side, bare: Side, losses: list[float | None]) -> str:
         ("Tokens per answer", f"{one.tokens:.1f}", f"{other.tokens:.1f}"),
         ("Held-out loss", *("-" if loss is None else f"{loss:.2f}" for loss in losses)),
     ]
-    cells = "".join(span("trial-cell", cell) for row in ((f"Of {one.replies} replies", *HEADS), *rows) for cell in row)
+    cells = joined(span("trial-cell", cell) for row in ((f"Of {one.replies} replies", *HEADS), *rows) for cell in row)
     return div("trial-figures", cells)
 
 
-def span_marked(text: str, markers: list[str]) -> str:
+def span_marked(text: str, markers: list[str]) -> Markup:
     """A reply with every role marker in it marked."""
     known = "|".join(map(re.escape, sorted(markers, key=len, reverse=True)))
     pattern = re.compile(f"({known})" if known else r"(?!)")
@@ -241,9 +242,9 @@ def span_marked(text: str, markers: list[str]) -> str:
     return div("sample-text", *(_piece(piece, markers) for piece in pieces if piece))
 
 
-def _piece(piece: str, markers: list[str]) -> str:
+def _piece(piece: str, markers: list[str]) -> Markup:
     strays = piece in markers or SPOKEN_ROLE.fullmatch(piece) is not None
-    return element("mark", escaped(piece), "stray") if strays else escaped(piece)
+    return element("mark", escaped(piece), kind="stray") if strays else escaped(piece)
 
 
 def _of(count: int, replies: int) -> str:

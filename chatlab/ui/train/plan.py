@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.errors import ChatlabError
 from chatlab.lab import Lab
 from chatlab.training.defaults import Plan
-from chatlab.ui.html import counted, div, element, escaped, span, spoken
+from chatlab.ui.html import counted, div, duration, element, escaped, span
 from chatlab.ui.shell import Shell, drawing, told
 from chatlab.ui.train.preflight import Preflight, drawn
 from chatlab.ui.train.settings import TrainSettingsForm
@@ -86,7 +87,7 @@ class TrainPlan:
         return self._lab.training.retrain(name=values[self.name].strip(), live=values[self.live], **overrides)
 
 
-def sentence(plan: Plan) -> str:
+def sentence(plan: Plan) -> Markup:
     """What the button will do."""
     if not plan.demonstrations:
         return div("sentence", span("", "Nothing to train on yet."))
@@ -98,6 +99,6 @@ def sentence(plan: Plan) -> str:
         span("", "Train on "),
         what,
         span("", f", {how}{aside}. About "),
-        element("b", escaped(spoken(max(1, plan.seconds)))),
+        element("b", escaped(duration(max(1, plan.seconds)))),
         span("", f", {plan.memory_mb:,} MB of memory."),
     )

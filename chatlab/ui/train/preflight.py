@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import psutil
+from markupsafe import Markup
 
 from chatlab.errors import ChatlabError
 from chatlab.lab import Lab
@@ -121,6 +122,6 @@ class Preflight:
         return Tick("good" if status.state in ("ready", "training") else "note", TRAINER[status.state])
 
 
-def drawn(ticks: list[Tick]) -> str:
+def drawn(ticks: list[Tick]) -> Markup:
     marks = {"good": "✓", "note": "○", "bad": "✕"}
     return div("ticks", *(div(f"tick {t.state}", span("mark", marks[t.state]), span("", t.words)) for t in ticks))

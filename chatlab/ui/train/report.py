@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from markupsafe import Markup
+
 from chatlab.records import AdapterCard, ReplyMetrics, TrainSettings
 from chatlab.training.process import TrainerStatus
 from chatlab.training.runs import RunView
-from chatlab.ui.html import counted, div, element, escaped, one_line, span, spoken
+from chatlab.ui.html import NOTHING, counted, div, duration, element, escaped, joined, one_line, progress_bar, span
 from chatlab.ui.train.plots import sparkline
 from chatlab.ui.verdict import verdict
 
@@ -33,24 +35,24 @@ def name_of(run: RunView, adapter: str | None = None) -> str:
     return adapter or run.request.name or run.request.created[:16].replace("T", " ") or run.id
 
 
-def heading(run: RunView, adapter: str | None, live: bool) -> str:
-    chips = span(f"chip state-{run.state}", run.state) + (span("chip good", "live") if live else "")
+def heading(run: RunView, adapter: str | None, live: bool) -> Markup:
+    chips = span(f"chip state-{run.state}", run.state) + (span("chip good", "live") if live else NOTHING)
     return div("run-head", span("run-name", name_of(run, adapter)), chips)
 
 
-def progress(run: RunView, status: TrainerStatus) -> str:
+def progress(run: RunView, status: TrainerStatus) -> Markup:
     """The bar and what is being done; only for a run under way."""
     made = run.steps[-1].step if run.steps else 0
     length = run.steps[-1].steps if run.steps else 0
-    left = f"{spoken(status.eta)} left" if status.eta is not None and status.phase == "steps" else ""
+    left = f"{duration(status.eta)} left" if status.eta is not None and status.phase == "steps" else ""
     count = f"step {made} of {length}" if length else ""
     doing = "Saving the adapter" if run.result else PHASES.get(status.phase, "Starting")
     words = " · ".join(part for part in (doing, count, left) if part)
-    bar = f'<progress class="run-bar" value="{made}" max="{max(1, length)}"></progress>'
+    bar = progress_bar(made / max(1, length))
     return div("run-progress", bar, span("run-phase", words), _warning(status.message))
 
 
-def ended(run: RunView, card: AdapterCard | None, news: str = "", proven: bool = True) -> str:
+def ended(run: RunView, card: AdapterCard | None, news: str = "", proven: bool = True) -> Markup:
     """How a run came out: the verdict, or why there is none. `card` is of the adapter that it became.
 
     Until it is `proven` the unseen prompts are still being asked.
@@ -84,12 +86,12 @@ def ended(run: RunView, card: AdapterCard | None, news: str = "", proven: bool =
     )
 
 
-def settings_table(settings: TrainSettings) -> str:
+def settings_table(settings: TrainSettings) -> Markup:
     rows = (
         element("tr", element("td", span("", name.replace("_", " "))) + element("td", span("", _plain(value))))
         for name, value in asdict(settings).items()
     )
-    return element("table", "".join(rows), "settings")
+    return element("table", joined(rows), kind="settings")
 
 
 def row(run: RunView, adapter: str | None) -> str:
@@ -100,12 +102,12 @@ def row(run: RunView, adapter: str | None) -> str:
             facts.append(f"loss {run.result.held_out_after:.2f}")
         if run.result.forgetting is not None:
             facts.append(f"forgetting {run.result.forgetting:+.1f} %")
-        facts.append(spoken(sum(run.result.seconds.values())))
+        facts.append(duration(sum(run.result.seconds.values())))
     line = sparkline([s.loss for s in run.steps if s.step > 0])
     return f"{one_line(name_of(run, adapter), 40)} · {run.state}\n{' · '.join(facts)}  {line}".rstrip()
 
 
-def _learned(run: RunView) -> str:
+def _learned(run: RunView) -> Markup:
     result = run.result
     if result is None or result.held_out_before is None or result.held_out_after is None:
         return _figure("Held-out loss", "too few to hold any out", "unknown")
@@ -114,10 +116,10 @@ def _learned(run: RunView) -> str:
     return _figure("Held-out loss", words, better)
 
 
-def _manners(card: AdapterCard | None, proven: bool) -> str:
+def _manners(card: AdapterCard | None, proven: bool) -> Markup:
     """The base and the adapter on the unseen prompts, figure by figure."""
     if card is None or card.manner_before is None or card.manner_after is None:
-        return "" if proven else div("faint", span("", "Answering the unseen prompts …"))
+        return NOTHING if proven else div("faint", span("", "Answering the unseen prompts …"))
     before, after = card.manner_before, card.manner_after
     rows = (
         ("On-format", _of(before.good, before), _of(after.good, after)),
@@ -126,8 +128,8 @@ def _manners(card: AdapterCard | None, proven: bool) -> str:
         ("Tokens per answer", f"{before.tokens:.0f}", f"{after.tokens:.0f}"),
         ("KL to base (nats per token)", "0", "" if card.kl is None else f"{card.kl:.2f}"),
     )
-    head = element("tr", "".join(element("th", escaped(name)) for name in ("On unseen prompts", "Base", "Adapter")))
-    body = "".join(element("tr", "".join(element("td", escaped(cell)) for cell in row)) for row in rows)
+    head = element("tr", joined(element("th", escaped(name)) for name in ("On unseen prompts", "Base", "Adapter")))
+    body = joined(element("tr", joined(element("td", escaped(cell)) for cell in row)) for row in rows)
     return div("samples manners", element("table", head + body))
 
 
@@ -135,35 +137,37 @@ def _of(count: int, manner: ReplyMetrics) -> str:
     return f"{count} of {manner.replies}"
 
 
-def _took(run: RunView) -> str:
+def _took(run: RunView) -> Markup:
     seconds = run.result.seconds if run.result else {}
     parts = ", ".join(f"{phase} {value:.1f} s" for phase, value in seconds.items())
-    return _figure("Time", spoken(sum(seconds.values())), "unknown", parts)
+    return _figure("Time", duration(sum(seconds.values())), "unknown", parts)
 
 
-def _figure(label: str, value: str, colour: str, title: str = "") -> str:
-    return element("div", span("figure-label", label) + span(f"figure-value {colour}", value), "figure", title)
+def _figure(label: str, value: str, colour: str, title: str = "") -> Markup:
+    return element(
+        "div", span("figure-label", label) + span(f"figure-value {colour}", value), kind="figure", title=title
+    )
 
 
-def _dropped(run: RunView) -> str:
+def _dropped(run: RunView) -> Markup:
     dropped = run.result.dropped if run.result else ()
     if not dropped:
-        return ""
+        return NOTHING
     reasons = "; ".join(f"{d.id}: {d.reason}" for d in dropped[:10])
     return _warning(f"{counted(len(dropped), 'demonstration')} left out. {reasons}")
 
 
-def _held_back(run: RunView) -> str:
+def _held_back(run: RunView) -> Markup:
     """What was approved and yet not learned, so that the unseen prompts stayed unseen."""
     ids = run.request.held_back
     if not ids:
-        return ""
+        return NOTHING
     named = ", ".join(map(str, ids[:10])) + (" and more" if len(ids) > 10 else "")
     return _warning(f"{counted(len(ids), 'demonstration')} left out because they repeat unseen prompts: {named}.")
 
 
-def _warning(text: str) -> str:
-    return div("warning", span("", text)) if text else ""
+def _warning(text: str) -> Markup:
+    return div("warning", span("", text)) if text else NOTHING
 
 
 def _plain(value: object) -> str:

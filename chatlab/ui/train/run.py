@@ -229,7 +229,7 @@ class TrainRun:
             yield from self.more_answers(chosen)
 
     def more_answers(self, chosen: str | None) -> Iterator[Updates]:
-        """Before and after on the next few prompts, as they are spoken."""
+        """Before and after on the next few prompts, as they are duration."""
         run, adapter = self.watch.run(chosen), self.watch.adapter(chosen)
         if run is None or adapter is None:
             return

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.errors import UnseenRepeated
 from chatlab.lab import Lab
@@ -179,7 +180,7 @@ class UnseenEditor:
         return {self.question: gr.Markdown(visible=False), self.answers: gr.Row(visible=False)}
 
 
-def _told(change: Change) -> str:
+def _told(change: Change) -> Markup:
     """What became of the lines, in a sentence."""
     parts = [f"{len(change.added):,} new", f"{len(change.gone):,} removed"]
     if change.known:

@@ -6,10 +6,12 @@ import re
 from difflib import SequenceMatcher
 from functools import lru_cache
 
+from markupsafe import Markup
+
 from chatlab.evaluation.reply_cache import Said
 from chatlab.lab.compare.grid_view import Cell, GridView
 from chatlab.records import BASE
-from chatlab.ui.html import counted, div, element, escaped, span
+from chatlab.ui.html import NOTHING, counted, div, element, escaped, joined, progress_bar, span
 
 PAGE = 24
 """Prompts drawn at once."""
@@ -36,15 +38,15 @@ def sheet_parts(sheet: GridView, page: int, start: int | None = None) -> tuple[s
     return _table(sheet, first, start, _heads(sheet)), _table(sheet, start, stop), _table(sheet, stop, last)
 
 
-def _table(sheet: GridView, start: int, stop: int, head: str = "") -> str:
+def _table(sheet: GridView, start: int, stop: int, head: str = "") -> Markup:
     if start >= stop and not head:
-        return ""
-    rows = "".join(_row(sheet, place) for place in range(start, stop))
+        return NOTHING
+    rows = joined(_row(sheet, place) for place in range(start, stop))
     return div(f"sheet of-{len(sheet.voices)}", element("table", head + element("tbody", rows)))
 
 
-def _heads(sheet: GridView) -> str:
-    who = "".join(_head(sheet, at) for at in range(len(sheet.voices)))
+def _heads(sheet: GridView) -> Markup:
+    who = joined(_head(sheet, at) for at in range(len(sheet.voices)))
     return element("thead", element("tr", element("th", span("", "Prompt")) + who))
 
 
@@ -52,23 +54,25 @@ def pages(sheet: GridView) -> int:
     return max(1, -(-len(sheet.prompts) // PAGE))
 
 
-def progress(sheet: GridView, asking: bool) -> str:
+def progress(sheet: GridView, asking: bool) -> Markup:
     """How much of it has been said."""
     if not sheet.size:
-        return ""
-    bar = f'<progress class="run-bar" max="{sheet.size}" value="{sheet.done}"></progress>' if asking else ""
+        return NOTHING
+    bar = progress_bar(sheet.done / max(1, sheet.size)) if asking else NOTHING
     failed = sum(bool(cell.error) for row in sheet.cells for cell in row)
     words = [f"{sheet.done - failed:,} of {sheet.size:,} replies", *([f"{failed:,} failed"] if failed else [])]
     return div("sheet-progress", bar, span("faint", ", ".join(words)))
 
 
-def _head(sheet: GridView, at: int) -> str:
+def _head(sheet: GridView, at: int) -> Markup:
     """Who it is, and how they did over all prompts, not only those of this page."""
     found, voice = sheet.manner(at), sheet.voices[at]
     speaker = next((said.speaker for _, said in sheet.column(at)), None)
     proof = "" if speaker is None else (f"sha256 {speaker.sha256[:12]}" if speaker.sha256 else "no adapter")
     title = "" if speaker is None else f"{speaker.sha256 or 'Base model'} on base {speaker.base}"
-    name = span("sheet-name", voice) + (element("span", escaped(proof), "sheet-proof", title) if proof else "")
+    name = span("sheet-name", voice) + (
+        element("span", escaped(proof), kind="sheet-proof", title=title) if proof else NOTHING
+    )
     if not found.replies:
         return element("th", div("sheet-who", name) + div("sheet-sum", span("faint", "no reply yet")))
     figures = [
@@ -79,44 +83,44 @@ def _head(sheet: GridView, at: int) -> str:
     differing, both = sheet.differing(at)
     if both and voice != BASE:
         figures.append((f"of {both} differ from the base", f"{differing}"))
-    drawn = "".join(element("span", element("b", escaped(value)) + " " + escaped(label)) for label, value in figures)
+    drawn = joined(element("span", element("b", escaped(value)) + " " + escaped(label)) for label, value in figures)
     return element("th", div("sheet-who", name) + div("sheet-sum", drawn))
 
 
-def _row(sheet: GridView, place: int) -> str:
+def _row(sheet: GridView, place: int) -> Markup:
     asked = element(
-        "td", span("sheet-number", f"{place + 1}") + span("sheet-prompt", sheet.prompts[place]), "sheet-asked"
+        "td", span("sheet-number", f"{place + 1}") + span("sheet-prompt", sheet.prompts[place]), kind="sheet-asked"
     )
-    return element("tr", asked + "".join(_cell(sheet, place, at) for at in range(len(sheet.voices))))
+    return element("tr", asked + joined(_cell(sheet, place, at) for at in range(len(sheet.voices))))
 
 
-def _cell(sheet: GridView, place: int, at: int) -> str:
+def _cell(sheet: GridView, place: int, at: int) -> Markup:
     cell: Cell = sheet.cells[place][at]
     voice = span("sheet-voice", sheet.voices[at])
     if cell.error:
         return element("td", voice + span("warning", cell.error))
     if cell.said is None:
-        caret = '<span class="caret"></span>' if cell.speaking else ""
+        caret = span("caret", "") if cell.speaking else NOTHING
         return element("td", voice + div("sheet-text", escaped(cell.text), caret))
     base = sheet.cells[place][sheet.against].said if sheet.against not in (None, at) else None
     return element("td", voice + _said(cell.said, base))
 
 
 @lru_cache(maxsize=4096)
-def _said(said: Said, base: Said | None) -> str:
+def _said(said: Said, base: Said | None) -> Markup:
     """A whole reply, the words marked that the base did not say. Drawn once: only the grid around it changes."""
     text = escaped(said.text) if base is None else _differences(base.text, said.text)
-    same = span("chip same", "same as base") if base is not None and base.text == said.text else ""
+    same = span("chip same", "same as base") if base is not None and base.text == said.text else NOTHING
     speaker = said.speaker
     strength = "" if not speaker.sha256 or speaker.strength == 1.0 else f" × {speaker.strength:g}"
     proof = f"{speaker.adapter}{strength} {speaker.sha256[:7]}".rstrip()
     facts = f"{proof} · {counted(speaker.tokens, 'token')}"
     title = f"{speaker.sha256 or 'Base model'} on base {speaker.base}, {speaker.seconds:.1f} s"
-    nothing = span("faint", "(nothing)") if not said.text.strip() else ""
+    nothing = span("faint", "(nothing)") if not said.text.strip() else NOTHING
     return div("sheet-text", text, nothing) + div("sheet-foot", *_marks(said), same, span("sheet-fact", facts, title))
 
 
-def _marks(said: Said) -> list[str]:
+def _marks(said: Said) -> list[Markup]:
     """What is wrong with its form; one tick where nothing is."""
     wrong = [
         (not said.form.stops, "✗ does not stop", "Cut off at max tokens"),
@@ -128,7 +132,7 @@ def _marks(said: Said) -> list[str]:
     return marks or [span("mark right", "✓", "Stops by itself, without role markers or repeating the prompt")]
 
 
-def _differences(base: str, text: str) -> str:
+def _differences(base: str, text: str) -> Markup:
     ours, theirs = _pieces(text), _pieces(base)
     if text == base or max(len(ours), len(theirs)) > 2 * WORDS:
         return escaped(text)
@@ -136,7 +140,7 @@ def _differences(base: str, text: str) -> str:
     if matcher.ratio() < ALIKE:
         return escaped(text)
     parts = ((kind, "".join(ours[start:end])) for kind, _, _, start, end in matcher.get_opcodes())
-    return "".join(escaped(part) if kind == "equal" else element("mark", escaped(part)) for kind, part in parts if part)
+    return joined(escaped(part) if kind == "equal" else element("mark", escaped(part)) for kind, part in parts if part)
 
 
 def _pieces(text: str) -> list[str]:

@@ -198,7 +198,7 @@ def people(lab: Lab) -> DemonstrationAnnotators:
 
 
 def text(html: str) -> str:
-    return html.replace("&#58;", ":").replace("&#46;", ".")
+    return str(html).replace("&#58;", ":").replace("&#46;", ".")
 
 
 def test_others_stars_stay_hidden_until_ones_own_are_given(lab: Lab, people: DemonstrationAnnotators) -> None:
