@@ -26,7 +26,7 @@ from chatlab.system.ports import address
 from chatlab.ui.backups import SafekeepingPanel
 from chatlab.ui.bridge import Bridge
 from chatlab.ui.chat.forgetting import forget_conversation
-from chatlab.ui.chat.generation_settings import Dials
+from chatlab.ui.chat.generation_settings import DEFAULTS
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.tab import ChatTab
 from chatlab.ui.compare.tab import CompareTab
@@ -156,7 +156,7 @@ def _endpoints(lab: Lab) -> None:
         try:
             if conversation:
                 lab.chat.owned(conversation, visitor(request, lab.settings.auth))
-            for draft in lab.chat.reply(chat_id, text, Dials.of().sampling, voice or None):
+            for draft in lab.chat.reply(chat_id, text, DEFAULTS, voice or None):
                 yield draft.text
         except ChatlabError as error:
             raise gr.Error(told(error)) from error

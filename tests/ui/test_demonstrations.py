@@ -265,7 +265,12 @@ def test_a_picture_without_an_answer_warns() -> None:
 
 @pytest.mark.parametrize(
     ("approved", "said"),
-    [(0, "Load a starter pack"), (40, "Enough to see a change"), (100, "Enough to teach a format"), (60_000, "Check quality")],
+    [
+        (0, "Load a starter pack"),
+        (40, "Enough to see a change"),
+        (100, "Enough to teach a format"),
+        (60_000, "Check quality"),
+    ],
 )
 def test_the_meter_says_what_so_many_are_good_for(approved: int, said: str) -> None:
     assert said in readiness(approved)

@@ -16,7 +16,7 @@ from chatlab.errors import InputError, NotFound
 from chatlab.lab import Lab
 from chatlab.lab.chat.system_messages import day
 from chatlab.settings import Settings
-from chatlab.ui.chat.generation_settings import Dials
+from chatlab.ui.chat.generation_settings import DEFAULTS
 from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.session import Session
@@ -58,7 +58,7 @@ def panel(lab: Lab) -> SystemPanel:
 
 def say(lab: Lab, conversation: int, text: str) -> int:
     """The turn of the answer."""
-    *_, last = lab.chat.reply(conversation, text, Dials.of().sampling)
+    *_, last = lab.chat.reply(conversation, text, DEFAULTS)
     return last.conversation.turns[-1].id
 
 
@@ -160,7 +160,7 @@ def test_an_answer_that_had_no_message_stays_without_one(panel: SystemPanel, lab
 
 def test_a_message_changed_while_an_answer_is_written_is_not_the_answers(lab: Lab) -> None:
     chat = lab.chat.new("Be brief.")
-    drafts = lab.chat.reply(chat, "Hello", Dials.of().sampling)
+    drafts = lab.chat.reply(chat, "Hello", DEFAULTS)
     next(drafts)
     lab.chat.set_system(chat, "Be kind.")
     *_, last = drafts

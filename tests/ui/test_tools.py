@@ -11,6 +11,7 @@ import pytest
 
 from chatlab.adapters import Adapters
 from chatlab.conversation import Conversation
+from chatlab.engines.base import Sampling
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError
 from chatlab.lab import Lab
@@ -20,7 +21,7 @@ from chatlab.records import AdapterCard, Demonstration, Message
 from chatlab.settings import Settings
 from chatlab.template.plain import TELLING
 from chatlab.tool_calls import Call, ToolStep
-from chatlab.ui.chat.generation_settings import Dials
+from chatlab.ui.chat.generation_settings import GenerationSettings
 from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.rows import rows
@@ -64,12 +65,11 @@ def step(**fields: object) -> ToolStep:
 
 def test_an_answer_that_delegated_shows_its_steps_folded(lab: Lab) -> None:
     handlers = ChatHandlers(lab, Replies())
-    dials = ("", 1.0, 0.0, 0.9, 1.1, 64, None, 0, False, ["count"])
-    views = list(handlers.say("How many r are in strawberry?", Session(), "", *dials))
+    settings = GenerationSettings(sampling=Sampling(temperature=0.0, max_tokens=64), tools=("count",))
+    views = list(handlers.say("How many r are in strawberry?", Session(), "", settings))
     shown = unescape(views[-1].transcript)
     assert "<details><summary>1 step with count</summary>" in shown
     assert "strawberry" in shown and "There are 3." in shown and "There are 3." in views[-1].transcript
-    assert Dials.of(*dials).tools == ("count",) and Dials.of().tools == ()
 
 
 def test_a_step_shows_its_failure_its_time_and_what_was_said_before_it() -> None:
@@ -211,7 +211,6 @@ def test_a_demonstration_that_is_opened_and_saved_is_the_same(lab: Lab, editor: 
 def test_an_answer_recorded_from_chat_can_be_edited_without_losing_its_call(
     lab: Lab, editor: DemonstrationEditor
 ) -> None:
-    from chatlab.engines.base import Sampling
 
     conversation = lab.chat.new()
     list(lab.chat.reply(conversation, "How many r are in strawberry?", Sampling(), tools=["count", "python"]))

@@ -29,8 +29,6 @@ from tests.support.page import at, built, readable, told, voiced
 
 HOSTILE = "<script>alert(1)</script> ![x](http://evil/?q) [c](javascript:alert(1)) $$e$$"
 JOKE = "Tell a joke"
-CALM = (0, 96, "", 1.0)
-"""Temperature, tokens, system message and strength as the page opens."""
 
 
 def names_itself(prompt: Any, voice: Voice, sampling: Sampling) -> str:
@@ -53,9 +51,16 @@ def panel(lab: Lab) -> UnseenPanel:
     return built(UnseenPanel(lab), "compare")
 
 
+def values(panel: UnseenPanel, *voices: str, page: int = 0, **changed: Any) -> dict[Any, Any]:
+    """The values of the panel's components, as the page opens but for what is changed."""
+    sampling = {panel.temperature: 0, panel.tokens: changed.get("tokens", 96)}
+    rest = {panel.system: "", panel.strength: 1.0, panel.page: page, panel.asking: changed.get("asking", False)}
+    return sampling | rest | {panel.voices: list(voices), panel.export.form: changed.get("form", "md")}
+
+
 def heard(panel: UnseenPanel, *voices: str) -> dict[Any, Any]:
     shown: dict[Any, Any] = {}
-    for update in panel.answered(list(voices), *CALM):
+    for update in panel.answered(values(panel, *voices)):
         shown |= update
     return shown
 
@@ -69,7 +74,7 @@ def text(update: Any) -> str:
 
 def test_at_first_the_prompts_are_there_and_nobody_has_been_heard(panel: UnseenPanel, lab: Lab) -> None:
     voiced(lab, "player")
-    shown = panel.refresh(False, [], *CALM, 0)
+    shown = panel.refresh(values(panel))
     assert told(shown[panel.voices])["value"] == [BASE, "player"]
     assert JOKE in text(shown[panel.parts[0]]) and text(shown[panel.parts[0]]).count("no reply yet") == 2
     assert "0 of 4 replies" in text(shown[panel.progress])
@@ -93,7 +98,7 @@ def test_what_is_wrong_with_a_reply_is_said_in_words(panel: UnseenPanel, lab: La
     assert ("does not stop" in html) or ("writes the user's turn" in html)
     lab.machine.engine._script = lambda prompt, voice, sampling: ""  # type: ignore[attr-defined]
     shown: dict[Any, Any] = {}
-    for update in panel.answered([BASE], 0, 64, "", 1.0):
+    for update in panel.answered(values(panel, BASE, tokens=64)):
         shown |= update
     assert "✗ empty" in text(shown[panel.parts[0]]) and "<b>0%</b> on-format" in text(shown[panel.parts[0]])
 
@@ -111,19 +116,19 @@ def test_a_stopped_grid_shows_what_was_said_and_offers_to_go_on(panel: UnseenPan
         if sheet.done == 1:
             break
     asking.close()  # type: ignore[attr-defined]
-    shown = panel.drawn([BASE], *CALM, 0)
+    shown = panel.drawn(values(panel, BASE, page=0))
     assert "1 of 2 replies" in text(shown[panel.progress]) and told(shown[panel.ask])["value"] == "Continue"
     assert "2 of 2 replies" in text(heard(panel, BASE)[panel.progress])
 
 
 def test_a_long_set_is_read_page_by_page(panel: UnseenPanel, lab: Lab) -> None:
     lab.unseen.rewrite([f"Question {n}" for n in range(1, 51)])
-    first = panel.drawn([BASE], *CALM, 0)
+    first = panel.drawn(values(panel, BASE, page=0))
     assert "Question 24" in text(first[panel.parts[0]]) and "Question 25" not in text(first[panel.parts[0]])
-    last = panel.turned_on([BASE], *CALM, 1)
+    last = panel.turned_on(values(panel, BASE, page=1))
     assert "Question 50" in text(last[panel.parts[0]]) and told(last[panel.later])["visible"] is False
-    assert panel.drawn([BASE], *CALM, 9)[panel.page] == 2
-    assert panel.turned_back([BASE], *CALM, 0)[panel.page] == 0
+    assert panel.drawn(values(panel, BASE, page=9))[panel.page] == 2
+    assert panel.turned_back(values(panel, BASE, page=0))[panel.page] == 0
 
 
 def test_nobody_chosen_is_told_and_nothing_hurts(panel: UnseenPanel, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,12 +138,12 @@ def test_nobody_chosen_is_told_and_nothing_hurts(panel: UnseenPanel, lab: Lab, m
     assert "one to 4 voices" in unescape(readable(warned[0])) and not told(shown[panel.stop])["visible"]
     assert JOKE in text(shown[panel.parts[0]])
     lab.unseen.rewrite([])
-    assert "no unseen prompts" in text(panel.drawn([BASE], *CALM, 0)[panel.parts[0]])
+    assert "no unseen prompts" in text(panel.drawn(values(panel, BASE, page=0))[panel.parts[0]])
 
 
 def test_while_replies_come_only_the_rows_under_way_are_drawn_again(panel: UnseenPanel, lab: Lab) -> None:
     lab.unseen.rewrite([f"Question {n}" for n in range(1, 9)])
-    first, *later = list(panel.answered([BASE], *CALM))
+    first, *later = list(panel.answered(values(panel, BASE)))
     above, live, below = (text(first[part]) for part in panel.parts)
     assert "<thead>" in above and "Question 1" not in above
     assert "Question 3" in live and "Question 4" not in live and "Question 8" in below
@@ -149,7 +154,7 @@ def test_while_replies_come_only_the_rows_under_way_are_drawn_again(panel: Unsee
 
 
 def test_coming_back_to_the_tab_disturbs_no_replies_under_way(panel: UnseenPanel) -> None:
-    assert not set(panel.parts) & set(panel.refresh(True, [], *CALM, 0))
+    assert not set(panel.parts) & set(panel.refresh(values(panel, asking=True)))
 
 
 def test_hostile_prompts_replies_and_names_stay_text(panel: UnseenPanel, lab: Lab) -> None:
@@ -162,15 +167,15 @@ def test_hostile_prompts_replies_and_names_stay_text(panel: UnseenPanel, lab: La
 def test_the_chosen_voices_are_remembered_but_for_those_that_are_gone(panel: UnseenPanel, lab: Lab) -> None:
     for name in ("one", "two"):
         voiced(lab, name)
-    panel.choose(["one", "two"], *CALM, 0)
+    panel.choose(values(panel, "one", "two"))
     lab.voices.remove("one")
-    assert told(panel.refresh(False, [], *CALM, 0)[panel.voices])["value"] == ["two"]
+    assert told(panel.refresh(values(panel))[panel.voices])["value"] == ["two"]
 
 
 @pytest.mark.parametrize("form", ["md", "csv", "jsonl"])
 def test_the_grid_is_exported(panel: UnseenPanel, form: str) -> None:
     heard(panel, BASE)
-    shown = panel.exported([BASE], *CALM, form)
+    shown = panel.exported(values(panel, BASE, form=form))
     made = Path(shown[panel.export.made])
     assert made.suffix == f".{form}" and "I am base" in made.read_text("utf-8-sig")
     panel.export.swept(str(made))

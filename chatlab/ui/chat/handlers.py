@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
-from chatlab.conversation import Conversation, Turn
+from chatlab.conversation import Budget, Conversation, Turn
 from chatlab.errors import InputError, NotFound, UnseenRepeated
 from chatlab.lab import Lab
 from chatlab.ui import notices
 from chatlab.ui.chat.conversations import ConversationList
-from chatlab.ui.chat.generation_settings import Dials
+from chatlab.ui.chat.generation_settings import GenerationSettings
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.rows import SHOWN, rows
 from chatlab.ui.chat.screen import SAME, Screen
@@ -25,6 +25,7 @@ from chatlab.ui.page_event import Act
 from chatlab.ui.run_watch import RunWatch
 
 STARTER = "stage"
+DEFAULT = GenerationSettings()
 
 
 class ChatHandlers:
@@ -48,39 +49,37 @@ class ChatHandlers:
             session = replace(session, run=status.run.name, notice=notices.training(status))
         return self.screen.fresh(session) if session.conversation is None else self.screen.turned_to(session)
 
-    def say(self, text: str, session: Session, system: str, *dials: Any) -> Iterator[View]:
+    def say(self, text: str, session: Session, system: str, settings: GenerationSettings = DEFAULT) -> Iterator[View]:
         """A message, and its answer as it grows. If the message cannot be kept, its text stays in the box."""
-        view = self._say(text, session, system, dials)
+        view = self._say(text, session, system, settings)
         yield view
         yield from self.watch(view.session)
 
-    def _say(self, text: str, session: Session, system: str, dials: Sequence[Any]) -> View:
+    def _say(self, text: str, session: Session, system: str, settings: GenerationSettings) -> View:
         self._check_quiet(session)
         if not text.strip():
             raise InputError("There is nothing to send.", "Write a message first.")
-        chosen = Dials.of(*dials)
-        conversation_id = self._conversation(session, system, chosen)
-        self._spend(chosen, replace(session, conversation=conversation_id))
-        drafts = self.lab.chat.reply(conversation_id, text, *chosen.chosen)
+        conversation_id = self._conversation(session, system, settings)
+        self._spend(settings.budget, replace(session, conversation=conversation_id))
+        drafts = self.lab.chat.reply(conversation_id, text, *settings.chosen)
         self._begin(conversation_id, drafts)
         return self.screen.answering(replace(_quieted(session), conversation=conversation_id))
 
-    def act(self, payload: str, session: Session, system: str, *dials: Any) -> View:
+    def act(self, payload: str, session: Session, system: str, settings: GenerationSettings = DEFAULT) -> View:
         """A button of the page. Raises InputError for what no button says."""
         act = Act.read(payload)
-        chosen = Dials.of(*dials)
         match act.do:
             case "say":
-                return self._say(act.text, session, system, dials)
+                return self._say(act.text, session, system, settings)
             case "retry" | "again":
-                return self._retry(act, session, chosen)
+                return self._retry(act, session, settings)
             case "ask":
-                return self._ask(act, session, chosen)
+                return self._ask(act, session, settings)
             case "shorten":
                 self.lab.chat.shorten(_id(session))
-                return self._retry(replace(act, do="again"), session, chosen)
+                return self._retry(replace(act, do="again"), session, settings)
             case "afresh":
-                return self._afresh(session, dials)
+                return self._afresh(session, settings)
             case "pack":
                 return self._load_pack(session)
             case "retrain":
@@ -149,23 +148,23 @@ class ChatHandlers:
     def spend(self, answer: float | None, thinking: float | None, session: Session) -> None:
         """The budgets were set to this: the conversation's from the next answer on, and those of new ones."""
         if answer is not None:
-            self._spend(Dials.of(max_tokens=answer, thinking=thinking), session)
+            self._spend(Budget(answer=int(answer), thinking=int(thinking or 0)), session)
 
-    def _spend(self, dials: Dials, session: Session) -> None:
+    def _spend(self, budget: Budget, session: Session) -> None:
         """What the page shows is what counts, also where another page has set the conversation's otherwise."""
         if session.conversation is not None:
-            self.lab.chat.set_budget(session.conversation, dials.budget)
+            self.lab.chat.set_budget(session.conversation, budget)
         if session.person is not None and not session.incognito:
-            self.lab.budgets.use(dials.budget, session.person)
+            self.lab.budgets.use(budget, session.person)
 
-    def _conversation(self, session: Session, system: str, dials: Dials) -> int:
+    def _conversation(self, session: Session, system: str, settings: GenerationSettings) -> int:
         if session.conversation is not None:
             return session.conversation
         if session.person is None:
             raise InputError("You are not signed in.", "Reload the page.")
         told = self.lab.systems.filled(system)
         wording = (system or "").strip()
-        return self.lab.chat.new(told, session.incognito, wording=wording, owner=session.person, budget=dials.budget)
+        return self.lab.chat.new(told, session.incognito, wording=wording, owner=session.person, budget=settings.budget)
 
     def _begin(self, conversation_id: int, drafts: Any, prompt: int | None = None) -> None:
         head = self.lab.chat.get(conversation_id).head if prompt is None else prompt
@@ -175,7 +174,7 @@ class ChatHandlers:
         if self.replies.running(session.conversation) is not None:
             raise InputError("The model is still answering.", "Stop it, or wait.")
 
-    def _retry(self, act: Act, session: Session, dials: Dials) -> View:
+    def _retry(self, act: Act, session: Session, settings: GenerationSettings) -> View:
         """Another answer: to a turn's question, or with `again` to the last one."""
         self._check_quiet(session)
         conversation = self._open(session)
@@ -184,12 +183,12 @@ class ChatHandlers:
             return self.view(replace(session, notice=None))
         turn = path[-1] if act.do == "again" else _turn(conversation, act)
         prompt = turn.parent if turn.role != "user" else turn.id
-        self._spend(dials, session)
-        drafts = self.lab.chat.retry(_id(session), turn.id, *dials.chosen)
+        self._spend(settings.budget, session)
+        drafts = self.lab.chat.retry(_id(session), turn.id, *settings.chosen)
         self._begin(_id(session), drafts, prompt)
         return self._answering(_quieted(session))
 
-    def _afresh(self, session: Session, dials: Sequence[Any]) -> View:
+    def _afresh(self, session: Session, settings: GenerationSettings) -> View:
         """The last question again, in a conversation that holds nothing else but the system message."""
         conversation = self._open(session)
         asked = next((turn for turn in reversed(conversation.path()) if turn.role == "user"), None)
@@ -197,14 +196,14 @@ class ChatHandlers:
             raise InputError("There is no message to answer again.", "Write a message first.")
         self.list.leave(session)
         fresh = replace(_quieted(session), conversation=None)
-        return self._say(asked.content, fresh, conversation.wording or conversation.system, dials)
+        return self._say(asked.content, fresh, conversation.wording or conversation.system, settings)
 
-    def _ask(self, act: Act, session: Session, dials: Dials) -> View:
+    def _ask(self, act: Act, session: Session, settings: GenerationSettings) -> View:
         """A question put differently, and the answer to it."""
         self._check_quiet(session)
         turn = _turn(self._open(session), act)
-        self._spend(dials, session)
-        drafts = self.lab.chat.edit_prompt(_id(session), turn.id, act.text, *dials.chosen)
+        self._spend(settings.budget, session)
+        drafts = self.lab.chat.edit_prompt(_id(session), turn.id, act.text, *settings.chosen)
         self._begin(_id(session), drafts)
         return self._answering(_quieted(session))
 

@@ -1,7 +1,8 @@
-"""The chat tab: conversations on the left, the talk in the middle, voice and settings on the right."""
+"""The chat tab: conversations on the left, the talk in the middle, settings on the right."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -9,12 +10,11 @@ import gradio as gr
 
 from chatlab.lab import Lab
 from chatlab.ui.bridge import Bridge
-from chatlab.ui.chat import generation_settings as dials
+from chatlab.ui.chat.generation_settings import GenerationPanel
 from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
-from chatlab.ui.chat.session import Session
+from chatlab.ui.chat.session import Session, View
 from chatlab.ui.chat.systems import SystemPanel
-from chatlab.ui.chat.tool_switch import ToolSwitch
 from chatlab.ui.current_user import visitor
 from chatlab.ui.html import button, div
 from chatlab.ui.shell import Shell, drawing
@@ -33,7 +33,7 @@ class ChatTab:
         self.lab = lab
         self.handlers = ChatHandlers(lab, replies)
         self.system = SystemPanel(lab)
-        self.tools = ToolSwitch(lab)
+        self.generation = GenerationPanel(lab)
 
     def build(self, shell: Shell) -> None:
         self.session = gr.State(Session(person=visitor(None, self.lab.settings.auth)))
@@ -72,17 +72,11 @@ class ChatTab:
         )
 
     def _panel(self) -> None:
-        self.dials = dials.build(self.lab)
-        self.tools.build()
+        self.generation.build()
         self.system.build()
 
-    @property
-    def budgets(self) -> list[Any]:
-        """The dials that a conversation keeps."""
-        return [self.dials[dials.BUDGET], self.dials[dials.THINKING]]
-
     def _wire(self, shell: Shell) -> None:
-        heard = [self.session, self.system.system, *self.dials, self.tools.box]
+        at_hand = {self.session, self.system.system} | self.generation.inputs
         self.view = [
             self.session,
             self.top,
@@ -92,10 +86,10 @@ class ChatTab:
             self.notice,
             self.system.system,
             self.composer,
-            self.dials[0],
+            self.generation.voice,
             shell.tabs,
             self.system.drawn,
-            *self.budgets,
+            *self.generation.budgets,
         ]
         free = {"concurrency_limit": None, "trigger_mode": "multiple"}
         watched: list[Any] = []
@@ -107,16 +101,16 @@ class ChatTab:
 
         said = shell.on(
             self.composer.submit,
-            do=self.handlers.say,
-            inputs=[self.composer, *heard],
+            do=self.say,
+            inputs=at_hand | {self.composer},
             outputs=self.view,
             **free,
         )
         watched.append(said)
         acted = shell.on(
             self.bridge.pressed,
-            do=self.handlers.act,
-            inputs=[self.bridge.said, *heard],
+            do=self.act,
+            inputs=at_hand | {self.bridge.said},
             outputs=self.view,
             cancels=watched,
             **free,
@@ -127,20 +121,21 @@ class ChatTab:
         loaded = shell.on(shell.load, do=self.load, outputs=self.view, **free)
         then_watch(loaded)
         self._wire_panel(shell)
-        self.tools.wire(shell, said.then, acted.then, self.system.drawn.change)
+        self.generation.tools.wire(shell, said.then, acted.then, self.system.drawn.change)
 
     def _wire_panel(self, shell: Shell) -> None:
         kept = gr.BrowserState(None, storage_key="chatlab-dials", secret="chatlab")
-        drawn = dials.browsers(self.dials)
-        shell.on(shell.load, do=dials.remembered, inputs=[kept], outputs=drawn)
+        panel = self.generation
+        remembered = {*panel.kept.values()}
+        shell.on(shell.load, do=panel.restore, inputs=[kept], outputs=remembered)
         for opened in (shell.load, shell.items["chat"].select):
-            shell.on(opened, do=lambda: dials.thinking(self.lab), outputs=[self.dials[dials.THINKING]])
-        moved = [event for dial in self.budgets for event in (dial.input, dial.release)]
-        spent = [*self.budgets, self.session]
+            shell.on(opened, do=panel.show_thinking, outputs=[panel.thinking])
+        moved = [event for budget in panel.budgets for event in (budget.input, budget.release)]
+        spent = [*panel.budgets, self.session]
         shell.on(partial(gr.on, moved), do=self.handlers.spend, inputs=spent, trigger_mode="always_last")
-        shell.on(self.dials[-1].input, do=self.handlers.warm, inputs=[self.dials[-1]])
-        for dial in drawn:
-            shell.on(dial.change, do=dials.kept, inputs=drawn, outputs=[kept], trigger_mode="always_last")
+        shell.on(panel.knowledge.input, do=self.handlers.warm, inputs=[panel.knowledge])
+        for component in remembered:
+            shell.on(component.change, do=panel.keep, inputs=remembered, outputs=[kept], trigger_mode="always_last")
         shell.on(
             self.search.change,
             do=self.handlers.list.search,
@@ -149,7 +144,7 @@ class ChatTab:
             trigger_mode="always_last",
         )
         self.system.wire(shell, self.session)
-        shell.on(shell.items["chat"].select, do=self.voices, outputs=[self.dials[0]])
+        shell.on(shell.items["chat"].select, do=panel.show_adapters, outputs=[panel.voice])
         shell.on(
             shell.timer.tick,
             do=self.handlers.tick,
@@ -162,6 +157,12 @@ class ChatTab:
         """The page's address holds the conversation: `?c=12`."""
         return self.handlers.load(request.query_params.get("c"), visitor(request, self.lab.settings.auth))
 
-    def voices(self) -> Any:
-        """Who can be chosen to speak, as it is now."""
-        return gr.Dropdown(choices=dials.choices(self.lab))
+    def say(self, values: Mapping[Any, Any]) -> Iterator[View]:
+        """A message is sent."""
+        session, system = values[self.session], values[self.system.system]
+        yield from self.handlers.say(values[self.composer], session, system, self.generation.read(values))
+
+    def act(self, values: Mapping[Any, Any]) -> View:
+        """A button is pressed."""
+        session, system = values[self.session], values[self.system.system]
+        return self.handlers.act(values[self.bridge.said], session, system, self.generation.read(values))

@@ -167,9 +167,9 @@ def _sentence(plan: Pruning) -> str:
     total = len(plan.kept) + len(plan.gone)
     parts = [f"{len(plan.kept):,} of {counted(total, 'approved demonstration')} would stay"]
     if plan.doubles:
-        parts.append(f"{len(plan.doubles):,} duplicates")
+        parts.append(f"{counted(len(plan.doubles), 'duplicate')} would go")
     if plan.easy:
-        parts.append(f"{len(plan.easy):,} easiest")
+        parts.append(f"{len(plan.easy):,} easy ones would go")
     note = f" {len(plan.unmeasured):,} not measured yet stay." if plan.unmeasured else ""
     return ", ".join(parts) + "." + note
 

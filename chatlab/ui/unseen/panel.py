@@ -1,9 +1,10 @@
-"""The section on unseen prompts: who is heard, the grid of what they say, and the set itself."""
+"""Unseen prompts: the adapters that are run, the grid of their replies, and the prompts themselves."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -21,17 +22,28 @@ from chatlab.ui.unseen.export import UnseenExport
 from chatlab.ui.unseen.sheet_picture import PAGE, WINDOW, pages, progress, sheet_parts
 
 PACE = 0.25
-"""Seconds between two drawings: a grid is larger than an answer."""
+"""Seconds between two updates: a grid is larger than an answer."""
 CHOSEN = "unseen voices"
-"""Under which the store keeps who is heard."""
+"""Key in the store's state: the adapters that are run."""
 SEED = 0
-"""Where chance is let in, it is the same chance for every voice, and the same replies the next time."""
+"""Above temperature 0 every adapter gets this seed, so that replies can be compared and repeated."""
 
 Updates = dict[Any, Any]
+Values = Mapping[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridSettings:
+    """Values of the boxes above the grid."""
+
+    voices: tuple[str, ...]
+    sampling: Sampling
+    system: str
+    strength: float
 
 
 class UnseenPanel:
-    """What is shown is read from what the lab remembers of each reply; nothing but the page number lives here."""
+    """Draws the lab's known replies; holds nothing but the page number."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
@@ -82,8 +94,8 @@ class UnseenPanel:
                 self.strength = gr.Slider(0, 2, 1.0, step=0.05, label="Adapter strength")
 
     @property
-    def asked(self) -> list[Any]:
-        return [self.voices, self.temperature, self.tokens, self.system, self.strength]
+    def asked(self) -> set[Any]:
+        return {self.voices, self.temperature, self.tokens, self.system, self.strength}
 
     @property
     def shown(self) -> set[Any]:
@@ -91,7 +103,7 @@ class UnseenPanel:
         return own | set(self.parts)
 
     def _wire(self, shell: Shell) -> None:
-        at_hand = [*self.asked, self.page]
+        at_hand = self.asked | {self.page}
         asking = shell.on(
             self.ask.click,
             do=self.answered,
@@ -112,13 +124,13 @@ class UnseenPanel:
         shell.on(
             shell.items["compare"].select,
             do=self.refresh,
-            inputs=[self.asking, *at_hand],
+            inputs=at_hand | {self.asking},
             outputs=self.shown | self.editor.shown | {self.voices},
         )
         made = shell.on(
             self.export.make.click,
             do=self.exported,
-            inputs=[*self.asked, self.export.form],
+            inputs=self.asked | {self.export.form},
             outputs=self.export.shown,
             trigger_mode="once",
         )
@@ -126,32 +138,32 @@ class UnseenPanel:
 
     # What the events do.
 
-    def refresh(self, asking: bool, voices: list[str], *rest: Any) -> Updates:
-        """Who can be heard now, what they have said, and the set. At first the base, who was live, and who is."""
-        if asking:
+    def refresh(self, values: Values) -> Updates:
+        """The adapters that can be run, their replies, and the prompts. At first: the base, the live adapter and the
+        one before it.
+        """
+        if values[self.asking]:
             return self.editor.draw()
         names = self._lab.voices.names()
         kept = [name for name in self._lab.store.state.read(CHOSEN, list[str], []) if name in names]
         voices = kept or self._lab.grid.proposed()
         return {
             self.voices: gr.Dropdown(choices=names, value=voices, multiselect=True),
-            **self.drawn(voices, *rest),
+            **self.drawn({**values, self.voices: voices}),
             **self.editor.draw(),
         }
 
-    def choose(self, voices: list[str], *rest: Any) -> Updates:
-        """Remember who is heard, and show what they have said before."""
-        self._lab.store.state.set(CHOSEN, list(voices or []))
-        return self.drawn(voices, *rest)
+    def choose(self, values: Values) -> Updates:
+        """Store the chosen adapters, and show their known replies."""
+        self._lab.store.state.set(CHOSEN, list(values[self.voices] or []))
+        return self.drawn(values)
 
-    def answered(
-        self, voices: list[str], temperature: float, tokens: float, system: str, strength: float
-    ) -> Iterator[Updates]:
-        """What has not been said yet, as it is said. The page turns with it."""
-        asked = (voices or [], _sampling(temperature, tokens), system or "", float(strength))
+    def answered(self, values: Values) -> Iterator[Updates]:
+        """The replies that are not known yet, as they come. The page turns with them."""
+        ask = self._read(values)
         start, shown, sheet = -PAGE, 0.0, None
         try:
-            for sheet in self._lab.grid.ask(*asked):
+            for sheet in self._lab.grid.ask(ask.voices, ask.sampling, ask.system, ask.strength):
                 row = sheet.under_way
                 if row is None:
                     break
@@ -166,28 +178,34 @@ class UnseenPanel:
                     }
         except ChatlabError as error:
             notify(error)
-        yield self._draw(sheet or self._lab.grid.known(*asked), max(0, start) // PAGE)
+        yield self._draw(sheet or self._known(values), max(0, start) // PAGE)
 
-    def drawn(
-        self, voices: list[str], temperature: float, tokens: float, system: str, strength: float, page: int
-    ) -> Updates:
-        """What has been said before."""
-        return self._draw(self._known(voices, temperature, tokens, system, strength), page)
+    def drawn(self, values: Values) -> Updates:
+        """The known replies."""
+        return self._draw(self._known(values), values[self.page])
 
-    def turned_on(self, *asked_and_page: Any) -> Updates:
-        *asked, page = asked_and_page
-        return self._draw(self._known(*asked), page + 1)
+    def turned_on(self, values: Values) -> Updates:
+        return self._draw(self._known(values), values[self.page] + 1)
 
-    def turned_back(self, *asked_and_page: Any) -> Updates:
-        *asked, page = asked_and_page
-        return self._draw(self._known(*asked), max(0, page - 1))
+    def turned_back(self, values: Values) -> Updates:
+        return self._draw(self._known(values), max(0, values[self.page] - 1))
 
-    def exported(self, *asked_and_form: Any) -> Updates:
-        *asked, form = asked_and_form
-        return self.export.write(self._known(*asked), form)
+    def exported(self, values: Values) -> Updates:
+        return self.export.write(self._known(values), values[self.export.form])
 
-    def _known(self, voices: list[str], temperature: float, tokens: float, system: str, strength: float) -> GridView:
-        return self._lab.grid.known(voices or [], _sampling(temperature, tokens), system or "", float(strength))
+    def _read(self, values: Values) -> GridSettings:
+        temperature, tokens = float(values[self.temperature]), int(values[self.tokens])
+        seed = None if temperature == 0 else SEED
+        return GridSettings(
+            voices=tuple(values[self.voices] or ()),
+            sampling=Sampling(temperature=temperature, max_tokens=tokens, seed=seed),
+            system=values[self.system] or "",
+            strength=float(values[self.strength]),
+        )
+
+    def _known(self, values: Values) -> GridView:
+        ask = self._read(values)
+        return self._lab.grid.known(ask.voices, ask.sampling, ask.system, ask.strength)
 
     def _under_way(self, sheet: GridView, start: int) -> Updates:
         """While replies come there is one thing to press."""
@@ -214,10 +232,3 @@ class UnseenPanel:
             self.ask: gr.Button("Continue" if 0 < sheet.done < sheet.size else "Run prompts", visible=True),
             self.stop: gr.Button(visible=False),
         }
-
-
-def _sampling(temperature: float, tokens: float) -> Sampling:
-    """The calm one, but for what was chosen."""
-    if temperature == 0:
-        return Sampling(temperature=0.0, max_tokens=int(tokens))
-    return Sampling(temperature=float(temperature), max_tokens=int(tokens), seed=SEED)
