@@ -1,4 +1,4 @@
-"""What a model wrote, as HTML that can do nothing but be read.
+"""Text of models and documents, as HTML that can do nothing but be read.
 
 Raw HTML is shown as text, images are never fetched, links lead only to http and https and open elsewhere.
 """
@@ -16,7 +16,7 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markupsafe import Markup
 
-from chatlab.ui.html import escaped, span
+from chatlab.ui.html import element, escaped, joined, span
 
 Cite = Callable[[int], Markup]
 _CITED = re.compile(r"\[(\d{1,2})\]")
@@ -67,3 +67,22 @@ def _picture(self: RendererHTML, tokens: Sequence[Token], at: int, options: Any,
     """Its words instead: fetching it could tell somebody what was said."""
     words = self.renderInlineAsText(tokens[at].children or [], options, env)
     return span("no-picture", f"[picture: {words or 'untitled'}]")
+
+
+_WORD = re.compile(r"\w+")
+_SHORT = 3
+"""Letters of words that are in every text."""
+_STEM = 5
+"""Letters by which a word is taken for a form of one that was asked for."""
+
+
+def marked(text: str, query: str) -> Markup:
+    """The text, its words that were asked for made to stand out."""
+    wanted = {word[:_STEM] for word in _WORD.findall(query.casefold()) if len(word) > _SHORT}
+    parts: list[Markup] = []
+    done = 0
+    for word in _WORD.finditer(text):
+        if len(word[0]) > _SHORT and word[0].casefold()[:_STEM] in wanted:
+            parts += [escaped(text[done : word.start()]), element("mark", escaped(word[0]))]
+            done = word.end()
+    return joined([*parts, escaped(text[done:])])

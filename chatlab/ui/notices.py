@@ -109,7 +109,7 @@ def added(count: int, waiting: int = 0) -> str:
     """What came of a pack; `waiting` of it repeat unseen prompts."""
     if not count:
         return "Nothing new: all of them are there already."
-    waits = f" {waiting:,} of them are on hold: they repeat unseen prompts." if waiting else ""
+    waits = f" {waiting:,} of them wait: they repeat unseen prompts." if waiting else ""
     return f"{counted(count, 'demonstration')} added.{waits}"
 
 

@@ -1,4 +1,4 @@
-"""What every tab shares: the row of tabs, the clock, the header's refresh, and how an error is told.
+"""What every tab shares: the row of tabs, the timer, the header's refresh, presses from the page, and how errors show.
 
 A tab is a class `XTab(lab)` with `build(shell)`, called inside its own `gr.Tab`. It wires its events with
 `shell.on(button.click, do=handlers.something, inputs=[...], outputs=[...])`, so that each handler is private, shows
@@ -128,3 +128,16 @@ def _tell(error: Exception) -> None:
         return
     log.error("A handler failed", exc_info=error)
     warn("Something went wrong inside Chatlab. Nothing is lost; the log has details.")
+
+
+class Bridge:
+    """Hidden components that `assets/page.js` finds by name: an element with `data-to="NAME"` reports to this one."""
+
+    def __init__(self, name: str) -> None:
+        self.said = gr.Textbox(visible="hidden", elem_id=f"bridge-{name}", max_lines=1)
+        self._go = gr.Button(visible="hidden", elem_id=f"bridge-{name}-go")
+
+    @property
+    def pressed(self) -> Callable[..., Any]:
+        """The event; its handler takes `said`, one line of JSON."""
+        return self._go.click

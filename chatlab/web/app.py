@@ -24,7 +24,6 @@ from chatlab.lab import Lab
 from chatlab.settings import Settings
 from chatlab.system.ports import address
 from chatlab.ui.backups import SafekeepingPanel
-from chatlab.ui.bridge import Bridge
 from chatlab.ui.chat.forgetting import forget_conversation
 from chatlab.ui.chat.generation_settings import DEFAULTS
 from chatlab.ui.chat.replies import Replies
@@ -38,7 +37,7 @@ from chatlab.ui.header import LOADING, Header
 from chatlab.ui.html import KEY
 from chatlab.ui.knowledge.tab import KnowledgeTab
 from chatlab.ui.page_event import Act
-from chatlab.ui.shell import Shell, TabName, drawing, told, warn
+from chatlab.ui.shell import Bridge, Shell, TabName, drawing, told, warn
 from chatlab.ui.theme import ASSETS, tab_sheets, theme
 from chatlab.ui.train.tab import TrainTab
 from chatlab.ui.unseen.panel import UnseenPanel

@@ -13,7 +13,7 @@ from chatlab.lab import Lab
 from chatlab.records import BASE
 from chatlab.settings import Settings
 from chatlab.ui.compare.asking import choose
-from chatlab.ui.compare.next_prompt import prompts
+from chatlab.ui.compare.session import prompts
 from chatlab.ui.html_block import decode
 from tests.support.page import voiced
 from tests.support.served import site

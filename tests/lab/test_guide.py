@@ -29,8 +29,8 @@ from chatlab.lab.guide.symptoms import SYMPTOMS, WISHES
 from chatlab.records import AdapterCard, Demonstration, Message, Provenance, ReplyMetrics, TrainSettings, Vote
 from chatlab.settings import Settings
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
+from chatlab.ui.guide.pictures import REMEDIES, STEPS
 from chatlab.ui.guide.tab import GuideTab
-from chatlab.ui.guide.ways import REMEDIES, STEPS
 from chatlab.web.app import TABS, _page_act
 from tests.support.page import at, built, told, voiced
 

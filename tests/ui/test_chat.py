@@ -107,7 +107,7 @@ def test_the_first_message_of_a_kept_conversation_takes_the_place_of_the_welcome
 def test_an_answer_stands_with_who_spoke_and_how_fast(page: Page) -> None:
     page.say("Good morning")
     assert FOX in page.view.transcript and page.view.live == ""
-    assert '<span class="who" title="The base model' in page.view.transcript
+    assert '<span class="who" title="Base model' in page.view.transcript
     assert "9 tokens" in page.view.transcript and "tok/s" in unescape(page.view.transcript)
 
 

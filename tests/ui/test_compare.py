@@ -19,10 +19,9 @@ from chatlab.lab.compare.compare import Pane
 from chatlab.lab.compare.votes import Results
 from chatlab.records import BASE, Provenance
 from chatlab.settings import Settings
-from chatlab.ui.compare.next_prompt import next_step, prompts
 from chatlab.ui.compare.panes import last_vote, panes
 from chatlab.ui.compare.results import headline, results, says
-from chatlab.ui.compare.session import CompareSession, Round, SessionStore, Step
+from chatlab.ui.compare.session import CompareSession, Round, SessionStore, Step, next_step, prompts
 from chatlab.ui.compare.tab import CompareTab
 from chatlab.ui.unseen import kind_for, unseen_prompts
 from tests.support.page import built, told, voiced

@@ -16,10 +16,9 @@ from chatlab.lab import Lab
 from chatlab.records import Demonstration, Message
 from chatlab.settings import Settings
 from chatlab.template import Span
+from chatlab.ui.demonstrations.beside import mask_picture
 from chatlab.ui.demonstrations.drafts import BOXES, NEW
-from chatlab.ui.demonstrations.list import PAGE
-from chatlab.ui.demonstrations.mask_picture import mask_picture
-from chatlab.ui.demonstrations.readiness import readiness
+from chatlab.ui.demonstrations.list import PAGE, readiness
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from chatlab.ui.html import escaped
 from tests.support.page import at, built, told

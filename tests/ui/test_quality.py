@@ -14,7 +14,7 @@ from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError
 from chatlab.lab import Lab
 from chatlab.settings import Settings
-from chatlab.ui.demonstrations.readiness import readiness
+from chatlab.ui.demonstrations.list import readiness
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from tests.support.page import at, built, told
 

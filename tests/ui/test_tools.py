@@ -26,12 +26,11 @@ from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.rows import rows
 from chatlab.ui.chat.session import Session
-from chatlab.ui.chat.steps import steps
 from chatlab.ui.chat.tool_switch import ToolSwitch
-from chatlab.ui.chat.transcript import growing, transcript
+from chatlab.ui.chat.transcript import growing, steps, transcript
+from chatlab.ui.demonstrations.beside import mask_picture
 from chatlab.ui.demonstrations.drafts import NEW, Drafts
 from chatlab.ui.demonstrations.editor import CALLING, DemonstrationEditor
-from chatlab.ui.demonstrations.mask_picture import mask_picture
 from tests.support.page import built, told
 
 HOSTILE = '<img src=x onerror="boom()">**bold**\n\n# no [link](javascript:boom())\u202e</div></details>'

@@ -160,7 +160,7 @@ def test_a_setting_that_makes_no_sense_is_said_and_starts_nothing(
 def test_preflight_says_what_is_still_waiting(lab: Lab, tab: TrainTab, stage: None) -> None:
     one = lab.demonstrations.write("Prompt", "Answer")
     lab.demonstrations.update(one, status="waiting")
-    assert "1 demonstration on hold" in tab.plan.draw(form(tab))[tab.plan.ticks]
+    assert "1 demonstration waiting" in tab.plan.draw(form(tab))[tab.plan.ticks]
     lab.demonstrations.delete([one])
 
 

@@ -318,4 +318,4 @@ def test_a_pack_says_how_much_of_it_waits(tab: DemonstrationsTab, lab: Lab, monk
     monkeypatch.setattr(gr, "Warning", warned.append)
     lab.unseen.add([Packs().read("stage")[0].messages[0].content])
     tab.loader("stage")()
-    assert "1 of them are on hold" in unescape(readable(warned[0]))
+    assert "1 of them wait" in unescape(readable(warned[0]))

@@ -177,7 +177,7 @@ class Unseen:
         check(prompts)
         taught = self._teaching(_missing(prompts, old))
         if taught and not anyway:
-            raise _already(taught, "Add it and put them on hold, or leave it out.")
+            raise _already(taught, "Add it and set them to waiting, or leave it out.")
         shelf = self._store.demonstrations
         aside = {i: (shelf.get(i), replace(shelf.get(i), status="waiting", approved_by="")) for i in taught}
         shelf.put_many({i: after for i, (_, after) in aside.items()})

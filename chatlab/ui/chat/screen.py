@@ -1,4 +1,4 @@
-"""The whole chat tab as it should be now, drawn from what the store and the replies under way say."""
+"""The whole chat tab as it should be now, drawn from the store and the replies under way."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from markupsafe import Markup
 
 from chatlab.conversation import Conversation
 from chatlab.lab import Lab
+from chatlab.records import BASE
 from chatlab.ui import notices
 from chatlab.ui.chat.about import About
 from chatlab.ui.chat.generation_settings import choices
-from chatlab.ui.chat.listing import listing
+from chatlab.ui.chat.listing import UNTITLED, listing
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.rows import rows
 from chatlab.ui.chat.session import Session, View
-from chatlab.ui.chat.top import top
 from chatlab.ui.chat.transcript import growing, transcript
-from chatlab.ui.chat.welcome import welcome
+from chatlab.ui.html import NOTHING, button, counted, div, element, escaped, icon, press, span
 
 SAME: View = View(*(gr.skip() for _ in View._fields))
 """Changes nothing."""
@@ -93,3 +93,59 @@ class Screen:
         known = session.person is not None
         found = self.lab.chat.conversations(session.query, owner=session.person) if known else []
         return listing(found, session.conversation, self.replies.ids(), session.query)
+
+
+def top(conversation: Conversation | None, session: Session) -> Markup:
+    """One line of HTML. `data-shown` lets the page's script write the conversation into the address."""
+    title = UNTITLED if conversation is None else conversation.title or UNTITLED
+    badge = span("badge", "incognito", "Kept in memory only") if session.incognito else NOTHING
+    shown = "" if session.conversation is None else str(session.conversation)
+    name = element("span", escaped(title), kind="name", id="conversation", data_shown=shown)
+    return div(
+        "top",
+        _handle("side", "menu", "Conversations"),
+        name,
+        badge,
+        span("gap", ""),
+        _handle("panel", "dials", "Settings"),
+    )
+
+
+def _handle(part: str, picture: str, label: str) -> Markup:
+    return press(icon(picture), "tool", name=label, fold=part)
+
+
+EXAMPLES = (
+    "Who are you",
+    "Write a greeting for a guest",
+    "How do I make a cup of tea",
+    "Tell me why the sea is salt",
+)
+
+
+def welcome(lab: Lab, incognito: bool = False) -> Markup:
+    """One line of HTML."""
+    examples = div("examples", *(button("say", text, "chip", text=text) for text in EXAMPLES))
+    heading = element("h2", escaped("Incognito" if incognito else "Start a conversation"))
+    about = (
+        "This chat is never stored and never trained on. It ends when you leave it or close the page."
+        if incognito
+        else "Everything stays on this machine. Edit an answer, retrain, and the model learns it."
+    )
+    return div("welcome", heading, element("p", escaped(about)), examples, NOTHING if incognito else _next_step(lab))
+
+
+def _next_step(lab: Lab) -> Markup:
+    """What brings the loop forward: demonstrations, then a run, then correcting what is still wrong."""
+    approved = len(lab.demonstrations.approved())
+    if approved == 0:
+        text = "New here? The starter pack teaches the model a persona with forty short demonstrations."
+        return _step(text, button("pack", "Load the starter pack", "primary small"))
+    if lab.voices.live == BASE and not lab.voices.cards():
+        text = f"{counted(approved, 'demonstration')} ready to train on."
+        return _step(text, button("retrain", "Retrain now", "primary small"))
+    return _step("Is an answer wrong? Press the pencil under it, correct it, and retrain.")
+
+
+def _step(text: str, action: Markup = NOTHING) -> Markup:
+    return div("step", element("span", escaped(text)), action)

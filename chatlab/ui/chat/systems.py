@@ -10,13 +10,12 @@ from chatlab.errors import InputError
 from chatlab.lab import Lab
 from chatlab.lab.chat.system_messages import DATED, SystemMessages, in_lines, others
 from chatlab.lab.data.identity import VOICES, Voice, Written
-from chatlab.ui.bridge import Bridge
 from chatlab.ui.chat.about import About
 from chatlab.ui.chat.session import Session
 from chatlab.ui.demonstrations.lineage import ask_for
 from chatlab.ui.html import counted
 from chatlab.ui.page_event import Act
-from chatlab.ui.shell import Shell, drawing, inform
+from chatlab.ui.shell import Bridge, Shell, drawing, inform
 
 HINT = "Instructions for every answer. {name}, {maker}, {date} and your own variables are filled in."
 Updates = dict[Any, Any]

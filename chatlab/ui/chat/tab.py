@@ -9,7 +9,6 @@ from typing import Any
 import gradio as gr
 
 from chatlab.lab import Lab
-from chatlab.ui.bridge import Bridge
 from chatlab.ui.chat.generation_settings import GenerationPanel
 from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
@@ -17,7 +16,7 @@ from chatlab.ui.chat.session import Session, View
 from chatlab.ui.chat.systems import SystemPanel
 from chatlab.ui.current_user import visitor
 from chatlab.ui.html import button, div
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.shell import Bridge, Shell, drawing
 
 SIDE = div(
     "side-head",

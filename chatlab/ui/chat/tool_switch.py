@@ -14,10 +14,9 @@ from markupsafe import Markup
 from chatlab.errors import InputError
 from chatlab.lab import Lab
 from chatlab.lab.runs.prompt_mismatch import Mismatch
-from chatlab.ui.bridge import Bridge
 from chatlab.ui.html import NOTHING, button, div, element, escaped
 from chatlab.ui.page_event import Act
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.shell import Bridge, Shell, drawing
 
 INFO = "The model can call these. A small model needs training first: load the Delegation pack."
 Updates = dict[Any, Any]

@@ -1,17 +1,37 @@
-"""A conversation as the page shows it: one line of HTML. Its buttons say what they do in `data-act` and `data-turn`."""
+"""A conversation as HTML, with the tool steps and the sources of its answers.
+
+Buttons say what they do in `data-act` and `data-turn`. What a model, a tool or a document says is shown as text.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from markupsafe import Markup
 
+from chatlab.citations import RetrievedPassage
 from chatlab.conversation import Conversation, Turn
 from chatlab.lab.chat.reply_stream import Draft
 from chatlab.records import BASE, Provenance
-from chatlab.ui.chat.citations import citing, sources
+from chatlab.tool_calls import Call, ToolStep
 from chatlab.ui.chat.rows import Row, earlier, rows
-from chatlab.ui.chat.steps import steps
-from chatlab.ui.html import NOTHING, REASONS, button, counted, div, element, escaped, icon, span, tool
-from chatlab.ui.markdown import plain, prose
+from chatlab.ui.html import (
+    NOTHING,
+    REASONS,
+    button,
+    control,
+    counted,
+    div,
+    element,
+    escaped,
+    icon,
+    joined,
+    one_line,
+    press,
+    span,
+    tool,
+)
+from chatlab.ui.markdown import Cite, marked, plain, prose
 
 ENDINGS = {
     "length": "cut off at max tokens",
@@ -145,3 +165,85 @@ def pace(speaker: Provenance) -> str:
 
 def _unanswered(turn: Turn) -> Markup:
     return div("unanswered", span("", "No answer yet."), button("retry", "Regenerate", "small", turn.id))
+
+
+LONGEST_TEXT = 4_000
+"""Characters of one text."""
+
+
+def steps(taken: Sequence[ToolStep], doing: Call | None = None) -> Markup:
+    """Nothing where nothing was called."""
+    if not taken and doing is None:
+        return NOTHING
+    folded = _folded(taken) if taken else NOTHING
+    running = span("step-running", f"{doing.name} is running: {one_line(_asked(doing), 60)}") if doing else NOTHING
+    return div("steps", folded, running)
+
+
+def _folded(taken: Sequence[ToolStep]) -> Markup:
+    names = ", ".join(dict.fromkeys(one_line(step.call.name, 30) for step in taken))
+    failed = sum(step.failed for step in taken)
+    told = f"{counted(len(taken), 'step')} with {names}" + (f", {failed} failed" if failed else "")
+    return element("details", element("summary", escaped(told)) + joined(map(_step, taken)))
+
+
+def _step(step: ToolStep) -> Markup:
+    head = div(
+        "step-head",
+        span("step-name", one_line(step.call.name, 60)),
+        span("step-failed", "failed") if step.failed else NOTHING,
+        span("step-time", f"{step.seconds:.2f} s"),
+    )
+    said = div("step-said", plain(step.said[:LONGEST_TEXT])) if step.said.strip() else NOTHING
+    given = joined(_argument(name, value) for name, value in step.call.arguments)
+    return div(
+        "tool-use" + (" failed" if step.failed else NOTHING), head, said, given, _argument("result", step.result)
+    )
+
+
+def _argument(name: str, value: str) -> Markup:
+    return div("step-given", span("step-label", one_line(name, 40)), div("step-text", plain(value[:LONGEST_TEXT])))
+
+
+def _asked(call: Call) -> str:
+    return " | ".join(value for _, value in call.arguments)
+
+
+def citing(turn: Turn) -> Cite | None:
+    """How the numbers in brackets of an answer are shown: as links, where they are sources that it was given."""
+    if not turn.sources:
+        return None
+
+    def link(number: int) -> Markup:
+        if not 1 <= number <= len(turn.sources):
+            return NOTHING
+        title = one_line(turn.sources[number - 1].title, 80)
+        where = control(act="cite", turn=turn.id, number=number)
+        return element("button", escaped(str(number)), kind="cite", type="button", title=title, **where)
+
+    return link
+
+
+def sources(turn: Turn, asked: str) -> Markup:
+    """All passages that the answer was given, folded; they are kept with it, whatever becomes of their documents."""
+    if not turn.sources:
+        return NOTHING
+    said = element("summary", escaped(f"Made with {counted(len(turn.sources), 'source')}"))
+    each = (_source(turn, number, one, asked) for number, one in enumerate(turn.sources, 1))
+    return element("details", said, *each, kind="sources")
+
+
+def _source(turn: Turn, number: int, one: RetrievedPassage, asked: str) -> Markup:
+    head = div(
+        "source-head",
+        span("source-number", str(number)),
+        span("source-title", one_line(one.title, 90), title=f"sha256 {one.document}"),
+        span("source-place", f"characters {one.start:,} to {one.end:,}"),
+        _in_its_document(one),
+    )
+    passage = div("source-text", marked(one.text, asked))
+    return element("div", head, passage, kind="source", id=f"source-{turn.id}-{number}")
+
+
+def _in_its_document(one: RetrievedPassage) -> Markup:
+    return press("in its document", "quiet", act="around", to="knowledge", text=f"{one.document}:{one.start}:{one.end}")

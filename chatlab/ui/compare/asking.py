@@ -14,7 +14,7 @@ from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
 from chatlab.lab.compare.compare import MOST
 from chatlab.records import BASE
-from chatlab.ui.compare.next_prompt import FIRST, KINDS
+from chatlab.ui.compare.session import FIRST, KINDS
 from chatlab.ui.current_user import visitor
 from chatlab.ui.shell import Shell
 
@@ -51,7 +51,7 @@ class Asking:
             self.prompt = gr.Textbox(
                 "",
                 label="Prompt",
-                placeholder="Ask all of them",
+                placeholder="Ask all adapters",
                 show_label=False,
                 container=False,
                 lines=1,

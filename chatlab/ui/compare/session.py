@@ -1,12 +1,14 @@
-"""The state of one open window: the round on the screen, its votes and its skipped prompts."""
+"""The state of one open window: the round on the screen, its votes and skips, and which prompt is next."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from chatlab.lab.compare.compare import Pane
 from chatlab.records import Verdict
+from chatlab.ui.unseen import EVERYDAY, LABELS, unseen_prompts
 
 MOST_CLOSED = 20
 """Closed windows whose unfinished rounds are remembered."""
@@ -135,3 +137,23 @@ class SessionStore:
                 round_ = None if round_ is None else round_.stopped()
             self._open[window] = (replace(session, window=window, person=person), round_)
             return self._open[window]
+
+
+KINDS = [(label, kind) for kind, label in LABELS.items()]
+FIRST = EVERYDAY
+
+
+def prompts(kind: str = FIRST) -> list[str]:
+    """The set that is walked through, in its order. The only place that knows where it is kept."""
+    return unseen_prompts(kind)
+
+
+def next_step(unseen: Sequence[str], judged: Mapping[str, int], passed: Collection[str] = ()) -> Step | None:
+    """The first prompt that was judged least often; None when all of those were passed over.
+
+    `judged` says how often each was. When all were judged equally often, another lap begins.
+    """
+    least = min((judged.get(prompt, 0) for prompt in unseen), default=0)
+    waiting = [prompt for prompt in unseen if judged.get(prompt, 0) == least]
+    left = [prompt for prompt in waiting if prompt not in passed]
+    return Step(prompt=left[0], judged=len(unseen) - len(waiting), total=len(unseen)) if left else None

@@ -17,9 +17,8 @@ from chatlab.lab import Lab
 from chatlab.records import Verdict
 from chatlab.ui.compare.asking import Asking, AskSettings
 from chatlab.ui.compare.ballot import Ballot
-from chatlab.ui.compare.next_prompt import next_step, prompts
 from chatlab.ui.compare.panes import last_vote, panes
-from chatlab.ui.compare.session import CompareSession, Round, SessionStore, Step
+from chatlab.ui.compare.session import CompareSession, Round, SessionStore, Step, next_step, prompts
 from chatlab.ui.compare.votes import VotesPanel
 from chatlab.ui.current_user import visitor
 from chatlab.ui.html import div, span

@@ -12,9 +12,7 @@ from chatlab.errors import InputError, NotFound
 from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.records import Demonstration, Role
 from chatlab.tools import Toolbox
-from chatlab.ui.demonstrations.calls import STEP, meant, told
-from chatlab.ui.demonstrations.drafts import BLANK, BOXES, NEW, Drafts, Words
-from chatlab.ui.demonstrations.thoughts import ThoughtBoxes
+from chatlab.ui.demonstrations.drafts import BLANK, BOXES, NEW, STEP, Drafts, Words, parsed, tools_of
 from chatlab.ui.shell import Shell, drawing
 
 LABELS: dict[str, str] = {
@@ -172,7 +170,7 @@ class DemonstrationEditor:
         return BLANK if selected == NEW else Words.of(self._demonstrations.get(selected))
 
     def _keep_new(self, words: Words, release: bool) -> int:
-        messages = meant(words.messages(), (), self._toolbox)
+        messages = parsed(words.messages(), (), self._toolbox)
         written = Demonstration(messages=messages, source="written", tags=words.label_list())
         return self._demonstrations.add([written], release)[0]
 
@@ -180,7 +178,7 @@ class DemonstrationEditor:
         before = self._demonstrations.get(selected).messages
         stored = [m for i, m in enumerate(before) if i or m.role != "system"]
         earlier = stored[: max(0, len(stored) - BOXES)]
-        messages = meant(words.messages(earlier), told(before), self._toolbox)
+        messages = parsed(words.messages(earlier), tools_of(before), self._toolbox)
         self._demonstrations.update(selected, messages=messages, tags=words.label_list(), release=release)
         return selected
 
@@ -213,3 +211,52 @@ def _labels(roles: Sequence[Role]) -> list[str]:
 
 
 _HINT = "Choose a demonstration to see which words are trained on."
+
+
+LABEL = "Thinking before the answer"
+LEARNED = "Trained like the answer. Leave empty for none."
+UNLEARNED = "Stored, but not trained on: the chat template has no thinking."
+
+
+class ThoughtBoxes:
+    """One for every turn; those of prompts are never shown."""
+
+    def __init__(self, demonstrations: Demonstrations) -> None:
+        self._demonstrations = demonstrations
+        self.boxes: list[Any] = []
+
+    def build(self) -> None:
+        """The next one, above the box of its turn."""
+        box = gr.Textbox(
+            label=LABEL,
+            lines=1,
+            max_lines=8,
+            visible=False,
+            elem_classes="thought-box",
+            elem_id=f"demonstration-thought-{len(self.boxes)}",
+        )
+        self.boxes = [*self.boxes[: BOXES - 1], box]
+
+    def draw(self, words: Words) -> dict[Any, Any]:
+        """Shown where something is thought, and before every answer where the template has a place for a thought."""
+        place = self._demonstrations.thinks
+        shown = _with_thought(words, place)
+        info = LEARNED if place else UNLEARNED
+        thoughts = [*words.thoughts, *[""] * len(self.boxes)]
+        return {
+            box: gr.Textbox(value=thought, visible=number in shown, info=info)
+            for number, (box, thought) in enumerate(zip(self.boxes, thoughts, strict=False))
+        }
+
+    def clear(self) -> dict[Any, Any]:
+        return {box: gr.Textbox(value="", visible=False) for box in self.boxes}
+
+
+def _with_thought(words: Words, place: bool) -> set[int]:
+    """Which turns have one. Before a call, which is an answer that a result follows, none is asked for."""
+    turns = enumerate(zip(words.roles, [*words.roles[1:], None], words.thoughts, strict=True))
+    return {
+        number
+        for number, (role, following, thought) in turns
+        if role == "assistant" and (thought or (place and (role, following) != STEP))
+    }

@@ -69,7 +69,7 @@ def _aside(progress: Progress) -> Markup:
     """What waits for asking the unseen prompts' questions."""
     count = len(progress.aside)
     waits = "1 repeats" if count == 1 else f"{count:,} repeat"
-    said = f"{waits} your unseen prompts and are on hold until you decide."
+    said = f"{waits} your unseen prompts. They wait until you decide."
     return div("import-said", span("mask-warning", said))
 
 

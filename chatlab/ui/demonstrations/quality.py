@@ -16,10 +16,9 @@ from chatlab.lab.data.quality import Quality
 from chatlab.quality import ORDER, Action, Finding
 from chatlab.quality.findings import Deed
 from chatlab.records import Demonstration, Message
-from chatlab.ui.bridge import Bridge
 from chatlab.ui.html import NOTHING, button, counted, div, escaped, joined, one_line, progress_bar, span
 from chatlab.ui.page_event import Act
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.shell import Bridge, Shell, drawing
 
 PAGE = 8
 BESIDE = 4

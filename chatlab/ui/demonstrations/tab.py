@@ -13,16 +13,15 @@ from chatlab.errors import ChatlabError, UnseenRepeated
 from chatlab.lab import Lab
 from chatlab.records import Demonstration, Status, TrainSettings
 from chatlab.ui.demonstrations.annotators import DemonstrationAnnotators
+from chatlab.ui.demonstrations.beside import SimilarDemonstrations, mask_picture
 from chatlab.ui.demonstrations.drafts import NEW, Drafts
 from chatlab.ui.demonstrations.editor import DemonstrationEditor
 from chatlab.ui.demonstrations.exporting import DemonstrationExport
 from chatlab.ui.demonstrations.importing import DemonstrationImport
 from chatlab.ui.demonstrations.lineage import LearnedBy, asked_for
 from chatlab.ui.demonstrations.list import DemonstrationList, ListView
-from chatlab.ui.demonstrations.mask_picture import mask_picture
 from chatlab.ui.demonstrations.packs import DemonstrationPacks
 from chatlab.ui.demonstrations.panels import QualityPanels
-from chatlab.ui.demonstrations.similar import SimilarDemonstrations
 from chatlab.ui.demonstrations.unseen import UnseenQuestion
 from chatlab.ui.html import div, escaped, span
 from chatlab.ui.shell import Shell, drawing, told

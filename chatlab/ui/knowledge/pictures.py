@@ -21,7 +21,7 @@ from chatlab.ui.html import (
     progress_bar,
     span,
 )
-from chatlab.ui.passage import marked
+from chatlab.ui.markdown import marked
 
 LISTED = 60
 """Documents on the page; a filter finds the others."""

@@ -10,12 +10,11 @@ from markupsafe import Markup
 
 from chatlab.errors import InputError
 from chatlab.lab import Lab
-from chatlab.ui.bridge import Bridge
 from chatlab.ui.current_user import HOUSE, visitor
 from chatlab.ui.html import counted, div, span
 from chatlab.ui.knowledge import pictures
 from chatlab.ui.page_event import Act
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.shell import Bridge, Shell, drawing
 
 TICK = 0.7
 """Seconds between looks while something is read or indexed."""

@@ -57,7 +57,7 @@ class Preflight:
         ticks = [Tick("good", counted(plan.demonstrations, "approved demonstration"))]
         waiting = self._lab.demonstrations.counts().get("waiting", 0)
         if waiting:
-            ticks.append(Tick("note", f"{counted(waiting, 'demonstration')} on hold, not trained on"))
+            ticks.append(Tick("note", f"{counted(waiting, 'demonstration')} waiting, not trained on"))
         ticks += self._left_out(plan)
         if plan.held_out:
             return [*ticks, Tick("good", f"{plan.held_out} held out to measure learning")]

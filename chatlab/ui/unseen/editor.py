@@ -54,7 +54,7 @@ class UnseenEditor:
             )
             self.question = drawing(visible=False, elem_classes="flat", elem_id="unseen-question")
             with gr.Row(elem_classes="tight", visible=False) as self.answers:
-                self.anyway = gr.Button("Save, put them on hold", size="sm", variant="primary", scale=0, min_width=190)
+                self.anyway = gr.Button("Save, set them to waiting", size="sm", variant="primary", scale=0, min_width=190)
                 self.leave = gr.Button("Keep editing", size="sm", scale=0, min_width=110)
             with gr.Row(elem_classes="tight"):
                 self.save = gr.Button(
@@ -186,7 +186,7 @@ def _told(change: Change) -> Markup:
     if change.known:
         parts.append(f"{len(change.known):,} duplicates skipped: “{one_line(change.known[0], 60)}”")
     if change.aside:
-        parts.append(f"{counted(len(change.aside), 'demonstration')} put on hold")
+        parts.append(f"{counted(len(change.aside), 'demonstration')} set to waiting")
     return div("import-said", span("", f"Saved: {', '.join(parts)}."))
 
 

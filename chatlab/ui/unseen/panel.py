@@ -1,4 +1,4 @@
-"""Unseen prompts: the adapters that are run, the grid of their replies, and the prompts themselves."""
+"""Unseen prompts: the adapters that are run, the grid of their replies, the prompts, and the grid as a file."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from typing import Any
 
 import gradio as gr
 
+from chatlab.clock import now
 from chatlab.engines.base import Sampling
-from chatlab.errors import ChatlabError
+from chatlab.errors import ChatlabError, DiskFull
 from chatlab.evaluation.unseen import CALM
 from chatlab.lab import Lab
 from chatlab.lab.compare.grid import MOST
+from chatlab.lab.compare.grid_files import written
 from chatlab.lab.compare.grid_view import GridView
 from chatlab.records import BASE
+from chatlab.system.temporary import discard, new_folder
 from chatlab.ui.shell import Shell, drawing, notify
 from chatlab.ui.unseen.editor import UnseenEditor
-from chatlab.ui.unseen.export import UnseenExport
 from chatlab.ui.unseen.sheet_picture import PAGE, WINDOW, pages, progress, sheet_parts
 
 PACE = 0.25
@@ -232,3 +234,47 @@ class UnseenPanel:
             self.ask: gr.Button("Continue" if 0 < sheet.done < sheet.size else "Run prompts", visible=True),
             self.stop: gr.Button(visible=False),
         }
+
+
+FORMS = (("Markdown", "md"), ("CSV", "csv"), ("JSON lines", "jsonl"))
+
+
+class UnseenExport:
+    """The file is made when it is asked for, and the copy that was made is removed once the page has it."""
+
+    def build(self) -> None:
+        with gr.Accordion("Export", open=False, elem_id="unseen-out"):
+            self.form = gr.Radio(
+                list(FORMS), value="md", label="File", show_label=False, container=False, elem_classes="segments"
+            )
+            with gr.Row(elem_classes="tight"):
+                self.make = gr.Button(
+                    "Create file", variant="primary", size="sm", scale=0, min_width=120, elem_id="unseen-export"
+                )
+                self.download = gr.DownloadButton(
+                    "Download", size="sm", scale=0, min_width=120, visible=False, elem_id="unseen-download"
+                )
+        self.made = gr.State("", delete_callback=discard)
+
+    @property
+    def shown(self) -> set[Any]:
+        return {self.download, self.made}
+
+    def write(self, sheet: GridView, form: str) -> Updates:
+        """Raises InputError where nothing has been said, DiskFull."""
+        data = written(sheet, form)
+        try:
+            with new_folder() as folder:
+                path = folder / f"unseen-{now()[:10]}.{form}"
+                path.write_bytes(data)
+        except OSError as error:
+            raise DiskFull(f"The file could not be made: {error.strerror}.", "Make space on the disk.") from error
+        return {
+            self.download: gr.DownloadButton(f"Download {path.name}", value=str(path), visible=True),
+            self.made: str(path),
+        }
+
+    def swept(self, made: str) -> Updates:
+        """The page has its own copy by now."""
+        discard(made)
+        return {self.made: ""}

@@ -15,10 +15,10 @@ from chatlab.errors import InputError
 from chatlab.lab import Lab
 from chatlab.records import Message
 from chatlab.settings import Settings
-from chatlab.ui.chat.citations import citing, sources
 from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.session import Session
+from chatlab.ui.chat.transcript import citing, sources
 from chatlab.ui.markdown import prose
 from chatlab.ui.page_event import Act
 

@@ -1,15 +1,19 @@
-"""Find similar: what else is like the demonstration on the desk."""
+"""Beside the editor: the demonstration as the loss mask paints it, and others like it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.lab.data.quality import Quality
+from chatlab.template import Span
 from chatlab.ui.demonstrations.quality import row
-from chatlab.ui.html import div, element, escaped, span
+from chatlab.ui.html import NOTHING, counted, div, element, escaped, joined, span
 from chatlab.ui.shell import Shell, drawing
 
 Updates = dict[Any, Any]
@@ -48,3 +52,37 @@ class SimilarDemonstrations:
             else div("", span("faint", "Nothing similar."))
         )
         return {self.button: gr.Button(), self.list: shown}
+
+
+LEGEND = div(
+    "mask-legend",
+    span("mask-read", "read"),
+    span("mask-learned", "learned"),
+    span("mask-cut", "cut off"),
+)
+
+
+def mask_picture(spans: Sequence[Span]) -> Markup:
+    """One line of HTML for `gr.Markdown`."""
+    if not spans:
+        return div("mask-empty", escaped("Nothing to show yet."))
+    sequences = [list(run) for _, run in groupby(spans, key=lambda s: s.sequence)]
+    painted = (div("mask-text", _painted(sequence)) for sequence in sequences)
+    return div("mask", LEGEND, *painted, div("mask-note", _note(spans)))
+
+
+def _painted(sequence: Iterable[Span]) -> Markup:
+    """Neighbours of one kind as one piece, so that a long demonstration stays quick to show."""
+    runs = groupby(sequence, key=lambda s: s.kind)
+    return joined(span(f"mask-{kind}", "".join(s.text for s in run)) for kind, run in runs)
+
+
+def _note(spans: Sequence[Span]) -> Markup:
+    cut = sum(len(s.text) for s in spans if s.kind == "cut")
+    if cut:
+        return span(
+            "mask-warning", f"Too long: {counted(cut, 'character')} over the limit, so it is left out of training."
+        )
+    if not any(s.kind == "learned" and s.text for s in spans):
+        return span("mask-warning", "No answer to train on.")
+    return NOTHING
