@@ -117,7 +117,7 @@ def _passwd(given: argparse.Namespace) -> int:
     if sys.stdin.isatty():
         password = getpass.getpass(f"Password for {given.name_of}: ")
         if getpass.getpass("Again: ") != password:
-            raise InputError("The two passwords differ.", "Nothing was made; try again.")
+            raise InputError("The two passwords differ.", "Try again.")
     else:
         password = sys.stdin.readline().rstrip("\r\n")
     print(password_line(given.name_of, password))
@@ -153,7 +153,7 @@ def _report(given: argparse.Namespace) -> int:
         )
         print(f"The report is at {report(request, settings)}", flush=True)
     except KeyboardInterrupt:
-        print("\nStopped. What is finished is kept; the same command goes on from there.", file=sys.stderr)
+        print("\nStopped. Finished work is kept; run the same command to continue.", file=sys.stderr)
         return 130
     return 0
 
@@ -170,37 +170,37 @@ def _serve(lab: Lab, settings: Settings, sock: socket.socket, open_browser: bool
 
 
 def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="chatlab", description="Chat with a local model and teach it.")
+    parser = argparse.ArgumentParser(prog="chatlab", description="Chat with a local model and fine-tune it.")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
-    parser.add_argument("--host", default="", help="where to listen (127.0.0.1); anything wider asks for a password")
+    parser.add_argument("--host", default="", help="address to listen on (127.0.0.1); a wider one needs a password")
     parser.add_argument(
-        "--auth", action="append", default=[], metavar="NAME:PASSWORD", help="who may come in; may be repeated"
+        "--auth", action="append", default=[], metavar="NAME:PASSWORD", help="a user who may sign in; may be repeated"
     )
     parser.add_argument(
         "--auth-file",
         default="",
         metavar="FILE",
-        help="who may come in: a line for each, as `passwd` prints it",
+        help="users who may sign in, one line each, as `passwd` prints it",
     )
     parser.add_argument(
         "--proxy",
         action="append",
         default=[],
         metavar="ADDRESS",
-        help="a reverse proxy in front, or its network; may be repeated (docs/reverse-proxy.md)",
+        help="address or network of a reverse proxy; may be repeated (docs/reverse-proxy.md)",
     )
     parser.add_argument(
-        "--name", action="append", default=[], metavar="HOST", help="a host name that leads here; may be repeated"
+        "--name", action="append", default=[], metavar="HOST", help="a host name of this server; may be repeated"
     )
     also = parser.add_subparsers(dest="what", metavar="{doctor,report,passwd}")
-    doctor = also.add_parser("doctor", help="look at everything the app needs, and say what to do")
-    doctor.add_argument("--json", action="store_true", help="for programs")
-    doctor.add_argument("--quick", action="store_true", help="without what takes seconds: llama.cpp and the trainer")
+    doctor = also.add_parser("doctor", help="check everything the app needs, and say what to do")
+    doctor.add_argument("--json", action="store_true", help="JSON output")
+    doctor.add_argument("--quick", action="store_true", help="skip the slow checks: llama.cpp and the trainer")
     report = also.add_parser("report", help="measure the guide's claims on this base and write a page about them")
-    report.add_argument("--quick", action="store_true", help="one seed and the smallest sizes: a first look")
+    report.add_argument("--quick", action="store_true", help="one seed and the smallest sizes")
     report.add_argument("--only", action="append", default=[], metavar="CLAIM", help="one claim; may be repeated")
     report.add_argument("--seeds", type=_positive, metavar="N", help="runs of each kind (3)")
-    report.add_argument("--out", type=Path, metavar="FOLDER", help="where to (report/ in Chatlab's home)")
+    report.add_argument("--out", type=Path, metavar="FOLDER", help="output folder (report/ in Chatlab's home)")
     report.add_argument("--workers", type=int, choices=(1, 2, 3, 4), default=0, help="processes (up to two)")
     passwd = also.add_parser("passwd", help="print a line for --auth-file, with the password as a salted hash")
     passwd.add_argument("name_of", metavar="NAME")

@@ -35,7 +35,7 @@ class SafekeepingPanel:
     def build(self, shell: Shell) -> None:
         with gr.Accordion("Backups", open=False, elem_id="backups") as self.fold:
             drawing(div("import-notes", span("", self._about())), elem_classes="flat")
-            self.pick = gr.Radio([], label="Backups", elem_id="backups-kept")
+            self.pick = gr.Radio([], label="Saved backups", elem_id="backups-kept")
             with gr.Row(elem_classes="tight"):
                 self.make = _button("Back up now", "backups-make", variant="primary")
                 self.restore = _button("Restore", "backups-restore")

@@ -169,5 +169,5 @@ def test_the_meter_counts_what_can_be_used_and_says_what_cannot(tab: Demonstrati
     lab.demonstrations.write("All?", "word " * 900)
     drawn = plain(tab.refresh(at(tab))[tab.list.readiness])
     assert "1 usable demonstration" in drawn
-    assert "2 of 3 approved are not usable: 1 over 512 tokens, 1 duplicate." in drawn
+    assert "2 of 3 approved are not usable: 1 duplicate, 1 over 512 tokens." in drawn
     assert "approved demonstration" in plain(readiness(40))

@@ -135,7 +135,7 @@ def test_nobody_chosen_is_told_and_nothing_hurts(panel: UnseenPanel, lab: Lab, m
     warned: list[str] = []
     monkeypatch.setattr(gr, "Warning", warned.append)
     shown = heard(panel)
-    assert "one to 4 voices" in unescape(readable(warned[0])) and not told(shown[panel.stop])["visible"]
+    assert "1 to 4 adapters" in unescape(readable(warned[0])) and not told(shown[panel.stop])["visible"]
     assert JOKE in text(shown[panel.parts[0]])
     lab.unseen.rewrite([])
     assert "no unseen prompts" in text(panel.drawn(values(panel, BASE, page=0))[panel.parts[0]])
@@ -190,7 +190,7 @@ def test_what_is_saved_is_the_set_and_can_be_undone(panel: UnseenPanel, lab: Lab
     before = lab.unseen.prompts()
     shown = editor.saved("Why?\n\nDescribe the moon\nwhy", before, 0)
     assert lab.unseen.prompts() == ["Why?", "Describe the moon"] and shown[editor.changed] == 1
-    assert "1 new, 1 taken out, 1 duplicates skipped: “why”" in text(shown[editor.said])
+    assert "1 new, 1 removed, 1 duplicate skipped: “why”" in text(shown[editor.said])
     assert told(shown[editor.undo])["visible"]
     shown = editor.undone(1)
     assert lab.unseen.prompts() == before and shown[editor.text] == f"{JOKE}\nDescribe the moon"
@@ -236,7 +236,7 @@ def test_a_file_and_a_default_set_are_put_into_the_box_and_change_nothing_yet(
     file = tmp_path / "more.txt"
     file.write_text("Why?\n\ntell a joke\nWhy not?\n")
     shown = editor.taken_in(str(file), f"{JOKE}\n", before)
-    assert shown[editor.text] == f"{JOKE}\nWhy?\nWhy not?" and "1 there already" in text(shown[editor.said])
+    assert shown[editor.text] == f"{JOKE}\nWhy?\nWhy not?" and "1 already there" in text(shown[editor.said])
     assert not file.exists()
     shown = editor.taken_up("triage", before)
     assert len(str(shown[editor.text]).splitlines()) == 20 and lab.unseen.prompts() == before
@@ -306,7 +306,7 @@ def test_after_an_import_one_press_decides_on_all_that_repeats(
     lab.exchange._thread.join()  # type: ignore[union-attr]
     importing = tab.importing
     shown = importing.look(0)
-    assert "2 of them ask what your unseen prompts ask" in text(shown[importing.progress])
+    assert "2 repeat your unseen prompts" in text(shown[importing.progress])
     assert told(shown[importing.aside])["visible"]
     shown = importing.settled(True, 1)
     assert "2 approved" in text(shown[importing.progress]) and not told(shown[importing.aside])["visible"]

@@ -11,6 +11,7 @@ from chatlab.training.process import TrainerStatus
 from chatlab.training.runs import RunView
 from chatlab.ui.html import NOTHING, counted, div, duration, element, escaped, joined, one_line, progress_bar, span
 from chatlab.ui.train.plots import sparkline
+from chatlab.ui.train.settings import label
 from chatlab.ui.verdict import verdict
 
 PHASES = {
@@ -88,7 +89,7 @@ def ended(run: RunView, card: AdapterCard | None, news: str = "", proven: bool =
 
 def settings_table(settings: TrainSettings) -> Markup:
     rows = (
-        element("tr", element("td", span("", name.replace("_", " "))) + element("td", span("", _plain(value))))
+        element("tr", element("td", span("", label(name))) + element("td", span("", _plain(value))))
         for name, value in asdict(settings).items()
     )
     return element("table", joined(rows), kind="settings")

@@ -54,8 +54,21 @@ FIELDS = {
     "max_tokens": Field("Max tokens", "Raise it when long demonstrations are left out.", 8, 131072, whole=True),
     "held_out": Field("Held-out share", "0 trains on all and measures no held-out loss.", 0, 0.5),
     "seed": Field("Seed", "Change it to see how much varies by chance.", 0, 2**31 - 1, whole=True),
-    "dropout": Field("Dropout", "Try 0.05 to 0.1 when it overfits.", 0, 0.9),
+    "dropout": Field("LoRA dropout", "Try 0.05 to 0.1 when it overfits.", 0, 0.9),
 }
+
+OTHERS = {
+    "leash_texts": "KL samples",
+    "clip": "Max gradient norm",
+    "weight_decay": "Weight decay",
+    "mask": "Loss mask",
+}
+"""Labels of settings that the form has no box for."""
+
+
+def label(name: str) -> str:
+    """What a field of TrainSettings is called on the screen."""
+    return FIELDS[name].label if name in FIELDS else OTHERS.get(name, name.replace("_", " ").capitalize())
 
 
 class TrainSettingsForm:

@@ -54,7 +54,7 @@ class UnseenEditor:
             )
             self.question = drawing(visible=False, elem_classes="flat", elem_id="unseen-question")
             with gr.Row(elem_classes="tight", visible=False) as self.answers:
-                self.anyway = gr.Button("Save, set them to waiting", size="sm", variant="primary", scale=0, min_width=190)
+                self.anyway = gr.Button("Save and set to waiting", size="sm", variant="primary", scale=0, min_width=190)
                 self.leave = gr.Button("Keep editing", size="sm", scale=0, min_width=110)
             with gr.Row(elem_classes="tight"):
                 self.save = gr.Button(
@@ -184,7 +184,7 @@ def _told(change: Change) -> Markup:
     """What became of the lines, in a sentence."""
     parts = [f"{len(change.added):,} new", f"{len(change.gone):,} removed"]
     if change.known:
-        parts.append(f"{len(change.known):,} duplicates skipped: “{one_line(change.known[0], 60)}”")
+        parts.append(f"{counted(len(change.known), 'duplicate')} skipped: “{one_line(change.known[0], 60)}”")
     if change.aside:
         parts.append(f"{counted(len(change.aside), 'demonstration')} set to waiting")
     return div("import-said", span("", f"Saved: {', '.join(parts)}."))
