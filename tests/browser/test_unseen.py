@@ -69,7 +69,7 @@ def test_the_set_is_edited_and_what_is_typed_outlives_a_look_elsewhere(page: Any
     page.get_by_role("tab", name="Compare").click()
     assert box.input_value().endswith("salt?")
     page.locator("#unseen-save").click()
-    page.locator("#unseen-said", has_text=f"Saved: 1 new, {22 + MORE} taken out").wait_for()
+    page.locator("#unseen-said", has_text=f"Saved: 1 new, {22 + MORE} removed").wait_for()
     page.locator("#unseen-grid tbody tr", has_text="Why is the sea salt?").wait_for()
     assert page.locator("#unseen-grid tbody tr").count() == 3
     page.locator("#unseen-undo").click()

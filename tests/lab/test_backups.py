@@ -40,7 +40,7 @@ def test_a_backup_is_made_shown_restored_after_a_second_word_and_that_is_undone(
     ((label, name),) = told(panel.opened()[panel.pick])["choices"]
     assert "kB" in label
     asked = panel.asked(name)
-    assert told(asked[panel.sure])["visible"] and "can be undone" in told(asked[panel.said])["value"]
+    assert told(asked[panel.sure])["visible"] and "you can undo" in told(asked[panel.said])["value"]
     assert answers(lab) == ["one", "two"], "asking changes nothing"
     restored = panel.restored(name)
     assert answers(lab) == ["one"]

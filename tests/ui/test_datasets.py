@@ -220,7 +220,7 @@ def test_thoughts_without_a_place_in_the_format_are_counted(out: DemonstrationEx
 def test_the_preview_says_that_something_is_thought_before_an_answer(tab: DemonstrationImport, tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A", "reasoning": "Two and two."}]
     shown = tab.dropped(uploaded(tmp_path, json.dumps({"messages": turns})))
-    assert "thought, 3 words" in plain(shown[tab.preview])
+    assert "thinking, 3 words" in plain(shown[tab.preview])
 
 
 def test_preferences_have_formats_of_their_own(out: DemonstrationExport) -> None:

@@ -135,7 +135,7 @@ def test_an_adapter_that_was_told_of_tools_disagrees_with_a_conversation_without
     assert switch.look([]) == ""  # the base was taught nothing
     taught(lab, *[lesson(lab, "calculator", "count")] * 3, lesson(lab))
     shown = unescape(switch.look([]))
-    assert "3 of the 4 demonstrations that pupil learned were told of tools" in shown
+    assert "3 of the 4 training demonstrations of pupil have tools" in shown
     assert "Switch on: Calculator, Letter counter</button>" in shown
     assert switch.pressed('{"act": "tools-taught"}', ["clock"]) == ["calculator", "count", "clock"]
     assert switch.look(["calculator"]) == ""
@@ -146,7 +146,7 @@ def test_an_adapter_that_never_heard_of_tools_disagrees_with_a_conversation_that
     taught(lab, *[lesson(lab)] * 4)
     assert switch.look([]) == ""
     shown = unescape(switch.look(["calculator", "count"]))
-    assert "None of the 4 demonstrations that pupil learned was told of tools, and 2 are switched on here" in shown
+    assert "None of the 4 training demonstrations of pupil has tools, and 2 are turned on here" in shown
     assert switch.pressed('{"act": "tools-off"}', ["calculator"]) == []
     with pytest.raises(InputError):
         switch.pressed('{"act": "rm"}', [])
@@ -163,7 +163,7 @@ def test_tools_told_in_plain_words_and_tools_that_are_not_here_are_known_too(lab
     foreign = f"Be kind.\n\n{TELLING}\nCall: <b>weather town (Tells the weather)\nCall: weather town"
     taught(lab, *[lesson(lab, system=foreign)] * 2)
     shown = unescape(switch.look([]))
-    assert "told of tools: weather." in shown and "These tools are not available here" in shown
+    assert "have tools: weather." in shown and "These tools are not available here" in shown
     assert "<button" not in shown
 
 
@@ -222,7 +222,7 @@ def test_an_answer_recorded_from_chat_can_be_edited_without_losing_its_call(
 
 
 def test_a_result_without_a_call_is_refused_and_the_words_stay(lab: Lab, editor: DemonstrationEditor) -> None:
-    with pytest.raises(InputError, match="nothing was called"):
+    with pytest.raises(InputError, match="no tool is called"):
         editor.keep(NEW, *typed(editor, "user assistant tool assistant", "Hi", "I count.", "", "Three."))
     assert not lab.demonstrations.find()[1]
 

@@ -321,7 +321,7 @@ def test_an_adapter_that_forgot_too_much_goes_live_only_when_told_twice(lab: Lab
     lab.voices.go_live(BASE)
     with pytest.warns(UserWarning) as warned:
         shown = tab.history.gone_live("forgetful")
-    assert "forgetful forgot 7" in unescape(readable(str(warned[0].message)))
+    assert "forgetful has 7" in unescape(readable(str(warned[0].message)))
     assert lab.voices.live == BASE
     assert told(shown[tab.history.live])["value"] == "Go live anyway"
     tab.history.gone_live("forgetful", shown[tab.history.warned])

@@ -221,11 +221,11 @@ def test_a_prompt_that_is_taught_asks_who_is_to_give_way(panel: UnseenPanel, lab
     editor, before = panel.editor, lab.unseen.prompts()
     one = lab.demonstrations.write("Sing a song", "La.")
     shown = editor.saved(f"{JOKE}\nsing me a song", before, 0)
-    assert told(shown[editor.answers])["visible"] and f"demonstration {one} teaches it" in text(shown[editor.question])
+    assert told(shown[editor.answers])["visible"] and f"demonstration {one} contains it" in text(shown[editor.question])
     assert lab.unseen.prompts() == before and editor.text not in shown
     assert not told(editor.left()[editor.answers])["visible"]
     shown = editor.saved_anyway(f"{JOKE}\nsing me a song", before, 0)
-    assert "1 demonstration now waiting" in text(shown[editor.said]) and not told(shown[editor.answers])["visible"]
+    assert "1 demonstration set to waiting" in text(shown[editor.said]) and not told(shown[editor.answers])["visible"]
     assert lab.demonstrations.get(one).status == "waiting"
 
 

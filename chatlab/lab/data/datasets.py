@@ -20,7 +20,7 @@ from chatlab.store import Store
 
 log = logging.getLogger("chatlab.lab")
 
-AGAIN = "Choose the file again, or stop the import that is under way."
+AGAIN = "Choose the file again, or stop the running import."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ class Datasets:
         """
         with self._lock:
             if self.running:
-                raise InputError("Another import is under way.", AGAIN)
+                raise InputError("Another import is in progress.", AGAIN)
             bringing = ImportJob(self._store, self._unseen, path, proposal, tags, status, self._report)
             self._stop.clear()
             self._progress = bringing.progress()
@@ -114,7 +114,7 @@ class Datasets:
     def undo(self) -> int:
         """Take out all that the last import added and that is still there; how many that was."""
         if self.running:
-            raise InputError("The import is still under way.", "Stop it first.")
+            raise InputError("The import is still in progress.", "Stop it first.")
         trail = ImportRecord.last(self._store)
         return trail.take_back(self._store) if trail else 0
 
@@ -125,7 +125,7 @@ class Datasets:
         """
         progress = self._progress
         if progress is None or self.running:
-            raise InputError("There is no import to decide on.", "Wait for its end.")
+            raise InputError("There is no import to decide on.", "Wait until it ends.")
         shelf = self._store.demonstrations
         found = {i: shelf.get(i) for i in progress.aside if i in shelf}
         waiting = {i: d for i, d in found.items() if d.status == "waiting"}

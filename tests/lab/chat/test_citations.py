@@ -148,7 +148,7 @@ def test_earlier_questions_are_asked_again_without_their_sources(lab: Lab, engin
 def test_an_answer_by_sources_is_a_demonstration_only_when_somebody_says_so(lab: Lab) -> None:
     conversation_id, conversation = said(lab, "Where do boats moor?")
     turn, before = conversation.turns[-1], lab.demonstrations.counts()
-    with pytest.raises(InputError, match="with sources"):
+    with pytest.raises(InputError, match="uses sources"):
         lab.demonstrations.keep(conversation_id, turn.id)
     assert lab.demonstrations.counts() == before
     kept = lab.demonstrations.get(lab.demonstrations.keep(conversation_id, turn.id, sourced=True).demonstration)

@@ -152,7 +152,7 @@ def test_a_prompt_that_is_too_long_fails_alone(lab: Lab) -> None:
 
 @pytest.mark.parametrize("voices", [[], [BASE, BASE], ["a", "b", "c", "d", "e"]])
 def test_no_voice_too_many_or_one_twice_is_refused(lab: Lab, voices: list[str]) -> None:
-    with pytest.raises(InputError, match="one to 4 voices"):
+    with pytest.raises(InputError, match="1 to 4 adapters"):
         lab.grid.ask(voices)
 
 

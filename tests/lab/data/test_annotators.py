@@ -93,7 +93,7 @@ def test_a_store_from_before_there_were_annotators_opens(tmp_path: Any) -> None:
 def test_opinions_are_kept_one_a_person_and_outlive_a_restart(settings: Settings) -> None:
     lab = Lab(settings, open_engine=lambda base: FakeEngine())
     one = lab.demonstrations.write("Hi", "Good day.")
-    with pytest.raises(InputError, match="Whose"):
+    with pytest.raises(InputError, match="Ratings need a name"):
         lab.annotators.judge(one, 4)
     judged(lab, "Ann", {one: 2})
     lab.annotators.judge(one, 4, " too stiff ")

@@ -61,7 +61,7 @@ def test_many_lines_are_pasted_at_once_and_what_is_there_is_passed_over(small: L
 
 @pytest.mark.parametrize("lines", [[], [""], ["  \n \n"], ["TELL a joke."]])
 def test_empty_lines_and_doubles_alone_are_refused_in_words(small: Lab, lines: list[str]) -> None:
-    with pytest.raises(InputError, match=r"nothing to add|in the set already") as refused:
+    with pytest.raises(InputError, match=r"nothing to add|already an unseen prompt") as refused:
         small.unseen.add(lines)
     assert refused.value.hint
     assert small.unseen.prompts() == ["Tell a joke", "Describe the moon"]
@@ -169,7 +169,7 @@ def said(prompt: str, answer: str, status: Status = "approved") -> Demonstration
 
 def test_a_prompt_that_a_demonstration_teaches_is_refused_unless_that_may_wait(small: Lab) -> None:
     one = small.store.demonstrations.add(said("Sing me a song", "La."))
-    with pytest.raises(UnseenRepeated, match=f"demonstration {one} teaches it") as refused:
+    with pytest.raises(UnseenRepeated, match=f"demonstration {one} contains it") as refused:
         small.unseen.add(["Sing a song"])
     assert refused.value.demonstrations == (one,) and refused.value.prompts == ("Sing a song",)
     assert small.unseen.add(["Sing a song"], anyway=True).aside == (one,)

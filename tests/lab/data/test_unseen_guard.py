@@ -179,7 +179,7 @@ def test_undoing_an_import_takes_out_what_was_set_aside_too(lab: Lab, tmp_path: 
 def test_a_prompt_is_not_brought_back_over_what_was_taught_since(lab: Lab) -> None:
     lab.unseen.take_out([JOKE])
     one = lab.demonstrations.write(JOKE, "No.")
-    with pytest.raises(UnseenRepeated, match=f"demonstration {one} teaches it"):
+    with pytest.raises(UnseenRepeated, match=f"demonstration {one} contains it"):
         lab.unseen.undo()
     lab.demonstrations.delete([one])
     assert lab.unseen.undo() == 2
