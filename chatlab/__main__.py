@@ -20,9 +20,9 @@ from chatlab.lab import Lab
 from chatlab.log import Discreet, close_log, open_log
 from chatlab.settings import Settings
 from chatlab.system.ports import is_loopback, listening
-from chatlab.web.guard.passwords import Person, made_up, once, password_line, people, read_people
+from chatlab.web.guard.passwords import Person, once, password_line, people, random_person, read_people
 from chatlab.web.guard.proxies import networks
-from chatlab.web.malloc import share_heaps
+from chatlab.web.malloc import limit_arenas
 from chatlab.web.shutdown import Shutdown
 
 log = logging.getLogger("chatlab")
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _open(given: argparse.Namespace) -> int:
     print("Opening Chatlab ...", flush=True)
     os.umask(0o077)  # also for its processes and for what libraries write: people's words are their owner's alone
-    share_heaps()
+    limit_arenas()
     settings = _guarded(_settings(given))
     with Shutdown() as ending:
         try:
@@ -107,7 +107,7 @@ def _guarded(settings: Settings) -> Settings:
     print(PROXIED if is_loopback(settings.host) else WIDE.format(host=settings.host), flush=True)
     if settings.auth:
         return settings
-    name, password = made_up()
+    name, password = random_person()
     print(MADE.format(name=name, password=password), flush=True)
     return replace(settings, auth=((name, password),))
 

@@ -12,7 +12,7 @@ from chatlab.lab import Lab
 from chatlab.store import Backup
 from chatlab.ui.current_user import visitor
 from chatlab.ui.html import NOTHING, counted, div, press, span
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.shell import Shell, html_block
 
 Updates = dict[Any, Any]
 
@@ -34,7 +34,7 @@ class SafekeepingPanel:
 
     def build(self, shell: Shell) -> None:
         with gr.Accordion("Backups", open=False, elem_id="backups") as self.fold:
-            drawing(div("import-notes", span("", self._about())), elem_classes="flat")
+            html_block(div("import-notes", span("", self._about())), elem_classes="flat")
             self.pick = gr.Radio([], label="Saved backups", elem_id="backups-kept")
             with gr.Row(elem_classes="tight"):
                 self.make = _button("Back up now", "backups-make", variant="primary")
@@ -42,13 +42,13 @@ class SafekeepingPanel:
                 self.sure = _button("Yes, replace everything with this backup", "backups-sure", visible=False)
                 self.cancel = _button("Cancel", "backups-cancel", visible=False)
                 self.undo = _button("Undo the restore", "backups-undo", visible=False)
-            self.said = drawing(elem_id="backups-said", elem_classes="flat")
+            self.message = html_block(elem_id="backups-said", elem_classes="flat")
             with gr.Row(elem_classes="tight"):
                 self.trash = _button("Empty the trash", "trash-empty", visible=False)
         self._wire(shell)
 
     def _wire(self, shell: Shell) -> None:
-        shown = [self.pick, self.restore, self.sure, self.cancel, self.undo, self.said, self.trash]
+        shown = [self.pick, self.restore, self.sure, self.cancel, self.undo, self.message, self.trash]
         shell.on(self.fold.expand, do=self.opened, outputs=shown)
         shell.on(self.make.click, do=self.made, outputs=shown, trigger_mode="once")
         shell.on(self.restore.click, do=self.asked, inputs=[self.pick], outputs=shown)
@@ -72,7 +72,7 @@ class SafekeepingPanel:
             self.sure: gr.Button(visible=False),
             self.cancel: gr.Button(visible=False),
             self.undo: gr.Button(visible=self._keeping.undoable(person)),
-            self.said: div("import-notes", span("", said), RELOAD if stale else NOTHING) if said else "",
+            self.message: div("import-notes", span("", said), RELOAD if stale else NOTHING) if said else "",
             self.trash: gr.Button(emptying, visible=bool(number)),
         }
 
@@ -93,7 +93,7 @@ class SafekeepingPanel:
             self.sure: gr.Button(visible=True),
             self.cancel: gr.Button(visible=True),
             self.undo: gr.Button(visible=False),
-            self.said: div("import-notes", span("", words)),
+            self.message: div("import-notes", span("", words)),
         }
 
     def restored(self, name: str | None, request: gr.Request | None = None) -> Updates:

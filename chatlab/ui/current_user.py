@@ -16,8 +16,8 @@ def visitor(request: gr.Request | None, auth: Sequence[tuple[str, str]]) -> str 
     """The owner of what is said on this page; None where somebody would have to sign in and has not."""
     if not auth:
         return HOUSE
-    said = request.headers.get(PERSON.decode()) if request is not None else None
-    if not said:
+    text = request.headers.get(PERSON.decode()) if request is not None else None
+    if not text:
         return None
-    name = said.encode("latin-1").decode("utf-8", "replace")
+    name = text.encode("latin-1").decode("utf-8", "replace")
     return HOUSE if name == auth[0][0] else name

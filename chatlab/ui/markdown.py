@@ -53,8 +53,8 @@ def _may_lead(url: str) -> bool:
 
 def _words(self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
     """Text, with links where it cites a source. Code is no text, and neither is where a link leads."""
-    said, cite = escapeHtml(tokens[at].content), env.get("cite")
-    return said if cite is None else _CITED.sub(lambda found: cite(int(found[1])) or found[0], said)
+    text, cite = escapeHtml(tokens[at].content), env.get("cite")
+    return text if cite is None else _CITED.sub(lambda found: cite(int(found[1])) or found[0], text)
 
 
 def _link(self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:

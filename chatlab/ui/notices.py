@@ -12,7 +12,7 @@ from chatlab.lab import Lab
 from chatlab.training.process import TrainerStatus
 from chatlab.training.runs import RunView
 from chatlab.ui.html import NOTHING, button, control, counted, div, duration, element, escaped
-from chatlab.ui.shell import told
+from chatlab.ui.shell import error_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ def failed(error: ChatlabError, alone: bool = False) -> Notice:
     """What went wrong; too long a conversation can go on in two ways, unless its one message is too long, `alone`."""
     ways = (("shorten", "Drop the oldest messages"), ("afresh", "Ask in a new conversation"))
     helps = isinstance(error, PromptTooLong) and not alone
-    return Notice(text=told(error), kind="bad", actions=ways if helps else ())
+    return Notice(text=error_text(error), kind="bad", actions=ways if helps else ())
 
 
 def training(status: TrainerStatus) -> Notice:

@@ -16,7 +16,7 @@ LONGEST = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Act:
+class PageEvent:
     """One press."""
 
     do: str
@@ -26,7 +26,7 @@ class Act:
     reason: str = ""
 
     @classmethod
-    def read(cls, payload: str) -> Act:
+    def read(cls, payload: str) -> PageEvent:
         """Raises InputError for anything but what the page's own buttons send."""
         try:
             given = json.loads(payload[:LONGEST])

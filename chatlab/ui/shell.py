@@ -4,8 +4,8 @@ A tab is a class `XTab(lab)` with `build(shell)`, called inside its own `gr.Tab`
 `shell.on(button.click, do=handlers.something, inputs=[...], outputs=[...])`, so that each handler is private, shows
 no spinner over the page, and turns a ChatlabError into a sentence on the screen.
 
-The page forbids `eval`, so nothing here uses gr.HTML or gr.LinePlot: what is drawn is `drawing(html)`, see
-`html_block.py`. Style sheets lie in `assets/*.css` and are all loaded. In a drawing, a click on an element with
+The page forbids `eval`, so nothing here uses gr.HTML or gr.LinePlot: HTML is shown by `html_block(html)`, see
+`html_block.py`. Style sheets lie in `assets/*.css` and are all loaded. In such HTML, a click on an element with
 `control(act="train", to="page")` opens a tab; `show="some-id"` beside it unfolds and shows a component there.
 `control(press="some-id")` presses the Gradio button of that id. A Gradio button with the class `key-a` is pressed by
 the key A while its tab is shown and nobody is typing.
@@ -65,14 +65,14 @@ class Shell:
         return gr.Tabs(selected=tab)
 
 
-def drawing(value: str = "", **look: Any) -> HTMLBlock:
+def html_block(value: str = "", **look: Any) -> HTMLBlock:
     """A place for our own HTML. Whatever a person, a model or a file said must be escaped in it already."""
     return HTMLBlock(value, sanitize_html=False, latex_delimiters=[], **look)
 
 
 def notify(error: ChatlabError) -> None:
     """Say in a corner of the page what happened and what to do."""
-    warn(told(error))
+    warn(error_text(error))
 
 
 def warn(text: str) -> None:
@@ -85,7 +85,7 @@ def inform(text: str) -> None:
     gr.Info(encode(escaped(text)))
 
 
-def told(error: ChatlabError) -> str:
+def error_text(error: ChatlabError) -> str:
     """What happened and what to do next, in one line."""
     return f"{error} {error.hint}".strip()
 
@@ -134,10 +134,10 @@ class Bridge:
     """Hidden components that `assets/page.js` finds by name: an element with `data-to="NAME"` reports to this one."""
 
     def __init__(self, name: str) -> None:
-        self.said = gr.Textbox(visible="hidden", elem_id=f"bridge-{name}", max_lines=1)
+        self.payload = gr.Textbox(visible="hidden", elem_id=f"bridge-{name}", max_lines=1)
         self._go = gr.Button(visible="hidden", elem_id=f"bridge-{name}-go")
 
     @property
     def pressed(self) -> Callable[..., Any]:
-        """The event; its handler takes `said`, one line of JSON."""
+        """The event; its handler takes `payload`, one line of JSON."""
         return self._go.click

@@ -36,20 +36,20 @@ from chatlab.ui.guide.tab import GuideTab
 from chatlab.ui.header import LOADING, Header
 from chatlab.ui.html import KEY
 from chatlab.ui.knowledge.tab import KnowledgeTab
-from chatlab.ui.page_event import Act
-from chatlab.ui.shell import Bridge, Shell, TabName, drawing, told, warn
+from chatlab.ui.page_event import PageEvent
+from chatlab.ui.shell import Bridge, Shell, TabName, error_text, html_block, warn
 from chatlab.ui.theme import ASSETS, tab_sheets, theme
 from chatlab.ui.train.tab import TrainTab
 from chatlab.ui.unseen.panel import UnseenPanel
 from chatlab.web.file_routes import add_file_routes
 from chatlab.web.guard.basic_auth import BasicAuth
-from chatlab.web.guard.bodies import UPLOAD_LIMIT, Bodies
-from chatlab.web.guard.failures import Failures
-from chatlab.web.guard.headers import AnswerHeaders
-from chatlab.web.guard.proxies import BehindProxy
-from chatlab.web.guard.routes import Routes
-from chatlab.web.guard.security import Doors
-from chatlab.web.guard.session_owners import Sessions
+from chatlab.web.guard.bodies import UPLOAD_LIMIT, BodyMiddleware
+from chatlab.web.guard.failures import FailureMiddleware
+from chatlab.web.guard.headers import HeadersMiddleware
+from chatlab.web.guard.proxies import ProxyMiddleware
+from chatlab.web.guard.routes import RouteMiddleware
+from chatlab.web.guard.security import SecurityMiddleware
+from chatlab.web.guard.session_owners import SessionOwnerMiddleware
 from chatlab.web.health import PATH, health
 from chatlab.web.http1 import StrictProtocol
 from chatlab.web.light_state import lighten
@@ -91,7 +91,7 @@ def build(lab: Lab, replies: Replies | None = None, uploads: Uploads | None = No
     ) as page:
         page.state_session_capacity = PAGES
         _endpoints(lab)  # before the handlers, whose names would be taken
-        bar = drawing(LOADING, elem_id="bar")
+        bar = html_block(LOADING, elem_id="bar")
         bridge = Bridge("page")
         timer = gr.Timer(1.0)
         with gr.Tabs(selected="chat", elem_id="tabs") as tabs:
@@ -102,7 +102,9 @@ def build(lab: Lab, replies: Replies | None = None, uploads: Uploads | None = No
         _fill(shell, lab, replies)
         shell.on(page.load, do=header.tick, outputs=[bar, timer])
         shell.on(timer.tick, do=header.tick, outputs=[bar, timer], queue=False)
-        shell.on(bridge.pressed, do=lambda said: _page_act(lab, said), inputs=[bridge.said], outputs=[tabs])
+        shell.on(
+            bridge.pressed, do=lambda payload: on_page_event(lab, payload), inputs=[bridge.payload], outputs=[tabs]
+        )
     refuse_addresses(page)
     for forget in (replies.end, partial(forget_conversation, page)):
         lab.chat.when_ended(forget)
@@ -127,9 +129,9 @@ def _fill(shell: Shell, lab: Lab, replies: Replies) -> None:
         SafekeepingPanel(lab).build(shell)
 
 
-def _page_act(lab: Lab, payload: str) -> Any:
+def on_page_event(lab: Lab, payload: str) -> Any:
     """What buttons outside the chat do: open a tab or a demonstration, or say what is wrong with the machine."""
-    act = Act.read(payload)
+    act = PageEvent.read(payload)
     name = act.do
     if name == "open-demonstration":
         ask_for(lab, act.turn)
@@ -158,7 +160,7 @@ def _endpoints(lab: Lab) -> None:
             for draft in lab.chat.reply(chat_id, text, DEFAULTS, voice or None):
                 yield draft.text
         except ChatlabError as error:
-            raise gr.Error(told(error)) from error
+            raise gr.Error(error_text(error)) from error
         finally:
             if not conversation:
                 lab.chat.delete(chat_id)  # nobody can come back to it
@@ -209,17 +211,17 @@ def _guard(app: FastAPI, page: Page, settings: Settings) -> None:
     """The middlewares around every request. What is added last is asked first."""
     calls = [str(fn.api_name) for fn in page.fns.values() if fn.api_visibility == "public"]
     gate = BasicAuth(settings.auth) if settings.auth else None
-    app.add_middleware(Sessions, left=page.leave)
-    app.add_middleware(Bodies, functions=list(page.fns), calls=calls)
-    app.add_middleware(Routes)
-    app.add_middleware(Doors, host=settings.host, gate=gate, names=settings.names)
-    app.add_middleware(BehindProxy, proxies=settings.proxies)
-    app.add_middleware(Failures)
-    app.add_middleware(AnswerHeaders)
+    app.add_middleware(SessionOwnerMiddleware, left=page.leave)
+    app.add_middleware(BodyMiddleware, functions=list(page.fns), calls=calls)
+    app.add_middleware(RouteMiddleware)
+    app.add_middleware(SecurityMiddleware, host=settings.host, gate=gate, names=settings.names)
+    app.add_middleware(ProxyMiddleware, proxies=settings.proxies)
+    app.add_middleware(FailureMiddleware)
+    app.add_middleware(HeadersMiddleware)
 
 
 def http(app: FastAPI) -> uvicorn.Config:
-    """How the server speaks. What a proxy says is read by `BehindProxy` alone, and requests by one strict parser."""
+    """The server's settings. Only `ProxyMiddleware` reads what a proxy says; one strict parser reads requests."""
     return uvicorn.Config(
         app,
         http=StrictProtocol,

@@ -280,7 +280,7 @@ def test_some_thousand_hostile_answers_can_only_be_read(watched: Watched, lab: L
 
 
 def test_gradio_is_given_no_text_of_ours_for_markdown_or_html() -> None:
-    """What is drawn goes through `drawing`, what is told in a corner through `warn` and `inform`."""
+    """HTML goes through `html_block`, messages in a corner through `warn` and `inform`."""
     for file in (ROOT / "chatlab").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):

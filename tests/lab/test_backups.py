@@ -35,17 +35,17 @@ def test_a_backup_is_made_shown_restored_after_a_second_word_and_that_is_undone(
     lab: Lab, panel: SafekeepingPanel
 ) -> None:
     lab.demonstrations.write("Who goes there?", "one")
-    assert "Saved as" in told(panel.made()[panel.said])["value"]
+    assert "Saved as" in told(panel.made()[panel.message])["value"]
     lab.demonstrations.write("And there?", "two")
     ((label, name),) = told(panel.opened()[panel.pick])["choices"]
     assert "kB" in label
     asked = panel.asked(name)
-    assert told(asked[panel.sure])["visible"] and "you can undo" in told(asked[panel.said])["value"]
+    assert told(asked[panel.sure])["visible"] and "you can undo" in told(asked[panel.message])["value"]
     assert answers(lab) == ["one", "two"], "asking changes nothing"
     restored = panel.restored(name)
     assert answers(lab) == ["one"]
     assert told(restored[panel.undo])["visible"] and len(told(restored[panel.pick])["choices"]) == 2
-    assert 'data-act="reload"' in told(restored[panel.said])["value"], "the page shows what was there before"
+    assert 'data-act="reload"' in told(restored[panel.message])["value"], "the page shows what was there before"
     reloaded = built(SafekeepingPanel(lab), "demonstrations")
     assert told(reloaded.opened()[reloaded.undo])["visible"], "it can be undone from a page that was opened since"
     undone = reloaded.undone()
@@ -74,7 +74,7 @@ def test_a_removed_adapter_stays_until_the_trash_is_emptied(lab: Lab, panel: Saf
     assert "2 removed adapters" in told(panel.opened()[panel.trash])["value"]
     lab.voices.restore()
     assert lab.safekeeping.trash()[0] == 1
-    assert "Deleted 1 removed adapter" in told(panel.emptied()[panel.said])["value"].replace("&#46;", ".")
+    assert "Deleted 1 removed adapter" in told(panel.emptied()[panel.message])["value"].replace("&#46;", ".")
     with pytest.raises(AdapterMissing):
         lab.voices.restore()
     assert "second" in lab.voices.names() and not told(panel.opened()[panel.trash])["visible"]

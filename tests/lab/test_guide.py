@@ -29,9 +29,9 @@ from chatlab.lab.guide.symptoms import SYMPTOMS, WISHES
 from chatlab.records import AdapterCard, Demonstration, Message, Provenance, ReplyMetrics, TrainSettings, Vote
 from chatlab.settings import Settings
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
-from chatlab.ui.guide.pictures import REMEDIES, STEPS
+from chatlab.ui.guide.render import REMEDIES, STEPS
 from chatlab.ui.guide.tab import GuideTab
-from chatlab.web.app import TABS, _page_act
+from chatlab.web.app import TABS, on_page_event
 from tests.support.page import at, built, told, voiced
 
 CARD = AdapterCard(name="new", base="b", sha256="1" * 64, settings=TrainSettings(passes=2, learning_rate=1e-3))
@@ -189,7 +189,7 @@ def test_every_button_of_the_guide_opens_a_tab_at_a_component_that_is_there(lab:
 
 def test_the_button_that_writes_a_demonstration_opens_an_empty_desk(lab: Lab) -> None:
     lab.demonstrations.write("Hi", "Ho")
-    opened = _page_act(lab, '{"act": "write-demonstration"}')
+    opened = on_page_event(lab, '{"act": "write-demonstration"}')
     assert told(opened)["selected"] == "demonstrations"
     tab = built(DemonstrationsTab(lab), "demonstrations")
     drawn = tab.refresh(at(tab, 1))

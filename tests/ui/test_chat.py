@@ -28,7 +28,7 @@ from chatlab.ui.chat.tab import ChatTab
 from chatlab.ui.chat.transcript import transcript
 from chatlab.ui.header import Header, live_chip
 from chatlab.ui.markdown import prose
-from chatlab.ui.page_event import Act
+from chatlab.ui.page_event import PageEvent
 from tests.support.page import built
 
 FOX = "The quick brown fox jumps over the lazy dog"
@@ -498,4 +498,4 @@ def _tags(html: str) -> list[tuple[str, list[str]]]:
 
 
 def test_act_reads_what_the_script_sends() -> None:
-    assert Act.read('{"act": "show", "turn": "3", "at": 1}') == Act(do="show", turn=3)
+    assert PageEvent.read('{"act": "show", "turn": "3", "at": 1}') == PageEvent(do="show", turn=3)

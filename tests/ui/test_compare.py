@@ -136,7 +136,7 @@ def test_names_hashes_and_times_are_shown_after_the_vote(tab: CompareTab, lab: L
     assert f"player sha256 {card.sha256[:12]}" in after[tab.panes]
     assert "base, no adapter" in after[tab.panes]
     assert offered(tab, after) == []
-    assert "not enough votes to tell" in tab.votes.drawn()[tab.votes.results]
+    assert "not enough votes to tell" in tab.votes.draw()[tab.votes.results]
 
 
 def test_a_single_voice_has_nothing_to_hide(tab: CompareTab, lab: Lab) -> None:
@@ -225,7 +225,7 @@ def test_with_open_eyes_names_are_there_from_the_start_and_the_vote_is_not_count
     assert [pane.voice for pane in shown[tab.round].panes] == [BASE, "player"]
     assert "player sha256" in shown[tab.panes]
     voted(tab, shown)
-    assert "1 vote with names shown" in tab.votes.drawn()[tab.votes.results]
+    assert "1 vote with names shown" in tab.votes.draw()[tab.votes.results]
     assert len(lab.store.preferences) == 1
 
 
@@ -446,7 +446,7 @@ def test_a_few_votes_do_not_tell_and_many_do() -> None:
 
 
 def test_without_votes_the_page_says_how_to_begin(tab: CompareTab) -> None:
-    assert "No blind votes yet" in tab.votes.drawn()[tab.votes.results]
+    assert "No blind votes yet" in tab.votes.draw()[tab.votes.results]
 
 
 def test_a_hostile_name_is_shown_and_does_nothing() -> None:

@@ -187,7 +187,7 @@ def test_an_export_is_offered_and_its_copy_is_removed(out: DemonstrationExport, 
     lab.demonstrations.write("Q 2", "A 2")
     shown = out.written("demonstrations", "", "one", "", "csv", True)
     made = Path(shown[out.made])
-    assert "1 record in the file" in shown[out.said]
+    assert "1 record in the file" in shown[out.message]
     assert made.read_text("utf-8-sig").startswith("system,prompt,answer,tags,chatlab")
     assert out.swept(str(made))[out.made] == ""
     assert not made.parent.exists()
@@ -199,7 +199,7 @@ def test_what_has_no_place_in_the_format_is_counted_with_the_reason(out: Demonst
     turns = tuple(Message(role=("user", "assistant")[n % 2], content=str(n)) for n in range(4))
     lab.demonstrations.add([Demonstration(messages=turns), Demonstration(messages=turns[:2])])
     shown = out.written("demonstrations", "", "", "", "csv", True)
-    assert "1 left out: A table has one prompt and one answer a row" in plain(shown[out.said])
+    assert "1 left out: A table has one prompt and one answer a row" in plain(shown[out.message])
     shutil.rmtree(Path(shown[out.made]).parent)
 
 
@@ -210,10 +210,10 @@ def test_thoughts_without_a_place_in_the_format_are_counted(out: DemonstrationEx
     answer = Message(role="assistant", content="4", thought="Two and two.")
     lab.demonstrations.add([Demonstration(messages=(asked, answer, asked, answer))])
     shown = out.written("demonstrations", "", "", "", "sharegpt", True)
-    assert "2 thoughts are not supported by this format and were left out" in plain(shown[out.said])
+    assert "2 thoughts are not supported by this format and were left out" in plain(shown[out.message])
     shutil.rmtree(Path(shown[out.made]).parent)
     shown = out.written("demonstrations", "", "", "", "openai", True)
-    assert "thought" not in shown[out.said]
+    assert "thought" not in shown[out.message]
     shutil.rmtree(Path(shown[out.made]).parent)
 
 

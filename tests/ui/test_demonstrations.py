@@ -16,7 +16,7 @@ from chatlab.lab import Lab
 from chatlab.records import Demonstration, Message
 from chatlab.settings import Settings
 from chatlab.template import Span
-from chatlab.ui.demonstrations.beside import mask_picture
+from chatlab.ui.demonstrations.beside import mask_html
 from chatlab.ui.demonstrations.drafts import BOXES, NEW
 from chatlab.ui.demonstrations.list import PAGE, readiness
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
@@ -253,13 +253,13 @@ def test_escaped_text_holds_nothing_that_markup_could_take_for_its_own(text: str
 
 def test_the_mask_picture_paints_what_would_be_cut_off() -> None:
     spans = [Span("Say it. ", "read"), Span("I will", "learned"), Span(" never end", "cut")]
-    html = mask_picture(spans)
+    html = mask_html(spans)
     assert 'class="mask-cut">' in html
     assert "over the limit" in html
 
 
 def test_a_picture_without_an_answer_warns() -> None:
-    assert "No answer to train on" in mask_picture([Span("only read", "read")])
+    assert "No answer to train on" in mask_html([Span("only read", "read")])
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def board(tab: DemonstrationsTab) -> str:
 
 def pressed(tab: DemonstrationsTab, act: str, turn: int = -1, key: str = "", selected: int | None = None) -> Any:
     said = json.dumps({"act": act, "turn": turn, "text": key})
-    return tab.panels.pressed(at(tab, selected) | {tab.panels.findings.bridge.said: said})
+    return tab.panels.pressed(at(tab, selected) | {tab.panels.findings.bridge.payload: said})
 
 
 def twice(lab: Lab) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.session import Session
 from chatlab.ui.chat.systems import SystemPanel
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.shell import Shell, html_block
 from tests.support.page import told
 
 
@@ -46,7 +46,7 @@ def lab(settings: Settings, asked: list[list[int]]) -> Iterator[Lab]:
 def panel(lab: Lab) -> SystemPanel:
     panel = SystemPanel(lab)
     with gr.Blocks() as page:
-        header, timer = drawing(), gr.Timer(1, active=False)
+        header, timer = html_block(), gr.Timer(1, active=False)
         with gr.Tabs() as tabs:
             shell = Shell(tabs=tabs, timer=timer, header=header, draw_header=str, load=page.load)
             shell.items["chat"] = gr.Tab("chat", id="chat")

@@ -28,7 +28,7 @@ from chatlab.ui.chat.rows import rows
 from chatlab.ui.chat.session import Session
 from chatlab.ui.chat.tool_switch import ToolSwitch
 from chatlab.ui.chat.transcript import growing, steps, transcript
-from chatlab.ui.demonstrations.beside import mask_picture
+from chatlab.ui.demonstrations.beside import mask_html
 from chatlab.ui.demonstrations.drafts import NEW, Drafts
 from chatlab.ui.demonstrations.editor import CALLING, DemonstrationEditor
 from tests.support.page import built, told
@@ -178,19 +178,23 @@ class ToolsAlone:
         self.switch.wire(shell)
 
 
-def typed(editor: DemonstrationEditor, roles: str, *texts: str, system: str = "") -> tuple:
-    return system, "", roles, [*texts, *[""] * (12 - len(texts))]
+def typed(
+    editor: DemonstrationEditor, selected: int, roles: str, *texts: str, tags: str = "", system: str = ""
+) -> dict[Any, Any]:
+    values: dict[Any, Any] = dict(zip(editor.boxes, [*texts, *[""] * (12 - len(texts))], strict=True))
+    values |= {editor.selected: selected, editor.roles: roles, editor.tags: tags, editor.system: system}
+    return values | dict.fromkeys(editor.thoughts.boxes, "")
 
 
 def test_a_call_is_written_by_hand_and_its_result_worked_out(lab: Lab, editor: DemonstrationEditor) -> None:
     roles = "user assistant tool assistant"
-    kept = editor.keep(NEW, *typed(editor, roles, "12 by 7?", "Call: calculator 12 * 7", "", "It is 84."))
+    kept = editor.keep(typed(editor, NEW, roles, "12 by 7?", "Call: calculator 12 * 7", "", "It is 84."))
     messages = lab.demonstrations.get(kept).messages
     assert [m.role for m in messages] == ["system", *roles.split()]
     assert [tool.name for tool in messages[0].tools] == ["calculator"] and messages[0].content == ""
     assert messages[2].calls == (Call(name="calculator", arguments=(("expression", "12 * 7"),)),)
     assert messages[3].content == "84"
-    painted = unescape(mask_picture(lab.demonstrations.picture(messages, 512)))
+    painted = unescape(mask_html(lab.demonstrations.picture(messages, 512)))
     learned = [part.split("</span>")[0] for part in painted.split('<span class="mask-learned">')[2:]]
     assert learned == ["Call: calculator 12 * 7<|end|>", "It is 84.<|end|>"]
 
@@ -203,7 +207,7 @@ def test_a_demonstration_that_is_opened_and_saved_is_the_same(lab: Lab, editor: 
         opened = editor.open(id)
         texts = [told(opened[box])["value"] for box in editor.boxes]
         assert told(opened[editor.boxes[1]])["label"] == CALLING
-        editor.keep(id, "", "delegation", opened[editor.roles], texts)
+        editor.keep(typed(editor, id, opened[editor.roles], *texts, tags="delegation"))
         assert lab.demonstrations.get(id).messages == before.messages
 
 
@@ -215,7 +219,7 @@ def test_an_answer_recorded_from_chat_can_be_edited_without_losing_its_call(
     list(lab.chat.reply(conversation, "How many r are in strawberry?", Sampling(), tools=["count", "python"]))
     kept = lab.demonstrations.keep(conversation, 1).demonstration
     texts = ["How many r are in strawberry?", "Call: count r | strawberry", "3", "Three of them."]
-    editor.keep(kept, *typed(editor, "user assistant tool assistant", *texts))
+    editor.keep(typed(editor, kept, "user assistant tool assistant", *texts))
     messages = lab.demonstrations.get(kept).messages
     assert [tool.name for tool in messages[0].tools] == ["count", "python"] and messages[2].calls
     assert messages[-1].content == "Three of them."
@@ -223,18 +227,17 @@ def test_an_answer_recorded_from_chat_can_be_edited_without_losing_its_call(
 
 def test_a_result_without_a_call_is_refused_and_the_words_stay(lab: Lab, editor: DemonstrationEditor) -> None:
     with pytest.raises(InputError, match="no tool is called"):
-        editor.keep(NEW, *typed(editor, "user assistant tool assistant", "Hi", "I count.", "", "Three."))
+        editor.keep(typed(editor, NEW, "user assistant tool assistant", "Hi", "I count.", "", "Three."))
     assert not lab.demonstrations.find()[1]
 
 
 def test_a_tool_step_gets_its_boxes_before_the_last_answer(editor: DemonstrationEditor) -> None:
-    system, tags, roles, texts = typed(editor, "user assistant", "Hi", "Three.")
-    drawn = editor.add_step(NEW, system, tags, roles, *texts)
+    drawn = editor.add_step(typed(editor, NEW, "user assistant", "Hi", "Three."))
     assert drawn[editor.roles] == "user assistant tool assistant"
     labels = [told(drawn[box]) for box in editor.boxes[:4]]
     assert [one["value"] for one in labels] == ["Hi", "", "", "Three."] and labels[1]["label"] == CALLING
     with pytest.raises(InputError):
-        editor.add_step(NEW, system, tags, "user assistant " * 6, *texts)
+        editor.add_step(typed(editor, NEW, "user assistant " * 6, "Hi", "Three."))
 
 
 def test_messages_of_older_demonstrations_with_results_alone_stay_as_they_are(
@@ -248,5 +251,5 @@ def test_messages_of_older_demonstrations_with_results_alone_stay_as_they_are(
         Message(role="assistant", content="Four."),
     ]
     id = lab.demonstrations.add([Demonstration(messages=tuple(said))])[0]
-    editor.keep(id, *typed(editor, "user tool assistant", "Two and two?", "four", "Four."))
+    editor.keep(typed(editor, id, "user tool assistant", "Two and two?", "four", "Four."))
     assert lab.demonstrations.get(id).messages == tuple(said)

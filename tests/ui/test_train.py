@@ -20,7 +20,7 @@ from chatlab.lab import Lab
 from chatlab.records import BASE, Demonstration, Message, Step
 from chatlab.settings import Settings
 from chatlab.ui.compare.tab import CompareTab
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.shell import Shell, html_block
 from chatlab.ui.train import report
 from chatlab.ui.train.plots import forgetting_plot, loss_plot, sparkline
 from chatlab.ui.train.tab import TrainTab
@@ -378,7 +378,7 @@ def test_a_run_shows_the_exact_demonstrations_it_learned_from(lab: Lab, tab: Tra
 
 def test_compare_opens_with_the_base_and_the_runs_adapter(lab: Lab, tab: TrainTab, finished: str) -> None:
     with gr.Blocks() as page:
-        shell = Shell(tabs=gr.Tabs(), timer=gr.Timer(), header=drawing(), draw_header=str, load=page.load)
+        shell = Shell(tabs=gr.Tabs(), timer=gr.Timer(), header=html_block(), draw_header=str, load=page.load)
     assert told(tab.comparer(shell)(finished))["selected"] == "compare"
     compare = built(CompareTab(lab), "compare")
     assert told(compare.asking.refresh()[compare.asking.voices])["value"] == [BASE, lab.training.adapter_of(finished)]

@@ -116,18 +116,18 @@ def test_a_stopped_grid_shows_what_was_said_and_offers_to_go_on(panel: UnseenPan
         if sheet.done == 1:
             break
     asking.close()  # type: ignore[attr-defined]
-    shown = panel.drawn(values(panel, BASE, page=0))
+    shown = panel.draw_known(values(panel, BASE, page=0))
     assert "1 of 2 replies" in text(shown[panel.progress]) and told(shown[panel.ask])["value"] == "Continue"
     assert "2 of 2 replies" in text(heard(panel, BASE)[panel.progress])
 
 
 def test_a_long_set_is_read_page_by_page(panel: UnseenPanel, lab: Lab) -> None:
     lab.unseen.rewrite([f"Question {n}" for n in range(1, 51)])
-    first = panel.drawn(values(panel, BASE, page=0))
+    first = panel.draw_known(values(panel, BASE, page=0))
     assert "Question 24" in text(first[panel.parts[0]]) and "Question 25" not in text(first[panel.parts[0]])
     last = panel.turned_on(values(panel, BASE, page=1))
     assert "Question 50" in text(last[panel.parts[0]]) and told(last[panel.later])["visible"] is False
-    assert panel.drawn(values(panel, BASE, page=9))[panel.page] == 2
+    assert panel.draw_known(values(panel, BASE, page=9))[panel.page] == 2
     assert panel.turned_back(values(panel, BASE, page=0))[panel.page] == 0
 
 
@@ -138,7 +138,7 @@ def test_nobody_chosen_is_told_and_nothing_hurts(panel: UnseenPanel, lab: Lab, m
     assert "1 to 4 adapters" in unescape(readable(warned[0])) and not told(shown[panel.stop])["visible"]
     assert JOKE in text(shown[panel.parts[0]])
     lab.unseen.rewrite([])
-    assert "no unseen prompts" in text(panel.drawn(values(panel, BASE, page=0))[panel.parts[0]])
+    assert "No unseen prompts" in text(panel.draw_known(values(panel, BASE, page=0))[panel.parts[0]])
 
 
 def test_while_replies_come_only_the_rows_under_way_are_drawn_again(panel: UnseenPanel, lab: Lab) -> None:
@@ -190,7 +190,7 @@ def test_what_is_saved_is_the_set_and_can_be_undone(panel: UnseenPanel, lab: Lab
     before = lab.unseen.prompts()
     shown = editor.saved("Why?\n\nDescribe the moon\nwhy", before, 0)
     assert lab.unseen.prompts() == ["Why?", "Describe the moon"] and shown[editor.changed] == 1
-    assert "1 new, 1 removed, 1 duplicate skipped: “why”" in text(shown[editor.said])
+    assert "1 new, 1 removed, 1 duplicate skipped: “why”" in text(shown[editor.message])
     assert told(shown[editor.undo])["visible"]
     shown = editor.undone(1)
     assert lab.unseen.prompts() == before and shown[editor.text] == f"{JOKE}\nDescribe the moon"
@@ -225,7 +225,10 @@ def test_a_prompt_that_is_taught_asks_who_is_to_give_way(panel: UnseenPanel, lab
     assert lab.unseen.prompts() == before and editor.text not in shown
     assert not told(editor.left()[editor.answers])["visible"]
     shown = editor.saved_anyway(f"{JOKE}\nsing me a song", before, 0)
-    assert "1 demonstration set to waiting" in text(shown[editor.said]) and not told(shown[editor.answers])["visible"]
+    assert "1 demonstration set to waiting" in text(shown[editor.message])
+    assert not told(shown[editor.answers])["visible"]
+        "1 demonstration set to waiting" in text(shown[editor.message]) and not told(shown[editor.answers])["visible"]
+    )
     assert lab.demonstrations.get(one).status == "waiting"
 
 
@@ -236,7 +239,7 @@ def test_a_file_and_a_default_set_are_put_into_the_box_and_change_nothing_yet(
     file = tmp_path / "more.txt"
     file.write_text("Why?\n\ntell a joke\nWhy not?\n")
     shown = editor.taken_in(str(file), f"{JOKE}\n", before)
-    assert shown[editor.text] == f"{JOKE}\nWhy?\nWhy not?" and "1 already there" in text(shown[editor.said])
+    assert shown[editor.text] == f"{JOKE}\nWhy?\nWhy not?" and "1 already there" in text(shown[editor.message])
     assert not file.exists()
     shown = editor.taken_up("triage", before)
     assert len(str(shown[editor.text]).splitlines()) == 20 and lab.unseen.prompts() == before

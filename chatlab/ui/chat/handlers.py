@@ -21,7 +21,7 @@ from chatlab.ui.chat.screen import SAME, Screen
 from chatlab.ui.chat.session import Session, View
 from chatlab.ui.chat.transcript import growing
 from chatlab.ui.notices import Notice
-from chatlab.ui.page_event import Act
+from chatlab.ui.page_event import PageEvent
 from chatlab.ui.run_watch import RunWatch
 
 STARTER = "stage"
@@ -67,7 +67,7 @@ class ChatHandlers:
 
     def act(self, payload: str, session: Session, system: str, settings: GenerationSettings = DEFAULT) -> View:
         """A button of the page. Raises InputError for what no button says."""
-        act = Act.read(payload)
+        act = PageEvent.read(payload)
         match act.do:
             case "say":
                 return self._say(act.text, session, system, settings)
@@ -174,7 +174,7 @@ class ChatHandlers:
         if self.replies.running(session.conversation) is not None:
             raise InputError("The model is still answering.", "Stop it, or wait.")
 
-    def _retry(self, act: Act, session: Session, settings: GenerationSettings) -> View:
+    def _retry(self, act: PageEvent, session: Session, settings: GenerationSettings) -> View:
         """Another answer: to a turn's question, or with `again` to the last one."""
         self._check_quiet(session)
         conversation = self._open(session)
@@ -198,7 +198,7 @@ class ChatHandlers:
         fresh = replace(_quieted(session), conversation=None)
         return self._say(asked.content, fresh, conversation.wording or conversation.system, settings)
 
-    def _ask(self, act: Act, session: Session, settings: GenerationSettings) -> View:
+    def _ask(self, act: PageEvent, session: Session, settings: GenerationSettings) -> View:
         """A question put differently, and the answer to it."""
         self._check_quiet(session)
         turn = _turn(self._open(session), act)
@@ -221,12 +221,12 @@ class ChatHandlers:
         name = self.lab.voices.undo()
         return self.view(replace(session, notice=Notice(text=f"{name} is live again.")))
 
-    def _look(self, act: Act, session: Session) -> View:
+    def _look(self, act: PageEvent, session: Session) -> View:
         if act.do == "earlier":
             return self.view(replace(session, shown=session.shown + SHOWN))
         return self.view(replace(session, notice=None, run=None))
 
-    def _teach(self, act: Act, session: Session) -> View:
+    def _teach(self, act: PageEvent, session: Session) -> View:
         """Ratings, versions, and answers kept as demonstrations."""
         chat, conversation_id = self.lab.chat, _id(session)
         turn = _turn(self._open(session), act)
@@ -244,7 +244,7 @@ class ChatHandlers:
                 return self._keep(act, session)
         return self.view(session)
 
-    def _keep(self, act: Act, session: Session) -> View:
+    def _keep(self, act: PageEvent, session: Session) -> View:
         """An answer as it stands, or as the person rewrote it, becomes a demonstration.
 
         The person is asked first where it was made with sources, and where it answers an unseen prompt.
@@ -264,7 +264,7 @@ class ChatHandlers:
         notice = notices.offer(self.lab, f"Kept as demonstration {kept.demonstration}.")
         return self.view(replace(session, notice=notice, run=None))
 
-    def _ask_release(self, error: UnseenRepeated, act: Act, session: Session) -> View:
+    def _ask_release(self, error: UnseenRepeated, act: PageEvent, session: Session) -> View:
         path = self._open(session).path()
         edited = act.do == "rewrite" and bool(path) and path[-1].edited_from == act.turn
         notice = notices.asked(error, path[-1].id if edited else act.turn, edited)
@@ -290,7 +290,7 @@ def _quieted(session: Session) -> Session:
     return session if session.run else replace(session, notice=None)
 
 
-def _turn(conversation: Conversation, act: Act) -> Turn:
+def _turn(conversation: Conversation, act: PageEvent) -> Turn:
     if not 0 <= act.turn < len(conversation.turns):
         raise InputError("That message is not in this conversation.", "Reload the page.")
     return conversation.turns[act.turn]

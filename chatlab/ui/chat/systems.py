@@ -14,8 +14,8 @@ from chatlab.ui.chat.about import About
 from chatlab.ui.chat.session import Session
 from chatlab.ui.demonstrations.lineage import ask_for
 from chatlab.ui.html import counted
-from chatlab.ui.page_event import Act
-from chatlab.ui.shell import Bridge, Shell, drawing, inform
+from chatlab.ui.page_event import PageEvent
+from chatlab.ui.shell import Bridge, Shell, html_block, inform
 
 HINT = "Instructions for every answer. {name}, {maker}, {date} and your own variables are filled in."
 Updates = dict[Any, Any]
@@ -32,7 +32,7 @@ class SystemPanel:
     def build(self) -> None:
         values = self._systems.values()
         self.system = gr.Textbox(label="System message", info=HINT, lines=3, max_lines=10, elem_id="system")
-        self.drawn = drawing(elem_id="about")
+        self.drawn = html_block(elem_id="about")
         self.presets = gr.Dropdown(self._names(), value=None, label="Preset", elem_id="presets", filterable=False)
         with gr.Accordion("Save as preset", open=False, elem_id="own-presets"):
             self.name = gr.Textbox(label="Name", max_lines=1, elem_id="preset-name")
@@ -80,7 +80,7 @@ class SystemPanel:
         drafted = {"outputs": {*message, shell.tabs}}
         drawn = [self.voice, self.under, *here]
         shell.on(self.write.click, do=self.written, inputs=drawn, **drafted, trigger_mode="once")
-        shell.on(self.bridge.pressed, do=self.pressed, inputs=[self.bridge.said, *drawn], **drafted)
+        shell.on(self.bridge.pressed, do=self.pressed, inputs=[self.bridge.payload, *drawn], **drafted)
         self._tabs = shell.tabs
 
     # The message.
@@ -101,9 +101,9 @@ class SystemPanel:
 
     def look(self, text: str, session: Session) -> Updates:
         """What stands below the box, as it is now."""
-        return {self.drawn: self.drawing(text, session)}
+        return {self.drawn: self.render(text, session)}
 
-    def drawing(self, text: str | None, session: Session) -> str:
+    def render(self, text: str | None, session: Session) -> str:
         conversation = None if session.conversation is None else self.lab.chat.get(session.conversation)
         return self.about.draw(text, conversation)
 
@@ -118,7 +118,7 @@ class SystemPanel:
 
     def pressed(self, payload: str, voice: Voice, under: bool, text: str, session: Session) -> Updates:
         """A button below the message. Raises InputError for what no button says."""
-        match Act.read(payload).do:
+        match PageEvent.read(payload).do:
             case "system-again":
                 return self._become(text, session)
             case "system-none":
@@ -132,7 +132,7 @@ class SystemPanel:
     def _become(self, text: str, session: Session) -> Updates:
         if session.conversation is not None:
             self.lab.chat.set_system(session.conversation, self._systems.filled(text), text)
-        return {self.system: text, self.drawn: self.drawing(text, session)}
+        return {self.system: text, self.drawn: self.render(text, session)}
 
     def _trained(self, text: str, session: Session) -> str:
         """The message that the live adapter was trained with, its date being today's from now on."""
@@ -186,9 +186,9 @@ class SystemPanel:
         done = self.lab.identity.write(values["name"], values.get("maker", ""), voice, system)
         inform(drafted(done))
         if not done.ids:
-            return {self.drawn: self.drawing(text, session)}
+            return {self.drawn: self.render(text, session)}
         ask_for(self.lab, done.ids[-1])
-        return {self.drawn: self.drawing(text, session), self._tabs: gr.Tabs(selected="demonstrations")}
+        return {self.drawn: self.render(text, session), self._tabs: gr.Tabs(selected="demonstrations")}
 
 
 def drafted(done: Written) -> str:

@@ -16,7 +16,7 @@ from chatlab.ui.chat.session import Session, View
 from chatlab.ui.chat.systems import SystemPanel
 from chatlab.ui.current_user import visitor
 from chatlab.ui.html import button, div
-from chatlab.ui.shell import Bridge, Shell, drawing
+from chatlab.ui.shell import Bridge, Shell, html_block
 
 SIDE = div(
     "side-head",
@@ -47,18 +47,18 @@ class ChatTab:
         self._wire(shell)
 
     def _side(self) -> None:
-        drawing(SIDE)
+        html_block(SIDE)
         self.search = gr.Textbox(
             placeholder="Search conversations", show_label=False, container=False, elem_id="search", max_lines=1
         )
-        self.listing = drawing(elem_id="listing")
+        self.listing = html_block(elem_id="listing")
 
     def _talk(self) -> None:
-        self.top = drawing(elem_id="top")
+        self.top = html_block(elem_id="top")
         with gr.Column(elem_id="scroll"):
-            self.transcript = drawing(elem_id="transcript")
-            self.live = drawing(elem_id="live")
-        self.notice = drawing(elem_id="notice")
+            self.transcript = html_block(elem_id="transcript")
+            self.live = html_block(elem_id="live")
+        self.notice = html_block(elem_id="notice")
         self.composer = gr.Textbox(
             placeholder="Message",
             show_label=False,
@@ -109,7 +109,7 @@ class ChatTab:
         acted = shell.on(
             self.bridge.pressed,
             do=self.act,
-            inputs=at_hand | {self.bridge.said},
+            inputs=at_hand | {self.bridge.payload},
             outputs=self.view,
             cancels=watched,
             **free,
@@ -164,4 +164,4 @@ class ChatTab:
     def act(self, values: Mapping[Any, Any]) -> View:
         """A button is pressed."""
         session, system = values[self.session], values[self.system.system]
-        return self.handlers.act(values[self.bridge.said], session, system, self.generation.read(values))
+        return self.handlers.act(values[self.bridge.payload], session, system, self.generation.read(values))

@@ -15,8 +15,8 @@ from chatlab.errors import InputError
 from chatlab.lab import Lab
 from chatlab.lab.runs.prompt_mismatch import Mismatch
 from chatlab.ui.html import NOTHING, button, div, element, escaped
-from chatlab.ui.page_event import Act
-from chatlab.ui.shell import Bridge, Shell, drawing
+from chatlab.ui.page_event import PageEvent
+from chatlab.ui.shell import Bridge, Shell, html_block
 
 INFO = "The model can call these. A small model needs training first: load the Delegation pack."
 Updates = dict[Any, Any]
@@ -32,7 +32,7 @@ class ToolSwitch:
     def build(self) -> Any:
         choices = [(title, name) for name, title in self._titles.items()]
         self.box = gr.CheckboxGroup(choices, value=[], label="Tools", info=INFO, elem_id="tools-on")
-        self.drawn = drawing(elem_id="tools-accord", elem_classes="flat")
+        self.drawn = html_block(elem_id="tools-accord", elem_classes="flat")
         self.bridge = Bridge("tools")
         return self.box
 
@@ -43,7 +43,7 @@ class ToolSwitch:
         shell.on(self.box.change, do=list, inputs=[self.box], outputs=[kept], trigger_mode="always_last")
         for change in (shell.load, shell.items["chat"].select, self.box.change, *changes):
             shell.on(change, do=self.look, inputs=[self.box], outputs=[self.drawn], trigger_mode="always_last")
-        shell.on(self.bridge.pressed, do=self.pressed, inputs=[self.bridge.said, self.box], outputs=[self.box])
+        shell.on(self.bridge.pressed, do=self.pressed, inputs=[self.bridge.payload, self.box], outputs=[self.box])
 
     def remembered(self, names: Any) -> Any:
         """What the browser kept, less what is no tool."""
@@ -61,7 +61,7 @@ class ToolSwitch:
 
     def pressed(self, payload: str, on: Sequence[str] | None) -> list[str]:
         """A button of that notice; the tools that are on from then on. Raises InputError for what no button says."""
-        match Act.read(payload).do:
+        match PageEvent.read(payload).do:
             case "tools-off":
                 return []
             case "tools-taught":

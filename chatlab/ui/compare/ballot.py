@@ -33,7 +33,7 @@ class Ballot:
         best: list[tuple[gr.Button, Verdict, int | None]] = [(b, "best", i) for i, b in enumerate(self.best)]
         return [*best, (self.tie, "tie", None), (self.bad, "both bad", None)]
 
-    def drawn(self, round_: Round | None) -> Updates:
+    def draw(self, round_: Round | None) -> Updates:
         """For this round; nothing but how many spoke, and where, is in the buttons."""
         if round_ is None or not round_.can_vote:
             return {self.row: gr.Row(visible=False)}

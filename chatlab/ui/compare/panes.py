@@ -14,8 +14,8 @@ LETTERS = "ABCDEF"
 
 def panes(round_: Round) -> Markup:
     """Until the vote nothing in here depends on who spoke but the answers themselves and their order."""
-    drawn = joined(_pane(round_, i) for i in range(len(round_.panes)))
-    return _asked(round_) + div(f"panes of-{len(round_.panes)}", drawn) + _note(round_)
+    html = joined(_pane(round_, i) for i in range(len(round_.panes)))
+    return _asked(round_) + div(f"panes of-{len(round_.panes)}", html) + _note(round_)
 
 
 def last_vote(session: CompareSession, shown: Round | None) -> Markup:

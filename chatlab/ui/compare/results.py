@@ -72,13 +72,13 @@ def _duel(found: Results, duel: Duel) -> Markup:
     duel = duel if duel.share >= 0.5 else duel.turned()
     low, high = duel.interval
     score = f"{duel.wins} to {duel.losses}" + (f", {counted(duel.ties, 'tie')}" if duel.ties else "")
-    told = "chip good" if duel.better else "chip"
+    text = "chip good" if duel.better else "chip"
     cells = (
         span("rate-name", found.names[duel.first]) + span("faint", " against ") + span("", found.names[duel.second]),
         _bar(low, high, duel.share),
         span("rate-share", f"{duel.share:.0%}") + span("faint", f" {low:.0%} to {high:.0%}"),
         span("faint", score),
-        span(told, says(found, duel)),
+        span(text, says(found, duel)),
     )
     return _row("", cells)
 
@@ -119,18 +119,18 @@ def _bar(low: float, high: float, share: float) -> Markup:
 
 
 def _legend(found: Results) -> Markup:
-    said = (
+    text = (
         f'{counted(found.votes, "blind vote")}. A tie counts as half a win; lines show 95 % intervals. "Better" '
         "is significant even if you check after every vote: 8 to 0 is, 7 to 0 is not."
     )
-    return div("faint legend", span("", said))
+    return div("faint legend", span("", text))
 
 
 def _seen(found: Results) -> Markup:
     if not found.seen:
         return NOTHING
-    said = f"{counted(found.seen, 'vote')} with names shown: kept as preferences, not counted here."
-    return div("faint", span("", said))
+    text = f"{counted(found.seen, 'vote')} with names shown: kept as preferences, not counted here."
+    return div("faint", span("", text))
 
 
 def _of_two(found: Results) -> Duel:

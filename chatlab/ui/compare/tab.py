@@ -22,7 +22,7 @@ from chatlab.ui.compare.session import CompareSession, Round, SessionStore, Step
 from chatlab.ui.compare.votes import VotesPanel
 from chatlab.ui.current_user import visitor
 from chatlab.ui.html import div, span
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.shell import Shell, html_block
 
 PACE = 0.12
 """Seconds between two updates of the panes."""
@@ -46,14 +46,14 @@ class CompareTab:
 
     def build(self, shell: Shell) -> None:
         self.asking.build()
-        self.panes = drawing(_NOTHING, elem_id="panes")
+        self.panes = html_block(_NOTHING, elem_id="panes")
         self.ballot.build()
         with gr.Row(elem_classes="tight beside-votes"):
             self.skip = gr.Button("Skip  (S)", size="sm", scale=0, min_width=90, visible=False, elem_classes="key-s")
             self.undo = gr.Button(
                 "Undo vote  (U)", size="sm", scale=0, min_width=120, visible=False, elem_classes="key-u"
             )
-            self.last = drawing(elem_id="last-vote")
+            self.last = html_block(elem_id="last-vote")
         self.asking.build_more()
         self.votes.build()
         self.round = gr.State(None)
@@ -63,9 +63,9 @@ class CompareTab:
     def _wire(self, shell: Shell) -> None:
         asks, at = self.asking, [self.session, self.round]
         everything = asks.inputs | {*at}
-        drawn = {self.panes, self.round, asks.ask, asks.stop, asks.walk, self.skip, *self.ballot.parts}
+        shown = {self.panes, self.round, asks.ask, asks.stop, asks.walk, self.skip, *self.ballot.parts}
         noted = {self.session, self.undo, self.last}
-        speaking: dict[str, Any] = {"outputs": drawn | noted, "concurrency_limit": 2, "concurrency_id": "compare"}
+        speaking: dict[str, Any] = {"outputs": shown | noted, "concurrency_limit": 2, "concurrency_id": "compare"}
         asking = [
             shell.on(trigger, do=self.answered, inputs=everything, trigger_mode="once", **speaking)
             for trigger in (asks.ask.click, asks.prompt.submit)
@@ -75,28 +75,28 @@ class CompareTab:
         once: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "vote", "trigger_mode": "once"}
         for button, verdict, winner in self.ballot.verdicts:
             do = self.voter(verdict, winner)
-            cast = shell.on(button.click, do=do, inputs=at, outputs=drawn | noted, **once)
+            cast = shell.on(button.click, do=do, inputs=at, outputs=shown | noted, **once)
             asking.append(shell.on(cast.then, do=self.went_on, inputs=everything, **speaking))
-            shell.on(cast.then, do=self.votes.drawn, outputs={self.votes.results})
-        skipped = shell.on(self.skip.click, do=self.skipped, inputs=at, outputs=drawn | noted, **once)
+            shell.on(cast.then, do=self.votes.draw, outputs={self.votes.results})
+        skipped = shell.on(self.skip.click, do=self.skipped, inputs=at, outputs=shown | noted, **once)
         asking.append(shell.on(skipped.then, do=self.went_on, inputs=everything, **speaking))
-        undone = shell.on(self.undo.click, do=self.undone, inputs=at, outputs=drawn | noted, **once)
-        shell.on(undone.then, do=self.votes.drawn, outputs={self.votes.results})
-        shell.on(asks.stop.click, do=self.stopped, inputs=at, outputs=drawn | noted, cancels=asking)
-        self._wire_windows(shell, drawn | noted)
+        undone = shell.on(self.undo.click, do=self.undone, inputs=at, outputs=shown | noted, **once)
+        shell.on(undone.then, do=self.votes.draw, outputs={self.votes.results})
+        shell.on(asks.stop.click, do=self.stopped, inputs=at, outputs=shown | noted, cancels=asking)
+        self._wire_windows(shell, shown | noted)
         asks.wire(shell)
         self.votes.wire(shell)
 
-    def _wire_windows(self, shell: Shell, drawn: set[Any]) -> None:
+    def _wire_windows(self, shell: Shell, shown: set[Any]) -> None:
         """Restore text and round after a reload."""
         shell.on(shell.load, do=self.restored, outputs={*self.asking.typed})
         opened = shell.on(
             shell.items["compare"].select,
             do=self.opened,
             inputs=[self.asking.voices, self.session, self.round],
-            outputs=drawn | {self.asking.voices},
+            outputs=shown | {self.asking.voices},
         )
-        shell.on(opened.then, do=self.votes.drawn, outputs={self.votes.results})
+        shell.on(opened.then, do=self.votes.draw, outputs={self.votes.results})
         shell.when_left(self._sessions.leave)
 
     # What the events do.
@@ -217,7 +217,7 @@ class CompareTab:
     def _draw(self, round_: Round | None) -> Updates:
         if round_ is None:
             return {}
-        return {self.panes: panes(round_), self.round: round_} | self.ballot.drawn(round_)
+        return {self.panes: panes(round_), self.round: round_} | self.ballot.draw(round_)
 
     def _noted(self, session: CompareSession, round_: Round | None) -> Updates:
         self._sessions.keep(session, round_)

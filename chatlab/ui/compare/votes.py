@@ -12,7 +12,7 @@ from chatlab.lab import Lab
 from chatlab.lab.data.datasets import Which
 from chatlab.system.temporary import discard, new_folder
 from chatlab.ui.compare.results import results
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.shell import Shell, html_block
 
 Updates = dict[Any, Any]
 
@@ -25,7 +25,7 @@ class VotesPanel:
 
     def build(self) -> None:
         gr.Markdown("#### Votes so far")
-        self.results = drawing(elem_id="vote-results")
+        self.results = html_block(elem_id="vote-results")
         with gr.Row(elem_classes="tight"):
             self.votes = gr.Button("Export votes", size="sm", scale=0, min_width=120, elem_id="export-votes")
             self.preferences = gr.Button("Export preferences", size="sm", scale=0, min_width=150)
@@ -41,7 +41,7 @@ class VotesPanel:
 
     # What the events do.
 
-    def drawn(self) -> Updates:
+    def draw(self) -> Updates:
         return {self.results: results(self._lab.votes.results())}
 
     def exported_votes(self) -> Updates:

@@ -14,7 +14,7 @@ from chatlab.lab.data.annotators import MOST, Disagreement, current
 from chatlab.quality.agreement import ENOUGH, RELIABLE, TENTATIVE, Agreement
 from chatlab.records import Annotation, Demonstration
 from chatlab.ui.html import NOTHING, counted, div, one_line, span
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.shell import Shell, html_block
 
 LISTED = 50
 """Disagreements in the list."""
@@ -43,8 +43,8 @@ class DemonstrationAnnotators:
                     min_width=260,
                     elem_id="annotator-name",
                 )
-                self.said = drawing(elem_classes="flat")
-            self.agreement = drawing(elem_classes="flat")
+                self.message = html_block(elem_classes="flat")
+            self.agreement = html_block(elem_classes="flat")
             self.apart = gr.Radio(
                 [],
                 label="Disagreements",
@@ -56,9 +56,9 @@ class DemonstrationAnnotators:
             )
 
     def build_desk(self) -> None:
-        self.who = drawing(elem_classes="flat", elem_id="written-by")
+        self.who = html_block(elem_classes="flat", elem_id="written-by")
         with gr.Row(visible=False, elem_classes="tight judge") as self.judge:
-            drawing(div("judge-label", span("", "Your rating", ABOUT)), elem_classes="flat judge-label")
+            html_block(div("judge-label", span("", "Your rating", ABOUT)), elem_classes="flat judge-label")
             self.stars = gr.Radio(
                 [(str(n), n) for n in range(1, MOST + 1)],
                 label="Your rating in stars",
@@ -80,7 +80,7 @@ class DemonstrationAnnotators:
                 min_width=140,
             )
             self.back = gr.Button("Remove rating", size="sm", min_width=80, scale=0, visible=False)
-        self.others = drawing(elem_classes="flat", elem_id="opinions")
+        self.others = html_block(elem_classes="flat", elem_id="opinions")
 
     @property
     def desk(self) -> set[Any]:
@@ -89,7 +89,7 @@ class DemonstrationAnnotators:
     @property
     def shown(self) -> set[Any]:
         """What may be drawn again while a name is being typed: never the name itself."""
-        return {self.said, self.agreement, self.apart}
+        return {self.message, self.agreement, self.apart}
 
     def wire(self, shell: Shell, selected: Any, open_: Callable[[int | None], Updates], desk: set[Any]) -> None:
         """`selected` holds what is on the desk; `open_` puts another one there and draws `desk`."""
@@ -152,7 +152,7 @@ class DemonstrationAnnotators:
         apart = self._lab.annotators.disagreements()[:LISTED] if found.shared else []
         rows = [(self._row(one), one.demonstration) for one in apart]
         return {
-            self.said: _at_work(self._lab.annotators.me),
+            self.message: _at_work(self._lab.annotators.me),
             self.agreement: agreed(found, len(rows)),
             self.apart: gr.Radio(choices=rows, value=None, visible=bool(rows)),
         }
@@ -181,8 +181,8 @@ def opinions(demonstration: Demonstration, name: str) -> Markup:
     if _of(demonstration, name) is None:
         waiting = span("faint", ABOUT + (f" Rated by {counted(len(known), 'other')}." if known else NOTHING))
         return div("people-line", waiting, earlier)
-    told = (span("chip", f"{o.by}: {o.stars}", o.note) for o in known)
-    return div("people-line", *told, earlier) if known or earlier else NOTHING
+    text = (span("chip", f"{o.by}: {o.stars}", o.note) for o in known)
+    return div("people-line", *text, earlier) if known or earlier else NOTHING
 
 
 def agreed(found: Agreement, apart: int) -> Markup:

@@ -14,7 +14,7 @@ from chatlab.lab.data.quality import Quality
 from chatlab.template import Span
 from chatlab.ui.demonstrations.quality import row
 from chatlab.ui.html import NOTHING, counted, div, element, escaped, joined, span
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.shell import Shell, html_block
 
 Updates = dict[Any, Any]
 
@@ -28,7 +28,7 @@ class SimilarDemonstrations:
 
     def build(self) -> None:
         self.button = gr.Button("Find similar", size="sm", scale=0, min_width=110, visible=False, elem_id="similar")
-        self.list = drawing(elem_classes="flat", elem_id="similar-list")
+        self.list = html_block(elem_classes="flat", elem_id="similar-list")
 
     @property
     def shown(self) -> set[Any]:
@@ -62,7 +62,7 @@ LEGEND = div(
 )
 
 
-def mask_picture(spans: Sequence[Span]) -> Markup:
+def mask_html(spans: Sequence[Span]) -> Markup:
     """One line of HTML for `gr.Markdown`."""
     if not spans:
         return div("mask-empty", escaped("Nothing to show yet."))

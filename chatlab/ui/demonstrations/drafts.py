@@ -66,11 +66,11 @@ class Words:
 
     def messages(self, earlier: Sequence[Message] = ()) -> tuple[Message, ...]:
         """As they would be kept, after turns that were too early to be shown. Empty pairs at the end are left out."""
-        said = list(zip(self.roles, self.texts, self.thoughts, strict=True))
-        while len(said) > 2 and not any(words.strip() for turn in said[-2:] for words in turn[1:]):
-            del said[-2:]
+        line = list(zip(self.roles, self.texts, self.thoughts, strict=True))
+        while len(line) > 2 and not any(words.strip() for turn in line[-2:] for words in turn[1:]):
+            del line[-2:]
         system = [Message(role="system", content=self.system)] if self.system.strip() else []
-        turns = (Message(role=r, content=text, thought=t if t.strip() else "") for r, text, t in said)
+        turns = (Message(role=r, content=text, thought=t if t.strip() else "") for r, text, t in line)
         return (*system, *earlier, *turns)
 
     def label_list(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.records import Demonstration, Role
 from chatlab.tools import Toolbox
 from chatlab.ui.demonstrations.drafts import BLANK, BOXES, NEW, STEP, Drafts, Words, parsed, tools_of
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.shell import Shell, html_block
 
 LABELS: dict[str, str] = {
     "user": "Prompt",
@@ -40,7 +40,7 @@ class DemonstrationEditor:
         # Both travel with the texts from the browser, so that a draft can never land under another's id.
         self.selected = gr.Number(value=None, precision=0, visible="hidden", elem_id="demonstration-selected")
         self.roles = gr.Textbox(visible="hidden")
-        self.hint = drawing(_HINT, elem_classes="flat")
+        self.hint = html_block(_HINT, elem_classes="flat")
         self.system = gr.Textbox(label="System message (optional)", lines=1, max_lines=6, visible=False)
         self.boxes = [self._box(n) for n in range(BOXES)]
         self.tags = gr.Textbox(label="Tags, separated by commas", max_lines=1, visible=False)
@@ -194,13 +194,13 @@ class DemonstrationEditor:
         }
 
     def _boxes(self, words: Words) -> dict[Any, Any]:
-        said = list(zip(words.roles, words.texts, strict=True))
+        line = list(zip(words.roles, words.texts, strict=True))
         shown = {
             box: gr.Textbox(value=text, label=label, visible=True)
-            for box, (_, text), label in zip(self.boxes, said, _labels(words.roles), strict=False)
+            for box, (_, text), label in zip(self.boxes, line, _labels(words.roles), strict=False)
         }
-        hidden = {box: gr.Textbox(value="", visible=False) for box in self.boxes[len(said) :]}
-        room = gr.Button(visible=len(said) + 2 <= BOXES)
+        hidden = {box: gr.Textbox(value="", visible=False) for box in self.boxes[len(line) :]}
+        room = gr.Button(visible=len(line) + 2 <= BOXES)
         return shown | hidden | self.thoughts.draw(words) | {self.more: room, self.step: room}
 
 

@@ -12,7 +12,7 @@ from chatlab.lab import Lab
 from chatlab.lab.data.datasets import Which
 from chatlab.system.temporary import discard, new_folder
 from chatlab.ui.html import counted, div, joined, span
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.shell import Shell, html_block
 
 ANY = ""
 Updates = dict[Any, Any]
@@ -43,14 +43,14 @@ class DemonstrationExport:
                 self.tag = gr.Dropdown([("Any tag", ANY)], value=ANY, label="Tag", min_width=140)
                 self.text = gr.Textbox(label="Search", max_lines=1, min_width=160)
                 self.format = gr.Dropdown(_formats("demonstrations"), value="openai", label="Format", min_width=180)
-            self.about = drawing(_about("openai"), elem_classes="flat")
+            self.about = html_block(_about("openai"), elem_classes="flat")
             self.own = gr.Checkbox(True, label="Include tags, status, source, dates and names", container=False)
             with gr.Row(elem_classes="tight"):
                 self.make = gr.Button("Create file", variant="primary", size="sm", scale=0, min_width=120)
                 self.download = gr.DownloadButton(
                     "Download", size="sm", scale=0, min_width=120, visible=False, elem_id="export-download"
                 )
-            self.said = drawing(elem_classes="flat", elem_id="export-said")
+            self.message = html_block(elem_classes="flat", elem_id="export-said")
         self.made = gr.State("", delete_callback=discard)
 
     def wire(self, shell: Shell) -> None:
@@ -63,7 +63,7 @@ class DemonstrationExport:
             self.make.click,
             do=self.written,
             inputs=asked,
-            outputs=[self.download, self.said, self.made],
+            outputs=[self.download, self.message, self.made],
             trigger_mode="once",
         )
         shell.on(made.then, do=self.swept, inputs=[self.made], outputs=[self.made])
@@ -96,7 +96,7 @@ class DemonstrationExport:
             self.download: gr.DownloadButton(
                 f"Download {written.path.name} ({size})", value=str(written.path), visible=True
             ),
-            self.said: _told(written),
+            self.message: _told(written),
             self.made: str(written.path),
         }
 

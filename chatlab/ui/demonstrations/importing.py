@@ -15,9 +15,9 @@ from chatlab.formats import LAYOUTS, Columns, LayoutName, Part, Proposal, layout
 from chatlab.lab import Lab
 from chatlab.records import Status
 from chatlab.system.temporary import discard
-from chatlab.ui.demonstrations.import_pictures import outcome, table, title
+from chatlab.ui.demonstrations.import_render import outcome, table, title
 from chatlab.ui.html import div, span
-from chatlab.ui.shell import Shell, drawing, notify, told
+from chatlab.ui.shell import Shell, error_text, html_block, notify
 
 PARTS = max(len(one.parts) for one in LAYOUTS)
 NONE = ""
@@ -42,7 +42,7 @@ class DemonstrationImport:
     def build(self) -> None:
         with gr.Accordion("Import a data set", open=False, elem_id="import"):
             self.file = gr.File(label="Data set", show_label=False, height=140, elem_id="import-file")
-            self.takes = drawing(div("import-notes", span("", TAKES)), elem_classes="flat")
+            self.takes = html_block(div("import-notes", span("", TAKES)), elem_classes="flat")
             with gr.Column(visible=False, elem_classes="import-found") as self.found:
                 self._build_found()
             with gr.Column(visible=False) as self.result:
@@ -54,12 +54,12 @@ class DemonstrationImport:
         self.timer = gr.Timer(TICK, active=False)
 
     def _build_found(self) -> None:
-        self.title = drawing(elem_classes="flat")
+        self.title = html_block(elem_classes="flat")
         with gr.Row(elem_classes="mapping"):
             self.layout = gr.Dropdown(_layouts(), label="Format", min_width=190, elem_id="import-layout")
             self.parts = [gr.Dropdown([], label=f"Part {n}", min_width=150, visible=False) for n in range(PARTS)]
         self.header = gr.Checkbox(label="The first line has column names", container=False, visible=False)
-        self.preview = drawing(elem_classes="flat", elem_id="import-preview")
+        self.preview = html_block(elem_classes="flat", elem_id="import-preview")
         with gr.Row(elem_classes="mapping"):
             self.tags = gr.Textbox(label="Tags to add", placeholder="comma, separated", max_lines=1, min_width=190)
             self.status = gr.Radio(
@@ -74,7 +74,7 @@ class DemonstrationImport:
             self.cancel = gr.Button("Cancel", size="sm", scale=0, min_width=80)
 
     def _build_result(self) -> None:
-        self.progress = drawing(elem_classes="flat", elem_id="import-progress")
+        self.progress = html_block(elem_classes="flat", elem_id="import-progress")
         with gr.Row(elem_classes="tight", visible=False, elem_id="import-aside") as self.aside:
             self.approve = gr.Button(
                 "Train on them, drop the unseen prompts", size="sm", variant="primary", scale=0, min_width=300
@@ -197,9 +197,9 @@ class DemonstrationImport:
     def undone(self, ended: int) -> Updates:
         """Everything that the import added goes, in one go."""
         gone = self._exchange.undo()
-        said = div("import-said", span("", f"Undone: {gone:,} removed."))
+        text = div("import-said", span("", f"Undone: {gone:,} removed."))
         return self.look(ended) | {
-            self.progress: said,
+            self.progress: text,
             self.undo: gr.Button(visible=False),
             self.aside: gr.Row(visible=False),
         }
@@ -208,8 +208,8 @@ class DemonstrationImport:
         """All that was set aside for repeating unseen prompts is approved, or discarded."""
         count = self._exchange.settle(keep)
         what = "approved; the prompts are no longer unseen" if keep else "discarded"
-        said = div("import-said", span("", f"{count:,} {what}."))
-        return self.look(ended) | {self.progress: said}
+        text = div("import-said", span("", f"{count:,} {what}."))
+        return self.look(ended) | {self.progress: text}
 
     def put_away(self) -> Updates:
         self._exchange.forget()
@@ -241,7 +241,7 @@ class DemonstrationImport:
         try:
             return table(self._exchange.preview(path, proposal), proposal)
         except ChatlabError as error:
-            return div("import-said", span("mask-warning", told(error)))
+            return div("import-said", span("mask-warning", error_text(error)))
 
     def _report(self, running: bool) -> Any:
         progress = self._exchange.progress

@@ -10,7 +10,7 @@ from chatlab.lab import Lab
 from chatlab.lab.data.lineage import Learned
 from chatlab.ui.demonstrations.drafts import NEW
 from chatlab.ui.html import NOTHING, counted, div, span
-from chatlab.ui.shell import drawing
+from chatlab.ui.shell import html_block
 
 WANTED = "wanted demonstration"
 """Under which the store keeps what the tab should open next."""
@@ -30,7 +30,7 @@ class LearnedBy:
         self._lab = lab
 
     def build(self) -> None:
-        self.line = drawing(elem_classes="flat", elem_id="learned-by")
+        self.line = html_block(elem_classes="flat", elem_id="learned-by")
 
     @property
     def shown(self) -> set[Any]:
@@ -71,7 +71,7 @@ def asked_for(lab: Lab) -> int | None:
 
 
 def _chip(one: Learned, live: str) -> Markup:
-    said, title = CHANGED[one.changed]
+    text, title = CHANGED[one.changed]
     return span(
-        "chip changed" if one.changed else "chip", f"{'● ' if one.adapter == live else ''}{one.adapter}{said}", title
+        "chip changed" if one.changed else "chip", f"{'● ' if one.adapter == live else ''}{one.adapter}{text}", title
     )

@@ -14,7 +14,7 @@ from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.lab.data.quality import Quality
 from chatlab.records import Demonstration, Status
 from chatlab.ui.html import NOTHING, counted, div, element, escaped, joined, one_line, span
-from chatlab.ui.shell import drawing
+from chatlab.ui.shell import html_block
 
 PAGE = 20
 MARKS: dict[Status, str] = {"approved": "✓", "waiting": "○", "discarded": "✕"}
@@ -41,7 +41,7 @@ class DemonstrationList:
         self._quality = quality
 
     def build_meter(self) -> None:
-        self.readiness = drawing(elem_classes="flat")
+        self.readiness = html_block(elem_classes="flat")
 
     def build(self) -> None:
         with gr.Row(elem_classes="tight"):
@@ -62,7 +62,7 @@ class DemonstrationList:
         self.status = gr.Radio(
             [("All", ANY)], value=ANY, label="Status", show_label=False, container=False, elem_classes="segments"
         )
-        self.empty = drawing(visible=False, elem_classes="flat")
+        self.empty = html_block(visible=False, elem_classes="flat")
         self.rows = gr.Radio(
             [],
             label="Demonstrations",
@@ -73,7 +73,7 @@ class DemonstrationList:
         )
         with gr.Row(elem_classes="tight pager"):
             self.newer = gr.Button("‹", size="sm", min_width=40, scale=0, elem_id="demonstrations-newer")
-            self.position = drawing(elem_classes="flat place")
+            self.position = html_block(elem_classes="flat place")
             self.older = gr.Button("›", size="sm", min_width=40, scale=0, elem_id="demonstrations-older")
         self.page = gr.State(0)
 
@@ -208,14 +208,14 @@ def readiness(usable: int, not_usable: Mapping[str, int] | None = None) -> Marku
     marks = joined(element("b", style=f"left:{100 * _share(size.at_least):.1f}%") for size in SIZES)
     scale = div("ready-scale", element("i", style=f"width:{100 * _share(usable):.1f}%"), marks)
     sizes = joined(_size_mark(size, usable) for size in SIZES)
-    said = div("ready-said", _said(usable, not_usable or {}))
-    return div("ready", said, scale, div("ready-sizes", sizes))
+    text = div("ready-said", _said(usable, not_usable or {}))
+    return div("ready", text, scale, div("ready-sizes", sizes))
 
 
 def _said(usable: int, not_usable: Mapping[str, int]) -> Markup:
     kind = "usable" if not_usable else "approved"
-    said = span("ready-count", counted(usable, f"{kind} demonstration")) + span("ready-advice", advice(usable))
-    return said + (span("ready-not", _why_not(usable, not_usable)) if not_usable else NOTHING)
+    text = span("ready-count", counted(usable, f"{kind} demonstration")) + span("ready-advice", advice(usable))
+    return text + (span("ready-not", _why_not(usable, not_usable)) if not_usable else NOTHING)
 
 
 def _why_not(usable: int, not_usable: Mapping[str, int]) -> str:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.lab.data.packs import Pack
 from chatlab.ui.html import counted, div, span
-from chatlab.ui.shell import drawing
+from chatlab.ui.shell import html_block
 
 
 class DemonstrationPacks:
@@ -27,7 +27,7 @@ class DemonstrationPacks:
             with gr.Row(elem_classes="packs"):
                 for pack in packs:
                     with gr.Column(min_width=260, elem_classes="card"):
-                        self._cards[pack.name] = drawing(_card(pack), elem_classes="flat")
+                        self._cards[pack.name] = html_block(_card(pack), elem_classes="flat")
                         self.buttons[pack.name] = gr.Button(_offer(pack), size="sm", elem_id=f"load-{pack.name}")
 
     @property
@@ -36,15 +36,15 @@ class DemonstrationPacks:
 
     def draw(self, empty: bool) -> dict[Any, Any]:
         """The cards as they are now; the fold opens while the store is `empty`, and is left as it is afterwards."""
-        drawn: dict[Any, Any] = {self.fold: gr.Accordion(open=True) if empty else gr.Accordion()}
+        updates: dict[Any, Any] = {self.fold: gr.Accordion(open=True) if empty else gr.Accordion()}
         for pack in self._demonstrations.packs():
-            drawn[self._cards[pack.name]] = _card(pack)
-            drawn[self.buttons[pack.name]] = gr.Button(
+            updates[self._cards[pack.name]] = _card(pack)
+            updates[self.buttons[pack.name]] = gr.Button(
                 _offer(pack),
                 interactive=pack.loaded < pack.size,
                 variant="primary" if empty and pack.loaded < pack.size else "secondary",
             )
-        return drawn
+        return updates
 
 
 def _card(pack: Pack) -> Markup:

@@ -42,7 +42,7 @@ class QualityPanels:
         at_hand = self.inputs | tab.list.inputs | {tab.editor.selected}
         everything = tab.list.shown | tab.desk | tab.packs.shown | self.shown | {tab.undo, tab.undoable}
         shell.on(shell.items["demonstrations"].select, do=self.opened, inputs=self.inputs, outputs=self.shown)
-        pressed = at_hand | {findings.bridge.said}
+        pressed = at_hand | {findings.bridge.payload}
         shell.on(findings.bridge.pressed, do=self.pressed, inputs=pressed, outputs=everything, trigger_mode="multiple")
         shell.on(pruning.apply.click, do=self.pruned, inputs=at_hand, outputs=everything)
         findings.wire(shell)
@@ -59,7 +59,7 @@ class QualityPanels:
 
     def pressed(self, values: Values) -> Updates:
         """A button on a finding's card, or the number of a demonstration anywhere."""
-        pressed = self.findings.press(values[self.findings.bridge.said], *self.findings.read(values))
+        pressed = self.findings.press(values[self.findings.bridge.payload], *self.findings.read(values))
         if pressed.show:
             return self._tab.list.draw(self._tab.list.read(values), selected=pressed.show) | self._tab.open(
                 pressed.show
@@ -75,5 +75,5 @@ class QualityPanels:
         """List and editor after several demonstrations changed at once."""
         tab, selected = self._tab, values[self._tab.editor.selected]
         there = selected if tab.editor.holds(selected) else None
-        drawn = tab.list.draw(tab.list.read(values), selected=there) | tab.open(there)
-        return drawn | tab.offer_undo(("quality", there or 0, ""), f"Undo: {done}  (U)")
+        updates = tab.list.draw(tab.list.read(values), selected=there) | tab.open(there)
+        return updates | tab.offer_undo(("quality", there or 0, ""), f"Undo: {done}  (U)")

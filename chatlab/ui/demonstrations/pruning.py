@@ -15,7 +15,7 @@ from chatlab.lab.data.quality import Hardness, Quality
 from chatlab.quality.pruning import Pruning
 from chatlab.ui.demonstrations.quality import row
 from chatlab.ui.html import NOTHING, counted, div, duration, element, escaped, joined, progress_bar, span
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.shell import Shell, html_block
 
 ENDS = 5
 """Of the hardest and of the easiest that are shown."""
@@ -38,8 +38,8 @@ class PruningPanel:
             with gr.Row(elem_classes="tight"):
                 self.measure = gr.Button("Measure difficulty", size="sm", scale=0, min_width=160, elem_id="measure")
                 self.cancel = gr.Button("Stop", size="sm", scale=0, min_width=70, visible=False)
-                self.progress = drawing(elem_classes="flat", elem_id="measuring")
-            self.ends = drawing(elem_classes="flat", elem_id="difficulty-ends")
+                self.progress = html_block(elem_classes="flat", elem_id="measuring")
+            self.ends = html_block(elem_classes="flat", elem_id="difficulty-ends")
             with gr.Column(visible=False, elem_classes="pruner") as self.pruner:
                 with gr.Row(elem_classes="tight"):
                     self.keep = gr.Slider(1, 100, value=50, step=1, label="Keep the hardest, %", scale=3, min_width=240)
@@ -55,7 +55,7 @@ class PruningPanel:
                     self.doubles = gr.Checkbox(
                         True, label="Drop duplicates first", container=False, scale=1, min_width=150
                     )
-                self.preview = drawing(elem_classes="flat", elem_id="prune-preview")
+                self.preview = html_block(elem_classes="flat", elem_id="prune-preview")
                 self.apply = gr.Button("Discard", size="sm", scale=0, min_width=160, elem_id="prune")
         self.timer = gr.Timer(0.8, active=False)
 

@@ -17,8 +17,8 @@ from chatlab.quality import ORDER, Action, Finding
 from chatlab.quality.findings import Deed
 from chatlab.records import Demonstration, Message
 from chatlab.ui.html import NOTHING, button, counted, div, escaped, joined, one_line, progress_bar, span
-from chatlab.ui.page_event import Act
-from chatlab.ui.shell import Bridge, Shell, drawing
+from chatlab.ui.page_event import PageEvent
+from chatlab.ui.shell import Bridge, Shell, html_block
 
 PAGE = 8
 BESIDE = 4
@@ -57,7 +57,7 @@ class QualityPanel:
                     [("All", ANY)], value=ANY, label="Kind", show_label=False, container=False, elem_classes="segments"
                 )
                 self.look = gr.Button("Check again", size="sm", scale=0, min_width=110, elem_id="quality-look")
-            self.board = drawing(elem_classes="flat", elem_id="quality-board")
+            self.board = html_block(elem_classes="flat", elem_id="quality-board")
         self.page = gr.State(0)
         self.opened = gr.State("")
         self.timer = gr.Timer(0.6, active=False)
@@ -113,7 +113,7 @@ class QualityPanel:
 
     def press(self, payload: str, kind: str, page: int, opened: str) -> Pressed:
         """What a button on a card asks for. Raises InputError for a finding that is no longer there."""
-        act = Act.read(payload)
+        act = PageEvent.read(payload)
         if act.do == "turn":
             return Pressed(self.draw(kind, act.turn, ""))
         if act.do == "desk":
@@ -130,8 +130,8 @@ class QualityPanel:
             return Pressed(show=action.demonstrations[0])
         changed = self._quality.act(finding, action)
         self._quality.look()
-        said = f"{DONE[action.deed]} {changed}" if changed else "kept"
-        return Pressed(self.draw(kind, page, ""), done=said)
+        text = f"{DONE[action.deed]} {changed}" if changed else "kept"
+        return Pressed(self.draw(kind, page, ""), done=text)
 
     def _named(self, key: str) -> Finding:
         found = next((each for each in self._quality.known() if each.key == key), None)

@@ -13,7 +13,7 @@ from chatlab.errors import ChatlabError, UnseenRepeated
 from chatlab.lab import Lab
 from chatlab.records import Demonstration, Status, TrainSettings
 from chatlab.ui.demonstrations.annotators import DemonstrationAnnotators
-from chatlab.ui.demonstrations.beside import SimilarDemonstrations, mask_picture
+from chatlab.ui.demonstrations.beside import SimilarDemonstrations, mask_html
 from chatlab.ui.demonstrations.drafts import NEW, Drafts
 from chatlab.ui.demonstrations.editor import DemonstrationEditor
 from chatlab.ui.demonstrations.exporting import DemonstrationExport
@@ -24,7 +24,7 @@ from chatlab.ui.demonstrations.packs import DemonstrationPacks
 from chatlab.ui.demonstrations.panels import QualityPanels
 from chatlab.ui.demonstrations.unseen import UnseenQuestion
 from chatlab.ui.html import div, escaped, span
-from chatlab.ui.shell import Shell, drawing, told
+from chatlab.ui.shell import Shell, error_text, html_block
 
 Updates = dict[Any, Any]
 Values = Mapping[Any, Any]
@@ -67,7 +67,7 @@ class DemonstrationsTab:
 
     def _build_desk(self) -> None:
         with gr.Row(elem_classes="tight desk-bar"):
-            self.title = drawing(elem_classes="flat desk-title")
+            self.title = html_block(elem_classes="flat desk-title")
             self.approve = gr.Button(
                 "Approve  (A)", size="sm", min_width=90, scale=0, elem_classes="key-a", interactive=False
             )
@@ -86,7 +86,7 @@ class DemonstrationsTab:
             with gr.Column(min_width=300):
                 self.editor.build()
             with gr.Column(min_width=300):
-                self.picture = drawing(elem_classes="flat", elem_id="mask-picture")
+                self.picture = html_block(elem_classes="flat", elem_id="mask-picture")
                 self.similar.build()
 
     @property
@@ -175,9 +175,9 @@ class DemonstrationsTab:
             ids = self._demonstrations.load_pack(name)
             self.unseen.tell(ids)
             newest = ids[-1] if ids else None
-            drawn = self.list.draw(ListView(), selected=newest) | self.list.clear() | self._packs_now()
-            drawn |= {self.packs.fold: gr.Accordion(open=False)}
-            return drawn | self.open(newest) if newest else drawn
+            updates = self.list.draw(ListView(), selected=newest) | self.list.clear() | self._packs_now()
+            updates |= {self.packs.fold: gr.Accordion(open=False)}
+            return updates | self.open(newest) if newest else updates
 
         return load
 
@@ -217,8 +217,8 @@ class DemonstrationsTab:
             return {}
         following = self.list.without(selected, view)
         self._demonstrations.delete([selected])
-        drawn = self.list.draw(view, selected=following) | self.open(following) | self._packs_now()
-        return drawn | self.offer_undo(("delete", selected, ""), f"Undo: deleted {selected}  (U)")
+        updates = self.list.draw(view, selected=following) | self.open(following) | self._packs_now()
+        return updates | self.offer_undo(("delete", selected, ""), f"Undo: deleted {selected}  (U)")
 
     def undone(self, values: Values) -> Updates:
         undoable: Undo = values[self.undoable]
@@ -231,8 +231,8 @@ class DemonstrationsTab:
             self._demonstrations.undo()
         else:
             self._demonstrations.update(demonstration_id, status=former)  # type: ignore[arg-type]
-        drawn = self.list.draw(self.list.read(values), selected=demonstration_id)
-        return drawn | self.open(demonstration_id) | self._packs_now() | self.offer_undo(None, "")
+        updates = self.list.draw(self.list.read(values), selected=demonstration_id)
+        return updates | self.open(demonstration_id) | self._packs_now() | self.offer_undo(None, "")
 
     def saved(self, values: Values, release: bool = False) -> Updates:
         """Store the typed words. If they cannot be stored, they stay in their boxes."""
@@ -264,8 +264,8 @@ class DemonstrationsTab:
             self._demonstrations.update(selected, status=verdict, release=release)
         except UnseenRepeated as error:
             return self.unseen.ask(error, "approve")
-        drawn = self.list.draw(view, selected=following) | self.open(following)
-        return drawn | self.offer_undo(("status", selected, former), f"Undo: {verdict} {selected}  (U)")
+        updates = self.list.draw(view, selected=following) | self.open(following)
+        return updates | self.offer_undo(("status", selected, former), f"Undo: {verdict} {selected}  (U)")
 
     def offer_undo(self, undoable: Undo, label: str) -> Updates:
         return {self.undoable: undoable, self.undo: gr.Button(label or "Undo", visible=undoable is not None)}
@@ -279,8 +279,8 @@ class DemonstrationsTab:
             room = min(TrainSettings().max_tokens, self._machine.base.context)
             spans = self._demonstrations.picture(demonstration.messages, room)
         except ChatlabError as error:
-            return div("mask-note", span("mask-warning", told(error)))
-        return mask_picture(spans)
+            return div("mask-note", span("mask-warning", error_text(error)))
+        return mask_html(spans)
 
     def _writing(self) -> Updates:
         return self._nothing() | {self.title: div("desk-name", escaped("A new demonstration"))} | self.editor.open(NEW)

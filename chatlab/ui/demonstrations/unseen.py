@@ -11,7 +11,7 @@ from chatlab.errors import UnseenRepeated
 from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.ui.html import div, span
 from chatlab.ui.notices import added
-from chatlab.ui.shell import drawing, warn
+from chatlab.ui.shell import html_block, warn
 
 Updates = dict[Any, Any]
 
@@ -24,7 +24,7 @@ class UnseenQuestion:
 
     def build(self) -> None:
         with gr.Row(elem_classes="tight", visible=False, elem_id="desk-unseen") as self.row:
-            self.said = drawing(elem_classes="flat desk-title")
+            self.message = html_block(elem_classes="flat desk-title")
             self.release = gr.Button(
                 "Train on it, drop the unseen prompt", size="sm", variant="primary", scale=0, min_width=250
             )
@@ -34,11 +34,11 @@ class UnseenQuestion:
 
     @property
     def shown(self) -> set[Any]:
-        return {self.row, self.said, self.about}
+        return {self.row, self.message, self.about}
 
     def ask(self, error: UnseenRepeated, about: str) -> Updates:
-        said = div("import-said", span("mask-warning", str(error)))
-        return {self.row: gr.Row(visible=True), self.said: said, self.about: about}
+        text = div("import-said", span("mask-warning", str(error)))
+        return {self.row: gr.Row(visible=True), self.message: text, self.about: about}
 
     def quiet(self) -> Updates:
         return {self.row: gr.Row(visible=False), self.about: ""}

@@ -12,9 +12,9 @@ from chatlab.errors import InputError
 from chatlab.lab import Lab
 from chatlab.ui.current_user import HOUSE, visitor
 from chatlab.ui.html import counted, div, span
-from chatlab.ui.knowledge import pictures
-from chatlab.ui.page_event import Act
-from chatlab.ui.shell import Bridge, Shell, drawing
+from chatlab.ui.knowledge import render
+from chatlab.ui.page_event import PageEvent
+from chatlab.ui.shell import Bridge, Shell, html_block
 
 TICK = 0.7
 """Seconds between looks while something is read or indexed."""
@@ -53,13 +53,13 @@ class KnowledgeTab:
             )
             self.stop = gr.Button("Stop", size="sm", scale=0, min_width=80, visible=False)
             self.undo = gr.Button("Undo", size="sm", scale=0, min_width=80, visible=False, elem_id="knowledge-undo")
-        drawing(div("import-notes", span("", TAKES)), elem_classes="flat")
-        self.adding = drawing(elem_classes="flat", elem_id="knowledge-adding")
-        self.state = drawing(elem_classes="flat", elem_id="knowledge-state")
+        html_block(div("import-notes", span("", TAKES)), elem_classes="flat")
+        self.adding = html_block(elem_classes="flat", elem_id="knowledge-adding")
+        self.state = html_block(elem_classes="flat", elem_id="knowledge-state")
         self.filter = gr.Textbox(
             placeholder="Filter by name", show_label=False, container=False, max_lines=1, elem_id="knowledge-filter"
         )
-        self.documents = drawing(elem_classes="flat", elem_id="knowledge-documents")
+        self.documents = html_block(elem_classes="flat", elem_id="knowledge-documents")
         with gr.Accordion("Search index", open=False, elem_id="knowledge-index"):
             self.model = gr.Textbox(
                 label="Embedding model",
@@ -69,7 +69,7 @@ class KnowledgeTab:
             with gr.Row(elem_classes="tight"):
                 self.use = gr.Button("Use this model", size="sm", scale=0, min_width=130)
                 self.rebuild = gr.Button("Rebuild index", size="sm", scale=0, min_width=160)
-            drawing(
+            html_block(
                 div("import-notes", span("", "Rebuild it if search results look wrong. Your documents are kept.")),
                 elem_classes="flat",
             )
@@ -84,7 +84,7 @@ class KnowledgeTab:
                 elem_id="knowledge-question",
             )
             self.ask = gr.Button("Search", variant="primary", size="sm", scale=0, min_width=90, elem_id="knowledge-ask")
-        self.found = drawing(_NOTHING, elem_classes="flat", elem_id="knowledge-found")
+        self.found = html_block(_NOTHING, elem_classes="flat", elem_id="knowledge-found")
 
     def _wire(self, shell: Shell) -> None:
         shown = [*self.shown]
@@ -99,7 +99,7 @@ class KnowledgeTab:
         shell.on(self.use.click, do=self.chosen, inputs=[self.model, self.filter], outputs=shown)
         shell.on(self.rebuild.click, do=self.made_again, inputs=[self.filter], outputs=shown)
         pressed = [*shown, self.found, shell.tabs]
-        shell.on(self.bridge.pressed, do=self.pressed, inputs=[self.bridge.said, self.filter], outputs=pressed)
+        shell.on(self.bridge.pressed, do=self.pressed, inputs=[self.bridge.payload, self.filter], outputs=pressed)
         shell.on(shell.items["knowledge"].select, do=self.came, outputs=[self.model])
         for asked in (self.question.submit, self.ask.click):
             shell.on(asked, do=self.search, inputs=[self.question], outputs=[self.found], trigger_mode="once")
@@ -124,9 +124,9 @@ class KnowledgeTab:
         documents, state, progress = knowledge.documents(), knowledge.state(), knowledge.adding
         undoable = knowledge.undoable
         return {
-            self.adding: pictures.adding(progress),
-            self.state: pictures.state(state, len(documents)),
-            self.documents: pictures.documents(documents, query or ""),
+            self.adding: render.adding(progress),
+            self.state: render.state(state, len(documents)),
+            self.documents: render.documents(documents, query or ""),
             self.stop: gr.Button(visible=knowledge.reading),
             self.undo: gr.Button(f"Undo: removed {counted(undoable, 'document')}", visible=undoable > 0),
             self.timer: gr.Timer(active=knowledge.reading or state.working),
@@ -158,13 +158,13 @@ class KnowledgeTab:
 
     def pressed(self, payload: str, query: str) -> Updates:
         """A button in the list of documents, or one in chat that leads here."""
-        act = Act.read(payload)
+        act = PageEvent.read(payload)
         if act.do == "remove":
             self._knowledge.remove([act.text])
             return self.look(query) | {self.timer: gr.Timer(active=True)}
         if act.do == "read":
             papers = self._knowledge.document(act.text)
-            return {self.found: pictures.passages(papers, self._knowledge.passages(act.text, 0, READ), 0)}
+            return {self.found: render.passages(papers, self._knowledge.passages(act.text, 0, READ), 0)}
         if act.do == "around":
             return {self.found: self._around(act.text), self.tabs: gr.Tabs(selected="knowledge")}
         raise InputError(f"The page sent an unknown request: {act.do!r}.", "Reload the page.")
@@ -177,14 +177,14 @@ class KnowledgeTab:
         except ValueError as error:
             raise InputError("The page sent an unreadable request.", "Reload the page.") from error
         papers = self._knowledge.document(id)
-        return pictures.around(papers.title, (start, end), self._knowledge.around(id, start, end))
+        return render.around(papers.title, (start, end), self._knowledge.around(id, start, end))
 
     def search(self, question: str) -> Markup:
         if not question.strip():
             raise InputError("The question is empty.", "Write a question first.")
         if not self._knowledge.documents():
             raise InputError("There are no documents.", "Add one on the left first.")
-        return pictures.hits(self._knowledge.search(question, FOUND), question)
+        return render.hits(self._knowledge.search(question, FOUND), question)
 
 
 _NOTHING = div(

@@ -14,7 +14,7 @@ from chatlab.lab import Lab
 from chatlab.lab.runs.checkpoints import Heard, Kept
 from chatlab.training.runs import RunView
 from chatlab.ui.html import NOTHING, div, element, escaped, joined, span
-from chatlab.ui.shell import drawing
+from chatlab.ui.shell import html_block
 
 PACE = 0.12
 """Seconds between two drawings."""
@@ -32,7 +32,7 @@ class RunCheckpoints:
 
     def build(self) -> None:
         with gr.Accordion("Checkpoints", open=False, visible=False, elem_id="run-checkpoints") as self.fold:
-            self.table = drawing()
+            self.table = html_block()
             with gr.Row(elem_classes="tight"):
                 self.prompt = gr.Textbox(
                     label="Prompt",
@@ -43,15 +43,15 @@ class RunCheckpoints:
                 )
                 self.ask = gr.Button("Ask", size="sm", scale=0, min_width=80, elem_id="checkpoint-ask")
                 self.stop = gr.Button("Stop", size="sm", scale=0, min_width=80)
-            self.answers = drawing(elem_id="checkpoint-answers")
+            self.answers = html_block(elem_id="checkpoint-answers")
             with gr.Row(elem_classes="tight"):
                 self.step = gr.Dropdown([], label="Checkpoint", scale=0, min_width=160, elem_id="checkpoint-step")
                 self.publish = gr.Button("Save as adapter", size="sm", scale=0, min_width=160)
-            self.said = drawing()
+            self.message = html_block()
 
     @property
     def shown(self) -> set[Any]:
-        return {self.fold, self.table, self.answers, self.step, self.said}
+        return {self.fold, self.table, self.answers, self.step, self.message}
 
     def draw(self, run: RunView) -> Updates:
         """Of one run; nothing where it kept none."""
@@ -65,7 +65,7 @@ class RunCheckpoints:
             self.table: div("checkpoint-choice", span("", words)) + table(kept, choice.step if choice else None),
             self.answers: "",
             self.step: gr.Dropdown(choices=steps, value=proposed or (steps[-1][1] if steps else None)),
-            self.said: "",
+            self.message: "",
         }
 
     def nothing(self) -> Updates:
@@ -86,7 +86,7 @@ class RunCheckpoints:
         if run is None or step is None:
             return {}
         name = self._lab.checkpoints.publish(run.id, int(step))
-        return {self.said: div("run-ended", span("", f"{name} is saved. Compare it, or go live with it."))}
+        return {self.message: div("run-ended", span("", f"{name} is saved. Compare it, or go live with it."))}
 
 
 def table(kept: list[Kept], proposed: int | None) -> Markup:

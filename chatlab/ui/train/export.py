@@ -12,7 +12,7 @@ from chatlab.lab.runs.exports import KINDS
 from chatlab.records import BASE
 from chatlab.system.temporary import discard, new_folder
 from chatlab.ui.html import div, span
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.shell import Shell, html_block
 
 Updates = dict[Any, Any]
 
@@ -26,7 +26,7 @@ class AdapterExport:
     def build(self) -> None:
         with gr.Accordion("Export", open=False, visible=False, elem_id="adapter-export") as self.fold:
             self.kind = gr.Dropdown([(k.title, k.name) for k in KINDS], value=KINDS[0].name, label="Format")
-            self.about = drawing(_about(KINDS[0].name), elem_classes="flat")
+            self.about = html_block(_about(KINDS[0].name), elem_classes="flat")
             self.strength = gr.Slider(0.0, 2.0, 1.0, step=0.05, label="Strength when merged", visible=False)
             with gr.Row(elem_classes="tight"):
                 self.make = gr.Button("Create file", variant="primary", size="sm", scale=0, min_width=120)

@@ -12,7 +12,7 @@ from chatlab.lab import Lab
 from chatlab.records import BASE, AdapterCard
 from chatlab.ui.html import counted, div, span
 from chatlab.ui.run_watch import RunWatch
-from chatlab.ui.shell import drawing, notify
+from chatlab.ui.shell import html_block, notify
 from chatlab.ui.train import lineage, report
 from chatlab.ui.train.export import AdapterExport
 from chatlab.ui.verdict import verdict
@@ -34,7 +34,7 @@ class TrainHistory:
     def build(self) -> None:
         self.warned = gr.State(None)
         gr.Markdown("#### Runs")
-        self.no_runs = drawing(div("empty", span("", "No runs yet.")))
+        self.no_runs = html_block(div("empty", span("", "No runs yet.")))
         self.runs = gr.Radio([], label="Runs", show_label=False, container=False, elem_classes="rows", elem_id="runs")
         gr.Markdown("#### Adapters")
         self.voices = gr.Radio(
@@ -46,9 +46,9 @@ class TrainHistory:
             self.remove = gr.Button("Remove", size="sm", min_width=80, scale=0, interactive=False)
             self.restore = gr.Button("Restore", size="sm", min_width=80, scale=0, visible=False)
         with gr.Accordion("Training data", open=False, visible=False, elem_id="adapter-papers") as self.papers:
-            self.lessons = drawing()
+            self.lessons = html_block()
         self.export.build()
-        self.problems = drawing()
+        self.problems = html_block()
 
     @property
     def shown(self) -> set[Any]:

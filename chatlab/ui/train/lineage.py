@@ -11,7 +11,7 @@ from chatlab.lab import Lab
 from chatlab.lab.data.lineage import TrainedExample
 from chatlab.training.runs import RunView
 from chatlab.ui.html import NOTHING, control, div, element, escaped, joined, one_line, span
-from chatlab.ui.shell import told
+from chatlab.ui.shell import error_text
 
 LISTED = 200
 """Demonstrations listed; the rest are counted."""
@@ -24,7 +24,7 @@ def of_run(lab: Lab, run: RunView) -> Markup:
     try:
         return table(lab.lineage.of_run(run), facts)
     except ChatlabError as error:
-        return div("faint", span("", told(error)))
+        return div("faint", span("", error_text(error)))
 
 
 def of_adapter(lab: Lab, name: str) -> Markup:
@@ -34,7 +34,7 @@ def of_adapter(lab: Lab, name: str) -> Markup:
     try:
         return table(lab.lineage.of(name), facts)
     except ChatlabError as error:
-        return div("faint", span("", told(error)))
+        return div("faint", span("", error_text(error)))
 
 
 def table(lessons: Sequence[TrainedExample], facts: str) -> Markup:

@@ -17,7 +17,7 @@ from chatlab.lab.runs.mask_ablation import Side, Trial
 from chatlab.records import Step
 from chatlab.training.defaults import FEW
 from chatlab.ui.html import NOTHING, div, duration, element, escaped, joined, progress_bar, span
-from chatlab.ui.shell import Shell, drawing, told
+from chatlab.ui.shell import Shell, error_text, html_block
 from chatlab.ui.train.plots import BLUE, BROWN, Line, plot
 from chatlab.ui.unseen import EVERYDAY, kind_for
 
@@ -43,15 +43,15 @@ class MaskTrialPanel:
 
     def build(self) -> None:
         with gr.Accordion("Loss mask comparison", open=False, elem_id="mask-trial"):
-            self.about = drawing(div("faint", span("", ABOUT)), elem_classes="flat")
+            self.about = html_block(div("faint", span("", ABOUT)), elem_classes="flat")
             with gr.Row(elem_classes="tight"):
                 self.start = gr.Button("Run", size="sm", min_width=110, scale=0, elem_id="mask-trial-start")
                 self.stop = gr.Button("Pause", size="sm", min_width=110, scale=0, visible=False)
                 self.go_on = gr.Button("Continue", size="sm", variant="primary", min_width=90, scale=0, visible=False)
                 self.discard = gr.Button("Discard", size="sm", min_width=110, scale=0, visible=False)
-            self.progress = drawing(visible=False, elem_id="mask-trial-progress")
+            self.progress = html_block(visible=False, elem_id="mask-trial-progress")
             self.curves = gr.Plot(show_label=False, container=False, visible=False)
-            self.result = drawing(visible=False, elem_id="mask-trial-result")
+            self.result = html_block(visible=False, elem_id="mask-trial-result")
         self.pulse = gr.State(None)
 
     @property
@@ -123,7 +123,7 @@ class MaskTrialPanel:
             aside = f" With fewer than {FEW} demonstrations, held-out loss is not measured."
             return f"About {duration(self._lab.mask_trial.seconds())} in all.{aside if few else ''}"
         except ChatlabError as error:
-            return told(error)
+            return error_text(error)
 
     def _pulse(self, trial: Trial | None) -> str:
         """Differs whenever what is shown would."""
@@ -163,9 +163,9 @@ class MaskTrialPanel:
         pairs = min(len(masked.replies), len(bare.replies))
         if not pairs:
             return NOTHING
-        said = div("verdict", span("", headline(masked, bare))) if trial.complete else NOTHING
+        text = div("verdict", span("", headline(masked, bare))) if trial.complete else NOTHING
         top = div("trial-top", figures(masked, bare, self._last_losses(trial)))
-        return div("mask-trial", said, top, self._replies(trial))
+        return div("mask-trial", text, top, self._replies(trial))
 
     def _curves(self, trial: Trial) -> Figure | None:
         """Held-out loss of answers against the step; both runs have the same steps and the same answers aside."""

@@ -12,8 +12,8 @@ from chatlab.errors import ChatlabError
 from chatlab.lab import Lab
 from chatlab.training.defaults import Plan
 from chatlab.ui.html import counted, div, duration, element, escaped, span
-from chatlab.ui.shell import Shell, drawing, told
-from chatlab.ui.train.preflight import Preflight, drawn
+from chatlab.ui.shell import Shell, error_text, html_block
+from chatlab.ui.train.preflight import Preflight, render
 from chatlab.ui.train.settings import TrainSettingsForm
 
 
@@ -26,7 +26,7 @@ class TrainPlan:
         self.form = TrainSettingsForm()
 
     def build(self) -> None:
-        self.sentence = drawing(elem_id="train-sentence")
+        self.sentence = html_block(elem_id="train-sentence")
         self.button = gr.Button("Retrain", variant="primary", size="lg", elem_id="retrain")
         with gr.Row(elem_classes="tight"):
             self.name = gr.Textbox(
@@ -39,7 +39,7 @@ class TrainPlan:
                 scale=2,
             )
             self.live = gr.Checkbox(True, label="Go live when done", container=False, scale=1, min_width=150)
-        self.ticks = drawing(elem_id="preflight")
+        self.ticks = html_block(elem_id="preflight")
         self.form.build()
 
     def wire(self, shell: Shell) -> None:
@@ -67,14 +67,14 @@ class TrainPlan:
             automatic = self._lab.training.plan()
         except ChatlabError as error:
             return {
-                self.sentence: div("sentence", span("warning", told(error))),
+                self.sentence: div("sentence", span("warning", error_text(error))),
                 self.ticks: "",
                 self.button: gr.Button(interactive=False),
             }
         ticks = self._preflight.check(plan)
         return {
             self.sentence: sentence(plan),
-            self.ticks: drawn(ticks),
+            self.ticks: render(ticks),
             self.button: gr.Button(
                 "A run is in progress" if busy else "Retrain",
                 interactive=not busy and all(tick.state != "bad" for tick in ticks),

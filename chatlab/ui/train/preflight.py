@@ -122,6 +122,6 @@ class Preflight:
         return Tick("good" if status.state in ("ready", "training") else "note", TRAINER[status.state])
 
 
-def drawn(ticks: list[Tick]) -> Markup:
+def render(ticks: list[Tick]) -> Markup:
     marks = {"good": "✓", "note": "○", "bad": "✕"}
     return div("ticks", *(div(f"tick {t.state}", span("mark", marks[t.state]), span("", t.words)) for t in ticks))

@@ -12,7 +12,7 @@ from chatlab.lab import Lab
 from chatlab.training.runs import RunView
 from chatlab.ui.html import div, span
 from chatlab.ui.run_watch import Pulse, RunWatch
-from chatlab.ui.shell import drawing, notify
+from chatlab.ui.shell import html_block, notify
 from chatlab.ui.train import lineage, report
 from chatlab.ui.train.checkpoints import RunCheckpoints
 from chatlab.ui.train.plots import forgetting_plot, loss_plot
@@ -37,17 +37,17 @@ class TrainRun:
         self.fresh = gr.Textbox(
             "", visible="hidden"
         )  # Not a State: those do not report changes made outside the queue.
-        self.head = drawing(elem_id="run-head")
-        self.progress = drawing(visible=False, elem_id="run-progress")
+        self.head = html_block(elem_id="run-head")
+        self.progress = html_block(visible=False, elem_id="run-progress")
         with gr.Row(visible=False, elem_classes="tight") as self.running:
             self.stop = gr.Button("Stop …", size="sm", min_width=90, scale=0, elem_id="stop-run")
         with gr.Column(visible=False, elem_classes="dialog") as self.dialog:
-            drawing(div("dialog-words", span("", "The run continues until you choose.")))
+            html_block(div("dialog-words", span("", "The run continues until you choose.")))
             with gr.Row(elem_classes="tight"):
                 self.go_on = gr.Button("Continue", size="sm", variant="primary", min_width=90, scale=0)
                 self.stop_keep = gr.Button("Stop and keep the adapter", size="sm", min_width=160, scale=0)
                 self.stop_only = gr.Button("Stop and resume later", size="sm", min_width=140, scale=0)
-        self.ended = drawing(visible=False, elem_id="run-ended")
+        self.ended = html_block(visible=False, elem_id="run-ended")
         self.actions = gr.Row(visible=False, elem_classes="tight")
         with self.actions:
             self.live = gr.Button("Go live", size="sm", variant="primary", min_width=90, scale=0, elem_id="go-live")
@@ -61,7 +61,7 @@ class TrainRun:
                 "Delete the run and its checkpoint", size="sm", variant="stop", min_width=200, scale=0
             )
             self.spare = gr.Button("Cancel", size="sm", min_width=90, scale=0)
-        self.samples = drawing(visible=False, elem_id="run-samples")
+        self.samples = html_block(visible=False, elem_id="run-samples")
         with gr.Row(elem_classes="plots"):
             self.losses = gr.Plot(show_label=False, container=False, elem_classes="plot-cell", visible=False)
             self.forgetting = gr.Plot(show_label=False, container=False, elem_classes="plot-cell", visible=False)
@@ -69,9 +69,9 @@ class TrainRun:
         with gr.Accordion("Training data and settings", open=False, visible=False) as self.papers:
             with gr.Row(equal_height=False):
                 with gr.Column(scale=3, min_width=280):
-                    self.lineage = drawing()
+                    self.lineage = html_block()
                 with gr.Column(scale=1, min_width=200):
-                    self.settings = drawing()
+                    self.settings = html_block()
                     self.copy = gr.Button("Copy settings", size="sm")
 
     @property
@@ -89,10 +89,10 @@ class TrainRun:
         run = self.watch.run(chosen)
         if run is not None and now.stage == before.stage:
             return self._draw_moving(run) | {self.pulse: now}
-        drawn = self.draw(chosen) | {self.pulse: now}
+        updates = self.draw(chosen) | {self.pulse: now}
         if run is not None and run.id == now.run == before.run and now.published and not before.published:
-            drawn[self.fresh] = self._lab.training.adapter_of(run.id) or ""
-        return drawn
+            updates[self.fresh] = self._lab.training.adapter_of(run.id) or ""
+        return updates
 
     def draw(self, chosen: str | None) -> Updates:
         """Everything about one run."""
@@ -233,7 +233,7 @@ class TrainRun:
         run, adapter = self.watch.run(chosen), self.watch.adapter(chosen)
         if run is None or adapter is None:
             return
-        for drawn in self._samples.hear(run, adapter):
-            yield {self.samples: gr.Markdown(drawn, visible=True)}
+        for updates in self._samples.hear(run, adapter):
+            yield {self.samples: gr.Markdown(updates, visible=True)}
         # All of it once more: of answers that come in quick succession the page may show only the last.
-        yield {self.samples: gr.Markdown(drawn, visible=True), self.hear: gr.Button("Show more")}
+        yield {self.samples: gr.Markdown(updates, visible=True), self.hear: gr.Button("Show more")}

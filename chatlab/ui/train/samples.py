@@ -33,7 +33,7 @@ class TrainSamples:
 
     def known(self, adapter: str | None) -> Markup:
         """What has been heard of this adapter, drawn; empty if nothing."""
-        return drawn(self._known[adapter]) if adapter in self._known else NOTHING
+        return render(self._known[adapter]) if adapter in self._known else NOTHING
 
     def hear(self, run: RunView, adapter: str) -> Iterator[Markup]:
         """Ask the next few, and draw the answers as they grow under those heard before."""
@@ -46,9 +46,9 @@ class TrainSamples:
                 answers[-1] = (prompt, panes)
                 if time.monotonic() - shown > PACE:
                     shown = time.monotonic()
-                    yield drawn(answers)
+                    yield render(answers)
         self._known[adapter] = answers
-        yield drawn(answers)
+        yield render(answers)
 
     def _prompts(self, run: RunView) -> list[str]:
         """The person's own set, but where a pack that was learned has unseen prompts of its own."""
@@ -61,7 +61,7 @@ class TrainSamples:
         return [tag for demonstration_id, d in rows if demonstration_id in wanted for tag in d.tags[:1]]
 
 
-def drawn(answers: Answers) -> Markup:
+def render(answers: Answers) -> Markup:
     """A table: the prompt, the base's answer, the adapter's."""
     head = element("tr", joined(element("th", escaped(name)) for name in ("Prompt", "Before", "After")))
     rows = joined(

@@ -99,7 +99,7 @@ class TrainTab:
             points.publish.click,
             do=run.shelved,
             inputs=[run.chosen, points.step],
-            outputs={points.said},
+            outputs={points.message},
             trigger_mode="once",
         )
         shell.refresh(shell.on(done.then, do=self.history.draw, outputs=self.history.shown))
@@ -133,13 +133,13 @@ class TrainTab:
         before: Pulse | None = values[self.run.pulse]
         if before is None:
             return gr.skip()
-        drawn = self.run.tick(values[self.run.chosen], before)
-        if not drawn:
+        updates = self.run.tick(values[self.run.chosen], before)
+        if not updates:
             return gr.skip()
-        now: Pulse = drawn[self.run.pulse]
+        now: Pulse = updates[self.run.pulse]
         if before.stage == now.stage:
-            return drawn
-        return drawn | self.plan.draw(values) | self.history.draw()
+            return updates
+        return updates | self.plan.draw(values) | self.history.draw()
 
     def start(self, values: Values) -> Updates:
         """The big button."""

@@ -19,9 +19,9 @@ from chatlab.lab.compare.grid_files import written
 from chatlab.lab.compare.grid_view import GridView
 from chatlab.records import BASE
 from chatlab.system.temporary import discard, new_folder
-from chatlab.ui.shell import Shell, drawing, notify
+from chatlab.ui.shell import Shell, html_block, notify
 from chatlab.ui.unseen.editor import UnseenEditor
-from chatlab.ui.unseen.sheet_picture import PAGE, WINDOW, pages, progress, sheet_parts
+from chatlab.ui.unseen.grid_render import PAGE, WINDOW, pages, progress, sheet_parts
 
 PACE = 0.25
 """Seconds between two updates: a grid is larger than an answer."""
@@ -76,9 +76,9 @@ class UnseenPanel:
                 self.editor.build()
                 self._build_sampling()
                 self.export.build()
-            self.progress = drawing(elem_classes="flat", elem_id="unseen-progress")
+            self.progress = html_block(elem_classes="flat", elem_id="unseen-progress")
             with gr.Column(elem_id="unseen-grid"):
-                self.parts = tuple(drawing(elem_classes="flat") for _ in range(3))
+                self.parts = tuple(html_block(elem_classes="flat") for _ in range(3))
             with gr.Row(elem_classes="tight"):
                 self.earlier = gr.Button("‹", size="sm", min_width=40, scale=0, visible=False)
                 self.later = gr.Button("›", size="sm", min_width=40, scale=0, visible=False)
@@ -115,11 +115,11 @@ class UnseenPanel:
             concurrency_limit=2,
         )
         ends = {"inputs": at_hand, "outputs": self.shown, "cancels": [asking]}
-        shell.on(self.stop.click, do=self.drawn, **ends)
+        shell.on(self.stop.click, do=self.draw_known, **ends)
         shell.on(self.voices.input, do=self.choose, **ends)
         for dial in (self.temperature.release, self.tokens.release, self.strength.release, self.system.input):
-            shell.on(dial, do=self.drawn, **ends)
-        shell.on(self.editor.changed.change, do=self.drawn, **ends)
+            shell.on(dial, do=self.draw_known, **ends)
+        shell.on(self.editor.changed.change, do=self.draw_known, **ends)
         shell.on(self.earlier.click, do=self.turned_back, inputs=at_hand, outputs=self.shown)
         shell.on(self.later.click, do=self.turned_on, inputs=at_hand, outputs=self.shown)
         self.editor.wire(shell)
@@ -151,14 +151,14 @@ class UnseenPanel:
         voices = kept or self._lab.grid.proposed()
         return {
             self.voices: gr.Dropdown(choices=names, value=voices, multiselect=True),
-            **self.drawn({**values, self.voices: voices}),
+            **self.draw_known({**values, self.voices: voices}),
             **self.editor.draw(),
         }
 
     def choose(self, values: Values) -> Updates:
         """Store the chosen adapters, and show their known replies."""
         self._lab.store.state.set(CHOSEN, list(values[self.voices] or []))
-        return self.drawn(values)
+        return self.draw_known(values)
 
     def answered(self, values: Values) -> Iterator[Updates]:
         """The replies that are not known yet, as they come. The page turns with them."""
@@ -182,7 +182,7 @@ class UnseenPanel:
             notify(error)
         yield self._draw(sheet or self._known(values), max(0, start) // PAGE)
 
-    def drawn(self, values: Values) -> Updates:
+    def draw_known(self, values: Values) -> Updates:
         """The known replies."""
         return self._draw(self._known(values), values[self.page])
 

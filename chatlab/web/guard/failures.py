@@ -19,11 +19,11 @@ UNCLEAR = "Something went wrong inside Chatlab. Nothing is lost; the log has det
 EVENTS = "/gradio_api/"
 
 
-class HungUp(Exception):
+class ClientDisconnected(Exception):
     """Ends an answer that had begun when something failed, so that nobody takes what came for the whole."""
 
 
-class Failures:
+class FailureMiddleware:
     """ASGI middleware: an error is answered, and goes no further.
 
     The server would print it with its traceback, whose last line quotes what somebody sent.
@@ -86,7 +86,7 @@ async def _answered(scope: Scope, answer: _Answer) -> None:
     elif answer.is_stream and not answer.ended:
         await answer.send({"type": "http.response.body", "body": b""})
     elif not answer.ended:
-        raise HungUp from None
+        raise ClientDisconnected from None
 
 
 class EventErrors(gr.Blocks):

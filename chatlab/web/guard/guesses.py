@@ -60,7 +60,7 @@ class Bucket:
         self.tokens = max(0.0, self.tokens - 1.0)
 
 
-class Guesses:
+class GuessLimiter:
     """Not safe for threads: its owner holds a lock. `names` are digests of the names that exist."""
 
     def __init__(self, names: Iterable[bytes], clock: Callable[[], float]) -> None:

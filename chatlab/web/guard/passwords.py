@@ -98,7 +98,7 @@ def read_people(path: Path) -> tuple[Person, ...]:
     return tuple(found)
 
 
-def made_up() -> Person:
+def random_person() -> Person:
     """A name and a password nobody can guess."""
     return HOUSE, secrets.token_urlsafe(15)
 

@@ -20,12 +20,12 @@ from chatlab.web.guard.bodies import JSON_LIMIT, UPLOAD_LIMIT
 from chatlab.web.guard.proxies import OUTSIDE, Outside
 from chatlab.web.guard.refusal import PERSON, Refusal, refuse
 
-__all__ = ["JSON_LIMIT", "LOOPBACK", "PERSON", "UPLOAD_LIMIT", "Doors"]
+__all__ = ["JSON_LIMIT", "LOOPBACK", "PERSON", "UPLOAD_LIMIT", "SecurityMiddleware"]
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-class Doors:
+class SecurityMiddleware:
     """ASGI middleware around everything that answers."""
 
     def __init__(
@@ -44,22 +44,22 @@ class Doors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await (self.app(scope, receive, send) if scope["type"] == "lifespan" else _hang_up(receive, send))
+            await (self.app(scope, receive, send) if scope["type"] == "lifespan" else _disconnect(receive, send))
             return
         headers = _headers(scope)
         outside = scope.get(OUTSIDE, Outside())
         host = outside.host or headers.get("host", "")
-        if not self._ours(host) or not self._ours(headers.get("host", "")):
+        if not self._is_own_host(host) or not self._is_own_host(headers.get("host", "")):
             await refuse(Refusal(400, "This address is not one of Chatlab's."), scope, send)
             return
         closed, person = await self._asked(scope, headers)  # who is not known learns nothing else
-        followed = scope["method"] == "GET" and scope["path"] == "/" and _followed(headers)
+        followed = scope["method"] == "GET" and scope["path"] == "/" and _is_navigation(headers)
         if closed is None and _foreign(headers, host, outside.scheme) and not followed:
             closed = Refusal(403, "Only Chatlab's own page may ask for this.")
         if closed is not None:
             await refuse(closed, scope, send)
             return
-        await self.app(dict(scope, headers=_passed_on(scope, person, host)), receive, send)
+        await self.app(dict(scope, headers=_forwarded_headers(scope, person, host)), receive, send)
 
     async def _asked(self, scope: Scope, headers: dict[str, str]) -> tuple[Refusal | None, bytes]:
         """Whom the gate lets in."""
@@ -81,7 +81,7 @@ class Doors:
             return await loop.run_in_executor(self._hashing, self._gate.ask, authorization, peer)
         return self._gate.ask(authorization, peer)
 
-    def _ours(self, host: str) -> bool:
+    def _is_own_host(self, host: str) -> bool:
         name = _name(host)
         return name in self._names or (self._numeric and _is_address(name))
 
@@ -98,13 +98,13 @@ def _foreign(headers: dict[str, str], host: str, scheme: str) -> bool:
 
 def _same_site(origin: str, host: str, scheme: str) -> bool:
     try:
-        said = urlsplit(origin)
+        text = urlsplit(origin)
     except ValueError:
         return False
-    return said.netloc.lower() == host.lower() and (not scheme or said.scheme.lower() == scheme)
+    return text.netloc.lower() == host.lower() and (not scheme or text.scheme.lower() == scheme)
 
 
-def _followed(headers: dict[str, str]) -> bool:
+def _is_navigation(headers: dict[str, str]) -> bool:
     """Whether somebody pressed a link that leads here, in a page of another site."""
     return (
         "origin" not in headers
@@ -139,7 +139,7 @@ def _headers(scope: Scope) -> dict[str, str]:
     return found
 
 
-def _passed_on(scope: Scope, person: bytes, host: str) -> list[tuple[bytes, bytes]]:
+def _forwarded_headers(scope: Scope, person: bytes, host: str) -> list[tuple[bytes, bytes]]:
     """The headers that the app gets: no password, the host that the browser sees, and the name of who was let in,
     which nobody else can set, in whatever spelling.
     """
@@ -149,7 +149,7 @@ def _passed_on(scope: Scope, person: bytes, host: str) -> list[tuple[bytes, byte
     return [*kept, (PERSON, person)] if person else kept
 
 
-async def _hang_up(receive: Receive, send: Send) -> None:
+async def _disconnect(receive: Receive, send: Send) -> None:
     """Nothing here speaks over web sockets."""
     await receive()
     await send({"type": "websocket.close", "code": 1008})

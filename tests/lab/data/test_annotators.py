@@ -206,7 +206,7 @@ def test_others_stars_stay_hidden_until_ones_own_are_given(lab: Lab, people: Dem
     judged(lab, "Ann", {one: 2})
     lab.annotators.call("Ben")
     drawn = people.draw(one)
-    assert "1 other judged it" in drawn[people.others] and "Ann" not in drawn[people.others]
+    assert "Rated by 1 other" in drawn[people.others] and "Ann" not in drawn[people.others]
     drawn = people.judged(one, 5, "fine")
     assert "Ann: 2" in text(drawn[people.others])
     assert told(drawn[people.stars])["value"] == 5

@@ -24,7 +24,7 @@ from chatlab.training.runs import Request, Result, write_json, write_request
 from chatlab.ui.demonstrations.lineage import ask_for, asked_for, learned_by
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from chatlab.ui.train import lineage
-from chatlab.web.app import _page_act
+from chatlab.web.app import on_page_event
 from tests.support.page import at, built, told
 
 HOSTILE = "<script>alert(1)</script>"
@@ -216,7 +216,7 @@ def test_an_adapters_list_opens_what_is_still_there(lab: Lab) -> None:
 def test_a_click_opens_the_demonstration_on_its_own_tab(lab: Lab) -> None:
     tab = built(DemonstrationsTab(lab), "demonstrations")
     one, two = lab.demonstrations.write("Hi", "Ay."), lab.demonstrations.write("Well?", "No.")
-    assert told(_page_act(lab, json.dumps({"act": "open-demonstration", "turn": str(one)})))["selected"] == (
+    assert told(on_page_event(lab, json.dumps({"act": "open-demonstration", "turn": str(one)})))["selected"] == (
         "demonstrations"
     )
     assert tab.refresh(at(tab, two))[tab.editor.selected] == one

@@ -86,8 +86,8 @@ def documents(found: Sequence[Papers], query: str) -> Markup:
     wanted = query.casefold().split()
     shown = [papers for papers in found if all(word in f"{papers.title} {papers.name}".casefold() for word in wanted)]
     if not found:
-        said = "No documents yet. Add some, and answers can cite them."
-        return div("empty", span("", said))
+        text = "No documents yet. Add some, and answers can cite them."
+        return div("empty", span("", text))
     if not shown:
         return div("empty", span("", "No document matches."))
     more = len(shown) - LISTED

@@ -19,13 +19,13 @@ def checklist(items: Sequence[Item]) -> Markup:
     """Eight steps, each with its figure, what is missing, and the button that goes on with it."""
     done = sum(item.done for item in items)
     head = element("h3", escaped("Fine-tuning checklist"))
-    said = f"{done} of {len(items)} done. Each tick is measured."
-    return div("steps", head, element("p", escaped(said)), *(_step(n, item) for n, item in enumerate(items, 1)))
+    text = f"{done} of {len(items)} done. Each tick is measured."
+    return div("steps", head, element("p", escaped(text)), *(_step(n, item) for n, item in enumerate(items, 1)))
 
 
 def _step(number: int, item: Item) -> Markup:
-    said, sign = ("done", "✓") if item.done else ("not done", str(number))
-    mark = element("span", escaped(sign), kind="step-tick", role="img", aria_label=said)
+    text, sign = ("done", "✓") if item.done else ("not done", str(number))
+    mark = element("span", escaped(sign), kind="step-tick", role="img", aria_label=text)
     missing = NOTHING if item.done else div("missing", escaped(item.missing))
     words = div("step-words", element("b", escaped(item.title)), div("figure", escaped(item.figure)), missing)
     way = NOTHING if item.done else starting(STEPS[item.key])
@@ -49,13 +49,13 @@ def lengths(found: LengthReport) -> Markup:
     head = element("h3", escaped("Tokens per answer"))
     if not found.now.count:
         return div("lengths", head, element("p", escaped("No answers from the live adapter yet.")))
-    said = f"{found.name}: {found.now.mean:.0f} tokens on average over {counted(found.now.count, 'answer')}."
+    text = f"{found.name}: {found.now.mean:.0f} tokens on average over {counted(found.now.count, 'answer')}."
     if found.now.count < LEAST:
-        said += f" Trend after {LEAST} answers."
+        text += f" Trend after {LEAST} answers."
     elif not found.growth:
-        said += " No growth."
+        text += " No growth."
     warnings = (div("about-note warn", escaped(grown_in_words(found, one))) for one in found.growth)
-    return div("lengths", head, element("p", escaped(said)), *warnings)
+    return div("lengths", head, element("p", escaped(text)), *warnings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

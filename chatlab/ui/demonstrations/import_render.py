@@ -17,9 +17,9 @@ SEEN = 20
 
 def title(name: str, proposal: Proposal) -> Markup:
     """The file, what it was taken for, and what of it is not used."""
-    said = [span("import-name", name), span("chip", proposal.title)]
+    text = [span("import-name", name), span("chip", proposal.title)]
     if proposal.own:
-        said.append(span("chip", "written by Chatlab"))
+        text.append(span("chip", "written by Chatlab"))
     notes = []
     if not proposal.sure:
         notes.append("Columns are guessed; check them below.")
@@ -27,7 +27,7 @@ def title(name: str, proposal: Proposal) -> Markup:
         notes.append("Not used: " + ", ".join(one_line(column, 30) for column in proposal.unused[:12]) + ".")
     if not proposal.own:
         notes.append("Leading and trailing spaces are removed.")
-    return div("import-title", *said) + div("import-notes", span("", " ".join(notes)))
+    return div("import-title", *text) + div("import-notes", span("", " ".join(notes)))
 
 
 def table(rows: list[Outcome], proposal: Proposal) -> Markup:
@@ -69,8 +69,8 @@ def _aside(progress: Progress) -> Markup:
     """What waits for asking the unseen prompts' questions."""
     count = len(progress.aside)
     waits = "1 repeats" if count == 1 else f"{count:,} repeat"
-    said = f"{waits} your unseen prompts. They wait until you decide."
-    return div("import-said", span("mask-warning", said))
+    text = f"{waits} your unseen prompts. They wait until you decide."
+    return div("import-said", span("mask-warning", text))
 
 
 def _refused(progress: Progress) -> Markup:

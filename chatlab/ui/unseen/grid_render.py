@@ -67,7 +67,7 @@ def progress(sheet: GridView, asking: bool) -> Markup:
 def _head(sheet: GridView, at: int) -> Markup:
     """Who it is, and how they did over all prompts, not only those of this page."""
     found, voice = sheet.manner(at), sheet.voices[at]
-    speaker = next((said.speaker for _, said in sheet.column(at)), None)
+    speaker = next((text.speaker for _, text in sheet.column(at)), None)
     proof = "" if speaker is None else (f"sha256 {speaker.sha256[:12]}" if speaker.sha256 else "no adapter")
     title = "" if speaker is None else f"{speaker.sha256 or 'Base model'} on base {speaker.base}"
     name = span("sheet-name", voice) + (
@@ -83,8 +83,8 @@ def _head(sheet: GridView, at: int) -> Markup:
     differing, both = sheet.differing(at)
     if both and voice != BASE:
         figures.append((f"of {both} differ from the base", f"{differing}"))
-    drawn = joined(element("span", element("b", escaped(value)) + " " + escaped(label)) for label, value in figures)
-    return element("th", div("sheet-who", name) + div("sheet-sum", drawn))
+    html = joined(element("span", element("b", escaped(value)) + " " + escaped(label)) for label, value in figures)
+    return element("th", div("sheet-who", name) + div("sheet-sum", html))
 
 
 def _row(sheet: GridView, place: int) -> Markup:
