@@ -227,8 +227,6 @@ def test_a_prompt_that_is_taught_asks_who_is_to_give_way(panel: UnseenPanel, lab
     shown = editor.saved_anyway(f"{JOKE}\nsing me a song", before, 0)
     assert "1 demonstration set to waiting" in text(shown[editor.message])
     assert not told(shown[editor.answers])["visible"]
-        "1 demonstration set to waiting" in text(shown[editor.message]) and not told(shown[editor.answers])["visible"]
-    )
     assert lab.demonstrations.get(one).status == "waiting"
 
 

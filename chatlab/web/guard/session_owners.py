@@ -53,7 +53,7 @@ class SessionOwners:
 
 
 class SessionOwnerMiddleware:
-    """ASGI middleware behind `BodyMiddleware`. `left` gets each session whose page was closed or lost its connection."""
+    """ASGI middleware behind `BodyMiddleware`. `left` gets each session whose page closed or lost its connection."""
 
     def __init__(self, app: ASGIApp, left: Callable[[str], None] = lambda session: None) -> None:
         self.app = app
