@@ -1,4 +1,4 @@
-"""The fold "Backups": copies of the store, made and brought back, and the trash of removed adapters."""
+"""Backups: copies of the store, made and restored, and the trash of removed adapters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RELOAD = press("Reload the page", "quiet", act="reload")
 
 
 class SafekeepingPanel:
-    """Restoring asks first, keeps how it was just before as a backup of its own, and can so be undone."""
+    """A restore asks first and backs up the current state, so that it can be undone."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
@@ -124,7 +124,7 @@ class SafekeepingPanel:
         return ABOUT + (SEVERAL.format(house=auth[0][0]) if len(auth) > 1 else "")
 
     def _scope(self, person: str) -> tuple[str, str]:
-        """What a restore of this person's puts back, and what it leaves."""
+        """What a restore by this person brings back, and what it leaves."""
         auth = self._lab.settings.auth
         if len(auth) < 2:
             return "Everything", ""

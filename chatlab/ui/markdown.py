@@ -21,7 +21,7 @@ from chatlab.ui.html import element, escaped, joined, span
 Cite = Callable[[int], Markup]
 _CITED = re.compile(r"\[(\d{1,2})\]")
 LONGEST = 60_000
-"""Characters of one message that are drawn as Markdown; a longer one is shown as plain text."""
+"""Most characters of a message that is rendered as Markdown; a longer one is shown as plain text."""
 
 
 def prose(text: str, cite: Cite | None = None) -> Markup:
@@ -64,7 +64,7 @@ def _link(self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, en
 
 
 def _picture(self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any) -> Markup:
-    """Its words instead: fetching it could tell somebody what was said."""
+    """The picture's text instead: fetching it could leak the conversation."""
     words = self.renderInlineAsText(tokens[at].children or [], options, env)
     return span("no-picture", f"[picture: {words or 'untitled'}]")
 
@@ -73,11 +73,11 @@ _WORD = re.compile(r"\w+")
 _SHORT = 3
 """Letters of words that are in every text."""
 _STEM = 5
-"""Letters by which a word is taken for a form of one that was asked for."""
+"""Letters by which a word counts as a form of one in the query."""
 
 
 def marked(text: str, query: str) -> Markup:
-    """The text, its words that were asked for made to stand out."""
+    """The text, with the words of the query marked."""
     wanted = {word[:_STEM] for word in _WORD.findall(query.casefold()) if len(word) > _SHORT}
     parts: list[Markup] = []
     done = 0

@@ -23,7 +23,7 @@ class Notice:
     kind: Literal["plain", "good", "bad"] = "plain"
     actions: tuple[tuple[str, str], ...] = ()
     progress: float | None = None
-    """0 to 1, of a run."""
+    """Share of the run that is done, 0 to 1."""
     turn: int | None = None
     """The message that the buttons are about."""
 
@@ -42,19 +42,19 @@ def render(notice: Notice | None) -> Markup:
 
 
 def offer(lab: Lab, text: str) -> Notice:
-    """What was kept, and the button that teaches it."""
+    """A kept answer, and the button that trains on it."""
     return Notice(text=text, kind="good", actions=(("retrain", f"Retrain now{_about(lab)}"),))
 
 
 def asked(error: UnseenRepeated, turn: int, edited: bool) -> Notice:
-    """An answer to an unseen prompt would be learned: which of the two is to give way?"""
+    """Ask whether to train on an answer to an unseen prompt, or to keep the prompt unseen."""
     stays = " Your edit stays in the conversation." if edited else ""
     actions = (("release", "Train on it, drop the unseen prompt"), ("dismiss", "Do not train on it"))
     return Notice(text=f"{error}{stays}", actions=actions, turn=turn)
 
 
 def made_with_sources(turn: int) -> Notice:
-    """What answers by sources teach is to read, not to know; so nobody is taught them unasked."""
+    """Ask before an answer with sources is kept: it teaches reading the sources, not knowing the answer."""
     return Notice(
         text="This answer uses sources from Knowledge. Keep it as a demonstration?",
         actions=(("keep-sourced", "Keep it with its sources"),),
@@ -77,7 +77,7 @@ def training(status: TrainerStatus) -> Notice:
 
 
 def ended(lab: Lab, run: RunView, asked: bool) -> Notice:
-    """What came of a run; `asked` where there is a question that the new voice can answer again."""
+    """The outcome of a run; `asked` where there is a message that the new adapter can answer again."""
     name = lab.training.adapter_of(run.id)
     if lab.training.news:
         return Notice(text=lab.training.news, kind="bad", actions=(("train", "Open Train"),))
@@ -106,7 +106,7 @@ def share(status: TrainerStatus) -> float:
 
 
 def added(count: int, waiting: int = 0) -> str:
-    """What came of a pack; `waiting` of it repeat unseen prompts."""
+    """The outcome of loading a pack, of which `waiting` repeat unseen prompts."""
     if not count:
         return "Nothing new: all of them are there already."
     waits = f" {waiting:,} of them wait: they repeat unseen prompts." if waiting else ""

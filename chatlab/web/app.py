@@ -131,10 +131,10 @@ def _fill(shell: Shell, lab: Lab, replies: Replies) -> None:
 
 def on_page_event(lab: Lab, payload: str) -> Any:
     """What buttons outside the chat do: open a tab or a demonstration, or say what is wrong with the machine."""
-    act = PageEvent.read(payload)
-    name = act.do
+    event = PageEvent.read(payload)
+    name = event.do
     if name == "open-demonstration":
-        ask_for(lab, act.turn)
+        ask_for(lab, event.turn)
         return gr.Tabs(selected="demonstrations")
     if name == "write-demonstration":
         ask_to_write(lab)
@@ -152,7 +152,7 @@ def _endpoints(lab: Lab) -> None:
     """The few calls that other programs may make."""
 
     def say(text: str, voice: str = "", conversation: int = 0, request: gr.Request | None = None) -> Iterator[str]:
-        """The answer as far as it has come. `conversation` 0 says it to nobody's record, else to one of one's own."""
+        """The answer as it grows. `conversation` 0 stores nothing; otherwise it is one of the caller's own."""
         chat_id = conversation or lab.chat.new(incognito=True)
         try:
             if conversation:
@@ -166,7 +166,7 @@ def _endpoints(lab: Lab) -> None:
                 lab.chat.delete(chat_id)  # nobody can come back to it
 
     def voices() -> list[str]:
-        """Who can speak; the base first."""
+        """The base and all adapters, by name."""
         return lab.voices.names()
 
     gr.api(say, api_name="say", concurrency_limit=4)

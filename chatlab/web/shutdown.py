@@ -13,7 +13,7 @@ SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if getattr(signal, name, None)
 )
 AT_ONCE = 130
-"""The exit status that says that somebody pressed Ctrl-C."""
+"""The exit status after Ctrl-C."""
 SAID = "Ending: answers are kept as far as they have come, a run keeps its place. Ctrl-C again leaves at once."
 
 

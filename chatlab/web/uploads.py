@@ -184,7 +184,7 @@ def _described(file: Path) -> dict[str, Any]:
 
 
 def _paths(data: Any) -> Iterator[str]:
-    """Of all files in an answer."""
+    """The paths of all files in an answer."""
     if isinstance(data, dict):
         if isinstance(path := data.get("path"), str) and data.get("meta") == FILE:
             yield path
@@ -204,7 +204,7 @@ def _changed(place: Path) -> float:
 
 
 def _removed(place: Path, remove: Callable[[Path], None]) -> None:
-    """What somebody else has removed meanwhile, or has put something into, is left as it is."""
+    """Remove it, unless it is gone already or somebody has put something into it."""
     try:
         remove(place)
     except OSError:

@@ -1,4 +1,4 @@
-"""What Gradio remembers of a page, let go once an incognito conversation has ended there."""
+"""Deletes what Gradio keeps of a page once an incognito conversation has ended there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from chatlab.ui.chat.session import Session
 
 
 def forget_conversation(page: gr.Blocks, conversation: int) -> None:
-    """Of every page that showed it: the last value of each part, and what a page that was closed never came to read.
+    """For every page that showed it: the last value of each component, and unread messages of a closed page.
 
     Gradio keeps the values for links that reproduce a page, which this app does not offer.
     """

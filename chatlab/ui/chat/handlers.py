@@ -111,7 +111,7 @@ class ChatHandlers:
         yield self.view(replace(session, waiting=False, notice=failed or session.notice))
 
     def stop(self, session: Session) -> None:
-        """End the answer under way. What was said is kept, and `watch` shows it."""
+        """Stop the answer under way. Its text so far is kept, and `watch` shows it."""
         reply = self.replies.running(session.conversation)
         if reply is not None:
             reply.stop()
@@ -286,7 +286,7 @@ def _id(session: Session) -> int:
 
 
 def _quieted(session: Session) -> Session:
-    """Without what was said above the composer, unless a run is under way there."""
+    """Without the notice above the composer, unless it shows a run under way."""
     return session if session.run else replace(session, notice=None)
 
 

@@ -16,7 +16,7 @@ UNTITLED = "New conversation"
 def listing(
     found: Sequence[tuple[int, Conversation]], shown: int | None, speaking: Collection[int], query: str = ""
 ) -> Markup:
-    """Grouped by day, the last used first. `speaking` are those in which an answer is being written."""
+    """Grouped by day, the last used first. `speaking` are those in which the model is answering."""
     if not found:
         return div("none", span("", f"No conversation matches “{query}”." if query else "No conversations yet."))
     parts, day = [], ""

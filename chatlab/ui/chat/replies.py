@@ -33,7 +33,7 @@ class Reply:
         return self
 
     def stop(self) -> None:
-        """End it at the next token; what has been said is kept."""
+        """Stop at the next token; the text so far is kept."""
         self._stop.set()
 
     def watch(self) -> Iterator[Draft]:
@@ -70,7 +70,7 @@ class Reply:
             self._end()
 
     def _end(self) -> None:
-        """Close the stream, which keeps what was said, before anybody is told that it is over."""
+        """Close the stream, which stores the text, before watchers learn that it is over."""
         try:
             close = getattr(self._drafts, "close", None)
             if close:
@@ -111,7 +111,7 @@ class Replies:
         return self._running.get(conversation) if conversation is not None else None
 
     def end(self, conversation: int) -> None:
-        """Stop the one being written, if any, and remember nothing of it."""
+        """Stop the reply under way, if any, and keep nothing of it."""
         reply = self.running(conversation)
         if reply is not None:
             reply.stop()
@@ -124,7 +124,7 @@ class Replies:
         return frozenset(id for id, reply in self._running.items() if not reply.done)
 
     def close(self) -> None:
-        """Stop all and wait until what they said is kept."""
+        """Stop all and wait until their text is stored."""
         for reply in list(self._running.values()):
             reply.stop()
             reply.wait(2)

@@ -180,7 +180,7 @@ class SystemPanel:
         return self.look(text, session)
 
     def written(self, voice: Voice, under: bool, text: str, session: Session) -> Updates:
-        """Drafts into the queue, and the queue opened. What was left out is said."""
+        """Add drafts to the queue and open it. Skipped questions are named."""
         values = self._systems.values()
         system = self._told(text, session) if under else ""
         done = self.lab.identity.write(values["name"], values.get("maker", ""), voice, system)

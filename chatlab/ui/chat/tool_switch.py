@@ -70,7 +70,7 @@ class ToolSwitch:
         raise InputError("The page sent an unknown request.", "Reload the page.")
 
     def _remedy(self, found: Mismatch) -> Markup:
-        """A button; a sentence where none of the tools that it knows is in the house."""
+        """A button; a sentence where none of the trained tools is available."""
         if found.kind == "untrained tools":
             return div("about-do", button("tools-off", "Turn them off", "small", to="tools"))
         names = self._at_hand(found.tools)

@@ -138,7 +138,7 @@ def _reasons(turn: Turn) -> Markup:
 
 
 def _origin(turn: Turn) -> tuple[Markup, ...]:
-    """Who spoke, how much, how fast, and how it ended if not of itself."""
+    """Which adapter answered, how much, how fast, and why it stopped if not by itself."""
     if turn.speaker is None:
         return (span("who person", "edited by you" if turn.edited_from is not None else "yours"),)
     ending = (span("ending", ENDINGS[turn.stopped]),) if turn.stopped in ENDINGS else ()
@@ -210,7 +210,7 @@ def _asked(call: Call) -> str:
 
 
 def citing(turn: Turn) -> Cite | None:
-    """How the numbers in brackets of an answer are shown: as links, where they are sources that it was given."""
+    """Turns a number in brackets into a link where it is a source of the answer."""
     if not turn.sources:
         return None
 
@@ -225,7 +225,7 @@ def citing(turn: Turn) -> Cite | None:
 
 
 def sources(turn: Turn, asked: str) -> Markup:
-    """All passages that the answer was given, folded; they are kept with it, whatever becomes of their documents."""
+    """The passages that the answer got, folded. They are stored with it, even if their documents are removed."""
     if not turn.sources:
         return NOTHING
     said = element("summary", escaped(f"Made with {counted(len(turn.sources), 'source')}"))

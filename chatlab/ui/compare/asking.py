@@ -1,4 +1,4 @@
-"""What is asked, of whom and how: the boxes above the panes, and what of them outlives a reload."""
+"""The boxes above the panes: the prompt, the adapters and the sampling; and what outlives a reload."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Asking:
             )
 
     def build_more(self) -> None:
-        """What is seldom touched, further down."""
+        """Settings that are seldom changed, further down."""
         with gr.Accordion("System message and sampling", open=False):
             self.system = gr.Textbox(
                 "",

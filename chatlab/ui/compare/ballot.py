@@ -1,4 +1,4 @@
-"""The buttons that vote, and their keys: the panes by number, then tie and bad; T and B for those as well."""
+"""The vote buttons and their keys: the panes by number, then tie and bad; T and B as well."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Ballot:
         return [*best, (self.tie, "tie", None), (self.bad, "both bad", None)]
 
     def draw(self, round_: Round | None) -> Updates:
-        """For this round; nothing but how many spoke, and where, is in the buttons."""
+        """The buttons for this round. They show how many answers there are, and nothing else about them."""
         if round_ is None or not round_.can_vote:
             return {self.row: gr.Row(visible=False)}
         count, two = len(round_.panes), len(round_.spoke) == 2

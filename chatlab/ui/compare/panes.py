@@ -1,4 +1,4 @@
-"""A round drawn: what was asked, who answered what, and what was said of it."""
+"""A round as HTML: the prompt, the answers, and the vote."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ LETTERS = "ABCDEF"
 
 
 def panes(round_: Round) -> Markup:
-    """Until the vote nothing in here depends on who spoke but the answers themselves and their order."""
+    """Until the vote nothing in here depends on the adapters but the answers themselves and their order."""
     html = joined(_pane(round_, i) for i in range(len(round_.panes)))
     return _asked(round_) + div(f"panes of-{len(round_.panes)}", html) + _note(round_)
 
 
 def last_vote(session: CompareSession, shown: Round | None) -> Markup:
-    """Who was who in the newest vote, where the panes no longer say so."""
+    """The names of the newest vote, where the panes no longer show them."""
     last = session.last
     if last is None:
         return NOTHING
@@ -32,7 +32,7 @@ def last_vote(session: CompareSession, shown: Round | None) -> Markup:
 
 
 def progress(step: Step) -> Markup:
-    """How far the walk has come."""
+    """How many unseen prompts are judged."""
     done = f"{step.judged} of {counted(step.total, 'unseen prompt')} judged"
     share = 100 * step.judged / max(1, step.total)
     bar = element(
@@ -78,7 +78,7 @@ def _failed(round_: Round, pane: Pane) -> Markup:
 
 
 def _proof(pane: Pane) -> Markup:
-    """Who spoke, by the engine's own word."""
+    """Which weights answered, as the engine reports it."""
     if pane.speaker is None:
         return NOTHING
     speaker = pane.speaker

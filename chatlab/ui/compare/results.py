@@ -21,7 +21,7 @@ UNTOLD = "not enough votes to tell"
 
 
 def results(found: Results) -> Markup:
-    """A sentence, the ranking, and the duels under it."""
+    """A headline, the ranking, and the pairs below it."""
     if not found.standings:
         return div("empty", span("", "No blind votes yet. Ask, read the answers, and vote.")) + _seen(found)
     duels = _table("duels", "Head to head", [_duel(found, duel) for duel in found.duels])
@@ -34,7 +34,7 @@ def results(found: Results) -> Markup:
 
 
 def headline(found: Results) -> str:
-    """The most that the votes allow one to say of all voices."""
+    """The strongest conclusion that the votes allow about all adapters."""
     names = [found.names[s.contender] for s in found.standings if s.group == 0]
     first = found.standings[0]
     if len(names) == 2:
@@ -50,7 +50,7 @@ def headline(found: Results) -> str:
 
 
 def says(found: Results, duel: Duel) -> str:
-    """What the votes allow one to say of two voices."""
+    """The conclusion that the votes allow about two adapters."""
     return UNTOLD if duel.better is None else f"{found.names[duel.better]} is better"
 
 

@@ -26,7 +26,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """One question to several voices. The panes stand in the order in which they are shown."""
+    """One prompt to several adapters. The panes are in the order in which they are shown."""
 
     prompt: str
     system: str = ""
@@ -63,7 +63,7 @@ class Round:
         return not self.blind or not self.open
 
     def stopped(self) -> Round:
-        """What was said so far is all there is."""
+        """All panes done, with their text so far."""
         return replace(self, panes=tuple(replace(pane, done=True) for pane in self.panes))
 
 
@@ -85,7 +85,7 @@ class CompareSession:
     """What the newest of them was cast on."""
 
     def voted(self, round_: Round, id: int) -> CompareSession:
-        """A prompt that not every voice answered is passed over from now on, as it will not count as judged."""
+        """A prompt that not every adapter answered is skipped from now on, as it does not count as judged."""
         missing = (round_.prompt,) if len(round_.spoke) < len(round_.panes) else ()
         return replace(self, votes=(*self.votes, id), last=round_, passed=self.passed + missing)
 

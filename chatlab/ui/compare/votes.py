@@ -1,4 +1,4 @@
-"""The votes so far: what they say, and both them and the preferences they made as files."""
+"""The results of the votes so far, and the export of votes and preferences."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Updates = dict[Any, Any]
 
 
 class VotesPanel:
-    """The files are made when they are asked for, and removed once the page has its copy."""
+    """Files are created on request, and removed once the page has its copy."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
@@ -53,7 +53,7 @@ class VotesPanel:
         return self._offered(lambda folder: exchange.export("dpo", Which(what="preferences"), folder).path)
 
     def swept(self, made: str) -> Updates:
-        """The page has its own copy by now."""
+        """Remove the file: the page has its own copy by now."""
         discard(made)
         return {self.made: ""}
 

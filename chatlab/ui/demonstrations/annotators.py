@@ -1,4 +1,4 @@
-"""Several annotators: who is at work, who wrote and approved what is on the desk, what they think, do they agree."""
+"""Several annotators: their names, who wrote and approved a demonstration, their ratings and their agreement."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Updates = dict[Any, Any]
 
 
 class DemonstrationAnnotators:
-    """A fold for the people, and a few lines on the desk."""
+    """A fold for the people, and a few lines above the editor."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
@@ -88,11 +88,11 @@ class DemonstrationAnnotators:
 
     @property
     def shown(self) -> set[Any]:
-        """What may be drawn again while a name is being typed: never the name itself."""
+        """The components that may change while a name is typed: never the name itself."""
         return {self.message, self.agreement, self.apart}
 
     def wire(self, shell: Shell, selected: Any, open_: Callable[[int | None], Updates], desk: set[Any]) -> None:
-        """`selected` holds what is on the desk; `open_` puts another one there and draws `desk`."""
+        """`selected` holds the open demonstration; `open_` opens another one and updates `desk`."""
         everything = self.desk | self.shown
         shell.on(shell.load, do=lambda: self._lab.annotators.me, outputs=[self.name])
         events = [self.name.submit, self.name.blur]
@@ -131,7 +131,7 @@ class DemonstrationAnnotators:
     # What is shown.
 
     def draw(self, selected: int | None) -> Updates:
-        """The lines on the desk. Others' stars stay hidden until one's own are given, so that nobody is led."""
+        """The lines above the editor. Other ratings stay hidden until one's own is given, so as not to bias it."""
         if not selected:
             hidden = {self.who: "", self.judge: gr.Row(visible=False), self.back: gr.Button(visible=False)}
             return hidden | {self.stars: gr.Radio(value=None), self.note: "", self.others: ""}
@@ -147,7 +147,7 @@ class DemonstrationAnnotators:
         }
 
     def draw_people(self) -> Updates:
-        """Who is at work, and how far all of them agree."""
+        """The current annotator, and the agreement of all."""
         found = self._lab.annotators.agreement()
         apart = self._lab.annotators.disagreements()[:LISTED] if found.shared else []
         rows = [(self._row(one), one.demonstration) for one in apart]
@@ -174,7 +174,7 @@ def written_by(demonstration: Demonstration) -> Markup:
 
 
 def opinions(demonstration: Demonstration, name: str) -> Markup:
-    """What others think; how many there are, as long as `name` has not said what they do."""
+    """The ratings of others; only their number as long as `name` has not rated."""
     known = [opinion for opinion in current(demonstration) if opinion.by != name]
     gone = len(demonstration.opinions) - len(current(demonstration))
     earlier = span("faint", f"{counted(gone, 'rating')} of an earlier version") if gone else NOTHING

@@ -38,7 +38,7 @@ class SimilarDemonstrations:
         shell.on(self.button.click, do=self.find, inputs=[selected], outputs=self.shown)
 
     def reset(self, selected: int | None) -> Updates:
-        """Another one is on the desk, or none."""
+        """Another demonstration is open, or none."""
         return {self.button: gr.Button(visible=bool(selected)), self.list: ""}
 
     def find(self, selected: int | None) -> Updates:
@@ -63,7 +63,7 @@ LEGEND = div(
 
 
 def mask_html(spans: Sequence[Span]) -> Markup:
-    """One line of HTML for `gr.Markdown`."""
+    """The text of a demonstration, coloured by what is trained on."""
     if not spans:
         return div("mask-empty", escaped("Nothing to show yet."))
     sequences = [list(run) for _, run in groupby(spans, key=lambda s: s.sequence)]

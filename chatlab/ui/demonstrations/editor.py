@@ -25,7 +25,7 @@ CALLING = "Tool call, such as Call: calculator 12 * 7"
 
 
 class DemonstrationEditor:
-    """A system box, twelve turns of which the needed ones are shown, each with its thought, and tags.
+    """A system box, twelve turns of which the needed ones are shown, each with its thinking, and tags.
 
     A draft is kept until it is saved or discarded.
     """
@@ -123,7 +123,7 @@ class DemonstrationEditor:
         }
 
     def open(self, selected: int) -> dict[Any, Any]:
-        """The words of one demonstration, or of the one being written, as they were left."""
+        """Show a demonstration, or the new one, with its draft."""
         stored = self._stored(selected)
         draft = self._drafts.get(selected) or stored
         return self._fill(selected, draft, changed=draft != stored)

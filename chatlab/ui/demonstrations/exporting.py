@@ -1,4 +1,4 @@
-"""Export: what of the store, in which format, as a file to download."""
+"""Export of demonstrations or preferences as a file to download."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Updates = dict[Any, Any]
 
 
 class DemonstrationExport:
-    """The file is made when it is asked for, and the copy that was made is removed once the page has it."""
+    """The file is created on request, and removed once the page has its own copy."""
 
     def __init__(self, lab: Lab) -> None:
         self._exchange = lab.exchange
@@ -101,7 +101,7 @@ class DemonstrationExport:
         }
 
     def swept(self, made: str) -> Updates:
-        """The page has its own copy by now."""
+        """Remove the file: the page has its own copy by now."""
         discard(made)
         return {self.made: ""}
 

@@ -1,4 +1,4 @@
-"""What the import shows: what a file was taken for, its first rows as records, how far it is, what came of it."""
+"""The import as HTML: the recognised format, the first rows as records, the progress and the outcome."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SEEN = 20
 
 
 def title(name: str, proposal: Proposal) -> Markup:
-    """The file, what it was taken for, and what of it is not used."""
+    """The file, its recognised format, and the columns that are not used."""
     text = [span("import-name", name), span("chip", proposal.title)]
     if proposal.own:
         text.append(span("chip", "written by Chatlab"))
@@ -98,7 +98,7 @@ def _row(row: Outcome, cells: int) -> Markup:
 
 
 def _asked(prompt: tuple[Message, ...]) -> Markup:
-    """The last thing that was said, and how much came before it."""
+    """The last message, and how much came before it."""
     turns = [message for message in prompt if message.role != "system"]
     before = [f"after {counted(len(turns) - 1, 'turn')}"] if len(turns) > 1 else []
     before += ["system message"] if len(turns) < len(prompt) else []

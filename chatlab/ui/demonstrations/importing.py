@@ -128,7 +128,7 @@ class DemonstrationImport:
     # What the events do.
 
     def dropped(self, file: str | None) -> Updates:
-        """A file came. One that is no data set is let go of at once."""
+        """A file is dropped. One that is no data set is removed at once."""
         if not file:
             return {}
         path = Path(file)
@@ -147,7 +147,7 @@ class DemonstrationImport:
         return self._found(Path(path), replace(proposal, columns=columns))
 
     def headed(self, path: str, proposal: Proposal, header: bool) -> Updates:
-        """The first line of a table was said to hold names, or not to."""
+        """The person says whether the first line of a table has column names."""
         _at_hand(path)
         return self._found(Path(path), with_header(Path(path), proposal, header))
 

@@ -1,4 +1,4 @@
-"""Which adapters learned a demonstration, and how other tabs open one on the desk."""
+"""The adapters that are trained on a demonstration, and how other tabs open one in the editor."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHANGED = {
 
 
 class LearnedBy:
-    """A line on the desk."""
+    """A line above the editor."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
@@ -52,17 +52,17 @@ def learned_by(adapters: list[Learned], live: str) -> Markup:
 
 
 def ask_for(lab: Lab, demonstration_id: int) -> None:
-    """Have the tab open with this one on the desk."""
+    """Have the tab open with this one in the editor."""
     lab.store.state.set(WANTED, demonstration_id)
 
 
 def ask_to_write(lab: Lab) -> None:
-    """Have the tab open with an empty desk."""
+    """Have the tab open with an empty editor."""
     ask_for(lab, NEW)
 
 
 def asked_for(lab: Lab) -> int | None:
-    """What was asked for, once, if it still exists; NEW for an empty desk."""
+    """The requested id, once, if it still exists; NEW for an empty editor."""
     wanted = lab.store.state.read(WANTED, int, None)
     if wanted is None:
         return None

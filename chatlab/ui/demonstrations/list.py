@@ -34,7 +34,7 @@ class ListView:
 
 
 class DemonstrationList:
-    """Drawn from the store each time."""
+    """Reads the store each time."""
 
     def __init__(self, demonstrations: Demonstrations, quality: Quality) -> None:
         self._demonstrations = demonstrations
@@ -189,7 +189,7 @@ MOST = 50_000
 
 @dataclass(frozen=True)
 class Size:
-    """What so many demonstrations can teach."""
+    """The meter: what so many demonstrations are enough for."""
 
     at_least: int
     name: str

@@ -1,4 +1,4 @@
-"""The folds above the list, findings and pruning, and what they do to the list and the desk."""
+"""The folds above the list, findings and pruning, and what they change in the list and the editor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How hard each answer is for the base, drawn; and a slider that shows what would go before it goes."""
+"""Difficulty of each answer for the base, and a slider that previews pruning."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from chatlab.ui.html import NOTHING, counted, div, duration, element, escaped, j
 from chatlab.ui.shell import Shell, html_block
 
 ENDS = 5
-"""Of the hardest and of the easiest that are shown."""
+"""Rows shown of the hardest, and of the easiest."""
 LISTED = 300
-"""Of those that would go; more would make the page slow."""
+"""Rows shown of those that would go; more would make the page slow."""
 BARS = 40
 
 Updates = dict[Any, Any]
@@ -175,7 +175,7 @@ def _sentence(plan: Pruning) -> str:
 
 
 def _bars(plan: Pruning, known: Mapping[int, Difficulty], by: Hardness) -> Markup:
-    """How many there are of each hardness, easy on the left; what would go is pale."""
+    """A histogram of difficulty, easy on the left; what would go is pale."""
     values = {i: known[i].loss if by == "loss" else known[i].ratio for i in (*plan.kept, *plan.gone) if i in known}
     if not values:
         return NOTHING

@@ -37,7 +37,7 @@ class Pressed:
 
     updates: Updates = field(default_factory=dict)
     show: int | None = None
-    """A demonstration to put on the desk."""
+    """A demonstration to open in the editor."""
     done: str = ""
     """What was done, in words, if demonstrations changed; it can be undone."""
 
@@ -98,7 +98,7 @@ class QualityPanel:
         }
 
     def refresh(self, kind: str, page: int, opened: str) -> Updates:
-        """As `draw`, after a look at what has changed if that takes no time worth waiting for."""
+        """As `draw`, after a check of what has changed where that is quick."""
         if sum(self._demonstrations.counts().values()) <= AT_ONCE:
             self._quality.look()
         return self.draw(kind, page, opened)
@@ -113,17 +113,17 @@ class QualityPanel:
 
     def press(self, payload: str, kind: str, page: int, opened: str) -> Pressed:
         """What a button on a card asks for. Raises InputError for a finding that is no longer there."""
-        act = PageEvent.read(payload)
-        if act.do == "turn":
-            return Pressed(self.draw(kind, act.turn, ""))
-        if act.do == "desk":
-            return Pressed(show=act.turn)
-        finding = self._named(act.text)
-        if act.do == "unfold":
+        event = PageEvent.read(payload)
+        if event.do == "turn":
+            return Pressed(self.draw(kind, event.turn, ""))
+        if event.do == "desk":
+            return Pressed(show=event.turn)
+        finding = self._named(event.text)
+        if event.do == "unfold":
             return Pressed(self.draw(kind, page, "" if opened == finding.key else finding.key))
-        if act.do != "finding" or not 0 <= act.turn < len(finding.actions):
+        if event.do != "finding" or not 0 <= event.turn < len(finding.actions):
             raise InputError("The page sent an unknown request.", "Reload the page.")
-        return self._do(finding, finding.actions[act.turn], kind, page)
+        return self._do(finding, finding.actions[event.turn], kind, page)
 
     def _do(self, finding: Finding, action: Action, kind: str, page: int) -> Pressed:
         if action.deed == "edit":
@@ -176,13 +176,13 @@ def _words(demonstration_id: int, demonstration: Demonstration) -> Markup:
 
 
 def _said(message: Message) -> list[Markup]:
-    """What was thought, then what was said."""
+    """The thinking, then the text."""
     thought = [div("said said-thought", span("", message.thought))] if message.thought else []
     return [*thought, div(f"said said-{message.role}", span("", message.content))]
 
 
 def _number(demonstration_id: int) -> Markup:
-    """A demonstration's number, which opens it on the desk."""
+    """A demonstration's number, which opens it in the editor."""
     return button("desk", str(demonstration_id), "number", turn=demonstration_id, to="quality")
 
 

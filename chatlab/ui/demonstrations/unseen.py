@@ -1,4 +1,4 @@
-"""What is asked when something would be learned that the unseen prompts ask: which of the two gives way?"""
+"""The question that is asked before a demonstration that repeats an unseen prompt is trained on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Updates = dict[Any, Any]
 
 
 class UnseenQuestion:
-    """A line and two buttons above the desk, where they are needed. Until it is answered nothing has happened."""
+    """A line and two buttons above the editor. Until one is pressed nothing is changed."""
 
     def __init__(self, demonstrations: Demonstrations) -> None:
         self._demonstrations = demonstrations
@@ -44,7 +44,7 @@ class UnseenQuestion:
         return {self.row: gr.Row(visible=False), self.about: ""}
 
     def tell(self, ids: Sequence[int]) -> None:
-        """Of a pack: how many of these wait for a decision."""
+        """Say how many demonstrations of a pack wait for a decision."""
         waiting = sum(self._demonstrations.get(one).status == "waiting" for one in ids)
         if waiting:
             warn(f"{added(len(ids), waiting)} Approve one to drop its prompt from the unseen prompts.")

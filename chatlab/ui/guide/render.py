@@ -33,7 +33,7 @@ def _step(number: int, item: Item) -> Markup:
 
 
 def table(title: str, about: str, rows: Sequence[Row], signs: Mapping[str, str]) -> Markup:
-    """What is seen or wanted, why, what helps, what was measured of it, and the buttons."""
+    """A row each: symptom or wish, cause, remedy, what was measured, and the buttons."""
     head = element("h3", escaped(title)) + element("p", escaped(about))
     return div("symptoms", head, *(_row(row, signs.get(row.key, "")) for row in rows))
 

@@ -17,7 +17,7 @@ WANTED = ("What do you want to change?", "Not everything needs training.")
 
 
 class GuideTab:
-    """Drawn from the store, the runs and the evaluations each time the tab is opened."""
+    """Reads the store, the runs and the evaluations each time the tab is opened."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab

@@ -1,4 +1,4 @@
-"""The Knowledge tab: a place to drop documents, the documents, and a question to try on them."""
+"""The Knowledge tab: add documents, list them, and try a search."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Updates = dict[Any, Any]
 
 
 class KnowledgeTab:
-    """Documents on the left, what is found in them on the right."""
+    """Documents on the left, search results on the right."""
 
     def __init__(self, lab: Lab) -> None:
         self._knowledge = lab.knowledge
@@ -111,7 +111,7 @@ class KnowledgeTab:
     # What the events do.
 
     def dropped(self, files: list[str] | str | None, query: str) -> Updates:
-        """Files came. They are read in the background, and the copies that were uploaded are removed."""
+        """Files are dropped. They are read in the background, and the uploaded copies are removed."""
         paths = [files] if isinstance(files, str) else files or []
         if not paths:
             return {}
@@ -119,7 +119,7 @@ class KnowledgeTab:
         return self.look(query) | {self.file: gr.File(value=None)}
 
     def look(self, query: str | None) -> Updates:
-        """How everything stands. The timer runs only while something moves."""
+        """The current state. The timer runs only while something changes."""
         knowledge = self._knowledge
         documents, state, progress = knowledge.documents(), knowledge.state(), knowledge.adding
         undoable = knowledge.undoable
@@ -133,7 +133,7 @@ class KnowledgeTab:
         }
 
     def came(self) -> str:
-        """Somebody looks at the tab: have the index ready. What the box for the model should hold."""
+        """The tab opens: load the index, and return the chosen model for its box."""
         self._knowledge.warm()
         return self._knowledge.chosen_model
 
@@ -158,16 +158,16 @@ class KnowledgeTab:
 
     def pressed(self, payload: str, query: str) -> Updates:
         """A button in the list of documents, or one in chat that leads here."""
-        act = PageEvent.read(payload)
-        if act.do == "remove":
-            self._knowledge.remove([act.text])
+        event = PageEvent.read(payload)
+        if event.do == "remove":
+            self._knowledge.remove([event.text])
             return self.look(query) | {self.timer: gr.Timer(active=True)}
-        if act.do == "read":
-            papers = self._knowledge.document(act.text)
-            return {self.found: render.passages(papers, self._knowledge.passages(act.text, 0, READ), 0)}
-        if act.do == "around":
-            return {self.found: self._around(act.text), self.tabs: gr.Tabs(selected="knowledge")}
-        raise InputError(f"The page sent an unknown request: {act.do!r}.", "Reload the page.")
+        if event.do == "read":
+            papers = self._knowledge.document(event.text)
+            return {self.found: render.passages(papers, self._knowledge.passages(event.text, 0, READ), 0)}
+        if event.do == "around":
+            return {self.found: self._around(event.text), self.tabs: gr.Tabs(selected="knowledge")}
+        raise InputError(f"The page sent an unknown request: {event.do!r}.", "Reload the page.")
 
     def _around(self, place: str) -> Markup:
         """A passage in its document, named as `sha256:start:end`."""

@@ -18,7 +18,7 @@ Updates = dict[Any, Any]
 
 
 class AdapterExport:
-    """The file is made when it is asked for, and removed once the page has its own copy."""
+    """The file is created on request, and removed once the page has its own copy."""
 
     def __init__(self, lab: Lab) -> None:
         self._exports = lab.exports
@@ -37,7 +37,7 @@ class AdapterExport:
 
     @property
     def of_voice(self) -> set[Any]:
-        """What depends on the voice that is picked."""
+        """The components that depend on the chosen adapter."""
         return {self.fold, self.download}
 
     def wire(self, shell: Shell, voice: gr.Radio) -> None:
@@ -55,7 +55,7 @@ class AdapterExport:
         shell.on(made.then, do=self.swept, inputs=[self.made], outputs=[self.made])
 
     def picked(self, voice: str | None) -> Updates:
-        """Another voice: what was made is of the one before."""
+        """Another adapter is chosen: hide the file of the one before."""
         wanted = voice is not None and voice != BASE
         return {self.fold: gr.Accordion(visible=wanted), self.download: gr.DownloadButton(visible=False)}
 

@@ -1,4 +1,4 @@
-"""The runs there have been, and the adapters that came of them."""
+"""The lists of runs and of adapters."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class TrainHistory:
 
     @property
     def of_voice(self) -> set[Any]:
-        """What depends on the voice that is picked."""
+        """The components that depend on the chosen adapter."""
         return {self.live, self.warned, self.remove, self.papers, self.lessons} | self.export.of_voice
 
     def draw(self, voice: str | None = None) -> Updates:
@@ -101,7 +101,7 @@ class TrainHistory:
         } | self.export.picked(voice)
 
     def gone_live(self, voice: str | None, warned: str | None = None) -> Updates:
-        """At once; or, for an adapter that forgot too much, once it was said and the button pressed again."""
+        """Go live; an adapter that forgot too much only after a warning and a second press."""
         try:
             if voice:
                 self._lab.voices.go_live(voice, knowingly=warned == voice)

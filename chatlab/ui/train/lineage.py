@@ -1,4 +1,4 @@
-"""What a run or an adapter learned: its demonstrations as they were then, and what has become of them."""
+"""The training data of a run or an adapter, and what has changed since."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def of_adapter(lab: Lab, name: str) -> Markup:
 
 
 def table(lessons: Sequence[TrainedExample], facts: str) -> Markup:
-    """A row each; the number opens what has become of it."""
+    """A row each; the number opens the demonstration as it is now."""
     lines = joined(_row(lesson) for lesson in lessons[:LISTED])
     more = len(lessons) - LISTED
     rest = div("faint", escaped(f"and {more:,} more")) if more > 0 else NOTHING

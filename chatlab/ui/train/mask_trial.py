@@ -168,7 +168,7 @@ class MaskTrialPanel:
         return div("mask-trial", text, top, self._replies(trial))
 
     def _curves(self, trial: Trial) -> Figure | None:
-        """Held-out loss of answers against the step; both runs have the same steps and the same answers aside."""
+        """Held-out loss against the step; both runs have the same steps and hold out the same answers."""
         colours = (BLUE, BROWN)
         lines = [
             Line([(s.step, s.held_out_loss) for s in self._steps(side) if s.held_out_loss is not None], colour, head)
@@ -188,7 +188,7 @@ class MaskTrialPanel:
         return run.steps if run else ()
 
     def _replies(self, trial: Trial) -> Markup:
-        """The prompts, and what each adapter said, what it should not have written marked."""
+        """The prompts and both adapters' replies, with role markers in them marked."""
         markers = role_markers(self._lab.machine.base.template)
         masked, bare = trial.sides
         rows = zip(masked.replies, bare.replies, strict=False)

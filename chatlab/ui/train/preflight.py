@@ -16,7 +16,7 @@ from chatlab.training.defaults import FEW, Plan
 from chatlab.ui.html import counted, div, span
 
 CHECKED = 500
-"""Demonstrations that are looked at one by one; about a second for all of them, the first time."""
+"""Demonstrations that are checked one by one; about a second for all, the first time."""
 
 ROOM = 200 * 2**20
 """Bytes that an adapter and its checkpoints may need."""
@@ -44,7 +44,7 @@ class Preflight:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._lengths: dict[tuple[Message, ...], int | None] = {}
-        """Tokens of the demonstrations that have been looked at; None for what the template does not take."""
+        """Tokens of the checked demonstrations; None for what the template does not take."""
 
     def check(self, plan: Plan) -> list[Tick]:
         return [*self._demonstrations(plan), *self._base(), *self._room(plan), self._trainer()]

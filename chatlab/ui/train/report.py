@@ -1,4 +1,4 @@
-"""A run in words and pictures: each function makes one piece of HTML, or a plain line."""
+"""A run as HTML: each function makes one piece, or a plain line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STATES = {
 
 
 def name_of(run: RunView, adapter: str | None = None) -> str:
-    """What a person calls it: its adapter, the name they wished for, or when it was asked for."""
+    """Its adapter's name, the requested name, or the time of the request."""
     return adapter or run.request.name or run.request.created[:16].replace("T", " ") or run.id
 
 
@@ -54,7 +54,7 @@ def progress(run: RunView, status: TrainerStatus) -> Markup:
 
 
 def ended(run: RunView, card: AdapterCard | None, news: str = "", proven: bool = True) -> Markup:
-    """How a run came out: the verdict, or why there is none. `card` is of the adapter that it became.
+    """The outcome of a run: the verdict, or why there is none. `card` belongs to its adapter.
 
     Until it is `proven` the unseen prompts are still being asked.
     """

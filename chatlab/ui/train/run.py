@@ -1,4 +1,4 @@
-"""The run on show: how far it is, how it came out, and what can be done with it."""
+"""The run on the screen: its progress, its outcome, and what can be done with it."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ class TrainRun:
         return self.draw(None) | {self.chosen: None, self.sure: gr.Row(visible=False)}
 
     def gone_live(self, chosen: str | None, warned: str | None = None) -> Updates:
-        """At once; or, for an adapter that forgot too much, once it was said and the button pressed again."""
+        """Go live; an adapter that forgot too much only after a warning and a second press."""
         adapter = self.watch.adapter(chosen)
         if adapter is None:
             return self.draw(chosen)
@@ -199,11 +199,11 @@ class TrainRun:
         return self.draw(chosen) | {self.warned: None}
 
     def tried(self, chosen: str | None, prompt: str) -> Iterator[Updates]:
-        """The checkpoints of the run on show, asked."""
+        """Ask the checkpoints of the run."""
         yield from self.checkpoints.asked(self.watch.run(chosen), prompt)
 
     def shelved(self, chosen: str | None, step: int | None) -> Updates:
-        """A checkpoint of it, as an adapter."""
+        """Save a checkpoint of the run as an adapter."""
         return self.checkpoints.published(self.watch.run(chosen), step)
 
     def taken_back(self, chosen: str | None) -> Updates:
@@ -211,7 +211,7 @@ class TrainRun:
         return self.draw(chosen)
 
     def make_sure(self) -> Updates:
-        """Nothing brings a run back that has been thrown away."""
+        """Ask first: a deleted run cannot be restored."""
         return {self.sure: gr.Row(visible=True)}
 
     def spared(self) -> Updates:

@@ -32,11 +32,11 @@ class TrainSamples:
         self._known: dict[str, Answers] = {}
 
     def known(self, adapter: str | None) -> Markup:
-        """What has been heard of this adapter, drawn; empty if nothing."""
+        """The known answers of this adapter; empty if there are none."""
         return render(self._known[adapter]) if adapter in self._known else NOTHING
 
     def hear(self, run: RunView, adapter: str) -> Iterator[Markup]:
-        """Ask the next few, and draw the answers as they grow under those heard before."""
+        """Run the next few prompts, and yield the answers as they grow below the known ones."""
         answers = list(self._known.get(adapter, []))
         prompts, begin = self._prompts(run), len(answers)
         shown = 0.0
@@ -51,7 +51,7 @@ class TrainSamples:
         yield render(answers)
 
     def _prompts(self, run: RunView) -> list[str]:
-        """The person's own set, but where a pack that was learned has unseen prompts of its own."""
+        """The person's unseen prompts, or those of the pack that the run was trained on."""
         kind = kind_for(self._tags(run))
         return self._lab.unseen.prompts() if kind == EVERYDAY else unseen_prompts(kind)
 

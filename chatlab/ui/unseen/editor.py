@@ -113,7 +113,7 @@ class UnseenEditor:
         }
 
     def remember(self, text: str, before: list[str]) -> Any:
-        """Keep what is typed until it is saved or thrown away."""
+        """Keep the typed text until it is saved or discarded."""
         text, kept = text or "", self._lab.store.state.get(DRAFT)
         draft = {"text": text, "before": list(before)} if text != "\n".join(before) else None
         if draft != kept:
@@ -147,7 +147,7 @@ class UnseenEditor:
         return self.draw() | {self.message: text, self.changed: changed + 1}
 
     def taken_in(self, file: str | None, text: str, before: list[str]) -> Updates:
-        """The lines of a file below those in the box, but what says the same as one of them."""
+        """Add the lines of a file to the box, less duplicates."""
         if not file:
             return {}
         path = Path(file)
@@ -181,7 +181,7 @@ class UnseenEditor:
 
 
 def _told(change: Change) -> Markup:
-    """What became of the lines, in a sentence."""
+    """The outcome of saving, in a sentence."""
     parts = [f"{len(change.added):,} new", f"{len(change.gone):,} removed"]
     if change.known:
         parts.append(f"{counted(len(change.known), 'duplicate')} skipped: “{one_line(change.known[0], 60)}”")

@@ -1,4 +1,4 @@
-"""The grid drawn: a table that becomes cards where there is no room for columns."""
+"""The grid of replies as HTML: a table that becomes cards on a narrow page."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from chatlab.records import BASE
 from chatlab.ui.html import NOTHING, counted, div, element, escaped, joined, progress_bar, span
 
 PAGE = 24
-"""Prompts drawn at once."""
+"""Prompts on a page."""
 WINDOW = 3
-"""Rows that are drawn again while somebody speaks."""
+"""Rows that are rendered again while replies come."""
 ALIKE = 0.5
-"""Likeness of two replies from which it helps to see the words that differ; below it they all do."""
+"""Similarity of two replies above which differing words are marked; below it nearly all differ."""
 WORDS = 200
 """Words of a reply that are compared one by one."""
 
@@ -55,7 +55,7 @@ def pages(sheet: GridView) -> int:
 
 
 def progress(sheet: GridView, asking: bool) -> Markup:
-    """How much of it has been said."""
+    """How many replies there are."""
     if not sheet.size:
         return NOTHING
     bar = progress_bar(sheet.done / max(1, sheet.size)) if asking else NOTHING
@@ -65,7 +65,7 @@ def progress(sheet: GridView, asking: bool) -> Markup:
 
 
 def _head(sheet: GridView, at: int) -> Markup:
-    """Who it is, and how they did over all prompts, not only those of this page."""
+    """The adapter, and its figures over all prompts, not only those of this page."""
     found, voice = sheet.manner(at), sheet.voices[at]
     speaker = next((text.speaker for _, text in sheet.column(at)), None)
     proof = "" if speaker is None else (f"sha256 {speaker.sha256[:12]}" if speaker.sha256 else "no adapter")
@@ -108,7 +108,7 @@ def _cell(sheet: GridView, place: int, at: int) -> Markup:
 
 @lru_cache(maxsize=4096)
 def _said(said: Said, base: Said | None) -> Markup:
-    """A whole reply, the words marked that the base did not say. Drawn once: only the grid around it changes."""
+    """A complete reply, with the words marked that are not in the base's reply."""
     text = escaped(said.text) if base is None else _differences(base.text, said.text)
     same = span("chip same", "same as base") if base is not None and base.text == said.text else NOTHING
     speaker = said.speaker

@@ -84,7 +84,7 @@ class UnseenPanel:
                 self.later = gr.Button("›", size="sm", min_width=40, scale=0, visible=False)
         self.page = gr.State(0)
         self.asking = gr.State(False)
-        """Whether replies are on their way to this page. Then nothing but them is drawn."""
+        """Whether replies are on their way to this page. Then nothing else is rendered."""
         self._wire(shell)
 
     def _build_sampling(self) -> None:
@@ -240,7 +240,7 @@ FORMS = (("Markdown", "md"), ("CSV", "csv"), ("JSON lines", "jsonl"))
 
 
 class UnseenExport:
-    """The file is made when it is asked for, and the copy that was made is removed once the page has it."""
+    """The file is created on request, and removed once the page has its own copy."""
 
     def build(self) -> None:
         with gr.Accordion("Export", open=False, elem_id="unseen-out"):
@@ -261,7 +261,7 @@ class UnseenExport:
         return {self.download, self.made}
 
     def write(self, sheet: GridView, form: str) -> Updates:
-        """Raises InputError where nothing has been said, DiskFull."""
+        """Raises InputError where there are no replies, and DiskFull."""
         data = written(sheet, form)
         try:
             with new_folder() as folder:
@@ -275,6 +275,6 @@ class UnseenExport:
         }
 
     def swept(self, made: str) -> Updates:
-        """The page has its own copy by now."""
+        """Remove the file: the page has its own copy by now."""
         discard(made)
         return {self.made: ""}

@@ -35,7 +35,7 @@ class Answer:
 
 
 class BasicAuth:
-    """Safe to ask from threads. The first of its people is the house: what was there before is theirs."""
+    """Thread-safe. The first user owns everything that was there before sign-in was turned on."""
 
     def __init__(self, people: Sequence[tuple[str, str]], clock: Callable[[], float] = time.monotonic) -> None:
         # Names are looked up by a digest under a key that nobody knows, so how long that takes tells nothing.

@@ -27,7 +27,7 @@ JSON = "chatlab.json"
 
 CALLED = re.compile(r"/gradio_api/(?:run|api|call|call/v2)/([^/]+)/?")
 LONGEST_NAME = 255
-"""Bytes of a part of an address: the longest name of a file."""
+"""Most bytes of one segment of a path: the longest file name."""
 UNPRINTED = re.compile(r"[\x00-\x1f\x7f\ufffd]")
 """Control characters, and what stands for bytes that are no UTF-8."""
 PLAIN = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -98,7 +98,7 @@ class BodyMiddleware:
         return self._misdirected(path, text), text
 
     def _misdirected(self, path: str, said: dict[str, Any]) -> Refusal | None:
-        """Why no event of the page can be meant."""
+        """The refusal of a call that is no event of the page."""
         function, trigger = said.get("fn_index"), said.get("trigger_id")
         if function is not None and (type(function) is not int or function not in self._functions):
             return Refusal(404, "There is no such function on this page.")

@@ -20,7 +20,7 @@ EVENTS = "/gradio_api/"
 
 
 class ClientDisconnected(Exception):
-    """Ends an answer that had begun when something failed, so that nobody takes what came for the whole."""
+    """Ends an answer that failed after it had begun, so that nobody takes the part for the whole."""
 
 
 class FailureMiddleware:
@@ -45,7 +45,7 @@ class FailureMiddleware:
             await _answered(scope, answer)
 
     def _log(self, error: Exception) -> None:
-        """Each failure once for every line of code that it comes from: whoever repeats it floods no log."""
+        """Log each failure once per line of code that raised it, so that repeating it does not flood the log."""
         # Gradio raises HTTPException in a stream whose session is gone, and Starlette wraps it.
         if isinstance(error, HTTPException) or isinstance(error.__cause__, HTTPException):
             return

@@ -105,7 +105,7 @@ def _same_site(origin: str, host: str, scheme: str) -> bool:
 
 
 def _is_navigation(headers: dict[str, str]) -> bool:
-    """Whether somebody pressed a link that leads here, in a page of another site."""
+    """Whether this is a link followed from another site."""
     return (
         "origin" not in headers
         and headers.get("sec-fetch-mode") == "navigate"
@@ -150,6 +150,6 @@ def _forwarded_headers(scope: Scope, person: bytes, host: str) -> list[tuple[byt
 
 
 async def _disconnect(receive: Receive, send: Send) -> None:
-    """Nothing here speaks over web sockets."""
+    """Refuse a web socket: none is used here."""
     await receive()
     await send({"type": "websocket.close", "code": 1008})
