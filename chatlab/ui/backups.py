@@ -10,7 +10,7 @@ from chatlab.conversation import HOUSE
 from chatlab.errors import InputError
 from chatlab.lab import Lab
 from chatlab.store import Backup
-from chatlab.ui.current_user import visitor
+from chatlab.ui.current_user import current_user
 from chatlab.ui.html import NOTHING, counted, div, press, span
 from chatlab.ui.shell import Shell, html_block
 
@@ -114,7 +114,7 @@ class SafekeepingPanel:
         return self._shown(person, f"Deleted {counted(gone, 'removed adapter')}.")
 
     def _person(self, request: gr.Request | None) -> str:
-        person = visitor(request, self._lab.settings.auth)
+        person = current_user(request, self._lab.settings.auth)
         if person is None:
             raise InputError("You are not signed in.", "Reload the page.")
         return person

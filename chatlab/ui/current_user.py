@@ -12,7 +12,7 @@ PERSON = b"x-chatlab-person"
 """The header that carries the signed-in user to the app. A request's own header of that name is removed."""
 
 
-def visitor(request: gr.Request | None, auth: Sequence[tuple[str, str]]) -> str | None:
+def current_user(request: gr.Request | None, auth: Sequence[tuple[str, str]]) -> str | None:
     """The user of this page, as owner of its conversations; None where sign-in is required and missing."""
     if not auth:
         return HOUSE

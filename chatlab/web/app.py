@@ -29,7 +29,7 @@ from chatlab.ui.chat.generation_settings import DEFAULTS
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.tab import ChatTab
 from chatlab.ui.compare.tab import CompareTab
-from chatlab.ui.current_user import visitor
+from chatlab.ui.current_user import current_user
 from chatlab.ui.demonstrations.lineage import ask_for, ask_to_write
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from chatlab.ui.guide.tab import GuideTab
@@ -156,7 +156,7 @@ def _endpoints(lab: Lab) -> None:
         chat_id = conversation or lab.chat.new(incognito=True)
         try:
             if conversation:
-                lab.chat.owned(conversation, visitor(request, lab.settings.auth))
+                lab.chat.owned(conversation, current_user(request, lab.settings.auth))
             for draft in lab.chat.reply(chat_id, text, DEFAULTS, voice or None):
                 yield draft.text
         except ChatlabError as error:
@@ -210,11 +210,11 @@ def web(lab: Lab, settings: Settings, replies: Replies) -> FastAPI:
 def _guard(app: FastAPI, page: Page, settings: Settings) -> None:
     """The middlewares around every request. What is added last is asked first."""
     calls = [str(fn.api_name) for fn in page.fns.values() if fn.api_visibility == "public"]
-    gate = BasicAuth(settings.auth) if settings.auth else None
+    auth = BasicAuth(settings.auth) if settings.auth else None
     app.add_middleware(SessionOwnerMiddleware, left=page.leave)
     app.add_middleware(BodyMiddleware, functions=list(page.fns), calls=calls)
     app.add_middleware(RouteMiddleware)
-    app.add_middleware(SecurityMiddleware, host=settings.host, gate=gate, names=settings.names)
+    app.add_middleware(SecurityMiddleware, host=settings.host, auth=auth, names=settings.names)
     app.add_middleware(ProxyMiddleware, proxies=settings.proxies)
     app.add_middleware(FailureMiddleware)
     app.add_middleware(HeadersMiddleware)

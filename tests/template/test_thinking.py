@@ -263,13 +263,13 @@ def test_a_thought_is_seen_and_changed_at_the_desk_and_the_picture_follows(lab: 
     (one,) = lab.demonstrations.add([Demonstration(messages=(USER, SOLVED))])
     opened = desk.open(one)
     assert thought_boxes(desk, opened) == {1: SOLVED.thought}
-    assert "make four" in learned_words(opened[desk.picture])
+    assert "make four" in learned_words(opened[desk.mask])
     saved = desk.saved(typed(desk, opened, {}, thought1="Twice two."))
     assert lab.demonstrations.get(one).messages[-1] == replace(SOLVED, thought="Twice two.")
-    assert "Twice two." in learned_words(saved[desk.picture]) and "make four" not in saved[desk.picture]
+    assert "Twice two." in learned_words(saved[desk.mask]) and "make four" not in saved[desk.mask]
     saved = desk.saved(typed(desk, saved, {}, thought1=" "))
     assert lab.demonstrations.get(one).messages[-1] == replace(SOLVED, thought="")
-    assert learned_words(saved[desk.picture]).strip().startswith("It is 4.")
+    assert learned_words(saved[desk.mask]).strip().startswith("It is 4.")
 
 
 def test_a_thought_that_is_typed_outlives_a_change_of_mind_and_can_be_thrown_away(

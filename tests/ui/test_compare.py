@@ -78,8 +78,8 @@ def asked(tab: CompareTab, voices: list[str], blind: bool = True, prompt: str = 
     return seen(tab, tab.answered(values(tab, voices, prompt=prompt, blind=blind)))
 
 
-def walked(tab: CompareTab, voices: list[str], shown: Shown | None = None, go: str = "walked") -> Shown:
-    """After N, or, with `went_on`, after a vote or a skip."""
+def walked(tab: CompareTab, voices: list[str], shown: Shown | None = None, go: str = "ask_next") -> Shown:
+    """After N, or, with `ask_next_after`, after a vote or a skip."""
     shown = shown or {tab.session: CompareSession(), tab.round: None}
     step = getattr(tab, go)(values(tab, voices, shown))
     return seen(tab, step, shown)
@@ -309,10 +309,10 @@ def test_a_vote_leads_to_the_next_unseen_prompt_until_all_are_judged(tab: Compar
         assert shown[tab.round].prompt == prompt
         assert f"{i} of {len(unseen)} unseen prompts judged" in shown[tab.panes]
         assert "player" not in shown[tab.panes]
-        shown = walked(tab, [BASE, "player"], voted(tab, shown), go="went_on")
+        shown = walked(tab, [BASE, "player"], voted(tab, shown), go="ask_next_after")
         if i + 1 < len(unseen):
             assert "player" in shown[tab.last], "who was who is said while the next is already spoken"
-    assert "All unseen prompts are judged" in shown[tab.last] and not shown[tab.session].walking
+    assert "All unseen prompts are judged" in shown[tab.last] and not shown[tab.session].goes_on
     assert len(lab.store.votes) == len(unseen)
     assert walked(tab, [BASE, "player"], shown)[tab.round].prompt == unseen[0], "N begins another lap"
 
@@ -320,7 +320,7 @@ def test_a_vote_leads_to_the_next_unseen_prompt_until_all_are_judged(tab: Compar
 def test_a_typed_prompt_leads_nowhere_and_is_not_touched_by_the_walk(tab: CompareTab, lab: Lab) -> None:
     voiced(lab, "player")
     shown = voted(tab, asked(tab, [BASE, "player"]))
-    assert walked(tab, [BASE, "player"], shown, go="went_on") == shown
+    assert walked(tab, [BASE, "player"], shown, go="ask_next_after") == shown
     assert tab.asking.prompt not in walked(tab, [BASE, "player"], shown)
 
 
@@ -329,10 +329,10 @@ def test_a_skipped_prompt_waits_until_the_others_are_done(tab: CompareTab, lab: 
     unseen = prompts("triage")
     shown = walked(tab, [BASE, "player"])
     shown |= tab.skipped(shown[tab.session], shown[tab.round])
-    shown = walked(tab, [BASE, "player"], shown, go="went_on")
+    shown = walked(tab, [BASE, "player"], shown, go="ask_next_after")
     assert shown[tab.round].prompt == unseen[1] and len(lab.store.votes) == 0
-    while shown[tab.session].walking:
-        shown = walked(tab, [BASE, "player"], voted(tab, shown, "tie", None), go="went_on")
+    while shown[tab.session].goes_on:
+        shown = walked(tab, [BASE, "player"], voted(tab, shown, "tie", None), go="ask_next_after")
     assert "except those you skipped" in shown[tab.last]
     assert walked(tab, [BASE, "player"], shown)[tab.round].prompt == unseen[0]
 
@@ -340,13 +340,13 @@ def test_a_skipped_prompt_waits_until_the_others_are_done(tab: CompareTab, lab: 
 def test_a_vote_is_taken_back_while_the_next_prompt_is_answered(tab: CompareTab, lab: Lab) -> None:
     voiced(lab, "player")
     shown = voted(tab, walked(tab, [BASE, "player"]))
-    next_one = tab.went_on(values(tab, [BASE, "player"], shown))
+    next_one = tab.ask_next_after(values(tab, [BASE, "player"], shown))
     shown |= next(next_one)
     shown |= tab.undone(shown[tab.session], shown[tab.round])
     shown = seen(tab, next_one, shown)
     assert len(lab.store.votes) == 0 and shown[tab.session].votes == () and "Vote undone" in shown[tab.last]
     assert shown[tab.round].prompt == prompts("triage")[1] and offered(tab, shown)
-    shown = walked(tab, [BASE, "player"], voted(tab, shown), go="went_on")
+    shown = walked(tab, [BASE, "player"], voted(tab, shown), go="ask_next_after")
     assert shown[tab.round].prompt == prompts("triage")[0], "it is asked again"
 
 
@@ -354,7 +354,7 @@ def test_a_voice_that_always_fails_does_not_keep_the_walk_at_one_prompt(tab: Com
     voiced(lab, "player")
     voiced(lab, "broken")
     trio = [BASE, "player", "broken"]
-    shown = walked(tab, trio, voted(tab, walked(tab, trio), "tie", None), go="went_on")
+    shown = walked(tab, trio, voted(tab, walked(tab, trio), "tie", None), go="ask_next_after")
     assert shown[tab.round].prompt == prompts("triage")[1]
 
 
@@ -380,14 +380,14 @@ def test_a_reloaded_window_goes_on_where_it_was_and_two_windows_do_not_mix() -> 
     other, round_ = store.enter("second", "", CompareSession(), None)
     assert round_ is None
     at = Round(prompt="Half read", panes=(Pane(voice=BASE, text="So"), Pane(voice="x", text="So")))
-    store.keep(replace(mine, walking=True, votes=(4,)), at)
+    store.keep(replace(mine, goes_on=True, votes=(4,)), at)
     assert store.enter("third", "", CompareSession(), None)[1] is None, "a window that is open is nobody else's"
     store.leave("first")
     assert store.enter("second", "", other, None)[1] is None, "a window that has something keeps to it"
     assert store.enter("another", "Bea", CompareSession(), None)[1] is None, "it is not this person's"
     again, round_ = store.enter("fourth", "", CompareSession(), None)
     assert round_ and round_.prompt == "Half read" and round_.done
-    assert (again.votes, again.walking, again.window) == ((4,), True, "fourth")
+    assert (again.votes, again.goes_on, again.window) == ((4,), True, "fourth")
     assert store.enter("fifth", "", CompareSession(), None)[1] is None
 
 

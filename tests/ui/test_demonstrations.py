@@ -81,7 +81,7 @@ def test_opening_one_shows_its_words_beside_its_mask_picture(tab: Demonstrations
     assert told(shown[editor.boxes[0]])["value"] == "Who goes there?"
     assert told(shown[editor.boxes[1]])["value"] == "A friend."
     assert told(shown[editor.system])["value"] == "Be brief."
-    learned = shown[tab.picture].split('class="mask-learned"')[-1]
+    learned = shown[tab.mask].split('class="mask-learned"')[-1]
     assert "A friend" in learned
     assert "Who goes there" not in learned
 
@@ -92,7 +92,7 @@ def test_saving_keeps_what_was_typed_and_draws_the_picture_again(tab: Demonstrat
     shown = tab.saved(words)
     kept = lab.demonstrations.get(one)
     assert (kept.answer, kept.tags) == ("Nobody at all.", ("night", "watch"))
-    assert "Nobody at all" in shown[tab.picture]
+    assert "Nobody at all" in shown[tab.mask]
 
 
 def test_an_answer_that_cannot_be_kept_stays_in_its_box(tab: DemonstrationsTab, lab: Lab) -> None:
@@ -237,10 +237,10 @@ def test_saving_with_nothing_open_says_so(tab: DemonstrationsTab) -> None:
 def test_a_hostile_demonstration_is_shown_and_does_nothing(tab: DemonstrationsTab, lab: Lab) -> None:
     one = lab.demonstrations.write(HOSTILE, HOSTILE, system=HOSTILE, tags=[HOSTILE])
     shown = tab.open(one)
-    for html in (shown[tab.picture], shown[tab.title]):
+    for html in (shown[tab.mask], shown[tab.title]):
         assert "<script" not in html and "<img" not in html and "onerror=" not in html
         assert "`" not in html and "$" not in html and "\n" not in html
-    assert "&#60;script&#62;" in shown[tab.picture]
+    assert "&#60;script&#62;" in shown[tab.mask]
 
 
 @hypothesis_settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -250,9 +250,9 @@ def test_a_stopped_run_is_thrown_away_only_after_a_second_word(lab: Lab, tab: Tr
     ended(lab)
     run_id = lab.training.runs()[0].id
     assert visible(tab.discarded(run_id), tab.run.sure)
-    assert not visible(tab.run.spared(), tab.run.sure)
+    assert not visible(tab.run.kept(), tab.run.sure)
     assert run_id in {run.id for run in lab.training.runs()}
-    tab.run.thrown_away(run_id)
+    tab.run.deleted(run_id)
     assert run_id not in {run.id for run in lab.training.runs()}
 
 
@@ -271,7 +271,7 @@ def test_a_run_whose_trainer_is_killed_says_so_and_can_be_resumed(lab: Lab, tab:
     assert visible(shown, tab.run.running)
     tab.run.stop_for_now()
     ended(lab)
-    tab.run.thrown_away(run_id)
+    tab.run.deleted(run_id)
 
 
 def test_going_live_can_be_undone_from_the_run(lab: Lab, tab: TrainTab, finished: str) -> None:
@@ -280,7 +280,7 @@ def test_going_live_can_be_undone_from_the_run(lab: Lab, tab: TrainTab, finished
     shown = tab.run.gone_live(finished)
     assert lab.voices.live == name
     assert told(shown[tab.run.undo])["value"] == "Undo: back to base"
-    shown = tab.run.taken_back(finished)
+    shown = tab.run.undone_live(finished)
     assert lab.voices.live == BASE
     assert visible(shown, tab.run.live)
 
@@ -304,7 +304,7 @@ def test_checkpoints_are_listed_asked_and_put_on_the_shelf(lab: Lab, tab: TrainT
     html = last[tab.run.checkpoints.answers]
     assert html.count("<tr>") == 4, "the base, two checkpoints and the end"
     names = set(lab.voices.names())
-    tab.run.shelved(finished, steps[0])
+    tab.run.saved_checkpoint(finished, steps[0])
     (name,) = set(lab.voices.names()) - names
     card = lab.voices.who(name)
     assert card and card.steps == steps[0] and card.forgetting is None and card.sha256[:8] in html
@@ -359,7 +359,7 @@ def test_before_and_after_are_heard_from_the_base_and_the_adapter_itself(
     assert card is not None
     *_, last = tab.run.first_answers(finished)
     html = told(last[tab.run.samples])["value"]
-    assert told(last[tab.run.hear])["value"] == "Show more"
+    assert told(last[tab.run.show_answers])["value"] == "Show more"
     assert html.count("<tr>") == 4
     assert card.sha256[:8] in html and name in text(html)
     assert told(tab.run.draw(finished)[tab.run.samples])["value"] == html

@@ -14,7 +14,7 @@ from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.session import Session, View
 from chatlab.ui.chat.systems import SystemPanel
-from chatlab.ui.current_user import visitor
+from chatlab.ui.current_user import current_user
 from chatlab.ui.html import button, div
 from chatlab.ui.shell import Bridge, Shell, html_block
 
@@ -35,7 +35,7 @@ class ChatTab:
         self.generation = GenerationPanel(lab)
 
     def build(self, shell: Shell) -> None:
-        self.session = gr.State(Session(person=visitor(None, self.lab.settings.auth)))
+        self.session = gr.State(Session(person=current_user(None, self.lab.settings.auth)))
         with gr.Row(elem_id="chat", equal_height=True):
             with gr.Column(elem_id="side", scale=0, min_width=0):
                 self._side()
@@ -154,7 +154,7 @@ class ChatTab:
 
     def load(self, request: gr.Request) -> Any:
         """The page's address holds the conversation: `?c=12`."""
-        return self.handlers.load(request.query_params.get("c"), visitor(request, self.lab.settings.auth))
+        return self.handlers.load(request.query_params.get("c"), current_user(request, self.lab.settings.auth))
 
     def say(self, values: Mapping[Any, Any]) -> Iterator[View]:
         """A message is sent."""

@@ -15,7 +15,7 @@ from chatlab.lab import Lab
 from chatlab.lab.compare.compare import MOST
 from chatlab.records import BASE
 from chatlab.ui.compare.session import FIRST, KINDS
-from chatlab.ui.current_user import visitor
+from chatlab.ui.current_user import current_user
 from chatlab.ui.shell import Shell
 
 CHOSEN = "compare"
@@ -87,7 +87,7 @@ class Asking:
                 scale=2,
                 min_width=150,
             )
-            self.walk = gr.Button(
+            self.next_unseen = gr.Button(
                 "Next unseen prompt  (N)",
                 size="md",
                 scale=0,
@@ -159,7 +159,7 @@ class Asking:
 
     def remember(self, prompt: str, system: str, request: gr.Request | None = None) -> None:
         """Store the text as it is typed, for after a reload."""
-        person = visitor(request, self._lab.settings.auth)
+        person = current_user(request, self._lab.settings.auth)
         if person is not None:
             self._lab.store.state.set(_key(person), {"prompt": prompt or "", "system": system or ""})
 

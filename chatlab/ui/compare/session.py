@@ -75,7 +75,7 @@ class CompareSession:
     """Which window, for the session store; empty until Compare was opened there."""
     person: str | None = None
     """Whose window it is; None where somebody would have to sign in and has not."""
-    walking: bool = False
+    goes_on: bool = False
     """Whether a vote leads on to the next unseen prompt."""
     passed: tuple[str, ...] = ()
     """Unseen prompts that were skipped here."""

@@ -20,7 +20,7 @@ from chatlab.ui.compare.ballot import Ballot
 from chatlab.ui.compare.panes import last_vote, panes
 from chatlab.ui.compare.session import CompareSession, Round, SessionStore, Step, next_step, prompts
 from chatlab.ui.compare.votes import VotesPanel
-from chatlab.ui.current_user import visitor
+from chatlab.ui.current_user import current_user
 from chatlab.ui.html import div, span
 from chatlab.ui.shell import Shell, html_block
 
@@ -63,23 +63,25 @@ class CompareTab:
     def _wire(self, shell: Shell) -> None:
         asks, at = self.asking, [self.session, self.round]
         everything = asks.inputs | {*at}
-        shown = {self.panes, self.round, asks.ask, asks.stop, asks.walk, self.skip, *self.ballot.parts}
+        shown = {self.panes, self.round, asks.ask, asks.stop, asks.next_unseen, self.skip, *self.ballot.parts}
         noted = {self.session, self.undo, self.last}
         speaking: dict[str, Any] = {"outputs": shown | noted, "concurrency_limit": 2, "concurrency_id": "compare"}
         asking = [
             shell.on(trigger, do=self.answered, inputs=everything, trigger_mode="once", **speaking)
             for trigger in (asks.ask.click, asks.prompt.submit)
         ]
-        asking.append(shell.on(asks.walk.click, do=self.walked, inputs=everything, trigger_mode="once", **speaking))
+        asking.append(
+            shell.on(asks.next_unseen.click, do=self.ask_next, inputs=everything, trigger_mode="once", **speaking)
+        )
         # One at a time, so that of two keys pressed at once the second finds what the first has done.
         once: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "vote", "trigger_mode": "once"}
         for button, verdict, winner in self.ballot.verdicts:
             do = self.voter(verdict, winner)
             cast = shell.on(button.click, do=do, inputs=at, outputs=shown | noted, **once)
-            asking.append(shell.on(cast.then, do=self.went_on, inputs=everything, **speaking))
+            asking.append(shell.on(cast.then, do=self.ask_next_after, inputs=everything, **speaking))
             shell.on(cast.then, do=self.votes.draw, outputs={self.votes.results})
         skipped = shell.on(self.skip.click, do=self.skipped, inputs=at, outputs=shown | noted, **once)
-        asking.append(shell.on(skipped.then, do=self.went_on, inputs=everything, **speaking))
+        asking.append(shell.on(skipped.then, do=self.ask_next_after, inputs=everything, **speaking))
         undone = shell.on(self.undo.click, do=self.undone, inputs=at, outputs=shown | noted, **once)
         shell.on(undone.then, do=self.votes.draw, outputs={self.votes.results})
         shell.on(asks.stop.click, do=self.stopped, inputs=at, outputs=shown | noted, cancels=asking)
@@ -103,12 +105,12 @@ class CompareTab:
 
     def restored(self, request: gr.Request) -> Updates:
         """A page opens: the text that this person typed last."""
-        return self.asking.restore(visitor(request, self._lab.settings.auth))
+        return self.asking.restore(current_user(request, self._lab.settings.auth))
 
     def opened(self, chosen: list[str], session: CompareSession, round_: Round | None, request: gr.Request) -> Updates:
         """The tab opens: the adapters there are, and the round of a window that was reloaded."""
         window = request.session_hash or uuid.uuid4().hex
-        person = visitor(request, self._lab.settings.auth)
+        person = current_user(request, self._lab.settings.auth)
         session, kept = self._sessions.enter(window, person, session, round_)
         updates = self.asking.refresh(chosen)
         if kept is not None and kept is not round_:
@@ -118,16 +120,16 @@ class CompareTab:
     def answered(self, values: Mapping[Any, Any]) -> Iterator[Updates]:
         """All adapters answer at once, a token each in turn."""
         ask, session, round_ = self.asking.read(values), values[self.session], values[self.round]
-        session = replace(session.skipped(round_), walking=False)
+        session = replace(session.skipped(round_), goes_on=False)
         begun = Round(prompt=ask.prompt, system=self._lab.systems.filled(ask.system), blind=ask.blind)
         yield from self._stream(begun, ask, session)
 
-    def walked(self, values: Mapping[Any, Any]) -> Iterator[Updates]:
+    def ask_next(self, values: Mapping[Any, Any]) -> Iterator[Updates]:
         """The next unseen prompt that these adapters have no vote on; from now on a vote leads to the next."""
         ask, session, round_ = self.asking.read(values), values[self.session], values[self.round]
         if len(ask.voices) < 2:
             raise InputError("A vote needs at least two adapters.", "Choose two or more; the base counts.")
-        session = replace(session.skipped(round_), walking=True)
+        session = replace(session.skipped(round_), goes_on=True)
         step = self._step(ask, session)
         if step is None:  # only skipped prompts are left: begin with them again
             session = replace(session, passed=())
@@ -137,21 +139,21 @@ class CompareTab:
         begun = Round(prompt=step.prompt, system=self._lab.systems.filled(ask.system), blind=ask.blind, step=step)
         yield from self._stream(begun, ask, session)
 
-    def went_on(self, values: Mapping[Any, Any]) -> Iterator[Updates]:
+    def ask_next_after(self, values: Mapping[Any, Any]) -> Iterator[Updates]:
         """After a vote or a skip: the next unseen prompt, unless that was the last, or the prompt was typed."""
         ask, session, round_ = self.asking.read(values), values[self.session], values[self.round]
-        if not session.walking or (round_ is not None and round_.open and round_.prompt not in session.passed):
+        if not session.goes_on or (round_ is not None and round_.open and round_.prompt not in session.passed):
             return
         step = self._step(ask, session)
         lap = round_ is not None and round_.verdict is not None and len(round_.spoke) == len(round_.panes)
         if step is None or (lap and step.judged == 0):
             yield self._ended(session, round_)
             return
-        yield from self.walked(values)
+        yield from self.ask_next(values)
 
     def stopped(self, session: CompareSession, round_: Round | None) -> Updates:
         """The partial answers can be voted on; no next prompt follows."""
-        session = replace(session, walking=False)
+        session = replace(session, goes_on=False)
         if round_ is None:
             return self._idle(session) | {self.session: session}
         round_ = round_.stopped()
@@ -203,7 +205,7 @@ class CompareTab:
             self._shuffle(order)
         off = gr.Button(interactive=False)
         asks = self.asking
-        busy = {asks.ask: _hidden(), asks.stop: gr.Button(visible=True), asks.walk: off, self.skip: off}
+        busy = {asks.ask: _hidden(), asks.stop: gr.Button(visible=True), asks.next_unseen: off, self.skip: off}
         shown, round_ = 0.0, begun
         for given in self._lab.compare.ask(begun.prompt, order, ask.sampling, begun.system):
             first = not round_.panes
@@ -230,14 +232,14 @@ class CompareTab:
     def _idle(self, session: CompareSession) -> Updates:
         return {
             self.asking.ask: gr.Button(visible=True),
-            self.asking.walk: gr.Button(interactive=True),
-            self.skip: gr.Button(visible=session.walking, interactive=True),
+            self.asking.next_unseen: gr.Button(interactive=True),
+            self.skip: gr.Button(visible=session.goes_on, interactive=True),
             self.asking.stop: _hidden(),
         }
 
     def _ended(self, session: CompareSession, round_: Round | None) -> Updates:
         """No prompt is left. The last round stays on the screen."""
-        session = replace(session, walking=False)
+        session = replace(session, goes_on=False)
         judged = "All are judged except those you skipped." if session.passed else "All unseen prompts are judged."
         end = div("last-vote", span("last-verdict", f"{judged} Press N to start again with new answers."))
         return self._noted(session, round_) | self._idle(session) | {self.last: end}

@@ -55,7 +55,7 @@ class DemonstrationAnnotators:
                 elem_id="disagreements",
             )
 
-    def build_desk(self) -> None:
+    def build_editing(self) -> None:
         self.who = html_block(elem_classes="flat", elem_id="written-by")
         with gr.Row(visible=False, elem_classes="tight judge") as self.judge:
             html_block(div("judge-label", span("", "Your rating", ABOUT)), elem_classes="flat judge-label")
@@ -83,7 +83,7 @@ class DemonstrationAnnotators:
         self.others = html_block(elem_classes="flat", elem_id="opinions")
 
     @property
-    def desk(self) -> set[Any]:
+    def editing(self) -> set[Any]:
         return {self.who, self.judge, self.stars, self.note, self.back, self.others}
 
     @property
@@ -91,9 +91,9 @@ class DemonstrationAnnotators:
         """The components that may change while a name is typed: never the name itself."""
         return {self.message, self.agreement, self.apart}
 
-    def wire(self, shell: Shell, selected: Any, open_: Callable[[int | None], Updates], desk: set[Any]) -> None:
+    def wire(self, shell: Shell, selected: Any, open_: Callable[[int | None], Updates], editing: set[Any]) -> None:
         """`selected` holds the open demonstration; `open_` opens another one and updates `desk`."""
-        everything = self.desk | self.shown
+        everything = self.editing | self.shown
         shell.on(shell.load, do=lambda: self._lab.annotators.me, outputs=[self.name])
         events = [self.name.submit, self.name.blur]
         shell.on(partial(gr.on, events), do=self.named, inputs=[self.name, selected], outputs=everything)
@@ -103,7 +103,7 @@ class DemonstrationAnnotators:
         shell.on(partial(gr.on, noted), do=self.judged, inputs=opinion, outputs=everything)
         shell.on(self.back.click, do=self.taken_back, inputs=[selected], outputs=everything)
         shell.on(self.fold.expand, do=self.draw_people, outputs=self.shown)
-        shell.on(self.apart.input, do=open_, inputs=[self.apart], outputs=desk)
+        shell.on(self.apart.input, do=open_, inputs=[self.apart], outputs=editing)
 
     # What the events do.
 

@@ -40,7 +40,7 @@ class QualityPanels:
     def wire(self, shell: Shell) -> None:
         tab, findings, pruning = self._tab, self.findings, self.pruning
         at_hand = self.inputs | tab.list.inputs | {tab.editor.selected}
-        everything = tab.list.shown | tab.desk | tab.packs.shown | self.shown | {tab.undo, tab.undoable}
+        everything = tab.list.shown | tab.editing | tab.packs.shown | self.shown | {tab.undo, tab.undoable}
         shell.on(shell.items["demonstrations"].select, do=self.opened, inputs=self.inputs, outputs=self.shown)
         pressed = at_hand | {findings.bridge.payload}
         shell.on(findings.bridge.pressed, do=self.pressed, inputs=pressed, outputs=everything, trigger_mode="multiple")

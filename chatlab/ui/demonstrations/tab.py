@@ -39,7 +39,7 @@ class DemonstrationsTab:
         self._demonstrations = lab.demonstrations
         self._machine = lab.machine
         self._lab = lab
-        self.people = DemonstrationAnnotators(lab)
+        self.annotators = DemonstrationAnnotators(lab)
         self.learned = LearnedBy(lab)
         self._quality = lab.quality
         self.list = DemonstrationList(lab.demonstrations, lab.quality)
@@ -54,18 +54,18 @@ class DemonstrationsTab:
     def build(self, shell: Shell) -> None:
         self.list.build_meter()
         with gr.Row(elem_classes="folds", equal_height=False):
-            for fold in (self.packs, self.importing, self.exporting, self.panels, self.people):
+            for fold in (self.packs, self.importing, self.exporting, self.panels, self.annotators):
                 fold.build()
         with gr.Row(elem_classes="curation", equal_height=False):
             with gr.Column(scale=4, min_width=300, elem_classes="curation-list"):
                 self.list.build()
             with gr.Column(scale=9, min_width=320, elem_classes="curation-desk"):
-                self._build_desk()
+                self._build_editor()
         self._wire_list(shell)
-        self._wire_desk(shell)
+        self._wire_editor(shell)
         self.panels.wire(shell)
 
-    def _build_desk(self) -> None:
+    def _build_editor(self) -> None:
         with gr.Row(elem_classes="tight desk-bar"):
             self.title = html_block(elem_classes="flat desk-title")
             self.approve = gr.Button(
@@ -81,29 +81,36 @@ class DemonstrationsTab:
         self.unseen.build()
         with gr.Column(elem_classes="desk-people"):
             self.learned.build()
-            self.people.build_desk()
+            self.annotators.build_editing()
         with gr.Row(equal_height=False):
             with gr.Column(min_width=300):
                 self.editor.build()
             with gr.Column(min_width=300):
-                self.picture = html_block(elem_classes="flat", elem_id="mask-picture")
+                self.mask = html_block(elem_classes="flat", elem_id="mask-picture")
                 self.similar.build()
 
     @property
-    def desk(self) -> set[Any]:
-        own = {self.title, self.picture, self.approve, self.discard, self.delete}
-        return own | self.editor.shown | self.similar.shown | self.people.desk | self.learned.shown | self.unseen.shown
+    def editing(self) -> set[Any]:
+        own = {self.title, self.mask, self.approve, self.discard, self.delete}
+        return (
+            own
+            | self.editor.shown
+            | self.similar.shown
+            | self.annotators.editing
+            | self.learned.shown
+            | self.unseen.shown
+        )
 
     def _wire_list(self, shell: Shell) -> None:
         rows, editor = self.list, self.editor
-        everything = rows.shown | self.packs.shown | self.desk
+        everything = rows.shown | self.packs.shown | self.editing
         at_hand = rows.inputs | {editor.selected}
         for trigger in (rows.search.change, rows.tag.input, rows.status.input):
             shell.on(trigger, do=self.filter, inputs=at_hand, outputs=rows.shown, trigger_mode="always_last")
         shell.on(rows.newer.click, do=self.turn_back, inputs=rows.inputs, outputs=rows.shown)
         shell.on(rows.older.click, do=self.turn_on, inputs=rows.inputs, outputs=rows.shown)
-        shell.on(rows.rows.input, do=self.open, inputs=[rows.rows], outputs=self.desk, trigger_mode="always_last")
-        shell.on(rows.write.click, do=self.start_writing, inputs=rows.inputs, outputs=rows.shown | self.desk)
+        shell.on(rows.rows.input, do=self.open, inputs=[rows.rows], outputs=self.editing, trigger_mode="always_last")
+        shell.on(rows.write.click, do=self.start_writing, inputs=rows.inputs, outputs=rows.shown | self.editing)
         for name, button in self.packs.buttons.items():
             loaded = shell.on(button.click, do=self.loader(name), outputs=everything | {rows.search})
             self.panels.follow(shell, loaded)
@@ -112,9 +119,9 @@ class DemonstrationsTab:
         self.importing.wire(shell)
         self.exporting.wire(shell)
 
-    def _wire_desk(self, shell: Shell) -> None:
+    def _wire_editor(self, shell: Shell) -> None:
         rows, editor = self.list, self.editor
-        shown = rows.shown | self.desk
+        shown = rows.shown | self.editing
         everything = shown | self.packs.shown | {self.undo, self.undoable}
         at_hand = rows.inputs | {editor.selected}
         for button, do in ((self.approve, self.approved), (self.discard, self.discarded), (self.delete, self.deleted)):
@@ -132,9 +139,9 @@ class DemonstrationsTab:
         )
         shell.on(self.unseen.leave.click, do=self.unseen.quiet, outputs=self.unseen.shown)
         self.panels.follow(shell, undone, saved, released)
-        shell.on(editor.revert.click, do=self.reverted, inputs=[editor.selected], outputs=self.desk)
+        shell.on(editor.revert.click, do=self.reverted, inputs=[editor.selected], outputs=self.editing)
         editor.wire(shell)
-        self.people.wire(shell, editor.selected, self.open, self.desk)
+        self.annotators.wire(shell, editor.selected, self.open, self.editing)
         self.similar.wire(shell, editor.selected)
 
     # What the list's events do.
@@ -190,12 +197,12 @@ class DemonstrationsTab:
         demonstration = self._demonstrations.get(selected)
         return {
             self.title: _title(selected, demonstration),
-            self.picture: self._picture(demonstration),
+            self.mask: self._mask(demonstration),
             self.approve: gr.Button(interactive=demonstration.status != "approved"),
             self.discard: gr.Button(interactive=demonstration.status != "discarded"),
             self.delete: gr.Button(interactive=True),
             **self.similar.reset(selected),
-            **self.people.draw(selected),
+            **self.annotators.draw(selected),
             **self.learned.draw(selected),
             **self.unseen.quiet(),
         } | self.editor.open(selected)
@@ -273,7 +280,7 @@ class DemonstrationsTab:
     def _packs_now(self) -> Updates:
         return self.packs.draw(empty=not sum(self._demonstrations.counts().values()))
 
-    def _picture(self, demonstration: Demonstration) -> Markup:
+    def _mask(self, demonstration: Demonstration) -> Markup:
         """Why there is none, where there is none."""
         try:
             room = min(TrainSettings().max_tokens, self._machine.base.context)
@@ -287,9 +294,9 @@ class DemonstrationsTab:
 
     def _nothing(self) -> Updates:
         off = gr.Button(interactive=False)
-        desk = {self.title: "", self.picture: "", self.approve: off, self.discard: off, self.delete: off}
-        people = self.people.draw(None) | self.learned.draw(None) | self.unseen.quiet()
-        return desk | self.editor.clear() | self.similar.reset(None) | people
+        editing = {self.title: "", self.mask: "", self.approve: off, self.discard: off, self.delete: off}
+        annotators = self.annotators.draw(None) | self.learned.draw(None) | self.unseen.quiet()
+        return editing | self.editor.clear() | self.similar.reset(None) | annotators
 
 
 def _title(demonstration_id: int, demonstration: Demonstration) -> Markup:

@@ -84,7 +84,9 @@ def _ready(now: State) -> str:
 def documents(found: Sequence[Papers], query: str) -> Markup:
     """A line or two each."""
     wanted = query.casefold().split()
-    shown = [papers for papers in found if all(word in f"{papers.title} {papers.name}".casefold() for word in wanted)]
+    shown = [
+        document for document in found if all(word in f"{document.title} {document.name}".casefold() for word in wanted)
+    ]
     if not found:
         text = "No documents yet. Add some, and answers can cite them."
         return div("empty", span("", text))
@@ -97,16 +99,18 @@ def documents(found: Sequence[Papers], query: str) -> Markup:
     return div("shelf", *map(_document, shown[:LISTED]), rest)
 
 
-def _document(papers: Papers) -> Markup:
-    pages = {"pdf": "page", "table": "row"}.get(papers.kind)
-    facts = [counted(papers.pages, pages)] if pages else []
-    facts += [counted(papers.characters, "character"), counted(len(papers.spans), "passage")]
-    title = _press("read", papers.id, papers.title, "shelf-title", f"Read the passages of {papers.name}")
-    remove = _press("remove", papers.id, "×", "tool", f"Remove {papers.name}")
+def _document(document: Papers) -> Markup:
+    pages = {"pdf": "page", "table": "row"}.get(document.kind)
+    facts = [counted(document.pages, pages)] if pages else []
+    facts += [counted(document.characters, "character"), counted(len(document.spans), "passage")]
+    title = _press("read", document.id, document.title, "shelf-title", f"Read the passages of {document.name}")
+    remove = _press("remove", document.id, "×", "tool", f"Remove {document.name}")
     line = div(
-        "shelf-facts", span("chip", LABELS[papers.kind]), span("", f"{one_line(papers.name, 60)} · {' · '.join(facts)}")
+        "shelf-facts",
+        span("chip", LABELS[document.kind]),
+        span("", f"{one_line(document.name, 60)} · {' · '.join(facts)}"),
     )
-    problems = joined(div("refusal", span("", problem)) for problem in papers.problems)
+    problems = joined(div("refusal", span("", problem)) for problem in document.problems)
     return div("shelf-one", div("shelf-head", title, remove), line, problems)
 
 
@@ -139,11 +143,11 @@ def _found_by(who: str, rank: int | None, score: float | None, how: str) -> Mark
     return span("chip", f"{who}: rank {rank}, {how.format(score)}")
 
 
-def passages(papers: Papers, found: Iterable[Passage], first: int) -> Markup:
+def passages(document: Papers, found: Iterable[Passage], first: int) -> Markup:
     """Some of a document's passages, as they are indexed."""
     shown = list(found)
-    title = span("hit-title", one_line(papers.title, 80), title=papers.name)
-    count = span("hit-place", f"passages {first + 1:,} to {first + len(shown):,} of {len(papers.spans):,}")
+    title = span("hit-title", one_line(document.title, 80), title=document.name)
+    count = span("hit-place", f"passages {first + 1:,} to {first + len(shown):,} of {len(document.spans):,}")
     return div("hits", div("hit-head", title, count), *(_read(first + n, one) for n, one in enumerate(shown, 1)))
 
 

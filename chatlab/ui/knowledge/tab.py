@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from chatlab.errors import InputError
 from chatlab.lab import Lab
-from chatlab.ui.current_user import HOUSE, visitor
+from chatlab.ui.current_user import HOUSE, current_user
 from chatlab.ui.html import counted, div, span
 from chatlab.ui.knowledge import render
 from chatlab.ui.page_event import PageEvent
@@ -151,7 +151,7 @@ class KnowledgeTab:
 
     def chosen(self, folder: str, query: str, request: gr.Request | None = None) -> Updates:
         """Another embedding model; passages are embedded again by it. Raises EmbedderError, InputError."""
-        if visitor(request, self._auth) != HOUSE:  # a path on this machine, and a model for everybody
+        if current_user(request, self._auth) != HOUSE:  # a path on this machine, and a model for everybody
             raise InputError("Only the first user can change the embedding model.", "Ask them to change it.")
         self._knowledge.choose_model(Path(folder.strip()) if folder.strip() else None)
         return self.look(query) | {self.timer: gr.Timer(active=True)}
@@ -163,8 +163,8 @@ class KnowledgeTab:
             self._knowledge.remove([event.text])
             return self.look(query) | {self.timer: gr.Timer(active=True)}
         if event.do == "read":
-            papers = self._knowledge.document(event.text)
-            return {self.found: render.passages(papers, self._knowledge.passages(event.text, 0, READ), 0)}
+            document = self._knowledge.document(event.text)
+            return {self.found: render.passages(document, self._knowledge.passages(event.text, 0, READ), 0)}
         if event.do == "around":
             return {self.found: self._around(event.text), self.tabs: gr.Tabs(selected="knowledge")}
         raise InputError(f"The page sent an unknown request: {event.do!r}.", "Reload the page.")
@@ -176,8 +176,8 @@ class KnowledgeTab:
             start, end = map(int, numbers.split(":"))
         except ValueError as error:
             raise InputError("The page sent an unreadable request.", "Reload the page.") from error
-        papers = self._knowledge.document(id)
-        return render.around(papers.title, (start, end), self._knowledge.around(id, start, end))
+        document = self._knowledge.document(id)
+        return render.around(document.title, (start, end), self._knowledge.around(id, start, end))
 
     def search(self, question: str) -> Markup:
         if not question.strip():

@@ -76,11 +76,11 @@ class RunCheckpoints:
         if run is None:
             return
         shown = 0.0
-        for heard in self._lab.checkpoints.ask(run.id, prompt, CALM):
+        for replies in self._lab.checkpoints.ask(run.id, prompt, CALM):
             if time.monotonic() - shown > PACE:
                 shown = time.monotonic()
-                yield {self.answers: answers(heard)}
-        yield {self.answers: answers(heard)}
+                yield {self.answers: answers(replies)}
+        yield {self.answers: answers(replies)}
 
     def published(self, run: RunView | None, step: int | None) -> Updates:
         if run is None or step is None:
@@ -96,10 +96,10 @@ def table(kept: list[Kept], proposed: int | None) -> Markup:
     return div("samples checkpoints", element("table", head + joined(_row(each, proposed) for each in kept)))
 
 
-def answers(heard: list[Heard]) -> Markup:
+def answers(replies: list[Heard]) -> Markup:
     rows = joined(
         element("tr", element("td", escaped(f"step {each.step}" if each.step else "base")) + element("td", _said(each)))
-        for each in heard
+        for each in replies
     )
     return div("samples answers", element("table", rows))
 
@@ -114,8 +114,8 @@ def _row(kept: Kept, proposed: int | None) -> Markup:
     return element("tr", element("td", name) + joined(element("td", escaped(cell)) for cell in cells))
 
 
-def _said(heard: Heard) -> Markup:
-    if heard.error:
-        return span("warning", heard.error)
-    proof = heard.sha256[:8] or ("base" if heard.text and not heard.step else "")
-    return span("sample-text", heard.text) + div("proof", span("", proof))
+def _said(replies: Heard) -> Markup:
+    if replies.error:
+        return span("warning", replies.error)
+    proof = replies.sha256[:8] or ("base" if replies.text and not replies.step else "")
+    return span("sample-text", replies.text) + div("proof", span("", proof))

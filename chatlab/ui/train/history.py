@@ -45,8 +45,8 @@ class TrainHistory:
             self.back = gr.Button("Undo", size="sm", min_width=80, scale=0, visible=False)
             self.remove = gr.Button("Remove", size="sm", min_width=80, scale=0, interactive=False)
             self.restore = gr.Button("Restore", size="sm", min_width=80, scale=0, visible=False)
-        with gr.Accordion("Training data", open=False, visible=False, elem_id="adapter-papers") as self.papers:
-            self.lessons = html_block()
+        with gr.Accordion("Training data", open=False, visible=False, elem_id="adapter-papers") as self.details:
+            self.training_data = html_block()
         self.export.build()
         self.problems = html_block()
 
@@ -58,8 +58,8 @@ class TrainHistory:
             self.runs,
             self.voices,
             self.problems,
-            self.papers,
-            self.lessons,
+            self.details,
+            self.training_data,
             self.warned,
             *buttons,
         } | self.export.of_voice
@@ -67,7 +67,7 @@ class TrainHistory:
     @property
     def of_voice(self) -> set[Any]:
         """The components that depend on the chosen adapter."""
-        return {self.live, self.warned, self.remove, self.papers, self.lessons} | self.export.of_voice
+        return {self.live, self.warned, self.remove, self.details, self.training_data} | self.export.of_voice
 
     def draw(self, voice: str | None = None) -> Updates:
         """Both lists as they are now."""
@@ -91,8 +91,8 @@ class TrainHistory:
     def picked(self, voice: str | None) -> Updates:
         adapter = voice if voice != BASE else None
         return {
-            self.papers: gr.Accordion(visible=adapter is not None),
-            self.lessons: lineage.of_adapter(self._lab, adapter) if adapter else "",
+            self.details: gr.Accordion(visible=adapter is not None),
+            self.training_data: lineage.of_adapter(self._lab, adapter) if adapter else "",
             self.warned: None,
             self.live: gr.Button(
                 "Go live", variant="secondary", interactive=voice is not None and voice != self._lab.voices.live

@@ -37,27 +37,27 @@ def of_adapter(lab: Lab, name: str) -> Markup:
         return div("faint", span("", error_text(error)))
 
 
-def table(lessons: Sequence[TrainedExample], facts: str) -> Markup:
+def table(examples: Sequence[TrainedExample], facts: str) -> Markup:
     """A row each; the number opens the demonstration as it is now."""
-    lines = joined(_row(lesson) for lesson in lessons[:LISTED])
-    more = len(lessons) - LISTED
+    lines = joined(_row(example) for example in examples[:LISTED])
+    more = len(examples) - LISTED
     rest = div("faint", escaped(f"and {more:,} more")) if more > 0 else NOTHING
-    changed = sum(lesson.now != "same" for lesson in lessons)
-    since = f" · {changed} of {len(lessons)} changed since" if changed else ""
+    changed = sum(example.now != "same" for example in examples)
+    since = f" · {changed} of {len(examples)} changed since" if changed else ""
     return div("lineage", element("table", lines), rest, div("faint", span("", facts + since)))
 
 
-def _row(lesson: TrainedExample) -> Markup:
-    notes = [lesson.part if lesson.part != "learned" else "", SINCE[lesson.now]]
+def _row(example: TrainedExample) -> Markup:
+    notes = [example.part if example.part != "learned" else "", SINCE[example.now]]
     note = ", ".join(filter(None, notes))
-    texts = (("", one_line(lesson.asked, 60)), ("", one_line(lesson.answer, 90)), ("faint", note))
-    cells = [_number(lesson), *(span(kind, text) for kind, text in texts)]
+    texts = (("", one_line(example.asked, 60)), ("", one_line(example.answer, 90)), ("faint", note))
+    cells = [_number(example), *(span(kind, text) for kind, text in texts)]
     return element("tr", joined(element("td", cell) for cell in cells))
 
 
-def _number(lesson: TrainedExample) -> Markup:
-    if lesson.now == "deleted":
-        return span("faint", str(lesson.id))
-    act = control(act="open-demonstration", to="page", turn=lesson.id)
+def _number(example: TrainedExample) -> Markup:
+    if example.now == "deleted":
+        return span("faint", str(example.id))
+    act = control(act="open-demonstration", to="page", turn=example.id)
     title = "Open it on the Demonstrations tab"
-    return element("button", escaped(str(lesson.id)), kind="linked", type="button", title=title, **act)
+    return element("button", escaped(str(example.id)), kind="linked", type="button", title=title, **act)

@@ -53,7 +53,7 @@ class TrainRun:
             self.live = gr.Button("Go live", size="sm", variant="primary", min_width=90, scale=0, elem_id="go-live")
             self.undo = gr.Button("Undo", size="sm", min_width=90, scale=0, elem_id="undo-live")
             self.compare = gr.Button("Compare", size="sm", min_width=90, scale=0)
-            self.hear = gr.Button("Show answers", size="sm", min_width=90, scale=0)
+            self.show_answers = gr.Button("Show answers", size="sm", min_width=90, scale=0)
             self.resume = gr.Button("Resume", size="sm", variant="primary", min_width=90, scale=0)
             self.discard = gr.Button("Discard", size="sm", min_width=90, scale=0)
         with gr.Row(visible=False, elem_classes="dialog tight") as self.sure:
@@ -66,7 +66,7 @@ class TrainRun:
             self.losses = gr.Plot(show_label=False, container=False, elem_classes="plot-cell", visible=False)
             self.forgetting = gr.Plot(show_label=False, container=False, elem_classes="plot-cell", visible=False)
         self.checkpoints.build()
-        with gr.Accordion("Training data and settings", open=False, visible=False) as self.papers:
+        with gr.Accordion("Training data and settings", open=False, visible=False) as self.details:
             with gr.Row(equal_height=False):
                 with gr.Column(scale=3, min_width=280):
                     self.lineage = html_block()
@@ -76,9 +76,9 @@ class TrainRun:
 
     @property
     def shown(self) -> set[Any]:
-        buttons = {self.live, self.undo, self.compare, self.hear, self.resume, self.discard}
+        buttons = {self.live, self.undo, self.compare, self.show_answers, self.resume, self.discard}
         parts = {self.head, self.progress, self.running, self.dialog, self.ended, self.actions, self.sure, self.samples}
-        plots = {self.losses, self.forgetting, self.papers, self.lineage, self.settings}
+        plots = {self.losses, self.forgetting, self.details, self.lineage, self.settings}
         return {self.chosen, self.pulse, self.fresh, self.warned, *buttons, *parts, *plots} | self.checkpoints.shown
 
     def tick(self, chosen: str | None, before: Pulse) -> Updates:
@@ -125,7 +125,7 @@ class TrainRun:
                 self.dialog: gr.Column(visible=False),
                 self.ended: gr.Markdown(ended, visible=not under_way),
                 self.samples: gr.Markdown(samples, visible=bool(samples)),
-                self.papers: gr.Accordion(visible=True),
+                self.details: gr.Accordion(visible=True),
                 self.lineage: lineage.of_run(self._lab, run),
                 self.settings: report.settings_table(run.request.settings),
             }
@@ -145,7 +145,7 @@ class TrainRun:
             self.samples: gr.Markdown(visible=False),
             self.losses: gr.Plot(visible=False),
             self.forgetting: gr.Plot(visible=False),
-            self.papers: gr.Accordion(visible=False),
+            self.details: gr.Accordion(visible=False),
         } | self.checkpoints.nothing()
 
     def _actions(self, run: RunView, adapter: str | None, answered: bool) -> Updates:
@@ -158,7 +158,7 @@ class TrainRun:
                 f"Undo: back to {previous}", visible=previous is not None and adapter is not None and adapter == live
             ),
             self.compare: gr.Button(visible=adapter is not None),
-            self.hear: gr.Button("Show more" if answered else "Show answers", visible=adapter is not None),
+            self.show_answers: gr.Button("Show more" if answered else "Show answers", visible=adapter is not None),
             self.resume: gr.Button(visible=halted),
             self.discard: gr.Button(visible=halted or adapter is not None),
         }
@@ -202,11 +202,11 @@ class TrainRun:
         """Ask the checkpoints of the run."""
         yield from self.checkpoints.asked(self.watch.run(chosen), prompt)
 
-    def shelved(self, chosen: str | None, step: int | None) -> Updates:
+    def saved_checkpoint(self, chosen: str | None, step: int | None) -> Updates:
         """Save a checkpoint of the run as an adapter."""
         return self.checkpoints.published(self.watch.run(chosen), step)
 
-    def taken_back(self, chosen: str | None) -> Updates:
+    def undone_live(self, chosen: str | None) -> Updates:
         self._lab.voices.undo()
         return self.draw(chosen)
 
@@ -214,10 +214,10 @@ class TrainRun:
         """Ask first: a deleted run cannot be restored."""
         return {self.sure: gr.Row(visible=True)}
 
-    def spared(self) -> Updates:
+    def kept(self) -> Updates:
         return {self.sure: gr.Row(visible=False)}
 
-    def thrown_away(self, chosen: str | None) -> Updates:
+    def deleted(self, chosen: str | None) -> Updates:
         run = self.watch.run(chosen)
         if run is not None:
             self._lab.training.discard(run.id)
@@ -233,7 +233,7 @@ class TrainRun:
         run, adapter = self.watch.run(chosen), self.watch.adapter(chosen)
         if run is None or adapter is None:
             return
-        for updates in self._samples.hear(run, adapter):
+        for updates in self._samples.ask(run, adapter):
             yield {self.samples: gr.Markdown(updates, visible=True)}
         # All of it once more: of answers that come in quick succession the page may show only the last.
-        yield {self.samples: gr.Markdown(updates, visible=True), self.hear: gr.Button("Show more")}
+        yield {self.samples: gr.Markdown(updates, visible=True), self.show_answers: gr.Button("Show more")}

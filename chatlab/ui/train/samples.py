@@ -35,7 +35,7 @@ class TrainSamples:
         """The known answers of this adapter; empty if there are none."""
         return render(self._known[adapter]) if adapter in self._known else NOTHING
 
-    def hear(self, run: RunView, adapter: str) -> Iterator[Markup]:
+    def ask(self, run: RunView, adapter: str) -> Iterator[Markup]:
         """Run the next few prompts, and yield the answers as they grow below the known ones."""
         answers = list(self._known.get(adapter, []))
         prompts, begin = self._prompts(run), len(answers)

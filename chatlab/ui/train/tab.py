@@ -70,12 +70,12 @@ class TrainTab:
         shell.on(run.go_on.click, do=run.keep_going, outputs={run.dialog})
         shell.on(run.stop_only.click, do=run.stop_for_now, outputs={run.dialog})
         shell.on(run.stop_keep.click, do=run.stop_and_keep, outputs={run.dialog})
-        shell.on(run.spare.click, do=run.spared, outputs={run.sure})
+        shell.on(run.spare.click, do=run.kept, outputs={run.sure})
         for button, do, inputs in (
             (run.resume, run.resumed, [run.chosen]),
             (run.live, run.gone_live, [run.chosen, run.warned]),
-            (run.undo, run.taken_back, [run.chosen]),
-            (run.really, run.thrown_away, [run.chosen]),
+            (run.undo, run.undone_live, [run.chosen]),
+            (run.really, run.deleted, [run.chosen]),
         ):
             done = shell.on(button.click, do=do, inputs=inputs, outputs=run.shown)
             if button is run.live:  # drawn again, the button would have forgotten that it warned
@@ -87,8 +87,10 @@ class TrainTab:
             run.discard.click, do=self.discarded, inputs=[run.chosen], outputs=run.shown | self.history.shown
         )
         shell.refresh(shell.on(done.then, do=self.plan.draw, inputs=self.plan.form.inputs, outputs=self.plan.shown))
-        for trigger, hear in ((run.hear.click, run.more_answers), (run.fresh.change, run.first_answers)):
-            shell.on(trigger, do=hear, inputs=[run.chosen], outputs={run.samples, run.hear}, trigger_mode="once")
+        for trigger, answers in ((run.show_answers.click, run.more_answers), (run.fresh.change, run.first_answers)):
+            shell.on(
+                trigger, do=answers, inputs=[run.chosen], outputs={run.samples, run.show_answers}, trigger_mode="once"
+            )
         points = run.checkpoints
         for trigger in (points.ask.click, points.prompt.submit):
             asking = shell.on(
@@ -97,7 +99,7 @@ class TrainTab:
             shell.on(points.stop.click, do=lambda: None, cancels=[asking])
         done = shell.on(
             points.publish.click,
-            do=run.shelved,
+            do=run.saved_checkpoint,
             inputs=[run.chosen, points.step],
             outputs={points.message},
             trigger_mode="once",

@@ -97,9 +97,9 @@ class BodyMiddleware:
                 return Refusal(400, f"The {name} of this request is none."), None
         return self._misdirected(path, text), text
 
-    def _misdirected(self, path: str, said: dict[str, Any]) -> Refusal | None:
+    def _misdirected(self, path: str, payload: dict[str, Any]) -> Refusal | None:
         """The refusal of a call that is no event of the page."""
-        function, trigger = said.get("fn_index"), said.get("trigger_id")
+        function, trigger = payload.get("fn_index"), payload.get("trigger_id")
         if function is not None and (type(function) is not int or function not in self._functions):
             return Refusal(404, "There is no such function on this page.")
         if trigger is not None and (type(trigger) is not int or abs(trigger) > 2**31):
@@ -107,9 +107,9 @@ class BodyMiddleware:
         called = CALLED.fullmatch(path)
         if called and called[1] not in self._calls and (function is None or path.startswith("/gradio_api/call/")):
             return Refusal(404, "There is no such call.")
-        if path.startswith("/gradio_api/queue/join") and (function is None or said.get("session_hash") is None):
+        if path.startswith("/gradio_api/queue/join") and (function is None or payload.get("session_hash") is None):
             return Refusal(400, "An event names its function and its session.")
-        if said.get("batched"):
+        if payload.get("batched"):
             return Refusal(400, "Nothing here is done in batches.")
         return None
 

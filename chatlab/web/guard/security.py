@@ -1,7 +1,7 @@
-"""Who may knock at the web app: the host that a request names, the site it comes from, and whom the gate lets in.
+"""Who may knock at the web app: the host that a request names, the site it comes from, and whom is signed in.
 
 A program that listens on loopback is still reached by every web page its user opens. So a request must name a
-host that is ours (DNS rebinding) and must not come from another site. Beyond loopback the gate asks for a password
+host that is ours (DNS rebinding) and must not come from another site. Beyond loopback it asks for a password
 as well, before anything else is looked at but the host.
 """
 
@@ -29,15 +29,15 @@ class SecurityMiddleware:
     """ASGI middleware around everything that answers."""
 
     def __init__(
-        self, app: ASGIApp, host: str = "127.0.0.1", gate: BasicAuth | None = None, names: Iterable[str] = ()
+        self, app: ASGIApp, host: str = "127.0.0.1", auth: BasicAuth | None = None, names: Iterable[str] = ()
     ) -> None:
         """`host` is what the server listens on. Beyond loopback, numeric addresses may be named too.
 
-        `names` are further hosts that lead here, for example that of a reverse proxy. Without a `gate` nobody is
+        `names` are further hosts that lead here, for example that of a reverse proxy. Without `auth` nobody is
         asked for a password.
         """
         self.app = app
-        self._gate = gate
+        self._auth = auth
         self._names = LOOPBACK | ({host.lower()} - {"0.0.0.0", "::"}) | {name.lower() for name in names}
         self._numeric = host not in LOOPBACK
         self._hashing = ThreadPoolExecutor(1, thread_name_prefix="passwords")
@@ -62,8 +62,8 @@ class SecurityMiddleware:
         await self.app(dict(scope, headers=_forwarded_headers(scope, person, host)), receive, send)
 
     async def _asked(self, scope: Scope, headers: dict[str, str]) -> tuple[Refusal | None, bytes]:
-        """Whom the gate lets in."""
-        if self._gate is None:
+        """Whom is signed in."""
+        if self._auth is None:
             return None, b""
         answer = await self._answer(headers.get("authorization", ""), scope["client"][0] if scope["client"] else "")
         if answer.name:
@@ -75,11 +75,11 @@ class SecurityMiddleware:
         return Refusal(401, "A name and a password are needed.", asks), b""
 
     async def _answer(self, authorization: str, peer: str) -> Answer:
-        assert self._gate is not None
-        if self._gate.is_slow(authorization):
+        assert self._auth is not None
+        if self._auth.is_slow(authorization):
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._hashing, self._gate.ask, authorization, peer)
-        return self._gate.ask(authorization, peer)
+            return await loop.run_in_executor(self._hashing, self._auth.ask, authorization, peer)
+        return self._auth.ask(authorization, peer)
 
     def _is_own_host(self, host: str) -> bool:
         name = _name(host)

@@ -193,7 +193,7 @@ def people(lab: Lab) -> DemonstrationAnnotators:
     with gr.Blocks():
         made = DemonstrationAnnotators(lab)
         made.build()
-        made.build_desk()
+        made.build_editing()
     return made
 
 

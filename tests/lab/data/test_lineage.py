@@ -234,5 +234,5 @@ def test_the_history_shows_what_an_adapter_learned(lab: Lab) -> None:
     run = trained(lab, "first", [one])
     lab.training.discard(run)
     drawn: dict[Any, Any] = tab.history.picked("first")
-    assert told(drawn[tab.history.papers])["visible"] and "Ay" in drawn[tab.history.lessons]
-    assert not told(tab.history.picked("base")[tab.history.papers])["visible"]
+    assert told(drawn[tab.history.details])["visible"] and "Ay" in drawn[tab.history.training_data]
+    assert not told(tab.history.picked("base")[tab.history.details])["visible"]
