@@ -1,4 +1,4 @@
-"""The web app: the page built from its tabs, behind its doors, served on loopback."""
+"""The web app: the page built from its tabs, behind its middleware, served on loopback."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from chatlab.lab import Lab
 from chatlab.settings import Settings
 from chatlab.system.ports import address
 from chatlab.ui.backups import SafekeepingPanel
-from chatlab.ui.chat.forgetting import forget_conversation
 from chatlab.ui.chat.generation_settings import DEFAULTS
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.tab import ChatTab
@@ -52,7 +51,7 @@ from chatlab.web.guard.security import SecurityMiddleware
 from chatlab.web.guard.session_owners import SessionOwnerMiddleware
 from chatlab.web.health import PATH, health
 from chatlab.web.http1 import StrictProtocol
-from chatlab.web.light_state import lighten
+from chatlab.web.light_state import forget_conversation, lighten
 from chatlab.web.page import Page
 from chatlab.web.shutdown import Shutdown
 from chatlab.web.uploads import Uploads, refuse_addresses

@@ -9,12 +9,15 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
+from chatlab.errors import ChatlabError
+from chatlab.lab import Lab
 from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.lab.data.quality import Quality
+from chatlab.records import Demonstration, TrainSettings
 from chatlab.template import Span
 from chatlab.ui.demonstrations.quality import row
 from chatlab.ui.html import NOTHING, counted, div, element, escaped, joined, span
-from chatlab.ui.shell import Shell, html_block
+from chatlab.ui.shell import Shell, error_text, html_block
 
 Updates = dict[Any, Any]
 
@@ -56,10 +59,19 @@ class SimilarDemonstrations:
 
 LEGEND = div(
     "mask-legend",
-    span("mask-read", "read"),
-    span("mask-learned", "learned"),
+    span("mask-read", "context"),
+    span("mask-learned", "trained on"),
     span("mask-cut", "cut off"),
 )
+
+
+def mask_of(lab: Lab, demonstration: Demonstration) -> Markup:
+    """The demonstration as a run would train on it; or why it cannot be shown."""
+    try:
+        longest = min(TrainSettings().max_tokens, lab.machine.base.context)
+        return mask_html(lab.demonstrations.picture(demonstration.messages, longest))
+    except ChatlabError as error:
+        return div("mask-note", span("mask-warning", error_text(error)))
 
 
 def mask_html(spans: Sequence[Span]) -> Markup:

@@ -9,11 +9,11 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
-from chatlab.errors import ChatlabError, UnseenRepeated
+from chatlab.errors import UnseenRepeated
 from chatlab.lab import Lab
-from chatlab.records import Demonstration, Status, TrainSettings
+from chatlab.records import Demonstration, Status
 from chatlab.ui.demonstrations.annotators import DemonstrationAnnotators
-from chatlab.ui.demonstrations.beside import SimilarDemonstrations, mask_html
+from chatlab.ui.demonstrations.beside import SimilarDemonstrations, mask_of
 from chatlab.ui.demonstrations.drafts import NEW, Drafts
 from chatlab.ui.demonstrations.editor import DemonstrationEditor
 from chatlab.ui.demonstrations.exporting import DemonstrationExport
@@ -24,7 +24,7 @@ from chatlab.ui.demonstrations.packs import DemonstrationPacks
 from chatlab.ui.demonstrations.panels import QualityPanels
 from chatlab.ui.demonstrations.unseen import UnseenQuestion
 from chatlab.ui.html import div, escaped, span
-from chatlab.ui.shell import Shell, error_text, html_block
+from chatlab.ui.shell import Shell, html_block
 
 Updates = dict[Any, Any]
 Values = Mapping[Any, Any]
@@ -37,7 +37,6 @@ class DemonstrationsTab:
 
     def __init__(self, lab: Lab) -> None:
         self._demonstrations = lab.demonstrations
-        self._machine = lab.machine
         self._lab = lab
         self.annotators = DemonstrationAnnotators(lab)
         self.learned = LearnedBy(lab)
@@ -197,7 +196,7 @@ class DemonstrationsTab:
         demonstration = self._demonstrations.get(selected)
         return {
             self.title: _title(selected, demonstration),
-            self.mask: self._mask(demonstration),
+            self.mask: mask_of(self._lab, demonstration),
             self.approve: gr.Button(interactive=demonstration.status != "approved"),
             self.discard: gr.Button(interactive=demonstration.status != "discarded"),
             self.delete: gr.Button(interactive=True),
@@ -279,15 +278,6 @@ class DemonstrationsTab:
 
     def _packs_now(self) -> Updates:
         return self.packs.draw(empty=not sum(self._demonstrations.counts().values()))
-
-    def _mask(self, demonstration: Demonstration) -> Markup:
-        """Why there is none, where there is none."""
-        try:
-            room = min(TrainSettings().max_tokens, self._machine.base.context)
-            spans = self._demonstrations.picture(demonstration.messages, room)
-        except ChatlabError as error:
-            return div("mask-note", span("mask-warning", error_text(error)))
-        return mask_html(spans)
 
     def _writing(self) -> Updates:
         return self._nothing() | {self.title: div("desk-name", escaped("A new demonstration"))} | self.editor.open(NEW)
