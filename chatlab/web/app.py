@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import socket
 import threading
@@ -50,7 +49,7 @@ from chatlab.web.guard.routes import RouteMiddleware
 from chatlab.web.guard.security import SecurityMiddleware
 from chatlab.web.guard.session_owners import SessionOwnerMiddleware
 from chatlab.web.health import PATH, health
-from chatlab.web.http1 import StrictProtocol
+from chatlab.web.http1 import Server, StrictProtocol
 from chatlab.web.light_state import forget_conversation, lighten
 from chatlab.web.page import Page
 from chatlab.web.shutdown import Shutdown
@@ -279,34 +278,7 @@ def serve(
         if open_browser:
             threading.Thread(target=webbrowser.open, args=(address(settings),), daemon=True).start()
 
-    server = _Server(http(web(lab, settings, replies)), answered, replies.close)
+    server = Server(http(web(lab, settings, replies)), answered, replies.close)
     if ending is not None:
         ending.stops(server.stop)
     server.run(sockets=[sock])
-
-
-class _Server(uvicorn.Server):
-    """Says when it has begun to answer, and when it is about to end."""
-
-    def __init__(self, config: uvicorn.Config, answered: Callable[[], None], ending: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._answered = answered
-        self._ending = ending
-
-    def stop(self) -> None:
-        self.should_exit = True
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Left to `Shutdown`: what the server would raise again at its end would end the process before the lab is."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self._answered()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # open pages are cut off; that is no error
-        self._ending()
-        await super().shutdown(sockets)

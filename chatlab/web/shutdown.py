@@ -1,4 +1,4 @@
-"""How the app ends: asked once it puts everything away, asked twice it leaves at once."""
+"""How the app ends: after the first Ctrl-C it saves and closes everything, after the second it quits at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIGNALS = tuple(
 )
 AT_ONCE = 130
 """The exit status after Ctrl-C."""
-SAID = "Ending: answers are kept as far as they have come, a run keeps its place. Ctrl-C again leaves at once."
+MESSAGE = "Stopping. Answers and the training run are saved. Press Ctrl-C again to quit at once."
 
 
 class Shutdown:
@@ -26,7 +26,7 @@ class Shutdown:
         self._before: dict[signal.Signals, Any] = {}
 
     def stops(self, stop: Callable[[], None]) -> None:
-        """What the first asking calls from now on; until then it is a KeyboardInterrupt where the app just is."""
+        """Have the first signal call `stop`; until then it raises KeyboardInterrupt."""
         self._stop = stop
         if self.asked:
             stop()
@@ -43,7 +43,7 @@ class Shutdown:
         if self.asked:
             os._exit(AT_ONCE)
         self.asked = True
-        os.write(sys.stderr.fileno(), f"\n{SAID}\n".encode())
+        os.write(sys.stderr.fileno(), f"\n{MESSAGE}\n".encode())
         if self._stop is None:
             raise KeyboardInterrupt
         self._stop()
