@@ -82,7 +82,7 @@ SYMPTOMS: tuple[Row, ...] = (
     Row(
         key="plays both",
         seen="It writes the user's turn too",
-        why="User messages or no end-of-turn tokens were trained on.",
+        why="The user's messages were trained on, or end-of-turn tokens were not.",
         does="Check a demonstration's loss mask: only blue text is trained on. The comparison shows its effect.",
         remedies=("mask",),
     ),
@@ -112,7 +112,7 @@ SYMPTOMS: tuple[Row, ...] = (
 WISHES: tuple[Row, ...] = (
     Row(
         key="once",
-        seen="A different behaviour once",
+        seen="A one-off behaviour",
         why="A system message is free and quick to change.",
         does="Try the system message before training. If it works, stop there.",
         remedies=("message",),
