@@ -95,7 +95,7 @@ class Voices:
         self._trash.append(name)
 
     def restore(self) -> str:
-        """Bring back the adapter that was removed last; its name now. Raises AdapterMissing when there is none."""
+        """Use back the adapter that was removed last; its name now. Raises AdapterMissing when there is none."""
         if not self._trash:
             raise AdapterMissing("There is no removed adapter to restore.")
         name = self._adapters.restore(self._trash[-1]).name

@@ -42,8 +42,8 @@ TEXT_KEYS = frozenset(
         "unsloth_version",
     ]
 )
-AGAIN = "Fetch the model again."
-MIXED = "The files come from different models, or one is missing; fetch it again."
+AGAIN = "Download the model again."
+MIXED = "The files come from different models, or one is missing; download it again."
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
 REASONS = {
     "auto_map": "its config.json brings a program of its own (auto_map)",

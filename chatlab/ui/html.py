@@ -20,6 +20,8 @@ KEY: Final = secrets.token_urlsafe(16)
 """One per process. The page's script obeys only elements that carry it; no text from outside can know it."""
 REASONS: tuple[Reason, ...] = get_args(Reason)
 """What can be wrong with an answer, as stored with a rating."""
+REASON_LABELS: Final = {"wrong voice": "wrong tone"}
+"""What a reason is called on the screen, where it is stored under another name."""
 NOTHING: Final = Markup()
 _PLAIN = re.compile(r"[^A-Za-z0-9 ,]")
 _PLAIN_ATTRIBUTE = re.compile(r"[\w .:;%#/-]*", re.ASCII)

@@ -102,7 +102,7 @@ def _wrong_framing(headers: list[tuple[bytes, bytes]], is_1_1: bool) -> str:
     if coding is not None and (coding.lower() != b"chunked" or not is_1_1):
         return "The only coding is chunked"
     if count[b"upgrade"] or count[b"http2-settings"]:
-        return "Nothing but HTTP/1.1 is spoken here"
+        return "Only HTTP/1.1 is supported"
     if count[b"expect"] and value[b"expect"].lower() != b"100-continue":
         return "Only 100-continue can be expected"
     return ""

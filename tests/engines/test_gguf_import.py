@@ -219,7 +219,7 @@ LIES = {
         "an adapter, not a base",
     ),
     "a part of several": (header(LLAMA | {"split.count": 3}, {"a": ([1], F32, 0)}) + bytes(99), "one of 3 parts"),
-    "eyes": (header({"general.architecture": "clip"}, {"a": ([1], F32, 0)}) + bytes(99), "the eyes or ears"),
+    "eyes": (header({"general.architecture": "clip"}, {"a": ([1], F32, 0)}) + bytes(99), "vision or audio part"),
 }
 
 

@@ -17,7 +17,7 @@ class Hearing(TrialProcess):
 
     module = "chatlab.engines.gguf_import.validate_worker"
     dies = "llama.cpp breaks down when it opens {name}: the file is damaged."
-    broken = "Fetch the file again. If it is whole, llama.cpp cannot run it here."
+    broken = "Download the file again. If it is whole, llama.cpp cannot run it here."
 
     def hear(self, file: Path, folder: Path) -> None:
         super().hear(file, folder)

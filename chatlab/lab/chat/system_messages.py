@@ -97,7 +97,7 @@ class SystemMessages:
         self._deleted.append(self._store.presets.remove([self._own(name)]))
 
     def undo_delete(self) -> str | None:
-        """Bring back what was deleted last; its name, or None where there is nothing, or another has the name now."""
+        """Use back what was deleted last; its name, or None where there is nothing, or another has the name now."""
         if not self._deleted:
             return None
         back = self._deleted.pop()

@@ -132,7 +132,7 @@ class Demonstrations:
         return len(removed)
 
     def undo(self) -> int:
-        """Bring back what the last `delete` took, under the same ids; how many came back."""
+        """Use back what the last `delete` took, under the same ids; how many came back."""
         if not self._deleted:
             return 0
         self._store.demonstrations.put_many(self._deleted[-1])

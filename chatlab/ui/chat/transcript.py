@@ -17,6 +17,7 @@ from chatlab.tool_calls import Call, ToolStep
 from chatlab.ui.chat.rows import Row, earlier, rows
 from chatlab.ui.html import (
     NOTHING,
+    REASON_LABELS,
     REASONS,
     button,
     control,
@@ -132,8 +133,10 @@ def _reasons(turn: Turn) -> Markup:
     """Chips that say what was wrong, once a thumb is down."""
     if turn.rating is None or turn.rating.liked:
         return NOTHING
-    given = turn.rating.reasons
-    chips = (button("reason", r, "chip on" if r in given else "chip", turn.id, reason=r) for r in REASONS)
+    chips = (
+        button("reason", REASON_LABELS.get(r, r), "chip on" if r in turn.rating.reasons else "chip", turn.id, reason=r)
+        for r in REASONS
+    )
     return div("reasons", span("ask", "What was wrong?"), *chips)
 
 

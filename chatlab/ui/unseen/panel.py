@@ -268,7 +268,7 @@ class UnseenExport:
                 path = folder / f"unseen-{now()[:10]}.{form}"
                 path.write_bytes(data)
         except OSError as error:
-            raise DiskFull(f"The file could not be made: {error.strerror}.", "Make space on the disk.") from error
+            raise DiskFull(f"The file could not be made: {error.strerror}.", "Free some disk space.") from error
         return {
             self.download: gr.DownloadButton(f"Download {path.name}", value=str(path), visible=True),
             self.made: str(path),

@@ -93,7 +93,7 @@ def read_people(path: Path) -> tuple[Person, ...]:
         except InputError as error:
             raise InputError(f"Line {number} of {path} is no sign-in: {error}", error.hint) from None
     if not found:
-        raise InputError(f"There is nobody in {path}.", "Write one NAME:PASSWORD a line, or leave the file out.")
+        raise InputError(f"There are no users in {path}.", "Write one NAME:PASSWORD a line, or leave the file out.")
     once(found)
     return tuple(found)
 
