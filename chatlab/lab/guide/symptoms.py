@@ -202,7 +202,7 @@ class Symptoms:
         rated = (t for _, c in self._store.conversations.rows() for t in c.turns if t.rating and not t.rating.liked)
         said = Counter(r for t in rated if t.speaker and t.speaker.adapter == live for r in t.rating.reasons)  # type: ignore[union-attr]
         return {
-            key: f"You rated “{reason.replace('voice', 'tone')}” on {times} answer{'' if times == 1 else 's'} by {live}."
+            key: f"Rated “{reason.replace('voice', 'tone')}” on {times} answer{'' if times == 1 else 's'} by {live}."
             for reason, key in REASONS.items()
             if (times := said[reason])
         }
