@@ -172,7 +172,7 @@ def test_thumbs_down_are_told_beside_the_symptom_that_they_speak_of(lab: Lab) ->
     turn = last.conversation.turns[-1].id
     lab.chat.rate(chat, turn, False, ["too long", "not correct"])
     signs = lab.symptoms.signs()
-    assert "“too long” of 1 answer by base" in signs["rambles"] and "invents" in signs
+    assert "“too long” on 1 answer by base" in signs["rambles"] and "invents" in signs
     lab.chat.rate(chat, turn, True)
     assert lab.symptoms.signs() == {}
 
