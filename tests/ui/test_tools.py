@@ -136,7 +136,7 @@ def test_an_adapter_that_was_told_of_tools_disagrees_with_a_conversation_without
     taught(lab, *[lesson(lab, "calculator", "count")] * 3, lesson(lab))
     shown = unescape(switch.look([]))
     assert "3 of the 4 training demonstrations of pupil have tools" in shown
-    assert "Switch on: Calculator, Letter counter</button>" in shown
+    assert "Turn on: Calculator, Letter counter</button>" in shown
     assert switch.pressed('{"act": "tools-taught"}', ["clock"]) == ["calculator", "count", "clock"]
     assert switch.look(["calculator"]) == ""
 

@@ -164,7 +164,7 @@ def _held_back(run: RunView) -> Markup:
     if not ids:
         return NOTHING
     named = ", ".join(map(str, ids[:10])) + (" and more" if len(ids) > 10 else "")
-    return _warning(f"{counted(len(ids), 'demonstration')} left out because they repeat unseen prompts: {named}.")
+    return _warning(f"{counted(len(ids), 'demonstration')} left out for repeating unseen prompts: {named}.")
 
 
 def _warning(text: str) -> Markup:

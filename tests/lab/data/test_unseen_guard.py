@@ -200,7 +200,7 @@ def test_a_run_says_whom_it_left_out_and_why(lab: Lab) -> None:
     assert (run.request.demonstrations, run.request.held_back) == ((fine,), (odd,))
     assert JOKE not in (run.folder / "snapshot.jsonl").read_text()
     done = replace(run, state="finished", result=Result(adapter="", template="", steps=1, demonstrations=(fine,)))
-    assert "1 demonstration left out for asking an unseen prompt" in html.unescape(report.ended(done, None))
+    assert "1 demonstration left out for repeating unseen prompts" in html.unescape(report.ended(done, None))
 
 
 class Full(Disk):
