@@ -122,7 +122,7 @@ def test_nothing_tells_who_spoke_until_the_key_is_pressed(page: Any, lab: Lab) -
     assert {s.sha256 for s in vote.speakers} == {"", *(card.sha256 for card in lab.voices.cards())}
     assert len(lab.store.preferences.find("Who is there?")[0]) == 2
     press(page, "u")
-    page.locator("#panes", has_text="taken back").wait_for()
+    page.locator("#panes", has_text="Vote undone").wait_for()
     assert len(lab.store.votes) == before and not lab.store.preferences.find("Who is there?")[0]
 
 

@@ -58,7 +58,7 @@ def test_an_answer_in_chat_cites_it_and_the_citation_opens_the_passage(page: Any
     page.locator(".answer button.cite").click()
     page.locator(".source.shown", has_text="Boats over nine metres").wait_for()
     page.get_by_role("button", name="Keep as demonstration").click()
-    page.locator("#notice", has_text="made with sources").wait_for()
+    page.locator("#notice", has_text="uses sources").wait_for()
     assert lab.demonstrations.counts() == {}
     page.get_by_role("button", name="Keep it with its sources").click()
     page.locator("#notice", has_text="Kept as demonstration").wait_for()

@@ -88,7 +88,7 @@ def test_the_grid_leaves_as_a_file(page: Any) -> None:
 
 def test_on_the_desk_the_person_is_asked_and_loses_nothing(page: Any, lab: Lab) -> None:
     page.get_by_role("tab", name="Demonstrations").click()
-    page.get_by_role("button", name="New").click()
+    page.get_by_role("button", name="New", exact=True).click()
     page.locator("#tab-demonstrations").get_by_label("Prompt", exact=True).fill("tell me a JOKE")
     page.locator("#tab-demonstrations").get_by_label("Answer", exact=True).fill("A horse walks into a bar.")
     page.get_by_role("button", name="Save demonstration").click()
