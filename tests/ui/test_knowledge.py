@@ -80,7 +80,7 @@ def test_dropped_files_are_read_listed_and_removed_from_where_they_were_uploaded
 
 def test_a_question_shows_passages_and_who_found_them(tab: KnowledgeTab) -> None:
     html = plain(tab.search("mooring boats"))
-    assert "Keywords: rank 1, BM25" in html and "Meaning: not among its first 100" in html
+    assert "Keywords: rank 1, BM25" in html and "Meaning: not in the top 100" in html
     assert "<mark>Boats</mark>" in html and "<script" not in html
     assert "No matches" in tab.search("zzz")
     with pytest.raises(InputError):

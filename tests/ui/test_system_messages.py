@@ -137,7 +137,7 @@ def test_an_answer_is_kept_under_the_message_it_was_asked_under(
     first = say(lab, chat, "Hello")
     under_brief = asked[-1]
     shown = seen(panel, panel.set("Be kind.", Session(conversation=chat)))
-    assert "1 answer above kept another system message" in shown
+    assert "1 answer above used another system message" in shown
     say(lab, chat, "And again")
     kept = lab.demonstrations.get(lab.demonstrations.keep(chat, first, "Good day").demonstration)
     assert kept.messages[0].content == "Be brief." and lab.chat.get(chat).system == "Be kind."
