@@ -211,7 +211,7 @@ def test_a_tick_without_news_draws_nothing(lab: Lab, tab: TrainTab, finished: st
 def test_a_page_that_is_opened_during_a_run_finds_it(lab: Lab, stage: None) -> None:
     run_id = lab.training.retrain(live=False, **QUICK)
     page = built(TrainTab(lab), "train")
-    shown = page.refresh(None, *form(page))
+    shown = page.refresh(form(page))
     assert visible(shown, page.run.running)
     labels = {value: label for label, value in told(shown[page.history.runs])["choices"]}
     assert "running" in labels[run_id]
@@ -422,7 +422,7 @@ def test_the_plots_draw_what_was_measured_and_name_it() -> None:
     assert (training.name, held_out.name) == ("training 3.00", "held out 3.10")
     assert list(held_out.x) == [0, 9] and list(held_out.y) == [4.0, 3.1]
     quick, whole = forgetting_plot(steps, 9, 1.5).data
-    assert (quick.name, whole.name) == ("quick check 1.20 %", "at the end 1.50 %")
+    assert (quick.name, whole.name) == ("quick check 1.20 %", "final 1.50 %")
     assert not loss_plot([], 1).data and not forgetting_plot([], 1, 1.0).data
     gap = loss_plot([Step(step=n, steps=3, loss=float("nan") if n == 2 else 1.0) for n in (1, 2, 3)], 3)
     assert list(gap.data[0].x) == [1, 3]
