@@ -22,12 +22,12 @@ def test_a_loss_that_rises_again_names_the_step_before() -> None:
 
 def test_what_brought_next_to_nothing_is_not_worth_its_forgetting() -> None:
     choice = choose(curve((3.0, 0.1), (2.5, 0.5), (2.495, 1.9)))
-    assert choice and choice.step == 20 and "next to nothing" in choice.why
+    assert choice and choice.step == 20 and "hardly improve" in choice.why
 
 
 def test_a_better_loss_is_not_bought_with_much_forgetting() -> None:
     choice = choose(curve((3.0, 0.1), (2.5, 1.9), (2.0, 6.5)))
-    assert choice and choice.step == 20 and "forgot +6.5 %" in choice.why
+    assert choice and choice.step == 20 and "+6.5 % forgetting" in choice.why
 
 
 def test_where_all_forgot_much_the_least_is_proposed_and_that_is_said() -> None:
