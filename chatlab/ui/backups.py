@@ -30,7 +30,7 @@ class SafekeepingPanel:
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
-        self._keeping = lab.safekeeping
+        self._keeping = lab.backups
 
     def build(self, shell: Shell) -> None:
         with gr.Accordion("Backups", open=False, elem_id="backups") as self.fold:

@@ -29,7 +29,7 @@ WARNED = element(
     title="Show the problem",
     **control(act="warnings", to="page"),
 )
-QUICK, CALM = 1.0, 3.0
+QUICK, GREEDY = 1.0, 3.0
 """Seconds between two looks, while a run is under way and while none is."""
 LINGER = 4.0
 """Seconds after a run in which its adapter is published and everything drawn again."""
@@ -56,7 +56,7 @@ class Header:
         """The header, and how soon to look again: a page that only waits asks little of the machine."""
         if self.lab.training.status().state == "training":
             self._trained = monotonic()
-        return self.draw(), gr.Timer(QUICK if monotonic() < self._trained + LINGER else CALM)
+        return self.draw(), gr.Timer(QUICK if monotonic() < self._trained + LINGER else GREEDY)
 
     def _ask(self) -> None:
         """Have somebody look at the machine, unless somebody is at it."""
@@ -70,8 +70,8 @@ class Header:
             self._asking.release()
 
     def _live(self) -> Markup:
-        name = self.lab.voices.live
-        card = None if name == BASE else self.lab.voices.who(name)
+        name = self.lab.variants.live
+        card = None if name == BASE else self.lab.variants.who(name)
         base = self._health.base if self._health else ""
         return live_chip(name, card, base)
 

@@ -81,10 +81,10 @@ def ended(lab: Lab, run: RunView, asked: bool) -> Notice:
     name = lab.training.adapter_of(run.id)
     if lab.training.news:
         return Notice(text=lab.training.news, kind="bad", actions=(("train", "Open Train"),))
-    if run.state == "finished" and name and name == lab.voices.live:
+    if run.state == "finished" and name and name == lab.variants.live:
         verdict = "" if run.result is None else _forgot(run.result.forgetting)
         again = (("again", "Show the new answer"),) if asked else ()
-        back = () if lab.voices.previous is None else (("undo-live", f"Back to {lab.voices.previous}"),)
+        back = () if lab.variants.previous is None else (("undo-live", f"Back to {lab.variants.previous}"),)
         return Notice(text=f"{name} is live.{verdict}", kind="good", actions=(*again, *back))
     if run.state == "finished":
         return Notice(text=f"{name or 'The adapter'} is ready.", kind="good", actions=(("train", "Open Train"),))

@@ -16,7 +16,7 @@ class Pulse(NamedTuple):
     run: str
     state: str
     published: bool
-    proven: bool
+    evaluated: bool
     steps: int
     phase: str
     left: int
@@ -25,7 +25,7 @@ class Pulse(NamedTuple):
     @property
     def stage(self) -> tuple[str, str, bool, bool, str]:
         """Differs only when a run begins, ends, is published, is proven or, once it has ended, needs a word."""
-        return self.run, self.state, self.published, self.proven, "" if self.state == "training" else self.news
+        return self.run, self.state, self.published, self.evaluated, "" if self.state == "training" else self.news
 
 
 class RunWatch:
@@ -41,7 +41,7 @@ class RunWatch:
             run=status.run.name if status.run else "",
             state=status.state,
             published=published,
-            proven=published and status.run is not None and self._lab.training.proven(status.run.name),
+            evaluated=published and status.run is not None and self._lab.training.evaluated(status.run.name),
             steps=len(status.steps),
             phase=status.phase,
             left=-1 if status.eta is None else round(status.eta),

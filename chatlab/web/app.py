@@ -149,13 +149,13 @@ def on_page_event(lab: Lab, payload: str) -> Any:
 def _endpoints(lab: Lab) -> None:
     """The few calls that other programs may make."""
 
-    def say(text: str, voice: str = "", conversation: int = 0, request: gr.Request | None = None) -> Iterator[str]:
+    def say(text: str, variant: str = "", conversation: int = 0, request: gr.Request | None = None) -> Iterator[str]:
         """The answer as it grows. `conversation` 0 stores nothing; otherwise it is one of the caller's own."""
         chat_id = conversation or lab.chat.new(incognito=True)
         try:
             if conversation:
                 lab.chat.owned(conversation, current_user(request, lab.settings.auth))
-            for draft in lab.chat.reply(chat_id, text, DEFAULTS, voice or None):
+            for draft in lab.chat.reply(chat_id, text, DEFAULTS, variant or None):
                 yield draft.text
         except ChatlabError as error:
             raise gr.Error(error_text(error)) from error
@@ -163,12 +163,12 @@ def _endpoints(lab: Lab) -> None:
             if not conversation:
                 lab.chat.delete(chat_id)  # nobody can come back to it
 
-    def voices() -> list[str]:
+    def variants() -> list[str]:
         """The base and all adapters, by name."""
-        return lab.voices.names()
+        return lab.variants.names()
 
     gr.api(say, api_name="say", concurrency_limit=4)
-    gr.api(voices, api_name="voices")
+    gr.api(variants, api_name="voices")
 
 
 def web(lab: Lab, settings: Settings, replies: Replies) -> FastAPI:

@@ -21,7 +21,7 @@ from chatlab.records import BASE
 from chatlab.settings import Settings
 from chatlab.ui.compare.asking import choose
 from tests.support.hostile.answers import ELSEWHERE, answers
-from tests.support.page import voiced
+from tests.support.page import publish_adapter
 from tests.support.served import site
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +52,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, spoken: Spo
     home = tmp_path_factory.mktemp("hostile")
     engine = FakeEngine(script=lambda *_: spoken.text, context=10_000_000)
     lab = Lab(Settings(home=home, base=base_folder, cache_folder=home / "cache"), open_engine=lambda base: engine)
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     choose(lab, [BASE, "player"])
     yield lab
     lab.close()
@@ -133,7 +133,7 @@ def kept(lab: Lab, texts: Sequence[str]) -> int:
 
 def state(lab: Lab) -> tuple[object, ...]:
     chats = {number: (chat.title, chat.turns) for number, chat in lab.chat.conversations(limit=10_000)}
-    return chats, lab.demonstrations.find()[0], lab.voices.live, len(lab.store.votes)
+    return chats, lab.demonstrations.find()[0], lab.variants.live, len(lab.store.votes)
 
 
 def all_at(watched: Watched, lab: Lab, texts: Sequence[str]) -> None:

@@ -176,7 +176,7 @@ def test_a_budget_stays_with_its_conversation(page: Any, lab: Lab) -> None:
     say(page, "A short story about herons")
     page.wait_for_selector(f"{ANSWER} [data-act=retry]")
     [(one, conversation)] = lab.chat.conversations("herons")
-    assert conversation.budget.answer == 16 and conversation.path()[-1].speaker.tokens == 16
+    assert conversation.budget.answer == 16 and conversation.path()[-1].provenance.tokens == 16
     page.click("[data-act=new]")
     page.wait_for_selector(".welcome")
     tokens.fill("512")

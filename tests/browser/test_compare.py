@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chatlab.engines.base import Sampling, Voice
+from chatlab.engines.base import Sampling, Variant
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.records import BASE
@@ -15,7 +15,7 @@ from chatlab.settings import Settings
 from chatlab.ui.compare.asking import choose
 from chatlab.ui.compare.session import prompts
 from chatlab.ui.html_block import decode
-from tests.support.page import voiced
+from tests.support.page import publish_adapter
 from tests.support.served import site
 
 NAMES = ("merry-player", "grave-player")
@@ -38,9 +38,9 @@ window.EventSource = class extends Source {
 """Keeps all that the server sends from now on."""
 
 
-def answer(prompt: Any, voice: Voice, sampling: Sampling) -> str:
+def answer(prompt: Any, variant: Variant, sampling: Sampling) -> str:
     """Different for each voice and prompt, and without its name."""
-    return f"The answer is {sum(voice.name.encode()) * 7 + sum(prompt) % 1000} and not another one"
+    return f"The answer is {sum(variant.name.encode()) * 7 + sum(prompt) % 1000} and not another one"
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Any) -> Iterator[
     settings = Settings(home=home, base=base_folder, cache_folder=home / "cache")
     lab = Lab(settings, open_engine=lambda base: FakeEngine(answer, pause=0.01))
     for name in NAMES:
-        voiced(lab, name)
+        publish_adapter(lab, name)
     choose(lab, [BASE, *NAMES])
     yield lab
     lab.close()
@@ -95,7 +95,7 @@ def press(page: Any, key: str) -> None:
 
 
 def names_in(text: str, lab: Lab) -> list[str]:
-    shas = [card.sha256[:12] for card in lab.voices.cards()]
+    shas = [card.sha256[:12] for card in lab.variants.cards()]
     return [word for word in (*NAMES, *shas, "sha256") if word in text]
 
 
@@ -116,10 +116,10 @@ def test_nothing_tells_who_spoke_until_the_key_is_pressed(page: Any, lab: Lab) -
     assert len(lab.store.votes) == before + 1
     _, vote = next(lab.store.votes.rows(reverse=True))
     assert vote.winner == 1 and vote.blind
-    best = vote.speakers[1]
+    best = vote.provenances[1]
     assert best.adapter in page.locator(".pane.won").inner_text()
     assert all(name in page.locator("#panes").inner_text() for name in (BASE, *NAMES))
-    assert {s.sha256 for s in vote.speakers} == {"", *(card.sha256 for card in lab.voices.cards())}
+    assert {s.sha256 for s in vote.provenances} == {"", *(card.sha256 for card in lab.variants.cards())}
     assert len(lab.store.preferences.find("Who is there?")[0]) == 2
     press(page, "u")
     page.locator("#panes", has_text="Vote undone").wait_for()

@@ -11,7 +11,7 @@ from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.records import BASE, Demonstration, Message
 from chatlab.settings import Settings
-from tests.support.page import voiced
+from tests.support.page import publish_adapter
 from tests.support.served import site
 
 HOSTILE = "<script>window.hurt=1</script><img src=x onerror='window.hurt=2'>![x](http://evil.example/q) $$x$$"
@@ -23,7 +23,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Any, cache_folder
     lab = Lab(Settings(home=home, base=base_folder, cache_folder=cache_folder), open_engine=lambda base: FakeEngine())
     for one in lab.demonstrations.load_pack("triage")[:4]:
         lab.demonstrations.update(one, status="waiting")
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     yield lab
     lab.close()
 
@@ -89,7 +89,7 @@ def test_words_that_were_not_saved_are_there_after_a_reload(page: Any, lab: Lab,
 
 def test_a_thought_is_changed_at_the_desk_and_never_slips_into_another_demonstration(page: Any, lab: Lab) -> None:
     asked = Message(role="user", content="What is 2 + 2?")
-    answers = [Message(role="assistant", content="4"), Message(role="assistant", content="4", thought="Two and two.")]
+    answers = [Message(role="assistant", content="4"), Message(role="assistant", content="4", reasoning="Two and two.")]
     plain, thoughtful = lab.demonstrations.add([Demonstration(messages=(asked, answer)) for answer in answers])
     open_tab(page, "Demonstrations", "#demonstration-rows label")
     page.locator("#demonstration-rows label").nth(0).click()
@@ -107,7 +107,7 @@ def test_a_thought_is_changed_at_the_desk_and_never_slips_into_another_demonstra
     page.get_by_role("button", name="Save", exact=True).click()
     page.get_by_role("button", name="Discard changes").wait_for(state="hidden")
     assert lab.demonstrations.get(thoughtful).messages[-1] == Message(
-        role="assistant", content="4", thought="Twice two."
+        role="assistant", content="4", reasoning="Twice two."
     )
     assert lab.demonstrations.get(plain).messages[-1] == Message(role="assistant", content="Four.")
 

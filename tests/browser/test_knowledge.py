@@ -17,7 +17,7 @@ from tests.support.served import site
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Path) -> Iterator[Lab]:
     home = tmp_path_factory.mktemp("knowing")
-    engine = FakeEngine(lambda prompt, voice, sampling: "At the outer pier [1], not [7].")
+    engine = FakeEngine(lambda prompt, variant, sampling: "At the outer pier [1], not [7].")
     lab = Lab(Settings(home=home, base=base_folder, cache_folder=home / "cache"), open_engine=lambda base: engine)
     lab.store.state.set("embedding model", str(home / "none"))
     yield lab

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from chatlab.engines.base import Sampling, Voice
+from chatlab.engines.base import Sampling, Variant
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import Settings
-from tests.support.page import voiced
+from tests.support.page import publish_adapter
 from tests.support.served import site
 
 MORE = 96
@@ -20,8 +20,8 @@ MORE = 96
 HOSTILE = "<img src=x onerror='window.hurt=1'>"
 
 
-def speaks(prompt: Any, voice: Voice, sampling: Sampling) -> str:
-    return f"{HOSTILE} says {voice.name} under the bright moon of this long night"
+def speaks(prompt: Any, variant: Variant, sampling: Sampling) -> str:
+    return f"{HOSTILE} says {variant.name} under the bright moon of this long night"
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Any) -> Iterator[
     home = tmp_path_factory.mktemp("unseen")
     settings = Settings(home=home, base=base_folder, cache_folder=home / "cache")
     lab = Lab(settings, open_engine=lambda base: FakeEngine(speaks, pause=0.05))
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     lab.unseen.add([f"Question {n}" for n in range(MORE)])
     yield lab
     lab.close()

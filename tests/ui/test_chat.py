@@ -67,7 +67,7 @@ class Page:
 
 @pytest.fixture
 def lab(settings: Settings) -> Iterator[Lab]:
-    lab = Lab(settings, open_engine=lambda base: FakeEngine(script=lambda prompt, voice, sampling: FOX))
+    lab = Lab(settings, open_engine=lambda base: FakeEngine(script=lambda prompt, variant, sampling: FOX))
     yield lab
     lab.close()
 
@@ -112,10 +112,10 @@ def test_an_answer_stands_with_who_spoke_and_how_fast(page: Page) -> None:
 
 
 def test_an_adapters_answer_carries_its_name_hash_and_strength() -> None:
-    speaker = Provenance(adapter="stage-2", sha256="4f2a91c" + "0" * 57, strength=0.5, tokens=10, seconds=0.5)
-    said = Conversation().grown(role="user", content="Hi").grown(role="assistant", content="Ho", speaker=speaker)
+    provenance = Provenance(adapter="stage-2", sha256="4f2a91c" + "0" * 57, strength=0.5, tokens=10, seconds=0.5)
+    said = Conversation().grown(role="user", content="Hi").grown(role="assistant", content="Ho", provenance=provenance)
     shown = unescape(transcript(said, 30))
-    assert "stage-2 × 0.5" in shown and "4f2a91c</code>" in shown and speaker.sha256 in shown and "20 tok/s" in shown
+    assert "stage-2 × 0.5" in shown and "4f2a91c</code>" in shown and provenance.sha256 in shown and "20 tok/s" in shown
 
 
 def test_nothing_typed_is_lost_when_it_cannot_be_sent(page: Page) -> None:
@@ -299,11 +299,11 @@ def test_a_budget_outlives_the_app_and_a_conversation_kept_without_one_takes_the
 
 def test_what_the_page_shows_is_what_an_answer_may_spend_and_is_kept(page: Page) -> None:
     page.say("Hello", budgeted(3))
-    assert page.conversation.turns[-1].speaker.tokens == 3 and page.conversation.turns[-1].stopped == "length"
+    assert page.conversation.turns[-1].provenance.tokens == 3 and page.conversation.turns[-1].stopped == "length"
     page.press("retry", budgeted(4), turn=1)
-    assert page.conversation.budget == Budget(answer=4) and page.conversation.turns[-1].speaker.tokens == 4
+    assert page.conversation.budget == Budget(answer=4) and page.conversation.turns[-1].provenance.tokens == 4
     page.press("ask", budgeted(5), turn=0, text="Hello again")
-    assert page.conversation.budget == Budget(answer=5) and page.conversation.turns[-1].speaker.tokens == 5
+    assert page.conversation.budget == Budget(answer=5) and page.conversation.turns[-1].provenance.tokens == 5
 
 
 def test_an_incognito_budget_is_forgotten_with_its_conversation(page: Page) -> None:
@@ -388,10 +388,10 @@ def test_a_bug_in_the_engine_is_told_without_its_traceback(settings: Settings) -
 
 
 def test_a_voice_that_is_gone_is_told_and_the_question_kept(page: Page) -> None:
-    page.say("Good morning", GenerationSettings(voice="vanished"))
+    page.say("Good morning", GenerationSettings(variant="vanished"))
     assert "vanished" in page.view.notice and "Good morning" in page.view.transcript
     with pytest.raises(AdapterMissing):
-        page.handlers.lab.voices.voice("vanished")
+        page.handlers.lab.variants.variant("vanished")
 
 
 def test_a_press_that_no_button_makes_is_refused(page: Page) -> None:
@@ -421,10 +421,12 @@ def test_the_panel_says_how_to_sample(page: Page) -> None:
     panel = tab.generation
     opened = {panel.knowledge: None, panel.seed: None, panel.tools.box: None}
     opened |= {panel.temperature: 0, panel.top_p: 0.8, panel.repetition_penalty: 1.2, panel.thinking: None}
-    asked = panel.read(opened | {panel.voice: "stage-2", panel.strength: 0.5, panel.max_tokens: 64.0, panel.seed: 7.0})
-    assert (asked.voice, asked.strength, asked.sampling.max_tokens, asked.sampling.seed) == ("stage-2", 0.5, 64, 7)
-    plain = panel.read(opened | {panel.voice: "", panel.strength: 1, panel.max_tokens: 64})
-    assert plain.voice is None and plain.sampling.seed is None and plain.tools == ()
+    asked = panel.read(
+        opened | {panel.variant: "stage-2", panel.strength: 0.5, panel.max_tokens: 64.0, panel.seed: 7.0}
+    )
+    assert (asked.variant, asked.strength, asked.sampling.max_tokens, asked.sampling.seed) == ("stage-2", 0.5, 64, 7)
+    plain = panel.read(opened | {panel.variant: "", panel.strength: 1, panel.max_tokens: 64})
+    assert plain.variant is None and plain.sampling.seed is None and plain.tools == ()
 
 
 def test_the_header_shows_who_is_live_and_what_it_forgot(page: Page) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chatlab.engines.base import Sampling, Voice
+from chatlab.engines.base import Sampling, Variant
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError
 from chatlab.evaluation.ballots import Contender, Duel
@@ -24,7 +24,7 @@ from chatlab.ui.compare.results import headline, results, says
 from chatlab.ui.compare.session import CompareSession, Round, SessionStore, Step, next_step, prompts
 from chatlab.ui.compare.tab import CompareTab
 from chatlab.ui.unseen import kind_for, unseen_prompts
-from tests.support.page import built, told, voiced
+from tests.support.page import built, told, publish_adapter
 
 HOSTILE = "<script>alert(1)</script> ![x](http://evil/?q) [c](javascript:alert(1))"
 
@@ -33,10 +33,10 @@ Shown = dict[Any, Any]
 """What stands on the screen, by component."""
 
 
-def says_its_name(prompt: Any, voice: Voice, sampling: Sampling) -> str:
-    if voice.name == "broken":
+def says_its_name(prompt: Any, variant: Variant, sampling: Sampling) -> str:
+    if variant.name == "broken":
         raise RuntimeError("broken is out of order")
-    return f"I am number {sum(voice.name.encode())}"
+    return f"I am number {sum(variant.name.encode())}"
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def seen(tab: CompareTab, stream: Iterator[Shown], before: Shown | None = None) 
 
 def values(
     tab: CompareTab,
-    voices: list[str],
+    variants: list[str],
     shown: Shown | None = None,
     prompt: str = "Who are you?",
     blind: bool = True,
@@ -68,20 +68,20 @@ def values(
 ) -> Shown:
     """The values of the components that a question is asked with."""
     asking, shown = tab.asking, shown or {tab.session: CompareSession(), tab.round: None}
-    boxes = {asking.prompt: prompt, asking.kind: "triage", asking.system: system, asking.voices: voices}
+    boxes = {asking.prompt: prompt, asking.kind: "triage", asking.system: system, asking.variants: variants}
     dials = {asking.blind: blind, asking.temperature: 0.0, asking.tokens: 32}
     return boxes | dials | {tab.session: shown[tab.session], tab.round: shown[tab.round]}
 
 
-def asked(tab: CompareTab, voices: list[str], blind: bool = True, prompt: str = "Who are you?") -> Shown:
+def asked(tab: CompareTab, variants: list[str], blind: bool = True, prompt: str = "Who are you?") -> Shown:
     """What stands on the screen when all have spoken."""
-    return seen(tab, tab.answered(values(tab, voices, prompt=prompt, blind=blind)))
+    return seen(tab, tab.answered(values(tab, variants, prompt=prompt, blind=blind)))
 
 
-def walked(tab: CompareTab, voices: list[str], shown: Shown | None = None, go: str = "ask_next") -> Shown:
+def walked(tab: CompareTab, variants: list[str], shown: Shown | None = None, go: str = "ask_next") -> Shown:
     """After N, or, with `ask_next_after`, after a vote or a skip."""
     shown = shown or {tab.session: CompareSession(), tab.round: None}
-    step = getattr(tab, go)(values(tab, voices, shown))
+    step = getattr(tab, go)(values(tab, variants, shown))
     return seen(tab, step, shown)
 
 
@@ -109,9 +109,9 @@ def offered(tab: CompareTab, shown: Shown) -> list[tuple[str, list[str]]]:
 
 
 def test_a_blind_race_shuffles_the_voices_and_hides_who_they_are(tab: CompareTab, lab: Lab) -> None:
-    card = voiced(lab, "player")
+    card = publish_adapter(lab, "player")
     shown = asked(tab, [BASE, "player"])
-    assert [pane.voice for pane in shown[tab.round].panes] == ["player", BASE]
+    assert [pane.variant for pane in shown[tab.round].panes] == ["player", BASE]
     html = shown[tab.panes]
     assert "player" not in html and BASE not in html and card.sha256[:12] not in html and "token" not in html
     assert "I am number" in html
@@ -122,16 +122,16 @@ def test_nothing_that_is_shown_before_the_vote_depends_on_who_spoke(tab: Compare
     pages = []
     for name in ("player", "somebody-else"):
         pane = Pane(
-            voice=name, text="Aye.", speaker=Provenance(adapter=name, sha256=name * 3, tokens=len(name)), done=True
+            variant=name, text="Aye.", provenance=Provenance(adapter=name, sha256=name * 3, tokens=len(name)), done=True
         )
-        other = Pane(voice=BASE, text="Nay.", speaker=Provenance(seconds=len(name)), done=True)
-        broken = Pane(voice=name, error=f"{name} is damaged.", done=True)
+        other = Pane(variant=BASE, text="Nay.", provenance=Provenance(seconds=len(name)), done=True)
+        broken = Pane(variant=name, error=f"{name} is damaged.", done=True)
         pages.append(panes(Round(prompt="?", panes=(pane, other, broken))))
     assert pages[0] == pages[1]
 
 
 def test_names_hashes_and_times_are_shown_after_the_vote(tab: CompareTab, lab: Lab) -> None:
-    card = voiced(lab, "player")
+    card = publish_adapter(lab, "player")
     after = voted(tab, asked(tab, [BASE, "player"]))
     assert f"player sha256 {card.sha256[:12]}" in after[tab.panes]
     assert "base, no adapter" in after[tab.panes]
@@ -148,7 +148,7 @@ def test_a_single_voice_has_nothing_to_hide(tab: CompareTab, lab: Lab) -> None:
 
 
 def test_a_vote_becomes_a_preference_of_the_pane_that_was_meant(tab: CompareTab, lab: Lab) -> None:
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     shown = asked(tab, [BASE, "player"])
     voted(tab, shown, "best", 1)
     (_, kept), *others = lab.store.preferences.rows()
@@ -161,7 +161,7 @@ def test_a_vote_becomes_a_preference_of_the_pane_that_was_meant(tab: CompareTab,
 
 @pytest.mark.parametrize("verdict", ["tie", "both bad"])
 def test_a_tie_is_counted_and_prefers_nobody(tab: CompareTab, lab: Lab, verdict: Any) -> None:
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     voted(tab, asked(tab, [BASE, "player"]), verdict, None)
     assert len(lab.store.preferences) == 0
     (duel,) = lab.votes.results(draws=0).duels
@@ -169,14 +169,14 @@ def test_a_tie_is_counted_and_prefers_nobody(tab: CompareTab, lab: Lab, verdict:
 
 
 def test_one_answer_is_voted_on_once(tab: CompareTab, lab: Lab) -> None:
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     after = voted(tab, asked(tab, [BASE, "player"]))
     assert tab.vote(after[tab.session], after[tab.round], "best", 1) == {}
     assert len(lab.store.votes) == 1
 
 
 def test_two_panes_have_the_keys_one_to_four(tab: CompareTab, lab: Lab) -> None:
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     assert offered(tab, asked(tab, [BASE, "player"])) == [
         ("A is better  (1)", ["key-1"]),
         ("B is better  (2)", ["key-2"]),
@@ -188,7 +188,7 @@ def test_two_panes_have_the_keys_one_to_four(tab: CompareTab, lab: Lab) -> None:
 def test_more_panes_push_tie_and_bad_along_and_leave_t_and_b(tab: CompareTab, lab: Lab) -> None:
     names = ["one", "two", "three", "four", "five"]
     for name in names:
-        voiced(lab, name)
+        publish_adapter(lab, name)
     shown = asked(tab, [BASE, *names])
     keys = offered(tab, shown)
     assert keys[0] == ("A is best  (1)", ["key-1"]) and keys[5] == ("F is best  (6)", ["key-6"])
@@ -202,7 +202,7 @@ def test_more_panes_push_tie_and_bad_along_and_leave_t_and_b(tab: CompareTab, la
 
 
 def test_a_vote_is_taken_back_with_what_it_preferred_and_its_answers_are_spent(tab: CompareTab, lab: Lab) -> None:
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     first = voted(tab, asked(tab, [BASE, "player"]))
     assert visible(first, tab.undo)
     again = first | tab.undone(first[tab.session], first[tab.round])
@@ -213,16 +213,16 @@ def test_a_vote_is_taken_back_with_what_it_preferred_and_its_answers_are_spent(t
 
 
 def test_a_vote_that_somebody_else_took_back_is_no_trouble(tab: CompareTab, lab: Lab) -> None:
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     shown = voted(tab, asked(tab, [BASE, "player"]))
     lab.votes.take_back(shown[tab.session].votes[-1])
     assert not visible(tab.undone(shown[tab.session], shown[tab.round]), tab.undo)
 
 
 def test_with_open_eyes_names_are_there_from_the_start_and_the_vote_is_not_counted(tab: CompareTab, lab: Lab) -> None:
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     shown = asked(tab, [BASE, "player"], blind=False)
-    assert [pane.voice for pane in shown[tab.round].panes] == [BASE, "player"]
+    assert [pane.variant for pane in shown[tab.round].panes] == [BASE, "player"]
     assert "player sha256" in shown[tab.panes]
     voted(tab, shown)
     assert "1 vote with names shown" in tab.votes.draw()[tab.votes.results]
@@ -233,8 +233,8 @@ def test_with_open_eyes_names_are_there_from_the_start_and_the_vote_is_not_count
 
 
 def test_a_voice_that_fails_does_not_spoil_the_others_nor_say_its_name(tab: CompareTab, lab: Lab) -> None:
-    voiced(lab, "player")
-    voiced(lab, "broken")
+    publish_adapter(lab, "player")
+    publish_adapter(lab, "broken")
     shown = asked(tab, [BASE, "player", "broken"])
     assert "The reason shows after the vote" in shown[tab.panes] and "I am number" in shown[tab.panes]
     assert "broken" not in shown[tab.panes]
@@ -246,11 +246,11 @@ def test_a_voice_that_fails_does_not_spoil_the_others_nor_say_its_name(tab: Comp
     ]
     after = voted(tab, shown, "best", 2)
     assert "broken" in after[tab.panes]
-    assert [s.adapter for _, vote in lab.store.votes.rows() for s in vote.speakers] == ["player", BASE]
+    assert [s.adapter for _, vote in lab.store.votes.rows() for s in vote.provenances] == ["player", BASE]
 
 
 def test_where_only_one_voice_spoke_the_reason_is_told_and_nobody_votes(tab: CompareTab, lab: Lab) -> None:
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     (lab.settings.adapters / "player" / "adapter_model.safetensors").write_bytes(b"other")
     shown = asked(tab, [BASE, "player"])
     assert "damaged" in shown[tab.panes] and "I am number" in shown[tab.panes]
@@ -260,7 +260,7 @@ def test_where_only_one_voice_spoke_the_reason_is_told_and_nobody_votes(tab: Com
 def test_what_was_said_before_a_stop_can_be_voted_on(settings: Settings) -> None:
     lab = Lab(settings, open_engine=lambda base: FakeEngine(says_its_name, pause=0.08))
     tab = built(CompareTab(lab), "compare")
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     stream = tab.answered(values(tab, [BASE, "player"]))
     first = next(stream)
     while not first[tab.round].spoke:
@@ -281,14 +281,14 @@ def test_asking_nothing_or_nobody_says_what_to_do(tab: CompareTab) -> None:
 
 
 def test_the_base_and_the_live_adapter_are_chosen_at_first(tab: CompareTab, lab: Lab) -> None:
-    voiced(lab, "old")
-    voiced(lab, "new")
-    lab.voices.go_live("old")
-    assert told(tab.asking.refresh()[tab.asking.voices])["value"] == [BASE, "old"]
+    publish_adapter(lab, "old")
+    publish_adapter(lab, "new")
+    lab.variants.go_live("old")
+    assert told(tab.asking.refresh()[tab.asking.variants])["value"] == [BASE, "old"]
     tab.asking.choose([BASE, "new"])
-    assert told(tab.asking.refresh()[tab.asking.voices])["value"] == [BASE, "new"]
-    lab.voices.remove("new")
-    assert told(tab.asking.refresh()[tab.asking.voices])["value"] == [BASE, "old"]
+    assert told(tab.asking.refresh()[tab.asking.variants])["value"] == [BASE, "new"]
+    lab.variants.remove("new")
+    assert told(tab.asking.refresh()[tab.asking.variants])["value"] == [BASE, "old"]
 
 
 def test_a_prompt_that_was_typed_is_there_after_a_reload(tab: CompareTab, lab: Lab) -> None:
@@ -302,7 +302,7 @@ def test_a_prompt_that_was_typed_is_there_after_a_reload(tab: CompareTab, lab: L
 
 
 def test_a_vote_leads_to_the_next_unseen_prompt_until_all_are_judged(tab: CompareTab, lab: Lab) -> None:
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     unseen = prompts("triage")
     shown = walked(tab, [BASE, "player"])
     for i, prompt in enumerate(unseen):
@@ -318,14 +318,14 @@ def test_a_vote_leads_to_the_next_unseen_prompt_until_all_are_judged(tab: Compar
 
 
 def test_a_typed_prompt_leads_nowhere_and_is_not_touched_by_the_walk(tab: CompareTab, lab: Lab) -> None:
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     shown = voted(tab, asked(tab, [BASE, "player"]))
     assert walked(tab, [BASE, "player"], shown, go="ask_next_after") == shown
     assert tab.asking.prompt not in walked(tab, [BASE, "player"], shown)
 
 
 def test_a_skipped_prompt_waits_until_the_others_are_done(tab: CompareTab, lab: Lab) -> None:
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     unseen = prompts("triage")
     shown = walked(tab, [BASE, "player"])
     shown |= tab.skipped(shown[tab.session], shown[tab.round])
@@ -338,7 +338,7 @@ def test_a_skipped_prompt_waits_until_the_others_are_done(tab: CompareTab, lab: 
 
 
 def test_a_vote_is_taken_back_while_the_next_prompt_is_answered(tab: CompareTab, lab: Lab) -> None:
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     shown = voted(tab, walked(tab, [BASE, "player"]))
     next_one = tab.ask_next_after(values(tab, [BASE, "player"], shown))
     shown |= next(next_one)
@@ -351,8 +351,8 @@ def test_a_vote_is_taken_back_while_the_next_prompt_is_answered(tab: CompareTab,
 
 
 def test_a_voice_that_always_fails_does_not_keep_the_walk_at_one_prompt(tab: CompareTab, lab: Lab) -> None:
-    voiced(lab, "player")
-    voiced(lab, "broken")
+    publish_adapter(lab, "player")
+    publish_adapter(lab, "broken")
     trio = [BASE, "player", "broken"]
     shown = walked(tab, trio, voted(tab, walked(tab, trio), "tie", None), go="ask_next_after")
     assert shown[tab.round].prompt == prompts("triage")[1]
@@ -379,7 +379,7 @@ def test_a_reloaded_window_goes_on_where_it_was_and_two_windows_do_not_mix() -> 
     mine, _ = store.enter("first", "", CompareSession(), None)
     other, round_ = store.enter("second", "", CompareSession(), None)
     assert round_ is None
-    at = Round(prompt="Half read", panes=(Pane(voice=BASE, text="So"), Pane(voice="x", text="So")))
+    at = Round(prompt="Half read", panes=(Pane(variant=BASE, text="So"), Pane(variant="x", text="So")))
     store.keep(replace(mine, goes_on=True, votes=(4,)), at)
     assert store.enter("third", "", CompareSession(), None)[1] is None, "a window that is open is nobody else's"
     store.leave("first")
@@ -399,18 +399,18 @@ def test_what_one_person_types_is_not_shown_to_another(tab: CompareTab, lab: Lab
 
 
 def test_opening_the_tab_writes_into_no_box_and_leaves_a_choice_that_stands(tab: CompareTab, lab: Lab) -> None:
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     first = tab.asking.refresh([BASE])
-    assert told(first[tab.asking.voices])["value"] == [BASE, "player"]
+    assert told(first[tab.asking.variants])["value"] == [BASE, "player"]
     assert tab.asking.prompt not in first and tab.asking.system not in first
-    assert "value" not in told(tab.asking.refresh([BASE, "player"])[tab.asking.voices])
+    assert "value" not in told(tab.asking.refresh([BASE, "player"])[tab.asking.variants])
 
 
 # What is drawn
 
 
 def test_a_hostile_answer_is_shown_and_does_nothing() -> None:
-    pane = Pane(voice=HOSTILE, text=HOSTILE, speaker=Provenance(adapter=HOSTILE, sha256=HOSTILE), done=True)
+    pane = Pane(variant=HOSTILE, text=HOSTILE, provenance=Provenance(adapter=HOSTILE, sha256=HOSTILE), done=True)
     html = panes(Round(prompt=HOSTILE, panes=(pane, pane), blind=False, step=Step(prompt=HOSTILE, judged=0, total=3)))
     last = Round(prompt=HOSTILE, panes=(pane, pane), verdict="best", winner=0)
     html += last_vote(CompareSession(last=last), None) + panes(replace(last, panes=(replace(pane, error=HOSTILE),) * 2))
@@ -420,7 +420,7 @@ def test_a_hostile_answer_is_shown_and_does_nothing() -> None:
 
 
 def test_equal_answers_are_said_to_be_equal() -> None:
-    pane = Pane(voice=BASE, text="The same.", speaker=Provenance(), done=True)
+    pane = Pane(variant=BASE, text="The same.", provenance=Provenance(), done=True)
     assert "identical" in panes(Round(prompt="?", panes=(pane, pane)))
 
 
@@ -457,7 +457,7 @@ def test_a_hostile_name_is_shown_and_does_nothing() -> None:
 def test_the_file_of_votes_is_offered_and_swept(tab: CompareTab, lab: Lab) -> None:
     with pytest.raises(InputError):
         tab.votes.exported_votes()
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     voted(tab, asked(tab, [BASE, "player"]))
     for make, name in ((tab.votes.exported_votes, "votes-"), (tab.votes.exported_preferences, "preferences-")):
         made = make()[tab.votes.made]

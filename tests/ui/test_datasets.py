@@ -58,7 +58,7 @@ def plain(html: str) -> str:
 
 def ended(tab: DemonstrationImport, lab: Lab) -> dict[Any, Any]:
     for _ in range(600):
-        if not lab.exchange.running:
+        if not lab.datasets.running:
             return tab.look(0)
         time.sleep(0.02)
     raise AssertionError("the import does not end")
@@ -128,20 +128,20 @@ def test_an_import_runs_to_its_end_and_the_upload_is_gone(tab: DemonstrationImpo
 
 def test_a_page_that_was_reloaded_finds_the_import_again(tab: DemonstrationImport, lab: Lab, tmp_path: Path) -> None:
     path = uploaded(tmp_path, lines(5000))
-    tab.begun(path, lab.exchange.sniff(Path(path)), "", "approved")
+    tab.begun(path, lab.datasets.sniff(Path(path)), "", "approved")
     again = built(DemonstrationsTab(lab), "demonstrations").importing
     shown = again.look(0)
     assert told(shown[again.result])["visible"]
     assert "rows.jsonl" in plain(shown[again.progress])
     stopped = again.stopped(0)
     assert not told(stopped[again.timer])["active"]
-    assert lab.exchange.progress and lab.exchange.progress.state in ("stopped", "done")
+    assert lab.datasets.progress and lab.datasets.progress.state in ("stopped", "done")
 
 
 def test_undo_takes_out_what_was_added_and_says_how_much(tab: DemonstrationImport, lab: Lab, tmp_path: Path) -> None:
     mine = lab.demonstrations.write("Mine", "Stays")
     path = uploaded(tmp_path, lines(3))
-    tab.begun(path, lab.exchange.sniff(Path(path)), "", "approved")
+    tab.begun(path, lab.datasets.sniff(Path(path)), "", "approved")
     ended(tab, lab)
     shown = tab.undone(1)
     assert "3 removed" in plain(shown[tab.progress])
@@ -165,7 +165,7 @@ def test_what_chatlab_wrote_keeps_its_status_unless_told_otherwise(
     lab.demonstrations.update(lab.demonstrations.write("Q", "A", tags=["t"]), status="discarded")
     from chatlab.lab.data.datasets import Which
 
-    written = lab.exchange.export("openai", Which(), tmp_path)
+    written = lab.datasets.export("openai", Which(), tmp_path)
     lab.demonstrations.delete([1])
     path = uploaded(tmp_path, written.path.read_text("utf-8"))
     shown = tab.dropped(path)
@@ -207,7 +207,7 @@ def test_thoughts_without_a_place_in_the_format_are_counted(out: DemonstrationEx
     from chatlab.records import Demonstration, Message
 
     asked = Message(role="user", content="What is 2 + 2?")
-    answer = Message(role="assistant", content="4", thought="Two and two.")
+    answer = Message(role="assistant", content="4", reasoning="Two and two.")
     lab.demonstrations.add([Demonstration(messages=(asked, answer, asked, answer))])
     shown = out.written("demonstrations", "", "", "", "sharegpt", True)
     assert "2 thoughts are not supported by this format and were left out" in plain(shown[out.message])

@@ -221,7 +221,7 @@ def test_a_thought_is_shown_only_where_there_is_one_when_the_base_has_no_place_f
     tab: DemonstrationsTab, lab: Lab
 ) -> None:
     asked, answer = Message(role="user", content="What is 2 + 2?"), Message(role="assistant", content="4")
-    thoughtful = Message(role="assistant", content="4", thought="Two and two.")
+    thoughtful = Message(role="assistant", content="4", reasoning="Two and two.")
     one, two = lab.demonstrations.add([Demonstration(messages=(asked, each)) for each in (answer, thoughtful)])
     plain, drawn = ([told(shown[box]) for box in tab.editor.thoughts.boxes] for shown in (tab.open(one), tab.open(two)))
     assert not any(box["visible"] for box in plain)

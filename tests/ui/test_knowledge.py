@@ -88,20 +88,20 @@ def test_a_question_shows_passages_and_who_found_them(tab: KnowledgeTab) -> None
 
 
 def test_the_passages_of_a_document_can_be_read_and_one_seen_in_its_place(tab: KnowledgeTab, lab: Lab) -> None:
-    papers = next(one for one in lab.knowledge.documents() if one.name == "people.csv")
-    assert "name: Grace" in plain(pressed(tab, "read", papers.id)[tab.found])
-    shown = pressed(tab, "around", f"{papers.id}:11:21")
+    info = next(one for one in lab.knowledge.documents() if one.name == "people.csv")
+    assert "name: Grace" in plain(pressed(tab, "read", info.id)[tab.found])
+    shown = pressed(tab, "around", f"{info.id}:11:21")
     assert "<mark>" in shown[tab.found] and told(shown[tab.tabs])["selected"] == "knowledge"
     for wrong in ("around", "read"):
         with pytest.raises(ChatlabError):
             pressed(tab, wrong, "0" * 64)
     with pytest.raises(InputError):
-        pressed(tab, "format-disk", papers.id)
+        pressed(tab, "format-disk", info.id)
 
 
 def test_a_removed_document_comes_back_with_undo(tab: KnowledgeTab, lab: Lab) -> None:
-    papers = next(one for one in lab.knowledge.documents() if one.name == "harbour.md")
-    shown = pressed(tab, "remove", papers.id)
+    info = next(one for one in lab.knowledge.documents() if one.name == "harbour.md")
+    shown = pressed(tab, "remove", info.id)
     assert "Harbour" not in shown[tab.documents]
     assert told(shown[tab.undo])["value"] == "Undo: removed 1 document" and told(shown[tab.undo])["visible"]
     shown = tab.undone("")

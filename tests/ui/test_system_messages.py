@@ -33,7 +33,7 @@ def asked() -> list[list[int]]:
 
 @pytest.fixture
 def lab(settings: Settings, asked: list[list[int]]) -> Iterator[Lab]:
-    def script(prompt: Any, voice: Any, sampling: Any) -> str:
+    def script(prompt: Any, variant: Any, sampling: Any) -> str:
         asked.append(list(prompt))
         return "Good morrow to thee"
 

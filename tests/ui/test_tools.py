@@ -39,7 +39,7 @@ HOSTILE = '<img src=x onerror="boom()">**bold**\n\n# no [link](javascript:boom()
 @pytest.fixture
 def lab(settings: Settings) -> Iterator[Lab]:
     def engine(base: Base) -> FakeEngine:
-        def script(prompt, voice, sampling):
+        def script(prompt, variant, sampling):
             said = base.template.text(prompt)
             return "There are 3." if "Result: 3" in said or "Tools." not in said else "Call: count r | strawberry"
 
@@ -92,7 +92,7 @@ def test_a_tool_at_work_is_shown_while_the_answer_grows() -> None:
         text="",
         tokens=3,
         seconds=0.1,
-        speaker=None,
+        provenance=None,
         steps=(step(),),
         doing=Call(name="python", arguments=(("code", "print(1)"),)),
     )
@@ -122,7 +122,7 @@ def taught(lab: Lab, *lessons: tuple[Message, ...]) -> None:
     (source / "adapter_model.safetensors").write_bytes(b"weights")
     card = AdapterCard(name="pupil", base=lab.machine.base.fingerprint, demonstrations=tuple(ids), snapshot=snapshot)
     Adapters(lab.settings.adapters).publish(source, card, lessons=lab.settings.home / "lessons.jsonl")
-    lab.voices.go_live("pupil")
+    lab.variants.go_live("pupil")
 
 
 def lesson(lab: Lab, *tools: str, system: str = "") -> tuple[Message, ...]:

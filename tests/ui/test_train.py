@@ -25,7 +25,7 @@ from chatlab.ui.train import report
 from chatlab.ui.train.plots import forgetting_plot, loss_plot, sparkline
 from chatlab.ui.train.tab import TrainTab
 from chatlab.ui.verdict import verdict
-from tests.support.page import built, readable, told, voiced
+from tests.support.page import built, readable, told, publish_adapter
 
 HOSTILE = "<script>alert(1)</script>`*"
 QUICK = {"passes": 1, "leash": 0.0, "batch": 8}
@@ -130,17 +130,17 @@ def test_a_missing_base_is_said_and_stops_the_button(settings: Settings, tmp_pat
 def test_the_sentence_says_what_a_run_will_do(lab: Lab, tab: TrainTab, stage: None) -> None:
     said = tab.plan.draw(form(tab))[tab.plan.sentence]
     assert "36 demonstrations" in said and "hold out 4" in said and "MB of memory" in said
-    assert "2 epochs" in tab.plan.draw(form(tab, passes=2))[tab.plan.sentence]
+    assert "2 epochs" in tab.plan.draw(form(tab, epochs=2))[tab.plan.sentence]
 
 
 def test_an_empty_box_leaves_the_choice_and_shows_it(lab: Lab, tab: TrainTab, stage: None) -> None:
     assert tab.plan.form.overrides(form(tab)) == {}
-    assert tab.plan.form.overrides(form(tab, passes=2, leash=0, mask=False)) == {
+    assert tab.plan.form.overrides(form(tab, epochs=2, kl_weight=0, mask=False)) == {
         "passes": 2,
         "leash": 0.0,
         "mask": False,
     }
-    chosen = lab.training.plan().settings.passes
+    chosen = lab.training.plan().settings.epochs
     assert told(tab.plan.draw(form(tab))[tab.plan.form.boxes["passes"]])["placeholder"] == str(chosen)
 
 
@@ -194,7 +194,7 @@ def test_a_run_is_followed_from_its_first_moment_to_its_verdict(lab: Lab, tab: T
         time.sleep(0.05)
     last = seen[-1]
     name = lab.training.adapter_of(lab.training.runs()[0].id)
-    assert fresh == name == lab.voices.live
+    assert fresh == name == lab.variants.live
     assert 'class="verdict' in told(last[tab.run.ended])["value"]
     figure = json.loads(told(last[tab.run.losses])["value"].to_json())
     assert [line["name"].split()[0] for line in figure["data"]] == ["training", "held"]
@@ -219,7 +219,7 @@ def test_a_page_that_is_opened_during_a_run_finds_it(lab: Lab, stage: None) -> N
 
 
 def test_stopping_asks_first_and_a_stopped_run_can_be_resumed(lab: Lab, tab: TrainTab, stage: None) -> None:
-    tab.start(form(tab, "", False, passes=40, leash=0, batch=4))
+    tab.start(form(tab, "", False, epochs=40, kl_weight=0, batch=4))
     while len(lab.training.status().steps) < 3:
         time.sleep(0.02)
     asked = tab.run.ask_stop()
@@ -243,7 +243,7 @@ def test_stopping_asks_first_and_a_stopped_run_can_be_resumed(lab: Lab, tab: Tra
 
 
 def test_a_stopped_run_is_thrown_away_only_after_a_second_word(lab: Lab, tab: TrainTab, stage: None) -> None:
-    tab.start(form(tab, "", False, passes=40, leash=0, batch=4))
+    tab.start(form(tab, "", False, epochs=40, kl_weight=0, batch=4))
     while len(lab.training.status().steps) < 2:
         time.sleep(0.02)
     tab.run.stop_for_now()
@@ -257,7 +257,7 @@ def test_a_stopped_run_is_thrown_away_only_after_a_second_word(lab: Lab, tab: Tr
 
 
 def test_a_run_whose_trainer_is_killed_says_so_and_can_be_resumed(lab: Lab, tab: TrainTab, stage: None) -> None:
-    tab.start(form(tab, "", False, passes=30, leash=0, batch=4))
+    tab.start(form(tab, "", False, epochs=30, kl_weight=0, batch=4))
     run_id = lab.training.runs()[0].id
     while len(lab.training.status().steps) < 3:
         time.sleep(0.02)
@@ -276,22 +276,22 @@ def test_a_run_whose_trainer_is_killed_says_so_and_can_be_resumed(lab: Lab, tab:
 
 def test_going_live_can_be_undone_from_the_run(lab: Lab, tab: TrainTab, finished: str) -> None:
     name = lab.training.adapter_of(finished)
-    lab.voices.go_live(BASE)
+    lab.variants.go_live(BASE)
     shown = tab.run.gone_live(finished)
-    assert lab.voices.live == name
+    assert lab.variants.live == name
     assert told(shown[tab.run.undo])["value"] == "Undo: back to base"
     shown = tab.run.undone_live(finished)
-    assert lab.voices.live == BASE
+    assert lab.variants.live == BASE
     assert visible(shown, tab.run.live)
 
 
 def test_a_run_says_how_base_and_adapter_answered_unseen_prompts(lab: Lab, tab: TrainTab, finished: str) -> None:
     lab.proof.wait()
-    card = lab.voices.who(lab.training.adapter_of(finished) or "")
-    assert card and card.manner_before and card.manner_after and card.kl is not None
-    assert card.manner_before.replies == card.manner_after.replies == 24
+    card = lab.variants.who(lab.training.adapter_of(finished) or "")
+    assert card and card.reply_metrics_before and card.reply_metrics_after and card.kl is not None
+    assert card.reply_metrics_before.replies == card.reply_metrics_after.replies == 24
     shown = text(told(tab.open(finished)[tab.run.ended])["value"])
-    assert f"{card.manner_after.good} of 24" in shown and f"{card.kl:.2f}" in shown
+    assert f"{card.reply_metrics_after.good} of 24" in shown and f"{card.kl:.2f}" in shown
 
 
 def test_checkpoints_are_listed_asked_and_put_on_the_shelf(lab: Lab, tab: TrainTab, finished: str) -> None:
@@ -303,32 +303,32 @@ def test_checkpoints_are_listed_asked_and_put_on_the_shelf(lab: Lab, tab: TrainT
     *_, last = tab.run.tried(finished, "Where do you live?")
     html = last[tab.run.checkpoints.answers]
     assert html.count("<tr>") == 4, "the base, two checkpoints and the end"
-    names = set(lab.voices.names())
+    names = set(lab.variants.names())
     tab.run.saved_checkpoint(finished, steps[0])
-    (name,) = set(lab.voices.names()) - names
-    card = lab.voices.who(name)
+    (name,) = set(lab.variants.names()) - names
+    card = lab.variants.who(name)
     assert card and card.steps == steps[0] and card.forgetting is None and card.sha256[:8] in html
-    lab.voices.go_live(name)
+    lab.variants.go_live(name)
     assert lab.training.adapter_of(finished) == "player", "the run's own adapter is another"
-    lab.voices.go_live(BASE)
-    lab.voices.remove(name)
+    lab.variants.go_live(BASE)
+    lab.variants.remove(name)
     with pytest.raises(InputError):
         list(tab.run.tried(finished, "  "))
 
 
 def test_an_adapter_that_forgot_too_much_goes_live_only_when_told_twice(lab: Lab, tab: TrainTab) -> None:
-    voiced(lab, "forgetful", forgetting=7.3)
-    lab.voices.go_live(BASE)
+    publish_adapter(lab, "forgetful", forgetting=7.3)
+    lab.variants.go_live(BASE)
     with pytest.warns(UserWarning) as warned:
         shown = tab.history.gone_live("forgetful")
     assert "forgetful has 7" in unescape(readable(str(warned[0].message)))
-    assert lab.voices.live == BASE
+    assert lab.variants.live == BASE
     assert told(shown[tab.history.live])["value"] == "Go live anyway"
     tab.history.gone_live("forgetful", shown[tab.history.warned])
-    assert lab.voices.live == "forgetful"
+    assert lab.variants.live == "forgetful"
     assert tab.history.picked(BASE)[tab.history.warned] is None
-    lab.voices.go_live(BASE)
-    lab.voices.remove("forgetful")
+    lab.variants.go_live(BASE)
+    lab.variants.remove("forgetful")
 
 
 def test_a_discarded_adapter_can_be_brought_back(lab: Lab, tab: TrainTab, finished: str) -> None:
@@ -355,7 +355,7 @@ def test_before_and_after_are_heard_from_the_base_and_the_adapter_itself(
     lab: Lab, tab: TrainTab, finished: str
 ) -> None:
     name = lab.training.adapter_of(finished)
-    card = lab.voices.who(name or "")
+    card = lab.variants.who(name or "")
     assert card is not None
     *_, last = tab.run.first_answers(finished)
     html = told(last[tab.run.samples])["value"]
@@ -381,7 +381,7 @@ def test_compare_opens_with_the_base_and_the_runs_adapter(lab: Lab, tab: TrainTa
         shell = Shell(tabs=gr.Tabs(), timer=gr.Timer(), header=html_block(), draw_header=str, load=page.load)
     assert told(tab.comparer(shell)(finished))["selected"] == "compare"
     compare = built(CompareTab(lab), "compare")
-    assert told(compare.asking.refresh()[compare.asking.voices])["value"] == [BASE, lab.training.adapter_of(finished)]
+    assert told(compare.asking.refresh()[compare.asking.variants])["value"] == [BASE, lab.training.adapter_of(finished)]
 
 
 def test_the_settings_of_a_run_are_copied_into_the_form(lab: Lab, tab: TrainTab, finished: str) -> None:
@@ -394,14 +394,14 @@ def test_the_settings_of_a_run_are_copied_into_the_form(lab: Lab, tab: TrainTab,
 def test_the_list_of_voices_marks_who_is_live(lab: Lab, tab: TrainTab, finished: str) -> None:
     name = lab.training.adapter_of(finished)
     tab.history.gone_live(name)
-    labels = {value: label for label, value in told(tab.history.draw()[tab.history.voices])["choices"]}
+    labels = {value: label for label, value in told(tab.history.draw()[tab.history.variants])["choices"]}
     assert labels[name].startswith("● ") and not labels[BASE].startswith("● ")
     assert told(tab.history.picked(BASE)[tab.history.remove])["interactive"] is False
     tab.history.taken_back(name)
 
 
 def test_a_damaged_adapter_never_goes_live_and_is_named(lab: Lab, tab: TrainTab, finished: str) -> None:
-    voiced(lab, "broken")
+    publish_adapter(lab, "broken")
     (lab.settings.adapters / "broken" / "card.json").write_text("{")
     assert "broken" in tab.history.draw()[tab.history.problems]
 

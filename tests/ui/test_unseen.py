@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from chatlab.engines.base import Sampling, Voice
+from chatlab.engines.base import Sampling, Variant
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError
 from chatlab.lab import Lab
@@ -25,14 +25,14 @@ from chatlab.ui.chat.session import View
 from chatlab.ui.demonstrations.drafts import NEW
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from chatlab.ui.unseen.panel import UnseenPanel
-from tests.support.page import at, built, readable, told, voiced
+from tests.support.page import at, built, readable, told, publish_adapter
 
 HOSTILE = "<script>alert(1)</script> ![x](http://evil/?q) [c](javascript:alert(1)) $$e$$"
 JOKE = "Tell a joke"
 
 
-def names_itself(prompt: Any, voice: Voice, sampling: Sampling) -> str:
-    return f"I am {voice.name} and the moon is bright tonight"
+def names_itself(prompt: Any, variant: Variant, sampling: Sampling) -> str:
+    return f"I am {variant.name} and the moon is bright tonight"
 
 
 @pytest.fixture
@@ -51,16 +51,16 @@ def panel(lab: Lab) -> UnseenPanel:
     return built(UnseenPanel(lab), "compare")
 
 
-def values(panel: UnseenPanel, *voices: str, page: int = 0, **changed: Any) -> dict[Any, Any]:
+def values(panel: UnseenPanel, *variants: str, page: int = 0, **changed: Any) -> dict[Any, Any]:
     """The values of the panel's components, as the page opens but for what is changed."""
     sampling = {panel.temperature: 0, panel.tokens: changed.get("tokens", 96)}
     rest = {panel.system: "", panel.strength: 1.0, panel.page: page, panel.asking: changed.get("asking", False)}
-    return sampling | rest | {panel.voices: list(voices), panel.export.form: changed.get("form", "md")}
+    return sampling | rest | {panel.variants: list(variants), panel.export.form: changed.get("form", "md")}
 
 
-def heard(panel: UnseenPanel, *voices: str) -> dict[Any, Any]:
+def heard(panel: UnseenPanel, *variants: str) -> dict[Any, Any]:
     shown: dict[Any, Any] = {}
-    for update in panel.answered(values(panel, *voices)):
+    for update in panel.answered(values(panel, *variants)):
         shown |= update
     return shown
 
@@ -73,16 +73,16 @@ def text(update: Any) -> str:
 
 
 def test_at_first_the_prompts_are_there_and_nobody_has_been_heard(panel: UnseenPanel, lab: Lab) -> None:
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     shown = panel.refresh(values(panel))
-    assert told(shown[panel.voices])["value"] == [BASE, "player"]
+    assert told(shown[panel.variants])["value"] == [BASE, "player"]
     assert JOKE in text(shown[panel.parts[0]]) and text(shown[panel.parts[0]]).count("no reply yet") == 2
     assert "0 of 4 replies" in text(shown[panel.progress])
     assert shown[panel.editor.text] == f"{JOKE}\nDescribe the moon"
 
 
 def test_who_spoke_how_well_and_how_unlike_the_base_stands_in_the_grid(panel: UnseenPanel, lab: Lab) -> None:
-    card = voiced(lab, "player")
+    card = publish_adapter(lab, "player")
     html = text(heard(panel, BASE, "player")[panel.parts[0]])
     assert f"sha256 {card.sha256[:12]}" in html and f"player {card.sha256[:7]} · 9 tokens" in html
     assert "<b>100%</b> on-format" in html and "<b>2</b> of 2 differ from the base" in html
@@ -92,11 +92,11 @@ def test_who_spoke_how_well_and_how_unlike_the_base_stands_in_the_grid(panel: Un
 
 def test_what_is_wrong_with_a_reply_is_said_in_words(panel: UnseenPanel, lab: Lab) -> None:
     said = {0: "word " * 200, 1: "ok\nUser: and now?"}
-    lab.machine.engine._script = lambda prompt, voice, sampling: said[len(prompt) % 2]  # type: ignore[attr-defined]
+    lab.machine.engine._script = lambda prompt, variant, sampling: said[len(prompt) % 2]  # type: ignore[attr-defined]
     lab.unseen.rewrite(["Why?", "Why not?"])
     html = text(heard(panel, BASE)[panel.parts[0]])
     assert ("does not stop" in html) or ("writes the user's turn" in html)
-    lab.machine.engine._script = lambda prompt, voice, sampling: ""  # type: ignore[attr-defined]
+    lab.machine.engine._script = lambda prompt, variant, sampling: ""  # type: ignore[attr-defined]
     shown: dict[Any, Any] = {}
     for update in panel.answered(values(panel, BASE, tokens=64)):
         shown |= update
@@ -104,7 +104,7 @@ def test_what_is_wrong_with_a_reply_is_said_in_words(panel: UnseenPanel, lab: La
 
 
 def test_the_same_reply_as_the_base_s_is_called_so(panel: UnseenPanel, lab: Lab) -> None:
-    voiced(lab, "player")
+    publish_adapter(lab, "player")
     lab.machine.engine._script = lambda *_: "Good day."  # type: ignore[attr-defined]
     html = text(heard(panel, BASE, "player")[panel.parts[0]])
     assert html.count("same as base") == 2 and "<b>0</b> of 2 differ from the base" in html
@@ -166,10 +166,10 @@ def test_hostile_prompts_replies_and_names_stay_text(panel: UnseenPanel, lab: La
 
 def test_the_chosen_voices_are_remembered_but_for_those_that_are_gone(panel: UnseenPanel, lab: Lab) -> None:
     for name in ("one", "two"):
-        voiced(lab, name)
+        publish_adapter(lab, name)
     panel.choose(values(panel, "one", "two"))
-    lab.voices.remove("one")
-    assert told(panel.refresh(values(panel))[panel.voices])["value"] == ["two"]
+    lab.variants.remove("one")
+    assert told(panel.refresh(values(panel))[panel.variants])["value"] == ["two"]
 
 
 @pytest.mark.parametrize("form", ["md", "csv", "jsonl"])
@@ -303,8 +303,8 @@ def test_after_an_import_one_press_decides_on_all_that_repeats(
     path.write_text(
         "\n".join(json.dumps({"prompt": p, "completion": "Ay."}) for p in (JOKE, "Hi", "describe the moon"))
     )
-    lab.exchange.begin(path, lab.exchange.sniff(path), status="approved")
-    lab.exchange._thread.join()  # type: ignore[union-attr]
+    lab.datasets.begin(path, lab.datasets.sniff(path), status="approved")
+    lab.datasets._thread.join()  # type: ignore[union-attr]
     importing = tab.importing
     shown = importing.look(0)
     assert "2 repeat your unseen prompts" in text(shown[importing.progress])

@@ -90,7 +90,7 @@ def test_a_run_under_way_keeps_its_place_when_the_app_is_asked_to_end(settings: 
     port = free_port()
     lab = Lab(settings)
     lab.demonstrations.load_pack("stage")
-    run = lab.training.prepare("paused", passes=40)
+    run = lab.training.prepare("paused", epochs=40)
     lab.close()
     with closing_app(settings, port, module="chatlab") as app:
         tab = Tab(f"http://127.0.0.1:{port}", "pausing")

@@ -178,7 +178,7 @@ def test_an_upload_is_imported_and_only_it_is_removed(one: World) -> None:
         f"/gradio_api/run/{go['api_name']}",
         json={"data": [str(one.secret), None, "", "approved"], "fn_index": go["id"], "session_hash": tab.session},
     ).raise_for_status()
-    until(lambda: not one.lab.exchange.running)
+    until(lambda: not one.lab.datasets.running)
     assert [d.answer for _, d in one.lab.store.demonstrations.rows()] == ["Bright."]
     until(lambda: not Path(path).parent.exists())
     for given in (str(one.secret), str(one.secret.parent)):  # what the page keeps is not what a request says it keeps
@@ -190,7 +190,7 @@ def test_an_upload_is_imported_and_only_it_is_removed(one: World) -> None:
     again = press(tab, dropped, file(path))
     assert again.status_code == 422 and "is gone" in again.text
     one.lab.demonstrations.delete(list(dict(one.lab.store.demonstrations.rows())))
-    one.lab.exchange.forget()
+    one.lab.datasets.forget()
 
 
 def tab_id(config: dict[str, Any], text: str) -> int:

@@ -39,7 +39,7 @@ class About:
             "about",
             self._preview(wording or "", told, conversation),
             self._accord(told),
-            thrift(self.lab.spending.thrift()),
+            report(self.lab.answer_lengths.report()),
         )
 
     def _preview(self, wording: str, told: str, conversation: Conversation | None) -> Markup:
@@ -75,9 +75,9 @@ class About:
         return [*notes, *_in_the_middle(conversation)]
 
     def _accord(self, told: str) -> Markup:
-        found = self.lab.accord.of(told)
+        found = self.lab.mismatch.of(told)
         untrained = [one for one in found if one.kind != "other name"]
-        return discords(found, self.lab.accord.ready(told) if untrained and told else 0)
+        return discords(found, self.lab.mismatch.ready(told) if untrained and told else 0)
 
 
 def _in_the_middle(conversation: Conversation) -> list[Markup]:
@@ -113,7 +113,7 @@ def _trained(one: Mismatch) -> Markup:
     )
 
 
-def thrift(found: LengthReport) -> Markup:
+def report(found: LengthReport) -> Markup:
     """How long answers are; a warning where they grow."""
     if not found.now.count:
         return NOTHING

@@ -36,7 +36,7 @@ Values = Mapping[Any, Any]
 class GenerationSettings:
     """Values of the panel."""
 
-    voice: str | None = None
+    variant: str | None = None
     """None for the live adapter."""
     strength: float = 1.0
     sampling: Sampling = DEFAULTS
@@ -53,7 +53,7 @@ class GenerationSettings:
     @property
     def chosen(self) -> tuple[Sampling, str | None, float, bool, tuple[str, ...]]:
         """The arguments of `Chat.reply`, in its order."""
-        return self.sampling, self.voice, self.strength, self.knowledge, self.tools
+        return self.sampling, self.variant, self.strength, self.knowledge, self.tools
 
 
 class GenerationPanel:
@@ -64,7 +64,7 @@ class GenerationPanel:
         self.tools = ToolSwitch(lab)
 
     def build(self) -> None:
-        self.voice = gr.Dropdown(choices(self._lab), value=LIVE, label="Adapter", elem_id="voice", filterable=False)
+        self.variant = gr.Dropdown(choices(self._lab), value=LIVE, label="Adapter", elem_id="voice", filterable=False)
         self.strength = gr.Slider(
             0, 1.5, 1.0, step=0.05, label="Strength", info="0 is the base model, 1 the adapter as trained."
         )
@@ -127,13 +127,13 @@ class GenerationPanel:
 
     @property
     def inputs(self) -> set[Any]:
-        return {self.voice, *self.kept.values(), *self.budgets, self.tools.box}
+        return {self.variant, *self.kept.values(), *self.budgets, self.tools.box}
 
     def read(self, values: Values) -> GenerationSettings:
         """The settings in the values of `inputs`."""
         seed = values[self.seed]
         return GenerationSettings(
-            voice=values[self.voice] or None,
+            variant=values[self.variant] or None,
             strength=float(values[self.strength]),
             sampling=Sampling(
                 temperature=float(values[self.temperature]),
@@ -182,4 +182,4 @@ def _fits(value: Any, low: float, high: float) -> bool:
 
 def choices(lab: Lab) -> list[tuple[str, str]]:
     """The live adapter, then the base and every adapter by name."""
-    return [(f"Live: {lab.voices.live}", LIVE), *((name, name) for name in lab.voices.names())]
+    return [(f"Live: {lab.variants.live}", LIVE), *((name, name) for name in lab.variants.names())]

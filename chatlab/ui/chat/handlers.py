@@ -56,14 +56,14 @@ class ChatHandlers:
         yield from self.watch(view.session)
 
     def _say(self, text: str, session: Session, system: str, settings: GenerationSettings) -> View:
-        self._check_quiet(session)
+        self._check_idle(session)
         if not text.strip():
             raise InputError("There is nothing to send.", "Write a message first.")
         conversation_id = self._conversation(session, system, settings)
         self._spend(settings.budget, replace(session, conversation=conversation_id))
         drafts = self.lab.chat.reply(conversation_id, text, *settings.chosen)
         self._begin(conversation_id, drafts)
-        return self.screen.answering(replace(_quieted(session), conversation=conversation_id))
+        return self.screen.answering(replace(_without_notice(session), conversation=conversation_id))
 
     def act(self, payload: str, session: Session, system: str, settings: GenerationSettings = DEFAULT) -> View:
         """A button of the page. Raises InputError for what no button says."""
@@ -170,13 +170,13 @@ class ChatHandlers:
         head = self.lab.chat.get(conversation_id).head if prompt is None else prompt
         self.replies.start(conversation_id, 0 if head is None else head, drafts)
 
-    def _check_quiet(self, session: Session) -> None:
+    def _check_idle(self, session: Session) -> None:
         if self.replies.running(session.conversation) is not None:
             raise InputError("The model is still answering.", "Stop it, or wait.")
 
     def _retry(self, act: PageEvent, session: Session, settings: GenerationSettings) -> View:
         """Another answer: to a turn's question, or with `again` to the last one."""
-        self._check_quiet(session)
+        self._check_idle(session)
         conversation = self._open(session)
         path = conversation.path()
         if not path and act.do == "again":
@@ -186,7 +186,7 @@ class ChatHandlers:
         self._spend(settings.budget, session)
         drafts = self.lab.chat.retry(_id(session), turn.id, *settings.chosen)
         self._begin(_id(session), drafts, prompt)
-        return self._answering(_quieted(session))
+        return self._answering(_without_notice(session))
 
     def _afresh(self, session: Session, settings: GenerationSettings) -> View:
         """The last question again, in a conversation that holds nothing else but the system message."""
@@ -195,17 +195,17 @@ class ChatHandlers:
         if asked is None:
             raise InputError("There is no message to answer again.", "Write a message first.")
         self.list.leave(session)
-        fresh = replace(_quieted(session), conversation=None)
+        fresh = replace(_without_notice(session), conversation=None)
         return self._say(asked.content, fresh, conversation.wording or conversation.system, settings)
 
     def _ask(self, act: PageEvent, session: Session, settings: GenerationSettings) -> View:
         """A question put differently, and the answer to it."""
-        self._check_quiet(session)
+        self._check_idle(session)
         turn = _turn(self._open(session), act)
         self._spend(settings.budget, session)
         drafts = self.lab.chat.edit_prompt(_id(session), turn.id, act.text, *settings.chosen)
         self._begin(_id(session), drafts)
-        return self._answering(_quieted(session))
+        return self._answering(_without_notice(session))
 
     def _load_pack(self, session: Session) -> View:
         ids = self.lab.demonstrations.load_pack(STARTER)
@@ -218,7 +218,7 @@ class ChatHandlers:
         return self.view(replace(session, run=run, notice=notice))
 
     def _undo_live(self, session: Session) -> View:
-        name = self.lab.voices.undo()
+        name = self.lab.variants.undo()
         return self.view(replace(session, notice=Notice(text=f"{name} is live again.")))
 
     def _look(self, act: PageEvent, session: Session) -> View:
@@ -238,7 +238,7 @@ class ChatHandlers:
             case "reason":
                 chat.rate(conversation_id, turn.id, False, act.toggled(turn))
             case "show":
-                self._check_quiet(session)
+                self._check_idle(session)
                 chat.show(conversation_id, turn.id)
             case _:
                 return self._keep(act, session)
@@ -249,7 +249,7 @@ class ChatHandlers:
 
         The person is asked first where it was made with sources, and where it answers an unseen prompt.
         """
-        self._check_quiet(session)
+        self._check_idle(session)
         text = act.text if act.do == "rewrite" else None
         agreed = act.do in ("keep-sourced", "release")  # sources are asked about before unseen prompts are
         turn = _turn(self._open(session), act)
@@ -276,7 +276,7 @@ class ChatHandlers:
 
 def _alone(conversation: Conversation | None) -> bool:
     """Whether nothing is left to leave out: one question, or older ones left out already."""
-    return conversation is None or conversation.shortens or len(conversation.path()) < 2
+    return conversation is None or conversation.truncates or len(conversation.path()) < 2
 
 
 def _id(session: Session) -> int:
@@ -285,7 +285,7 @@ def _id(session: Session) -> int:
     return session.conversation
 
 
-def _quieted(session: Session) -> Session:
+def _without_notice(session: Session) -> Session:
     """Without the notice above the composer, unless it shows a run under way."""
     return session if session.run else replace(session, notice=None)
 

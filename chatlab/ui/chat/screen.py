@@ -48,7 +48,7 @@ class Screen:
             notice=notices.render(session.notice),
             system=gr.skip() if conversation is None else conversation.wording or conversation.system,
             composer=gr.update(**box) if text is None else gr.update(value=text, **box),
-            voice=gr.update(choices=choices(self.lab)),
+            variant=gr.update(choices=choices(self.lab)),
             tabs=gr.skip(),
             about=gr.skip()
             if conversation is None
@@ -74,7 +74,7 @@ class Screen:
         conversation = self.shown(session)
         first = conversation is None or len(conversation.path()) <= 1
         spared = {} if first else {"transcript": gr.skip(), "system": gr.skip(), "about": gr.skip()}
-        return view._replace(session=replace(view.session, waiting=True), voice=gr.skip(), **spared)
+        return view._replace(session=replace(view.session, waiting=True), variant=gr.skip(), **spared)
 
     def shown(self, session: Session) -> Conversation | None:
         """The conversation, its head the turn that is being answered while an answer is under way."""
@@ -141,7 +141,7 @@ def _next_step(lab: Lab) -> Markup:
     if approved == 0:
         text = "New here? The starter pack teaches the model a persona with forty short demonstrations."
         return _step(text, button("pack", "Load the starter pack", "primary small"))
-    if lab.voices.live == BASE and not lab.voices.cards():
+    if lab.variants.live == BASE and not lab.variants.cards():
         text = f"{counted(approved, 'demonstration')} ready to train on."
         return _step(text, button("retrain", "Retrain now", "primary small"))
     return _step("Is an answer wrong? Press the pencil under it, correct it, and retrain.")

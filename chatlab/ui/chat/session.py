@@ -40,7 +40,7 @@ class View(NamedTuple):
     notice: Any
     system: Any
     composer: Any
-    voice: Any
+    variant: Any
     tabs: Any
     about: Any
     budget: Any

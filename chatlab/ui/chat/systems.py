@@ -9,7 +9,7 @@ import gradio as gr
 from chatlab.errors import InputError
 from chatlab.lab import Lab
 from chatlab.lab.chat.system_messages import DATED, SystemMessages, in_lines, others
-from chatlab.lab.data.identity import VOICES, Voice, Written
+from chatlab.lab.data.identity import TONES, Variant, Written
 from chatlab.ui.chat.about import About
 from chatlab.ui.chat.session import Session
 from chatlab.ui.demonstrations.lineage import ask_for
@@ -53,7 +53,7 @@ class SystemPanel:
                 elem_id="variable-others",
             )
         with gr.Accordion("Teach an identity", open=False, elem_id="identity"):
-            self.voice = gr.Dropdown(list(VOICES), value=VOICES[0], label="Tone", filterable=False)
+            self.variant = gr.Dropdown(list(TONES), value=TONES[0], label="Tone", filterable=False)
             self.under = gr.Checkbox(True, label="With this system message", elem_id="identity-under")
             self.write = gr.Button("Write drafts", size="sm", elem_id="identity-write")
         self.bridge = Bridge("self")
@@ -78,7 +78,7 @@ class SystemPanel:
         for box in self.variables:
             shell.on(box.blur, do=self.set_values, inputs=[*self.variables, *here], outputs={self.drawn})
         drafted = {"outputs": {*message, shell.tabs}}
-        drawn = [self.voice, self.under, *here]
+        drawn = [self.variant, self.under, *here]
         shell.on(self.write.click, do=self.written, inputs=drawn, **drafted, trigger_mode="once")
         shell.on(self.bridge.pressed, do=self.pressed, inputs=[self.bridge.payload, *drawn], **drafted)
         self._tabs = shell.tabs
@@ -116,7 +116,7 @@ class SystemPanel:
             self.others: in_lines(values),
         }
 
-    def pressed(self, payload: str, voice: Voice, under: bool, text: str, session: Session) -> Updates:
+    def pressed(self, payload: str, variant: Variant, under: bool, text: str, session: Session) -> Updates:
         """A button below the message. Raises InputError for what no button says."""
         match PageEvent.read(payload).do:
             case "system-again":
@@ -126,7 +126,7 @@ class SystemPanel:
             case "system-trained":
                 return self._become(self._trained(text, session), session)
             case "identity":
-                return self.written(voice, under, text, session)
+                return self.written(variant, under, text, session)
         raise InputError("The page sent an unknown request.", "Reload the page.")
 
     def _become(self, text: str, session: Session) -> Updates:
@@ -138,7 +138,7 @@ class SystemPanel:
         """The message that the live adapter was trained with, its date being today's from now on."""
         told = self._told(text, session)
         found = next(
-            (one for one in self.lab.accord.of(told) if one.kind in ("missing message", "other message")), None
+            (one for one in self.lab.mismatch.of(told) if one.kind in ("missing message", "other message")), None
         )
         if found is None:
             raise InputError("The live adapter has no other system message.", "Write one, or choose a preset.")
@@ -179,11 +179,11 @@ class SystemPanel:
         self._systems.set_values(name, maker, others(lines))
         return self.look(text, session)
 
-    def written(self, voice: Voice, under: bool, text: str, session: Session) -> Updates:
+    def written(self, variant: Variant, under: bool, text: str, session: Session) -> Updates:
         """Add drafts to the queue and open it. Skipped questions are named."""
         values = self._systems.values()
         system = self._told(text, session) if under else ""
-        done = self.lab.identity.write(values["name"], values.get("maker", ""), voice, system)
+        done = self.lab.identity.write(values["name"], values.get("maker", ""), variant, system)
         inform(drafted(done))
         if not done.ids:
             return {self.drawn: self.render(text, session)}

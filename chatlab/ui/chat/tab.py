@@ -85,7 +85,7 @@ class ChatTab:
             self.notice,
             self.system.system,
             self.composer,
-            self.generation.voice,
+            self.generation.variant,
             shell.tabs,
             self.system.drawn,
             *self.generation.budgets,
@@ -143,7 +143,7 @@ class ChatTab:
             trigger_mode="always_last",
         )
         self.system.wire(shell, self.session)
-        shell.on(shell.items["chat"].select, do=panel.show_adapters, outputs=[panel.voice])
+        shell.on(shell.items["chat"].select, do=panel.show_adapters, outputs=[panel.variant])
         shell.on(
             shell.timer.tick,
             do=self.handlers.tick,

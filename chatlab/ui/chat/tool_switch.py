@@ -26,7 +26,7 @@ class ToolSwitch:
     """One box for each tool; none is ticked at first."""
 
     def __init__(self, lab: Lab) -> None:
-        self._accord = lab.accord
+        self._accord = lab.mismatch
         self._titles = lab.toolbox.titles
 
     def build(self) -> Any:

@@ -54,13 +54,13 @@ def transcript(conversation: Conversation, shown: int, *, incognito: bool = Fals
 def growing(asked: Row, draft: Draft | None) -> Markup:
     """The question that is being answered, and the answer as far as it has come."""
     text = prose(draft.text) if draft and draft.text else element("p", *[element("i")] * 3, kind="dots")
-    foot = div("foot", *_speaker(draft.speaker if draft else None))
-    thinking = thought(draft.thought) if draft else NOTHING
+    foot = div("foot", *_speaker(draft.provenance if draft else None))
+    thinking = reasoning(draft.reasoning) if draft else NOTHING
     taken = steps(draft.steps, draft.doing) if draft else NOTHING
     return div("turns", _question(asked), div("turn answer growing", thinking, taken, div("body prose", text), foot))
 
 
-def thought(text: str) -> Markup:
+def reasoning(text: str) -> Markup:
     """What was thought before an answer, folded."""
     if not text:
         return NOTHING
@@ -88,7 +88,7 @@ def _answer(row: Row, incognito: bool) -> Markup:
     tools = (*_arrows(row), *_thumbs(turn), *_teach(turn, incognito), tool("copy", "copy", "Copy", turn.id))
     retry = tool("retry", "retry", "Regenerate", turn.id)
     foot = div("foot", *tools, retry, span("gap", ""), *_origin(turn))
-    before = thought(turn.thought) + steps(turn.steps)
+    before = reasoning(turn.reasoning) + steps(turn.steps)
     return _turn(turn, "answer", before, body, sources(turn, row.asked), foot, _reasons(turn))
 
 
@@ -142,28 +142,28 @@ def _reasons(turn: Turn) -> Markup:
 
 def _origin(turn: Turn) -> tuple[Markup, ...]:
     """Which adapter answered, how much, how fast, and why it stopped if not by itself."""
-    if turn.speaker is None:
+    if turn.provenance is None:
         return (span("who person", "edited by you" if turn.edited_from is not None else "yours"),)
     ending = (span("ending", ENDINGS[turn.stopped]),) if turn.stopped in ENDINGS else ()
     cut = (span("ending", "without the oldest messages"),) if turn.since is not None else ()
     other = (span("ending", "under another system message", turn.under[0] or "None"),) if turn.under else ()
-    return (*ending, *cut, *other, *_speaker(turn.speaker))
+    return (*ending, *cut, *other, *_speaker(turn.provenance))
 
 
-def _speaker(speaker: Provenance | None) -> tuple[Markup, ...]:
-    if speaker is None:
+def _speaker(provenance: Provenance | None) -> tuple[Markup, ...]:
+    if provenance is None:
         return ()
-    strength = "" if speaker.adapter == BASE or speaker.strength == 1.0 else f" × {speaker.strength:g}"
-    proof = f"Adapter weights sha256 {speaker.sha256}" if speaker.sha256 else "Base model, no adapter"
-    short = element("code", escaped(speaker.sha256[:7])) if speaker.sha256 else NOTHING
-    who = element("span", escaped(speaker.adapter + strength), short, kind="who", title=proof)
-    return who, span("pace", pace(speaker))
+    strength = "" if provenance.adapter == BASE or provenance.strength == 1.0 else f" × {provenance.strength:g}"
+    proof = f"Adapter weights sha256 {provenance.sha256}" if provenance.sha256 else "Base model, no adapter"
+    short = element("code", escaped(provenance.sha256[:7])) if provenance.sha256 else NOTHING
+    who = element("span", escaped(provenance.adapter + strength), short, kind="who", title=proof)
+    return who, span("pace", pace(provenance))
 
 
-def pace(speaker: Provenance) -> str:
+def pace(provenance: Provenance) -> str:
     """`42 tokens · 31 tok/s`"""
-    tokens = f"{speaker.tokens} token{'' if speaker.tokens == 1 else 's'}"
-    return f"{tokens} · {speaker.tokens / speaker.seconds:.0f} tok/s" if speaker.seconds > 0 else tokens
+    tokens = f"{provenance.tokens} token{'' if provenance.tokens == 1 else 's'}"
+    return f"{tokens} · {provenance.tokens / provenance.seconds:.0f} tok/s" if provenance.seconds > 0 else tokens
 
 
 def _unanswered(turn: Turn) -> Markup:

@@ -34,7 +34,7 @@ class AskSettings:
     prompt: str
     kind: str
     """Which set of unseen prompts."""
-    voices: tuple[str, ...]
+    variants: tuple[str, ...]
     blind: bool
     sampling: Sampling
     system: str
@@ -63,7 +63,7 @@ class Asking:
             self.ask = gr.Button("Ask", variant="primary", scale=1, min_width=80, elem_id="compare-ask")
             self.stop = gr.Button("Stop", variant="stop", scale=1, min_width=80, visible=False, elem_id="compare-stop")
         with gr.Row(elem_classes="tight"):
-            self.voices = gr.Dropdown(
+            self.variants = gr.Dropdown(
                 [BASE],
                 value=[BASE],
                 multiselect=True,
@@ -116,21 +116,21 @@ class Asking:
 
     @property
     def inputs(self) -> set[Any]:
-        return {*self.typed, self.kind, self.voices, self.blind, self.temperature, self.tokens}
+        return {*self.typed, self.kind, self.variants, self.blind, self.temperature, self.tokens}
 
     def read(self, values: Mapping[Any, Any]) -> AskSettings:
         """The settings in the values of `inputs`."""
         return AskSettings(
             prompt=values[self.prompt],
             kind=values[self.kind],
-            voices=tuple(values[self.voices] or ()),
+            variants=tuple(values[self.variants] or ()),
             blind=values[self.blind],
             sampling=Sampling(temperature=float(values[self.temperature]), max_tokens=int(values[self.tokens])),
             system=values[self.system],
         )
 
     def wire(self, shell: Shell) -> None:
-        shell.on(self.voices.input, do=self.choose, inputs=[self.voices])
+        shell.on(self.variants.input, do=self.choose, inputs=[self.variants])
         changes = [event for box in self.typed for event in (box.input, box.blur)]
         shell.on(partial(gr.on, changes), do=self.remember, inputs=self.typed, trigger_mode="always_last", queue=False)
 
@@ -146,16 +146,16 @@ class Asking:
 
         `chosen` is the value on the page; it is written only where it differs, so that a quick choice is not lost.
         """
-        names = self._lab.voices.names()
+        names = self._lab.variants.names()
         kept = [name for name in self._lab.store.state.read(CHOSEN, list[str], []) if name in names]
-        live = self._lab.voices.live
+        live = self._lab.variants.live
         other = live if live != BASE else next(iter(names[1:]), None)
         if len(kept) < 2 and other is not None:
             kept = [BASE, other]
         wanted = kept or [BASE]
         if list(chosen or ()) == wanted:
-            return {self.voices: gr.Dropdown(choices=names, multiselect=True)}
-        return {self.voices: gr.Dropdown(choices=names, value=wanted, multiselect=True)}
+            return {self.variants: gr.Dropdown(choices=names, multiselect=True)}
+        return {self.variants: gr.Dropdown(choices=names, value=wanted, multiselect=True)}
 
     def remember(self, prompt: str, system: str, request: gr.Request | None = None) -> None:
         """Store the text as it is typed, for after a reload."""
@@ -163,14 +163,14 @@ class Asking:
         if person is not None:
             self._lab.store.state.set(_key(person), {"prompt": prompt or "", "system": system or ""})
 
-    def choose(self, voices: list[str]) -> None:
+    def choose(self, variants: list[str]) -> None:
         """Store the chosen adapters, for the next time the tab is opened."""
-        choose(self._lab, voices)
+        choose(self._lab, variants)
 
 
-def choose(lab: Lab, voices: Sequence[str]) -> None:
+def choose(lab: Lab, variants: Sequence[str]) -> None:
     """Have Compare open with these adapters chosen."""
-    lab.store.state.set(CHOSEN, list(voices))
+    lab.store.state.set(CHOSEN, list(variants))
 
 
 def _key(person: str) -> str:

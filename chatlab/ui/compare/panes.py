@@ -58,7 +58,7 @@ def _asked(round_: Round) -> Markup:
 def _pane(round_: Round, i: int) -> Markup:
     pane = round_.panes[i]
     best = round_.verdict == "best" and round_.winner == i
-    name = span("pane-name", pane.voice) if round_.revealed else span("pane-name faint", "hidden until you vote")
+    name = span("pane-name", pane.variant) if round_.revealed else span("pane-name faint", "hidden until you vote")
     won = span("chip good", "best") if best else NOTHING
     head = div("pane-head", span("pane-letter", LETTERS[i]), name, won)
     body = _failed(round_, pane) if pane.error else _said(pane)
@@ -67,7 +67,7 @@ def _pane(round_: Round, i: int) -> Markup:
 
 def _said(pane: Pane) -> Markup:
     if pane.done and not pane.text.strip():
-        return div("pane-text", span("faint", "Empty answer." if pane.speaker else "No answer yet."))
+        return div("pane-text", span("faint", "Empty answer." if pane.provenance else "No answer yet."))
     return div("pane-text", prose(pane.text), NOTHING if pane.done else span("caret", ""))
 
 
@@ -79,21 +79,25 @@ def _failed(round_: Round, pane: Pane) -> Markup:
 
 def _proof(pane: Pane) -> Markup:
     """Which weights answered, as the engine reports it."""
-    if pane.speaker is None:
+    if pane.provenance is None:
         return NOTHING
-    speaker = pane.speaker
-    adapter = f"{speaker.adapter} sha256 {speaker.sha256[:12]}" if speaker.sha256 else f"{speaker.adapter}, no adapter"
-    pace = f"{counted(speaker.tokens, 'token')}, {speaker.seconds:.1f} s"
-    return div("proof", span("", f"By {adapter} · {pace}", f"{speaker.sha256 or 'base'} on base {speaker.base}"))
+    provenance = pane.provenance
+    adapter = (
+        f"{provenance.adapter} sha256 {provenance.sha256[:12]}"
+        if provenance.sha256
+        else f"{provenance.adapter}, no adapter"
+    )
+    pace = f"{counted(provenance.tokens, 'token')}, {provenance.seconds:.1f} s"
+    return div("proof", span("", f"By {adapter} · {pace}", f"{provenance.sha256 or 'base'} on base {provenance.base}"))
 
 
 def _who(round_: Round, i: int) -> Markup:
     pane = round_.panes[i]
-    sha256 = pane.speaker.sha256 if pane.speaker else ""
+    sha256 = pane.provenance.sha256 if pane.provenance else ""
     proof = element("code", escaped(sha256[:12] or "no adapter"))
     kind = "who won" if round_.verdict == "best" and round_.winner == i else "who"
     return element(
-        "span", element("b", escaped(LETTERS[i])), span("", pane.voice), proof, kind=kind, title=sha256 or None
+        "span", element("b", escaped(LETTERS[i])), span("", pane.variant), proof, kind=kind, title=sha256 or None
     )
 
 

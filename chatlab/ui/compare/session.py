@@ -45,7 +45,7 @@ class Round:
     @property
     def spoke(self) -> list[int]:
         """The panes with an answer in them that can be judged."""
-        return [i for i, pane in enumerate(self.panes) if pane.speaker and not pane.error]
+        return [i for i, pane in enumerate(self.panes) if pane.provenance and not pane.error]
 
     @property
     def can_vote(self) -> bool:

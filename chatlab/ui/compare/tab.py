@@ -95,8 +95,8 @@ class CompareTab:
         opened = shell.on(
             shell.items["compare"].select,
             do=self.opened,
-            inputs=[self.asking.voices, self.session, self.round],
-            outputs=shown | {self.asking.voices},
+            inputs=[self.asking.variants, self.session, self.round],
+            outputs=shown | {self.asking.variants},
         )
         shell.on(opened.then, do=self.votes.draw, outputs={self.votes.results})
         shell.when_left(self._sessions.leave)
@@ -127,7 +127,7 @@ class CompareTab:
     def ask_next(self, values: Mapping[Any, Any]) -> Iterator[Updates]:
         """The next unseen prompt that these adapters have no vote on; from now on a vote leads to the next."""
         ask, session, round_ = self.asking.read(values), values[self.session], values[self.round]
-        if len(ask.voices) < 2:
+        if len(ask.variants) < 2:
             raise InputError("A vote needs at least two adapters.", "Choose two or more; the base counts.")
         session = replace(session.skipped(round_), goes_on=True)
         step = self._step(ask, session)
@@ -196,11 +196,11 @@ class CompareTab:
     # What they share.
 
     def _step(self, ask: AskSettings, session: CompareSession) -> Step | None:
-        return next_step(prompts(ask.kind), self._lab.votes.judged(ask.voices), session.passed)
+        return next_step(prompts(ask.kind), self._lab.votes.judged(ask.variants), session.passed)
 
     def _stream(self, begun: Round, ask: AskSettings, session: CompareSession) -> Iterator[Updates]:
         """The round as it grows. The session is written once, before the first word."""
-        order = list(ask.voices)
+        order = list(ask.variants)
         if begun.blind:
             self._shuffle(order)
         off = gr.Button(interactive=False)

@@ -49,8 +49,8 @@ class VotesPanel:
 
     def exported_preferences(self) -> Updates:
         """All of them, those from edits as well: each says where it came from."""
-        exchange = self._lab.exchange
-        return self._offered(lambda folder: exchange.export("dpo", Which(what="preferences"), folder).path)
+        datasets = self._lab.datasets
+        return self._offered(lambda folder: datasets.export("dpo", Which(what="preferences"), folder).path)
 
     def swept(self, made: str) -> Updates:
         """Remove the file: the page has its own copy by now."""

@@ -143,7 +143,7 @@ class DemonstrationAnnotators:
             self.stars: gr.Radio(value=mine.stars if mine else None),
             self.note: mine.note if mine else "",
             self.back: gr.Button(visible=mine is not None),
-            self.others: opinions(demonstration, name),
+            self.others: annotations(demonstration, name),
         }
 
     def draw_people(self) -> Updates:
@@ -159,7 +159,9 @@ class DemonstrationAnnotators:
 
     def _row(self, one: Disagreement) -> str:
         asked = self._lab.demonstrations.get(one.demonstration).prompt
-        stars = ", ".join(f"{o.by} {o.stars}" + (f" ({one_line(o.note, 40)})" if o.note else "") for o in one.opinions)
+        stars = ", ".join(
+            f"{o.by} {o.stars}" + (f" ({one_line(o.note, 40)})" if o.note else "") for o in one.annotations
+        )
         return f"{one.demonstration} · {one_line(asked[-1].content if asked else '', 70)}\n{stars}"
 
 
@@ -173,10 +175,10 @@ def written_by(demonstration: Demonstration) -> Markup:
     return div("people-line", span("faint", " · ".join(facts)))
 
 
-def opinions(demonstration: Demonstration, name: str) -> Markup:
+def annotations(demonstration: Demonstration, name: str) -> Markup:
     """The ratings of others; only their number as long as `name` has not rated."""
     known = [opinion for opinion in current(demonstration) if opinion.by != name]
-    gone = len(demonstration.opinions) - len(current(demonstration))
+    gone = len(demonstration.annotations) - len(current(demonstration))
     earlier = span("faint", f"{counted(gone, 'rating')} of an earlier version") if gone else NOTHING
     if _of(demonstration, name) is None:
         waiting = span("faint", ABOUT + (f" Rated by {counted(len(known), 'other')}." if known else NOTHING))

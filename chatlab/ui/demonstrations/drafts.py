@@ -46,7 +46,7 @@ class Words:
         shown = messages[-BOXES:]
         tools = tools_of(demonstration.messages)
         roles, texts = tuple(m.role for m in shown), tuple(box_text(m, tools) for m in shown)
-        return cls(system, ", ".join(demonstration.tags), roles, texts, tuple(m.thought for m in shown))
+        return cls(system, ", ".join(demonstration.tags), roles, texts, tuple(m.reasoning for m in shown))
 
     @classmethod
     def typed(cls, system: str, tags: str, roles: str, texts: Sequence[str], thoughts: Sequence[str]) -> Words:
@@ -70,7 +70,7 @@ class Words:
         while len(line) > 2 and not any(words.strip() for turn in line[-2:] for words in turn[1:]):
             del line[-2:]
         system = [Message(role="system", content=self.system)] if self.system.strip() else []
-        turns = (Message(role=r, content=text, thought=t if t.strip() else "") for r, text, t in line)
+        turns = (Message(role=r, content=text, reasoning=t if t.strip() else "") for r, text, t in line)
         return (*system, *earlier, *turns)
 
     def label_list(self) -> tuple[str, ...]:

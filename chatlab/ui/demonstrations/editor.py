@@ -244,8 +244,8 @@ class ThoughtBoxes:
         info = LEARNED if place else UNLEARNED
         thoughts = [*words.thoughts, *[""] * len(self.boxes)]
         return {
-            box: gr.Textbox(value=thought, visible=number in shown, info=info)
-            for number, (box, thought) in enumerate(zip(self.boxes, thoughts, strict=False))
+            box: gr.Textbox(value=reasoning, visible=number in shown, info=info)
+            for number, (box, reasoning) in enumerate(zip(self.boxes, thoughts, strict=False))
         }
 
     def clear(self) -> dict[Any, Any]:
@@ -257,6 +257,6 @@ def _with_thought(words: Words, place: bool) -> set[int]:
     turns = enumerate(zip(words.roles, [*words.roles[1:], None], words.thoughts, strict=True))
     return {
         number
-        for number, (role, following, thought) in turns
-        if role == "assistant" and (thought or (place and (role, following) != STEP))
+        for number, (role, following, reasoning) in turns
+        if role == "assistant" and (reasoning or (place and (role, following) != STEP))
     }

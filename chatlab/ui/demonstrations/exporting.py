@@ -22,7 +22,7 @@ class DemonstrationExport:
     """The file is created on request, and removed once the page has its own copy."""
 
     def __init__(self, lab: Lab) -> None:
-        self._exchange = lab.exchange
+        self._exchange = lab.datasets
         self._demonstrations = lab.demonstrations
 
     def build(self) -> None:
@@ -117,7 +117,7 @@ def _about(format: str) -> Markup:
 def _told(written: Written) -> Markup:
     """How many went into the file, and how many had no place in it and why."""
     left = [f"{n:,} left out: {why}" for why, n in written.left_out.items()]
-    if n := written.unthought:
+    if n := written.dropped_reasoning:
         how = "is not supported by this format and was" if n == 1 else "are not supported by this format and were"
         left.append(f"{counted(n, 'thought')} {how} left out; OpenAI messages supports them.")
     notes = joined(div("import-notes", span("mask-warning", note)) for note in left)

@@ -108,7 +108,7 @@ def _asked(prompt: tuple[Message, ...]) -> Markup:
 
 def _thought(answer: Message) -> Markup:
     """That something was thought before an answer, and how much."""
-    return span("chip", f"thinking, {counted(len(answer.thought.split()), 'word')}") if answer.thought else NOTHING
+    return span("chip", f"thinking, {counted(len(answer.reasoning.split()), 'word')}") if answer.reasoning else NOTHING
 
 
 def _cell(text: str, before: str = "") -> Markup:

@@ -37,7 +37,7 @@ class DemonstrationImport:
     """Three states: a place to drop a file, a file with its mapping, an import under way or ended."""
 
     def __init__(self, lab: Lab) -> None:
-        self._exchange = lab.exchange
+        self._exchange = lab.datasets
 
     def build(self) -> None:
         with gr.Accordion("Import a data set", open=False, elem_id="import"):

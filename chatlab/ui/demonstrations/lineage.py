@@ -38,7 +38,7 @@ class LearnedBy:
 
     def draw(self, selected: int | None) -> dict[Any, Any]:
         return {
-            self.line: learned_by(self._lab.lineage.learned_by(selected), self._lab.voices.live) if selected else ""
+            self.line: learned_by(self._lab.lineage.learned_by(selected), self._lab.variants.live) if selected else ""
         }
 
 

@@ -52,7 +52,7 @@ class PruningPanel:
                         elem_classes="segments",
                         scale=2,
                     )
-                    self.doubles = gr.Checkbox(
+                    self.duplicates = gr.Checkbox(
                         True, label="Drop duplicates first", container=False, scale=1, min_width=150
                     )
                 self.preview = html_block(elem_classes="flat", elem_id="prune-preview")
@@ -61,11 +61,11 @@ class PruningPanel:
 
     @property
     def place(self) -> list[Any]:
-        return [self.keep, self.by, self.doubles]
+        return [self.keep, self.by, self.duplicates]
 
     def read(self, values: Mapping[Any, Any]) -> tuple[float, Hardness, bool]:
         """Per cent to keep, measure, and whether duplicates go, in the values of `place`."""
-        return values[self.keep], values[self.by], values[self.doubles]
+        return values[self.keep], values[self.by], values[self.duplicates]
 
     @property
     def shown(self) -> set[Any]:
@@ -73,7 +73,7 @@ class PruningPanel:
         return wired | {self.fold, self.timer}
 
     def wire(self, shell: Shell) -> None:
-        for event in (self.keep.input, self.by.input, self.doubles.input):
+        for event in (self.keep.input, self.by.input, self.duplicates.input):
             shell.on(
                 event,
                 do=self.foresee,
@@ -88,7 +88,7 @@ class PruningPanel:
         ):
             shell.on(trigger, do=do, inputs=self.place, outputs=self.shown)
 
-    def draw(self, keep: float, by: Hardness, doubles: bool) -> Updates:
+    def draw(self, keep: float, by: Hardness, duplicates: bool) -> Updates:
         """Everything as it is now; the timer goes while a measurement is under way."""
         difficulties = self._quality.difficulties
         known, progress, missing = difficulties.known(), difficulties.progress(), difficulties.missing()
@@ -100,28 +100,28 @@ class PruningPanel:
             self.ends: self._ends(known),
             self.pruner: gr.Column(visible=len(known) > 1),
             self.timer: gr.Timer(active=progress.running),
-        } | self.foresee(keep, by, doubles)
+        } | self.foresee(keep, by, duplicates)
 
-    def start(self, keep: float, by: Hardness, doubles: bool) -> Updates:
+    def start(self, keep: float, by: Hardness, duplicates: bool) -> Updates:
         self._quality.difficulties.measure()
-        return self.draw(keep, by, doubles)
+        return self.draw(keep, by, duplicates)
 
-    def stop(self, keep: float, by: Hardness, doubles: bool) -> Updates:
+    def stop(self, keep: float, by: Hardness, duplicates: bool) -> Updates:
         self._quality.difficulties.cancel()
-        return self.draw(keep, by, doubles)
+        return self.draw(keep, by, duplicates)
 
-    def foresee(self, keep: float, by: Hardness, doubles: bool) -> Updates:
+    def foresee(self, keep: float, by: Hardness, duplicates: bool) -> Updates:
         """What would go, and the button that does just that."""
-        plan = self._quality.prune_preview(keep / 100, by, doubles)
+        plan = self._quality.prune_preview(keep / 100, by, duplicates)
         gone = len(plan.gone)
         return {
             self.preview: self._preview(plan, by),
             self.apply: gr.Button(f"Discard {gone:,}" if gone else "Nothing to discard", interactive=gone > 0),
         }
 
-    def prune(self, keep: float, by: Hardness, doubles: bool) -> int:
+    def prune(self, keep: float, by: Hardness, duplicates: bool) -> int:
         """How many went."""
-        return self._quality.prune(keep / 100, by, doubles)
+        return self._quality.prune(keep / 100, by, duplicates)
 
     def _ends(self, known: Mapping[int, Difficulty]) -> Markup:
         if len(known) < 2:
@@ -140,14 +140,14 @@ class PruningPanel:
 
     def _preview(self, plan: Pruning, by: Hardness) -> Markup:
         known = self._quality.difficulties.known()
-        doubles = (self._row(i, known.get(i), "duplicate") for i in plan.doubles[:LISTED])
-        easy = (self._row(i, known.get(i)) for i in plan.easy[: max(0, LISTED - len(plan.doubles))])
+        duplicates = (self._row(i, known.get(i), "duplicate") for i in plan.duplicates[:LISTED])
+        easy = (self._row(i, known.get(i)) for i in plan.easy[: max(0, LISTED - len(plan.duplicates))])
         more = len(plan.gone) - LISTED
         rest = span("faint", f"and {more:,} more") if more > 0 else NOTHING
         going = div(
             "going",
             element("h4", escaped("To be discarded: duplicates first, then the easiest")),
-            *doubles,
+            *duplicates,
             *easy,
             rest,
         )
@@ -166,8 +166,8 @@ def _facts(difficulty: Difficulty | None) -> tuple[str, ...]:
 def _sentence(plan: Pruning) -> str:
     total = len(plan.kept) + len(plan.gone)
     parts = [f"{len(plan.kept):,} of {counted(total, 'approved demonstration')} would stay"]
-    if plan.doubles:
-        parts.append(f"{counted(len(plan.doubles), 'duplicate')} would go")
+    if plan.duplicates:
+        parts.append(f"{counted(len(plan.duplicates), 'duplicate')} would go")
     if plan.easy:
         parts.append(f"{len(plan.easy):,} easy ones would go")
     note = f" {len(plan.unmeasured):,} not measured yet stay." if plan.unmeasured else ""

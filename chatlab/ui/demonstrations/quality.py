@@ -177,8 +177,8 @@ def _words(demonstration_id: int, demonstration: Demonstration) -> Markup:
 
 def _said(message: Message) -> list[Markup]:
     """The thinking, then the text."""
-    thought = [div("said said-thought", span("", message.thought))] if message.thought else []
-    return [*thought, div(f"said said-{message.role}", span("", message.content))]
+    reasoning = [div("said said-thought", span("", message.reasoning))] if message.reasoning else []
+    return [*reasoning, div(f"said said-{message.role}", span("", message.content))]
 
 
 def _number(demonstration_id: int) -> Markup:

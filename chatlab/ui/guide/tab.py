@@ -41,11 +41,11 @@ class GuideTab:
         """Everything as it is now."""
         lab = self._lab
         signs = lab.symptoms.signs()
-        lines = lab.spending.averages()
+        lines = lab.answer_lengths.averages()
         plot = gr.Plot(averages_plot(lines), visible=True) if lines else gr.Plot(visible=False)
         return {
             self.steps: checklist(lab.checklist.items()),
-            self.lengths: lengths(lab.spending.thrift()),
+            self.lengths: lengths(lab.answer_lengths.report()),
             self.plot: plot,
             self.wrong: table(*WRONG, SYMPTOMS, signs),
             self.wanted: table(*WANTED, WISHES, {}),

@@ -76,7 +76,7 @@ def _ready(now: State) -> str:
         left = (now.passages - now.embedded) / now.rate if now.rate else 0
         soon = f", about {duration(left)} left" if left >= 1 else ""
         return f"Embedding: {now.embedded:,} of {now.passages:,}{soon}. Keyword search works already."
-    if not now.words_ready:
+    if not now.bm25_ready:
         return "Building the keyword index."
     return "Keyword and semantic search are ready."
 
@@ -132,8 +132,8 @@ def _hit(number: int, hit: Found, query: str) -> Markup:
         span("hit-title", one_line(hit.passage.title, 80), title=hit.name),
         span("hit-place", f"characters {hit.passage.start:,} to {hit.passage.end:,}"),
     )
-    words = _found_by("Keywords", hit.words_rank, hit.words_score, "BM25 {:.1f}")
-    meaning = _found_by("Meaning", hit.meaning_rank, hit.meaning_score, "cosine {:.2f}")
+    words = _found_by("Keywords", hit.bm25_rank, hit.bm25_score, "BM25 {:.1f}")
+    meaning = _found_by("Meaning", hit.vector_rank, hit.vector_score, "cosine {:.2f}")
     return div("hit", head, div("hit-how", words, meaning), div("said", marked(hit.passage.text, query)))
 
 

@@ -18,7 +18,7 @@ from chatlab.ui.shell import html_block
 
 PACE = 0.12
 """Seconds between two drawings."""
-CALM = Sampling(temperature=0.0, max_tokens=96)
+GREEDY = Sampling(temperature=0.0, max_tokens=96)
 """What differs between two checkpoints is theirs, not the dice's."""
 
 Updates = dict[Any, Any]
@@ -76,7 +76,7 @@ class RunCheckpoints:
         if run is None:
             return
         shown = 0.0
-        for replies in self._lab.checkpoints.ask(run.id, prompt, CALM):
+        for replies in self._lab.checkpoints.ask(run.id, prompt, GREEDY):
             if time.monotonic() - shown > PACE:
                 shown = time.monotonic()
                 yield {self.answers: answers(replies)}

@@ -36,27 +36,27 @@ class AdapterExport:
         self.made = gr.State("", delete_callback=discard)
 
     @property
-    def of_voice(self) -> set[Any]:
+    def of_variant(self) -> set[Any]:
         """The components that depend on the chosen adapter."""
         return {self.fold, self.download}
 
-    def wire(self, shell: Shell, voice: gr.Radio) -> None:
+    def wire(self, shell: Shell, variant: gr.Radio) -> None:
         shell.on(
             self.kind.input, do=self.chosen, inputs=[self.kind], outputs=[self.about, self.strength, self.download]
         )
         made = shell.on(
             self.make.click,
             do=self.written,
-            inputs=[voice, self.kind, self.strength],
+            inputs=[variant, self.kind, self.strength],
             outputs=[self.download, self.made],
             trigger_mode="once",
             show_progress="minimal",
         )
         shell.on(made.then, do=self.swept, inputs=[self.made], outputs=[self.made])
 
-    def picked(self, voice: str | None) -> Updates:
+    def picked(self, variant: str | None) -> Updates:
         """Another adapter is chosen: hide the file of the one before."""
-        wanted = voice is not None and voice != BASE
+        wanted = variant is not None and variant != BASE
         return {self.fold: gr.Accordion(visible=wanted), self.download: gr.DownloadButton(visible=False)}
 
     def chosen(self, kind: str) -> Updates:
@@ -67,9 +67,9 @@ class AdapterExport:
             self.download: gr.DownloadButton(visible=False),
         }
 
-    def written(self, voice: str | None, kind: str, strength: float) -> Updates:
+    def written(self, variant: str | None, kind: str, strength: float) -> Updates:
         with new_folder() as folder:
-            made = self._exports.make(voice or BASE, kind, folder, strength)
+            made = self._exports.make(variant or BASE, kind, folder, strength)
         label = f"Download {made.name} ({made.stat().st_size / 2**20:.1f} MB)"
         return {self.download: gr.DownloadButton(label, value=str(made), visible=True), self.made: str(made)}
 

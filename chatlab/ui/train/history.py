@@ -37,7 +37,7 @@ class TrainHistory:
         self.no_runs = html_block(div("empty", span("", "No runs yet.")))
         self.runs = gr.Radio([], label="Runs", show_label=False, container=False, elem_classes="rows", elem_id="runs")
         gr.Markdown("#### Adapters")
-        self.voices = gr.Radio(
+        self.variants = gr.Radio(
             [], label="Adapters", show_label=False, container=False, elem_classes="rows", elem_id="voices"
         )
         with gr.Row(elem_classes="tight"):
@@ -56,73 +56,73 @@ class TrainHistory:
         return {
             self.no_runs,
             self.runs,
-            self.voices,
+            self.variants,
             self.problems,
             self.details,
             self.training_data,
             self.warned,
             *buttons,
-        } | self.export.of_voice
+        } | self.export.of_variant
 
     @property
-    def of_voice(self) -> set[Any]:
+    def of_variant(self) -> set[Any]:
         """The components that depend on the chosen adapter."""
-        return {self.live, self.warned, self.remove, self.details, self.training_data} | self.export.of_voice
+        return {self.live, self.warned, self.remove, self.details, self.training_data} | self.export.of_variant
 
-    def draw(self, voice: str | None = None) -> Updates:
+    def draw(self, variant: str | None = None) -> Updates:
         """Both lists as they are now."""
-        cards = self._lab.voices.cards()
+        cards = self._lab.variants.cards()
         adapters = {card.run: card.name for card in cards}
         runs = [
             (report.row(run, adapters.get(run.id)), run.id)
             for run in map(self._watch.seen, self._lab.training.runs()[:MOST])
         ]
-        live, previous = self._lab.voices.live, self._lab.voices.previous
-        voices = [(_base_row(live), BASE), *((_row(card, live), card.name) for card in cards)]
-        picked = voice if voice in {name for _, name in voices} else None
+        live, previous = self._lab.variants.live, self._lab.variants.previous
+        variants = [(_base_row(live), BASE), *((_row(card, live), card.name) for card in cards)]
+        picked = variant if variant in {name for _, name in variants} else None
         return {
             self.runs: gr.Radio(choices=runs, visible=bool(runs)),
             self.no_runs: gr.Markdown(visible=not runs),
-            self.voices: gr.Radio(choices=voices, value=picked),
+            self.variants: gr.Radio(choices=variants, value=picked),
             self.back: gr.Button(f"Undo: back to {previous}", visible=previous is not None),
-            self.problems: _problems(self._lab.voices.problems),
+            self.problems: _problems(self._lab.variants.problems),
         } | self.picked(picked)
 
-    def picked(self, voice: str | None) -> Updates:
-        adapter = voice if voice != BASE else None
+    def picked(self, variant: str | None) -> Updates:
+        adapter = variant if variant != BASE else None
         return {
             self.details: gr.Accordion(visible=adapter is not None),
             self.training_data: lineage.of_adapter(self._lab, adapter) if adapter else "",
             self.warned: None,
             self.live: gr.Button(
-                "Go live", variant="secondary", interactive=voice is not None and voice != self._lab.voices.live
+                "Go live", variant="secondary", interactive=variant is not None and variant != self._lab.variants.live
             ),
-            self.remove: gr.Button(interactive=voice is not None and voice != BASE),
-        } | self.export.picked(voice)
+            self.remove: gr.Button(interactive=variant is not None and variant != BASE),
+        } | self.export.picked(variant)
 
-    def gone_live(self, voice: str | None, warned: str | None = None) -> Updates:
+    def gone_live(self, variant: str | None, warned: str | None = None) -> Updates:
         """Go live; an adapter that forgot too much only after a warning and a second press."""
         try:
-            if voice:
-                self._lab.voices.go_live(voice, knowingly=warned == voice)
+            if variant:
+                self._lab.variants.go_live(variant, knowingly=warned == variant)
         except AdapterForgets as forgets:
             notify(forgets)
-            return {self.live: gr.Button("Go live anyway", variant="stop"), self.warned: voice}
-        return self.draw(voice)
+            return {self.live: gr.Button("Go live anyway", variant="stop"), self.warned: variant}
+        return self.draw(variant)
 
-    def taken_back(self, voice: str | None) -> Updates:
-        self._lab.voices.undo()
-        return self.draw(voice)
+    def taken_back(self, variant: str | None) -> Updates:
+        self._lab.variants.undo()
+        return self.draw(variant)
 
-    def set_aside(self, voice: str | None) -> Updates:
+    def set_aside(self, variant: str | None) -> Updates:
         """Remove an adapter, so that it can be brought back."""
-        if not voice or voice == BASE:
+        if not variant or variant == BASE:
             return {}
-        self._lab.voices.remove(voice)
-        return self.draw() | self.offer_back(voice)
+        self._lab.variants.remove(variant)
+        return self.draw() | self.offer_back(variant)
 
     def brought_back(self) -> Updates:
-        return self.draw(self._lab.voices.restore()) | self.offer_back(None)
+        return self.draw(self._lab.variants.restore()) | self.offer_back(None)
 
     def offer_back(self, name: str | None) -> Updates:
         return {self.restore: gr.Button(f"Restore {name}", visible=name is not None)}

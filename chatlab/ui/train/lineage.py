@@ -29,7 +29,7 @@ def of_run(lab: Lab, run: RunView) -> Markup:
 
 def of_adapter(lab: Lab, name: str) -> Markup:
     """The same from the adapter's own folder, whether or not its run is still there."""
-    card = lab.voices.who(name)
+    card = lab.variants.who(name)
     facts = f"snapshot sha256 {card.snapshot[:16]}" if card else ""
     try:
         return table(lab.lineage.of(name), facts)

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from chatlab.errors import ChatlabError
 from chatlab.evaluation.replies import SPOKEN_ROLE
-from chatlab.evaluation.reply_metrics import likely_by_chance
+from chatlab.evaluation.reply_metrics import fisher_exact
 from chatlab.evaluation.unseen import role_markers
 from chatlab.lab import Lab
 from chatlab.lab.runs.mask_ablation import Side, Trial
@@ -74,7 +74,7 @@ class MaskTrialPanel:
 
     def draw(self) -> Updates:
         """The latest trial as it stands, and what can be done with it."""
-        trial = self._lab.mask_trial.latest()
+        trial = self._lab.mask_ablation.latest()
         running = trial is not None and trial.state == "running"
         finished = trial is not None and trial.state == "finished"
         result = self._result(trial) if trial else ""
@@ -93,25 +93,25 @@ class MaskTrialPanel:
 
     def tick(self, pulse: str | None) -> Any:
         """Draws only what is new, and nothing before the tab was opened for the first time."""
-        if pulse is None or self._pulse(self._lab.mask_trial.latest()) == pulse:
+        if pulse is None or self._pulse(self._lab.mask_ablation.latest()) == pulse:
             return gr.skip()
         return self.draw()
 
     def started(self) -> Updates:
         kind = kind_for([tag for i in self._lab.demonstrations.approved() for tag in self._tags(i)])
-        self._lab.mask_trial.start("" if kind == EVERYDAY else kind)
+        self._lab.mask_ablation.start("" if kind == EVERYDAY else kind)
         return self.draw()
 
     def stopped(self) -> Updates:
-        self._lab.mask_trial.stop()
+        self._lab.mask_ablation.stop()
         return self.draw()
 
     def gone_on(self) -> Updates:
-        self._lab.mask_trial.go_on()
+        self._lab.mask_ablation.go_on()
         return self.draw()
 
     def thrown_away(self) -> Updates:
-        self._lab.mask_trial.discard()
+        self._lab.mask_ablation.discard()
         return self.draw()
 
     def _tags(self, demonstration: int) -> tuple[str, ...]:
@@ -121,7 +121,7 @@ class MaskTrialPanel:
         try:
             few = len(self._lab.demonstrations.approved()) < FEW
             aside = f" With fewer than {FEW} demonstrations, held-out loss is not measured."
-            return f"About {duration(self._lab.mask_trial.seconds())} in all.{aside if few else ''}"
+            return f"About {duration(self._lab.mask_ablation.seconds())} in all.{aside if few else ''}"
         except ChatlabError as error:
             return error_text(error)
 
@@ -184,7 +184,7 @@ class MaskTrialPanel:
         return [losses[-1] if losses else None for losses in measured]
 
     def _steps(self, side: Side) -> tuple[Step, ...]:
-        run = self._lab.mask_trial.run(side)
+        run = self._lab.mask_ablation.run(side)
         return run.steps if run else ()
 
     def _replies(self, trial: Trial) -> Markup:
@@ -208,7 +208,7 @@ def headline(masked: Side, bare: Side) -> str:
     """What the trial shows, and what it does not."""
     one, other = masked.manner, bare.manner
     fewer, more = sorted((one.strays, other.strays))
-    if likely_by_chance(fewer, more, one.replies) > SURE:
+    if fisher_exact(fewer, more, one.replies) > SURE:
         return (
             f"No clear difference: {one.strays} of {one.replies} replies write the user's turn with the mask, "
             f"{other.strays} without."

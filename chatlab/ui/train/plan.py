@@ -93,7 +93,7 @@ def sentence(plan: Plan) -> Markup:
         return div("sentence", span("", "Nothing to train on yet."))
     aside = f", hold out {plan.held_out}" if plan.held_out else ""
     what = element("b", escaped(counted(plan.learned, "demonstration")))
-    how = f"{counted(plan.settings.passes, 'epoch')} ({counted(plan.steps, 'step')})"
+    how = f"{counted(plan.settings.epochs, 'epoch')} ({counted(plan.steps, 'step')})"
     return div(
         "sentence",
         span("", "Train on "),

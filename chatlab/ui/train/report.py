@@ -53,7 +53,7 @@ def progress(run: RunView, status: TrainerStatus) -> Markup:
     return div("run-progress", bar, span("run-phase", words), _warning(status.message))
 
 
-def ended(run: RunView, card: AdapterCard | None, news: str = "", proven: bool = True) -> Markup:
+def ended(run: RunView, card: AdapterCard | None, news: str = "", evaluated: bool = True) -> Markup:
     """The outcome of a run: the verdict, or why there is none. `card` belongs to its adapter.
 
     Until it is `proven` the unseen prompts are still being asked.
@@ -79,7 +79,7 @@ def ended(run: RunView, card: AdapterCard | None, news: str = "", proven: bool =
         "run-ended",
         div(f"verdict {found.colour}", span("", found.words)),
         figures,
-        _manners(card, proven),
+        _manners(card, evaluated),
         div("faint", span("", " · ".join(facts))),
         _dropped(run),
         _held_back(run),
@@ -117,11 +117,11 @@ def _learned(run: RunView) -> Markup:
     return _figure("Held-out loss", words, better)
 
 
-def _manners(card: AdapterCard | None, proven: bool) -> Markup:
+def _manners(card: AdapterCard | None, evaluated: bool) -> Markup:
     """The base and the adapter on the unseen prompts, figure by figure."""
-    if card is None or card.manner_before is None or card.manner_after is None:
-        return NOTHING if proven else div("faint", span("", "Answering the unseen prompts …"))
-    before, after = card.manner_before, card.manner_after
+    if card is None or card.reply_metrics_before is None or card.reply_metrics_after is None:
+        return NOTHING if evaluated else div("faint", span("", "Answering the unseen prompts …"))
+    before, after = card.reply_metrics_before, card.reply_metrics_after
     rows = (
         ("On-format", _of(before.good, before), _of(after.good, after)),
         ("Stop by themselves", _of(before.stops, before), _of(after.stops, after)),

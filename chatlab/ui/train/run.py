@@ -114,9 +114,9 @@ class TrainRun:
     def _draw_rest(self, run: RunView) -> Updates:
         under_way = run.state == "running"
         adapter = self._lab.training.adapter_of(run.id)
-        live = adapter is not None and adapter == self._lab.voices.live
-        card = self._lab.voices.who(adapter) if adapter else None
-        ended = "" if under_way else report.ended(run, card, self.watch.news(run), self._lab.training.proven(run.id))
+        live = adapter is not None and adapter == self._lab.variants.live
+        card = self._lab.variants.who(adapter) if adapter else None
+        ended = "" if under_way else report.ended(run, card, self.watch.news(run), self._lab.training.evaluated(run.id))
         samples = self._samples.known(adapter)
         return (
             {
@@ -149,7 +149,7 @@ class TrainRun:
         } | self.checkpoints.nothing()
 
     def _actions(self, run: RunView, adapter: str | None, answered: bool) -> Updates:
-        live, previous = self._lab.voices.live, self._lab.voices.previous
+        live, previous = self._lab.variants.live, self._lab.variants.previous
         halted = run.state in ("stopped", "interrupted", "failed", "waiting")
         return {
             self.actions: gr.Row(visible=run.state != "running"),
@@ -192,7 +192,7 @@ class TrainRun:
         if adapter is None:
             return self.draw(chosen)
         try:
-            self._lab.voices.go_live(adapter, knowingly=warned == adapter)
+            self._lab.variants.go_live(adapter, knowingly=warned == adapter)
         except AdapterForgets as forgets:
             notify(forgets)
             return {self.live: gr.Button("Go live anyway", variant="stop"), self.warned: adapter}
@@ -207,7 +207,7 @@ class TrainRun:
         return self.checkpoints.published(self.watch.run(chosen), step)
 
     def undone_live(self, chosen: str | None) -> Updates:
-        self._lab.voices.undo()
+        self._lab.variants.undo()
         return self.draw(chosen)
 
     def make_sure(self) -> Updates:

@@ -74,5 +74,5 @@ def render(answers: Answers) -> Markup:
 def _said(pane: Pane) -> Markup:
     if pane.error:
         return span("warning", pane.error)
-    proof = f"{pane.speaker.adapter} {pane.speaker.sha256[:8]}".strip() if pane.speaker else ""
+    proof = f"{pane.provenance.adapter} {pane.provenance.sha256[:8]}".strip() if pane.provenance else ""
     return span("sample-text", pane.text) + div("proof", span("", proof))

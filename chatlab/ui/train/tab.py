@@ -13,7 +13,7 @@ from chatlab.ui.compare.asking import choose
 from chatlab.ui.run_watch import Pulse
 from chatlab.ui.shell import Shell
 from chatlab.ui.train.history import TrainHistory
-from chatlab.ui.train.mask_trial import MaskTrialPanel
+from chatlab.ui.train.mask_ablation import MaskTrialPanel
 from chatlab.ui.train.plan import TrainPlan
 from chatlab.ui.train.run import TrainRun
 
@@ -29,7 +29,7 @@ class TrainTab:
         self.plan = TrainPlan(lab)
         self.run = TrainRun(lab)
         self.history = TrainHistory(lab)
-        self.mask_trial = MaskTrialPanel(lab)
+        self.mask_ablation = MaskTrialPanel(lab)
 
     def build(self, shell: Shell) -> None:
         with gr.Row(equal_height=False, elem_classes="train"):
@@ -39,9 +39,9 @@ class TrainTab:
                 self.run.build()
             with gr.Column(min_width=300, elem_classes="train-history"):
                 self.history.build()
-        self.mask_trial.build()
+        self.mask_ablation.build()
         self._wire(shell)
-        self.mask_trial.wire(shell)
+        self.mask_ablation.wire(shell)
 
     @property
     def shown(self) -> set[Any]:
@@ -111,13 +111,13 @@ class TrainTab:
     def _wire_history(self, shell: Shell, at_hand: set[Any]) -> None:
         run, history = self.run, self.history
         shell.on(history.runs.input, do=self.open, inputs=[history.runs], outputs=run.shown)
-        shell.on(history.voices.input, do=history.picked, inputs=[history.voices], outputs=history.of_voice)
-        history.export.wire(shell, history.voices)
-        voice = [history.voices]
+        shell.on(history.variants.input, do=history.picked, inputs=[history.variants], outputs=history.of_variant)
+        history.export.wire(shell, history.variants)
+        variant = [history.variants]
         for button, do, inputs in (
-            (history.live, history.gone_live, [*voice, history.warned]),
-            (history.back, history.taken_back, voice),
-            (history.remove, history.set_aside, voice),
+            (history.live, history.gone_live, [*variant, history.warned]),
+            (history.back, history.taken_back, variant),
+            (history.remove, history.set_aside, variant),
             (history.restore, history.brought_back, []),
         ):
             done = shell.on(button.click, do=do, inputs=inputs, outputs=history.shown)

@@ -42,11 +42,11 @@ def _table(sheet: GridView, start: int, stop: int, head: str = "") -> Markup:
     if start >= stop and not head:
         return NOTHING
     rows = joined(_row(sheet, place) for place in range(start, stop))
-    return div(f"sheet of-{len(sheet.voices)}", element("table", head + element("tbody", rows)))
+    return div(f"sheet of-{len(sheet.variants)}", element("table", head + element("tbody", rows)))
 
 
 def _heads(sheet: GridView) -> Markup:
-    who = joined(_head(sheet, at) for at in range(len(sheet.voices)))
+    who = joined(_head(sheet, at) for at in range(len(sheet.variants)))
     return element("thead", element("tr", element("th", span("", "Prompt")) + who))
 
 
@@ -66,11 +66,11 @@ def progress(sheet: GridView, asking: bool) -> Markup:
 
 def _head(sheet: GridView, at: int) -> Markup:
     """The adapter, and its figures over all prompts, not only those of this page."""
-    found, voice = sheet.manner(at), sheet.voices[at]
-    speaker = next((text.speaker for _, text in sheet.column(at)), None)
-    proof = "" if speaker is None else (f"sha256 {speaker.sha256[:12]}" if speaker.sha256 else "no adapter")
-    title = "" if speaker is None else f"{speaker.sha256 or 'Base model'} on base {speaker.base}"
-    name = span("sheet-name", voice) + (
+    found, variant = sheet.manner(at), sheet.variants[at]
+    provenance = next((text.provenance for _, text in sheet.column(at)), None)
+    proof = "" if provenance is None else (f"sha256 {provenance.sha256[:12]}" if provenance.sha256 else "no adapter")
+    title = "" if provenance is None else f"{provenance.sha256 or 'Base model'} on base {provenance.base}"
+    name = span("sheet-name", variant) + (
         element("span", escaped(proof), kind="sheet-proof", title=title) if proof else NOTHING
     )
     if not found.replies:
@@ -81,7 +81,7 @@ def _head(sheet: GridView, at: int) -> Markup:
         ("tokens", f"{found.tokens:.0f}"),
     ]
     differing, both = sheet.differing(at)
-    if both and voice != BASE:
+    if both and variant != BASE:
         figures.append((f"of {both} differ from the base", f"{differing}"))
     html = joined(element("span", element("b", escaped(value)) + " " + escaped(label)) for label, value in figures)
     return element("th", div("sheet-who", name) + div("sheet-sum", html))
@@ -91,19 +91,19 @@ def _row(sheet: GridView, place: int) -> Markup:
     asked = element(
         "td", span("sheet-number", f"{place + 1}") + span("sheet-prompt", sheet.prompts[place]), kind="sheet-asked"
     )
-    return element("tr", asked + joined(_cell(sheet, place, at) for at in range(len(sheet.voices))))
+    return element("tr", asked + joined(_cell(sheet, place, at) for at in range(len(sheet.variants))))
 
 
 def _cell(sheet: GridView, place: int, at: int) -> Markup:
     cell: Cell = sheet.cells[place][at]
-    voice = span("sheet-voice", sheet.voices[at])
+    variant = span("sheet-voice", sheet.variants[at])
     if cell.error:
-        return element("td", voice + span("warning", cell.error))
+        return element("td", variant + span("warning", cell.error))
     if cell.said is None:
         caret = span("caret", "") if cell.speaking else NOTHING
-        return element("td", voice + div("sheet-text", escaped(cell.text), caret))
+        return element("td", variant + div("sheet-text", escaped(cell.text), caret))
     base = sheet.cells[place][sheet.against].said if sheet.against not in (None, at) else None
-    return element("td", voice + _said(cell.said, base))
+    return element("td", variant + _said(cell.said, base))
 
 
 @lru_cache(maxsize=4096)
@@ -111,11 +111,11 @@ def _said(said: Said, base: Said | None) -> Markup:
     """A complete reply, with the words marked that are not in the base's reply."""
     text = escaped(said.text) if base is None else _differences(base.text, said.text)
     same = span("chip same", "same as base") if base is not None and base.text == said.text else NOTHING
-    speaker = said.speaker
-    strength = "" if not speaker.sha256 or speaker.strength == 1.0 else f" × {speaker.strength:g}"
-    proof = f"{speaker.adapter}{strength} {speaker.sha256[:7]}".rstrip()
-    facts = f"{proof} · {counted(speaker.tokens, 'token')}"
-    title = f"{speaker.sha256 or 'Base model'} on base {speaker.base}, {speaker.seconds:.1f} s"
+    provenance = said.provenance
+    strength = "" if not provenance.sha256 or provenance.strength == 1.0 else f" × {provenance.strength:g}"
+    proof = f"{provenance.adapter}{strength} {provenance.sha256[:7]}".rstrip()
+    facts = f"{proof} · {counted(provenance.tokens, 'token')}"
+    title = f"{provenance.sha256 or 'Base model'} on base {provenance.base}, {provenance.seconds:.1f} s"
     nothing = span("faint", "(nothing)") if not said.text.strip() else NOTHING
     return div("sheet-text", text, nothing) + div("sheet-foot", *_marks(said), same, span("sheet-fact", facts, title))
 
@@ -125,7 +125,7 @@ def _marks(said: Said) -> list[Markup]:
     wrong = [
         (not said.form.stops, "✗ does not stop", "Cut off at max tokens"),
         (not said.form.speaks, "✗ empty", ""),
-        (not said.form.one_voice, "✗ writes the user's turn", "It contains role markers: it writes the user's turn"),
+        (not said.form.no_role_leak, "✗ writes the user's turn", "It contains role markers: it writes the user's turn"),
         (not said.form.fresh, "✗ repeats the prompt", "It starts with the prompt"),
     ]
     marks = [span("mark wrong", label, why) for is_wrong, label, why in wrong if is_wrong]

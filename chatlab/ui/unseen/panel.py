@@ -12,7 +12,7 @@ import gradio as gr
 from chatlab.clock import now
 from chatlab.engines.base import Sampling
 from chatlab.errors import ChatlabError, DiskFull
-from chatlab.evaluation.unseen import CALM
+from chatlab.evaluation.unseen import GREEDY
 from chatlab.lab import Lab
 from chatlab.lab.compare.grid import MOST
 from chatlab.lab.compare.grid_files import written
@@ -38,7 +38,7 @@ Values = Mapping[Any, Any]
 class GridSettings:
     """Values of the boxes above the grid."""
 
-    voices: tuple[str, ...]
+    variants: tuple[str, ...]
     sampling: Sampling
     system: str
     strength: float
@@ -56,7 +56,7 @@ class UnseenPanel:
         with gr.Column(elem_classes="unseen"):
             gr.Markdown("#### Unseen prompts")
             with gr.Row(elem_classes="tight"):
-                self.voices = gr.Dropdown(
+                self.variants = gr.Dropdown(
                     [BASE],
                     value=[BASE],
                     multiselect=True,
@@ -91,13 +91,13 @@ class UnseenPanel:
         with gr.Accordion("System message and sampling", open=False, elem_id="unseen-how"):
             self.system = gr.Textbox("", label="System message", lines=2, max_lines=8)
             with gr.Row():
-                self.temperature = gr.Slider(0, 1.5, CALM.temperature, step=0.05, label="Temperature")
-                self.tokens = gr.Slider(8, 512, CALM.max_tokens, step=8, label="Max tokens")
+                self.temperature = gr.Slider(0, 1.5, GREEDY.temperature, step=0.05, label="Temperature")
+                self.tokens = gr.Slider(8, 512, GREEDY.max_tokens, step=8, label="Max tokens")
                 self.strength = gr.Slider(0, 2, 1.0, step=0.05, label="Adapter strength")
 
     @property
     def asked(self) -> set[Any]:
-        return {self.voices, self.temperature, self.tokens, self.system, self.strength}
+        return {self.variants, self.temperature, self.tokens, self.system, self.strength}
 
     @property
     def shown(self) -> set[Any]:
@@ -116,7 +116,7 @@ class UnseenPanel:
         )
         ends = {"inputs": at_hand, "outputs": self.shown, "cancels": [asking]}
         shell.on(self.stop.click, do=self.draw_known, **ends)
-        shell.on(self.voices.input, do=self.choose, **ends)
+        shell.on(self.variants.input, do=self.choose, **ends)
         for dial in (self.temperature.release, self.tokens.release, self.strength.release, self.system.input):
             shell.on(dial, do=self.draw_known, **ends)
         shell.on(self.editor.changed.change, do=self.draw_known, **ends)
@@ -127,7 +127,7 @@ class UnseenPanel:
             shell.items["compare"].select,
             do=self.refresh,
             inputs=at_hand | {self.asking},
-            outputs=self.shown | self.editor.shown | {self.voices},
+            outputs=self.shown | self.editor.shown | {self.variants},
         )
         made = shell.on(
             self.export.make.click,
@@ -146,18 +146,18 @@ class UnseenPanel:
         """
         if values[self.asking]:
             return self.editor.draw()
-        names = self._lab.voices.names()
+        names = self._lab.variants.names()
         kept = [name for name in self._lab.store.state.read(CHOSEN, list[str], []) if name in names]
-        voices = kept or self._lab.grid.proposed()
+        variants = kept or self._lab.grid.proposed()
         return {
-            self.voices: gr.Dropdown(choices=names, value=voices, multiselect=True),
-            **self.draw_known({**values, self.voices: voices}),
+            self.variants: gr.Dropdown(choices=names, value=variants, multiselect=True),
+            **self.draw_known({**values, self.variants: variants}),
             **self.editor.draw(),
         }
 
     def choose(self, values: Values) -> Updates:
         """Store the chosen adapters, and show their known replies."""
-        self._lab.store.state.set(CHOSEN, list(values[self.voices] or []))
+        self._lab.store.state.set(CHOSEN, list(values[self.variants] or []))
         return self.draw_known(values)
 
     def answered(self, values: Values) -> Iterator[Updates]:
@@ -165,7 +165,7 @@ class UnseenPanel:
         ask = self._read(values)
         start, shown, sheet = -PAGE, 0.0, None
         try:
-            for sheet in self._lab.grid.ask(ask.voices, ask.sampling, ask.system, ask.strength):
+            for sheet in self._lab.grid.ask(ask.variants, ask.sampling, ask.system, ask.strength):
                 row = sheet.under_way
                 if row is None:
                     break
@@ -199,7 +199,7 @@ class UnseenPanel:
         temperature, tokens = float(values[self.temperature]), int(values[self.tokens])
         seed = None if temperature == 0 else SEED
         return GridSettings(
-            voices=tuple(values[self.voices] or ()),
+            variants=tuple(values[self.variants] or ()),
             sampling=Sampling(temperature=temperature, max_tokens=tokens, seed=seed),
             system=values[self.system] or "",
             strength=float(values[self.strength]),
@@ -207,7 +207,7 @@ class UnseenPanel:
 
     def _known(self, values: Values) -> GridView:
         ask = self._read(values)
-        return self._lab.grid.known(ask.voices, ask.sampling, ask.system, ask.strength)
+        return self._lab.grid.known(ask.variants, ask.sampling, ask.system, ask.strength)
 
     def _under_way(self, sheet: GridView, start: int) -> Updates:
         """While replies come there is one thing to press."""
