@@ -23,7 +23,7 @@ ASKED = (
 )
 PATIENCE = 120.0
 """Seconds without a sign of life after which an answer has failed."""
-BUDGET = "Most tokens in an answer"
+BUDGET = "Max tokens"
 WORD = re.compile(r"planted[a-z]{10}")
 
 

@@ -20,9 +20,9 @@ from chatlab.lab import Lab
 from chatlab.settings import Settings
 from chatlab.system.log import Discreet, close_log, open_log
 from chatlab.system.ports import is_loopback, listening
-from chatlab.web.guard.passwords import Person, made_up, once, password_line, people, read_people
+from chatlab.web.guard.passwords import Person, once, password_line, people, random_person, read_people
 from chatlab.web.guard.proxies import networks
-from chatlab.web.malloc import share_heaps
+from chatlab.web.malloc import limit_arenas
 from chatlab.web.shutdown import Shutdown
 
 log = logging.getLogger("chatlab")
@@ -33,11 +33,11 @@ NO_LLAMA = (
 )
 
 
-WIDE = """Chatlab listens on {host}: every machine that can reach this one reaches it, and is asked for a password.
-What is said travels unencrypted; use a network that you trust, or an SSH tunnel."""
-PROXIED = """Chatlab is behind a reverse proxy: whoever the proxy lets through is asked for a password."""
+WIDE = """Chatlab listens on {host}: other machines can reach it and are asked for a password.
+Traffic is not encrypted. Use a trusted network or an SSH tunnel."""
+PROXIED = """Chatlab is behind a reverse proxy: visitors are asked for a password."""
 MADE = """Sign in as {name} with the password {password}
-It is made anew at every start; choose your own with --auth NAME:PASSWORD or CHATLAB_AUTH."""
+It changes at each start; set your own with --auth NAME:PASSWORD or CHATLAB_AUTH."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _open(given: argparse.Namespace) -> int:
     print("Opening Chatlab ...", flush=True)
     os.umask(0o077)  # also for its processes and for what libraries write: people's words are their owner's alone
-    share_heaps()
+    limit_arenas()
     settings = _guarded(_settings(given))
     with Shutdown() as ending:
         try:
@@ -107,7 +107,7 @@ def _guarded(settings: Settings) -> Settings:
     print(PROXIED if is_loopback(settings.host) else WIDE.format(host=settings.host), flush=True)
     if settings.auth:
         return settings
-    name, password = made_up()
+    name, password = random_person()
     print(MADE.format(name=name, password=password), flush=True)
     return replace(settings, auth=((name, password),))
 
@@ -117,7 +117,7 @@ def _passwd(given: argparse.Namespace) -> int:
     if sys.stdin.isatty():
         password = getpass.getpass(f"Password for {given.name_of}: ")
         if getpass.getpass("Again: ") != password:
-            raise InputError("The two passwords differ.", "Nothing was made; try again.")
+            raise InputError("The two passwords differ.", "Try again.")
     else:
         password = sys.stdin.readline().rstrip("\r\n")
     print(password_line(given.name_of, password))
@@ -153,7 +153,7 @@ def _report(given: argparse.Namespace) -> int:
         )
         print(f"The report is at {report(request, settings)}", flush=True)
     except KeyboardInterrupt:
-        print("\nStopped. What is finished is kept; the same command goes on from there.", file=sys.stderr)
+        print("\nStopped. Finished work is kept; run the same command to continue.", file=sys.stderr)
         return 130
     return 0
 
@@ -170,37 +170,34 @@ def _serve(lab: Lab, settings: Settings, sock: socket.socket, open_browser: bool
 
 
 def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="chatlab", description="Chat with a local model and teach it.")
+    parser = argparse.ArgumentParser(prog="chatlab", description="Chat with a local model and fine-tune it.")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
-    parser.add_argument("--host", default="", help="where to listen (127.0.0.1); anything wider asks for a password")
+    parser.add_argument("--host", default="", help="address to listen on (127.0.0.1); a wider one needs a password")
     parser.add_argument(
-        "--auth", action="append", default=[], metavar="NAME:PASSWORD", help="who may come in; may be repeated"
+        "--auth", action="append", default=[], metavar="NAME:PASSWORD", help="a user who may sign in; may be repeated"
     )
     parser.add_argument(
-        "--auth-file",
-        default="",
-        metavar="FILE",
-        help="who may come in: a line for each, as `passwd` prints it",
+        "--auth-file", default="", metavar="FILE", help="users who may sign in, one line each, as `passwd` prints it"
     )
     parser.add_argument(
         "--proxy",
         action="append",
         default=[],
         metavar="ADDRESS",
-        help="a reverse proxy in front, or its network; may be repeated (docs/reverse-proxy.md)",
+        help="address or network of a reverse proxy; may be repeated (docs/reverse-proxy.md)",
     )
     parser.add_argument(
-        "--name", action="append", default=[], metavar="HOST", help="a host name that leads here; may be repeated"
+        "--name", action="append", default=[], metavar="HOST", help="a host name of this server; may be repeated"
     )
     also = parser.add_subparsers(dest="what", metavar="{doctor,report,passwd}")
-    doctor = also.add_parser("doctor", help="look at everything the app needs, and say what to do")
-    doctor.add_argument("--json", action="store_true", help="for programs")
-    doctor.add_argument("--quick", action="store_true", help="without what takes seconds: llama.cpp and the trainer")
+    doctor = also.add_parser("doctor", help="check everything the app needs, and say what to do")
+    doctor.add_argument("--json", action="store_true", help="JSON output")
+    doctor.add_argument("--quick", action="store_true", help="skip the slow checks: llama.cpp and the trainer")
     report = also.add_parser("report", help="measure the guide's claims on this base and write a page about them")
-    report.add_argument("--quick", action="store_true", help="one seed and the smallest sizes: a first look")
+    report.add_argument("--quick", action="store_true", help="one seed and the smallest sizes")
     report.add_argument("--only", action="append", default=[], metavar="CLAIM", help="one claim; may be repeated")
     report.add_argument("--seeds", type=_positive, metavar="N", help="runs of each kind (3)")
-    report.add_argument("--out", type=Path, metavar="FOLDER", help="where to (report/ in Chatlab's home)")
+    report.add_argument("--out", type=Path, metavar="FOLDER", help="output folder (report/ in Chatlab's home)")
     report.add_argument("--workers", type=int, choices=(1, 2, 3, 4), default=0, help="processes (up to two)")
     passwd = also.add_parser("passwd", help="print a line for --auth-file, with the password as a salted hash")
     passwd.add_argument("name_of", metavar="NAME")

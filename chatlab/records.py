@@ -251,7 +251,7 @@ class Step:
     loss: float
     """Mean over the supervised tokens of the step, nats."""
     kl_penalty: float = 0.0
-    """KL from the base, nats a token, before its weight."""
+    """KL to base (nats per token), before its weight."""
     learning_rate: float = 0.0
     tokens: int = 0
     """Demonstration tokens read in this step, padding not counted."""
@@ -262,7 +262,7 @@ class Step:
     forgetting: float | None = None
     """Per cent by which perplexity on held-out general text rose, where it was measured at this step."""
     kl: float | None = None
-    """KL divergence from the base on the answers of held-out demonstrations, nats a token, where it was measured."""
+    """KL divergence to the base on the held-out answers, in nats per token, where it was measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,7 +316,7 @@ class AdapterCard:
     forgetting_interval: tuple[float, float] | None = None
     """95 % bootstrap interval over documents, per cent."""
     kl: float | None = None
-    """KL divergence from the base on the answers of held-out demonstrations, nats a token."""
+    """KL divergence from the base on the answers of demonstrations kept aside, nats per token."""
     reply_metrics_before: ReplyMetrics | None = None
     """How the base answered the unseen prompts."""
     reply_metrics_after: ReplyMetrics | None = None

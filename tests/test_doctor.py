@@ -31,7 +31,7 @@ def lived_in(settings: Settings) -> Settings:
 
 def test_a_house_in_order_has_nothing_bad_in_it(lived_in: Settings) -> None:
     found = visit(lived_in)
-    assert {"Python", "Packages", "Memory", "Disk", "Store", "Port", "Doors", "Base", "Adapters", "Embedder"} <= set(
+    assert {"Python", "Packages", "Memory", "Disk", "Store", "Port", "Access", "Base", "Adapters", "Embedder"} <= set(
         found
     )
     assert not [finding for finding in found.values() if finding.mark == "bad"]
@@ -81,13 +81,13 @@ def test_a_port_that_is_taken_is_told(settings: Settings) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         found = visit(replace(settings, port=taken.getsockname()[1]))["Port"]
-    assert found.mark == "note" and "next port" in found.advice
+    assert found.mark == "note" and "next free port" in found.advice
 
 
 def test_listening_wider_is_told_and_no_password_is(settings: Settings) -> None:
     wide = replace(settings, host="0.0.0.0", auth=(("anna", "a-long-password"),))
     found = visit(wide)
-    assert "behind a password of yours" in found["Doors"].words
+    assert "behind your password" in found["Access"].words
     assert not any("a-long-password" in finding.words + finding.advice for finding in found.values())
     assert "a-long-password" not in repr(wide)
 

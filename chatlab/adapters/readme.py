@@ -40,7 +40,7 @@ def _facts(card: AdapterCard) -> list[tuple[str, str]]:
         ("base", f"`{_plain(card.base_name)}`, fingerprint `{card.base}`"),
         ("chat template", f"`{card.template}`" if card.template else ""),
         ("trained", _plain(card.created)),
-        ("learned from", f"demonstrations {_ranges(card.demonstrations)}" if card.demonstrations else ""),
+        ("trained on", f"demonstrations {_ranges(card.demonstrations)}" if card.demonstrations else ""),
         (
             "settings",
             f"rank {settings.rank}, alpha {settings.alpha:g}, learning rate {settings.learning_rate:g}, "
@@ -49,14 +49,14 @@ def _facts(card: AdapterCard) -> list[tuple[str, str]]:
         ),
         ("steps", f"{card.steps} in {card.seconds:.1f} s" + (", stopped early" if card.stopped_early else "")),
         ("size", _size(card)),
-        ("loss on kept-aside demonstrations", _before_and_after(card)),
+        ("held-out loss", _before_and_after(card)),
         ("forgetting", _forgetting(card)),
     ]
 
 
 def _size(card: AdapterCard) -> str:
     share = f" ({100 * card.parameters / card.base_parameters:.2f} % of the base)" if card.base_parameters else ""
-    return f"{card.parameters:,} numbers{share}"
+    return f"{card.parameters:,} parameters{share}"
 
 
 def _before_and_after(card: AdapterCard) -> str:

@@ -27,7 +27,7 @@ class Adapters:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.RLock()
-        with space_or_error("The adapters folder cannot be made"):
+        with space_or_error("The adapters folder cannot be created"):
             private_folder(folder)
         for leftover in folder.glob(f"{HIDDEN}*"):
             shutil.rmtree(leftover, ignore_errors=True)

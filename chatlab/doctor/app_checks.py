@@ -30,7 +30,7 @@ def store(settings: Settings) -> tuple[Finding, str]:
         return refused("Store", error), ""
     trouble = [*found.warnings, *([f"{found.unreadable} record(s) cannot be read"] if found.unreadable else [])]
     if trouble:
-        advice = "Start Chatlab: it puts right what it can, keeps what is damaged, and says so."
+        advice = "Start Chatlab: it repairs what it can and keeps damaged files."
         return Finding(about="Store", mark="bad", words="; ".join(trouble), advice=advice), found.owner
     return Finding(about="Store", mark="good", words=_store_words(found)), found.owner
 
@@ -43,7 +43,7 @@ def base(machine: ModelHost) -> Finding:
     except ChatlabError as error:
         return refused("Base", error)
     if problems:
-        advice = "It can be talked to, not trained; put another chat_template.jinja into its folder."
+        advice = "It can chat, but not train. Put another chat_template.jinja into its folder."
         return Finding(about="Base", mark="note", words=" ".join(problems), advice=advice)
     return Finding(about="Base", mark="good", words=words)
 
@@ -63,32 +63,32 @@ def adapters(settings: Settings, machine: ModelHost) -> Finding:
         except ChatlabError as error:
             wrong.append(f"{error}")
     if wrong:
-        advice = "It never goes live. Discard it and train again, or choose its base."
+        advice = "It cannot go live. Remove it and train again, or switch to its base."
         return Finding(about="Adapters", mark="note", words=" ".join(wrong), advice=advice)
-    return Finding(about="Adapters", mark="good", words=f"{sound}, every byte as published")
+    return Finding(about="Adapters", mark="good", words=f"{sound}, files verified")
 
 
 def embedder() -> Finding:
     folder = packaged()
     if folder is None:
-        words = "not installed: documents are found by their words alone"
+        words = "not installed: keyword search only"
         return Finding(about="Embedder", mark="note", words=words, advice=INSTALL)
     try:
         check(folder)
     except ChatlabError as error:
         return refused("Embedder", error)
     if sha256_of(folder / WEIGHTS) != WEIGHTS_SHA256:
-        return Finding(about="Embedder", mark="bad", words="its weights are not those published", advice=INSTALL)
-    return Finding(about="Embedder", mark="good", words="weights as published")
+        return Finding(about="Embedder", mark="bad", words="its weights are not the published ones", advice=INSTALL)
+    return Finding(about="Embedder", mark="good", words="weights verified")
 
 
 def trainer(settings: Settings, machine: ModelHost) -> Finding:
     """Starts one, has it load the base, and ends it."""
     try:
         if machine.base.gguf is not None:
-            return Finding(about="Trainer", mark="note", words="this base can be talked to, not trained: it is a GGUF")
+            return Finding(about="Trainer", mark="note", words="chat only: a GGUF base cannot be trained")
     except ChatlabError:
-        return Finding(about="Trainer", mark="bad", words="has no base to train", advice="Put the base right first.")
+        return Finding(about="Trainer", mark="bad", words="no base to train", advice="Fix the base first.")
     worker = TrainerClient(settings.base, settings.cache)
     try:
         worker.warm()
@@ -98,7 +98,7 @@ def trainer(settings: Settings, machine: ModelHost) -> Finding:
     finally:
         worker.close()
     if status.state != "ready":
-        advice = f"The whole story is in {settings.cache / 'trainer.log'}."
+        advice = f"Details are in {settings.cache / 'trainer.log'}."
         words = status.message or f"is not ready after {WARMS_WITHIN:.0f} seconds"
         return Finding(about="Trainer", mark="bad", words=words, advice=advice)
     return Finding(about="Trainer", mark="good", words="starts and loads the base")
@@ -110,7 +110,7 @@ def model_host(settings: Settings) -> ModelHost:
 
 
 def _no_engine(base: Base) -> Engine:
-    raise EngineError("The doctor opens no engine.")
+    raise EngineError("The doctor does not start an engine.")
 
 
 def _store_words(found: Checkup) -> str:

@@ -27,7 +27,7 @@ TELLING = ("torch", "transformers", "gradio", "llama-cpp-python")
 LITTLE_DISK = 2 * 2**30
 NO_DISK = 200 * 2**20
 LITTLE_MEMORY = 2 * 2**30
-AGAIN = "Run `make run` again, which installs what is missing."
+AGAIN = "Run `make run` again to install what is missing."
 PATIENCE = 60.0
 """Seconds for llama.cpp to be loaded in a process of its own: a build for another processor ends that process."""
 
@@ -60,8 +60,8 @@ def engines() -> Finding:
         return Finding(
             about="Engines",
             mark="bad",
-            words=f"llama.cpp is installed and cannot be loaded: {why}.",
-            advice="Set CHATLAB_ENGINE=transformers for now; to mend it, `rm -f .venv/llama && make run`.",
+            words=f"llama.cpp is installed but cannot be loaded: {why}.",
+            advice="Set CHATLAB_ENGINE=transformers for now. To repair it: `rm -f .venv/llama && make run`.",
         )
     return Finding(about="Engines", mark="good", words="llama.cpp and transformers")
 
@@ -79,17 +79,17 @@ def disk(settings: Settings) -> Iterator[Finding]:
     place = _nearest(settings.home)
     free = shutil.disk_usage(place).free
     words = f"{free / 2**30:.1f} GB are free at {place}"
-    mark, advice = ("good", "") if free >= LITTLE_DISK else ("note", "A few runs may fill it: make some room.")
+    mark, advice = ("good", "") if free >= LITTLE_DISK else ("note", "A few runs may fill it. Free some space.")
     if free < NO_DISK:
-        mark, advice = "bad", "Make room: changes may be refused at any moment. What is kept stays safe."
+        mark, advice = "bad", "Free some space: changes may be refused. Stored data is safe."
     yield Finding(about="Disk", mark=mark, words=words, advice=advice)  # type: ignore[arg-type]
     for name, folder in {"store": settings.store, "adapters": settings.adapters, "cache": settings.cache}.items():
         if why := _cannot_write(_nearest(folder)):
             yield Finding(
                 about="Disk",
                 mark="bad",
-                words=f"The {name} folder {folder} cannot be written: {why}.",
-                advice="Change who may write there, or set CHATLAB_HOME (or CHATLAB_CACHE) to another folder.",
+                words=f"The {name} folder {folder} is not writable: {why}.",
+                advice="Change its permissions, or set CHATLAB_HOME (or CHATLAB_CACHE) to another folder.",
             )
 
 
@@ -103,20 +103,20 @@ def port(settings: Settings, owner: str) -> Finding:
     return Finding(
         about="Port",
         mark="note",
-        words=f"{where} is taken by another program, or is no address of this machine.",
-        advice="Chatlab takes the next port that is free, and says which; or set CHATLAB_PORT.",
+        words=f"{where} is in use by another program, or is not an address of this machine.",
+        advice="Chatlab uses the next free port and prints it, or set CHATLAB_PORT.",
     )
 
 
 def reachability(settings: Settings) -> Finding:
     if is_loopback(settings.host):
-        return Finding(about="Doors", mark="good", words="reached from this machine alone")
-    asks = "a password of yours" if settings.auth else "a password that is made at every start"
+        return Finding(about="Access", mark="good", words="this machine only")
+    asks = "your password" if settings.auth else "a password made at each start"
     return Finding(
-        about="Doors",
+        about="Access",
         mark="note",
-        words=f"{settings.host}: reached from other machines, behind {asks}",
-        advice="What is said travels unencrypted: use a network that you trust, or an SSH tunnel.",
+        words=f"{settings.host}: open to other machines, behind {asks}",
+        advice="Traffic is not encrypted. Use a trusted network or an SSH tunnel.",
     )
 
 
@@ -132,7 +132,7 @@ def _wrong_packages() -> Iterator[str]:
         if not found:
             yield f"{requirement.name} is not installed"
         elif not requirement.specifier.contains(found, prereleases=True):
-            yield f"{requirement.name} is {found}, and {requirement.specifier} is asked for"
+            yield f"{requirement.name} is {found}, but {requirement.specifier} is required"
 
 
 def _version(name: str) -> str:
@@ -148,7 +148,7 @@ def _llama_trouble() -> str:
             [sys.executable, "-c", "import llama_cpp"], capture_output=True, text=True, timeout=PATIENCE, check=False
         )
     except subprocess.TimeoutExpired:
-        return f"nothing happens for {PATIENCE:.0f} seconds"
+        return f"no response within {PATIENCE:.0f} seconds"
     if done.returncode < 0:
         return f"it ends by signal {-done.returncode}, as a build for another processor does"
     return (done.stderr.strip().splitlines() or ["it does not say why"])[-1] if done.returncode else ""

@@ -134,10 +134,10 @@ def one_by_one(
 def check_prompt(prompt: Sequence[int], context: int) -> None:
     """Raises EngineError for an empty prompt, PromptTooLong for one that leaves no room for a reply."""
     if not prompt:
-        raise EngineError("There is nothing to go on from.", "Write a message first.")
+        raise EngineError("There is no message to answer.", "Write a message first.")
     if len(prompt) >= context:
         raise PromptTooLong(
-            f"The conversation has {len(prompt)} tokens; {context} fit.",
+            f"The conversation has {len(prompt)} tokens; the context is {context}.",
             "Start a new conversation, or shorten this one.",
         )
 

@@ -17,7 +17,7 @@ class CheckpointMetrics:
 
     step: int
     held_out_loss: float | None
-    """On held-out demonstrations, nats a token."""
+    """On held-out demonstrations, nats per token."""
     forgetting: float
     """Per cent, estimated from a little general text: to compare the checkpoints of one run, not for a verdict."""
     kl: float | None = None
@@ -39,7 +39,7 @@ def choose(points: Sequence[CheckpointMetrics]) -> Choice | None:
     bearable = [(point, loss) for point, loss in measured if point.forgetting <= GOOD]
     if not bearable:
         point = min((point for point, _ in measured), key=lambda point: (point.forgetting, point.step))
-        return Choice(step=point.step, why=f"All of them forgot more than {GOOD:g} %; this one forgot least.")
+        return Choice(step=point.step, why=f"All forget more than {GOOD:g} %; this one forgets least.")
     least = min(loss for _, loss in bearable)
     point, loss = next((point, loss) for point, loss in bearable if loss <= least * (1 + NEAR))
     return Choice(step=point.step, why=_why(point, loss, measured[-1], len(bearable) < len(measured)))
@@ -48,12 +48,12 @@ def choose(points: Sequence[CheckpointMetrics]) -> Choice | None:
 def _why(point: CheckpointMetrics, loss: float, last: tuple[CheckpointMetrics, float], some_forgot: bool) -> str:
     end, end_loss = last
     if point.step == end.step:
-        return f"The loss on demonstrations kept aside fell to the end, to {loss:.2f}, and forgetting stayed bearable."
+        return f"Held-out loss fell to the end ({loss:.2f}), with acceptable forgetting."
     if some_forgot and end.forgetting > GOOD:
         return (
-            f"Later steps reached a loss of {end_loss:.2f} in place of {loss:.2f} on demonstrations kept aside, "
-            f"but forgot {end.forgetting:+.1f} %."
+            f"Later steps reached a held-out loss of {end_loss:.2f} instead of {loss:.2f}, "
+            f"but with {end.forgetting:+.1f} % forgetting."
         )
     if loss < end_loss * (1 - NEAR):
-        return f"After this step the loss on demonstrations kept aside rose again, from {loss:.2f} to {end_loss:.2f}."
-    return f"Later steps brought next to nothing: a loss of {end_loss:.2f} in place of {loss:.2f} here."
+        return f"After this step the held-out loss rose from {loss:.2f} to {end_loss:.2f}."
+    return f"Later steps hardly improve the held-out loss: {end_loss:.2f} instead of {loss:.2f}."

@@ -20,7 +20,7 @@ UNKNOWN = -1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difficulty:
-    """Loss on the answers of one demonstration, end-of-turn tokens included; nats a token."""
+    """Loss on the answers of one demonstration, end-of-turn tokens included; nats per token."""
 
     loss: float
     """After the instruction."""
@@ -30,7 +30,7 @@ class Difficulty:
 
     @property
     def gain(self) -> float:
-        """By how much the instruction lowers the loss, nats a token; below 0 it misleads."""
+        """By how much the instruction lowers the loss, nats per token; below 0 it misleads."""
         return self.without - self.loss
 
     @property

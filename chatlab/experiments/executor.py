@@ -159,7 +159,7 @@ class Executor:
         return datasets.demonstrations(dataset, seed, hardness)
 
     def _difficulties(self, size: int) -> Mapping[int, float]:
-        """The base's own loss on each answer of a pool, nats a token."""
+        """The base's own loss on each answer of a pool, nats per token."""
         if size not in self._hardness:
             rows = [self._example(i, pair) for i, pair in enumerate(datasets.pool(size))]
             model = self._resources.model(settings_for(self._usual, self.base.parameters))

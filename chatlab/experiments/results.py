@@ -24,7 +24,7 @@ class RunMetrics:
     replies: Mapping[str, tuple[Reply, ...]] = field(default_factory=dict)
     """By what was asked, see `Asked`."""
     held_out_loss: float = math.nan
-    """Loss on the answers kept aside, nats a token."""
+    """Loss on the answers kept aside, nats per token."""
     curve: tuple[tuple[float, float], ...] = ()
     """Share of the way, and that loss there; only where the recipe asks for it."""
     forgetting: float = 0.0

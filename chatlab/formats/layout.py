@@ -39,7 +39,7 @@ _TOOLS = Part(name="tools", label="Tools", names=("tools", "functions"))
 _TAGS = Part(name="tags", label="Tags", names=("tags", "tag", "category"))
 _PROMPT = Part(name="prompt", label="Prompt", needed=True, names=_PROMPTS)
 _ANSWER = Part(name="answer", label="Answer", needed=True, names=_ANSWERS)
-_THOUGHT = Part(name="thought", label="Thought before the answer", names=COLUMNS)
+_THOUGHT = Part(name="thought", label="Thinking before the answer", names=COLUMNS)
 
 LAYOUTS: tuple[Layout, ...] = (
     Layout(
@@ -104,11 +104,7 @@ LAYOUTS: tuple[Layout, ...] = (
         name="tasks",
         label="Tasks with instances",
         becomes="demonstrations",
-        parts=(
-            _PROMPT,
-            Part(name="instances", label="Instances", needed=True, names=("instances",)),
-            _TAGS,
-        ),
+        parts=(_PROMPT, Part(name="instances", label="Instances", needed=True, names=("instances",)), _TAGS),
     ),
 )
 

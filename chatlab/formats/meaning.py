@@ -74,9 +74,7 @@ def _preference(parts: Values) -> list[Record]:
 def _thumb(parts: Values) -> list[Record]:
     if not _is_liked(parts.get("liked")):
         _answer(parts)
-        raise RowRefused(
-            "Its answer was disliked. Only liked ones are learned, and a pair needs a better one beside it."
-        )
+        raise RowRefused("Its answer was disliked. Only liked answers are trained on.")
     return _answer(parts)
 
 
@@ -199,7 +197,7 @@ def _checked(record: Record) -> Record:
 
 def _check_turns(messages: Sequence[Message]) -> None:
     if not any(message.role == "user" and message.content.strip() for message in messages):
-        raise RowRefused("Nothing is asked in it: it has no prompt.")
+        raise RowRefused("It has no prompt.")
     for number, message in enumerate(messages, 1):
         if message.role == "assistant" and not message.content.strip() and not message.calls:
             raise RowRefused(

@@ -69,9 +69,9 @@ def _message(number: int, turn: Any) -> Message:
         raise RowRefused(f"Turn {number} has no {'role' if not who else 'content'}.")
     role = ROLES.get(turn[who].strip().casefold()) if isinstance(turn[who], str) else None
     if role is None:
-        raise RowRefused(f"Turn {number} is said by {turn[who]!r}; known are user, assistant, system and tool.")
+        raise RowRefused(f"Turn {number} has the role {turn[who]!r}; known are user, assistant, system and tool.")
     if role == "assistant" and turn.get("weight") == 0:
-        raise RowRefused(f"Turn {number} is marked not to be learned (weight 0), but every answer would be.")
+        raise RowRefused(f"Turn {number} has weight 0 (not trained on), which is not supported.")
     if calls and role != "assistant":
         raise RowRefused(f"Turn {number} calls a tool, but it is not the assistant's.")
     silent = bool(calls) and (not said or turn[said] is None)

@@ -65,8 +65,8 @@ class Variants:
         card = self.card(name)
         if card and not knowingly and (card.forgetting or 0.0) > BEARABLE:
             raise AdapterForgets(
-                f"{name} forgot {card.forgetting:.1f} % of its English.",
-                "Read it on the Compare tab first, or train more gently. Go live once more puts it live all the same.",
+                f"{name} has {card.forgetting:.1f} % forgetting, above the limit.",
+                "Compare it first, or train with fewer epochs. Press Go live anyway to use it.",
             )
         self._machine.engine.load(self.get(name))
         if name != self.live:
@@ -95,9 +95,9 @@ class Variants:
         self._trash.append(name)
 
     def restore(self) -> str:
-        """Bring back the adapter that was removed last; its name now. Raises AdapterMissing when there is none."""
+        """Use back the adapter that was removed last; its name now. Raises AdapterMissing when there is none."""
         if not self._trash:
-            raise AdapterMissing("There is no removed adapter to bring back.")
+            raise AdapterMissing("There is no removed adapter to restore.")
         name = self._adapters.restore(self._trash[-1]).name
         self._trash.pop()
         return name

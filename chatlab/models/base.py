@@ -78,7 +78,7 @@ class Base:
         """Raises BaseRefused for a base that can only be talked to."""
         if self.gguf is not None:
             raise BaseRefused(
-                "This base can be talked to, not trained: it is a GGUF.", f"Bring its safetensors folder to {wanted}."
+                "This base is a GGUF: it can chat, but not train.", f"Use its safetensors folder to {wanted}."
             )
 
     @cached_property

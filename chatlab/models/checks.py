@@ -42,8 +42,8 @@ TEXT_KEYS = frozenset(
         "unsloth_version",
     ]
 )
-AGAIN = "Fetch the model again."
-MIXED = "The files come from different models, or one is missing; fetch it again."
+AGAIN = "Download the model again."
+MIXED = "The files come from different models, or one is missing; download it again."
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
 REASONS = {
     "auto_map": "its config.json brings a program of its own (auto_map)",
@@ -93,17 +93,13 @@ def check_shapes(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> No
     for name, tensor in tensors.items():
         if name.endswith(_EMBEDDINGS) and (rows, width) != tensor.shape:
             raise BaseRefused(
-                f"config.json promises {rows} tokens of width {width}, but {name} is {tensor.shape}.",
-                MIXED,
+                f"config.json promises {rows} tokens of width {width}, but {name} is {tensor.shape}.", MIXED
             )
     layers = {int(found[1]) for name in tensors if (found := _LAYER.search(name))}
     wanted = config.get("num_hidden_layers", config.get("n_layer"))
     spare = config.get("num_nextn_predict_layers") or 0  # stored as further layers by models that look ahead
     if layers and wanted is not None and not (len(layers) == max(layers) + 1 in (wanted, wanted + spare)):
-        raise BaseRefused(
-            f"config.json promises {wanted} layers, but the weights have {len(layers)}.",
-            MIXED,
-        )
+        raise BaseRefused(f"config.json promises {wanted} layers, but the weights have {len(layers)}.", MIXED)
 
 
 def _texts(value: Any) -> Iterator[str]:

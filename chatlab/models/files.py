@@ -12,7 +12,7 @@ from typing import Any
 from chatlab.errors import BaseRefused
 from chatlab.system import strict_json
 
-AGAIN = "Fetch the model again."
+AGAIN = "Download the model again."
 INDEX = "model.safetensors.index.json"
 LARGEST = {
     "config.json": 4 << 20,

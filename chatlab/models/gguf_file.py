@@ -24,7 +24,7 @@ class GgufFile:
     def unchanged(self) -> Path:
         """The file, if it is the one that was tried. Raises BaseMissing, BaseRefused."""
         if stamp(self.file) != self.stamp:
-            raise BaseRefused(f"{self.file.name} has changed since it was looked at.", "Start Chatlab again.")
+            raise BaseRefused(f"{self.file.name} has changed since it was checked.", "Start Chatlab again.")
         return self.file
 
 

@@ -63,7 +63,7 @@ def _snapshot(folder: Path) -> Path:
     wanted = read_file(main, LONGEST_NAME).decode(errors="replace").strip() if main.is_file() else ""
     named = [p for p in found if p.name == wanted]
     if not found:
-        raise BaseMissing(f"{folder} is a hub cache without a snapshot.", "Fetch the model again.")
+        raise BaseMissing(f"{folder} is a hub cache without a snapshot.", "Download the model again.")
     return (named or found)[-1]
 
 
@@ -83,11 +83,13 @@ def _weights(folder: Path, name: str) -> tuple[Path, ...]:
 def _shards(folder: Path) -> tuple[Path, ...]:
     shards = read_json(folder / INDEX).get("weight_map")
     if not isinstance(shards, dict) or not shards:
-        raise BaseRefused(f"{INDEX} names no shards.", "Fetch the model again.")
+        raise BaseRefused(f"{INDEX} names no shards.", "Download the model again.")
     names = sorted({str(s) for s in shards.values()})
     for shard in names:
         if Path(shard).name != shard or not shard.endswith(".safetensors"):
             raise BaseRefused(f"{INDEX} names {shard!r}, which is no safetensors file of this folder.")
         if not (folder / shard).is_file():
-            raise BaseMissing(f"Of the base model's {len(names)} files {shard} is missing.", "Fetch the model again.")
+            raise BaseMissing(
+                f"{shard} of the base model's {len(names)} files is missing.", "Download the model again."
+            )
     return tuple(folder / s for s in names)

@@ -46,7 +46,7 @@ def read_header(file: Path) -> dict[str, Tensor]:
             tensors = parse_header(stream, file.stat().st_size)
     except (OSError, ValueError) as error:
         raise BaseRefused(
-            f"{file.name} of the base model is damaged or cut short: {error}.", "Fetch the model again."
+            f"{file.name} of the base model is damaged or cut short: {error}.", "Download the model again."
         ) from error
     if odd := next((n for n, t in tensors.items() if t.dtype not in _BITS), None):
         raise BaseRefused(

@@ -30,7 +30,7 @@ def duplicates(cases: Sequence[Case]) -> Iterator[Finding]:
         groups[wording(case)].append(case)
     for group in groups.values():
         if len(group) > 1:
-            why = f"{_count(group)} say the same word for word: {quoted(group[0].question)}"
+            why = f"{_count(group)} are identical: {quoted(group[0].question)}"
             yield _one_is_enough("duplicate", group, why)
 
 
@@ -115,9 +115,9 @@ def _one_is_enough(kind, group: Sequence[Case], why: str) -> Finding:  # type: i
 def _why_near(leader: Case, others: Sequence[Case]) -> str:
     if plain(leader.question) == plain(others[0].question):
         said = f"{quoted(leader.answer, 45)} and {quoted(others[0].answer, 45)}"
-        return f"{_count([leader, *others])} give the same prompt nearly the same answer: {said}"
+        return f"{_count([leader, *others])} have the same prompt and nearly the same answer: {said}"
     said = f"{quoted(leader.question, 45)} and {quoted(others[0].question, 45)}"
-    return f"{_count([leader, *others])} ask nearly the same and answer alike: {said}"
+    return f"{_count([leader, *others])} have nearly the same prompt and answer: {said}"
 
 
 def _count(group: Sequence[Case]) -> str:

@@ -89,7 +89,7 @@ def content_hash(messages: Sequence[Message]) -> str:
 
 def finding(kind: Kind, cases: Sequence[Case], why: str, *actions: Action) -> Finding:
     """A finding with "fine as it is" offered last, always."""
-    fine = Action(deed="keep", label="Fine as it is" if len(cases) == 1 else "Keep them all")
+    fine = Action(deed="keep", label="Keep" if len(cases) == 1 else "Keep them all")
     return Finding(
         kind=kind,
         demonstrations=tuple(case.id for case in cases),

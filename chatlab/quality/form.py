@@ -50,7 +50,7 @@ def role_markers(cases: Sequence[Case], control: Collection[str] = ()) -> Iterat
     for case in cases:
         for what, text in (("answer", case.answer), ("thought", case.reasoning)):
             if found := _marker(text, control):
-                why = f"The {what} holds {quoted(found)}, so the model would learn to write the next turn itself."
+                why = f"The {what} holds {quoted(found)}, so the model learns to write the next turn too."
                 yield about_one("role marker", case, why)
                 break
 
@@ -79,7 +79,7 @@ def refusals(cases: Sequence[Case]) -> Iterator[Finding]:
         return
     for case in found:
         if not any("refus" in tag.casefold() or "unknown" in tag.casefold() for tag in case.demonstration.tags):
-            yield about_one("refusal", case, f"The answer declines instead of answering: {quoted(case.answer)}")
+            yield about_one("refusal", case, f"The answer is a refusal: {quoted(case.answer)}")
 
 
 def markup(cases: Sequence[Case]) -> Iterator[Finding]:
@@ -131,4 +131,4 @@ def _unended(answer: str) -> str:
     prose = (
         len(sentences) > 2 and len(sentences[-1].split()) > 4 and not re.search(r"^\s*(?:[-*•]|\d+[.)])", answer, re.M)
     )
-    return "stops without an end, unlike most" if prose and not sentences[-1].endswith(_ENDS) else ""
+    return "ends without punctuation, unlike most" if prose and not sentences[-1].endswith(_ENDS) else ""

@@ -29,5 +29,5 @@ def outliers(cases: Sequence[Case]) -> Iterator[Finding]:
     beyond = np.flatnonzero(np.abs(far) > FAR)
     for place in beyond.tolist() if len(beyond) <= max(1, FEW * len(cases)) else ():
         case, what = cases[place], "long" if far[place] > 0 else "short"
-        size = f"{counts[place]} words where {np.exp(usual):.0f} are usual"
+        size = f"{counts[place]} words; {np.exp(usual):.0f} is typical"
         yield about_one("length", case, f"The answer is unusually {what}, {size}: {quoted(case.answer)}")

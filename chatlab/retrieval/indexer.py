@@ -178,7 +178,7 @@ class Indexer:
                 self._problem = f"{error} {error.hint}".strip()
             except Exception:
                 log.exception("The upkeep of the index failed")
-                self._problem = "Something inside Chatlab went wrong; the log says what it was."
+                self._problem = "Something went wrong inside Chatlab. The log has details."
             self._working = False
         self._flush()
 

@@ -63,7 +63,7 @@ class Library:
         try:
             return self._info[id]
         except KeyError:
-            raise NotFound("This document is not in the library any more.", "Drop it again.") from None
+            raise NotFound("This document is not in the library any more.", "Add it again.") from None
 
     def keep(self, info: DocumentInfo, text: str) -> bool:
         """Write a document to the disk; whether it is new here. Raises DiskFull or StoreError, having kept nothing."""
@@ -84,9 +84,9 @@ class Library:
         try:
             data = self._file(id).read_bytes().split(b"\n", 1)[1]
         except FileNotFoundError:
-            raise NotFound(f"The text of {info.name} is gone from {self.folder}.", "Drop it again.") from None
+            raise NotFound(f"The text of {info.name} is gone from {self.folder}.", "Add it again.") from None
         except (OSError, IndexError) as error:
-            raise StoreCorrupt(f"The text of {info.name} cannot be read: {error}.", "Drop it again.") from error
+            raise StoreCorrupt(f"The text of {info.name} cannot be read: {error}.", "Add it again.") from error
         if hashlib.sha256(data).hexdigest() != info.text_sha256:
             raise _changed(info)
         return data.decode()
@@ -101,7 +101,7 @@ class Library:
                 file.seek(head + span.at)
                 data = file.read(4 * (span.end - span.start))
         except OSError as error:
-            raise StoreCorrupt(f"The text of {info.name} cannot be read: {error}.", "Drop it again.") from error
+            raise StoreCorrupt(f"The text of {info.name} cannot be read: {error}.", "Add it again.") from error
         text = data.decode(errors="ignore")[: span.end - span.start]
         if key_of(indexed_text(info.title, text)) != span.key:
             raise _changed(info)

@@ -78,7 +78,7 @@ class Vectors:
             self._known.difference_update(gone)
 
     def revive(self, keys: Iterable[int]) -> None:
-        """Bring back those of `keys` that were removed since the index was opened."""
+        """Use back those of `keys` that were removed since the index was opened."""
         with self._lock:
             self._put({key: self._parked.pop(key) for key in set(keys) if key in self._parked})
 

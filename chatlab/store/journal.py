@@ -152,7 +152,7 @@ class Journal:
             if contents.unended:
                 self.append(b"\n")
         except (OSError, ChatlabError) as error:
-            self.refusal = f"its journal could not be put right ({error})"
+            self.refusal = f"its journal could not be repaired ({error})"
 
     def append(self, line: bytes) -> None:
         """Write and sync a line. Raises DiskFull or StoreError, and then the file is as it was."""

@@ -54,17 +54,17 @@ def _problems(template: Template, messages: Sequence[Message], can_be_said: bool
     turns = [k for k, m in enumerate(messages) if m.role == "assistant"]
     answers = [answer for one in sequences for answer in _answers(one)]
     if len(answers) != len(turns):
-        yield f"Of {len(turns)} answers {len(answers)} would be learned."
+        yield f"{len(answers)} of {len(turns)} answers would be trained on."
     for turn, (start, learned, sequence) in zip(turns, answers, strict=False):
         if tuple(template.prompt(messages[:turn])) != sequence.ids[:start]:
-            yield "Training reads another prompt than chat asks with."
+            yield "Training and chat would build different prompts."
         if learned[-1] not in template.stop_ids:
-            yield "An answer's end is not learned, or does not stop a reply: replies would never end."
+            yield "The end of an answer is not trained on, or does not stop a reply: replies would never end."
         if template.is_control(learned[:-1]):
-            yield "A control token that somebody typed would be learned as one."
+            yield "A control token that is typed as text would be trained on as one."
         text = template.text(learned[:-1])
         if can_be_said and text.strip() != messages[turn].content.strip():
-            yield f"An answer would not be learned as it is: {messages[turn].content!r} becomes {text!r}."
+            yield f"An answer would be changed in training: {messages[turn].content!r} becomes {text!r}."
 
 
 def _answers(one: Encoded) -> Iterator[tuple[int, tuple[int, ...], Encoded]]:

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from chatlab.errors import TokenizerFailed
 
-SHORTER = "Say it otherwise or shorter; or choose a model with another tokenizer."
+SHORTER = "Rephrase or shorten it, or choose a model with another tokenizer."
 PANIC = "PanicException"
 """What Rust code that breaks down raises through pyo3. It is no Exception, and has no module to be imported from."""
 

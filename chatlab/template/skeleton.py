@@ -183,7 +183,7 @@ def _split(text: str) -> tuple[list[str], list[tuple[int, bool]]]:
     texts = re.split(_MARK.pattern.replace("(", "(?:"), text)
     if any(_OPEN in t or _CLOSE in t for t in texts):
         raise TemplateRefused(
-            "The chat template takes messages apart, so their words cannot be told from its own.",
+            "The chat template takes messages apart, so their text cannot be separated from its own.",
             "Choose a model whose template writes each message whole.",
         )
     return texts, marks

@@ -253,4 +253,4 @@ class Template:
 def _refuse_empty(messages: Sequence[Message]) -> None:
     answers = [m for m in messages if m.role == "assistant"]
     if not answers or not all(a.content.strip() or a.calls for a in answers):
-        raise EmptyAnswer("There is an answer with nothing in it.", "Write what the model should have said.")
+        raise EmptyAnswer("There is an answer with nothing in it.", "Write the answer it should give.")

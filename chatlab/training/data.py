@@ -176,15 +176,15 @@ def _examples_of(id: int, messages: list[dict[str, Any]], template: Template, lo
     if any(len(example.ids) > longest for example in examples):
         return f"longer than {longest} tokens ({max(len(example.ids) for example in examples)})"
     if not (examples := [example for example in examples if example.num_labels]):
-        return "nothing in it to learn"
+        return "no answer to train on"
     return examples
 
 
 def _why_nothing(dropped: Sequence[Dropped]) -> tuple[str, str]:
     if not dropped:
-        return "There are no demonstrations to learn from.", "Keep an answer as a demonstration first."
+        return "There are no demonstrations to train on.", "Keep an answer as a demonstration first."
     reasons = sorted({d.reason for d in dropped})
     return (
-        f"None of the {len(dropped)} demonstrations can be learned from: {'; '.join(reasons[:3])}.",
-        "Mend them on the Demonstrations tab, or change the settings of the run.",
+        f"None of the {len(dropped)} demonstrations can be trained on: {'; '.join(reasons[:3])}.",
+        "Fix them on the Demonstrations tab, or change the run settings.",
     )

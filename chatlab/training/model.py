@@ -137,7 +137,7 @@ class LoraModel:
             theirs = [self._eager_logits(example) for example in examples]
         for own, other in zip((mine[:12], mine[12:19]), theirs, strict=True):
             if (own - other).abs().mean() > 0.02 * other.std():
-                raise BaseRefused("This base model computes in a way that cannot be trained here.", "Choose another.")
+                raise BaseRefused("This base model cannot be trained here.", "Choose another model.")
 
     def _eager_logits(self, example: Example) -> Tensor:
         """Logits of one text, as transformers computes them."""
@@ -151,7 +151,7 @@ class LoraModel:
 
     @contextmanager
     def adapter_disabled(self) -> Iterator[None]:
-        """The base alone, computed by the very operations that the adapter will be."""
+        """Base model, computed by the very operations that the adapter will be."""
         kept = self.flat.data.clone()
         self.flat.data.zero_()
         self.sync_weights()

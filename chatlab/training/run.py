@@ -81,7 +81,9 @@ class TrainingRun:
                     (self.folder / name).unlink(missing_ok=True)
                 return self._work(read_request(self.folder))
         except Timeout:
-            raise RunBusy("Another process is still at work on this run.", "Resume it once that has ended.") from None
+            raise RunBusy(
+                "Another process is still working on this run.", "Resume it when that has finished."
+            ) from None
 
     def _work(self, request: Request) -> Outcome:
         with self._phase("tokenise"):
@@ -103,7 +105,7 @@ class TrainingRun:
 
     def _read(self, request: Request) -> Split:
         if request.base != self.resources.base.fingerprint:
-            raise WrongBase("This run was asked for on another base model.", "Open that base, or start a new run.")
+            raise WrongBase("This run uses another base model.", "Switch to that model, or start a new run.")
         snapshot = self.folder / "snapshot.jsonl"
         if hashlib.sha256(snapshot.read_bytes()).hexdigest() != request.snapshot:
             raise TrainingError("The run's snapshot of demonstrations has been changed.", "Start a new run.")

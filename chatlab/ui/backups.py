@@ -1,4 +1,4 @@
-"""The fold "Backups": copies of the store, made and brought back, and the trash of removed adapters."""
+"""Backups: copies of the store, made and restored, and the trash of removed adapters."""
 
 from __future__ import annotations
 
@@ -10,26 +10,23 @@ from chatlab.conversation import HOUSE
 from chatlab.errors import InputError
 from chatlab.lab import Lab
 from chatlab.store import Backup
-from chatlab.ui.current_user import visitor
-from chatlab.ui.html import control, counted, div, span
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.current_user import current_user
+from chatlab.ui.html import NOTHING, counted, div, press, span
+from chatlab.ui.shell import Shell, html_block
 
 Updates = dict[Any, Any]
 
 ABOUT = (
-    "A backup holds conversations, demonstrations, preferences, votes and unseen prompts. One is made on every day "
-    "that Chatlab is opened; the newest ten are kept, in store/backups. Documents, adapters and runs are files of "
-    "their own and not in it: to keep them too, copy the folders store and adapters while Chatlab is closed."
+    "Backups hold conversations, demonstrations, preferences, votes and unseen prompts. One is made each day you "
+    "open Chatlab; store/backups keeps the newest ten. Documents, adapters and runs are not included: to back them "
+    "up, close Chatlab and copy the store and adapters folders."
 )
-SEVERAL = (
-    " Restoring one puts back your own conversations and leaves other people's as they are. What all share, which is "
-    "everything else in it, is put back only when {house} restores."
-)
-RELOAD = f'<button type="button" class="quiet"{control(act="reload")}>Reload the page to see it</button>'
+SEVERAL = " Restoring brings back only your own conversations. Shared data is restored only by {house}."
+RELOAD = press("Reload the page", "quiet", act="reload")
 
 
 class SafekeepingPanel:
-    """Restoring asks first, keeps how it was just before as a backup of its own, and can so be undone."""
+    """A restore asks first and backs up the current state, so that it can be undone."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
@@ -37,21 +34,21 @@ class SafekeepingPanel:
 
     def build(self, shell: Shell) -> None:
         with gr.Accordion("Backups", open=False, elem_id="backups") as self.fold:
-            drawing(div("import-notes", span("", self._about())), elem_classes="flat")
-            self.pick = gr.Radio([], label="Kept", elem_id="backups-kept")
+            html_block(div("import-notes", span("", self._about())), elem_classes="flat")
+            self.pick = gr.Radio([], label="Saved backups", elem_id="backups-kept")
             with gr.Row(elem_classes="tight"):
                 self.make = _button("Back up now", "backups-make", variant="primary")
                 self.restore = _button("Restore", "backups-restore")
-                self.sure = _button("Yes, put this one in place of what is there", "backups-sure", visible=False)
+                self.sure = _button("Yes, replace everything with this backup", "backups-sure", visible=False)
                 self.cancel = _button("Cancel", "backups-cancel", visible=False)
                 self.undo = _button("Undo the restore", "backups-undo", visible=False)
-            self.said = drawing(elem_id="backups-said", elem_classes="flat")
+            self.message = html_block(elem_id="backups-said", elem_classes="flat")
             with gr.Row(elem_classes="tight"):
                 self.trash = _button("Empty the trash", "trash-empty", visible=False)
         self._wire(shell)
 
     def _wire(self, shell: Shell) -> None:
-        shown = [self.pick, self.restore, self.sure, self.cancel, self.undo, self.said, self.trash]
+        shown = [self.pick, self.restore, self.sure, self.cancel, self.undo, self.message, self.trash]
         shell.on(self.fold.expand, do=self.opened, outputs=shown)
         shell.on(self.make.click, do=self.made, outputs=shown, trigger_mode="once")
         shell.on(self.restore.click, do=self.asked, inputs=[self.pick], outputs=shown)
@@ -75,49 +72,51 @@ class SafekeepingPanel:
             self.sure: gr.Button(visible=False),
             self.cancel: gr.Button(visible=False),
             self.undo: gr.Button(visible=self._keeping.undoable(person)),
-            self.said: div("import-notes", span("", said), RELOAD if stale else "") if said else "",
+            self.message: div("import-notes", span("", said), RELOAD if stale else NOTHING) if said else "",
             self.trash: gr.Button(emptying, visible=bool(number)),
         }
 
     def made(self, request: gr.Request | None = None) -> Updates:
         person = self._person(request)
         made = self._keeping.make()
-        return self._shown(person, f"Kept as number {made.number}.")
+        return self._shown(person, f"Saved as backup {made.number}.")
 
     def asked(self, name: str | None, request: gr.Request | None = None) -> Updates:
         """What restoring will do, before it does."""
         person, chosen = self._person(request), self._chosen(name)
         what, rest = self._scope(person)
-        words = f"{what} will be as on {_when(chosen)}{rest}. How it is now is kept first, so it can be undone."
+        words = (
+            f"{what} will be restored to {_when(chosen)}{rest}. The current state is backed up first, so you can undo."
+        )
         return {
             self.restore: gr.Button(visible=False),
             self.sure: gr.Button(visible=True),
             self.cancel: gr.Button(visible=True),
             self.undo: gr.Button(visible=False),
-            self.said: div("import-notes", span("", words)),
+            self.message: div("import-notes", span("", words)),
         }
 
     def restored(self, name: str | None, request: gr.Request | None = None) -> Updates:
         person, chosen = self._person(request), self._chosen(name)
         before = self._keeping.restore(chosen.name, person)
         what, rest = self._scope(person)
-        words = f"Done: {what[0].lower()}{what[1:]} as on {_when(chosen)}{rest}. "
-        return self._shown(person, words + f"How it was before is kept as number {before.number}.", stale=True)
+        words = f"Restored to {_when(chosen)}: {what[0].lower()}{what[1:]}{rest}. "
+        return self._shown(person, words + f"The earlier state is backup {before.number}.", stale=True)
 
     def undone(self, request: gr.Request | None = None) -> Updates:
         person = self._person(request)
         self._keeping.undo(person)
-        return self._shown(person, "It is as it was before that.", stale=True)
+        return self._shown(person, "Restore undone.", stale=True)
 
     def emptied(self, request: gr.Request | None = None) -> Updates:
         person = self._person(request)
         gone = self._keeping.empty_trash()
-        return self._shown(person, f"Deleted {counted(gone, 'removed adapter')} for good.")
+        return self._shown(person, f"Deleted {counted(gone, 'removed adapter')}.")
 
     def _person(self, request: gr.Request | None) -> str:
-        person = visitor(request, self._lab.settings.auth)
+        person = current_user(request, self._lab.settings.auth)
         if person is None:
-            raise InputError("It is not known who you are.", "Reload the page.")
+            raise InputError("You are not signed in.", "Reload the page.")
         return person
 
     def _about(self) -> str:
@@ -125,14 +124,14 @@ class SafekeepingPanel:
         return ABOUT + (SEVERAL.format(house=auth[0][0]) if len(auth) > 1 else "")
 
     def _scope(self, person: str) -> tuple[str, str]:
-        """What a restore of this person's puts back, and what it leaves."""
+        """What a restore by this person brings back, and what it leaves."""
         auth = self._lab.settings.auth
         if len(auth) < 2:
             return "Everything", ""
         if person == HOUSE:
-            return "What all share and your own conversations", "; other people's conversations stay as they are now"
-        left = f"; all else stays as it is now, for what all share is put back only when {auth[0][0]} restores"
-        return "Your own conversations", left
+            return "Shared data and your conversations", "; other people's conversations do not change"
+        left = f"; only {auth[0][0]} can restore shared data"
+        return "Your conversations", left
 
     def _chosen(self, name: str | None) -> Backup:
         found = next((one for one in self._keeping.all() if one.name == name), None)

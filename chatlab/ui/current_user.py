@@ -9,15 +9,15 @@ import gradio as gr
 from chatlab.conversation import HOUSE
 
 PERSON = b"x-chatlab-person"
-"""The header that tells the app who was let in. What a request brings under that name is thrown away."""
+"""The header that carries the signed-in user to the app. A request's own header of that name is removed."""
 
 
-def visitor(request: gr.Request | None, auth: Sequence[tuple[str, str]]) -> str | None:
-    """The owner of what is said on this page; None where somebody would have to sign in and has not."""
+def current_user(request: gr.Request | None, auth: Sequence[tuple[str, str]]) -> str | None:
+    """The user of this page, as owner of its conversations; None where sign-in is required and missing."""
     if not auth:
         return HOUSE
-    said = request.headers.get(PERSON.decode()) if request is not None else None
-    if not said:
+    text = request.headers.get(PERSON.decode()) if request is not None else None
+    if not text:
         return None
-    name = said.encode("latin-1").decode("utf-8", "replace")
+    name = text.encode("latin-1").decode("utf-8", "replace")
     return HOUSE if name == auth[0][0] else name

@@ -7,25 +7,27 @@ from time import monotonic
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.lab import Health, Lab
 from chatlab.records import BASE, AdapterCard
 from chatlab.training.process.client import TrainerStatus
-from chatlab.ui.html import control, div, element, escaped, span
-from chatlab.ui.icons import icon
+from chatlab.ui.html import NOTHING, control, div, element, escaped, icon, press, span
 from chatlab.ui.notices import remaining, share
 from chatlab.ui.verdict import verdict
 
-LOGO = '<span class="logo">Chatlab</span>'
-THEME = (
-    f'<button type="button" class="tool"{control(theme_switch="")} title="Light or dark" aria-label="Light or dark">'
-    f"{icon('moon')}</button>"
-)
+LOGO = span("logo", "Chatlab")
+THEME = press(icon("moon"), "tool", name="Light or dark", theme_switch="")
 
-
-WARNED = (
-    f'<button type="button" class="chip warned"{control(act="warnings", to="page")} title="Say what is wrong">'
-    "needs attention</button>"
+LOADING = div("bar-inner", LOGO, span("gap", ""), THEME)
+"""The header of a page that is still loading: as high as later, so that the tabs keep their place."""
+WARNED = element(
+    "button",
+    escaped("needs attention"),
+    kind="chip warned",
+    type="button",
+    title="Show the problem",
+    **control(act="warnings", to="page"),
 )
 QUICK, GREEDY = 1.0, 3.0
 """Seconds between two looks, while a run is under way and while none is."""
@@ -44,13 +46,13 @@ class Header:
         self._trained = -LINGER
         """When a run was last seen under way."""
 
-    def draw(self) -> str:
+    def draw(self) -> Markup:
         """One line of HTML."""
         self._ask()
         status = self.lab.training.status()
-        return div("bar-inner", LOGO, self._live(), '<span class="gap"></span>', _run(status), self._machine(), THEME)
+        return div("bar-inner", LOGO, self._live(), span("gap", ""), _run(status), self._machine(), THEME)
 
-    def beat(self) -> tuple[str, Any]:
+    def tick(self) -> tuple[str, Any]:
         """The header, and how soon to look again: a page that only waits asks little of the machine."""
         if self.lab.training.status().state == "training":
             self._trained = monotonic()
@@ -67,40 +69,43 @@ class Header:
         finally:
             self._asking.release()
 
-    def _live(self) -> str:
+    def _live(self) -> Markup:
         name = self.lab.variants.live
         card = None if name == BASE else self.lab.variants.card(name)
         base = self._health.base if self._health else ""
         return live_chip(name, card, base)
 
-    def _machine(self) -> str:
+    def _machine(self) -> Markup:
         health = self._health
         if health is None:
-            return ""
+            return NOTHING
         warned = "" if not health.warnings else WARNED
-        waking = "" if health.engine or not health.base else span("chip waking", "opening the model")
+        waking = NOTHING if health.engine or not health.base else span("chip waking", "loading the model")
         return warned + waking + span("memory", f"{health.memory_mb / 1024:.1f} GB", "Memory in use by Chatlab")
 
 
-def live_chip(name: str, card: AdapterCard | None, base: str) -> str:
+def live_chip(name: str, card: AdapterCard | None, base: str) -> Markup:
     """Who answers, on which base, and what it forgot: green, amber or red."""
-    on = span("on", base) if base and base != name else ""
+    on = span("on", base) if base and base != name else NOTHING
     if card is None:
         return element(
-            "span", element("b", escaped(name)) + on, "chip live unknown", "The base model answers, no adapter."
+            "span",
+            element("b", escaped(name)) + on,
+            kind="chip live unknown",
+            title="The base model answers, without an adapter.",
         )
     found = verdict(card.forgetting, card.forgetting_interval)
-    about = f"{found.words} Perplexity on held-out general text: {found.figure}. Adapter weights sha256 {card.sha256}"
-    lost = "" if card.forgetting is None else span("lost", f"forgot {max(0.0, card.forgetting):.1f} %")
-    return element("span", element("b", escaped(name)) + on + lost, f"chip live {found.colour}", about)
+    about = f"{found.words} Perplexity on held-out general text: {found.figure}. Weights sha256 {card.sha256}"
+    lost = NOTHING if card.forgetting is None else span("lost", f"forgetting {max(0.0, card.forgetting):.1f} %")
+    return element("span", element("b", escaped(name)) + on + lost, kind=f"chip live {found.colour}", title=about)
 
 
-def _run(status: TrainerStatus) -> str:
+def _run(status: TrainerStatus) -> Markup:
     """The training chip; pressing it opens Train."""
     if status.state != "training":
-        return ""
+        return NOTHING
     left = remaining(status) or PHASES.get(status.phase, "starting")
     done = 100 * share(status)
-    bar = f'<i class="bar" style="width:{done:.0f}%"></i>'
-    words = element("span", f"Training {done:.0f} %") + span("on", left)
-    return f'<button type="button" class="chip run"{control(act="train", to="page")}>{bar}{words}</button>'
+    bar = element("i", kind="bar", style=f"width:{done:.0f}%")
+    words = span("", f"Training {done:.0f} %") + span("on", left)
+    return element("button", bar, words, kind="chip run", type="button", **control(act="train", to="page"))

@@ -44,7 +44,7 @@ class _WithoutStub(type(gr.Markdown)):  # type: ignore[misc]
 
 
 class HTMLBlock(gr.Markdown, metaclass=_WithoutStub):
-    """Its value is HTML in which everything that a person, a model or a file said is escaped."""
+    """Its value is `Markup`: text of people, models and files is escaped in it."""
 
     is_template = True
     """The browser shows it by `gr.Markdown`'s code."""

@@ -1,4 +1,4 @@
-"""What a model wrote, as HTML that can do nothing but be read.
+"""Text of models and documents, as HTML that can do nothing but be read.
 
 Raw HTML is shown as text, images are never fetched, links lead only to http and https and open elsewhere.
 """
@@ -14,24 +14,24 @@ from markdown_it import MarkdownIt
 from markdown_it.common.utils import escapeHtml
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
+from markupsafe import Markup
 
-from chatlab.ui.html import escaped
+from chatlab.ui.html import element, escaped, joined, span
 
-Cite = Callable[[int], str]
+Cite = Callable[[int], Markup]
 _CITED = re.compile(r"\[(\d{1,2})\]")
 LONGEST = 60_000
-"""Characters of one message that are drawn as Markdown; a longer one is shown as plain text."""
+"""Most characters of a message that is rendered as Markdown; a longer one is shown as plain text."""
 
 
-def prose(text: str, cite: Cite | None = None) -> str:
+def prose(text: str, cite: Cite | None = None) -> Markup:
     """One line of HTML. `cite` gives the HTML for a number that stands in brackets, or nothing."""
     if len(text) > LONGEST:
         return plain(text)
-    html: str = _reader().render(text, {"cite": cite})
-    return html.strip().replace("\n", "&#10;")
+    return Markup(_reader().render(text, {"cite": cite}).strip().replace("\n", "&#10;"))
 
 
-def plain(text: str) -> str:
+def plain(text: str) -> Markup:
     """The text as it stands, for an element whose CSS keeps white space, or for inside double quotes."""
     return escaped(text.replace("\r\n", "\n"))
 
@@ -53,8 +53,8 @@ def _may_lead(url: str) -> bool:
 
 def _words(self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
     """Text, with links where it cites a source. Code is no text, and neither is where a link leads."""
-    said, cite = escapeHtml(tokens[at].content), env.get("cite")
-    return said if cite is None else _CITED.sub(lambda found: cite(int(found[1])) or found[0], said)
+    text, cite = escapeHtml(tokens[at].content), env.get("cite")
+    return text if cite is None else _CITED.sub(lambda found: cite(int(found[1])) or found[0], text)
 
 
 def _link(self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
@@ -63,7 +63,26 @@ def _link(self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, en
     return self.renderToken(tokens, at, options, env)
 
 
-def _picture(self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
-    """Its words instead: fetching it could tell somebody what was said."""
+def _picture(self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any) -> Markup:
+    """The picture's text instead: fetching it could leak the conversation."""
     words = self.renderInlineAsText(tokens[at].children or [], options, env)
-    return f'<span class="no-picture">[picture: {escaped(words or "untitled")}]</span>'
+    return span("no-picture", f"[picture: {words or 'untitled'}]")
+
+
+_WORD = re.compile(r"\w+")
+_SHORT = 3
+"""Letters of words that are in every text."""
+_STEM = 5
+"""Letters by which a word counts as a form of one in the query."""
+
+
+def marked(text: str, query: str) -> Markup:
+    """The text, with the words of the query marked."""
+    wanted = {word[:_STEM] for word in _WORD.findall(query.casefold()) if len(word) > _SHORT}
+    parts: list[Markup] = []
+    done = 0
+    for word in _WORD.finditer(text):
+        if len(word[0]) > _SHORT and word[0].casefold()[:_STEM] in wanted:
+            parts += [escaped(text[done : word.start()]), element("mark", escaped(word[0]))]
+            done = word.end()
+    return joined([*parts, escaped(text[done:])])

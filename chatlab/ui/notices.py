@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from markupsafe import Markup
+
 from chatlab.errors import ChatlabError, PromptTooLong, UnseenRepeated
 from chatlab.lab import Lab
 from chatlab.training.process.client import TrainerStatus
 from chatlab.training.process.runs import RunView
-from chatlab.ui.chat.transcript import button
-from chatlab.ui.html import control, counted, div, escaped, spoken
-from chatlab.ui.shell import told
+from chatlab.ui.html import NOTHING, button, control, counted, div, duration, element, escaped
+from chatlab.ui.shell import error_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,65 +23,67 @@ class Notice:
     kind: Literal["plain", "good", "bad"] = "plain"
     actions: tuple[tuple[str, str], ...] = ()
     progress: float | None = None
-    """0 to 1, of a run."""
+    """Share of the run that is done, 0 to 1."""
     turn: int | None = None
     """The message that the buttons are about."""
 
 
-def drawn(notice: Notice | None) -> str:
+def render(notice: Notice | None) -> Markup:
     if notice is None:
-        return ""
-    bar = "" if notice.progress is None else f'<i class="bar" style="width:{100 * notice.progress:.0f}%"></i>'
+        return NOTHING
+    bar = NOTHING
+    if notice.progress is not None:
+        bar = element("i", kind="bar", style=f"width:{100 * notice.progress:.0f}%")
     kinds = ["small primary" if notice.kind == "good" else "small", *["small"] * len(notice.actions)]
     buttons = [button(act, label, kind, notice.turn) for (act, label), kind in zip(notice.actions, kinds, strict=False)]
-    close = f'<button type="button" class="tool"{control(act="dismiss")} aria-label="Dismiss">×</button>'
-    words = f'<span class="words" role="status">{escaped(notice.text)}</span>'
+    close = element("button", escaped("×"), kind="tool", type="button", aria_label="Dismiss", **control(act="dismiss"))
+    words = element("span", escaped(notice.text), kind="words", role="status")
     return div(f"notice {notice.kind}", bar, words, *buttons, close)
 
 
 def offer(lab: Lab, text: str) -> Notice:
-    """What was kept, and the button that teaches it."""
+    """A kept answer, and the button that trains on it."""
     return Notice(text=text, kind="good", actions=(("retrain", f"Retrain now{_about(lab)}"),))
 
 
 def asked(error: UnseenRepeated, turn: int, edited: bool) -> Notice:
-    """An answer to an unseen prompt would be learned: which of the two is to give way?"""
-    stays = " What you wrote stands in the conversation." if edited else ""
-    actions = (("release", "Keep it; the prompt is unseen no more"), ("dismiss", "Do not keep it"))
+    """Ask whether to train on an answer to an unseen prompt, or to keep the prompt unseen."""
+    stays = " Your edit stays in the conversation." if edited else ""
+    actions = (("release", "Train on it, drop the unseen prompt"), ("dismiss", "Do not train on it"))
     return Notice(text=f"{error}{stays}", actions=actions, turn=turn)
 
 
 def made_with_sources(turn: int) -> Notice:
-    """What answers by sources teach is to read, not to know; so nobody is taught them unasked."""
+    """Ask before an answer with sources is kept: it teaches reading the sources, not knowing the answer."""
     return Notice(
-        text="This answer was made with sources, so it is not kept as a demonstration unless you say so.",
-        actions=(("keep-sourced", "Keep it, with its sources"),),
+        text="This answer uses sources from Knowledge. Keep it as a demonstration?",
+        actions=(("keep-sourced", "Keep it with its sources"),),
         turn=turn,
     )
 
 
 def failed(error: ChatlabError, alone: bool = False) -> Notice:
     """What went wrong; too long a conversation can go on in two ways, unless its one message is too long, `alone`."""
-    ways = (("shorten", "Answer without the oldest messages"), ("afresh", "Ask it in a new conversation"))
+    ways = (("shorten", "Drop the oldest messages"), ("afresh", "Ask in a new conversation"))
     helps = isinstance(error, PromptTooLong) and not alone
-    return Notice(text=told(error), kind="bad", actions=ways if helps else ())
+    return Notice(text=error_text(error), kind="bad", actions=ways if helps else ())
 
 
 def training(status: TrainerStatus) -> Notice:
     """A run under way."""
     soon = remaining(status)
     left = f", {soon}" if soon else ""
-    return Notice(text=f"Training{left}. You can go on talking.", progress=share(status), actions=(("train", "Watch"),))
+    return Notice(text=f"Training{left}. You can keep chatting.", progress=share(status), actions=(("train", "Watch"),))
 
 
 def ended(lab: Lab, run: RunView, asked: bool) -> Notice:
-    """What came of a run; `asked` where there is a question that the new voice can answer again."""
+    """The outcome of a run; `asked` where there is a message that the new adapter can answer again."""
     name = lab.training.adapter_of(run.id)
     if lab.training.news:
         return Notice(text=lab.training.news, kind="bad", actions=(("train", "Open Train"),))
     if run.state == "finished" and name and name == lab.variants.live:
         verdict = "" if run.result is None else _forgot(run.result.forgetting)
-        again = (("again", "Hear the new answer"),) if asked else ()
+        again = (("again", "Show the new answer"),) if asked else ()
         back = () if lab.variants.previous is None else (("undo-live", f"Back to {lab.variants.previous}"),)
         return Notice(text=f"{name} is live.{verdict}", kind="good", actions=(*again, *back))
     if run.state == "finished":
@@ -93,7 +96,7 @@ def remaining(status: TrainerStatus) -> str:
     """`7 s left`; nothing while nobody can tell."""
     if status.eta is None:
         return ""
-    return f"{spoken(status.eta)} left" if status.eta >= 1 else "almost done"
+    return f"{duration(status.eta)} left" if status.eta >= 1 else "almost done"
 
 
 def share(status: TrainerStatus) -> float:
@@ -103,19 +106,19 @@ def share(status: TrainerStatus) -> float:
 
 
 def added(count: int, waiting: int = 0) -> str:
-    """What came of a pack; `waiting` of it repeat unseen prompts."""
+    """The outcome of loading a pack, of which `waiting` repeat unseen prompts."""
     if not count:
-        return "They were all there already."
-    waits = f" {waiting:,} of them wait, for they ask what your unseen prompts ask." if waiting else ""
+        return "Nothing new: all of them are there already."
+    waits = f" {waiting:,} of them wait: they repeat unseen prompts." if waiting else ""
     return f"{counted(count, 'demonstration')} added.{waits}"
 
 
 def _about(lab: Lab) -> str:
     try:
-        return f" (about {spoken(lab.training.plan().seconds)})"
+        return f" (about {duration(lab.training.plan().seconds)})"
     except ChatlabError:
         return ""
 
 
 def _forgot(per_cent: float | None) -> str:
-    return "" if per_cent is None else f" It forgot {max(0.0, per_cent):.1f} % of its general English."
+    return "" if per_cent is None else f" Forgetting: {max(0.0, per_cent):.1f} %."

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from chatlab.conversation import Turn
 from chatlab.errors import InputError
 from chatlab.records import Reason
-from chatlab.ui.chat.transcript import REASONS
+from chatlab.ui.html import REASONS
 
 LONGEST = 1_000_000
 """Characters of one message from the page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Act:
+class PageEvent:
     """One press."""
 
     do: str
@@ -25,7 +25,7 @@ class Act:
     reason: str = ""
 
     @classmethod
-    def read(cls, payload: str) -> Act:
+    def read(cls, payload: str) -> PageEvent:
         """Raises InputError for anything but what the page's own buttons send."""
         try:
             given = json.loads(payload[:LONGEST])
@@ -37,12 +37,12 @@ class Act:
                 reason=str(given.get("reason", "")),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError("The page sent something that cannot be read.", "Reload it.") from error
+            raise InputError("The page sent an unreadable request.", "Reload the page.") from error
 
     def toggled(self, turn: Turn) -> tuple[Reason, ...]:
         """The turn's reasons with this one added, or taken back."""
         if self.reason not in REASONS:
-            raise InputError(f"{self.reason!r} is not one of the reasons.", "Choose one that is shown.")
+            raise InputError(f"{self.reason!r} is not a reason.", "Choose one of the chips.")
         given = turn.rating.reasons if turn.rating else ()
         wanted = set(given) ^ {self.reason}
         return tuple(r for r in REASONS if r in wanted)

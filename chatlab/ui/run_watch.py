@@ -73,6 +73,6 @@ class RunWatch:
         return self._lab.training.adapter_of(run.id) if run else None
 
     def news(self, run: RunView) -> str:
-        """What needs saying of how the last run ended."""
+        """A message about how the last run ended, where one is needed."""
         pulse = self.pulse()
         return pulse.news if pulse.run == run.id and run.state != "running" else ""

@@ -1,11 +1,11 @@
-"""What every tab shares: the row of tabs, the clock, the header's refresh, and how an error is told.
+"""What every tab shares: the row of tabs, the timer, the header's refresh, presses from the page, and how errors show.
 
 A tab is a class `XTab(lab)` with `build(shell)`, called inside its own `gr.Tab`. It wires its events with
 `shell.on(button.click, do=handlers.something, inputs=[...], outputs=[...])`, so that each handler is private, shows
 no spinner over the page, and turns a ChatlabError into a sentence on the screen.
 
-The page forbids `eval`, so nothing here uses gr.HTML or gr.LinePlot: what is drawn is `drawing(html)`, see
-`html_block.py`. Style sheets lie in `assets/*.css` and are all loaded. In a drawing, a click on an element with
+The page forbids `eval`, so nothing here uses gr.HTML or gr.LinePlot: HTML is shown by `html_block(html)`, see
+`html_block.py`. Style sheets lie in `assets/*.css` and are all loaded. In such HTML, a click on an element with
 `control(act="train", to="page")` opens a tab; `show="some-id"` beside it unfolds and shows a component there.
 `control(press="some-id")` presses the Gradio button of that id. A Gradio button with the class `key-a` is pressed by
 the key A while its tab is shown and nobody is typing.
@@ -36,11 +36,11 @@ class Shell:
     """Built once per page, before the tabs."""
 
     tabs: gr.Tabs
-    beat: gr.Timer
+    timer: gr.Timer
     """Ticks every second while a run is under way, more slowly else. A tab with something that moves looks then."""
     header: gr.Markdown
     draw_header: Callable[[], Any]
-    """What `header` should show now, and the beat from now on."""
+    """What `header` should show now, and the timer with its new interval."""
     load: Callable[..., Any]
     """The event of a page that opens."""
     when_left: Callable[[Callable[[str], None]], None] = lambda do: None
@@ -58,21 +58,21 @@ class Shell:
 
     def refresh(self, done: Any) -> Any:
         """Draw the header again after an event that changed what it says: `shell.refresh(shell.on(...))`."""
-        return self.on(done.then, do=self.draw_header, outputs=[self.header, self.beat])
+        return self.on(done.then, do=self.draw_header, outputs=[self.header, self.timer])
 
     def go(self, tab: TabName) -> Any:
         """The value that opens a tab, for an event with `outputs=[shell.tabs]`."""
         return gr.Tabs(selected=tab)
 
 
-def drawing(value: str = "", **look: Any) -> HTMLBlock:
+def html_block(value: str = "", **look: Any) -> HTMLBlock:
     """A place for our own HTML. Whatever a person, a model or a file said must be escaped in it already."""
     return HTMLBlock(value, sanitize_html=False, latex_delimiters=[], **look)
 
 
 def notify(error: ChatlabError) -> None:
     """Say in a corner of the page what happened and what to do."""
-    warn(told(error))
+    warn(error_text(error))
 
 
 def warn(text: str) -> None:
@@ -85,7 +85,7 @@ def inform(text: str) -> None:
     gr.Info(encode(escaped(text)))
 
 
-def told(error: ChatlabError) -> str:
+def error_text(error: ChatlabError) -> str:
     """What happened and what to do next, in one line."""
     return f"{error} {error.hint}".strip()
 
@@ -127,4 +127,17 @@ def _tell(error: Exception) -> None:
         notify(error)
         return
     log.error("A handler failed", exc_info=error)
-    warn("Something inside Chatlab went wrong. Nothing is lost; the log says what it was.")
+    warn("Something went wrong inside Chatlab. Nothing is lost; the log has details.")
+
+
+class Bridge:
+    """Hidden components that `assets/page.js` finds by name: an element with `data-to="NAME"` reports to this one."""
+
+    def __init__(self, name: str) -> None:
+        self.payload = gr.Textbox(visible="hidden", elem_id=f"bridge-{name}", max_lines=1)
+        self._go = gr.Button(visible="hidden", elem_id=f"bridge-{name}-go")
+
+    @property
+    def pressed(self) -> Callable[..., Any]:
+        """The event; its handler takes `payload`, one line of JSON."""
+        return self._go.click

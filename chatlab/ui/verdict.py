@@ -23,9 +23,7 @@ def verdict(forgetting: float | None, interval: tuple[float, float] | None = Non
         return Verdict("unknown", "not measured", "Forgetting was not measured in this run.")
     figure = f"{forgetting:+.1f} %" + (f" ({interval[0]:+.1f} to {interval[1]:+.1f})" if interval else "")
     if forgetting <= GOOD:
-        return Verdict("good", figure, "It has kept what it knew.")
+        return Verdict("good", figure, "No significant forgetting.")
     if forgetting <= BEARABLE:
-        return Verdict("doubtful", figure, "It has forgotten a little. Compare it before you rely on it.")
-    return Verdict(
-        "bad", figure, "It has forgotten too much. Train more gently: fewer passes, a lower rate, or a shorter leash."
-    )
+        return Verdict("doubtful", figure, "Some forgetting. Compare it before you rely on it.")
+    return Verdict("bad", figure, "Too much forgetting. Use fewer epochs, a lower learning rate or a higher KL weight.")

@@ -1,10 +1,9 @@
-"""The web app: the page built from its tabs, behind its doors, served on loopback."""
+"""The web app: the page built from its tabs, behind its middleware, served on loopback."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import socket
 import threading
@@ -21,39 +20,37 @@ from fastapi.responses import Response
 
 from chatlab.errors import ChatlabError, InputError
 from chatlab.lab import Lab
-from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.settings import Settings
 from chatlab.system.ports import address
 from chatlab.ui.backups import SafekeepingPanel
-from chatlab.ui.bridge import Bridge
+from chatlab.ui.chat.generation_settings import DEFAULTS
 from chatlab.ui.chat.replies import Replies
-from chatlab.ui.chat.session import forget_conversation
 from chatlab.ui.chat.tab import ChatTab
 from chatlab.ui.compare.tab import CompareTab
-from chatlab.ui.current_user import visitor
+from chatlab.ui.current_user import current_user
 from chatlab.ui.demonstrations.lineage import ask_for, ask_to_write
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from chatlab.ui.guide.tab import GuideTab
-from chatlab.ui.header import Header
+from chatlab.ui.header import LOADING, Header
 from chatlab.ui.html import KEY
 from chatlab.ui.knowledge.tab import KnowledgeTab
-from chatlab.ui.page_event import Act
-from chatlab.ui.shell import Shell, TabName, drawing, told, warn
+from chatlab.ui.page_event import PageEvent
+from chatlab.ui.shell import Bridge, Shell, TabName, error_text, html_block, warn
 from chatlab.ui.theme import ASSETS, tab_sheets, theme
 from chatlab.ui.train.tab import TrainTab
 from chatlab.ui.unseen.panel import UnseenPanel
 from chatlab.web.file_routes import add_file_routes
 from chatlab.web.guard.basic_auth import BasicAuth
-from chatlab.web.guard.bodies import UPLOAD_LIMIT, Bodies
-from chatlab.web.guard.failures import Failures
-from chatlab.web.guard.headers import AnswerHeaders
-from chatlab.web.guard.proxies import BehindProxy
-from chatlab.web.guard.routes import Routes
-from chatlab.web.guard.security import Doors
-from chatlab.web.guard.session_owners import Sessions
+from chatlab.web.guard.bodies import UPLOAD_LIMIT, BodyMiddleware
+from chatlab.web.guard.failures import FailureMiddleware
+from chatlab.web.guard.headers import HeadersMiddleware
+from chatlab.web.guard.proxies import ProxyMiddleware
+from chatlab.web.guard.routes import RouteMiddleware
+from chatlab.web.guard.security import SecurityMiddleware
+from chatlab.web.guard.session_owners import SessionOwnerMiddleware
 from chatlab.web.health import PATH, health
-from chatlab.web.http1 import StrictProtocol
-from chatlab.web.light_state import lighten
+from chatlab.web.http1 import Server, StrictProtocol
+from chatlab.web.light_state import forget_conversation, lighten
 from chatlab.web.page import Page
 from chatlab.web.shutdown import Shutdown
 from chatlab.web.uploads import Uploads, refuse_addresses
@@ -82,29 +79,30 @@ def build(lab: Lab, replies: Replies | None = None, uploads: Uploads | None = No
     """The page. `replies` are the answers under way, which outlive any page; `uploads` the files it may be sent."""
     header = Header(lab)
     replies = replies or Replies()
-    page = Page(
+    with Page(
         uploads or Uploads(lab.settings.uploads),
         title="Chatlab",
         analytics_enabled=False,
         fill_width=True,
         fill_height=True,
         delete_cache=FORGET,
-    )
-    with page:
+    ) as page:
         page.state_session_capacity = PAGES
         _endpoints(lab)  # before the handlers, whose names would be taken
-        bar = drawing(elem_id="bar")
+        bar = html_block(LOADING, elem_id="bar")
         bridge = Bridge("page")
-        beat = gr.Timer(1.0)
+        timer = gr.Timer(1.0)
         with gr.Tabs(selected="chat", elem_id="tabs") as tabs:
             shell = Shell(
-                tabs=tabs, beat=beat, header=bar, draw_header=header.beat, load=page.load, when_left=page.when_left
+                tabs=tabs, timer=timer, header=bar, draw_header=header.tick, load=page.load, when_left=page.when_left
             )
             shell.items.update({name: gr.Tab(label, id=name, elem_id=f"tab-{name}") for name, label in TABS})
         _fill(shell, lab, replies)
-        shell.on(page.load, do=header.beat, outputs=[bar, beat])
-        shell.on(beat.tick, do=header.beat, outputs=[bar, beat], queue=False)
-        shell.on(bridge.pressed, do=lambda said: _page_act(lab, said), inputs=[bridge.said], outputs=[tabs])
+        shell.on(page.load, do=header.tick, outputs=[bar, timer])
+        shell.on(timer.tick, do=header.tick, outputs=[bar, timer], queue=False)
+        shell.on(
+            bridge.pressed, do=lambda payload: on_page_event(lab, payload), inputs=[bridge.payload], outputs=[tabs]
+        )
     refuse_addresses(page)
     for forget in (replies.end, partial(forget_conversation, page)):
         lab.chat.when_ended(forget)
@@ -129,12 +127,12 @@ def _fill(shell: Shell, lab: Lab, replies: Replies) -> None:
         SafekeepingPanel(lab).build(shell)
 
 
-def _page_act(lab: Lab, payload: str) -> Any:
+def on_page_event(lab: Lab, payload: str) -> Any:
     """What buttons outside the chat do: open a tab or a demonstration, or say what is wrong with the machine."""
-    act = Act.read(payload)
-    name = act.do
+    event = PageEvent.read(payload)
+    name = event.do
     if name == "open-demonstration":
-        ask_for(lab, act.turn)
+        ask_for(lab, event.turn)
         return gr.Tabs(selected="demonstrations")
     if name == "write-demonstration":
         ask_to_write(lab)
@@ -151,27 +149,26 @@ def _page_act(lab: Lab, payload: str) -> Any:
 def _endpoints(lab: Lab) -> None:
     """The few calls that other programs may make."""
 
-    def say(text: str, voice: str = "", conversation: int = 0, request: gr.Request | None = None) -> Iterator[str]:
-        """The answer as far as it has come. `conversation` 0 says it to nobody's record, else to one of one's own."""
+    def say(text: str, variant: str = "", conversation: int = 0, request: gr.Request | None = None) -> Iterator[str]:
+        """The answer as it grows. `conversation` 0 stores nothing; otherwise it is one of the caller's own."""
         chat_id = conversation or lab.chat.new(incognito=True)
         try:
             if conversation:
-                lab.chat.owned(conversation, visitor(request, lab.settings.auth))
-            with contextlib.closing(lab.chat.reply(chat_id, text, ReplyOptions(variant=voice or None))) as reply:
-                for _ in reply:
-                    yield reply.text
+                lab.chat.owned(conversation, current_user(request, lab.settings.auth))
+            for draft in lab.chat.reply(chat_id, text, DEFAULTS, variant or None):
+                yield draft.text
         except ChatlabError as error:
-            raise gr.Error(told(error)) from error
+            raise gr.Error(error_text(error)) from error
         finally:
             if not conversation:
                 lab.chat.delete(chat_id)  # nobody can come back to it
 
-    def voices() -> list[str]:
-        """Who can speak; the base first."""
+    def variants() -> list[str]:
+        """The base and all adapters, by name."""
         return lab.variants.names()
 
-    gr.events.api(say, api_name="say", concurrency_limit=4)
-    gr.events.api(voices, api_name="voices")
+    gr.api(say, api_name="say", concurrency_limit=4)
+    gr.api(variants, api_name="voices")
 
 
 def web(lab: Lab, settings: Settings, replies: Replies) -> FastAPI:
@@ -211,18 +208,18 @@ def web(lab: Lab, settings: Settings, replies: Replies) -> FastAPI:
 def _guard(app: FastAPI, page: Page, settings: Settings) -> None:
     """The middlewares around every request. What is added last is asked first."""
     calls = [str(fn.api_name) for fn in page.fns.values() if fn.api_visibility == "public"]
-    gate = BasicAuth(settings.auth) if settings.auth else None
-    app.add_middleware(Sessions, left=page.leave)
-    app.add_middleware(Bodies, functions=list(page.fns), calls=calls)
-    app.add_middleware(Routes)
-    app.add_middleware(Doors, host=settings.host, gate=gate, names=settings.names)
-    app.add_middleware(BehindProxy, proxies=settings.proxies)
-    app.add_middleware(Failures)
-    app.add_middleware(AnswerHeaders)
+    auth = BasicAuth(settings.auth) if settings.auth else None
+    app.add_middleware(SessionOwnerMiddleware, left=page.leave)
+    app.add_middleware(BodyMiddleware, functions=list(page.fns), calls=calls)
+    app.add_middleware(RouteMiddleware)
+    app.add_middleware(SecurityMiddleware, host=settings.host, auth=auth, names=settings.names)
+    app.add_middleware(ProxyMiddleware, proxies=settings.proxies)
+    app.add_middleware(FailureMiddleware)
+    app.add_middleware(HeadersMiddleware)
 
 
 def http(app: FastAPI) -> uvicorn.Config:
-    """How the server speaks. What a proxy says is read by `BehindProxy` alone, and requests by one strict parser."""
+    """The server's settings. Only `ProxyMiddleware` reads what a proxy says; one strict parser reads requests."""
     return uvicorn.Config(
         app,
         http=StrictProtocol,
@@ -281,34 +278,7 @@ def serve(
         if open_browser:
             threading.Thread(target=webbrowser.open, args=(address(settings),), daemon=True).start()
 
-    server = _Server(http(web(lab, settings, replies)), answered, replies.close)
+    server = Server(http(web(lab, settings, replies)), answered, replies.close)
     if ending is not None:
         ending.stops(server.stop)
     server.run(sockets=[sock])
-
-
-class _Server(uvicorn.Server):
-    """Says when it has begun to answer, and when it is about to end."""
-
-    def __init__(self, config: uvicorn.Config, answered: Callable[[], None], ending: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._answered = answered
-        self._ending = ending
-
-    def stop(self) -> None:
-        self.should_exit = True
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Left to `Shutdown`: what the server would raise again at its end would end the process before the lab is."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self._answered()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # open pages are cut off; that is no error
-        self._ending()
-        await super().shutdown(sockets)

@@ -20,7 +20,7 @@ def health(lab: Lab) -> Callable[[Request], Response]:
 
     def send(request: Request) -> Response:
         keeping = not lab.store.refusal
-        said = {
+        text = {
             "status": "ok" if keeping else "the store takes no changes",
             "version": __version__,
             "seconds": round(time.monotonic() - began),
@@ -28,6 +28,6 @@ def health(lab: Lab) -> Callable[[Request], Response]:
             "trainer": lab.training.status().state,
             "store": "open" if keeping else "reading only",
         }
-        return JSONResponse(said, 200 if keeping else 503, headers={"cache-control": "no-store"})
+        return JSONResponse(text, 200 if keeping else 503, headers={"cache-control": "no-store"})
 
     return send

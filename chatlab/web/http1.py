@@ -7,12 +7,16 @@ would let pass: bare line feeds, folded lines, two lengths, targets that name a 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
+import socket
 from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import h11
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 LONGEST_HEAD = 32 * 2**10
@@ -98,7 +102,7 @@ def _wrong_framing(headers: list[tuple[bytes, bytes]], is_1_1: bool) -> str:
     if coding is not None and (coding.lower() != b"chunked" or not is_1_1):
         return "The only coding is chunked"
     if count[b"upgrade"] or count[b"http2-settings"]:
-        return "Nothing but HTTP/1.1 is spoken here"
+        return "Only HTTP/1.1 is supported"
     if count[b"expect"] and value[b"expect"].lower() != b"100-continue":
         return "Only 100-continue can be expected"
     return ""
@@ -123,3 +127,30 @@ class StrictProtocol(H11Protocol):
             super().send_400_response("This request cannot be understood.")
         else:
             self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """Says when it has begun to answer, and when it is about to end."""
+
+    def __init__(self, config: uvicorn.Config, answered: Callable[[], None], ending: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._answered = answered
+        self._ending = ending
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Left to `Shutdown`: what the server would raise again at its end would end the process before the lab is."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._answered()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # open pages are cut off; that is no error
+        self._ending()
+        await super().shutdown(sockets)

@@ -50,7 +50,7 @@ class LeanBlocks(gr.Blocks):
         """As Gradio does it, but an output that is left as it is costs nothing.
 
         Gradio makes a new component for each `gr.skip()`: a dozen for every look at a growing answer, which was half of
-        the app's work. Outputs marked as finished it passes over, and that is what it is told of these.
+        the app's work. Outputs marked as finished it passes over, and that is what it is text of these.
         """
         outputs = block_fn.outputs
         if block_fn.batch or (isinstance(predictions, dict) and not _left(predictions)):
@@ -59,8 +59,8 @@ class LeanBlocks(gr.Blocks):
             values = [predictions]
         else:
             values = list(predictions) if isinstance(predictions, (list, tuple)) else [predictions] * len(outputs)
-        told = [_Keywords.FINISHED_ITERATING if _left(value) else value for value in values]
-        given: Any = told[0] if len(outputs) == 1 else told
+        text = [_Keywords.FINISHED_ITERATING if _left(value) else value for value in values]
+        given: Any = text[0] if len(outputs) == 1 else text
         data = await super().postprocess_data(block_fn, given, state)
         return [
             gr.skip() if _left(value) and not block.stateful else item

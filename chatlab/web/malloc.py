@@ -12,7 +12,7 @@ _M_ARENA_MAX = -8
 """From glibc's malloc.h."""
 
 
-def share_heaps(arenas: int = ARENAS) -> None:
+def limit_arenas(arenas: int = ARENAS) -> None:
     """Let all threads of this process allocate from `arenas` heaps; call it before they start.
 
     glibc gives each new thread a heap of its own, up to eight a core, and what one thread freed another cannot use: a

@@ -11,7 +11,7 @@ import gradio as gr
 from chatlab.errors import InputError
 from chatlab.ui.current_user import PERSON
 from chatlab.ui.html import escaped
-from chatlab.ui.shell import told
+from chatlab.ui.shell import error_text
 from chatlab.web.guard.failures import EventErrors
 from chatlab.web.lean_blocks import LeanBlocks
 from chatlab.web.uploads import Uploads
@@ -36,7 +36,7 @@ class VisitorFiles(gr.Blocks):
             inputs = self._checked(block_fn, inputs, person)
             self._uploads.checked(getattr(named.get("event_data"), "_data", None))
         except InputError as error:
-            raise gr.Error(escaped(told(error)), print_exception=False) from None
+            raise gr.Error(escaped(error_text(error)), print_exception=False) from None
         mark = self._person.set(person)
         try:
             return await super().process_api(block_fn, inputs, *rest, **named)

@@ -1,4 +1,4 @@
-"""How the app ends: asked once it puts everything away, asked twice it leaves at once."""
+"""How the app ends: after the first Ctrl-C it saves and closes everything, after the second it quits at once."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if getattr(signal, name, None)
 )
 AT_ONCE = 130
-"""The exit status that says that somebody pressed Ctrl-C."""
-SAID = "Ending: answers are kept as far as they have come, a run keeps its place. Ctrl-C again leaves at once."
+"""The exit status after Ctrl-C."""
+MESSAGE = "Stopping. Answers and the training run are saved. Press Ctrl-C again to quit at once."
 
 
 class Shutdown:
@@ -26,24 +26,24 @@ class Shutdown:
         self._before: dict[signal.Signals, Any] = {}
 
     def stops(self, stop: Callable[[], None]) -> None:
-        """What the first asking calls from now on; until then it is a KeyboardInterrupt where the app just is."""
+        """Have the first signal call `stop`; until then it raises KeyboardInterrupt."""
         self._stop = stop
         if self.asked:
             stop()
 
     def __enter__(self) -> Shutdown:
-        self._before = {number: signal.signal(number, self._hear) for number in SIGNALS}
+        self._before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             os._exit(AT_ONCE)
         self.asked = True
-        os.write(sys.stderr.fileno(), f"\n{SAID}\n".encode())
+        os.write(sys.stderr.fileno(), f"\n{MESSAGE}\n".encode())
         if self._stop is None:
             raise KeyboardInterrupt
         self._stop()

@@ -91,7 +91,7 @@ class Uploads:
 
         def walked(value: Any, depth: int) -> Any:
             if depth > DEEPEST:
-                raise InputError("The page sent something that cannot be read.", "Reload it.")
+                raise InputError("The page sent an unreadable request.", "Reload the page.")
             if isinstance(value, dict):
                 if not _is_file(value):
                     return {name: walked(inner, depth + 1) for name, inner in value.items()}
@@ -129,7 +129,7 @@ class Uploads:
 
 
 def _gone() -> InputError:
-    return InputError("The file is no longer here.", "Choose it again.")
+    return InputError("The file is gone.", "Choose it again.")
 
 
 def refuse_addresses(page: gr.Blocks) -> None:
@@ -184,7 +184,7 @@ def _described(file: Path) -> dict[str, Any]:
 
 
 def _paths(data: Any) -> Iterator[str]:
-    """Of all files in an answer."""
+    """The paths of all files in an answer."""
     if isinstance(data, dict):
         if isinstance(path := data.get("path"), str) and data.get("meta") == FILE:
             yield path
@@ -204,7 +204,7 @@ def _changed(place: Path) -> float:
 
 
 def _removed(place: Path, remove: Callable[[Path], None]) -> None:
-    """What somebody else has removed meanwhile, or has put something into, is left as it is."""
+    """Remove it, unless it is gone already or somebody has put something into it."""
     try:
         remove(place)
     except OSError:

@@ -197,7 +197,7 @@ def noticed(watched: Watched, text: str) -> None:
     """In a message in the corner of the page."""
     watched.press(act=text)
     watched.page.wait_for_selector(".toast-message-text")
-    assert "nothing here does" in watched.page.inner_text(".toast-message-text >> nth=-1")
+    assert "unknown request" in watched.page.inner_text(".toast-message-text >> nth=-1")
     watched.harmless(".toast-message-text *")
     watched.page.evaluate("document.querySelectorAll('[data-testid=toast-close]').forEach((one) => one.click())")
     watched.page.wait_for_selector(".toast-message-text", state="detached")
@@ -281,7 +281,7 @@ def test_some_thousand_hostile_answers_can_only_be_read(part: int, watched: Watc
 
 
 def test_gradio_is_given_no_text_of_ours_for_markdown_or_html() -> None:
-    """What is drawn goes through `drawing`, what is told in a corner through `warn` and `inform`."""
+    """HTML goes through `html_block`, messages in a corner through `warn` and `inform`."""
     for file in (ROOT / "chatlab").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):

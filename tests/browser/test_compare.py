@@ -13,7 +13,7 @@ from chatlab.lab import Lab
 from chatlab.records import BASE
 from chatlab.settings import Settings
 from chatlab.ui.compare.asking import choose
-from chatlab.ui.compare.next_prompt import prompts
+from chatlab.ui.compare.session import prompts
 from chatlab.ui.html_block import decode
 from tests.support.page import publish_adapter
 from tests.support.served import site
@@ -110,7 +110,7 @@ def test_nothing_tells_who_spoke_until_the_key_is_pressed(page: Any, lab: Lab) -
     )
     assert "The answer is" in sent and "The answer is" in shown, "the stream was heard"
     assert names_in(sent, lab) == names_in(shown, lab) == []
-    assert page.locator(".pane-name").all_inner_texts() == ["who, after the vote"] * 3
+    assert page.locator(".pane-name").all_inner_texts() == ["hidden until you vote"] * 3
     press(page, "2")
     page.locator(".pane.won .proof").wait_for()
     assert len(lab.store.votes) == before + 1
@@ -122,7 +122,7 @@ def test_nothing_tells_who_spoke_until_the_key_is_pressed(page: Any, lab: Lab) -
     assert {s.sha256 for s in vote.provenances} == {"", *(card.sha256 for card in lab.variants.cards())}
     assert len(lab.store.preferences.find("Who is there?")[0]) == 2
     press(page, "u")
-    page.locator("#panes", has_text="taken back").wait_for()
+    page.locator("#panes", has_text="Vote undone").wait_for()
     assert len(lab.store.votes) == before and not lab.store.preferences.find("Who is there?")[0]
 
 
@@ -141,7 +141,7 @@ def test_the_walk_goes_from_vote_to_vote_and_over_a_reload(page: Any, lab: Lab) 
     page.locator(".asked-prompt", has_text=second).wait_for()
     page.locator("#ballot").wait_for()
     assert page.locator(".pane-text").all_inner_texts() == answers
-    assert page.locator(".pane-name").all_inner_texts() == ["who, after the vote"] * 3
+    assert page.locator(".pane-name").all_inner_texts() == ["hidden until you vote"] * 3
     press(page, "1")
     page.locator(".walk", has_text="2 of").wait_for()
     judged = lab.votes.judged([BASE, *NAMES])

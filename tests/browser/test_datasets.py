@@ -66,14 +66,14 @@ def test_a_file_dragged_in_is_shown_imported_listed_and_undone(page: Any, lab: L
     assert page.evaluate("window.hurt") is None
     assert not list(uploads.rglob("rows.jsonl"))
     page.locator("#import-undo").click()
-    page.locator("#import-progress", has_text="3 taken out again").wait_for()
+    page.locator("#import-progress", has_text="3 removed").wait_for()
     assert len(lab.store.demonstrations) == 0
 
 
 def test_what_was_written_is_downloaded(page: Any, lab: Lab) -> None:
     lab.demonstrations.write("Moon?", "Bright.")
     page.locator("#export > button").click()
-    page.get_by_role("button", name="Make the file").click()
+    page.get_by_role("button", name="Create file").click()
     page.locator("#export-said", has_text="1 record in the file").wait_for()
     with page.expect_download() as download:
         page.locator("#export-download").click()

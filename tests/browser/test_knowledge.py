@@ -39,7 +39,7 @@ def test_a_document_is_dropped_and_found(page: Any, tmp_path: Path) -> None:
     page.get_by_role("tab", name="Knowledge").click()
     page.locator("#knowledge-file input[type=file]").set_input_files(str(tmp_path / "harbour.md"))
     page.locator("#knowledge-documents", has_text="Harbour rules").wait_for()
-    page.locator("#knowledge-state", has_text="Found by words alone").wait_for()
+    page.locator("#knowledge-state", has_text="Keyword search only").wait_for()
     page.locator("#knowledge-question textarea").fill("where do boats moor?")
     page.locator("#knowledge-ask").click()
     page.locator(".hit", has_text="outer pier").wait_for()
@@ -58,9 +58,9 @@ def test_an_answer_in_chat_cites_it_and_the_citation_opens_the_passage(page: Any
     page.locator(".answer button.cite").click()
     page.locator(".source.shown", has_text="Boats over nine metres").wait_for()
     page.get_by_role("button", name="Keep as demonstration").click()
-    page.locator("#notice", has_text="made with sources").wait_for()
+    page.locator("#notice", has_text="uses sources").wait_for()
     assert lab.demonstrations.counts() == {}
-    page.get_by_role("button", name="Keep it, with its sources").click()
+    page.get_by_role("button", name="Keep it with its sources").click()
     page.locator("#notice", has_text="Kept as demonstration").wait_for()
 
 

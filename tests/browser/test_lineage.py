@@ -52,7 +52,7 @@ def test_a_person_says_who_they_are_and_what_they_think(page: Any, lab: Lab) -> 
     name = page.locator("#annotator-name input, #annotator-name textarea").first
     name.fill("Ben")
     name.press("Enter")
-    page.locator("#annotators", has_text="bears this name").wait_for()
+    page.locator("#annotators", has_text="carry this name").wait_for()
     page.locator("#opinion label", has_text="5").click()
     page.locator("#opinions", has_text="Ann: 2").wait_for()
     assert [(o.by, o.stars) for o in lab.demonstrations.get(7).annotations] == [("Ann", 2), ("Ben", 5)]

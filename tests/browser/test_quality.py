@@ -44,7 +44,7 @@ def test_a_double_is_read_discarded_and_brought_back(page: Any, lab: Lab) -> Non
     page.locator(".finding").get_by_role("button", name="Read").click()
     page.locator(".beside-one").nth(1).wait_for()
     page.locator(".finding").get_by_role("button", name="Keep 9, discard 10").click()
-    page.locator("#quality", has_text="nothing found").wait_for()
+    page.locator("#quality", has_text="no problems").wait_for()
     assert lab.demonstrations.get(10).status == "discarded"
     page.get_by_role("button", name="Undo: discarded 1").click()
     page.locator(".finding").wait_for()

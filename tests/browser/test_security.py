@@ -16,7 +16,7 @@ from chatlab.conversation import Conversation
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import PACKAGE, Settings
-from chatlab.web.guard.security import JSON_LIMIT, Doors
+from chatlab.web.guard.security import JSON_LIMIT, SecurityMiddleware
 from tests.support.browser import browser as open_browser
 from tests.support.served import site
 
@@ -170,10 +170,11 @@ def test_a_request_that_is_too_large_is_refused(client: httpx.Client) -> None:
 
 
 def test_beyond_loopback_only_addresses_and_the_own_name_are_ours() -> None:
-    doors = Doors(lambda *_: None, host="0.0.0.0")  # type: ignore[arg-type, return-value]
-    assert doors._ours("192.168.1.5:7860") and doors._ours("[fe80::1]:7860") and doors._ours("localhost:7860")
-    assert not doors._ours("evil.com:7860") and not doors._ours("0.0.0.0.evil.com")
-    assert not Doors(lambda *_: None)._ours("192.168.1.5:7860")  # type: ignore[arg-type, return-value]
+    guard = SecurityMiddleware(lambda *_: None, host="0.0.0.0")  # type: ignore[arg-type, return-value]
+    for own in ("192.168.1.5:7860", "[fe80::1]:7860", "localhost:7860"):
+        assert guard._is_own_host(own)
+    assert not guard._is_own_host("evil.com:7860") and not guard._is_own_host("0.0.0.0.evil.com")
+    assert not SecurityMiddleware(lambda *_: None)._is_own_host("192.168.1.5:7860")  # type: ignore[arg-type, return-value]
 
 
 def test_web_sockets_are_not_spoken(client: httpx.Client) -> None:

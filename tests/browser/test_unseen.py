@@ -51,7 +51,7 @@ def test_replies_come_one_by_one_stop_at_once_and_go_on_where_they_were(page: An
     page.locator("#unseen-ask").click()
     page.locator("#unseen-grid tr", has_text="says player").nth(1).wait_for()
     page.locator("#unseen-stop").click()
-    page.locator("#unseen-ask", has_text="Go on").wait_for()
+    page.locator("#unseen-ask", has_text="Continue").wait_for()
     done = lab.grid.cached(["base", "player"]).done
     assert 2 <= done < 2 * (24 + MORE)
     page.wait_for_timeout(400)
@@ -64,12 +64,12 @@ def test_the_set_is_edited_and_what_is_typed_outlives_a_look_elsewhere(page: Any
     box = page.locator("#unseen-text textarea")
     box.fill("Tell a joke\nDescribe the moon\nWhy is the sea salt?")
     box.blur()
-    page.get_by_role("button", name="Throw changes away").wait_for()
+    page.get_by_role("button", name="Discard changes").wait_for()
     page.get_by_role("tab", name="Chat").click()
     page.get_by_role("tab", name="Compare").click()
     assert box.input_value().endswith("salt?")
     page.locator("#unseen-save").click()
-    page.locator("#unseen-said", has_text=f"Saved: 1 new, {22 + MORE} taken out").wait_for()
+    page.locator("#unseen-said", has_text=f"Saved: 1 new, {22 + MORE} removed").wait_for()
     page.locator("#unseen-grid tbody tr", has_text="Why is the sea salt?").wait_for()
     assert page.locator("#unseen-grid tbody tr").count() == 3
     page.locator("#unseen-undo").click()
@@ -88,17 +88,17 @@ def test_the_grid_leaves_as_a_file(page: Any) -> None:
 
 def test_on_the_desk_the_person_is_asked_and_loses_nothing(page: Any, lab: Lab) -> None:
     page.get_by_role("tab", name="Demonstrations").click()
-    page.get_by_role("button", name="Write one").click()
+    page.get_by_role("button", name="New", exact=True).click()
     page.locator("#tab-demonstrations").get_by_label("Prompt", exact=True).fill("tell me a JOKE")
     page.locator("#tab-demonstrations").get_by_label("Answer", exact=True).fill("A horse walks into a bar.")
-    page.get_by_role("button", name="Keep this demonstration").click()
+    page.get_by_role("button", name="Save demonstration").click()
     page.locator("#desk-unseen", has_text="is one of your unseen prompts").wait_for()
     assert (
         page.locator("#tab-demonstrations").get_by_label("Answer", exact=True).input_value()
         == "A horse walks into a bar."
     )
     assert lab.demonstrations.find()[1] == 0
-    page.get_by_role("button", name="Keep it; the prompt is unseen no more").click()
+    page.get_by_role("button", name="Train on it, drop the unseen prompt").click()
     page.locator("#demonstration-rows label", has_text="tell me a JOKE").wait_for()
     assert "Tell a joke" not in lab.unseen.prompts() and len(lab.demonstrations.approved()) == 1
 

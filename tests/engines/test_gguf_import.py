@@ -132,7 +132,7 @@ def test_the_app_talks_on_it_and_does_not_train_it(brought, embedded, settings, 
         lab.demonstrations.write("What is the moon made of?", "Of rock.")
         assert lab.quality.usable().count == 1 and not lab.quality.difficulties.known()
         ticks = Preflight(lab).check(lab.training.plan())
-        words = "This base can be talked to, not trained: it is a GGUF. Bring its safetensors folder to train."
+        words = "This base is a GGUF: it can chat, but not train. Bring its safetensors folder to train."
         assert [tick.words for tick in ticks if tick.state == "bad"] == [words]
         for refused in (lab.training.retrain, lab.mask_ablation.start, lab.quality.difficulties.measure):
             with pytest.raises(BaseRefused, match="talked to, not trained"):
@@ -222,7 +222,7 @@ LIES = {
         "an adapter, not a base",
     ),
     "a part of several": (header(LLAMA | {"split.count": 3}, {"a": ([1], F32, 0)}) + bytes(99), "one of 3 parts"),
-    "eyes": (header({"general.architecture": "clip"}, {"a": ([1], F32, 0)}) + bytes(99), "the eyes or ears"),
+    "eyes": (header({"general.architecture": "clip"}, {"a": ([1], F32, 0)}) + bytes(99), "vision or audio part"),
 }
 
 

@@ -30,10 +30,10 @@ from chatlab.lab.guide.symptoms import SYMPTOMS, WISHES
 from chatlab.records import AdapterCard, Demonstration, Message, Provenance, ReplyMetrics, TrainSettings, Vote
 from chatlab.settings import Settings
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
+from chatlab.ui.guide.render import REMEDIES, STEPS
 from chatlab.ui.guide.tab import GuideTab
-from chatlab.ui.guide.ways import REMEDIES, STEPS
-from chatlab.web.app import TABS, _page_act
-from tests.support.page import built, publish_adapter, told
+from chatlab.web.app import TABS, on_page_event
+from tests.support.page import at, built, publish_adapter, told
 
 MEASURED = ReplyMetrics(replies=40, role_leaks=0, stops=40, prompt_echoes=0, well_formed=38, tokens=9.0)
 CARD = AdapterCard(name="new", base="b", sha256="1" * 64, settings=TrainSettings(epochs=2, learning_rate=1e-3))
@@ -113,7 +113,7 @@ def test_a_checkpoint_is_chosen_by_blind_votes_among_adapters_that_do_not_prefer
     assert not chosen(CARD, [vote("P", 0, CARD.sha256, "")] * CHOSEN).done  # the base is no checkpoint
     assert not chosen(CARD, [replace(one, blind=False) for one in own]).done
     lost = chosen(CARD, [vote(f"P{n}", 1, CARD.sha256, rival) for n in range(CHOSEN)])
-    assert not lost.done and "another one is better" in lost.figure
+    assert not lost.done and "Another adapter is better" in lost.figure
     assert chosen(CARD, [vote("P", None, rival, CARD.sha256)] * CHOSEN).done
 
 
@@ -133,7 +133,7 @@ def test_the_list_follows_the_store_when_the_tab_is_opened_again(lab: Lab) -> No
     publish_adapter(lab, "new", forgetting=1.0, held_out_before=2.0, settings=TrainSettings(epochs=3))
     lab.variants.go_live("new")
     drawn = tab.refresh()
-    assert "4 of 8 done" in drawn[tab.steps] and "forgot 1.0 %" in unescape(drawn[tab.wrong])
+    assert "4 of 8 done" in drawn[tab.steps] and "1.0 % forgetting" in unescape(drawn[tab.wrong])
     assert told(drawn[tab.plot])["visible"] is False
 
 
@@ -178,7 +178,7 @@ def test_thumbs_down_are_told_beside_the_symptom_that_they_speak_of(lab: Lab) ->
     turn = last.conversation.turns[-1].id
     lab.chat.rate(chat, turn, False, ["too long", "not correct"])
     signs = lab.symptoms.evidence()
-    assert "“too long” of 1 answer by base" in signs["rambles"] and "invents" in signs
+    assert "“too long” on 1 answer by base" in signs["rambles"] and "invents" in signs
     lab.chat.rate(chat, turn, True)
     assert lab.symptoms.evidence() == {}
 
@@ -195,9 +195,9 @@ def test_every_button_of_the_guide_opens_a_tab_at_a_component_that_is_there(lab:
 
 def test_the_button_that_writes_a_demonstration_opens_an_empty_desk(lab: Lab) -> None:
     lab.demonstrations.write("Hi", "Ho")
-    opened = _page_act(lab, '{"act": "write-demonstration"}')
+    opened = on_page_event(lab, '{"act": "write-demonstration"}')
     assert told(opened)["selected"] == "demonstrations"
     tab = built(DemonstrationsTab(lab), "demonstrations")
-    drawn = tab.refresh(1, "", "", "", 0)
+    drawn = tab.refresh(at(tab, 1))
     assert drawn[tab.editor.selected] == 0 and "A new demonstration" in drawn[tab.title]
-    assert tab.title not in tab.refresh(1, "", "", "", 0)  # asked for once
+    assert tab.title not in tab.refresh(at(tab, 1))  # asked for once

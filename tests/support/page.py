@@ -11,16 +11,16 @@ from chatlab.adapters import Adapters
 from chatlab.lab import Lab
 from chatlab.records import AdapterCard
 from chatlab.ui.html_block import decode
-from chatlab.ui.shell import Shell, TabName, drawing
+from chatlab.ui.shell import Shell, TabName, html_block
 
 
 def built(tab: Any, name: TabName) -> Any:
     """The tab, wired inside a page of its own."""
     with gr.Blocks() as page:
-        header = drawing()
-        beat = gr.Timer(1.0, active=False)
+        header = html_block()
+        timer = gr.Timer(1.0, active=False)
         with gr.Tabs() as tabs:
-            shell = Shell(tabs=tabs, beat=beat, header=header, draw_header=str, load=page.load)
+            shell = Shell(tabs=tabs, timer=timer, header=header, draw_header=str, load=page.load)
             shell.items[name] = gr.Tab(name, id=name)
         with shell.items[name]:
             tab.build(shell)
@@ -34,6 +34,23 @@ def readable(sent: Any) -> Any:
     if isinstance(sent, list):
         return [readable(one) for one in sent]
     return {key: readable(one) for key, one in sent.items()} if isinstance(sent, dict) else sent
+
+
+def at(tab: Any, selected: int | None = None, **changed: Any) -> dict[Any, Any]:
+    """The values that the Demonstrations tab's components send: list=(text, tag, status, page), system=, tags=, roles=,
+    text0=, thought0= ..., findings=(kind, page, opened key), pruning=(keep, by, doubles), undoable=, about=.
+    """
+    rows, editor, panels = tab.list, tab.editor, tab.panels
+    values = dict(
+        zip((rows.search, rows.tag, rows.status, rows.page), changed.get("list", ("", "", "", 0)), strict=True)
+    )
+    values |= {editor.selected: selected, editor.system: changed.get("system", "")}
+    values |= {editor.tags: changed.get("tags", ""), editor.roles: changed.get("roles", "")}
+    values |= {box: changed.get(f"text{number}", "") for number, box in enumerate(editor.boxes)}
+    values |= {box: changed.get(f"thought{number}", "") for number, box in enumerate(editor.thoughts.boxes)}
+    values |= dict(zip(panels.findings.place, changed.get("findings", ("", 0, "")), strict=True))
+    values |= dict(zip(panels.pruning.place, changed.get("pruning", (50, "loss", True)), strict=True))
+    return values | {tab.undoable: changed.get("undoable"), tab.unseen.about: changed.get("about", "")}
 
 
 def told(update: Any) -> dict[str, Any]:

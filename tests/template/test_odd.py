@@ -143,7 +143,7 @@ REFUSED = {
             "{{ {'role': m.role, 'content': m.content} | tojson }}<|im_end|>",
             '{% if add_generation_prompt %}{{ \'{"role": "assistant", "content": "\' }}{% endif %}',
         ),
-        "would not be learned as it is",
+        "would be changed in training",
     ),
     "forgets all but three messages": (chatml(loop="{% for m in messages[-3:] %}"), "leaves out what"),
     "cannot do without tools": (chatml(before="{{ tools | length }}"), "does not take this conversation"),

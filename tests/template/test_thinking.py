@@ -26,7 +26,7 @@ from chatlab.settings import PACKAGE, Settings
 from chatlab.template import IGNORED, Template
 from chatlab.ui.chat.transcript import transcript
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
-from tests.support.page import built, told
+from tests.support.page import at, built, told
 from tests.support.real_data import template_source
 
 SHUTS = (
@@ -190,7 +190,7 @@ def test_an_answer_comes_after_its_thought_and_both_are_kept_shown_and_learned(
     assert (turn.reasoning, turn.content, turn.stopped) == ("two and two", "It is 4.", "end")
     assert turn.provenance.tokens == 7  # three of the thought and one that ended it count too
     drawn = unescape(transcript(lab.chat.get(chat), 30))
-    assert '<details class="thought"><summary>Thought, 3 words' in drawn and "<details open" not in drawn
+    assert '<details class="thought"><summary>Thinking, 3 words' in drawn and "<details open" not in drawn
     kept = lab.demonstrations.get(lab.demonstrations.keep(chat, turn.id).demonstration)
     (encoded,) = lab.machine.base.template.encode(kept.messages)
     for prompt in asked:
@@ -230,8 +230,7 @@ def test_an_edited_answer_and_an_edited_demonstration_keep_the_thought(lab: Lab,
     turn = say(lab, chat, "What is 2 + 2?", 50)
     number = lab.demonstrations.keep(chat, turn.id, "Four.").demonstration
     opened = desk.open(number)
-    words = typed(desk, opened, {1: "It is four."})
-    desk.saved(*words, *ALL)
+    desk.saved(typed(desk, opened, {1: "It is four."}))
     kept = lab.demonstrations.get(number)
     assert (kept.answer, kept.messages[-1].reasoning) == ("It is four.", "two and two")
     assert digest([replace(m, reasoning="") for m in kept.messages]) != kept.content_hash
@@ -240,24 +239,17 @@ def test_an_edited_answer_and_an_edited_demonstration_keep_the_thought(lab: Lab,
 # At the desk.
 
 
-ALL = ("", "", "", 0)
-"""Search, tag, status and page of a list without filters."""
-
-
 @pytest.fixture
 def desk(lab: Lab) -> DemonstrationsTab:
     return built(DemonstrationsTab(lab), "demonstrations")
 
 
-def typed(desk: DemonstrationsTab, opened: dict[Any, Any], texts: dict[int, str], **reasoning: str) -> list[Any]:
+def typed(desk: DemonstrationsTab, opened: dict[Any, Any], texts: dict[int, str], **thought: str) -> dict[Any, Any]:
     """What the boxes send, some typed over: texts by turn, and thought1= for the thought before turn 1."""
-    boxes = [*desk.editor.boxes, *desk.editor.thoughts.boxes]
-    sent = [told(opened[box]).get("value", "") for box in boxes]
-    for turn, text in texts.items():
-        sent[turn] = text
-    for name, text in reasoning.items():
-        sent[len(desk.editor.boxes) + int(name.removeprefix("thought"))] = text
-    return [opened[desk.editor.selected], "", "", opened[desk.editor.roles], *sent]
+    boxes = {"text": desk.editor.boxes, "thought": desk.editor.thoughts.boxes}
+    sent = {f"{kind}{n}": told(opened[box]).get("value", "") for kind in boxes for n, box in enumerate(boxes[kind])}
+    sent |= {f"text{turn}": text for turn, text in texts.items()} | thought
+    return at(desk, opened[desk.editor.selected], roles=opened[desk.editor.roles], **sent)
 
 
 def thought_boxes(desk: DemonstrationsTab, opened: dict[Any, Any]) -> dict[int, str]:
@@ -274,20 +266,20 @@ def test_a_thought_is_seen_and_changed_at_the_desk_and_the_picture_follows(lab: 
     (one,) = lab.demonstrations.add([Demonstration(messages=(USER, SOLVED))])
     opened = desk.open(one)
     assert thought_boxes(desk, opened) == {1: SOLVED.reasoning}
-    assert "make four" in learned_words(opened[desk.picture])
-    saved = desk.saved(*typed(desk, opened, {}, thought1="Twice two."), *ALL)
+    assert "make four" in learned_words(opened[desk.mask])
+    saved = desk.saved(typed(desk, opened, {}, thought1="Twice two."))
     assert lab.demonstrations.get(one).messages[-1] == replace(SOLVED, reasoning="Twice two.")
-    assert "Twice two." in learned_words(saved[desk.picture]) and "make four" not in saved[desk.picture]
-    saved = desk.saved(*typed(desk, saved, {}, thought1=" "), *ALL)
+    assert "Twice two." in learned_words(saved[desk.mask]) and "make four" not in saved[desk.mask]
+    saved = desk.saved(typed(desk, saved, {}, thought1=" "))
     assert lab.demonstrations.get(one).messages[-1] == replace(SOLVED, reasoning="")
-    assert learned_words(saved[desk.picture]).strip().startswith("It is 4.")
+    assert learned_words(saved[desk.mask]).strip().startswith("It is 4.")
 
 
 def test_a_thought_that_is_typed_outlives_a_change_of_mind_and_can_be_thrown_away(
     lab: Lab, desk: DemonstrationsTab
 ) -> None:
     one, two = lab.demonstrations.add([Demonstration(messages=(USER, SOLVED)), Demonstration(messages=(USER, SOLVED))])
-    changed = desk.editor.remember(*typed(desk, desk.open(one), {}, thought1="Half a tho"))
+    changed = desk.editor.remember(typed(desk, desk.open(one), {}, thought1="Half a tho"))
     assert told(changed)["visible"]
     assert thought_boxes(desk, desk.open(two)) == {1: SOLVED.reasoning}
     again = built(DemonstrationsTab(lab), "demonstrations")
@@ -300,13 +292,13 @@ def test_room_for_a_thought_goes_with_its_answer_when_steps_and_turns_are_added(
 ) -> None:
     (one,) = lab.demonstrations.add([Demonstration(messages=(USER, SOLVED))])
     opened = desk.open(one)
-    opened |= desk.editor.add_turn(*typed(desk, opened, {}))
+    opened |= desk.editor.add_turn(typed(desk, opened, {}))
     assert thought_boxes(desk, opened) == {1: SOLVED.reasoning, 3: ""}
     words = typed(desk, opened, {2: "And 3 more?", 3: "Seven."}, thought3="Four and three.")
-    opened |= desk.editor.add_step(*words)
+    opened |= desk.editor.add_step(words)
     assert opened[desk.editor.roles] == "user assistant user assistant tool assistant"
     assert thought_boxes(desk, opened) == {1: SOLVED.reasoning, 5: "Four and three."}
-    desk.saved(*typed(desk, opened, {3: "Call: calculator 4 + 3"}), *ALL)
+    desk.saved(typed(desk, opened, {3: "Call: calculator 4 + 3"}))
     kept = lab.demonstrations.get(one).messages
     assert [m.reasoning for m in kept if m.role == "assistant"] == [SOLVED.reasoning, "", "Four and three."]
 
@@ -314,15 +306,15 @@ def test_room_for_a_thought_goes_with_its_answer_when_steps_and_turns_are_added(
 def test_a_turn_with_a_thought_and_no_words_is_not_dropped_unseen(lab: Lab, desk: DemonstrationsTab) -> None:
     (one,) = lab.demonstrations.add([Demonstration(messages=(USER, SOLVED))])
     opened = desk.open(one)
-    opened |= desk.editor.add_turn(*typed(desk, opened, {}))
+    opened |= desk.editor.add_turn(typed(desk, opened, {}))
     with pytest.raises(EmptyAnswer):
-        desk.saved(*typed(desk, opened, {}, thought3="I wonder."), *ALL)
+        desk.saved(typed(desk, opened, {}, thought3="I wonder."))
 
 
 def test_a_demonstration_is_written_with_a_thought(lab: Lab, desk: DemonstrationsTab) -> None:
-    opened = desk.start_writing(*ALL)
+    opened = desk.start_writing(at(desk))
     assert thought_boxes(desk, opened) == {1: ""}
-    desk.saved(*typed(desk, opened, {0: "What is 2 + 2?", 1: "4"}, thought1="Two and two."), *ALL)
+    desk.saved(typed(desk, opened, {0: "What is 2 + 2?", 1: "4"}, thought1="Two and two."))
     assert lab.demonstrations.get(1).messages[-1].reasoning == "Two and two."
 
 

@@ -258,7 +258,7 @@ def test_a_stop_ends_a_frozen_trainer_and_the_run_goes_on_from_its_place_to_the_
     seen = len(trainer.status().steps)
     trainer.stop(keep=False)
     status = until(trainer, lambda s: s.state != "training")
-    assert "did not answer" in status.message and "can be resumed" in status.message
+    assert "did not respond" in status.message and "can be resumed" in status.message
     assert read_run(run).state == "stopped" and not psutil.pid_exists(pid)
     assert len(status.steps) >= seen, "no event is lost"
     assert finish(trainer, run).state == "finished"
@@ -274,11 +274,11 @@ def test_a_stop_that_keeps_the_adapter_keeps_it_though_the_trainer_is_frozen(
     until(trainer, lambda s: bool(s.steps) and (run / "checkpoint" / "state.safetensors").exists())
     os.kill(int((run / "worker.pid").read_text()), signal.SIGSTOP)
     trainer.stop(keep=True)
-    until(trainer, lambda s: "started anew" in s.message)
+    until(trainer, lambda s: "restarted" in s.message)
     status = until(trainer, lambda s: s.state == "ready")
     view = read_run(run)
     assert view.state == "finished" and view.result is not None and view.result.stopped_early
-    assert "keeps what the run had learned" in status.message
+    assert "progress is kept" in status.message
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signal")

@@ -70,7 +70,7 @@ def test_whatever_befalls_the_trainer_is_said_and_chat_and_the_run_go_on(lab: La
     os.kill(pid, signal.SIGSTOP)
     lab.training.stop()
     status = until(lab, lambda s: s.state != "training")
-    assert "did not answer" in status.message and lab.training.run(run).state == "stopped" and talks(lab)
+    assert "did not respond" in status.message and lab.training.run(run).state == "stopped" and talks(lab)
     lab.training.wait(10)
     lab.training.resume(run)
     pid = learning(lab, run, lab.training.run(run).steps[-1].step)

@@ -11,22 +11,25 @@ from typing import Any
 import pytest
 
 from chatlab.conversation import Budget, Conversation
+from chatlab.engines.base import Sampling
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import AdapterMissing, EmptyAnswer, InputError, NotFound
 from chatlab.lab import Lab
 from chatlab.records import AdapterCard, Provenance
 from chatlab.settings import Settings
-from chatlab.training.process.client import TrainerStatus
+from chatlab.training.process import TrainerStatus
 from chatlab.ui import notices
-from chatlab.ui.chat.generation_settings import kept, remembered, reply_options
-from chatlab.ui.chat.handlers import ChatHandlers
+from chatlab.ui.chat.generation_settings import GenerationSettings, fitting
+from chatlab.ui.chat.handlers import DEFAULT, ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.rows import earlier, rows
 from chatlab.ui.chat.session import Session, View
+from chatlab.ui.chat.tab import ChatTab
 from chatlab.ui.chat.transcript import transcript
 from chatlab.ui.header import Header, live_chip
 from chatlab.ui.markdown import prose
-from chatlab.ui.page_event import Act
+from chatlab.ui.page_event import PageEvent
+from tests.support.page import built
 
 FOX = "The quick brown fox jumps over the lazy dog"
 
@@ -47,13 +50,13 @@ class Page:
         assert self.session.conversation is not None
         return self.handlers.lab.chat.get(self.session.conversation)
 
-    def say(self, text: str, *settings: Any) -> None:
-        for view in self.handlers.say(text, self.session, "", *settings):
+    def say(self, text: str, settings: GenerationSettings = DEFAULT) -> None:
+        for view in self.handlers.say(text, self.session, "", settings):
             self.view = view if isinstance(view.session, Session) else self.view
 
-    def press(self, act: str, *settings: Any, **given: Any) -> None:
+    def press(self, act: str, settings: GenerationSettings = DEFAULT, **given: Any) -> None:
         payload = json.dumps({"act": act} | {k: str(v) for k, v in given.items()})
-        self.view = self.handlers.act(payload, self.session, "", *settings)
+        self.view = self.handlers.act(payload, self.session, "", settings)
         self.finish()
 
     def finish(self) -> None:
@@ -104,7 +107,7 @@ def test_the_first_message_of_a_kept_conversation_takes_the_place_of_the_welcome
 def test_an_answer_stands_with_who_spoke_and_how_fast(page: Page) -> None:
     page.say("Good morning")
     assert FOX in page.view.transcript and page.view.live == ""
-    assert '<span class="who" title="The base model' in page.view.transcript
+    assert '<span class="who" title="Base model' in page.view.transcript
     assert "9 tokens" in page.view.transcript and "tok/s" in unescape(page.view.transcript)
 
 
@@ -126,7 +129,7 @@ def test_a_second_message_waits_for_the_first_answer(settings: Settings) -> None
     lab = slow(settings)
     handlers = ChatHandlers(lab, Replies())
     view = next(handlers.say("One", Session(), ""))
-    with pytest.raises(InputError, match="still being written"):
+    with pytest.raises(InputError, match="still answering"):
         next(handlers.say("Two", view.session, ""))
     handlers.replies.close()
     lab.close()
@@ -142,7 +145,7 @@ def test_stop_keeps_what_was_said(settings: Settings) -> None:
             handlers.stop(page.session)
     said = page.conversation.path()[-1]
     assert said.stopped == "person" and FOX.startswith(said.content) and 0 < len(said.content) < len(FOX)
-    assert "stopped by you" in page.view.transcript
+    assert "stopped" in page.view.transcript
     lab.close()
 
 
@@ -215,7 +218,7 @@ def test_a_rewritten_answer_is_kept_and_retraining_is_offered(page: Page) -> Non
     assert lab.demonstrations.get(1).answer == "Good morrow, friend!"
     assert [p.rejected for _, p in lab.store.preferences.rows()] == [FOX]
     assert "Kept as demonstration 1" in page.view.notice and "Retrain now" in page.view.notice
-    assert "rewritten by you" in page.view.transcript and ">kept<" in page.view.transcript
+    assert "edited by you" in page.view.transcript and ">kept<" in page.view.transcript
 
 
 def test_an_answer_is_kept_as_it_stands_once(page: Page) -> None:
@@ -257,21 +260,21 @@ def test_conversations_are_renamed_found_deleted_and_brought_back(page: Page) ->
     assert page.session.conversation == first and "greeting" in page.view.listing
 
 
-def dialled(answer: int, thinking: int = 0) -> tuple[Any, ...]:
+def budgeted(answer: int, thinking: int = 0) -> GenerationSettings:
     """The settings as the page sends them, with these budgets."""
-    return "", 1.0, 0.7, 0.9, 1.1, answer, None, thinking
+    return GenerationSettings(sampling=Sampling(max_tokens=answer, thinking=thinking))
 
 
 def test_each_conversation_keeps_its_own_budget_and_a_new_one_begins_with_the_last(page: Page) -> None:
     assert (page.view.budget, page.view.thinking) == (256, 0)
-    page.say("A long one", *dialled(512, 96))
+    page.say("A long one", budgeted(512, 96))
     first = page.session.conversation
     page.press("new")
     assert (page.view.budget, page.view.thinking) == (512, 96)
     page.handlers.spend(32, 0, page.session)
     page.press("new")
     assert (page.view.budget, page.view.thinking) == (32, 0)
-    page.say("A short one", *dialled(32))
+    page.say("A short one", budgeted(32))
     page.press("open", conversation=first)
     assert (page.view.budget, page.view.thinking) == (512, 96)
     page.handlers.spend(64, 96, page.session)
@@ -295,17 +298,17 @@ def test_a_budget_outlives_the_app_and_a_conversation_kept_without_one_takes_the
 
 
 def test_what_the_page_shows_is_what_an_answer_may_spend_and_is_kept(page: Page) -> None:
-    page.say("Hello", *dialled(3))
+    page.say("Hello", budgeted(3))
     assert page.conversation.turns[-1].provenance.tokens == 3 and page.conversation.turns[-1].stopped == "length"
-    page.press("retry", *dialled(4), turn=1)
+    page.press("retry", budgeted(4), turn=1)
     assert page.conversation.budget == Budget(answer=4) and page.conversation.turns[-1].provenance.tokens == 4
-    page.press("ask", *dialled(5), turn=0, text="Hello again")
+    page.press("ask", budgeted(5), turn=0, text="Hello again")
     assert page.conversation.budget == Budget(answer=5) and page.conversation.turns[-1].provenance.tokens == 5
 
 
 def test_an_incognito_budget_is_forgotten_with_its_conversation(page: Page) -> None:
     page.press("incognito")
-    page.say("A secret", *dialled(17))
+    page.say("A secret", budgeted(17))
     assert page.conversation.budget == Budget(answer=17)
     page.press("new")
     assert page.view.budget == 256
@@ -323,8 +326,10 @@ def test_a_dial_that_was_emptied_sets_no_budget(page: Page) -> None:
 
 
 def test_what_a_browser_kept_with_the_budgets_among_it_is_still_good() -> None:
-    assert remembered([0.5, 0.0, 0.8, 1.2, 512, 7, 96, True]) == [0.5, 0.0, 0.8, 1.2, 7, True]
-    assert remembered(kept(0.5, 0.0, 0.8, 1.2, 7, True)) == [0.5, 0.0, 0.8, 1.2, 7, True]
+    good = {"strength": 0.5, "temperature": 0.0, "top_p": 0.8, "repetition_penalty": 1.2, "seed": 7, "knowledge": True}
+    assert fitting([0.5, 0.0, 0.8, 1.2, 512, 7, 96, True]) == fitting([*good.values()]) == good
+    assert fitting([0.5, 9, "x", 1.2, None, 1]) == {"strength": 0.5, "repetition_penalty": 1.2}
+    assert fitting(None) == fitting([1.0]) == {}
 
 
 def test_deleting_a_conversation_ends_the_answer_under_way(settings: Settings) -> None:
@@ -365,7 +370,7 @@ def test_a_prompt_that_is_too_long_says_so_and_keeps_the_question(settings: Sett
     page = Page(handlers, handlers.load())
     page.say("A question that does not fit")
     assert "tokens" in page.view.notice and "does not fit" in page.view.transcript
-    assert "Ask again" in page.view.transcript
+    assert "Regenerate" in page.view.transcript
     lab.close()
 
 
@@ -383,10 +388,10 @@ def test_a_bug_in_the_engine_is_told_without_its_traceback(settings: Settings) -
 
 
 def test_a_voice_that_is_gone_is_told_and_the_question_kept(page: Page) -> None:
-    page.say("Good morning", "vanished")
+    page.say("Good morning", GenerationSettings(variant="vanished"))
     assert "vanished" in page.view.notice and "Good morning" in page.view.transcript
     with pytest.raises(AdapterMissing):
-        page.handlers.lab.variants.get("vanished")
+        page.handlers.lab.variants.variant("vanished")
 
 
 def test_a_press_that_no_button_makes_is_refused(page: Page) -> None:
@@ -408,19 +413,25 @@ def test_the_starter_pack_loads_once_and_offers_a_run(page: Page) -> None:
     page.press("pack")
     assert "demonstrations added" in page.view.notice and "Retrain now" in page.view.notice
     page.press("pack")
-    assert "there already" in page.view.notice
+    assert "Nothing new" in page.view.notice
 
 
-def test_the_panel_says_how_to_sample() -> None:
-    chosen = reply_options("stage-2", 0.5, 0.0, 0.8, 1.2, 64.0, 7.0)
-    assert (chosen.variant, chosen.strength) == ("stage-2", 0.5)
-    assert (chosen.sampling.max_tokens, chosen.sampling.seed) == (64, 7)
-    assert reply_options().variant is None and reply_options().sampling.seed is None
+def test_the_panel_says_how_to_sample(page: Page) -> None:
+    tab = built(ChatTab(page.handlers.lab, page.handlers.replies), "chat")
+    panel = tab.generation
+    opened = {panel.knowledge: None, panel.seed: None, panel.tools.box: None}
+    opened |= {panel.temperature: 0, panel.top_p: 0.8, panel.repetition_penalty: 1.2, panel.thinking: None}
+    asked = panel.read(
+        opened | {panel.variant: "stage-2", panel.strength: 0.5, panel.max_tokens: 64.0, panel.seed: 7.0}
+    )
+    assert (asked.variant, asked.strength, asked.sampling.max_tokens, asked.sampling.seed) == ("stage-2", 0.5, 64, 7)
+    plain = panel.read(opened | {panel.variant: "", panel.strength: 1, panel.max_tokens: 64})
+    assert plain.variant is None and plain.sampling.seed is None and plain.tools == ()
 
 
 def test_the_header_shows_who_is_live_and_what_it_forgot(page: Page) -> None:
     card = AdapterCard(name="stage-2", base="b", sha256="4f2a", forgetting=1.2)
-    assert "good" in live_chip("stage-2", card, "pilot") and "forgot 1" in live_chip("stage-2", card, "pilot")
+    assert "good" in live_chip("stage-2", card, "pilot") and "forgetting 1" in live_chip("stage-2", card, "pilot")
     assert "doubtful" in live_chip("s", replace(card, forgetting=4.0), "pilot")
     assert "chip live bad" in live_chip("s", replace(card, forgetting=37.0), "pilot")
     assert "<b>base</b>" in Header(page.handlers.lab).draw()
@@ -428,7 +439,7 @@ def test_the_header_shows_who_is_live_and_what_it_forgot(page: Page) -> None:
 
 def test_a_run_under_way_shows_how_far_it_is() -> None:
     notice = notices.training(TrainerStatus(state="training", eta=7.0))
-    assert "7 s left" in notice.text and "go on talking" in notice.text
+    assert "7 s left" in notice.text and "keep chatting" in notice.text
 
 
 @pytest.mark.parametrize(
@@ -489,4 +500,4 @@ def _tags(html: str) -> list[tuple[str, list[str]]]:
 
 
 def test_act_reads_what_the_script_sends() -> None:
-    assert Act.read('{"act": "show", "turn": "3", "at": 1}') == Act(do="show", turn=3)
+    assert PageEvent.read('{"act": "show", "turn": "3", "at": 1}') == PageEvent(do="show", turn=3)

@@ -19,10 +19,9 @@ from chatlab.lab.compare.compare import Pane
 from chatlab.lab.compare.votes import Results
 from chatlab.records import BASE, Provenance
 from chatlab.settings import Settings
-from chatlab.ui.compare.next_prompt import next_step, prompts
 from chatlab.ui.compare.panes import last_vote, panes
 from chatlab.ui.compare.results import headline, results, says
-from chatlab.ui.compare.session import CompareSession, Round, SessionStore, Step
+from chatlab.ui.compare.session import CompareSession, Round, SessionStore, Step, next_step, prompts
 from chatlab.ui.compare.tab import CompareTab
 from chatlab.ui.unseen import kind_for, unseen_prompts
 from tests.support.page import built, publish_adapter, told
@@ -53,26 +52,41 @@ def tab(lab: Lab) -> CompareTab:
 
 
 def seen(tab: CompareTab, stream: Iterator[Shown], before: Shown | None = None) -> Shown:
-    shown = dict(before or {tab.sitting: CompareSession(), tab.round: None})
+    shown = dict(before or {tab.session: CompareSession(), tab.round: None})
     for update in stream:
         shown |= update
     return shown
 
 
+def values(
+    tab: CompareTab,
+    variants: list[str],
+    shown: Shown | None = None,
+    prompt: str = "Who are you?",
+    blind: bool = True,
+    system: str = "",
+) -> Shown:
+    """The values of the components that a question is asked with."""
+    asking, shown = tab.asking, shown or {tab.session: CompareSession(), tab.round: None}
+    boxes = {asking.prompt: prompt, asking.kind: "triage", asking.system: system, asking.variants: variants}
+    dials = {asking.blind: blind, asking.temperature: 0.0, asking.tokens: 32}
+    return boxes | dials | {tab.session: shown[tab.session], tab.round: shown[tab.round]}
+
+
 def asked(tab: CompareTab, variants: list[str], blind: bool = True, prompt: str = "Who are you?") -> Shown:
     """What stands on the screen when all have spoken."""
-    return seen(tab, tab.answered(prompt, variants, blind, 0.0, 32, "", CompareSession(), None))
+    return seen(tab, tab.answered(values(tab, variants, prompt=prompt, blind=blind)))
 
 
-def walked(tab: CompareTab, variants: list[str], shown: Shown | None = None, go: str = "walked") -> Shown:
-    """After N, or, with `went_on`, after a vote or a skip."""
-    shown = shown or {tab.sitting: CompareSession(), tab.round: None}
-    step = getattr(tab, go)("triage", variants, True, 0.0, 32, "", shown[tab.sitting], shown[tab.round])
+def walked(tab: CompareTab, variants: list[str], shown: Shown | None = None, go: str = "ask_next") -> Shown:
+    """After N, or, with `ask_next_after`, after a vote or a skip."""
+    shown = shown or {tab.session: CompareSession(), tab.round: None}
+    step = getattr(tab, go)(values(tab, variants, shown))
     return seen(tab, step, shown)
 
 
 def voted(tab: CompareTab, shown: Shown, verdict: Any = "best", winner: int | None = 0) -> Shown:
-    return shown | tab.vote(shown[tab.sitting], shown[tab.round], verdict, winner)
+    return shown | tab.vote(shown[tab.session], shown[tab.round], verdict, winner)
 
 
 def visible(shown: Shown, component: Any) -> bool:
@@ -122,7 +136,7 @@ def test_names_hashes_and_times_are_shown_after_the_vote(tab: CompareTab, lab: L
     assert f"player sha256 {card.sha256[:12]}" in after[tab.panes]
     assert "base, no adapter" in after[tab.panes]
     assert offered(tab, after) == []
-    assert "not enough votes to tell" in tab.votes.drawn()[tab.votes.results]
+    assert "not enough votes to tell" in tab.votes.draw()[tab.votes.results]
 
 
 def test_a_single_voice_has_nothing_to_hide(tab: CompareTab, lab: Lab) -> None:
@@ -157,7 +171,7 @@ def test_a_tie_is_counted_and_prefers_nobody(tab: CompareTab, lab: Lab, verdict:
 def test_one_answer_is_voted_on_once(tab: CompareTab, lab: Lab) -> None:
     publish_adapter(lab, "player")
     after = voted(tab, asked(tab, [BASE, "player"]))
-    assert tab.vote(after[tab.sitting], after[tab.round], "best", 1) == {}
+    assert tab.vote(after[tab.session], after[tab.round], "best", 1) == {}
     assert len(lab.store.votes) == 1
 
 
@@ -178,7 +192,10 @@ def test_more_panes_push_tie_and_bad_along_and_leave_t_and_b(tab: CompareTab, la
     shown = asked(tab, [BASE, *names])
     keys = offered(tab, shown)
     assert keys[0] == ("A is best  (1)", ["key-1"]) and keys[5] == ("F is best  (6)", ["key-6"])
-    assert keys[6:] == [("No difference  (7 or T)", ["key-7", "key-t"]), ("All bad  (8 or B)", ["key-8", "key-b"])]
+    assert keys[6:] == [
+        ("No difference  (7 or T)", ["key-7", "key-t"]),
+        ("All bad  (8 or B)", ["key-8", "key-b"]),
+    ]
     voted(tab, shown, "best", 2)
     assert {p.chosen_by.adapter for _, p in lab.store.preferences.rows() if p.chosen_by} == {"three"}
     assert len(lab.store.preferences) == 5
@@ -188,18 +205,18 @@ def test_a_vote_is_taken_back_with_what_it_preferred_and_its_answers_are_spent(t
     publish_adapter(lab, "player")
     first = voted(tab, asked(tab, [BASE, "player"]))
     assert visible(first, tab.undo)
-    again = first | tab.undone(first[tab.sitting], first[tab.round])
+    again = first | tab.undone(first[tab.session], first[tab.round])
     assert len(lab.store.votes) == len(lab.store.preferences) == 0
-    assert "taken back" in again[tab.panes] and offered(tab, again) == [] and not visible(again, tab.undo)
-    assert tab.vote(again[tab.sitting], again[tab.round], "best", 1) == {}, "its names were seen"
-    assert tab.undone(again[tab.sitting], again[tab.round]) == {}
+    assert "Vote undone" in again[tab.panes] and offered(tab, again) == [] and not visible(again, tab.undo)
+    assert tab.vote(again[tab.session], again[tab.round], "best", 1) == {}, "its names were seen"
+    assert tab.undone(again[tab.session], again[tab.round]) == {}
 
 
 def test_a_vote_that_somebody_else_took_back_is_no_trouble(tab: CompareTab, lab: Lab) -> None:
     publish_adapter(lab, "player")
     shown = voted(tab, asked(tab, [BASE, "player"]))
-    lab.votes.take_back(shown[tab.sitting].votes[-1])
-    assert not visible(tab.undone(shown[tab.sitting], shown[tab.round]), tab.undo)
+    lab.votes.take_back(shown[tab.session].votes[-1])
+    assert not visible(tab.undone(shown[tab.session], shown[tab.round]), tab.undo)
 
 
 def test_with_open_eyes_names_are_there_from_the_start_and_the_vote_is_not_counted(tab: CompareTab, lab: Lab) -> None:
@@ -208,7 +225,7 @@ def test_with_open_eyes_names_are_there_from_the_start_and_the_vote_is_not_count
     assert [pane.variant for pane in shown[tab.round].panes] == [BASE, "player"]
     assert "player sha256" in shown[tab.panes]
     voted(tab, shown)
-    assert "1 vote cast with the names in sight" in tab.votes.drawn()[tab.votes.results]
+    assert "1 vote with names shown" in tab.votes.draw()[tab.votes.results]
     assert len(lab.store.preferences) == 1
 
 
@@ -219,7 +236,7 @@ def test_a_voice_that_fails_does_not_spoil_the_others_nor_say_its_name(tab: Comp
     publish_adapter(lab, "player")
     publish_adapter(lab, "broken")
     shown = asked(tab, [BASE, "player", "broken"])
-    assert "could not answer" in shown[tab.panes] and "I am number" in shown[tab.panes]
+    assert "The reason shows after the vote" in shown[tab.panes] and "I am number" in shown[tab.panes]
     assert "broken" not in shown[tab.panes]
     assert [label for label, _ in offered(tab, shown)] == [
         "B is better  (2)",
@@ -244,13 +261,13 @@ def test_what_was_said_before_a_stop_can_be_voted_on(settings: Settings) -> None
     lab = Lab(settings, open_engine=lambda base: FakeEngine(says_its_name, pause=0.08))
     tab = built(CompareTab(lab), "compare")
     publish_adapter(lab, "player")
-    stream = tab.answered("Who are you?", [BASE, "player"], True, 0.0, 32, "", CompareSession(), None)
+    stream = tab.answered(values(tab, [BASE, "player"]))
     first = next(stream)
     while not first[tab.round].spoke:
         first |= next(stream)
     stream.close()
     assert offered(tab, first) == []
-    stopped = first | tab.stopped(first[tab.sitting], first[tab.round])
+    stopped = first | tab.stopped(first[tab.session], first[tab.round])
     assert offered(tab, stopped)
     assert visible(stopped, tab.asking.ask)
     lab.close()
@@ -277,9 +294,8 @@ def test_the_base_and_the_live_adapter_are_chosen_at_first(tab: CompareTab, lab:
 def test_a_prompt_that_was_typed_is_there_after_a_reload(tab: CompareTab, lab: Lab) -> None:
     tab.asking.remember("Half a quest", "Be brief.")
     again = built(CompareTab(lab), "compare")
-    shown = again.asking.refresh("", "")
+    shown = again.asking.restore("")
     assert (shown[again.asking.prompt], shown[again.asking.system]) == ("Half a quest", "Be brief.")
-    assert again.asking.refresh("Another", "")[again.asking.prompt] == "Another"
 
 
 # The walk through the unseen prompts
@@ -293,10 +309,10 @@ def test_a_vote_leads_to_the_next_unseen_prompt_until_all_are_judged(tab: Compar
         assert shown[tab.round].prompt == prompt
         assert f"{i} of {len(unseen)} unseen prompts judged" in shown[tab.panes]
         assert "player" not in shown[tab.panes]
-        shown = walked(tab, [BASE, "player"], voted(tab, shown), go="went_on")
+        shown = walked(tab, [BASE, "player"], voted(tab, shown), go="ask_next_after")
         if i + 1 < len(unseen):
             assert "player" in shown[tab.last], "who was who is said while the next is already spoken"
-    assert "All of them are judged" in shown[tab.last] and not shown[tab.sitting].walking
+    assert "All unseen prompts are judged" in shown[tab.last] and not shown[tab.session].goes_on
     assert len(lab.store.votes) == len(unseen)
     assert walked(tab, [BASE, "player"], shown)[tab.round].prompt == unseen[0], "N begins another lap"
 
@@ -304,7 +320,7 @@ def test_a_vote_leads_to_the_next_unseen_prompt_until_all_are_judged(tab: Compar
 def test_a_typed_prompt_leads_nowhere_and_is_not_touched_by_the_walk(tab: CompareTab, lab: Lab) -> None:
     publish_adapter(lab, "player")
     shown = voted(tab, asked(tab, [BASE, "player"]))
-    assert walked(tab, [BASE, "player"], shown, go="went_on") == shown
+    assert walked(tab, [BASE, "player"], shown, go="ask_next_after") == shown
     assert tab.asking.prompt not in walked(tab, [BASE, "player"], shown)
 
 
@@ -312,25 +328,25 @@ def test_a_skipped_prompt_waits_until_the_others_are_done(tab: CompareTab, lab: 
     publish_adapter(lab, "player")
     unseen = prompts("triage")
     shown = walked(tab, [BASE, "player"])
-    shown |= tab.skipped(shown[tab.sitting], shown[tab.round])
-    shown = walked(tab, [BASE, "player"], shown, go="went_on")
+    shown |= tab.skipped(shown[tab.session], shown[tab.round])
+    shown = walked(tab, [BASE, "player"], shown, go="ask_next_after")
     assert shown[tab.round].prompt == unseen[1] and len(lab.store.votes) == 0
-    while shown[tab.sitting].walking:
-        shown = walked(tab, [BASE, "player"], voted(tab, shown, "tie", None), go="went_on")
-    assert "but those that were skipped" in shown[tab.last]
+    while shown[tab.session].goes_on:
+        shown = walked(tab, [BASE, "player"], voted(tab, shown, "tie", None), go="ask_next_after")
+    assert "except those you skipped" in shown[tab.last]
     assert walked(tab, [BASE, "player"], shown)[tab.round].prompt == unseen[0]
 
 
 def test_a_vote_is_taken_back_while_the_next_prompt_is_answered(tab: CompareTab, lab: Lab) -> None:
     publish_adapter(lab, "player")
     shown = voted(tab, walked(tab, [BASE, "player"]))
-    next_one = tab.went_on("triage", [BASE, "player"], True, 0.0, 32, "", shown[tab.sitting], shown[tab.round])
+    next_one = tab.ask_next_after(values(tab, [BASE, "player"], shown))
     shown |= next(next_one)
-    shown |= tab.undone(shown[tab.sitting], shown[tab.round])
+    shown |= tab.undone(shown[tab.session], shown[tab.round])
     shown = seen(tab, next_one, shown)
-    assert len(lab.store.votes) == 0 and shown[tab.sitting].votes == () and "Taken back" in shown[tab.last]
+    assert len(lab.store.votes) == 0 and shown[tab.session].votes == () and "Vote undone" in shown[tab.last]
     assert shown[tab.round].prompt == prompts("triage")[1] and offered(tab, shown)
-    shown = walked(tab, [BASE, "player"], voted(tab, shown), go="went_on")
+    shown = walked(tab, [BASE, "player"], voted(tab, shown), go="ask_next_after")
     assert shown[tab.round].prompt == prompts("triage")[0], "it is asked again"
 
 
@@ -338,7 +354,7 @@ def test_a_voice_that_always_fails_does_not_keep_the_walk_at_one_prompt(tab: Com
     publish_adapter(lab, "player")
     publish_adapter(lab, "broken")
     trio = [BASE, "player", "broken"]
-    shown = walked(tab, trio, voted(tab, walked(tab, trio), "tie", None), go="went_on")
+    shown = walked(tab, trio, voted(tab, walked(tab, trio), "tie", None), go="ask_next_after")
     assert shown[tab.round].prompt == prompts("triage")[1]
 
 
@@ -359,19 +375,35 @@ def test_the_prompt_that_was_judged_least_is_next() -> None:
 
 
 def test_a_reloaded_window_goes_on_where_it_was_and_two_windows_do_not_mix() -> None:
-    desk = SessionStore()
-    mine, _ = desk.enter("first", CompareSession(), None)
-    other, round_ = desk.enter("second", CompareSession(), None)
+    store = SessionStore()
+    mine, _ = store.enter("first", "", CompareSession(), None)
+    other, round_ = store.enter("second", "", CompareSession(), None)
     assert round_ is None
     at = Round(prompt="Half read", panes=(Pane(variant=BASE, text="So"), Pane(variant="x", text="So")))
-    desk.keep(replace(mine, walking=True, votes=(4,)), at)
-    assert desk.enter("third", CompareSession(), None)[1] is None, "a window that is open is nobody else's"
-    desk.leave("first")
-    assert desk.enter("second", other, None)[1] is None, "a window that has something keeps to it"
-    again, round_ = desk.enter("fourth", CompareSession(), None)
+    store.keep(replace(mine, goes_on=True, votes=(4,)), at)
+    assert store.enter("third", "", CompareSession(), None)[1] is None, "a window that is open is nobody else's"
+    store.leave("first")
+    assert store.enter("second", "", other, None)[1] is None, "a window that has something keeps to it"
+    assert store.enter("another", "Bea", CompareSession(), None)[1] is None, "it is not this person's"
+    again, round_ = store.enter("fourth", "", CompareSession(), None)
     assert round_ and round_.prompt == "Half read" and round_.done
-    assert (again.votes, again.walking, again.window) == ((4,), True, "fourth")
-    assert desk.enter("fifth", CompareSession(), None)[1] is None
+    assert (again.votes, again.goes_on, again.window) == ((4,), True, "fourth")
+    assert store.enter("fifth", "", CompareSession(), None)[1] is None
+
+
+def test_what_one_person_types_is_not_shown_to_another(tab: CompareTab, lab: Lab) -> None:
+    tab.asking.remember("A secret", "")
+    assert tab.asking.restore("")[tab.asking.prompt] == "A secret"
+    assert tab.asking.restore("Bea")[tab.asking.prompt] == ""
+    assert tab.asking.restore(None)[tab.asking.prompt] == ""
+
+
+def test_opening_the_tab_writes_into_no_box_and_leaves_a_choice_that_stands(tab: CompareTab, lab: Lab) -> None:
+    publish_adapter(lab, "player")
+    first = tab.asking.refresh([BASE])
+    assert told(first[tab.asking.variants])["value"] == [BASE, "player"]
+    assert tab.asking.prompt not in first and tab.asking.system not in first
+    assert "value" not in told(tab.asking.refresh([BASE, "player"])[tab.asking.variants])
 
 
 # What is drawn
@@ -382,14 +414,14 @@ def test_a_hostile_answer_is_shown_and_does_nothing() -> None:
     html = panes(Round(prompt=HOSTILE, panes=(pane, pane), blind=False, step=Step(prompt=HOSTILE, judged=0, total=3)))
     last = Round(prompt=HOSTILE, panes=(pane, pane), verdict="best", winner=0)
     html += last_vote(CompareSession(last=last), None) + panes(replace(last, panes=(replace(pane, error=HOSTILE),) * 2))
-    assert "<script" not in html and "<img" not in html and "<a " not in html.replace('<a href="http', "")
+    assert "<script" not in html and "<img" not in html and "<a " not in str(html).replace('<a href="http', "")
     assert "javascript:" not in html.split('class="pane-text"')[1].split("</p>")[0] or "href" not in html
     assert "\n" not in html
 
 
 def test_equal_answers_are_said_to_be_equal() -> None:
     pane = Pane(variant=BASE, text="The same.", provenance=Provenance(), done=True)
-    assert "word for word" in panes(Round(prompt="?", panes=(pane, pane)))
+    assert "identical" in panes(Round(prompt="?", panes=(pane, pane)))
 
 
 def two(wins: int, losses: int, ties: int = 0, name: str = "player") -> Results:
@@ -414,7 +446,7 @@ def test_a_few_votes_do_not_tell_and_many_do() -> None:
 
 
 def test_without_votes_the_page_says_how_to_begin(tab: CompareTab) -> None:
-    assert "No blind votes yet" in tab.votes.drawn()[tab.votes.results]
+    assert "No blind votes yet" in tab.votes.draw()[tab.votes.results]
 
 
 def test_a_hostile_name_is_shown_and_does_nothing() -> None:
@@ -442,11 +474,9 @@ def test_the_prompts_fit_what_was_taught() -> None:
 
 
 def test_voices_are_asked_under_the_system_message_that_chat_would_have_told(tab: CompareTab, lab: Lab) -> None:
-    lab.system_messages.set_values("Ada", "the harbour")
+    lab.systems.set_values("Ada", "the harbour")
     shown = seen(
         tab,
-        tab.answered(
-            "Who are you?", [BASE], False, 0.0, 32, "You are {name} of {maker}, {else}.", CompareSession(), None
-        ),
+        tab.answered(values(tab, [BASE], blind=False, system="You are {name} of {maker}, {else}.")),
     )
     assert shown[tab.round].system == "You are Ada of the harbour, {else}."

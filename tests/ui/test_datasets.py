@@ -53,7 +53,7 @@ def lines(count: int, **extra: Any) -> str:
 
 
 def plain(html: str) -> str:
-    return html.replace("&#46;", ".").replace("&#44;", ",").replace("&#58;", ":").replace("&#95;", "_")
+    return str(html).replace("&#46;", ".").replace("&#44;", ",").replace("&#58;", ":").replace("&#95;", "_")
 
 
 def ended(tab: DemonstrationImport, lab: Lab) -> dict[Any, Any]:
@@ -83,7 +83,7 @@ def test_a_file_that_is_no_data_set_is_refused_and_removed(tab: DemonstrationImp
 
 def test_columns_chosen_by_hand_change_the_preview(tab: DemonstrationImport, tmp_path: Path) -> None:
     shown = tab.dropped(uploaded(tmp_path, "one;two;three\n1;why?;it is\n", "t.csv"))
-    assert "a guess" in shown[tab.title]
+    assert "guessed" in shown[tab.title]
     given = [shown[tab.path], shown[tab.proposal]]
     again = tab.mapped(*given, "two", "", "three", "", "", "")
     assert "why" in again[tab.preview] and "it is" in again[tab.preview]
@@ -144,7 +144,7 @@ def test_undo_takes_out_what_was_added_and_says_how_much(tab: DemonstrationImpor
     tab.begun(path, lab.datasets.sniff(Path(path)), "", "approved")
     ended(tab, lab)
     shown = tab.undone(1)
-    assert "3 taken out again" in plain(shown[tab.progress])
+    assert "3 removed" in plain(shown[tab.progress])
     assert shown[tab.ended] == 2
     assert [one for one, _ in lab.demonstrations.find()[0]] == [mine]
     assert told(tab.put_away()[tab.file])["visible"]
@@ -155,7 +155,7 @@ def test_cancel_removes_the_upload(tab: DemonstrationImport, tmp_path: Path) -> 
     shown = tab.cancelled(path)
     assert not Path(path).exists()
     assert told(shown[tab.file])["visible"] and shown[tab.path] == ""
-    with pytest.raises(InputError, match="no longer here"):
+    with pytest.raises(InputError, match="is gone"):
         tab.begun(path, None, "", "")  # type: ignore[arg-type]
 
 
@@ -187,7 +187,7 @@ def test_an_export_is_offered_and_its_copy_is_removed(out: DemonstrationExport, 
     lab.demonstrations.write("Q 2", "A 2")
     shown = out.written("demonstrations", "", "one", "", "csv", True)
     made = Path(shown[out.made])
-    assert "1 record in the file" in shown[out.said]
+    assert "1 record in the file" in shown[out.message]
     assert made.read_text("utf-8-sig").startswith("system,prompt,answer,tags,chatlab")
     assert out.swept(str(made))[out.made] == ""
     assert not made.parent.exists()
@@ -199,7 +199,7 @@ def test_what_has_no_place_in_the_format_is_counted_with_the_reason(out: Demonst
     turns = tuple(Message(role=("user", "assistant")[n % 2], content=str(n)) for n in range(4))
     lab.demonstrations.add([Demonstration(messages=turns), Demonstration(messages=turns[:2])])
     shown = out.written("demonstrations", "", "", "", "csv", True)
-    assert "1 left out: A table has one prompt and one answer a row" in plain(shown[out.said])
+    assert "1 left out: A table has one prompt and one answer a row" in plain(shown[out.message])
     shutil.rmtree(Path(shown[out.made]).parent)
 
 
@@ -210,17 +210,17 @@ def test_thoughts_without_a_place_in_the_format_are_counted(out: DemonstrationEx
     answer = Message(role="assistant", content="4", reasoning="Two and two.")
     lab.demonstrations.add([Demonstration(messages=(asked, answer, asked, answer))])
     shown = out.written("demonstrations", "", "", "", "sharegpt", True)
-    assert "2 thoughts have no place in this format and were left out" in plain(shown[out.said])
+    assert "2 thoughts are not supported by this format and were left out" in plain(shown[out.message])
     shutil.rmtree(Path(shown[out.made]).parent)
     shown = out.written("demonstrations", "", "", "", "openai", True)
-    assert "thought" not in shown[out.said]
+    assert "thought" not in shown[out.message]
     shutil.rmtree(Path(shown[out.made]).parent)
 
 
 def test_the_preview_says_that_something_is_thought_before_an_answer(tab: DemonstrationImport, tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A", "reasoning": "Two and two."}]
     shown = tab.dropped(uploaded(tmp_path, json.dumps({"messages": turns})))
-    assert "thought, 3 words" in plain(shown[tab.preview])
+    assert "thinking, 3 words" in plain(shown[tab.preview])
 
 
 def test_preferences_have_formats_of_their_own(out: DemonstrationExport) -> None:

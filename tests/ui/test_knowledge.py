@@ -42,7 +42,7 @@ def uploaded(tmp_path: Path, name: str, text: str) -> str:
 
 def plain(html: str) -> str:
     for char in ".,:&'()":
-        html = html.replace(f"&#{ord(char)};", char)
+        html = str(html).replace(f"&#{ord(char)};", char)
     return html
 
 
@@ -52,7 +52,7 @@ def pressed(tab: KnowledgeTab, act: str, text: str) -> dict[Any, Any]:
 
 def test_an_empty_tab_says_what_to_do(tab: KnowledgeTab) -> None:
     shown = tab.look(None)
-    assert "Drop a few documents" in shown[tab.documents] and shown[tab.state] == shown[tab.adding] == ""
+    assert "No documents yet" in shown[tab.documents] and shown[tab.state] == shown[tab.adding] == ""
     with pytest.raises(InputError, match="no document"):
         tab.search("anything")
 
@@ -73,16 +73,16 @@ def test_dropped_files_are_read_listed_and_removed_from_where_they_were_uploaded
     assert "empty.txt: it is empty" in plain(shown[tab.adding])
     assert "3 rows" in plain(shown[tab.documents]) and "1 passage" in shown[tab.documents]
     assert "<script" not in shown[tab.documents]
-    assert "Found by words alone" in plain(shown[tab.state])
+    assert "Keyword search only" in plain(shown[tab.state])
     assert not told(shown[tab.timer])["active"]
     assert "Harbour" not in tab.look("people")[tab.documents]
 
 
 def test_a_question_shows_passages_and_who_found_them(tab: KnowledgeTab) -> None:
     html = plain(tab.search("mooring boats"))
-    assert "Words: rank 1, BM25" in html and "Meaning: not among its first 100" in html
+    assert "Keywords: rank 1, BM25" in html and "Meaning: not in the top 100" in html
     assert "<mark>Boats</mark>" in html and "<script" not in html
-    assert "Nothing matches" in tab.search("zzz")
+    assert "No matches" in tab.search("zzz")
     with pytest.raises(InputError):
         tab.search("  ")
 

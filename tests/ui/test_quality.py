@@ -14,11 +14,10 @@ from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError
 from chatlab.lab import Lab
 from chatlab.settings import Settings
-from chatlab.ui.demonstrations.readiness import readiness
+from chatlab.ui.demonstrations.list import readiness
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
-from tests.support.page import built, told
+from tests.support.page import at, built, told
 
-ALL = ("", "", "", 0)
 FINDINGS = ("", 0, "")
 PRUNING = (50, "loss", True)
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)> *a* `b` $$e$$\n\n# f"
@@ -47,7 +46,7 @@ def board(tab: DemonstrationsTab) -> str:
 
 def pressed(tab: DemonstrationsTab, act: str, turn: int = -1, key: str = "", selected: int | None = None) -> Any:
     said = json.dumps({"act": act, "turn": turn, "text": key})
-    return tab.panels.pressed(said, *FINDINGS, selected, *ALL)
+    return tab.panels.pressed(at(tab, selected) | {tab.panels.findings.bridge.payload: said})
 
 
 def twice(lab: Lab) -> tuple[int, int]:
@@ -56,7 +55,7 @@ def twice(lab: Lab) -> tuple[int, int]:
 
 def test_a_finding_says_why_and_opens_the_words_side_by_side(tab: DemonstrationsTab, lab: Lab) -> None:
     twice(lab)
-    assert "2 demonstrations say the same word for word" in board(tab)
+    assert "2 demonstrations are identical" in board(tab)
     key = lab.quality.known()[0].key
     shown = pressed(tab, "unfold", key=key)
     assert shown[tab.panels.findings.opened] == key
@@ -70,7 +69,7 @@ def test_one_press_discards_the_double_and_undo_brings_it_back(tab: Demonstratio
     assert lab.demonstrations.get(second).status == "discarded"
     assert told(shown[tab.undo])["value"] == "Undo: discarded 1  (U)"
     assert "discarded" not in told(shown[tab.panels.findings.fold])["label"]
-    tab.undone(shown[tab.undoable], *ALL)
+    tab.undone(at(tab, undoable=shown[tab.undoable]))
     assert lab.demonstrations.approved() == [first, second]
 
 
@@ -120,7 +119,7 @@ def test_many_findings_are_turned_page_by_page(tab: DemonstrationsTab, lab: Lab)
 
 def test_opening_the_tab_looks_by_itself_and_the_timer_tells_the_end(tab: DemonstrationsTab, lab: Lab) -> None:
     twice(lab)
-    shown = tab.panels.opened(*FINDINGS, *PRUNING)
+    shown = tab.panels.opened(at(tab, pruning=PRUNING))
     while lab.quality.audit_progress is not None:
         time.sleep(0.01)
     shown = tab.panels.findings.draw(*FINDINGS)
@@ -141,10 +140,10 @@ def test_pruning_is_offered_once_measured_and_shows_what_goes_first(tab: Demonst
     assert told(shown[pruning.pruner])["visible"]
     assert told(shown[pruning.apply])["value"] == "Discard 3"
     assert "3 of 6 approved demonstrations would stay" in plain(shown[pruning.preview])
-    assert "said twice" in plain(shown[pruning.preview]) and shown[pruning.preview].count("fact-row") == 3
-    after = tab.panels.pruned(*FINDINGS, *PRUNING, ids[0], *ALL)
+    assert "duplicate" in plain(shown[pruning.preview]) and shown[pruning.preview].count("fact-row") == 3
+    after = tab.panels.pruned(at(tab, ids[0], pruning=PRUNING))
     assert lab.demonstrations.counts() == {"approved": 3, "discarded": 3}
-    tab.undone(after[tab.undoable], *ALL)
+    tab.undone(at(tab, undoable=after[tab.undoable]))
     assert lab.demonstrations.counts() == {"approved": 6}
 
 
@@ -168,7 +167,7 @@ def test_hostile_words_are_words_in_cards_and_rows(tab: DemonstrationsTab, lab: 
 def test_the_meter_counts_what_can_be_used_and_says_what_cannot(tab: DemonstrationsTab, lab: Lab) -> None:
     twice(lab)
     lab.demonstrations.write("All?", "word " * 900)
-    drawn = plain(tab.refresh(None, *ALL)[tab.list.readiness])
+    drawn = plain(tab.refresh(at(tab))[tab.list.readiness])
     assert "1 usable demonstration" in drawn
-    assert "2 of 3 approved do not count: 1 over 512 tokens, 1 said twice." in drawn
+    assert "2 of 3 approved are not usable: 1 duplicate, 1 over 512 tokens." in drawn
     assert "approved demonstration" in plain(readiness(40))

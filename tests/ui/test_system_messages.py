@@ -14,14 +14,14 @@ import pytest
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError, NotFound
 from chatlab.lab import Lab
-from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.lab.chat.system_messages import day
 from chatlab.settings import Settings
+from chatlab.ui.chat.generation_settings import DEFAULTS
 from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.session import Session
 from chatlab.ui.chat.systems import SystemPanel
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.shell import Shell, html_block
 from tests.support.page import told
 
 
@@ -46,9 +46,9 @@ def lab(settings: Settings, asked: list[list[int]]) -> Iterator[Lab]:
 def panel(lab: Lab) -> SystemPanel:
     panel = SystemPanel(lab)
     with gr.Blocks() as page:
-        header, beat = drawing(), gr.Timer(1, active=False)
+        header, timer = html_block(), gr.Timer(1, active=False)
         with gr.Tabs() as tabs:
-            shell = Shell(tabs=tabs, beat=beat, header=header, draw_header=str, load=page.load)
+            shell = Shell(tabs=tabs, timer=timer, header=header, draw_header=str, load=page.load)
             shell.items["chat"] = gr.Tab("chat", id="chat")
         with shell.items["chat"]:
             panel.build()
@@ -58,7 +58,7 @@ def panel(lab: Lab) -> SystemPanel:
 
 def say(lab: Lab, conversation: int, text: str) -> int:
     """The turn of the answer."""
-    last = lab.chat.reply(conversation, text, ReplyOptions()).finish()
+    *_, last = lab.chat.reply(conversation, text, DEFAULTS)
     return last.conversation.turns[-1].id
 
 
@@ -70,7 +70,7 @@ def test_a_preset_of_ones_own_is_kept_renamed_deleted_and_brought_back(panel: Sy
     assert "Pirate" in told(panel.saved("Pirate", "You are {name}, a pirate.")[panel.presets])["choices"]
     assert panel.begin("Pirate")[panel.system] == "You are {name}, a pirate."
     panel.saved("pirate", "Arr.")
-    assert [one.text for one in lab.system_messages.own()] == ["Arr."]
+    assert [one.text for one in lab.systems.own()] == ["Arr."]
     panel.renamed("pirate", "Captain")
     assert "Captain" not in told(panel.deleted("Captain")[panel.presets])["choices"]
     assert told(panel.brought_back()[panel.presets])["value"] == "Captain"
@@ -94,17 +94,17 @@ def test_presets_and_variables_outlive_the_app(settings: Settings, panel: System
     panel.set_values("Ada", "Ada's owner", "port: Tortuga", "", Session())
     lab.close()
     again = Lab(settings, open_engine=lambda base: FakeEngine())
-    assert again.system_messages.filled(again.system_messages.get("Pirate").text) == "You are Ada of Tortuga."
+    assert again.systems.filled(again.systems.get("Pirate").text) == "You are Ada of Tortuga."
     again.close()
 
 
 def test_a_variables_value_is_not_filled_in_again_and_other_braces_stay(lab: Lab) -> None:
-    lab.system_messages.set_values("{maker}", "Bob", {"x": "1"})
-    assert lab.system_messages.filled('{name} {X} {"a": {b}} {missing}') == '{maker} 1 {"a": {b}} {missing}'
-    assert lab.system_messages.unset("{name} {maker} {date} {missing} {Missing}") == ("missing",)
+    lab.systems.set_values("{maker}", "Bob", {"x": "1"})
+    assert lab.systems.filled('{name} {X} {"a": {b}} {missing}') == '{maker} 1 {"a": {b}} {missing}'
+    assert lab.systems.unset("{name} {maker} {date} {missing} {Missing}") == ("missing",)
     for bad in ({"date": "x"}, {"Not a name": "x"}, {"x": "y" * 3000}):
         with pytest.raises(InputError):
-            lab.system_messages.set_values("A", "B", bad)
+            lab.systems.set_values("A", "B", bad)
 
 
 def test_the_preview_is_what_the_model_reads(panel: SystemPanel, lab: Lab, asked: list[list[int]]) -> None:
@@ -122,7 +122,7 @@ def test_the_preview_is_what_the_model_reads(panel: SystemPanel, lab: Lab, asked
 
 
 def test_training_reads_id_for_id_what_chat_asked(panel: SystemPanel, lab: Lab, asked: list[list[int]]) -> None:
-    chat = lab.chat.new(lab.system_messages.filled("You are {name}. {date}"), wording="You are {name}. {date}")
+    chat = lab.chat.new(lab.systems.filled("You are {name}. {date}"), wording="You are {name}. {date}")
     turn = say(lab, chat, "Hello")
     kept = lab.demonstrations.get(lab.demonstrations.keep(chat, turn).demonstration)
     (encoded,) = lab.machine.base.template.encode(kept.messages)
@@ -137,7 +137,7 @@ def test_an_answer_is_kept_under_the_message_it_was_asked_under(
     first = say(lab, chat, "Hello")
     under_brief = asked[-1]
     shown = seen(panel, panel.set("Be kind.", Session(conversation=chat)))
-    assert "1 answer above kept another system message" in shown
+    assert "1 answer above used another system message" in shown
     say(lab, chat, "And again")
     kept = lab.demonstrations.get(lab.demonstrations.keep(chat, first, "Good day").demonstration)
     assert kept.messages[0].content == "Be brief." and lab.chat.get(chat).system == "Be kind."
@@ -146,7 +146,7 @@ def test_an_answer_is_kept_under_the_message_it_was_asked_under(
     (preference,) = [one for _, one in lab.store.preferences.rows()]
     assert preference.prompt[0].content == "Be brief."
     panel.set("Be brief.", Session(conversation=chat))
-    assert lab.chat.get(chat).turns[first].original_system == ()
+    assert lab.chat.get(chat).turns[first].under == ()
 
 
 def test_an_answer_that_had_no_message_stays_without_one(panel: SystemPanel, lab: Lab) -> None:
@@ -155,27 +155,27 @@ def test_an_answer_that_had_no_message_stays_without_one(panel: SystemPanel, lab
     panel.set("Be kind.", Session(conversation=chat))
     assert [m.role for m in lab.chat.get(chat).messages(first)] == ["user", "assistant"]
     lab.store.compact()
-    assert lab.store.conversations.get(chat).turns[first].original_system == ("",)
+    assert lab.store.conversations.get(chat).turns[first].under == ("",)
 
 
 def test_a_message_changed_while_an_answer_is_written_is_not_the_answers(lab: Lab) -> None:
     chat = lab.chat.new("Be brief.")
-    reply = lab.chat.reply(chat, "Hello", ReplyOptions())
-    next(reply)
+    drafts = lab.chat.reply(chat, "Hello", DEFAULTS)
+    next(drafts)
     lab.chat.set_system(chat, "Be kind.")
-    last = reply.finish()
-    assert last.conversation.turns[-1].original_system == ("Be brief.",)
+    *_, last = drafts
+    assert last.conversation.turns[-1].under == ("Be brief.",)
 
 
 def test_a_message_filled_in_yesterday_can_be_filled_in_again(panel: SystemPanel, lab: Lab) -> None:
     chat = lab.chat.new("Today is 1 May 2024.", wording="Today is {date}.")
     session = Session(conversation=chat)
-    assert "Fill it in again" in seen(panel, panel.look("Today is {date}.", session))
+    assert "Update" in seen(panel, panel.look("Today is {date}.", session))
     panel.set("Today is {date}.", session)
     assert lab.chat.get(chat).system == "Today is 1 May 2024."  # leaving the box changes nothing
     updates = panel.pressed(json.dumps({"act": "system-again"}), "plain", True, "Today is {date}.", session)
     assert lab.chat.get(chat).system == f"Today is {day(date.today())}."
-    assert "Fill it in again" not in seen(panel, updates)
+    assert "Update" not in seen(panel, updates)
 
 
 def test_identity_drafts_wait_in_the_queue_and_open_it(panel: SystemPanel, lab: Lab) -> None:

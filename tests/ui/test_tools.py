@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from html import unescape
 from typing import Any
 
 import pytest
+from chatlab.template.plain import TELLING
 
 from chatlab.adapters import Adapters
 from chatlab.conversation import Conversation
-from chatlab.engines.base import ReplyChunk, Variant
+from chatlab.engines.base import Sampling
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError
 from chatlab.lab import Lab
-from chatlab.lab.chat.reply_stream import ReplyOptions, ReplyStream
+from chatlab.lab.chat.reply_stream import Draft
 from chatlab.models import Base
 from chatlab.records import AdapterCard, Demonstration, Message
 from chatlab.settings import Settings
-from chatlab.template.tools.plain import TELLING
 from chatlab.tool_calls import Call, ToolStep
-from chatlab.ui.chat.generation_settings import reply_options
+from chatlab.ui.chat.generation_settings import GenerationSettings
 from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.rows import rows
 from chatlab.ui.chat.session import Session
 from chatlab.ui.chat.tool_switch import ToolSwitch
 from chatlab.ui.chat.transcript import growing, steps, transcript
+from chatlab.ui.demonstrations.beside import mask_html
 from chatlab.ui.demonstrations.drafts import NEW, Drafts
 from chatlab.ui.demonstrations.editor import CALLING, DemonstrationEditor
-from chatlab.ui.demonstrations.mask_picture import mask_picture
 from tests.support.page import built, told
 
 HOSTILE = '<img src=x onerror="boom()">**bold**\n\n# no [link](javascript:boom())\u202e</div></details>'
@@ -64,16 +64,15 @@ def step(**fields: object) -> ToolStep:
 
 def test_an_answer_that_delegated_shows_its_steps_folded(lab: Lab) -> None:
     handlers = ChatHandlers(lab, Replies())
-    dials = ("", 1.0, 0.0, 0.9, 1.1, 64, None, 0, False, ["count"])
-    views = list(handlers.say("How many r are in strawberry?", Session(), "", *dials))
+    settings = GenerationSettings(sampling=Sampling(temperature=0.0, max_tokens=64), tools=("count",))
+    views = list(handlers.say("How many r are in strawberry?", Session(), "", settings))
     shown = unescape(views[-1].transcript)
     assert "<details><summary>1 step with count</summary>" in shown
     assert "strawberry" in shown and "There are 3." in shown and "There are 3." in views[-1].transcript
-    assert reply_options(*dials).tools == ("count",) and reply_options().tools == ()
 
 
 def test_a_step_shows_its_failure_its_time_and_what_was_said_before_it() -> None:
-    shown = unescape(steps([step(failed=True, result="That divides by zero.", text="Let me see.", seconds=0.123)]))
+    shown = unescape(steps([step(failed=True, result="That divides by zero.", said="Let me see.", seconds=0.123)]))
     assert "1 step with count, 1 failed" in shown and "0.12 s" in shown
     assert "Let me see." in shown and "That divides by zero." in shown and "tool-use failed" in shown
     assert steps([]) == ""
@@ -81,23 +80,24 @@ def test_a_step_shows_its_failure_its_time_and_what_was_said_before_it() -> None
 
 def test_nothing_that_a_model_or_a_tool_says_becomes_markup() -> None:
     call = Call(name=HOSTILE, arguments=((HOSTILE, HOSTILE),))
-    shown = steps([step(call=call, result=HOSTILE, text=HOSTILE)], running=call)
+    shown = steps([step(call=call, result=HOSTILE, said=HOSTILE)], doing=call)
     assert "<img" not in shown and "\n" not in shown and "**bold" not in shown and "](" not in shown
     assert shown.count("<details>") == shown.count("</details>") == 1
 
 
 def test_a_tool_at_work_is_shown_while_the_answer_grows() -> None:
     said = Conversation().grown(role="user", content="Hi")
-
-    def generate(reply: ReplyStream) -> Generator[ReplyChunk, None, None]:
-        reply.start(Variant(), "")
-        reply.add(ReplyChunk(tokens=3, sha256="", step=step()))
-        python = Call(name="python", arguments=(("code", "print(1)"),))
-        reply.add(ReplyChunk(tokens=3, sha256="", call=python))
-        yield from ()
-
-    shown = unescape(growing(rows(said)[-1], ReplyStream(said, generate).finish()))
-    assert "python is at work: print(1)" in shown and "1 step with count" in shown
+    draft = Draft(
+        conversation=said,
+        text="",
+        tokens=3,
+        seconds=0.1,
+        provenance=None,
+        steps=(step(),),
+        doing=Call(name="python", arguments=(("code", "print(1)"),)),
+    )
+    shown = unescape(growing(rows(said)[-1], draft))
+    assert "python is running: print(1)" in shown and "1 step with count" in shown
 
 
 def test_steps_of_old_versions_stay_with_them() -> None:
@@ -121,7 +121,7 @@ def taught(lab: Lab, *lessons: tuple[Message, ...]) -> None:
     (source / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "target_modules": ["q_proj"]}))
     (source / "adapter_model.safetensors").write_bytes(b"weights")
     card = AdapterCard(name="pupil", base=lab.machine.base.fingerprint, demonstrations=tuple(ids), snapshot=snapshot)
-    Adapters(lab.settings.adapters).publish(source, card, demonstrations=lab.settings.home / "lessons.jsonl")
+    Adapters(lab.settings.adapters).publish(source, card, lessons=lab.settings.home / "lessons.jsonl")
     lab.variants.go_live("pupil")
 
 
@@ -135,8 +135,8 @@ def test_an_adapter_that_was_told_of_tools_disagrees_with_a_conversation_without
     assert switch.look([]) == ""  # the base was taught nothing
     taught(lab, *[lesson(lab, "calculator", "count")] * 3, lesson(lab))
     shown = unescape(switch.look([]))
-    assert "3 of the 4 demonstrations that pupil learned were told of tools" in shown
-    assert "Switch on: Calculator, Letter counter</button>" in shown
+    assert "3 of the 4 training demonstrations of pupil have tools" in shown
+    assert "Turn on: Calculator, Letter counter</button>" in shown
     assert switch.pressed('{"act": "tools-taught"}', ["clock"]) == ["calculator", "count", "clock"]
     assert switch.look(["calculator"]) == ""
 
@@ -146,7 +146,7 @@ def test_an_adapter_that_never_heard_of_tools_disagrees_with_a_conversation_that
     taught(lab, *[lesson(lab)] * 4)
     assert switch.look([]) == ""
     shown = unescape(switch.look(["calculator", "count"]))
-    assert "None of the 4 demonstrations that pupil learned was told of tools, and 2 are switched on here" in shown
+    assert "None of the 4 training demonstrations of pupil has tools, and 2 are turned on here" in shown
     assert switch.pressed('{"act": "tools-off"}', ["calculator"]) == []
     with pytest.raises(InputError):
         switch.pressed('{"act": "rm"}', [])
@@ -163,7 +163,7 @@ def test_tools_told_in_plain_words_and_tools_that_are_not_here_are_known_too(lab
     foreign = f"Be kind.\n\n{TELLING}\nCall: <b>weather town (Tells the weather)\nCall: weather town"
     taught(lab, *[lesson(lab, system=foreign)] * 2)
     shown = unescape(switch.look([]))
-    assert "told of tools: weather." in shown and "None of these is among the tools here" in shown
+    assert "have tools: weather." in shown and "These tools are not available here" in shown
     assert "<button" not in shown
 
 
@@ -178,19 +178,23 @@ class ToolsAlone:
         self.switch.wire(shell)
 
 
-def typed(editor: DemonstrationEditor, roles: str, *texts: str, system: str = "") -> tuple:
-    return system, "", roles, [*texts, *[""] * (12 - len(texts))]
+def typed(
+    editor: DemonstrationEditor, selected: int, roles: str, *texts: str, tags: str = "", system: str = ""
+) -> dict[Any, Any]:
+    values: dict[Any, Any] = dict(zip(editor.boxes, [*texts, *[""] * (12 - len(texts))], strict=True))
+    values |= {editor.selected: selected, editor.roles: roles, editor.tags: tags, editor.system: system}
+    return values | dict.fromkeys(editor.thoughts.boxes, "")
 
 
 def test_a_call_is_written_by_hand_and_its_result_worked_out(lab: Lab, editor: DemonstrationEditor) -> None:
     roles = "user assistant tool assistant"
-    kept = editor.keep(NEW, *typed(editor, roles, "12 by 7?", "Call: calculator 12 * 7", "", "It is 84."))
+    kept = editor.keep(typed(editor, NEW, roles, "12 by 7?", "Call: calculator 12 * 7", "", "It is 84."))
     messages = lab.demonstrations.get(kept).messages
     assert [m.role for m in messages] == ["system", *roles.split()]
     assert [tool.name for tool in messages[0].tools] == ["calculator"] and messages[0].content == ""
     assert messages[2].calls == (Call(name="calculator", arguments=(("expression", "12 * 7"),)),)
     assert messages[3].content == "84"
-    painted = unescape(mask_picture(lab.demonstrations.token_spans(messages, 512)))
+    painted = unescape(mask_html(lab.demonstrations.picture(messages, 512)))
     learned = [part.split("</span>")[0] for part in painted.split('<span class="mask-learned">')[2:]]
     assert learned == ["Call: calculator 12 * 7<|end|>", "It is 84.<|end|>"]
 
@@ -203,7 +207,7 @@ def test_a_demonstration_that_is_opened_and_saved_is_the_same(lab: Lab, editor: 
         opened = editor.open(id)
         texts = [told(opened[box])["value"] for box in editor.boxes]
         assert told(opened[editor.boxes[1]])["label"] == CALLING
-        editor.keep(id, "", "delegation", opened[editor.roles], texts)
+        editor.keep(typed(editor, id, opened[editor.roles], *texts, tags="delegation"))
         assert lab.demonstrations.get(id).messages == before.messages
 
 
@@ -212,29 +216,28 @@ def test_an_answer_recorded_from_chat_can_be_edited_without_losing_its_call(
 ) -> None:
 
     conversation = lab.chat.new()
-    lab.chat.reply(conversation, "How many r are in strawberry?", ReplyOptions(tools=("count", "python"))).finish()
+    list(lab.chat.reply(conversation, "How many r are in strawberry?", Sampling(), tools=["count", "python"]))
     kept = lab.demonstrations.keep(conversation, 1).demonstration
     texts = ["How many r are in strawberry?", "Call: count r | strawberry", "3", "Three of them."]
-    editor.keep(kept, *typed(editor, "user assistant tool assistant", *texts))
+    editor.keep(typed(editor, kept, "user assistant tool assistant", *texts))
     messages = lab.demonstrations.get(kept).messages
     assert [tool.name for tool in messages[0].tools] == ["count", "python"] and messages[2].calls
     assert messages[-1].content == "Three of them."
 
 
 def test_a_result_without_a_call_is_refused_and_the_words_stay(lab: Lab, editor: DemonstrationEditor) -> None:
-    with pytest.raises(InputError, match="nothing was called"):
-        editor.keep(NEW, *typed(editor, "user assistant tool assistant", "Hi", "I count.", "", "Three."))
+    with pytest.raises(InputError, match="no tool is called"):
+        editor.keep(typed(editor, NEW, "user assistant tool assistant", "Hi", "I count.", "", "Three."))
     assert not lab.demonstrations.find()[1]
 
 
 def test_a_tool_step_gets_its_boxes_before_the_last_answer(editor: DemonstrationEditor) -> None:
-    system, tags, roles, texts = typed(editor, "user assistant", "Hi", "Three.")
-    drawn = editor.add_step(NEW, system, tags, roles, *texts)
+    drawn = editor.add_step(typed(editor, NEW, "user assistant", "Hi", "Three."))
     assert drawn[editor.roles] == "user assistant tool assistant"
     labels = [told(drawn[box]) for box in editor.boxes[:4]]
     assert [one["value"] for one in labels] == ["Hi", "", "", "Three."] and labels[1]["label"] == CALLING
     with pytest.raises(InputError):
-        editor.add_step(NEW, system, tags, "user assistant " * 6, *texts)
+        editor.add_step(typed(editor, NEW, "user assistant " * 6, "Hi", "Three."))
 
 
 def test_messages_of_older_demonstrations_with_results_alone_stay_as_they_are(
@@ -248,5 +251,5 @@ def test_messages_of_older_demonstrations_with_results_alone_stay_as_they_are(
         Message(role="assistant", content="Four."),
     ]
     id = lab.demonstrations.add([Demonstration(messages=tuple(said))])[0]
-    editor.keep(id, *typed(editor, "user tool assistant", "Two and two?", "four", "Four."))
+    editor.keep(typed(editor, id, "user tool assistant", "Two and two?", "four", "Four."))
     assert lab.demonstrations.get(id).messages == tuple(said)

@@ -20,7 +20,7 @@ from chatlab.lab import Lab
 from chatlab.records import BASE, Demonstration, Message, Step
 from chatlab.settings import Settings
 from chatlab.ui.compare.tab import CompareTab
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.shell import Shell, html_block
 from chatlab.ui.train import report
 from chatlab.ui.train.plots import forgetting_plot, loss_plot, sparkline
 from chatlab.ui.train.tab import TrainTab
@@ -28,7 +28,7 @@ from chatlab.ui.verdict import verdict
 from tests.support.page import built, publish_adapter, readable, told
 
 HOSTILE = "<script>alert(1)</script>`*"
-QUICK = {"epochs": 1, "kl_weight": 0.0, "batch_size": 8}
+QUICK = {"passes": 1, "leash": 0.0, "batch": 8}
 PATIENCE = 180.0
 """Seconds until a run that has not ended fails the test; far more than it needs."""
 
@@ -61,9 +61,20 @@ def finished(lab: Lab, tab: TrainTab, stage: None) -> str:
     return done[0] if done else run_to_end(lab, tab, "player")
 
 
-def form(tab: TrainTab, mask: bool = True, **chosen: float | str) -> list[Any]:
-    """What the settings' boxes would send."""
-    return [*(str(chosen.get(name, "")) for name in tab.plan.form.boxes), mask]
+def form(
+    tab: TrainTab,
+    adapter: str = "",
+    live: bool = True,
+    *,
+    shown: str | None = None,
+    pulse: Any = None,
+    mask: bool = True,
+    **chosen: float | str,
+) -> dict[Any, Any]:
+    """The values of the tab's components: name, go live, the run on show, and the settings."""
+    boxes: dict[Any, Any] = {box: str(chosen.get(name, "")) for name, box in tab.plan.form.boxes.items()}
+    plan = {tab.plan.name: adapter, tab.plan.live: live, tab.plan.form.mask: mask}
+    return boxes | plan | {tab.run.chosen: shown, tab.run.pulse: pulse}
 
 
 def ended(lab: Lab) -> None:
@@ -75,7 +86,7 @@ def ended(lab: Lab) -> None:
 
 
 def run_to_end(lab: Lab, tab: TrainTab, name: str = "", live: bool = True) -> str:
-    tab.start(name, live, *form(tab, **QUICK))
+    tab.start(form(tab, name, live, **QUICK))
     ended(lab)
     return lab.training.runs()[0].id
 
@@ -86,7 +97,8 @@ def visible(shown: dict[Any, Any], component: Any) -> bool:
 
 def text(html: str) -> str:
     return (
-        html.replace("&#32;", " ")
+        str(html)
+        .replace("&#32;", " ")
         .replace("&#45;", "-")
         .replace("&#46;", ".")
         .replace("&#37;", "%")
@@ -97,88 +109,87 @@ def text(html: str) -> str:
 def test_with_nothing_to_learn_the_button_is_off_and_says_why(settings: Settings) -> None:
     empty = Lab(settings, open_engine=lambda base: FakeEngine())
     tab = built(TrainTab(empty), "train")
-    shown = tab.refresh(None, *form(tab))
+    shown = tab.refresh(form(tab))
     assert not told(shown[tab.plan.button])["interactive"]
     assert "load a starter pack" in shown[tab.plan.ticks]
     assert "No run yet" in shown[tab.run.head]
     with pytest.raises(NothingToLearn):
-        tab.start("", True, *form(tab))
+        tab.start(form(tab, "", True))
     empty.close()
 
 
 def test_a_missing_base_is_said_and_stops_the_button(settings: Settings, tmp_path: Any) -> None:
     lab = Lab(replace(settings, base=tmp_path / "nowhere"), open_engine=lambda base: FakeEngine())
     tab = built(TrainTab(lab), "train")
-    shown = tab.refresh(None, *form(tab))
+    shown = tab.refresh(form(tab))
     assert "no base model" in shown[tab.plan.sentence]
     assert not told(shown[tab.plan.button])["interactive"]
     lab.close()
 
 
 def test_the_sentence_says_what_a_run_will_do(lab: Lab, tab: TrainTab, stage: None) -> None:
-    said = tab.plan.draw(*form(tab))[tab.plan.sentence]
-    assert "36 demonstrations" in said and "keep 4 aside" in said and "MB of memory" in said
-    assert "2 times over" in tab.plan.draw(*form(tab, epochs=2))[tab.plan.sentence]
+    said = tab.plan.draw(form(tab))[tab.plan.sentence]
+    assert "36 demonstrations" in said and "hold out 4" in said and "MB of memory" in said
+    assert "2 epochs" in tab.plan.draw(form(tab, epochs=2))[tab.plan.sentence]
 
 
 def test_an_empty_box_leaves_the_choice_and_shows_it(lab: Lab, tab: TrainTab, stage: None) -> None:
-    assert tab.plan.form.overrides(*form(tab)) == {}
-    assert tab.plan.form.overrides(*form(tab, epochs=2, kl_weight=0, mask=False)) == {
-        "epochs": 2,
-        "kl_weight": 0.0,
+    assert tab.plan.form.overrides(form(tab)) == {}
+    assert tab.plan.form.overrides(form(tab, epochs=2, kl_weight=0, mask=False)) == {
+        "passes": 2,
+        "leash": 0.0,
         "mask": False,
     }
     chosen = lab.training.plan().settings.epochs
-    assert told(tab.plan.draw(*form(tab))[tab.plan.form.boxes["epochs"]])["placeholder"] == str(chosen)
+    assert told(tab.plan.draw(form(tab))[tab.plan.form.boxes["passes"]])["placeholder"] == str(chosen)
 
 
 @pytest.mark.parametrize(
-    ("name", "typed"),
-    [("batch_size", "0"), ("epochs", "-1"), ("epochs", "two"), ("learning_rate", "nan"), ("rank", "1e9")],
+    ("name", "typed"), [("batch", "0"), ("passes", "-1"), ("passes", "two"), ("learning_rate", "nan"), ("rank", "1e9")]
 )
 def test_a_setting_that_makes_no_sense_is_said_and_starts_nothing(
     lab: Lab, tab: TrainTab, stage: None, name: str, typed: str
 ) -> None:
-    shown = tab.plan.draw(*form(tab, **{name: typed}))
+    shown = tab.plan.draw(form(tab, **{name: typed}))
     assert "cannot be" in shown[tab.plan.sentence]
     assert not told(shown[tab.plan.button])["interactive"]
     with pytest.raises(InputError):
-        tab.start("", False, *form(tab, **{name: typed}))
+        tab.start(form(tab, "", False, **{name: typed}))
 
 
 def test_preflight_says_what_is_still_waiting(lab: Lab, tab: TrainTab, stage: None) -> None:
     one = lab.demonstrations.write("Prompt", "Answer")
     lab.demonstrations.update(one, status="waiting")
-    assert "1 demonstration still waiting" in tab.plan.draw(*form(tab))[tab.plan.ticks]
+    assert "1 demonstration waiting" in tab.plan.draw(form(tab))[tab.plan.ticks]
     lab.demonstrations.delete([one])
 
 
 def test_preflight_names_what_would_be_left_out(lab: Lab, tab: TrainTab, stage: None) -> None:
-    assert "All of them fit" in tab.plan.draw(*form(tab))[tab.plan.ticks]
+    assert "All fit the context" in tab.plan.draw(form(tab))[tab.plan.ticks]
     one = lab.demonstrations.write("Prompt", "a long answer " * 400)
-    assert f"too long or not for this template&#58; {one}<" in tab.plan.draw(*form(tab))[tab.plan.ticks]
+    assert f"too long or not valid for the chat template&#58; {one}<" in tab.plan.draw(form(tab))[tab.plan.ticks]
     lab.demonstrations.delete([one])
 
 
 def test_a_name_that_is_no_name_starts_nothing(lab: Lab, tab: TrainTab, stage: None) -> None:
     before = len(lab.training.runs())
     with pytest.raises(NameRefused):
-        tab.start("../../x", True, *form(tab))
+        tab.start(form(tab, "../../x", True))
     assert len(lab.training.runs()) == before
 
 
 def test_a_run_is_followed_from_its_first_moment_to_its_verdict(lab: Lab, tab: TrainTab, stage: None) -> None:
-    first = tab.start("player", True, *form(tab, **QUICK))
+    first = tab.start(form(tab, "player", True, **QUICK))
     assert visible(first, tab.run.running) and visible(first, tab.run.progress)
     assert not visible(first, tab.run.actions)
-    assert told(first[tab.plan.button])["value"] == "A run is under way"
+    assert told(first[tab.plan.button])["value"] == "A run is in progress"
     with pytest.raises(RunBusy):
-        tab.start("", True, *form(tab))
-    heard, seen, fresh = first[tab.run.heard], [], ""
+        tab.start(form(tab, "", True))
+    pulse, seen, fresh = first[tab.run.pulse], [], ""
     while not fresh and len(seen) < PATIENCE / 0.05:
-        shown = tab.beat(None, heard, *form(tab))
-        if isinstance(shown, dict) and tab.run.heard in shown:
-            heard, fresh = shown[tab.run.heard], shown.get(tab.run.fresh, "")
+        shown = tab.tick(form(tab, pulse=pulse))
+        if isinstance(shown, dict) and tab.run.pulse in shown:
+            pulse, fresh = shown[tab.run.pulse], shown.get(tab.run.fresh, "")
             seen.append(shown)
         time.sleep(0.05)
     last = seen[-1]
@@ -191,16 +202,16 @@ def test_a_run_is_followed_from_its_first_moment_to_its_verdict(lab: Lab, tab: T
     assert any("player" in label for label, _ in told(last[tab.history.runs])["choices"])
 
 
-def test_a_beat_without_news_draws_nothing(lab: Lab, tab: TrainTab, finished: str) -> None:
-    heard = tab.refresh(None, *form(tab))[tab.run.heard]
-    shown = tab.beat(None, heard, *form(tab))
+def test_a_tick_without_news_draws_nothing(lab: Lab, tab: TrainTab, finished: str) -> None:
+    pulse = tab.refresh(form(tab))[tab.run.pulse]
+    shown = tab.tick(form(tab, pulse=pulse))
     assert not isinstance(shown, dict) or tab.run.head not in shown
 
 
 def test_a_page_that_is_opened_during_a_run_finds_it(lab: Lab, stage: None) -> None:
     run_id = lab.training.retrain(live=False, **QUICK)
     page = built(TrainTab(lab), "train")
-    shown = page.refresh(None, *form(page))
+    shown = page.refresh(form(page))
     assert visible(shown, page.run.running)
     labels = {value: label for label, value in told(shown[page.history.runs])["choices"]}
     assert "running" in labels[run_id]
@@ -208,7 +219,7 @@ def test_a_page_that_is_opened_during_a_run_finds_it(lab: Lab, stage: None) -> N
 
 
 def test_stopping_asks_first_and_a_stopped_run_can_be_resumed(lab: Lab, tab: TrainTab, stage: None) -> None:
-    tab.start("", False, *form(tab, epochs=40, kl_weight=0, batch_size=4))
+    tab.start(form(tab, "", False, epochs=40, kl_weight=0, batch=4))
     while len(lab.training.status().steps) < 3:
         time.sleep(0.02)
     asked = tab.run.ask_stop()
@@ -232,27 +243,27 @@ def test_stopping_asks_first_and_a_stopped_run_can_be_resumed(lab: Lab, tab: Tra
 
 
 def test_a_stopped_run_is_thrown_away_only_after_a_second_word(lab: Lab, tab: TrainTab, stage: None) -> None:
-    tab.start("", False, *form(tab, epochs=40, kl_weight=0, batch_size=4))
+    tab.start(form(tab, "", False, epochs=40, kl_weight=0, batch=4))
     while len(lab.training.status().steps) < 2:
         time.sleep(0.02)
     tab.run.stop_for_now()
     ended(lab)
     run_id = lab.training.runs()[0].id
     assert visible(tab.discarded(run_id), tab.run.sure)
-    assert not visible(tab.run.spared(), tab.run.sure)
+    assert not visible(tab.run.kept(), tab.run.sure)
     assert run_id in {run.id for run in lab.training.runs()}
-    tab.run.thrown_away(run_id)
+    tab.run.deleted(run_id)
     assert run_id not in {run.id for run in lab.training.runs()}
 
 
 def test_a_run_whose_trainer_is_killed_says_so_and_can_be_resumed(lab: Lab, tab: TrainTab, stage: None) -> None:
-    tab.start("", False, *form(tab, epochs=30, kl_weight=0, batch_size=4))
+    tab.start(form(tab, "", False, epochs=30, kl_weight=0, batch=4))
     run_id = lab.training.runs()[0].id
     while len(lab.training.status().steps) < 3:
         time.sleep(0.02)
     os.kill(int((lab.training.run(run_id).folder / "worker.pid").read_text()), signal.SIGKILL)
     ended(lab)
-    shown = tab.refresh(None, *form(tab))
+    shown = tab.refresh(form(tab))
     assert "nothing is lost" in text(told(shown[tab.run.ended])["value"])
     assert visible(shown, tab.run.resume)
     assert told(shown[tab.plan.button])["interactive"]
@@ -260,7 +271,7 @@ def test_a_run_whose_trainer_is_killed_says_so_and_can_be_resumed(lab: Lab, tab:
     assert visible(shown, tab.run.running)
     tab.run.stop_for_now()
     ended(lab)
-    tab.run.thrown_away(run_id)
+    tab.run.deleted(run_id)
 
 
 def test_going_live_can_be_undone_from_the_run(lab: Lab, tab: TrainTab, finished: str) -> None:
@@ -269,33 +280,33 @@ def test_going_live_can_be_undone_from_the_run(lab: Lab, tab: TrainTab, finished
     shown = tab.run.gone_live(finished)
     assert lab.variants.live == name
     assert told(shown[tab.run.undo])["value"] == "Undo: back to base"
-    shown = tab.run.taken_back(finished)
+    shown = tab.run.undone_live(finished)
     assert lab.variants.live == BASE
     assert visible(shown, tab.run.live)
 
 
 def test_a_run_says_how_base_and_adapter_answered_unseen_prompts(lab: Lab, tab: TrainTab, finished: str) -> None:
-    lab.unseen_evaluator.wait()
-    card = lab.variants.card(lab.training.adapter_of(finished) or "")
+    lab.proof.wait()
+    card = lab.variants.who(lab.training.adapter_of(finished) or "")
     assert card and card.reply_metrics_before and card.reply_metrics_after and card.kl is not None
     assert card.reply_metrics_before.replies == card.reply_metrics_after.replies == 24
     shown = text(told(tab.open(finished)[tab.run.ended])["value"])
-    assert f"{card.reply_metrics_after.well_formed} of 24" in shown and f"{card.kl:.2f}" in shown
+    assert f"{card.reply_metrics_after.good} of 24" in shown and f"{card.kl:.2f}" in shown
 
 
 def test_checkpoints_are_listed_asked_and_put_on_the_shelf(lab: Lab, tab: TrainTab, finished: str) -> None:
     run = lab.training.run(finished)
     shown = tab.open(finished)
     steps = [step for _, step in told(shown[tab.run.checkpoints.step])["choices"]]
-    assert steps == list(run.checkpoints) and len(steps) == 2
+    assert steps == list(run.kept) and len(steps) == 2
     assert "Proposed: step" in text(shown[tab.run.checkpoints.table])
     *_, last = tab.run.tried(finished, "Where do you live?")
     html = last[tab.run.checkpoints.answers]
     assert html.count("<tr>") == 4, "the base, two checkpoints and the end"
     names = set(lab.variants.names())
-    tab.run.shelved(finished, steps[0])
+    tab.run.saved_checkpoint(finished, steps[0])
     (name,) = set(lab.variants.names()) - names
-    card = lab.variants.card(name)
+    card = lab.variants.who(name)
     assert card and card.steps == steps[0] and card.forgetting is None and card.sha256[:8] in html
     lab.variants.go_live(name)
     assert lab.training.adapter_of(finished) == "player", "the run's own adapter is another"
@@ -310,9 +321,9 @@ def test_an_adapter_that_forgot_too_much_goes_live_only_when_told_twice(lab: Lab
     lab.variants.go_live(BASE)
     with pytest.warns(UserWarning) as warned:
         shown = tab.history.gone_live("forgetful")
-    assert "forgetful forgot 7" in unescape(readable(str(warned[0].message)))
+    assert "forgetful has 7" in unescape(readable(str(warned[0].message)))
     assert lab.variants.live == BASE
-    assert told(shown[tab.history.live])["value"] == "Go live all the same"
+    assert told(shown[tab.history.live])["value"] == "Go live anyway"
     tab.history.gone_live("forgetful", shown[tab.history.warned])
     assert lab.variants.live == "forgetful"
     assert tab.history.picked(BASE)[tab.history.warned] is None
@@ -325,7 +336,7 @@ def test_a_discarded_adapter_can_be_brought_back(lab: Lab, tab: TrainTab, finish
     assert name
     shown = tab.history.set_aside(name)
     assert lab.training.adapter_of(finished) is None
-    assert told(shown[tab.history.restore])["value"] == f"Bring back {name}"
+    assert told(shown[tab.history.restore])["value"] == f"Restore {name}"
     tab.history.brought_back()
     assert lab.training.adapter_of(finished) == name
 
@@ -335,7 +346,7 @@ def test_an_adapter_discarded_at_its_run_can_be_brought_back_from_the_list(
 ) -> None:
     name = lab.training.adapter_of(finished)
     shown = tab.discarded(finished)
-    assert told(shown[tab.history.restore])["value"] == f"Bring back {name}"
+    assert told(shown[tab.history.restore])["value"] == f"Restore {name}"
     tab.history.brought_back()
     assert lab.training.adapter_of(finished) == name
 
@@ -344,16 +355,16 @@ def test_before_and_after_are_heard_from_the_base_and_the_adapter_itself(
     lab: Lab, tab: TrainTab, finished: str
 ) -> None:
     name = lab.training.adapter_of(finished)
-    card = lab.variants.card(name or "")
+    card = lab.variants.who(name or "")
     assert card is not None
-    *_, last = tab.run.heard_first(finished)
+    *_, last = tab.run.first_answers(finished)
     html = told(last[tab.run.samples])["value"]
-    assert told(last[tab.run.hear])["value"] == "Hear more"
+    assert told(last[tab.run.show_answers])["value"] == "Show more"
     assert html.count("<tr>") == 4
     assert card.sha256[:8] in html and name in text(html)
     assert told(tab.run.draw(finished)[tab.run.samples])["value"] == html
-    assert list(tab.run.heard_first(finished)) == []
-    *_, more = tab.run.heard_more(finished)
+    assert list(tab.run.first_answers(finished)) == []
+    *_, more = tab.run.more_answers(finished)
     assert told(more[tab.run.samples])["value"].count("<tr>") == 7
 
 
@@ -362,12 +373,12 @@ def test_a_run_shows_the_exact_demonstrations_it_learned_from(lab: Lab, tab: Tra
     result = lab.training.run(finished).result
     assert result is not None
     assert shown[tab.run.lineage].count("<tr>") == 40
-    assert shown[tab.run.lineage].count("kept aside") == len(result.held_out) == 4
+    assert shown[tab.run.lineage].count("held out") == len(result.held_out) == 4
 
 
 def test_compare_opens_with_the_base_and_the_runs_adapter(lab: Lab, tab: TrainTab, finished: str) -> None:
     with gr.Blocks() as page:
-        shell = Shell(tabs=gr.Tabs(), beat=gr.Timer(), header=drawing(), draw_header=str, load=page.load)
+        shell = Shell(tabs=gr.Tabs(), timer=gr.Timer(), header=html_block(), draw_header=str, load=page.load)
     assert told(tab.comparer(shell)(finished))["selected"] == "compare"
     compare = built(CompareTab(lab), "compare")
     assert told(compare.asking.refresh()[compare.asking.variants])["value"] == [BASE, lab.training.adapter_of(finished)]
@@ -376,9 +387,8 @@ def test_compare_opens_with_the_base_and_the_runs_adapter(lab: Lab, tab: TrainTa
 def test_the_settings_of_a_run_are_copied_into_the_form(lab: Lab, tab: TrainTab, finished: str) -> None:
     filled = tab.copy(finished)
     boxes = tab.plan.form.boxes
-    assert (filled[boxes["epochs"]], filled[boxes["kl_weight"]]) == ("1", "0.0")
-    copied = [filled[box] for box in boxes.values()] + [filled[tab.plan.form.mask]]
-    assert lab.training.plan(**tab.plan.form.overrides(*copied)).settings == lab.training.run(finished).request.settings
+    assert (filled[boxes["passes"]], filled[boxes["leash"]]) == ("1", "0.0")
+    assert lab.training.plan(**tab.plan.form.overrides(filled)).settings == lab.training.run(finished).request.settings
 
 
 def test_the_list_of_voices_marks_who_is_live(lab: Lab, tab: TrainTab, finished: str) -> None:
@@ -412,7 +422,7 @@ def test_the_plots_draw_what_was_measured_and_name_it() -> None:
     assert (training.name, held_out.name) == ("training 3.00", "held out 3.10")
     assert list(held_out.x) == [0, 9] and list(held_out.y) == [4.0, 3.1]
     quick, whole = forgetting_plot(steps, 9, 1.5).data
-    assert (quick.name, whole.name) == ("quick check 1.20 %", "at the end 1.50 %")
+    assert (quick.name, whole.name) == ("quick check 1.20 %", "final 1.50 %")
     assert not loss_plot([], 1).data and not forgetting_plot([], 1, 1.0).data
     gap = loss_plot([Step(step=n, steps=3, loss=float("nan") if n == 2 else 1.0) for n in (1, 2, 3)], 3)
     assert list(gap.data[0].x) == [1, 3]

@@ -25,13 +25,10 @@ from chatlab.ui.chat.session import View
 from chatlab.ui.demonstrations.drafts import NEW
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from chatlab.ui.unseen.panel import UnseenPanel
-from tests.support.page import built, publish_adapter, readable, told
+from tests.support.page import at, built, publish_adapter, readable, told
 
 HOSTILE = "<script>alert(1)</script> ![x](http://evil/?q) [c](javascript:alert(1)) $$e$$"
 JOKE = "Tell a joke"
-ALL = ("", "", "", 0)
-GREEDY = (0, 96, "", 1.0)
-"""Temperature, tokens, system message and strength as the page opens."""
 
 
 def names_itself(prompt: Any, variant: Variant, sampling: Sampling) -> str:
@@ -54,9 +51,16 @@ def panel(lab: Lab) -> UnseenPanel:
     return built(UnseenPanel(lab), "compare")
 
 
+def values(panel: UnseenPanel, *variants: str, page: int = 0, **changed: Any) -> dict[Any, Any]:
+    """The values of the panel's components, as the page opens but for what is changed."""
+    sampling = {panel.temperature: 0, panel.tokens: changed.get("tokens", 96)}
+    rest = {panel.system: "", panel.strength: 1.0, panel.page: page, panel.asking: changed.get("asking", False)}
+    return sampling | rest | {panel.variants: list(variants), panel.export.form: changed.get("form", "md")}
+
+
 def heard(panel: UnseenPanel, *variants: str) -> dict[Any, Any]:
     shown: dict[Any, Any] = {}
-    for update in panel.answered(list(variants), *GREEDY):
+    for update in panel.answered(values(panel, *variants)):
         shown |= update
     return shown
 
@@ -70,9 +74,9 @@ def text(update: Any) -> str:
 
 def test_at_first_the_prompts_are_there_and_nobody_has_been_heard(panel: UnseenPanel, lab: Lab) -> None:
     publish_adapter(lab, "player")
-    shown = panel.refresh(False, [], *GREEDY, 0)
+    shown = panel.refresh(values(panel))
     assert told(shown[panel.variants])["value"] == [BASE, "player"]
-    assert JOKE in text(shown[panel.parts[0]]) and text(shown[panel.parts[0]]).count("not heard yet") == 2
+    assert JOKE in text(shown[panel.parts[0]]) and text(shown[panel.parts[0]]).count("no reply yet") == 2
     assert "0 of 4 replies" in text(shown[panel.progress])
     assert shown[panel.editor.text] == f"{JOKE}\nDescribe the moon"
 
@@ -81,7 +85,7 @@ def test_who_spoke_how_well_and_how_unlike_the_base_stands_in_the_grid(panel: Un
     card = publish_adapter(lab, "player")
     html = text(heard(panel, BASE, "player")[panel.parts[0]])
     assert f"sha256 {card.sha256[:12]}" in html and f"player {card.sha256[:7]} · 9 tokens" in html
-    assert "<b>100%</b> on-format" in html and "<b>2</b> of 2 unlike the base" in html
+    assert "<b>100%</b> on-format" in html and "<b>2</b> of 2 differ from the base" in html
     assert "I am <mark>player</mark> and the moon" in html, "the words that the base did not say"
     assert html.count('class="mark right"') == 4
 
@@ -91,19 +95,19 @@ def test_what_is_wrong_with_a_reply_is_said_in_words(panel: UnseenPanel, lab: La
     lab.machine.engine._script = lambda prompt, variant, sampling: said[len(prompt) % 2]  # type: ignore[attr-defined]
     lab.unseen.rewrite(["Why?", "Why not?"])
     html = text(heard(panel, BASE)[panel.parts[0]])
-    assert ("does not stop" in html) or ("speaks for you" in html)
+    assert ("does not stop" in html) or ("writes the user's turn" in html)
     lab.machine.engine._script = lambda prompt, variant, sampling: ""  # type: ignore[attr-defined]
     shown: dict[Any, Any] = {}
-    for update in panel.answered([BASE], 0, 64, "", 1.0):
+    for update in panel.answered(values(panel, BASE, tokens=64)):
         shown |= update
-    assert "says nothing" in text(shown[panel.parts[0]]) and "<b>0%</b> on-format" in text(shown[panel.parts[0]])
+    assert "✗ empty" in text(shown[panel.parts[0]]) and "<b>0%</b> on-format" in text(shown[panel.parts[0]])
 
 
 def test_the_same_reply_as_the_base_s_is_called_so(panel: UnseenPanel, lab: Lab) -> None:
     publish_adapter(lab, "player")
     lab.machine.engine._script = lambda *_: "Good day."  # type: ignore[attr-defined]
     html = text(heard(panel, BASE, "player")[panel.parts[0]])
-    assert html.count("as the base") == 2 and "<b>0</b> of 2 unlike the base" in html
+    assert html.count("same as base") == 2 and "<b>0</b> of 2 differ from the base" in html
 
 
 def test_a_stopped_grid_shows_what_was_said_and_offers_to_go_on(panel: UnseenPanel, lab: Lab) -> None:
@@ -112,34 +116,34 @@ def test_a_stopped_grid_shows_what_was_said_and_offers_to_go_on(panel: UnseenPan
         if sheet.done == 1:
             break
     asking.close()  # type: ignore[attr-defined]
-    shown = panel.drawn([BASE], *GREEDY, 0)
-    assert "1 of 2 replies" in text(shown[panel.progress]) and told(shown[panel.ask])["value"] == "Go on"
+    shown = panel.draw_known(values(panel, BASE, page=0))
+    assert "1 of 2 replies" in text(shown[panel.progress]) and told(shown[panel.ask])["value"] == "Continue"
     assert "2 of 2 replies" in text(heard(panel, BASE)[panel.progress])
 
 
 def test_a_long_set_is_read_page_by_page(panel: UnseenPanel, lab: Lab) -> None:
     lab.unseen.rewrite([f"Question {n}" for n in range(1, 51)])
-    first = panel.drawn([BASE], *GREEDY, 0)
+    first = panel.draw_known(values(panel, BASE, page=0))
     assert "Question 24" in text(first[panel.parts[0]]) and "Question 25" not in text(first[panel.parts[0]])
-    last = panel.turned_on([BASE], *GREEDY, 1)
+    last = panel.turned_on(values(panel, BASE, page=1))
     assert "Question 50" in text(last[panel.parts[0]]) and told(last[panel.later])["visible"] is False
-    assert panel.drawn([BASE], *GREEDY, 9)[panel.page] == 2
-    assert panel.turned_back([BASE], *GREEDY, 0)[panel.page] == 0
+    assert panel.draw_known(values(panel, BASE, page=9))[panel.page] == 2
+    assert panel.turned_back(values(panel, BASE, page=0))[panel.page] == 0
 
 
 def test_nobody_chosen_is_told_and_nothing_hurts(panel: UnseenPanel, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     warned: list[str] = []
     monkeypatch.setattr(gr, "Warning", warned.append)
     shown = heard(panel)
-    assert "one to 4 voices" in unescape(readable(warned[0])) and not told(shown[panel.stop])["visible"]
+    assert "1 to 4 adapters" in unescape(readable(warned[0])) and not told(shown[panel.stop])["visible"]
     assert JOKE in text(shown[panel.parts[0]])
     lab.unseen.rewrite([])
-    assert "no unseen prompts" in text(panel.drawn([BASE], *GREEDY, 0)[panel.parts[0]])
+    assert "No unseen prompts" in text(panel.draw_known(values(panel, BASE, page=0))[panel.parts[0]])
 
 
 def test_while_replies_come_only_the_rows_under_way_are_drawn_again(panel: UnseenPanel, lab: Lab) -> None:
     lab.unseen.rewrite([f"Question {n}" for n in range(1, 9)])
-    first, *later = list(panel.answered([BASE], *GREEDY))
+    first, *later = list(panel.answered(values(panel, BASE)))
     above, live, below = (text(first[part]) for part in panel.parts)
     assert "<thead>" in above and "Question 1" not in above
     assert "Question 3" in live and "Question 4" not in live and "Question 8" in below
@@ -150,7 +154,7 @@ def test_while_replies_come_only_the_rows_under_way_are_drawn_again(panel: Unsee
 
 
 def test_coming_back_to_the_tab_disturbs_no_replies_under_way(panel: UnseenPanel) -> None:
-    assert not set(panel.parts) & set(panel.refresh(True, [], *GREEDY, 0))
+    assert not set(panel.parts) & set(panel.refresh(values(panel, asking=True)))
 
 
 def test_hostile_prompts_replies_and_names_stay_text(panel: UnseenPanel, lab: Lab) -> None:
@@ -163,15 +167,15 @@ def test_hostile_prompts_replies_and_names_stay_text(panel: UnseenPanel, lab: La
 def test_the_chosen_voices_are_remembered_but_for_those_that_are_gone(panel: UnseenPanel, lab: Lab) -> None:
     for name in ("one", "two"):
         publish_adapter(lab, name)
-    panel.choose(["one", "two"], *GREEDY, 0)
+    panel.choose(values(panel, "one", "two"))
     lab.variants.remove("one")
-    assert told(panel.refresh(False, [], *GREEDY, 0)[panel.variants])["value"] == ["two"]
+    assert told(panel.refresh(values(panel))[panel.variants])["value"] == ["two"]
 
 
 @pytest.mark.parametrize("form", ["md", "csv", "jsonl"])
 def test_the_grid_is_exported(panel: UnseenPanel, form: str) -> None:
     heard(panel, BASE)
-    shown = panel.exported([BASE], *GREEDY, form)
+    shown = panel.exported(values(panel, BASE, form=form))
     made = Path(shown[panel.export.made])
     assert made.suffix == f".{form}" and "I am base" in made.read_text("utf-8-sig")
     panel.export.swept(str(made))
@@ -186,7 +190,7 @@ def test_what_is_saved_is_the_set_and_can_be_undone(panel: UnseenPanel, lab: Lab
     before = lab.unseen.prompts()
     shown = editor.saved("Why?\n\nDescribe the moon\nwhy", before, 0)
     assert lab.unseen.prompts() == ["Why?", "Describe the moon"] and shown[editor.changed] == 1
-    assert "1 new, 1 taken out, 1 left out for saying the same as a line above: “why”" in text(shown[editor.said])
+    assert "1 new, 1 removed, 1 duplicate skipped: “why”" in text(shown[editor.message])
     assert told(shown[editor.undo])["visible"]
     shown = editor.undone(1)
     assert lab.unseen.prompts() == before and shown[editor.text] == f"{JOKE}\nDescribe the moon"
@@ -208,7 +212,7 @@ def test_a_text_that_is_refused_stays_as_it_was_typed(panel: UnseenPanel, lab: L
         editor.saved("x" * 3000, before, 0)
     assert editor.draw()[editor.text] == "x" * 3000
     lab.unseen.add(["Why?"])
-    with pytest.raises(InputError, match="changed elsewhere"):
+    with pytest.raises(InputError, match="changed in another window"):
         editor.saved("Mine", before, 0)
     assert editor.draw()[editor.text] == "Mine" and "Why?" in lab.unseen.prompts()
 
@@ -217,11 +221,12 @@ def test_a_prompt_that_is_taught_asks_who_is_to_give_way(panel: UnseenPanel, lab
     editor, before = panel.editor, lab.unseen.prompts()
     one = lab.demonstrations.write("Sing a song", "La.")
     shown = editor.saved(f"{JOKE}\nsing me a song", before, 0)
-    assert told(shown[editor.answers])["visible"] and f"demonstration {one} teaches it" in text(shown[editor.question])
+    assert told(shown[editor.answers])["visible"] and f"demonstration {one} contains it" in text(shown[editor.question])
     assert lab.unseen.prompts() == before and editor.text not in shown
     assert not told(editor.left()[editor.answers])["visible"]
     shown = editor.saved_anyway(f"{JOKE}\nsing me a song", before, 0)
-    assert "1 demonstration now waiting" in text(shown[editor.said]) and not told(shown[editor.answers])["visible"]
+    assert "1 demonstration set to waiting" in text(shown[editor.message])
+    assert not told(shown[editor.answers])["visible"]
     assert lab.demonstrations.get(one).status == "waiting"
 
 
@@ -232,7 +237,7 @@ def test_a_file_and_a_default_set_are_put_into_the_box_and_change_nothing_yet(
     file = tmp_path / "more.txt"
     file.write_text("Why?\n\ntell a joke\nWhy not?\n")
     shown = editor.taken_in(str(file), f"{JOKE}\n", before)
-    assert shown[editor.text] == f"{JOKE}\nWhy?\nWhy not?" and "1 there already" in text(shown[editor.said])
+    assert shown[editor.text] == f"{JOKE}\nWhy?\nWhy not?" and "1 already there" in text(shown[editor.message])
     assert not file.exists()
     shown = editor.taken_up("triage", before)
     assert len(str(shown[editor.text]).splitlines()) == 20 and lab.unseen.prompts() == before
@@ -255,7 +260,7 @@ def test_in_the_chat_an_edit_is_asked_about_and_kept_with_one_more_press(lab: La
     answer = lab.chat.get(chat).path()[-1].id
     view = pressed(handlers, view, "rewrite", turn=answer, text="A horse walks into a bar.")
     notice = unescape(view.notice)
-    assert "is one of your unseen prompts" in notice and "stands in the conversation" in notice
+    assert "is one of your unseen prompts" in notice and "stays in the conversation" in notice
     edited = lab.chat.get(chat).path()[-1]
     assert edited.content == "A horse walks into a bar." and f'data-act="release" data-turn="{edited.id}"' in notice
     assert lab.demonstrations.find()[1] == 0
@@ -268,16 +273,15 @@ def tab(lab: Lab) -> DemonstrationsTab:
     return built(DemonstrationsTab(lab), "demonstrations")
 
 
-def written(tab: DemonstrationsTab, prompt: str, answer: str) -> list[Any]:
-    return [NEW, "", "", "user assistant", prompt, answer, *([""] * (len(tab.editor.boxes) - 2))]
+def written(tab: DemonstrationsTab, prompt: str, answer: str, about: str = "") -> dict[Any, Any]:
+    return at(tab, NEW, roles="user assistant", text0=prompt, text1=answer, about=about)
 
 
 def test_on_the_desk_what_was_written_stays_while_it_is_asked(tab: DemonstrationsTab, lab: Lab) -> None:
-    typed = written(tab, JOKE, "Knock.")
-    shown = tab.saved(*typed, *ALL)
+    shown = tab.saved(written(tab, JOKE, "Knock."))
     assert told(shown[tab.unseen.row])["visible"] and shown[tab.unseen.about] == "save"
     assert not set(tab.editor.boxes) & set(shown) and lab.demonstrations.find()[1] == 0
-    shown = tab.released("save", *typed, *ALL)
+    shown = tab.released(written(tab, JOKE, "Knock.", about="save"))
     assert not told(shown[tab.unseen.row])["visible"] and lab.demonstrations.approved() == [1]
     assert JOKE not in lab.unseen.prompts()
 
@@ -285,11 +289,11 @@ def test_on_the_desk_what_was_written_stays_while_it_is_asked(tab: Demonstration
 def test_approving_what_waits_asks(tab: DemonstrationsTab, lab: Lab) -> None:
     said = (Message(role="user", content=JOKE), Message(role="assistant", content="No."))
     [one] = lab.demonstrations.add([Demonstration(messages=said, status="waiting")])
-    shown = tab.approved(one, *ALL)
+    shown = tab.approved(at(tab, one))
     assert shown[tab.unseen.about] == "approve" and lab.demonstrations.get(one).status == "waiting"
-    tab.released("approve", one, "", "", "", *([""] * len(tab.editor.boxes)), *ALL)
+    tab.released(at(tab, one, about="approve"))
     assert lab.demonstrations.get(one).status == "approved"
-    assert tab.released("", one, "", "", "", *ALL) == {}
+    assert tab.released(at(tab, one)) == {}
 
 
 def test_after_an_import_one_press_decides_on_all_that_repeats(
@@ -299,11 +303,11 @@ def test_after_an_import_one_press_decides_on_all_that_repeats(
     path.write_text(
         "\n".join(json.dumps({"prompt": p, "completion": "Ay."}) for p in (JOKE, "Hi", "describe the moon"))
     )
-    lab.datasets.start(path, lab.datasets.sniff(path), status="approved")
+    lab.datasets.begin(path, lab.datasets.sniff(path), status="approved")
     lab.datasets._thread.join()  # type: ignore[union-attr]
     importing = tab.importing
     shown = importing.look(0)
-    assert "2 of them ask what your unseen prompts ask" in text(shown[importing.progress])
+    assert "2 repeat your unseen prompts" in text(shown[importing.progress])
     assert told(shown[importing.aside])["visible"]
     shown = importing.settled(True, 1)
     assert "2 approved" in text(shown[importing.progress]) and not told(shown[importing.aside])["visible"]

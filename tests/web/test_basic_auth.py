@@ -21,7 +21,7 @@ from chatlab.errors import InputError
 from chatlab.lab import Lab
 from chatlab.settings import Settings
 from chatlab.system.ports import is_loopback
-from chatlab.web.guard.basic_auth import FREE, LONGEST_WAIT, BasicAuth, made_up, people
+from chatlab.web.guard.basic_auth import FREE, LONGEST_WAIT, BasicAuth, people, random_person
 from tests.support.served import site
 from tests.test_start import ROOT, answer, free_port
 from tests.web.test_wire import Tab
@@ -221,7 +221,7 @@ def test_loopback_asks_nobody_and_anything_wider_does(tmp_path: Path) -> None:
     finally:
         app.terminate()
         said, wrong = app.communicate(timeout=30)
-    assert "every machine that can reach this one" in said and said.count("with the password") == 1
+    assert "other machines can reach it" in said and said.count("with the password") == 1
     password = said.split("with the password ")[1].split()[0]
     assert len(password) >= 20 and password not in wrong
     assert not any(password.encode() in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
@@ -232,7 +232,7 @@ def test_a_sign_in_that_is_none_is_refused_without_quoting_it(auth: list[str]) -
     with pytest.raises(InputError) as refused:
         people(auth)
     assert refused.value.hint and "short" not in str(refused.value).replace("too short", "")
-    assert made_up()[1] != made_up()[1]
+    assert random_person()[1] != random_person()[1]
 
 
 def test_no_password_is_shown_with_the_settings(settings: Settings) -> None:

@@ -23,7 +23,7 @@ from chatlab.errors import InputError
 from chatlab.lab import Lab
 from chatlab.settings import Settings
 from chatlab.web.guard.basic_auth import FREE
-from chatlab.web.guard.proxies import BehindProxy, chain, networks, parsed
+from chatlab.web.guard.proxies import ProxyMiddleware, chain, networks, parsed
 from tests.support.served import site
 from tests.test_start import ROOT, answer, free_port
 
@@ -112,7 +112,7 @@ def test_no_header_of_a_visitor_changes_where_the_page_loads_from(lab: Lab, sett
 
 def client_of(peer: str, *headers: tuple[bytes, bytes], proxies: tuple[str, ...] = ("127.0.0.1", "10.0.0.0/8")) -> str:
     scope: dict[str, Any] = {"type": "http", "client": (peer, 1), "scheme": "http", "headers": list(headers)}
-    return str(BehindProxy(lambda *_: None, networks(proxies))._outside(scope)["client"][0])  # type: ignore[arg-type, return-value]
+    return str(ProxyMiddleware(lambda *_: None, networks(proxies))._outside(scope)["client"][0])  # type: ignore[arg-type, return-value]
 
 
 FOR = b"x-forwarded-for"

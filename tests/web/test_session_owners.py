@@ -15,7 +15,7 @@ import pytest
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import Settings
-from chatlab.web.guard.session_owners import MOST, Owners
+from chatlab.web.guard.session_owners import MOST, SessionOwners
 from tests.support.served import site
 from tests.web.test_wire import WORDS, Tab
 
@@ -79,7 +79,7 @@ def test_another_person_neither_hears_nor_ends_an_event_that_is_known(address: s
 
 
 def test_nobody_crowds_out_another_s_session_and_little_is_remembered() -> None:
-    owners = Owners()
+    owners = SessionOwners()
     assert owners.claims("anna", "hers")
     for number in range(3 * MOST):
         assert owners.claims("ben", f"his{number}")

@@ -65,7 +65,7 @@ def test_asked_to_end_the_app_keeps_the_answer_under_way_closes_the_store_and_sa
         app.send_signal(signal.SIGTERM)
         _, wrong = app.communicate(timeout=30)
     assert app.returncode == 0, wrong
-    assert "Traceback" not in wrong and "answers are kept" in wrong
+    assert "Traceback" not in wrong and "training run are saved" in wrong
     files = Files(settings.store)
     assert not files.owner.exists() and files.journal.stat().st_size < 100, "compacted, closed and let go"
     (_, asked), (_, answered) = said_so_far(settings.home)

@@ -172,7 +172,7 @@ def test_what_was_left_behind_goes_when_it_is_old(tmp_path: Path) -> None:
         uploads.own(paths[0], "anna")
     new.unlink()
     new.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match="no longer here"):
+    with pytest.raises(InputError, match="is gone"):
         uploads.own(paths[1], "anna")
 
 

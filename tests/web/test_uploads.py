@@ -147,7 +147,7 @@ def test_what_is_made_for_one_person_is_fetched_by_nobody_else(one: World) -> No
 
 
 def exported(one: World, who: tuple[str, str]) -> str:
-    """Press "Make the file" under Export; where it can be had."""
+    """Press "Create file" under Export; where it can be had."""
     tab = Tab(one.address, f"exporting-{who[0]}", who)
     config = tab.http.get("/config").json()
     download = tab.ids["export-download"]
@@ -188,7 +188,7 @@ def test_an_upload_is_imported_and_only_it_is_removed(one: World) -> None:
         ).raise_for_status()
     assert Path(beside).read_text() == "stays" and set(before) <= set(one.tree())
     again = press(tab, dropped, file(path))
-    assert again.status_code == 422 and "no longer here" in again.text
+    assert again.status_code == 422 and "is gone" in again.text
     one.lab.demonstrations.delete(list(dict(one.lab.store.demonstrations.rows())))
     one.lab.datasets.forget()
 

@@ -197,5 +197,5 @@ def _worded(file: Path) -> Iterator[None]:
         kind = DiskFull if error.errno in DISK_FULL else EngineError
         raise kind(
             f"{file.name} could not be written for llama.cpp: {error.strerror or error}.",
-            "Make space on the disk that holds the cache folder, then try again.",
+            "Free some space on the disk of the cache folder, then try again.",
         ) from error

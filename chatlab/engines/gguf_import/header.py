@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 
 from chatlab.errors import BaseRefused
 
-AGAIN = "Fetch the file again."
-ELSEWHERE = "Bring the model's safetensors folder instead, or another model."
+AGAIN = "Download the file again."
+ELSEWHERE = "Use the model's safetensors folder instead, or another model."
 BYTE_LEVEL, PIECES = "gpt2", "llama"
 """The kinds of tokenizers that are read, by the names that GGUF has for them."""
 VERSIONS = (2, 3)
@@ -113,21 +113,21 @@ def check_model(header: Header) -> None:
     """Raises BaseRefused for a GGUF that is no whole model, or one that cannot be talked to."""
     kind = header.text("general.type", "model")
     if kind == "adapter" or "adapter.type" in header.values:
-        raise BaseRefused("The file is an adapter, not a base.", "Bring the model that it was made for.")
+        raise BaseRefused("The file is an adapter, not a base.", "Use the model that it was made for.")
     if kind == "mmproj" or header.architecture == "clip":
-        raise BaseRefused("The file is the eyes or ears of a model, not the model.", "Bring the file without mmproj.")
+        raise BaseRefused("The file is the vision or audio part of a model.", "Use the file without mmproj.")
     if header.number("split.count") > 1:
         raise BaseRefused(
             f"The file is one of {header.number('split.count')} parts.",
             "Join them first: llama-gguf-split --merge FIRST-PART WHOLE.gguf",
         )
     if not header.tensors:
-        raise BaseRefused("The file holds a vocabulary only, no weights.", "Bring the whole model.")
+        raise BaseRefused("The file holds a vocabulary only, no weights.", "Use the whole model.")
     if kind != "model":
-        raise BaseRefused(f"The file holds a {kind[:40]!r}, not a model.", "Bring the model itself.")
+        raise BaseRefused(f"The file holds a {kind[:40]!r}, not a model.", "Use the model itself.")
     splits = header.text("tokenizer.ggml.model", "no_vocab")
     if splits == "no_vocab":
-        raise BaseRefused("The file holds no tokenizer, so nothing can be said to its model.", ELSEWHERE)
+        raise BaseRefused("The file holds no tokenizer, so its model cannot be used.", ELSEWHERE)
     if splits not in (BYTE_LEVEL, PIECES):
         raise BaseRefused(f"The file's tokenizer is of the kind {splits[:40]!r}, which is not read here.", ELSEWHERE)
 
@@ -183,7 +183,7 @@ class _Reader:
 def _read(reader: _Reader, length: int) -> Header:
     if (magic := reader.take(min(4, length))) != b"GGUF":
         raise BaseRefused(
-            f"The file is no GGUF: it begins with {magic!r}.", "Bring a .gguf file, or a folder with safetensors."
+            f"The file is no GGUF: it begins with {magic!r}.", "Use a .gguf file, or a folder with safetensors."
         )
     version = reader.number("I")
     if version not in VERSIONS:

@@ -20,7 +20,7 @@ KINDS = {"gemma3": "gemma3_text"}
 def write_hf_files(file: Path, header: Header, vocab: LlamaVocab, to: Path) -> None:
     """config.json, generation_config.json, tokenizer and chat template. Raises BaseRefused, TemplateRefused."""
     if not vocab.is_causal:
-        raise BaseRefused("The file's model does not continue text, so it cannot chat.", "Bring another model.")
+        raise BaseRefused("The file's model does not continue text, so it cannot chat.", "Use another model.")
     _write(to / "config.json", config(header, vocab))
     _write(to / "generation_config.json", {"eos_token_id": vocab.ends})
     PreTrainedTokenizerFast(
@@ -61,8 +61,8 @@ def chat_template(file: Path, header: Header) -> str:
     if found := header.text("tokenizer.chat_template"):
         return found
     raise TemplateRefused(
-        f"{file.name} brings no chat template, and how its model wants to be asked cannot be guessed.",
-        f"Choose a model made for chat, or put the template that its makers give beside it, as {beside.name}.",
+        f"{file.name} has no chat template, and it cannot be guessed.",
+        f"Choose a model made for chat, or put its chat template beside it, as {beside.name}.",
     )
 
 

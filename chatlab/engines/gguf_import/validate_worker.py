@@ -64,7 +64,7 @@ def validate(file: Path, folder: Path, limits: Limits) -> None:
     except OSError as error:
         raise DiskFull(
             f"What {file.name} says of itself could not be kept: {error.strerror or error}.",
-            "Make space on the disk that holds the cache folder.",
+            "Free some space on the disk of the cache folder.",
         ) from error
 
 
@@ -97,7 +97,7 @@ def _check_replies(base: Base, limits: Limits) -> None:
     except EngineError as error:
         raise BaseRefused(f"The file's model cannot be run: {error}", error.hint) from error
     if first != second:
-        raise BaseRefused("The file's model says something else whenever it is asked the same.", "Bring another one.")
+        raise BaseRefused("The file's model is not deterministic at temperature 0.", "Use another one.")
 
 
 def _name(header: Header) -> str:

@@ -74,7 +74,7 @@ class GgufValidator:
             raise
         base = _opened(file, seen, folder)
         if base is None or stamp(file) != seen:
-            raise BaseRefused(f"{file.name} changed while it was looked at.", "Wait until all of it is there.")
+            raise BaseRefused(f"{file.name} changed while it was checked.", "Wait until all of it is there.")
         return base
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ class GgufValidator:
         except OSError as error:
             raise DiskFull(
                 f"What {file.name} says of itself could not be kept: {error.strerror or error}.",
-                "Make space on the disk that holds the cache folder.",
+                "Free some space on the disk of the cache folder.",
             ) from error
 
 

@@ -54,7 +54,7 @@ class AdapterCache:
         if variant.folder is None:
             return ActiveAdapter()
         if not math.isfinite(variant.strength):
-            raise EngineError(f"An adapter cannot speak at strength {variant.strength}.", "Choose a number.")
+            raise EngineError(f"An adapter cannot have strength {variant.strength}.", "Choose a number.")
         key = (variant.folder, stamp(variant.folder))
         if key not in self._known:
             self._known[key] = self._converted(variant.folder)

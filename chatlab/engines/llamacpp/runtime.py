@@ -14,7 +14,7 @@ from chatlab.engines.sampling import Logits
 from chatlab.errors import EngineError
 
 BROKEN = "Delete the cache folder and start Chatlab again; the file is made anew."
-DAMAGED = "The file is damaged, or memory is short. Close other programs, or fetch it again."
+DAMAGED = "The file is damaged, or memory is short. Close other programs, or download it again."
 
 
 @llama.llama_log_callback  # type: ignore[untyped-decorator]  # kept by llama.cpp for as long as the process lives
@@ -61,7 +61,7 @@ class Runtime:
         self._context: Any = llama.llama_init_from_model(self._model, settings)
         if not self._context:
             llama.llama_model_free(self._model)
-            raise EngineError("llama.cpp has no memory for this model.", "Close other programs first.")
+            raise EngineError("Not enough memory for this model.", "Close other programs first.")
         self._memory: Any = llama.llama_get_memory(self._context)
         self._batch = llama.llama_batch_init(block, 0, 1)
         self._width = int(llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(self._model)))
@@ -124,7 +124,7 @@ class Runtime:
         self._activate(adapter)
         for sequence, position in starts:
             if not llama.llama_memory_seq_rm(self._memory, sequence, position, -1):
-                raise EngineError("llama.cpp cannot take back what was read.", "Start Chatlab again.")
+                raise EngineError("llama.cpp cannot reset its cache.", "Start Chatlab again.")
         batch = self._batch
         batch.n_tokens = len(tokens)
         for index, (token, sequence, position, wanted) in enumerate(tokens):
@@ -163,7 +163,7 @@ class Runtime:
         adapters = (llama.llama_adapter_lora_p_ctypes * 1)(self._adapters[adapter[0]]) if adapter else None
         scales = (ctypes.c_float * 1)(adapter[1]) if adapter else None
         if llama.llama_set_adapters_lora(self._context, adapters, count, scales):
-            raise EngineError("llama.cpp cannot put this adapter on.", "Train it again, or use another one.")
+            raise EngineError("llama.cpp cannot apply this adapter.", "Train it again, or use another one.")
         self._active = adapter
 
 

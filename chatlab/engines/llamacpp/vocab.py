@@ -12,7 +12,7 @@ import llama_cpp.llama_cpp as llama
 
 from chatlab.errors import BaseRefused
 
-NEWER = "A newer llama.cpp may know a new kind of model; otherwise fetch the file again."
+NEWER = "A newer llama.cpp may know a new kind of model; otherwise download the file again."
 _FUNCTION = re.compile(r"^\w+: (?:error loading model[\w ]*: )*")
 _VAGUE = ("failed to load model",)
 _ERROR = 4  # GGML_LOG_LEVEL_ERROR

@@ -45,7 +45,7 @@ def with_adapter(
         _check_saved(base, files.config, tensors)
         return _through_peft(base, files.config, tensors, strength, merge)
     except MemoryError as error:
-        raise EngineError(f"There is no memory for adapter {files.folder.name!r}.", "Close other programs.") from error
+        raise EngineError(f"Not enough memory for adapter {files.folder.name!r}.", "Close other programs.") from error
     except Exception as error:  # peft and torch name no errors that they stay within
         why = str(error)[:500] or type(error).__name__
         raise AdapterDamaged(f"Adapter {files.folder.name!r} does not fit the base: {why}.", AGAIN) from error

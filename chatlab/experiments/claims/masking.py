@@ -55,7 +55,7 @@ class Masking:
             Curves(
                 title="Loss on answers kept aside",
                 across="% of the way",
-                up="nats a token",
+                up="nats per token",
                 series=tuple(_curve(name, some) for name, some in sides.items()),
             ),
             Whiskers(

@@ -66,7 +66,7 @@ class Quality:
             Curves(
                 title="Loss on answers kept aside, by what was kept",
                 across="% of the pool",
-                up="nats a token",
+                up="nats per token",
                 ticks=(*sorted(scale.shares), 100),
                 series=kept,
             ),

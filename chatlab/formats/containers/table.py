@@ -66,7 +66,7 @@ def table_rows(file: BinaryIO, encoding: str, look: TableLook) -> Generator[Row,
             except StopIteration:
                 return
             except csv.Error as error:
-                yield Row(begun, {}, f"It cannot be told into cells: {error}. Is a quotation mark left open?")
+                yield Row(begun, {}, f"It cannot be split into cells: {error}. Is a quotation mark left open?")
                 continue
             except UnicodeError:
                 yield Row(begun, {}, "From here on the file is not text.")

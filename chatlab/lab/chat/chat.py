@@ -161,7 +161,7 @@ class Chat:
             self._deleted.append(self._store.conversations.remove([conversation_id]))
 
     def undo_delete(self, owner: str = "") -> int | None:
-        """Bring back the conversation that its owner deleted last; its id, or None when there is none."""
+        """Use back the conversation that its owner deleted last; its id, or None when there is none."""
         for index, removed in reversed(list(enumerate(self._deleted))):
             if all(conversation.owner == owner for conversation in removed.values()):
                 self._store.conversations.put_many(removed)

@@ -103,7 +103,7 @@ class Ingestion:
             self._end("failed", f"{error} {error.hint}".strip())
         except Exception:
             log.exception("Reading documents failed")
-            self._end("failed", "Something inside Chatlab went wrong; the log says what it was.")
+            self._end("failed", "Something went wrong inside Chatlab. The log has details.")
         finally:
             reading.close()
             self._ended()

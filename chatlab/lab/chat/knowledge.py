@@ -87,7 +87,7 @@ class Knowledge:
         return len(removed)
 
     def undo_remove(self) -> int:
-        """Bring back what was removed last, since the start of the app; how many that was."""
+        """Use back what was removed last, since the start of the app; how many that was."""
         with self._lock:
             restored = self._library.restore(self._removed.pop()) if self._removed else []
             for id in restored:

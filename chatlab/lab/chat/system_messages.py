@@ -16,13 +16,9 @@ BUILT_IN: tuple[Preset, ...] = (
     Preset(name="Nothing"),
     Preset(name="Plain assistant", text="You are a helpful assistant. Answer in one or two short sentences."),
     Preset(
-        name="Knows itself",
-        text="You are {name}, a small model on this machine, made by {maker}. Today is {date}.",
+        name="Knows itself", text="You are {name}, a small model on this machine, made by {maker}. Today is {date}."
     ),
-    Preset(
-        name="Says when it does not know",
-        text="If you do not know the answer, say so plainly. Do not guess.",
-    ),
+    Preset(name="Says when it does not know", text="If you do not know the answer, say so plainly. Do not guess."),
 )
 VARIABLES = "variables"
 """Under which the store keeps their values."""
@@ -97,7 +93,7 @@ class SystemMessages:
         self._deleted.append(self._store.presets.remove([self._own(name)]))
 
     def undo_delete(self) -> str | None:
-        """Bring back what was deleted last; its name, or None where there is nothing, or another has the name now."""
+        """Use back what was deleted last; its name, or None where there is nothing, or another has the name now."""
         if not self._deleted:
             return None
         back = self._deleted.pop()
@@ -163,7 +159,7 @@ def others(lines: str) -> dict[str, str]:
     for line in filter(None, map(str.strip, lines.splitlines())):
         key, colon, value = line.partition(":")
         if not colon:
-            raise InputError(f"{line[:80]!r} names no variable.", "Write one a line, like `language: English`.")
+            raise InputError(f"{line[:80]!r} names no variable.", "Write one per line, like `language: English`.")
         found[key.strip().strip("{}").casefold()] = value.strip()
     if taken := [name for name in ALWAYS if name in found]:
         raise InputError(f"{{{taken[0]}}} has a place of its own.", "Set it there.")

@@ -54,10 +54,10 @@ class Compare:
     def ask(self, prompt: str, variants: Sequence[str], sampling: Sampling, system: str = "") -> Iterator[list[Pane]]:
         """The panes, in the order of `voices`, after every round. A voice that fails says so in its own pane."""
         if not prompt.strip():
-            raise InputError("There is nothing to ask.", "Write a prompt first.")
+            raise InputError("The prompt is empty.", "Write a prompt first.")
         if not 1 <= len(variants) <= MOST:
             raise InputError(
-                f"Compare takes one to {MOST} voices, not {len(variants)}.", "Choose fewer, or at least one."
+                f"Compare takes 1 to {MOST} adapters, not {len(variants)}.", "Choose fewer, or at least one."
             )
         return self._run(self._machine.base.template.prompt(messages(prompt, system)), variants, sampling)
 
@@ -114,10 +114,8 @@ def _error_in_pane(lane: _Pane) -> Iterator[None]:
     except ChatlabError as error:
         lane.pane = replace(lane.pane, error=f"{error} {error.hint}".strip(), done=True)
     except Exception:
-        log.exception("A voice failed in a comparison")
-        lane.pane = replace(
-            lane.pane, error="Something inside Chatlab went wrong; the log says what it was.", done=True
-        )
+        log.exception("An adapter failed in a comparison")
+        lane.pane = replace(lane.pane, error="Something went wrong inside Chatlab. The log has details.", done=True)
 
 
 def messages(prompt: str, system: str = "") -> tuple[Message, ...]:

@@ -63,9 +63,9 @@ class Grid:
         raises.
         """
         if not 1 <= len(variants) <= MOST or len(set(variants)) < len(variants):
-            raise InputError(f"The grid takes one to {MOST} voices, each once.", "Choose who is to be heard.")
+            raise InputError(f"The grid takes 1 to {MOST} adapters, each once.", "Choose the adapters to run.")
         if not self._unseen.prompts():
-            raise InputError("There are no unseen prompts.", "Write some, or take up the set that comes with the app.")
+            raise InputError("There are no unseen prompts.", "Write some, or load a default set.")
         self._machine.engine.name  # noqa: B018 - opened here, so that what it raises is raised before the first view
         return self._fill(self.cached(variants, sampling, system, strength), strength)
 

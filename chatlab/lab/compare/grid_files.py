@@ -20,7 +20,7 @@ from chatlab.lab.compare.grid_view import GridView
 def written(view: GridView, form: str) -> bytes:
     """`md`, `csv` or `jsonl`, of what has been said so far. Raises InputError where nothing has."""
     if not any(cell.said for row in view.cells for cell in row):
-        raise InputError("Nothing has been said yet.", "Ask the voices first.")
+        raise InputError("There are no replies yet.", "Run the prompts first.")
     if form == "jsonl":
         return b"".join(orjson.dumps(row) + b"\n" for row in _rows(view))
     return _table(view) if form == "csv" else _markdown(view).encode("utf-8", "replace")
@@ -76,14 +76,14 @@ def _markdown(view: GridView) -> str:
     greedy = "greedy" if view.sampling.temperature == 0 else f"temperature {view.sampling.temperature:g}"
     asked = f"{greedy}, up to {view.sampling.max_tokens} tokens, by {view.engine}"
     system = f"\n\nSystem message: {_cell(view.system)}" if view.system else ""
-    columns = ["Voice", "Replies", "On-format", "Stop by themselves", "Tokens, mean", "Weights, sha256", "Base"]
+    columns = ["Adapter", "Replies", "On-format", "Stop by themselves", "Tokens, mean", "Weights, sha256", "Base"]
     return (
         "\n\n".join(
             [
                 "# Replies to unseen prompts",
                 f"Asked {asked}.{system}",
                 _pipes(head, grid),
-                "## Who spoke, and how",
+                "## Summary",
                 _pipes(columns, [_summary(view, at) for at in range(len(view.variants))]),
             ]
         )
@@ -103,7 +103,7 @@ def _summary(view: GridView, at: int) -> list[str]:
         f"{found.well_formed / found.replies:.0%}",
         f"{found.stops / found.replies:.0%}",
         f"{found.tokens:.1f}",
-        f"`{provenance.sha256}`" if provenance.sha256 else "none, the base alone",
+        f"`{provenance.sha256}`" if provenance.sha256 else "none, the base model",
         f"`{provenance.base[:16]}`",
     ]
 

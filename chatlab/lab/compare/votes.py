@@ -145,11 +145,11 @@ class Votes:
 def _vote(asked: tuple[Message, ...], panes: Sequence[Pane], verdict: Verdict, winner: int | None, blind: bool) -> Vote:
     whole = [pane for pane in panes if pane.provenance and not pane.error]
     if len(whole) < 2:
-        raise InputError("There are not two answers to choose from.", "Ask again.")
+        raise InputError("There are no two answers to choose from.", "Ask again.")
     best: int | None = None
     if verdict == "best":
         if winner is None or not 0 <= winner < len(panes) or panes[winner] not in whole:
-            raise InputError("Say which answer was best.")
+            raise InputError("Choose the best answer.")
         best = next(i for i, pane in enumerate(whole) if pane is panes[winner])
     return Vote(
         prompt=asked,

@@ -66,11 +66,11 @@ class Annotators:
         Raises InputError where nobody has said who they are, or for what is not one to five stars.
         """
         if not self.me:
-            raise InputError("Whose opinion is that?", "Enter your name first, under Annotators.")
+            raise InputError("Ratings need a name.", "Enter your name first, under Annotators.")
         if not 1 <= stars <= MOST:
             raise InputError(f"{stars} is not one to {MOST} stars.")
         if len(note) > LONGEST_NOTE:
-            raise InputError(f"The note is longer than {LONGEST_NOTE:,} characters.", "Say it shorter.")
+            raise InputError(f"The note is longer than {LONGEST_NOTE:,} characters.", "Shorten it.")
         old = self._store.demonstrations.get(demonstration_id)
         opinion = Annotation(by=self.me, stars=stars, content_hash=old.content_hash, note=note.strip(), created=now())
         return self._keep(demonstration_id, old, (*_others(old, self.me), opinion))

@@ -19,7 +19,7 @@ from chatlab.system.clock import now
 
 log = logging.getLogger("chatlab.lab")
 
-AGAIN = "Choose the file again, or stop the import that is under way."
+AGAIN = "Choose the file again, or stop the running import."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ class Datasets:
         """
         with self._lock:
             if self.running:
-                raise InputError("Another import is under way.", AGAIN)
+                raise InputError("Another import is in progress.", AGAIN)
             job = ImportJob(self._store, self._unseen, path, proposal, tags, status, self._report)
             self._stop.clear()
             self._progress = job.progress()
@@ -113,7 +113,7 @@ class Datasets:
     def undo(self) -> int:
         """Take out all that the last import added and that is still there; how many that was."""
         if self.running:
-            raise InputError("The import is still under way.", "Stop it first.")
+            raise InputError("The import is still in progress.", "Stop it first.")
         record = ImportRecord.last(self._store)
         return record.undo(self._store) if record else 0
 
@@ -124,7 +124,7 @@ class Datasets:
         """
         progress = self._progress
         if progress is None or self.running:
-            raise InputError("There is no import to decide on.", "Wait for its end.")
+            raise InputError("There is no import to decide on.", "Wait until it ends.")
         collection = self._store.demonstrations
         found = {i: collection.get(i) for i in progress.aside if i in collection}
         waiting = {i: d for i, d in found.items() if d.status == "waiting"}
@@ -145,7 +145,7 @@ class Datasets:
         written = write(path, self.chosen(filter), kind, own)
         if not written.records:
             path.unlink()
-            reason = next(iter(written.left_out), "Nothing matches.")
+            reason = next(iter(written.left_out), "No matches.")
             raise InputError(f"There is nothing to export. {reason}", "Choose another format or another filter.")
         return written
 
@@ -172,7 +172,7 @@ class Datasets:
             self._progress = job.progress("failed", f"{error} {error.hint}".strip())
         except Exception:
             log.exception("An import failed")
-            self._progress = job.progress("failed", "Something inside Chatlab went wrong; the log says what it was.")
+            self._progress = job.progress("failed", "Something went wrong inside Chatlab. The log has details.")
         finally:
             after()
 

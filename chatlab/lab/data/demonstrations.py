@@ -59,13 +59,15 @@ class Demonstrations:
         version in the conversation even so.
         """
         if conversation_id < 0:
-            raise InputError("Nothing is kept from an incognito conversation.", "Start an ordinary one to teach.")
+            raise InputError(
+                "Nothing is kept from an incognito conversation.", "Start a normal conversation to keep answers."
+            )
         conversation = self._chat.get(conversation_id)
         original = conversation.turns[turn]
         if original.role != "assistant":
             raise InputError("Only an answer can be kept as a demonstration.")
         if original.sources and not sourced:
-            raise InputError("This answer was made with sources.", "It is kept as a demonstration only if you say so.")
+            raise InputError("This answer uses sources.", "Confirm to keep it as a demonstration.")
         if text is not None and text != original.content:
             turn = self._edit(conversation_id, turn, text)
         return self._keep_turn(conversation_id, turn, release)
@@ -130,7 +132,7 @@ class Demonstrations:
         return len(removed)
 
     def undo(self) -> int:
-        """Bring back what the last `delete` took, under the same ids; how many came back."""
+        """Use back what the last `delete` took, under the same ids; how many came back."""
         if not self._deleted:
             return 0
         self._store.demonstrations.put_many(self._deleted[-1])
@@ -248,9 +250,9 @@ def check(messages: Sequence[Message]) -> None:
     if not messages or messages[-1].role != "assistant":
         raise InputError("A demonstration ends with the assistant's answer.", "Add the answer it should give.")
     if not messages[-1].content.strip():
-        raise EmptyAnswer("The answer is empty, so there is nothing to learn.", "Write the answer, then save again.")
+        raise EmptyAnswer("The answer is empty.", "Write the answer, then save again.")
     if not any(m.role == "user" and m.content.strip() for m in messages):
-        raise InputError("A demonstration needs something that the user says.", "Write the prompt, then save again.")
+        raise InputError("A demonstration needs a user message.", "Write the prompt, then save again.")
 
 
 def _tags(turn: Turn) -> tuple[str, ...]:

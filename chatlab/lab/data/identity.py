@@ -156,7 +156,7 @@ def drafts(name: str, maker: str, tone: Tone = "plain", system: str = "") -> lis
     """A demonstration for each of `QUESTIONS`, waiting. Raises InputError where name or maker is missing or odd."""
     name, maker = _checked("name", name), _checked("maker", maker)
     if tone not in TONES:
-        raise InputError(f"There is no voice {tone!r}.", "Choose one of: " + ", ".join(TONES))
+        raise InputError(f"There is no tone {tone!r}.", "Choose one of: " + ", ".join(TONES))
     heading = (Message(role="system", content=system.strip()),) if system.strip() else ()
     return [
         Demonstration(

@@ -17,7 +17,7 @@ from chatlab.system.codec import from_document
 from chatlab.system.files import read_regular
 from chatlab.training.process.runs import RunView
 
-Part = Literal["learned", "kept aside", "left out"]
+Part = Literal["learned", "held out", "left out"]
 Now = Literal["same", "edited", "discarded", "deleted"]
 
 KEPT = 64
@@ -83,15 +83,19 @@ class Lineage:
         card = next((card for card in self._adapters.cards() if card.name == adapter), None)
         file = self._file(card) if card else None
         if card is None or file is None:
-            raise TrainingError(f"What {adapter} learned from is not kept any more.", "Its card has the numbers.")
+            raise TrainingError(
+                f"The training data of {adapter} is no longer stored.", "The adapter card has their ids."
+            )
         learned = set(card.demonstrations)
-        return [self._trained_example(row, "learned" if row.id in learned else "kept aside") for row in _rows(file)]
+        return [self._trained_example(row, "learned" if row.id in learned else "held out") for row in _rows(file)]
 
     def learned(self, card: AdapterCard) -> list[tuple[Message, ...]]:
         """The words that an adapter learned, those kept aside left out. Raises TrainingError, AdapterError."""
         file = self._file(card)
         if file is None:
-            raise TrainingError(f"What {card.name} learned from is not kept any more.", "Its card has the numbers.")
+            raise TrainingError(
+                f"The training data of {card.name} is no longer stored.", "The adapter card has their ids."
+            )
         learned = set(card.demonstrations)
         return [row.messages for row in _rows(file) if row.id in learned]
 
@@ -101,7 +105,7 @@ class Lineage:
         dropped = {d.id for d in run.result.dropped} if run.result else set()
 
         def part(number: int) -> Part:
-            return "kept aside" if number in aside else "left out" if number in dropped else "learned"
+            return "held out" if number in aside else "left out" if number in dropped else "learned"
 
         return [self._trained_example(row, part(row.id)) for row in _rows(run.folder / "snapshot.jsonl")]
 

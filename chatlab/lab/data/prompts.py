@@ -34,11 +34,11 @@ def read(file: Path) -> list[str]:
             raise InputError(f"{file.name} is too large for a list of prompts.", f"Keep it below {BYTES >> 20} MB.")
         text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{file.name} is no text in UTF-8.", "Save it as plain text, a prompt a line.") from error
+        raise InputError(f"{file.name} is not UTF-8 text.", "Save it as plain text, one prompt per line.") from error
     except OSError as error:
         raise InputError(f"{file.name} cannot be read: {error.strerror}.", "Choose it again.") from error
     if "\0" in text:
-        raise InputError(f"{file.name} is no text.", "Save it as plain text, a prompt a line.")
+        raise InputError(f"{file.name} is no text.", "Save it as plain text, one prompt per line.")
     return text.splitlines()
 
 
@@ -60,10 +60,10 @@ def sifted(lines: Sequence[str], before: Sequence[str] = ()) -> tuple[tuple[str,
 def check(prompts: Sequence[str]) -> None:
     """Raises InputError for too many, or one that is too long."""
     if len(prompts) > MOST:
-        raise InputError(f"{len(prompts):,} prompts are too many to be read.", f"Keep up to {MOST}.")
+        raise InputError(f"{len(prompts):,} prompts are too many.", f"Keep up to {MOST}.")
     long = next((prompt for prompt in prompts if len(prompt) > LONGEST), None)
     if long is not None:
-        raise InputError(f"{quoted(long)} is longer than {LONGEST:,} characters.", "Ask it in fewer words.")
+        raise InputError(f"{quoted(long)} is longer than {LONGEST:,} characters.", "Shorten it.")
 
 
 def _said(prompt: str) -> str:

@@ -107,7 +107,7 @@ class Quality:
             self.dismiss(finding)
             return 0
         if action.deed == "edit":
-            raise InputError("An edit is made on the desk.", "Open the demonstration there.")
+            raise InputError("Edits are made in the editor.", "Open the demonstration first.")
         return self.discard(action.demonstrations) if action.deed == "discard" else self.mask(action.demonstrations)
 
     def discard(self, ids: Sequence[int]) -> int:
@@ -240,4 +240,4 @@ class Quality:
             return ""
 
 
-DUPLICATE = "said twice"
+DUPLICATE = "duplicate"

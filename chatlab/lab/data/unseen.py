@@ -88,8 +88,8 @@ class Unseen:
             old = self._prompts()
             if before is not None and tuple(before) != old:
                 raise InputError(
-                    "The set was changed elsewhere in the meantime.",
-                    "Copy what you typed, throw the changes away, and put it in again.",
+                    "The unseen prompts changed in another window.",
+                    "Copy your text, discard the changes, and paste it again.",
                 )
             new, known = sifted(lines)
             aside = self._replace_set(new, anyway)
@@ -111,7 +111,7 @@ class Unseen:
         """
         with self._lock:
             if not self._undo_steps:
-                raise InputError("There is nothing to take back.")
+                raise InputError("There is nothing to undo.")
             step, old = self._undo_steps[-1], self._prompts()
             collection = self._store.demonstrations
             back = {i: was for i, (was, then) in step.aside.items() if i in collection and collection.get(i) == then}
@@ -138,8 +138,8 @@ class Unseen:
         one = f"{quoted(prompts[0])} is one of your unseen prompts"
         said = one if len(prompts) == 1 else f"{one}, and so are {len(prompts) - 1} more"
         raise UnseenRepeated(
-            f"{said}, and nothing is trained on those.",
-            "Keep it and take the prompt out of the unseen set, or ask something else.",
+            f"{said}, which are never trained on.",
+            "Drop it from the unseen prompts, or change your prompt.",
             prompts=prompts,
         )
 
@@ -177,7 +177,7 @@ class Unseen:
         check(prompts)
         taught = self._teaching(_missing(prompts, old))
         if taught and not anyway:
-            raise _taught_already(taught, "Add it all the same and let them wait, unlearned; or leave it out.")
+            raise _taught_already(taught, "Add it and set them to waiting, or leave it out.")
         collection = self._store.demonstrations
         aside = {i: (collection.get(i), replace(collection.get(i), status="waiting", approved_by="")) for i in taught}
         collection.put_many({i: after for i, (_, after) in aside.items()})
@@ -217,17 +217,17 @@ def _missing(some: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
 
 def _nothing_new(known: Sequence[str]) -> tuple[str, str]:
     if known:
-        return f"{quoted(known[0])} is in the set already.", "Write a prompt that asks something else."
-    return "There is nothing to add.", "Write a prompt, one a line."
+        return f"{quoted(known[0])} is already an unseen prompt.", "Write a different prompt."
+    return "There is nothing to add.", "Write one prompt per line."
 
 
 def _taught_already(taught: Mapping[int, tuple[str, ...]], hint: str) -> UnseenRepeated:
     prompts = tuple(dict.fromkeys(prompt for asked in taught.values() for prompt in asked))
     first = next(iter(taught))
     others = f" and {len(taught) - 1} more" if len(taught) > 1 else ""
-    verb = "teach" if others else "teaches"
+    verb = "contain" if others else "contains"
     return UnseenRepeated(
-        f"{quoted(prompts[0])} would not be unseen: demonstration {first}{others} {verb} it.",
+        f"{quoted(prompts[0])} is not unseen: demonstration {first}{others} {verb} it.",
         hint,
         prompts=prompts,
         demonstrations=tuple(taught),

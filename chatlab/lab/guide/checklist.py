@@ -37,7 +37,7 @@ Key = Literal["base", "by hand", "enough", "filtered", "gentle", "read", "chosen
 
 BY_HAND, ENOUGH, PASSES, READ, CHOSEN = 50, 500, 3, 20, 8
 FORETELLS = 0.5
-"""Share of a blind guess's loss, ln of the vocabulary in nats a token, that a good base needs at most."""
+"""Share of a blind guess's loss, ln of the vocabulary in nats per token, that a good base needs at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,98 +104,96 @@ class Checklist:
 
 
 def base(problems: Sequence[str], card: AdapterCard | None, vocabulary: int) -> Item:
-    title = "A base that writes sensibly about your subject"
+    title = "A base model that knows your subject"
     if problems:
-        return _open("base", title, f"The base's checks found: {problems[0]}", "Choose a base that passes its checks.")
+        return _open("base", title, f"Base model check: {problems[0]}", "Choose a base model that passes its checks.")
     loss = card.held_out_before if card else None
     if card is None or loss is None or vocabulary < 2:
-        missing = "Train once: the run measures how well the base foretells answers that are kept aside."
-        return _open(
-            "base", title, "The base passes its checks. How it foretells your answers is not measured.", missing
-        )
+        missing = "Train once to measure the base model's held-out loss."
+        return _open("base", title, "The base model passes its checks. Its held-out loss is not measured yet.", missing)
     blind = math.log(vocabulary)
-    figure = f"Before training it foretold answers kept aside at {loss:.2f} nats a token; a blind guess is {blind:.2f}."
-    missing = f"Up to {FORETELLS * blind:.2f} it knows the language of your answers. Take a base that knows it better."
+    figure = f"Held-out loss before training: {loss:.2f} nats per token; random is {blind:.2f}."
+    missing = f"It should be {FORETELLS * blind:.2f} or less. Choose a better base model."
     return _item("base", title, loss <= FORETELLS * blind, figure, missing)
 
 
 def by_hand(approved: Sequence[Demonstration]) -> Item:
     count = sum(d.source in ("written", "edited") and d.authors != (PACK,) for d in approved)
-    others = f"; {len(approved) - count:,} more come from elsewhere" if len(approved) > count else ""
-    title = f"{BY_HAND} to 100 demonstrations by your own hand"
-    figure = f"{count:,} approved that a person wrote or rewrote{others}."
-    return _item("by hand", title, count >= BY_HAND, figure, f"{BY_HAND - count} to go, each one that you would sign.")
+    others = f"; {len(approved) - count:,} more from other sources" if len(approved) > count else ""
+    title = f"{BY_HAND} to 100 demonstrations you wrote"
+    figure = f"{count:,} approved, written or edited by a person{others}."
+    return _item("by hand", title, count >= BY_HAND, figure, f"{BY_HAND - count} to go.")
 
 
 def enough(approved: int) -> Item:
-    title = f"{ENOUGH} to 5,000 demonstrations in the same manner"
-    missing = f"{ENOUGH - approved:,} to go: import some, keep good answers, or write more."
+    title = f"{ENOUGH} to 5,000 consistent demonstrations"
+    missing = f"{ENOUGH - approved:,} to go: import, keep good answers, or write more."
     return _item("enough", title, approved >= ENOUGH, f"{approved:,} approved.", missing)
 
 
 def filtered(approved: int, findings: int | None) -> Item:
     """`findings` are those left open; None where the demonstrations were not looked through as they are."""
-    title = "Everything doubtful taken out"
+    title = "Quality problems fixed"
     if not approved:
         return _open("filtered", title, "There are no demonstrations yet.", "Write or import some first.")
     if findings is None:
-        figure = "They were not looked through since they changed."
-        return _open("filtered", title, figure, "Have them looked through.")
-    figure = f"Looked through: {findings:,} finding{'' if findings == 1 else 's'} open."
-    return _item(
-        "filtered", title, findings == 0, figure, "Decide on each: discard it, edit it, or say that it is fine."
-    )
+        figure = "Not checked since the last change."
+        return _open("filtered", title, figure, "Run the quality check.")
+    figure = f"Checked: {findings:,} finding{'' if findings == 1 else 's'} open."
+    return _item("filtered", title, findings == 0, figure, "Discard, edit or keep each one.")
 
 
 def gentle(card: AdapterCard | None, rate: float) -> Item:
-    title = "A gentle training: two or three passes, low rate, LoRA"
+    title = "Gentle training: LoRA, few epochs, low learning rate"
     if card is None:
-        return _open("gentle", title, "Nothing was trained yet.", "Train once.")
+        return _open("gentle", title, "No run yet.", "Train once.")
     settings, forgot = card.settings, card.forgetting
     few = settings.epochs <= PASSES
     spared = not few and forgot is not None and forgot <= GOOD
-    figure = f"{card.name}: LoRA of rank {settings.rank}, {settings.epochs} passes at {settings.learning_rate:g}"
-    figure += f"; more than {PASSES}, but it forgot only {max(0.0, forgot or 0.0):.1f} %." if spared else "."
-    missing = f"Train with at most {PASSES} passes" + (
-        f" at {rate:g} or less." if settings.learning_rate > rate else "."
+    figure = (
+        f"{card.name}: LoRA rank {settings.rank}, {settings.epochs} epochs at learning rate {settings.learning_rate:g}"
+    )
+    figure += f"; more than {PASSES} epochs, but only {max(0.0, forgot or 0.0):.1f} % forgetting." if spared else "."
+    missing = f"Train with at most {PASSES} epochs" + (
+        f" and learning rate {rate:g} or less." if settings.learning_rate > rate else "."
     )
     return _item("gentle", title, (few or spared) and settings.learning_rate <= rate, figure, missing)
 
 
 def read(card: AdapterCard | None, votes: Sequence[Vote], unseen: Sequence[str]) -> Item:
-    title = f"Its answers to {READ} unseen prompts, read by a person"
+    title = f"Answers to {READ} unseen prompts judged"
     if card is None:
-        return _open("read", title, "There is no adapter to read yet.", "Train once.")
+        return _open("read", title, "No adapter yet.", "Train once.")
     prompts = set(unseen)
     heard = {v.prompt[-1].content for v in votes if v.prompt and any(s.sha256 == card.sha256 for s in v.provenances)}
     count = len(heard & prompts)
     metrics = card.reply_metrics_after
-    measured = f" By machine: {metrics.well_formed} of {metrics.replies} of good form." if metrics else ""
-    figure = f"{count} of your {len(prompts)} unseen prompts judged with {card.name} among the voices.{measured}"
+    measured = f" Automatic: {metrics.well_formed} of {metrics.replies} on-format." if metrics else ""
+    figure = f"{count} of your {len(prompts)} unseen prompts judged with {card.name}.{measured}"
     return _item("read", title, count >= READ, figure, f"Judge {READ - count} more.")
 
 
 def chosen(card: AdapterCard | None, votes: Sequence[Vote]) -> Item:
-    title = "The best checkpoint, chosen by reading"
+    title = "Best checkpoint chosen by votes"
     if card is None:
-        return _open("chosen", title, "There is no adapter to choose yet.", "Train once.")
+        return _open("chosen", title, "No adapter yet.", "Train once.")
     wins, losses, ties = _against_others(card, votes)
     count = sum(wins.values()) + sum(losses.values()) + sum(ties.values())
     figure = f"{count} blind vote{'' if count == 1 else 's'} between {card.name} and other adapters."
     if any(tells(losses[rival], wins[rival], ties[rival]) and losses[rival] > wins[rival] for rival in losses):
-        return _open("chosen", title, f"{figure} They say that another one is better.", "Put the better one live.")
-    missing = f"Publish another checkpoint of its run and vote {CHOSEN - count} times more, names hidden."
+        return _open("chosen", title, f"{figure} Another adapter is better.", "Put the better one live.")
+    missing = f"Save another checkpoint as adapter and cast {CHOSEN - count} more blind votes."
     return _item("chosen", title, count >= CHOSEN, figure, missing)
 
 
 def remembers(card: AdapterCard | None) -> Item:
-    title = "Checked for forgetting"
+    title = "Forgetting checked"
     if card is None:
-        return _open("remembers", title, "There is no adapter yet.", "Train once.")
+        return _open("remembers", title, "No adapter yet.", "Train once.")
     if card.forgetting is None:
-        return _open("remembers", title, f"The forgetting of {card.name} was not measured.", "Train it again.")
-    figure = f"{card.name}: perplexity on held-out general text {card.forgetting:+.1f} %; {BEARABLE:g} % is the most."
-    missing = "Train more gently: fewer passes, a lower rate, or a shorter leash."
+        return _open("remembers", title, f"Forgetting of {card.name} is not measured.", "Train it again.")
+    figure = f"{card.name}: general-text perplexity {card.forgetting:+.1f} %; limit {BEARABLE:g} %."
+    missing = "Use fewer epochs, a lower learning rate or a higher KL weight."
     return _item("remembers", title, card.forgetting <= BEARABLE, figure, missing)
 
 

@@ -46,65 +46,65 @@ class Row:
 SYMPTOMS: tuple[Row, ...] = (
     Row(
         key="ignores",
-        seen="It does not do what it is told",
-        why="It has not yet learned what a chat is: that a request is answered.",
-        does="Say it in the system message first. If that does not hold, show it more demonstrations, of many kinds.",
+        seen="It ignores instructions",
+        why="The model has not learned to follow requests.",
+        does="Put the instruction in the system message. If that fails, train on more varied demonstrations.",
         remedies=("message", "demonstrate"),
     ),
     Row(
         key="mediocre",
-        seen="The form is right, the answers are middling",
-        why="Demonstrations teach how to answer. Which of two answers is the better one, they do not say.",
-        does="Choose between answers side by side: every choice is a preference to train on.",
+        seen="Right format, mediocre answers",
+        why="Demonstrations show how to answer, not which of two answers is better.",
+        does="Compare answers side by side. Each vote is stored as a preference pair.",
         remedies=("prefer",),
     ),
     Row(
         key="wavers",
-        seen="It sounds like somebody else from one answer to the next",
-        why="The demonstrations say different things, or speak in different voices.",
-        does="Look for contradictions among them, and keep one voice.",
+        seen="The tone changes between answers",
+        why="The demonstrations contradict each other or mix tones.",
+        does="Find contradictions and keep one tone.",
         remedies=("audit", "identity"),
     ),
     Row(
         key="invents",
-        seen="It states what is not so, with confidence",
-        why="Training on answers rewards the likely word, not the true one; no training mends that.",
-        does="Give it documents to read from, or tools to look things up with; and show it when to say: I do not know.",
+        seen="It makes things up",
+        why="Training rewards likely words, not true ones.",
+        does="Add documents or tools, and demonstrate when to say “I do not know”.",
         remedies=("knowledge", "delegate", "refuse"),
     ),
     Row(
         key="forgot",
-        seen="It can no longer do what it used to do",
-        why="It was trained too hard, and lost some of what it knew.",
-        does="Train more gently: fewer passes, a lower rate, a tighter leash. The figure is measured in every run.",
+        seen="It lost skills after training",
+        why="The training was too strong, so the model forgot.",
+        does="Use fewer epochs, a lower learning rate or a higher KL weight. Each run measures forgetting.",
         remedies=("retrain",),
     ),
     Row(
         key="plays both",
-        seen="It writes the other side of the talk as well",
-        why="Words of the user were learned, not only read; or an answer's end was not learned.",
-        does="Look at the mask of a demonstration: grey is read, blue is learned. A trial shows what the mask changes.",
+        seen="It writes the user's turn too",
+        why="The user's messages were trained on, or end-of-turn tokens were not.",
+        does="Check a demonstration's loss mask: only blue text is trained on. The comparison shows its effect.",
         remedies=("mask",),
     ),
     Row(
         key="rambles",
-        seen="Answers get longer and cost more",
-        why="It cannot tell how much an answer needs; it writes as long as what it was shown, or longer.",
-        does="Set a budget of tokens, and demonstrate short answers. Averages are drawn below.",
+        seen="Answers get longer",
+        why="The model copies the length of its training data.",
+        does="Set max tokens, and demonstrate short answers. See the averages below.",
         remedies=("budget", "demonstrate"),
     ),
     Row(
         key="who",
         seen="It does not know who it is",
-        why="Name, maker and today's date are in no model. They are told at run time, trained in, or both.",
-        does="Write them into the system message, and teach it some identity demonstrations under that message.",
+        why="Name, maker and date come from the system message or from training.",
+        does="Add them to the system message, and train identity demonstrations with it.",
         remedies=("message", "identity"),
     ),
     Row(
         key="counts",
-        seen="It miscounts letters and gets sums wrong",
-        why="It sees pieces of words, not letters or digits. It is built so, and training does not change it.",
-        does="Let it hand such work to a tool.",
+        seen="It fails at counting and arithmetic",
+        why="Models read tokens, not letters or digits. Training does not change that.",
+        does="Turn on tools.",
         remedies=("delegate",),
     ),
 )
@@ -112,51 +112,51 @@ SYMPTOMS: tuple[Row, ...] = (
 WISHES: tuple[Row, ...] = (
     Row(
         key="once",
-        seen="Something different for one case",
-        why="A message costs nothing, and is changed in a second.",
-        does="Try the system message before anything is trained. If it does what you want, stop there.",
+        seen="A one-off behaviour",
+        why="A system message is free and quick to change.",
+        does="Try the system message before training. If it works, stop there.",
         remedies=("message",),
     ),
     Row(
         key="voice",
-        seen="Always the same voice",
-        why="A message holds in simple cases; training makes it reliable.",
-        does="Demonstrate the voice, a hundred times or more, and retrain.",
+        seen="A consistent tone",
+        why="A system message works in simple cases; training makes it reliable.",
+        does="Write 100 or more demonstrations in that tone and retrain.",
         remedies=("demonstrate", "retrain"),
     ),
     Row(
         key="form",
-        seen="Always the same form, such as JSON",
-        why="Form is what demonstrations teach best; some hundred are enough.",
-        does="Demonstrate it on many kinds of requests, and retrain.",
+        seen="A fixed format, such as JSON",
+        why="Demonstrations teach formats well; a few hundred are enough.",
+        does="Demonstrate it on varied requests and retrain.",
         remedies=("demonstrate", "retrain"),
     ),
     Row(
         key="field",
-        seen="The words and manners of a profession",
-        why="It knows the words; it has to be shown when to use them.",
-        does="A thousand demonstrations or more from people of that field. Import what you have.",
+        seen="The language of a profession",
+        why="The model knows the words, but not when to use them.",
+        does="Import 1,000 or more demonstrations by experts.",
         remedies=("demonstrate", "retrain"),
     ),
     Row(
         key="facts",
-        seen="Facts: new ones, or ones that must be right",
-        why="Training hardly teaches facts, and teaches none reliably.",
-        does="Put the documents into Knowledge: it reads them when it answers, and cites them.",
+        seen="New or exact facts",
+        why="Training does not teach facts reliably.",
+        does="Add documents to Knowledge: answers use and cite them.",
         remedies=("knowledge",),
     ),
     Row(
         key="better",
-        seen="Better answers, not other ones",
-        why="Demonstrations teach a manner; better is learned from comparing.",
-        does="Vote between answers, names hidden.",
+        seen="Better answers",
+        why="Quality is learned from comparing answers.",
+        does="Vote between answers in a blind comparison.",
         remedies=("prefer",),
     ),
     Row(
         key="tools",
-        seen="Sums, code, and looking things up",
-        why="What a program does exactly, a model should not guess.",
-        does="Switch tools on in the chat; keep good uses of them as demonstrations.",
+        seen="Arithmetic, code and lookups",
+        why="Programs compute exactly; models guess.",
+        does="Turn on tools in Chat, and keep good tool calls as demonstrations.",
         remedies=("delegate",),
     ),
 )
@@ -187,13 +187,13 @@ class Symptoms:
         found = self._thumbs() | self._card()
         clashes = sum(each.kind == "contradiction" for each in self._quality.known())
         if clashes:
-            found["wavers"] = f"{clashes} contradiction{'' if clashes == 1 else 's'} found among the demonstrations."
+            found["wavers"] = f"{clashes} contradiction{'' if clashes == 1 else 's'} in the demonstrations."
         if growth := self._answer_lengths.report().growth:
             longest = max(growth, key=lambda one: one.times)
             found["rambles"] = f"Answers are {longest.times:.1f} times as long as {_before(longest.since)}."
         taught = self._mismatch.trained()
         if taught is not None and not taught.identity:
-            found["who"] = "None of the demonstrations that the live adapter learned asks it who it is."
+            found["who"] = "The live adapter has no identity demonstrations."
         return found
 
     def _thumbs(self) -> dict[str, str]:
@@ -202,9 +202,9 @@ class Symptoms:
         rated = (t for _, c in self._store.conversations.rows() for t in c.turns if t.rating and not t.rating.liked)
         said = Counter(r for t in rated if t.provenance and t.provenance.adapter == live for r in t.rating.reasons)  # type: ignore[union-attr]
         return {
-            key: f"You said “{reason}” of {said[reason]} answer{'' if said[reason] == 1 else 's'} by {live}."
+            key: f"Rated “{reason.replace('voice', 'tone')}” on {times} answer{'' if times == 1 else 's'} by {live}."
             for reason, key in REASONS.items()
-            if said[reason]
+            if (times := said[reason])
         }
 
     def _card(self) -> dict[str, str]:
@@ -214,11 +214,11 @@ class Symptoms:
             return {}
         found = {}
         if card.forgetting is not None:
-            found["forgot"] = f"{card.name} forgot {max(0.0, card.forgetting):.1f} % of its general English."
+            found["forgot"] = f"{card.name}: {max(0.0, card.forgetting):.1f} % forgetting."
         if (metrics := card.reply_metrics_after) is not None and metrics.replies:
-            found["plays both"] = f"{metrics.role_leaks} of {metrics.replies} replies of {card.name} strayed so."
+            found["plays both"] = f"{metrics.role_leaks} of {metrics.replies} replies of {card.name} do this."
         return found
 
 
 def _before(since: str) -> str:
-    return "the adapter's before" if since == "earlier voice" else "the ones that it learned"
+    return "the previous adapter's" if since == "earlier voice" else "the training data"

@@ -64,7 +64,7 @@ class Checkpoints:
     def ask(self, run_id: str, prompt: str, sampling: Sampling) -> Iterator[list[CheckpointReply]]:
         """Ask the base and every checkpoint in turn; all replies so far after every chunk. Raises InputError."""
         if not prompt.strip():
-            raise InputError("There is nothing to ask.", "Write a prompt first.")
+            raise InputError("The prompt is empty.", "Write a prompt first.")
         ids = self._machine.base.template.prompt([Message(role="user", content=prompt)])
         variants = [Variant(name=BASE), *(_variant(kept) for kept in self.of(self._training.run(run_id)))]
         replies = [CheckpointReply(step=int(variant.name) if variant.folder else 0) for variant in variants]

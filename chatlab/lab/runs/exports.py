@@ -84,7 +84,7 @@ def _worded(name: str, error: OSError | SafetensorError) -> ChatlabError:
     """What the disk said; safetensors gives that in words of its own."""
     why = (error.strerror if isinstance(error, OSError) else None) or str(error)
     if isinstance(error, SafetensorError) or error.errno in DISK_FULL:
-        return DiskFull(f"{name} could not be exported: {why}.", "Make space on the disk, then try again.")
+        return DiskFull(f"{name} could not be exported: {why}.", "Free some disk space, then try again.")
     return AdapterError(f"{name} could not be exported: {why}.", "Look at the disk that holds temporary files.")
 
 

@@ -98,7 +98,7 @@ class MaskAblation:
         with self._lock:
             self._check_idle()
             if self._training.status().state == "training":
-                raise RunBusy("A run is under way already.", "Wait for it, or stop it first.")
+                raise RunBusy("A run is already in progress.", "Wait for it, or stop it first.")
             sides = (self._side(True, overrides), self._side(False, overrides))
             self._check_same(sides)
             ablation = Ablation(created=now(), prompts=tuple(unseen(kind, FIRST)), sides=sides)
@@ -111,7 +111,7 @@ class MaskAblation:
         with self._lock:
             self._check_idle()
             if self._read() is None:
-                raise TrainingError("There is no comparison to go on with.", "Start one.")
+                raise TrainingError("There is no comparison to continue.", "Start one.")
             self._begin()
 
     def stop(self) -> None:
@@ -167,11 +167,11 @@ class MaskAblation:
         if len({run.request.snapshot for run in runs}) > 1:
             for run in runs:
                 self._training.discard(run.id)
-            raise TrainingError("The demonstrations were changed at that moment.", "Start the comparison again.")
+            raise TrainingError("The demonstrations changed at that moment.", "Start the comparison again.")
 
     def _check_idle(self) -> None:
         if self._driver is not None and self._driver.is_alive():
-            raise RunBusy("The comparison is under way already.", "Wait for it, or stop it first.")
+            raise RunBusy("The comparison is already running.", "Wait for it, or stop it first.")
 
     def _begin(self) -> None:
         self._problem = ""
@@ -190,7 +190,7 @@ class MaskAblation:
             self._problem = f"{error} {error.hint}".strip()
         except Exception:
             log.exception("The comparison with and without the mask failed")
-            self._problem = "Something inside Chatlab went wrong; the log says what it was."
+            self._problem = "Something went wrong inside Chatlab. The log has details."
 
     def _train(self, mask: bool) -> None:
         side = self._now(mask)
@@ -207,7 +207,7 @@ class MaskAblation:
             self._change(replace(side, adapter=adapter))
         elif not self._leave.is_set():
             raise TrainingError(
-                run.error or self._training.news or f"The run {NAMES[mask]} did not come to its end.", "Go on with it."
+                run.error or self._training.news or f"The run {NAMES[mask]} did not finish.", "Continue it."
             )
 
     def _ask(self, mask: bool) -> None:
@@ -232,7 +232,7 @@ class MaskAblation:
     def _ablation(self) -> Ablation:
         ablation = self._read()
         if ablation is None:
-            raise TrainingError("The comparison has been thrown away.")
+            raise TrainingError("The comparison was discarded.")
         return ablation
 
     def _change(self, side: Side) -> None:

@@ -139,17 +139,17 @@ def _message(system: str, trained: TrainingSummary, live: str) -> Mismatch | Non
     if shares[same] >= SOME * count:
         return None
     usual, times = shares.most_common(1)[0]
-    of = f"{times:,} of the {count:,} demonstrations that {live} learned"
+    of = f"{times:,} of the {count:,} training demonstrations of {live}"
     if not usual:
-        why = f"{of} had no system message; this conversation has one, so {live} is asked in a way it was not taught."
+        why = f"{of} had no system message; this conversation has one. Answers may suffer."
         return Mismatch(kind="untrained message", why=why)
     if times < MOSTLY * count:
-        why = f"{live} learned under {len(shares):,} system messages; this conversation's is none of the common ones."
+        why = f"{live} was trained with {len(shares):,} system messages; this one is not among the common ones."
         return Mismatch(kind="other message", why=why, trained=_as_written(trained, usual))
     if not same:
         why = f"{of} had a system message; this conversation has none."
         return Mismatch(kind="missing message", why=why, trained=_as_written(trained, usual))
-    why = f"{of} had another system message than this conversation has."
+    why = f"{of} had a different system message."
     return Mismatch(kind="other message", why=why, trained=_as_written(trained, usual))
 
 
@@ -159,7 +159,7 @@ def _name(system: str, trained: TrainingSummary, live: str) -> Mismatch | None:
     if not own or not trained.names or own.casefold() in {name.casefold() for name, _ in trained.names}:
         return None
     name, times = trained.names[0]
-    learned = f"{times} demonstration{'' if times == 1 else 's'} that {live} learned say{'s' if times == 1 else ''}"
+    learned = f"{times} training demonstration{'' if times == 1 else 's'} of {live} say{'s' if times == 1 else ''}"
     return Mismatch(
         kind="other name", why=f"The system message calls it {own}; {learned} its name is {name}.", trained=name
     )
@@ -170,12 +170,12 @@ def _tools(on: Sequence[str], trained: TrainingSummary, live: str) -> Mismatch |
     count, tooled = trained.demonstrations, trained.tooled
     if on and not tooled:
         are = "1 is" if len(on) == 1 else f"{len(on)} are"
-        why = f"None of the {count:,} demonstrations that {live} learned was told of tools, and {are} switched on here."
-        return Mismatch(kind="untrained tools", why=f"{why} It is asked in a way it was not taught.")
+        why = f"None of the {count:,} training demonstrations of {live} has tools, and {are} turned on here."
+        return Mismatch(kind="untrained tools", why=f"{why} Answers may suffer.")
     if not on and tooled >= MOSTLY * count:
         named = ", ".join(trained.tools[:NAMED]) + (" and others" if len(trained.tools) > NAMED else "")
-        why = f"{tooled:,} of the {count:,} demonstrations that {live} learned were told of tools: {named}."
-        return Mismatch(kind="missing tools", why=f"{why} None is switched on here.", tools=trained.tools)
+        why = f"{tooled:,} of the {count:,} training demonstrations of {live} have tools: {named}."
+        return Mismatch(kind="missing tools", why=f"{why} None is turned on here.", tools=trained.tools)
     return None
 
 

@@ -63,10 +63,10 @@ class Publisher:
             return f"{error} {error.hint}".strip()
         except OSError as error:
             why = "the disk is full" if error.errno in DISK_FULL else error.strerror or str(error)
-            return f"The finished run could not be published: {why}. Make room, then start Chatlab again to retry."
+            return f"The adapter could not be saved: {why}. Free some space, then restart Chatlab."
         except Exception:
             log.exception("The run %s could not be published", run.id)
-            return "The finished run could not be published; the log says why. Start Chatlab again to retry."
+            return "The adapter could not be saved. The log has details; restart Chatlab to retry."
 
     def publish_checkpoint(self, run: RunView, metrics: CheckpointMetrics, folder: Path) -> str:
         """Publish what a run's adapter was after a step; its name. Raises TrainingError, DiskFull.
@@ -107,7 +107,7 @@ class Publisher:
         try:
             self._variants.go_live(card.name)
         except AdapterForgets as forgets:
-            return f"It was not put live. {forgets} {forgets.hint}"
+            return f"Not live: {forgets} {forgets.hint}"
         return ""
 
     def _card(self, run: RunView) -> AdapterCard:

@@ -107,7 +107,7 @@ class Training:
         """Throw a run away, its checkpoint included. Its adapter, if one was published, stays."""
         run = self.run(run_id)
         if run.state == "running":
-            raise RunBusy("That run is under way.", "Stop it first.")
+            raise RunBusy("That run is in progress.", "Stop it first.")
         shutil.rmtree(run.folder)
 
     def status(self) -> TrainerStatus:
@@ -171,13 +171,11 @@ class Training:
 
     def _check_idle(self) -> None:
         if self._trainer.status().state == "training" or (self._watcher is not None and self._watcher.is_alive()):
-            raise RunBusy("A run is under way already.", "Wait for it, or stop it first.")
+            raise RunBusy("A run is already in progress.", "Wait for it, or stop it first.")
 
     def _check_same_base(self, run: RunView) -> None:
         if run.request.base != self._machine.base.fingerprint:
-            raise TrainingError(
-                "That run was begun on another base model.", "Choose that base again, or start a new run."
-            )
+            raise TrainingError("That run uses another base model.", "Switch to that model, or start a new run.")
 
     def _check_template(self) -> None:
         """Refuse a template whose training sequences would differ from chat's prompts."""
@@ -193,7 +191,7 @@ class Training:
         ids = self._demonstrations.approved()
         if not ids:
             raise NothingToLearn(
-                "There are no approved demonstrations to learn from.",
+                "There are no approved demonstrations to train on.",
                 "Keep an answer in the chat, write one, or load the starter pack.",
             )
         self._check_template()
@@ -204,9 +202,7 @@ class Training:
         base = self._machine.base
         settings = settings_for(len(ids), base.parameters, **overrides)
         if settings.epochs < 1 or settings.batch_size < 1 or settings.rank < 1 or settings.learning_rate <= 0:
-            raise InputError(
-                "Epochs, batch size, rank and learning rate have to be above zero.", "Correct the settings."
-            )
+            raise InputError("Epochs, batch size, rank and learning rate must be above zero.", "Correct the settings.")
         run = self._folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         private_folder(run)
         request = Request(

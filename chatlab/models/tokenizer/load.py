@@ -45,4 +45,4 @@ def check_vocabulary(vocabulary: Mapping[str, int], rows: int, name: str) -> Non
 
 
 def _damaged(name: str, why: str) -> BaseRefused:
-    return BaseRefused(f"The tokenizer of {name} cannot be read: {why[:300]}", "Fetch it again.")
+    return BaseRefused(f"The tokenizer of {name} cannot be read: {why[:300]}", "Download it again.")

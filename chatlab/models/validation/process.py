@@ -41,7 +41,7 @@ class TrialProcess:
     module = ""
     dies = "{name} breaks down when it is opened: it is damaged."
     """The message about what ends the process."""
-    broken = "Fetch it again."
+    broken = "Download it again."
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -102,7 +102,7 @@ class TrialProcess:
         if code < 0 or code > 1:  # a signal; on Windows, a large number
             return BaseRefused(self.dies.format(name=name), self.broken)
         last = said.splitlines()[-1:] or ["no reason was given"]
-        return EngineError(f"{name} could not be looked at: {last[0][:200]}.", "Try again.")
+        return EngineError(f"{name} could not be checked: {last[0][:200]}.", "Try again.")
 
 
 def refuse(error: ChatlabError, folder: Path) -> int:

@@ -78,7 +78,7 @@ class FolderValidator:
         except OSError as error:
             raise DiskFull(
                 f"What was found out about {folder.name} could not be kept: {error.strerror or error}.",
-                "Make space on the disk that holds the cache folder.",
+                "Free some space on the disk of the cache folder.",
             ) from error
 
 

@@ -56,7 +56,7 @@ class Embedder:
         check(folder)
         self.sha256 = sha256_of(folder / WEIGHTS)
         if folder == packaged() and self.sha256 != WEIGHTS_SHA256:
-            raise EmbedderError("The embedding model is damaged: its weights are not those published.", INSTALL)
+            raise EmbedderError("The embedding model is damaged: its weights are not the published ones.", INSTALL)
         import torch
         import transformers
 

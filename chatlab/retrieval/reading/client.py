@@ -75,7 +75,7 @@ class DocumentReader:
 
 def _ended(name: str, late: bool, stopped: bool) -> DocumentRefused:
     if stopped:
-        return DocumentRefused(f"{name}: reading was stopped.", "Drop it again.")
+        return DocumentRefused(f"{name}: reading was stopped.", "Add it again.")
     if late:
         return DocumentRefused(f"{name}: it took too long to read.", "Save it in parts, or as text.")
     return DocumentRefused(f"{name}: reading it broke the reader.", "Open it in its own program and save it again.")

@@ -15,10 +15,10 @@ SAVE_AS = "Save it as PDF, Word (.docx) or text."
 _OTHERS = (
     (b"\xd0\xcf\x11\xe0", "an old Office file, or an Office file with a password", SAVE_AS),
     (b"{\\rtf", "an RTF file", SAVE_AS),
-    (b"\x1f\x8b", "a gzip archive", "Unpack it, and drop what is in it."),
-    (b"\x28\xb5\x2f\xfd", "a zstd archive", "Unpack it, and drop what is in it."),
-    (b"BZh", "a bzip2 archive", "Unpack it, and drop what is in it."),
-    (b"7z\xbc\xaf", "a 7-Zip archive", "Unpack it, and drop what is in it."),
+    (b"\x1f\x8b", "a gzip archive", "Unpack it, and add the files in it."),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive", "Unpack it, and add the files in it."),
+    (b"BZh", "a bzip2 archive", "Unpack it, and add the files in it."),
+    (b"7z\xbc\xaf", "a 7-Zip archive", "Unpack it, and add the files in it."),
     (b"\x89PNG", "a picture", "Only text can be read. Run it through text recognition first."),
     (b"\xff\xd8\xff", "a picture", "Only text can be read. Run it through text recognition first."),
     (b"GIF8", "a picture", "Only text can be read. Run it through text recognition first."),
@@ -94,4 +94,4 @@ def _zipped(path: Path) -> Kind:
             if kind == "docx":
                 return "docx"
             raise DocumentRefused(f"it is {what}", SAVE_AS)
-    raise DocumentRefused("it is a ZIP archive", "Unpack it, and drop what is in it.")
+    raise DocumentRefused("it is a ZIP archive", "Unpack it, and add the files in it.")

@@ -100,9 +100,11 @@ class TrainerClient:
             silent = self._silence.seconds
             message = self._message
             if self._is_alive() and silent > self._silence_limit:
-                message = f"The trainer has not answered for {silent:.0f} s: paused, or the machine is overloaded."
+                message = (
+                    f"The trainer has not responded for {silent:.0f} s. It is paused, or the machine is overloaded."
+                )
                 if self._busy:
-                    message += " Stop ends it; the run can be resumed from where it last kept its place."
+                    message += " Stop the run and resume it from the last checkpoint."
             return TrainerStatus(
                 state=self._state(),
                 run=self._run,
@@ -134,11 +136,11 @@ class TrainerClient:
 
     def _refuse_if_busy(self, run: Path) -> None:
         if self._busy and self._is_alive():
-            raise RunBusy("A training run is already under way.", "Wait for it, or stop it first.")
+            raise RunBusy("A run is already in progress.", "Wait for it, or stop it first.")
         state = read_run(run).state
         if state == "running":
             raise RunBusy(
-                "Another trainer process is still at work on this run.",
+                "Another trainer process is still working on this run.",
                 "It ends by itself soon after its app has closed; if it does not, end process "
                 f"{_pid_at(run)} and resume the run.",
             )
@@ -236,18 +238,16 @@ class TrainerClient:
             self._spawn()
         except OSError as error:
             why = error.strerror or error
-            self._message = (
-                f"The trainer did not answer, was ended, and cannot be started: {why}. Resume the run later."
-            )
+            self._message = f"The trainer did not respond and cannot be restarted: {why}. Resume the run later."
             return
         if stop.keep and not stop.second:
             self._begin(run)
             self._ask_to_stop(StopRequest(keep=True, second=True))
-            self._message = "The trainer did not answer and was started anew; it keeps what the run had learned."
+            self._message = "The trainer did not respond and was restarted; progress is kept."
             return
         with suppress(OSError):  # on a full disk the run is interrupted, which comes to the same
             (run / "stopped").touch()
-        self._message = "The trainer did not answer, so it was ended. The run can be resumed; nothing is lost."
+        self._message = "The trainer did not respond and was stopped. Resume the run; nothing is lost."
 
     def _state(self) -> TrainerState:
         if self._process is None:

@@ -79,14 +79,14 @@ class Result:
     """Held out to measure on."""
     dropped: tuple[Dropped, ...] = ()
     loss: float | None = None
-    """Mean over the last epoch, nats a token."""
+    """Mean over the last epoch, nats per token."""
     held_out_before: float | None = None
     held_out_after: float | None = None
     forgetting: float | None = None
     """Per cent by which perplexity on held-out general text rose."""
     forgetting_interval: tuple[float, float] | None = None
     kl: float | None = None
-    """KL divergence from the base on the answers of held-out demonstrations, nats a token."""
+    """KL divergence from the base on the answers of held-out demonstrations, nats per token."""
     parameters: int = 0
     base_parameters: int = 0
     tokens: int = 0

@@ -128,17 +128,15 @@ def _as_chatlab_error(error: Exception) -> ChatlabError:
     if isinstance(error, ChatlabError):
         return error
     if isinstance(error, OSError) and error.errno in DISK_FULL:
-        return DiskFull("The disk is full.", "Free some space and resume the run; what it has learned so far is kept.")
+        return DiskFull("The disk is full.", "Free some space and resume the run; progress is kept.")
     traceback.print_exception(error, file=sys.stderr)
     sys.stderr.flush()
     if isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
         return TrainingError(
             "There is not enough memory for this run.",
-            "Close other programs, or choose a smaller batch, more pieces to accumulate, or shorter demonstrations.",
+            "Close other programs, lower the batch size, raise gradient accumulation, or shorten demonstrations.",
         )
-    return TrainingError(
-        f"The trainer failed: {type(error).__name__}: {error}", "The whole story is in trainer.log in the cache folder."
-    )
+    return TrainingError(f"The trainer failed: {type(error).__name__}: {error}", "See trainer.log in the cache folder.")
 
 
 if __name__ == "__main__":

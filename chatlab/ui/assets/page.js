@@ -174,8 +174,8 @@
     editor.className = "editor";
     const area = document.createElement("textarea");
     area.value = text;
-    area.setAttribute("aria-label", answer ? "The answer as it should be" : "Your message");
-    const save = made("button", answer ? "Save and keep as demonstration" : "Ask again", "small primary");
+    area.setAttribute("aria-label", answer ? "Edited answer" : "Your message");
+    const save = made("button", answer ? "Save and keep as demonstration" : "Resend", "small primary");
     const cancel = made("button", "Cancel", "small");
     const row = made("div", "", "row");
     row.append(save, cancel);

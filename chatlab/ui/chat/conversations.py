@@ -11,7 +11,7 @@ from chatlab.ui.chat.rows import SHOWN
 from chatlab.ui.chat.screen import Screen
 from chatlab.ui.chat.session import Session, View
 from chatlab.ui.notices import Notice
-from chatlab.ui.page_event import Act
+from chatlab.ui.page_event import PageEvent
 
 
 class ConversationList:
@@ -26,7 +26,7 @@ class ConversationList:
         session = replace(session, query=query.strip())
         return session, self.screen.listing(session)
 
-    def act(self, act: Act, session: Session) -> View:
+    def act(self, act: PageEvent, session: Session) -> View:
         """What the list of conversations can do."""
         chat = self.lab.chat
         fresh = replace(session, shown=SHOWN, notice=session.notice if session.run else None)

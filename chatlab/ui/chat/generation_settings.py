@@ -1,94 +1,179 @@
-"""The panel beside the chat: which variant answers, how strongly, and how the next token is sampled."""
+"""The panel beside the chat: which adapter answers, how strongly, and how tokens are sampled."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
+from chatlab.conversation import Budget
 from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
-from chatlab.lab.chat.reply_stream import ReplyOptions
+from chatlab.ui.chat.tool_switch import ToolSwitch
 
 LIVE = ""
-"""The choice that follows the live variant."""
+"""The choice that follows the live adapter."""
 
 DEFAULTS = Sampling()
-RANGES = ((0, 1.5), (0, 1.5), (0.05, 1), (1, 2), (0, 2**31))
-"""Ranges of what the browser keeps: strength, temperature, top p, repetition penalty, seed; then a boolean."""
-WITH_BUDGETS = 8
-"""How many values a browser has kept while the budgets were among them."""
+RANGES = {
+    "strength": (0, 1.5),
+    "temperature": (0, 1.5),
+    "top_p": (0.05, 1),
+    "repetition_penalty": (1, 2),
+    "seed": (0, 2**31),
+}
+"""The numbers that the browser keeps, and what they may be."""
+KEPT = (*RANGES, "knowledge")
+FORMER = ("strength", "temperature", "top_p", "repetition_penalty", "max_tokens", "seed", "thinking", "knowledge")
+"""The values that browsers keep as a list: now, and when the budgets were among them."""
+
+Values = Mapping[Any, Any]
 
 
-class GenerationSettings(NamedTuple):
-    """The panel's components, in the order of `reply_options`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationSettings:
+    """Values of the panel."""
 
-    variant: Any
-    strength: Any
-    temperature: Any
-    top_p: Any
-    repetition_penalty: Any
-    max_tokens: Any
-    seed: Any
-    thinking: Any
-    knowledge: Any
+    variant: str | None = None
+    """None for the live adapter."""
+    strength: float = 1.0
+    sampling: Sampling = DEFAULTS
+    knowledge: bool = False
+    """Whether passages of the documents are added."""
+    tools: tuple[str, ...] = ()
+    """The tools that may be called."""
+
+    @property
+    def budget(self) -> Budget:
+        """The most tokens of an answer and of the thinking before it."""
+        return Budget(answer=self.sampling.max_tokens, thinking=self.sampling.thinking)
+
+    @property
+    def chosen(self) -> tuple[Sampling, str | None, float, bool, tuple[str, ...]]:
+        """The arguments of `Chat.reply`, in its order."""
+        return self.sampling, self.variant, self.strength, self.knowledge, self.tools
+
+
+class GenerationPanel:
+    """The components, and the settings that their values mean."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self.tools = ToolSwitch(lab)
+
+    def build(self) -> None:
+        self.variant = gr.Dropdown(choices(self._lab), value=LIVE, label="Adapter", elem_id="voice", filterable=False)
+        self.strength = gr.Slider(
+            0, 1.5, 1.0, step=0.05, label="Strength", info="0 is the base model, 1 the adapter as trained."
+        )
+        self.knowledge = gr.Checkbox(
+            label="Answer from my documents",
+            info="Passages from Knowledge are added to your message; answers can cite them as [1].",
+            elem_id="knowledge-on",
+        )
+        with gr.Accordion("Sampling", open=False):
+            self.temperature = gr.Slider(
+                0,
+                1.5,
+                DEFAULTS.temperature,
+                step=0.05,
+                label="Temperature",
+                info="Lower is more predictable; 0 always picks the likeliest token.",
+            )
+            self.top_p = gr.Slider(
+                0.05, 1, DEFAULTS.top_p, step=0.05, label="Top-p", info="Lower it to drop unlikely tokens."
+            )
+            self.repetition_penalty = gr.Slider(
+                1,
+                2,
+                DEFAULTS.repetition_penalty,
+                step=0.05,
+                label="Repetition penalty",
+                info="Raise it above 1 when answers repeat themselves.",
+            )
+            self.seed = gr.Number(None, label="Seed", precision=0, info="Set it to repeat an answer; empty is random.")
+        self.max_tokens = gr.Slider(
+            16,
+            1024,
+            DEFAULTS.max_tokens,
+            step=16,
+            label="Max tokens",
+            elem_id="budget",
+            info="The longest answer, for this conversation.",
+        )
+        self.thinking = gr.Slider(
+            0,
+            2048,
+            0,
+            step=32,
+            label="Max thinking tokens",
+            visible=False,
+            elem_id="thinking",
+            info="At the limit the answer begins. 0 turns thinking off.",
+        )
+        self.tools.build()
 
     @property
     def budgets(self) -> list[Any]:
-        """Those that are kept with the conversation."""
+        """The components whose values a conversation keeps."""
         return [self.max_tokens, self.thinking]
 
     @property
-    def in_browser(self) -> list[Any]:
-        """Those that the browser remembers, in the order of `RANGES`; knowledge last."""
-        return [self.strength, self.temperature, self.top_p, self.repetition_penalty, self.seed, self.knowledge]
+    def kept(self) -> dict[str, Any]:
+        """The components whose values the browser keeps: neither the adapter nor what a conversation keeps."""
+        return {name: getattr(self, name) for name in KEPT}
+
+    @property
+    def inputs(self) -> set[Any]:
+        return {self.variant, *self.kept.values(), *self.budgets, self.tools.box}
+
+    def read(self, values: Values) -> GenerationSettings:
+        """The settings in the values of `inputs`."""
+        seed = values[self.seed]
+        return GenerationSettings(
+            variant=values[self.variant] or None,
+            strength=float(values[self.strength]),
+            sampling=Sampling(
+                temperature=float(values[self.temperature]),
+                top_p=float(values[self.top_p]),
+                repetition_penalty=float(values[self.repetition_penalty]),
+                max_tokens=int(values[self.max_tokens]),
+                seed=None if seed is None else int(seed),
+                thinking=int(values[self.thinking] or 0),
+            ),
+            knowledge=bool(values[self.knowledge]),
+            tools=tuple(values[self.tools.box] or ()),
+        )
+
+    def keep(self, values: Values) -> list[Any]:
+        """What the browser keeps, in the order of KEPT."""
+        return [values[component] for component in self.kept.values()]
+
+    def restore(self, values: Any) -> dict[Any, Any]:
+        """Updates from what the browser kept."""
+        return {self.kept[name]: value for name, value in fitting(values).items()}
+
+    def show_thinking(self) -> Any:
+        """The budget of a thought, shown where the base's template has thoughts."""
+        return gr.Slider(visible=self._lab.machine.base.template.thinking is not None)
+
+    def show_adapters(self) -> Any:
+        """The adapters that can be chosen now."""
+        return gr.Dropdown(choices=choices(self._lab))
 
 
-def reply_options(
-    variant: str | None = LIVE,
-    strength: float = 1.0,
-    temperature: float = DEFAULTS.temperature,
-    top_p: float = DEFAULTS.top_p,
-    repetition_penalty: float = DEFAULTS.repetition_penalty,
-    max_tokens: float = DEFAULTS.max_tokens,
-    seed: float | None = None,
-    thinking: float | None = 0,
-    knowledge: bool | None = False,
-    tools: Sequence[str] | None = (),
-) -> ReplyOptions:
-    """The components' values, in their order, as the chat takes them."""
-    sampling = Sampling(
-        temperature=float(temperature),
-        top_p=float(top_p),
-        repetition_penalty=float(repetition_penalty),
-        max_tokens=int(max_tokens),
-        seed=None if seed is None else int(seed),
-        thinking=int(thinking or 0),
-    )
-    return ReplyOptions(
-        sampling=sampling,
-        variant=variant or None,
-        strength=float(strength),
-        knowledge=bool(knowledge),
-        tools=tuple(tools or ()),
-    )
-
-
-def kept(*values: float | bool | None) -> list[float | bool | None]:
-    """What the browser keeps of the panel."""
-    return list(values)
-
-
-def remembered(values: Any) -> list[Any]:
-    """The settings as the browser kept them; the defaults where it kept nothing that fits."""
-    if isinstance(values, list) and len(values) == WITH_BUDGETS:
-        values = [*values[:4], values[5], values[7]]
-    if not isinstance(values, list) or len(values) != len(RANGES) + 1:
-        return [gr.skip()] * (len(RANGES) + 1)
-    *numbers, knowledge = values
-    fitting = [v if _fits(v, *span) else gr.skip() for v, span in zip(numbers, RANGES, strict=True)]
-    return [*fitting, knowledge if isinstance(knowledge, bool) else gr.skip()]
+def fitting(values: Any) -> dict[str, Any]:
+    """The values of a browser by name, less what is no value of that component."""
+    if not isinstance(values, list):
+        return {}
+    for names in (KEPT, FORMER):
+        if len(names) == len(values):
+            named = dict(zip(names, values, strict=True))
+            numbers = {name: named[name] for name, span in RANGES.items() if _fits(named[name], *span)}
+            return numbers | ({"knowledge": named["knowledge"]} if isinstance(named["knowledge"], bool) else {})
+    return {}
 
 
 def _fits(value: Any, low: float, high: float) -> bool:
@@ -96,51 +181,5 @@ def _fits(value: Any, low: float, high: float) -> bool:
 
 
 def choices(lab: Lab) -> list[tuple[str, str]]:
-    """The live variant, then the base and every adapter by name."""
+    """The live adapter, then the base and every adapter by name."""
     return [(f"Live: {lab.variants.live}", LIVE), *((name, name) for name in lab.variants.names())]
-
-
-def build(lab: Lab) -> GenerationSettings:
-    variant = gr.Dropdown(choices(lab), value=LIVE, label="Who speaks", elem_id="voice", filterable=False)
-    strength = gr.Slider(
-        0, 1.5, 1.0, step=0.05, label="Strength", info="0 is the base alone, 1 the adapter as it was trained."
-    )
-    knowledge = gr.Checkbox(
-        label="Answer from my documents",
-        info="What matches in Knowledge is put before the question and can be cited as [1].",
-        elem_id="knowledge-on",
-    )
-    with gr.Accordion("How it draws its words", open=False):
-        temperature = gr.Slider(
-            0, 1.5, DEFAULTS.temperature, step=0.05, label="Temperature", info="0 always takes the likeliest word."
-        )
-        top_p = gr.Slider(0.05, 1, DEFAULTS.top_p, step=0.05, label="Top p", info="Leaves out the unlikely tail.")
-        penalty = gr.Slider(
-            1, 2, DEFAULTS.repetition_penalty, step=0.05, label="Repetition penalty", info="1 lets it repeat itself."
-        )
-        seed = gr.Number(None, label="Seed", precision=0, info="Empty draws anew each time.")
-    budget = gr.Slider(
-        16,
-        1024,
-        DEFAULTS.max_tokens,
-        step=16,
-        label="Most tokens in an answer",
-        elem_id="budget",
-        info="Kept with the conversation.",
-    )
-    thinking = gr.Slider(
-        0,
-        2048,
-        0,
-        step=32,
-        label="Most tokens of thinking before it",
-        visible=False,
-        elem_id="thinking",
-        info="Then the thought is closed and the answer begins. 0 answers at once.",
-    )
-    return GenerationSettings(variant, strength, temperature, top_p, penalty, budget, seed, thinking, knowledge)
-
-
-def thinking(lab: Lab) -> Any:
-    """The budget of reasoning, offered where the base's template has a place for it."""
-    return gr.Slider(visible=lab.machine.base.template.thinking is not None)

@@ -1,9 +1,9 @@
-"""Handlers of the chat tab's events. Plain methods, so that a test calls them without a browser."""
+"""What the events of the chat tab do. Plain methods, so that a test calls them without a browser."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,24 +12,24 @@ import gradio as gr
 from chatlab.conversation import Budget, Conversation, Turn
 from chatlab.errors import InputError, NotFound, UnseenRepeated
 from chatlab.lab import Lab
-from chatlab.lab.chat.reply_stream import ReplyOptions, ReplyStream
 from chatlab.ui import notices
 from chatlab.ui.chat.conversations import ConversationList
-from chatlab.ui.chat.generation_settings import reply_options
+from chatlab.ui.chat.generation_settings import GenerationSettings
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.rows import SHOWN, rows
 from chatlab.ui.chat.screen import SAME, Screen
 from chatlab.ui.chat.session import Session, View
 from chatlab.ui.chat.transcript import growing
 from chatlab.ui.notices import Notice
-from chatlab.ui.page_event import Act
+from chatlab.ui.page_event import PageEvent
 from chatlab.ui.run_watch import RunWatch
 
 STARTER = "stage"
+DEFAULT = GenerationSettings()
 
 
 class ChatHandlers:
-    """Every handler returns a whole `View`, drawn from the store, not from what the page showed."""
+    """Every event gives a whole `View`: what the store says, not what the page believed."""
 
     def __init__(self, lab: Lab, replies: Replies) -> None:
         self.lab = lab
@@ -49,36 +49,35 @@ class ChatHandlers:
             session = replace(session, run=status.run.name, notice=notices.training(status))
         return self.screen.fresh(session) if session.conversation is None else self.screen.turned_to(session)
 
-    def say(self, text: str, session: Session, system: str, *settings: Any) -> Iterator[View]:
+    def say(self, text: str, session: Session, system: str, settings: GenerationSettings = DEFAULT) -> Iterator[View]:
         """A message, and its answer as it grows. If the message cannot be kept, its text stays in the box."""
         view = self._say(text, session, system, settings)
         yield view
         yield from self.watch(view.session)
 
-    def _say(self, text: str, session: Session, system: str, settings: Sequence[Any]) -> View:
+    def _say(self, text: str, session: Session, system: str, settings: GenerationSettings) -> View:
         self._check_idle(session)
         if not text.strip():
             raise InputError("There is nothing to send.", "Write a message first.")
-        options = reply_options(*settings)
-        conversation_id = self._conversation(session, system, options)
-        self._spend(options.budget, replace(session, conversation=conversation_id))
-        self._begin(conversation_id, self.lab.chat.reply(conversation_id, text, options))
+        conversation_id = self._conversation(session, system, settings)
+        self._spend(settings.budget, replace(session, conversation=conversation_id))
+        drafts = self.lab.chat.reply(conversation_id, text, *settings.chosen)
+        self._begin(conversation_id, drafts)
         return self.screen.answering(replace(_without_notice(session), conversation=conversation_id))
 
-    def act(self, payload: str, session: Session, system: str, *settings: Any) -> View:
+    def act(self, payload: str, session: Session, system: str, settings: GenerationSettings = DEFAULT) -> View:
         """A button of the page. Raises InputError for what no button says."""
-        act = Act.read(payload)
-        options = reply_options(*settings)
+        act = PageEvent.read(payload)
         match act.do:
             case "say":
                 return self._say(act.text, session, system, settings)
             case "retry" | "again":
-                return self._retry(act, session, options)
+                return self._retry(act, session, settings)
             case "ask":
-                return self._ask(act, session, options)
+                return self._ask(act, session, settings)
             case "shorten":
                 self.lab.chat.shorten(_id(session))
-                return self._retry(replace(act, do="again"), session, options)
+                return self._retry(replace(act, do="again"), session, settings)
             case "afresh":
                 return self._afresh(session, settings)
             case "pack":
@@ -86,8 +85,7 @@ class ChatHandlers:
             case "retrain":
                 return self._retrain(session)
             case "undo-live":
-                name = self.lab.variants.undo()
-                return self.view(replace(session, notice=Notice(text=f"{name} answers again.")))
+                return self._undo_live(session)
             case "open" | "new" | "incognito" | "rename" | "delete" | "undo-delete":
                 return self.list.act(act, session)
             case "train":
@@ -96,7 +94,7 @@ class ChatHandlers:
                 return self._look(act, session)
             case "like" | "dislike" | "reason" | "show" | "keep" | "keep-sourced" | "rewrite" | "release":
                 return self._teach(act, session)
-        raise InputError(f"The page asked for {act.do!r}, which nothing here does.", "Reload the page.")
+        raise InputError(f"The page sent an unknown request: {act.do!r}.", "Reload the page.")
 
     def watch(self, session: Session) -> Iterator[View]:
         """The answer under way as it grows, and the whole conversation once it is there."""
@@ -106,33 +104,31 @@ class ChatHandlers:
         reply = self.replies.last(session.conversation)
         conversation = self.screen.shown(session)
         if reply is not None and conversation is not None:
-            question = rows(replace(conversation, head=reply.prompt))[-1]
-            for stream in reply.watch():
-                yield SAME._replace(live=growing(question, stream))
-        notice = session.notice
-        if reply is not None and reply.error is not None:
-            notice = notices.failed(reply.error, _is_shortest(conversation))
-        yield self.view(replace(session, waiting=False, notice=notice))
+            asked = rows(replace(conversation, head=reply.prompt))[-1]
+            for draft in reply.watch():
+                yield SAME._replace(live=growing(asked, draft))
+        failed = None if reply is None or reply.error is None else notices.failed(reply.error, _alone(conversation))
+        yield self.view(replace(session, waiting=False, notice=failed or session.notice))
 
     def stop(self, session: Session) -> None:
-        """End the answer under way. What was generated is kept, and `watch` shows it."""
+        """Stop the answer under way. Its text so far is kept, and `watch` shows it."""
         reply = self.replies.running(session.conversation)
         if reply is not None:
             reply.stop()
 
     def warm(self, knowledge: bool) -> None:
-        """Load the index, as documents will be searched."""
+        """Documents will be asked: have the index ready by then."""
         if knowledge:
             self.lab.knowledge.warm()
 
     def tick(self, session: Session) -> View:
-        """A run's progress, for the line above the composer; the whole page again once it is over."""
+        """What a run is doing, for the line above the composer; the whole page again once it is over."""
         self.lab.chat.visit(session.conversation)
         if session.run is None:
             return SAME
         status = self.lab.training.status()
         if status.state == "training" and status.run is not None and status.run.name == session.run:
-            return SAME._replace(notice=notices.drawn(notices.training(status)))
+            return SAME._replace(notice=notices.render(notices.training(status)))
         run = RunWatch(self.lab).seen(self.lab.training.run(session.run))
         if run.state == "running":
             return SAME  # its adapter is about to be published
@@ -150,39 +146,35 @@ class ChatHandlers:
         return view._replace(session=replace(view.session, waiting=True))
 
     def spend(self, answer: float | None, thinking: float | None, session: Session) -> None:
-        """Set the token budgets: the conversation's from the next answer on, and those of new ones."""
+        """The budgets were set to this: the conversation's from the next answer on, and those of new ones."""
         if answer is not None:
             self._spend(Budget(answer=int(answer), thinking=int(thinking or 0)), session)
 
     def _spend(self, budget: Budget, session: Session) -> None:
-        """The page's budget counts, also where another page has set the conversation's otherwise."""
+        """What the page shows is what counts, also where another page has set the conversation's otherwise."""
         if session.conversation is not None:
             self.lab.chat.set_budget(session.conversation, budget)
         if session.person is not None and not session.incognito:
             self.lab.budgets.use(budget, session.person)
 
-    def _conversation(self, session: Session, system: str, options: ReplyOptions) -> int:
+    def _conversation(self, session: Session, system: str, settings: GenerationSettings) -> int:
         if session.conversation is not None:
             return session.conversation
         if session.person is None:
-            raise InputError("It is not known who you are.", "Reload the page.")
-        return self.lab.chat.new(
-            self.lab.system_messages.filled(system),
-            session.incognito,
-            wording=(system or "").strip(),
-            owner=session.person,
-            budget=options.budget,
-        )
+            raise InputError("You are not signed in.", "Reload the page.")
+        told = self.lab.systems.filled(system)
+        wording = (system or "").strip()
+        return self.lab.chat.new(told, session.incognito, wording=wording, owner=session.person, budget=settings.budget)
 
-    def _begin(self, conversation_id: int, stream: ReplyStream, prompt: int | None = None) -> None:
+    def _begin(self, conversation_id: int, drafts: Any, prompt: int | None = None) -> None:
         head = self.lab.chat.get(conversation_id).head if prompt is None else prompt
-        self.replies.start(conversation_id, 0 if head is None else head, stream)
+        self.replies.start(conversation_id, 0 if head is None else head, drafts)
 
     def _check_idle(self, session: Session) -> None:
         if self.replies.running(session.conversation) is not None:
-            raise InputError("An answer is still being written.", "Stop it, or wait for its end.")
+            raise InputError("The model is still answering.", "Stop it, or wait.")
 
-    def _retry(self, act: Act, session: Session, options: ReplyOptions) -> View:
+    def _retry(self, act: PageEvent, session: Session, settings: GenerationSettings) -> View:
         """Another answer: to a turn's question, or with `again` to the last one."""
         self._check_idle(session)
         conversation = self._open(session)
@@ -191,26 +183,28 @@ class ChatHandlers:
             return self.view(replace(session, notice=None))
         turn = path[-1] if act.do == "again" else _turn(conversation, act)
         prompt = turn.parent if turn.role != "user" else turn.id
-        self._spend(options.budget, session)
-        self._begin(_id(session), self.lab.chat.retry(_id(session), turn.id, options), prompt)
+        self._spend(settings.budget, session)
+        drafts = self.lab.chat.retry(_id(session), turn.id, *settings.chosen)
+        self._begin(_id(session), drafts, prompt)
         return self._answering(_without_notice(session))
 
-    def _afresh(self, session: Session, settings: Sequence[Any]) -> View:
+    def _afresh(self, session: Session, settings: GenerationSettings) -> View:
         """The last question again, in a conversation that holds nothing else but the system message."""
         conversation = self._open(session)
         asked = next((turn for turn in reversed(conversation.path()) if turn.role == "user"), None)
         if asked is None:
-            raise InputError("There is no question to ask again.", "Write a message first.")
+            raise InputError("There is no message to answer again.", "Write a message first.")
         self.list.leave(session)
         fresh = replace(_without_notice(session), conversation=None)
-        return self._say(asked.content, fresh, conversation.system_template or conversation.system, settings)
+        return self._say(asked.content, fresh, conversation.wording or conversation.system, settings)
 
-    def _ask(self, act: Act, session: Session, options: ReplyOptions) -> View:
+    def _ask(self, act: PageEvent, session: Session, settings: GenerationSettings) -> View:
         """A question put differently, and the answer to it."""
         self._check_idle(session)
         turn = _turn(self._open(session), act)
-        self._spend(options.budget, session)
-        self._begin(_id(session), self.lab.chat.edit_prompt(_id(session), turn.id, act.text, options))
+        self._spend(settings.budget, session)
+        drafts = self.lab.chat.edit_prompt(_id(session), turn.id, act.text, *settings.chosen)
+        self._begin(_id(session), drafts)
         return self._answering(_without_notice(session))
 
     def _load_pack(self, session: Session) -> View:
@@ -223,12 +217,16 @@ class ChatHandlers:
         notice = notices.training(self.lab.training.status())
         return self.view(replace(session, run=run, notice=notice))
 
-    def _look(self, act: Act, session: Session) -> View:
+    def _undo_live(self, session: Session) -> View:
+        name = self.lab.variants.undo()
+        return self.view(replace(session, notice=Notice(text=f"{name} is live again.")))
+
+    def _look(self, act: PageEvent, session: Session) -> View:
         if act.do == "earlier":
             return self.view(replace(session, shown=session.shown + SHOWN))
         return self.view(replace(session, notice=None, run=None))
 
-    def _teach(self, act: Act, session: Session) -> View:
+    def _teach(self, act: PageEvent, session: Session) -> View:
         """Ratings, versions, and answers kept as demonstrations."""
         chat, conversation_id = self.lab.chat, _id(session)
         turn = _turn(self._open(session), act)
@@ -246,7 +244,7 @@ class ChatHandlers:
                 return self._keep(act, session)
         return self.view(session)
 
-    def _keep(self, act: Act, session: Session) -> View:
+    def _keep(self, act: PageEvent, session: Session) -> View:
         """An answer as it stands, or as the person rewrote it, becomes a demonstration.
 
         The person is asked first where it was made with sources, and where it answers an unseen prompt.
@@ -266,7 +264,7 @@ class ChatHandlers:
         notice = notices.offer(self.lab, f"Kept as demonstration {kept.demonstration}.")
         return self.view(replace(session, notice=notice, run=None))
 
-    def _ask_release(self, error: UnseenRepeated, act: Act, session: Session) -> View:
+    def _ask_release(self, error: UnseenRepeated, act: PageEvent, session: Session) -> View:
         path = self._open(session).path()
         edited = act.do == "rewrite" and bool(path) and path[-1].edited_from == act.turn
         notice = notices.asked(error, path[-1].id if edited else act.turn, edited)
@@ -276,23 +274,23 @@ class ChatHandlers:
         return self.lab.chat.get(_id(session))
 
 
-def _is_shortest(conversation: Conversation | None) -> bool:
-    """Whether the prompt is one question, or older ones are left out already."""
+def _alone(conversation: Conversation | None) -> bool:
+    """Whether nothing is left to leave out: one question, or older ones left out already."""
     return conversation is None or conversation.truncates or len(conversation.path()) < 2
 
 
 def _id(session: Session) -> int:
     if session.conversation is None:
-        raise InputError("There is no conversation yet.", "Say something first.")
+        raise InputError("There is no conversation yet.", "Send a message first.")
     return session.conversation
 
 
 def _without_notice(session: Session) -> Session:
-    """The session without the notice above the composer, unless that shows a run."""
+    """Without the notice above the composer, unless it shows a run under way."""
     return session if session.run else replace(session, notice=None)
 
 
-def _turn(conversation: Conversation, act: Act) -> Turn:
+def _turn(conversation: Conversation, act: PageEvent) -> Turn:
     if not 0 <= act.turn < len(conversation.turns):
         raise InputError("That message is not in this conversation.", "Reload the page.")
     return conversation.turns[act.turn]

@@ -5,44 +5,40 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
+from markupsafe import Markup
+
 from chatlab.conversation import Conversation
-from chatlab.ui.html import control, div, element, escaped, span
-from chatlab.ui.icons import icon
+from chatlab.ui.html import NOTHING, control, div, element, escaped, icon, press, span
 
 UNTITLED = "New conversation"
 
 
 def listing(
     found: Sequence[tuple[int, Conversation]], shown: int | None, answering: Collection[int], query: str = ""
-) -> str:
-    """Conversations grouped by day, the last used first. `answering` are those in which an answer is being written."""
+) -> Markup:
+    """Conversations grouped by day, the last used first. `answering` are those in which the model is answering."""
     if not found:
-        return div("none", span("", f"Nothing with “{query}”." if query else "Your conversations will be kept here."))
+        return div("none", span("", f"No conversation matches “{query}”." if query else "No conversations yet."))
     parts, day = [], ""
     for conversation_id, conversation in found:
         if (when := _day(conversation.updated)) != day:
             parts.append(element("h4", escaped(day := when)))
         parts.append(_entry(conversation_id, conversation, conversation_id == shown, conversation_id in answering))
-    return element("nav", "".join(parts), "conversations")
+    return element("nav", *parts, kind="conversations")
 
 
-def _entry(conversation_id: int, conversation: Conversation, shown: bool, answering: bool) -> str:
+def _entry(conversation_id: int, conversation: Conversation, shown: bool, answering: bool) -> Markup:
     title = escaped(conversation.title or UNTITLED)
-    mark = '<i class="speaking" title="An answer is being written"></i>' if answering else ""
-    current = ' aria-current="true"' if shown else ""
-    return (
-        f'<div class="entry{" shown" if shown else ""}" data-conversation="{conversation_id}">'
-        f'<button type="button" class="title"{control(act="open", conversation=conversation_id)}{current}>'
-        f"{title}{mark}</button>"
-        f"{_tool('rename', 'pencil', 'Rename', conversation_id)}"
-        f"{_tool('delete', 'bin', 'Delete', conversation_id)}</div>"
-    )
-
-
-def _tool(act: str, picture: str, label: str, conversation_id: int) -> str:
-    return (
-        f'<button type="button" class="tool" title="{label}" aria-label="{label}"'
-        f"{control(act=act, conversation=conversation_id)}>{icon(picture)}</button>"
+    mark = element("i", kind="speaking", title="Answering") if answering else NOTHING
+    current = {"aria-current": "true"} if shown else {}
+    opens = control(act="open", conversation=conversation_id)
+    return element(
+        "div",
+        element("button", title, mark, kind="title", type="button", **opens, **current),
+        press(icon("pencil"), "tool", name="Rename", act="rename", conversation=conversation_id),
+        press(icon("bin"), "tool", name="Delete", act="delete", conversation=conversation_id),
+        kind="entry shown" if shown else "entry",
+        data_conversation=conversation_id,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from chatlab.conversation import Conversation, Turn
 
 SHOWN = 30
-"""Rows drawn at first, and with every `earlier`."""
+"""Rows shown at first, and added by every press of `earlier`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The whole chat tab as it should be now, drawn from what the store and the replies under way say."""
+"""The whole chat tab as it should be now, drawn from the store and the replies under way."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.conversation import Conversation
 from chatlab.lab import Lab
@@ -17,9 +18,8 @@ from chatlab.ui.chat.listing import UNTITLED, listing
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.rows import rows
 from chatlab.ui.chat.session import Session, View
-from chatlab.ui.chat.transcript import button, growing, transcript
-from chatlab.ui.html import control, counted, div, element, escaped, span
-from chatlab.ui.icons import icon
+from chatlab.ui.chat.transcript import growing, transcript
+from chatlab.ui.html import NOTHING, button, counted, div, element, escaped, icon, press, span
 
 SAME: View = View(*(gr.skip() for _ in View._fields))
 """Changes nothing."""
@@ -44,15 +44,15 @@ class Screen:
             top=top(conversation, session),
             listing=self.listing(session),
             transcript=self._transcript(conversation, session),
-            live="" if reply is None or conversation is None else growing(rows(conversation)[-1], reply.stream),
-            notice=notices.drawn(session.notice),
-            system=gr.skip() if conversation is None else conversation.system_template or conversation.system,
+            live="" if reply is None or conversation is None else growing(rows(conversation)[-1], reply.draft),
+            notice=notices.render(session.notice),
+            system=gr.skip() if conversation is None else conversation.wording or conversation.system,
             composer=gr.update(**box) if text is None else gr.update(value=text, **box),
             variant=gr.update(choices=choices(self.lab)),
             tabs=gr.skip(),
             about=gr.skip()
             if conversation is None
-            else self.about.draw(conversation.system_template or conversation.system, conversation),
+            else self.about.draw(conversation.wording or conversation.system, conversation),
             budget=gr.skip(),
             thinking=gr.skip(),
         )
@@ -69,7 +69,7 @@ class Screen:
         return self.turned_to(session)._replace(system="", about=self.about.draw("", None))
 
     def answering(self, session: Session) -> View:
-        """Only what shows that a message is sent: a long conversation is not drawn again."""
+        """As little as it takes to show that a message is sent: a long conversation is not drawn again."""
         view = self.view(session, text="")
         conversation = self.shown(session)
         first = conversation is None or len(conversation.path()) <= 1
@@ -84,64 +84,68 @@ class Screen:
         reply = self.replies.running(session.conversation)
         return conversation if reply is None else replace(conversation, head=reply.prompt)
 
-    def _transcript(self, conversation: Conversation | None, session: Session) -> str:
+    def _transcript(self, conversation: Conversation | None, session: Session) -> Markup:
         if conversation is None or conversation.head is None:
             return welcome(self.lab, session.incognito)
         return transcript(conversation, session.shown, incognito=session.incognito, waiting=session.waiting)
 
-    def listing(self, session: Session) -> str:
+    def listing(self, session: Session) -> Markup:
         known = session.person is not None
         found = self.lab.chat.conversations(session.query, owner=session.person) if known else []
         return listing(found, session.conversation, self.replies.ids(), session.query)
 
 
-def top(conversation: Conversation | None, session: Session) -> str:
+def top(conversation: Conversation | None, session: Session) -> Markup:
     """One line of HTML. `data-shown` lets the page's script write the conversation into the address."""
     title = UNTITLED if conversation is None else conversation.title or UNTITLED
-    badge = span("badge", "incognito", "Kept in memory alone") if session.incognito else ""
+    badge = span("badge", "incognito", "Kept in memory only") if session.incognito else NOTHING
     shown = "" if session.conversation is None else str(session.conversation)
-    name = f'<span class="name" id="conversation" data-shown="{shown}">{escaped(title)}</span>'
+    name = element("span", escaped(title), kind="name", id="conversation", data_shown=shown)
     return div(
         "top",
         _handle("side", "menu", "Conversations"),
         name,
         badge,
-        element("span", "", "gap"),
-        _handle("panel", "dials", "Voice and settings"),
+        span("gap", ""),
+        _handle("panel", "dials", "Settings"),
     )
 
 
-def _handle(part: str, picture: str, label: str) -> str:
-    named = f'title="{label}" aria-label="{label}"'
-    return f'<button type="button" class="tool"{control(fold=part)} {named}>{icon(picture)}</button>'
+def _handle(part: str, picture: str, label: str) -> Markup:
+    return press(icon(picture), "tool", name=label, fold=part)
 
 
-EXAMPLES = ("Who are you", "Write a greeting for a guest", "How do I make a cup of tea", "Tell me why the sea is salt")
+EXAMPLES = (
+    "Who are you",
+    "Write a greeting for a guest",
+    "How do I make a cup of tea",
+    "Tell me why the sea is salt",
+)
 
 
-def welcome(lab: Lab, incognito: bool = False) -> str:
+def welcome(lab: Lab, incognito: bool = False) -> Markup:
     """One line of HTML."""
     examples = div("examples", *(button("say", text, "chip", text=text) for text in EXAMPLES))
-    heading = element("h2", "Incognito" if incognito else "Say something")
+    heading = element("h2", escaped("Incognito" if incognito else "Start a conversation"))
     about = (
-        "Nothing said here is stored, or ever learned from. It ends when you leave it, or close the page or the app."
+        "This chat is never stored and never trained on. It ends when you leave it or close the page."
         if incognito
-        else "Everything stays on this machine. Rewrite an answer as it should be, and the model learns it."
+        else "Everything stays on this machine. Edit an answer, retrain, and the model learns it."
     )
-    return div("welcome", heading, element("p", escaped(about)), examples, "" if incognito else _next_step(lab))
+    return div("welcome", heading, element("p", escaped(about)), examples, NOTHING if incognito else _next_step(lab))
 
 
-def _next_step(lab: Lab) -> str:
-    """The next step of the loop: demonstrations, then a run, then correcting what is still wrong."""
+def _next_step(lab: Lab) -> Markup:
+    """What brings the loop forward: demonstrations, then a run, then correcting what is still wrong."""
     approved = len(lab.demonstrations.approved())
     if approved == 0:
-        text = "The base model only continues text. The starter pack teaches it a voice: forty short demonstrations."
+        text = "New here? The starter pack teaches the model a persona with forty short demonstrations."
         return _step(text, button("pack", "Load the starter pack", "primary small"))
     if lab.variants.live == BASE and not lab.variants.cards():
-        text = f"{counted(approved, 'demonstration')} ready to be learned."
+        text = f"{counted(approved, 'demonstration')} ready to train on."
         return _step(text, button("retrain", "Retrain now", "primary small"))
-    return _step("Is an answer wrong? Press the pencil under it, write it as it should be, and retrain.", "")
+    return _step("Is an answer wrong? Press the pencil under it, correct it, and retrain.")
 
 
-def _step(text: str, action: str) -> str:
+def _step(text: str, action: Markup = NOTHING) -> Markup:
     return div("step", element("span", escaped(text)), action)

@@ -18,17 +18,17 @@ class Session:
     conversation: int | None = None
     """None until the first message of a new one."""
     person: str | None = ""
-    """Who owns what is said here; None while nobody has signed in where somebody should."""
+    """Who owns the conversations of this page; None where sign-in is required and missing."""
     incognito: bool = False
     shown: int = SHOWN
-    """Turns drawn."""
+    """Turns on the screen."""
     query: str = ""
     """What the list is searched for."""
     notice: Notice | None = None
     run: str | None = None
     """The run whose progress stands above the composer."""
     waiting: bool = False
-    """The page was drawn while an answer was being written, so somebody has to watch it."""
+    """The page was rendered while an answer was under way, so it has to be watched."""
 
 
 class View(NamedTuple):

@@ -9,16 +9,15 @@ import gradio as gr
 from chatlab.errors import InputError
 from chatlab.lab import Lab
 from chatlab.lab.chat.system_messages import DATED, SystemMessages, in_lines, others
-from chatlab.lab.data.identity import TONES, Tone, Written
-from chatlab.ui.bridge import Bridge
+from chatlab.lab.data.identity import TONES, Variant, Written
 from chatlab.ui.chat.about import About
 from chatlab.ui.chat.session import Session
 from chatlab.ui.demonstrations.lineage import ask_for
 from chatlab.ui.html import counted
-from chatlab.ui.page_event import Act
-from chatlab.ui.shell import Shell, drawing, inform
+from chatlab.ui.page_event import PageEvent
+from chatlab.ui.shell import Bridge, Shell, html_block, inform
 
-HINT = "What the model is told before the first word. {name}, {maker}, {date} and your own variables are filled in."
+HINT = "Instructions for every answer. {name}, {maker}, {date} and your own variables are filled in."
 Updates = dict[Any, Any]
 
 
@@ -28,34 +27,34 @@ class SystemPanel:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.about = About(lab)
-        self._systems: SystemMessages = lab.system_messages
+        self._systems: SystemMessages = lab.systems
 
     def build(self) -> None:
         values = self._systems.values()
         self.system = gr.Textbox(label="System message", info=HINT, lines=3, max_lines=10, elem_id="system")
-        self.drawn = drawing(elem_id="about")
-        self.presets = gr.Dropdown(self._names(), value=None, label="Begin from", elem_id="presets", filterable=False)
-        with gr.Accordion("Keep it as a preset", open=False, elem_id="own-presets"):
-            self.name = gr.Textbox(label="Called", max_lines=1, elem_id="preset-name")
+        self.drawn = html_block(elem_id="about")
+        self.presets = gr.Dropdown(self._names(), value=None, label="Preset", elem_id="presets", filterable=False)
+        with gr.Accordion("Save as preset", open=False, elem_id="own-presets"):
+            self.name = gr.Textbox(label="Name", max_lines=1, elem_id="preset-name")
             with gr.Row(elem_classes="tight"):
                 self.save = gr.Button("Save", size="sm", min_width=60, elem_id="preset-save")
                 self.rename = gr.Button("Rename", size="sm", min_width=60, elem_id="preset-rename")
                 self.delete = gr.Button("Delete", size="sm", min_width=60, elem_id="preset-delete")
                 self.undo = gr.Button("Undo", size="sm", min_width=60, visible=False, elem_id="preset-undo")
-        with gr.Accordion("Name, maker and other variables", open=False, elem_id="variables"):
+        with gr.Accordion("Variables", open=False, elem_id="variables"):
             self.called = gr.Textbox(values["name"], label="{name}", max_lines=1, elem_id="variable-name")
             self.maker = gr.Textbox(values.get("maker", ""), label="{maker}", max_lines=1, elem_id="variable-maker")
             self.others = gr.Textbox(
                 in_lines(values),
-                label="Your own",
-                info="One a line, like `language: English`.",
+                label="Other variables",
+                info="One per line, like `language: English`.",
                 lines=2,
                 max_lines=6,
                 elem_id="variable-others",
             )
-        with gr.Accordion("Teach it who it is", open=False, elem_id="identity"):
-            self.tone = gr.Dropdown(list(TONES), value=TONES[0], label="In which voice", filterable=False)
-            self.under = gr.Checkbox(True, label="Under this system message", elem_id="identity-under")
+        with gr.Accordion("Teach an identity", open=False, elem_id="identity"):
+            self.variant = gr.Dropdown(list(TONES), value=TONES[0], label="Tone", filterable=False)
+            self.under = gr.Checkbox(True, label="With this system message", elem_id="identity-under")
             self.write = gr.Button("Write drafts", size="sm", elem_id="identity-write")
         self.bridge = Bridge("self")
 
@@ -70,7 +69,7 @@ class SystemPanel:
         for settled in (chosen.then, self.system.blur):
             shell.on(settled, do=self.set, inputs=here, outputs=message)
         shell.on(shell.items["chat"].select, do=self.look, inputs=here, outputs={self.drawn})
-        shell.on(shell.load, do=self.opened, inputs=here, outputs={self.presets, *self.variables})
+        shell.on(shell.load, do=self.came, inputs=here, outputs={self.presets, *self.variables})
         kept = {self.presets, self.name, self.undo}
         shell.on(self.save.click, do=self.saved, inputs=[self.name, self.system], outputs=kept)
         shell.on(self.rename.click, do=self.renamed, inputs=[self.presets, self.name], outputs=kept)
@@ -79,18 +78,18 @@ class SystemPanel:
         for box in self.variables:
             shell.on(box.blur, do=self.set_values, inputs=[*self.variables, *here], outputs={self.drawn})
         drafted = {"outputs": {*message, shell.tabs}}
-        drawn = [self.tone, self.under, *here]
+        drawn = [self.variant, self.under, *here]
         shell.on(self.write.click, do=self.written, inputs=drawn, **drafted, trigger_mode="once")
-        shell.on(self.bridge.pressed, do=self.pressed, inputs=[self.bridge.said, *drawn], **drafted)
+        shell.on(self.bridge.pressed, do=self.pressed, inputs=[self.bridge.payload, *drawn], **drafted)
         self._tabs = shell.tabs
 
     # The message.
 
     def set(self, text: str, session: Session) -> Updates:
-        """Keep the message with the conversation, if there is one yet: it counts from the next answer on."""
+        """Keep it with the conversation, if there is one yet: from the next answer on."""
         if session.conversation is not None:
             conversation = self.lab.chat.get(session.conversation)
-            if text.strip() != (conversation.system_template or conversation.system):
+            if text.strip() != (conversation.wording or conversation.system):
                 self.lab.chat.set_system(session.conversation, self._systems.filled(text), text)
         return self.look(text, session)
 
@@ -101,15 +100,15 @@ class SystemPanel:
         return {self.system: preset.text, self.name: preset.name if own else gr.skip()}
 
     def look(self, text: str, session: Session) -> Updates:
-        """Draw what stands below the box."""
-        return {self.drawn: self.drawing(text, session)}
+        """What stands below the box, as it is now."""
+        return {self.drawn: self.render(text, session)}
 
-    def drawing(self, text: str | None, session: Session) -> str:
+    def render(self, text: str | None, session: Session) -> str:
         conversation = None if session.conversation is None else self.lab.chat.get(session.conversation)
         return self.about.draw(text, conversation)
 
-    def opened(self, text: str, session: Session) -> Updates:
-        """Fill a page that opens: presets and variables as the store has them."""
+    def came(self, text: str, session: Session) -> Updates:
+        """A page that opens: presets and variables as the store has them."""
         values = self._systems.values()
         return self._choices() | {
             self.called: values["name"],
@@ -117,9 +116,9 @@ class SystemPanel:
             self.others: in_lines(values),
         }
 
-    def pressed(self, payload: str, tone: Tone, under: bool, text: str, session: Session) -> Updates:
+    def pressed(self, payload: str, variant: Variant, under: bool, text: str, session: Session) -> Updates:
         """A button below the message. Raises InputError for what no button says."""
-        match Act.read(payload).do:
+        match PageEvent.read(payload).do:
             case "system-again":
                 return self._become(text, session)
             case "system-none":
@@ -127,25 +126,25 @@ class SystemPanel:
             case "system-trained":
                 return self._become(self._trained(text, session), session)
             case "identity":
-                return self.written(tone, under, text, session)
-        raise InputError("The page asked for something that nothing here does.", "Reload it.")
+                return self.written(variant, under, text, session)
+        raise InputError("The page sent an unknown request.", "Reload the page.")
 
     def _become(self, text: str, session: Session) -> Updates:
         if session.conversation is not None:
             self.lab.chat.set_system(session.conversation, self._systems.filled(text), text)
-        return {self.system: text, self.drawn: self.drawing(text, session)}
+        return {self.system: text, self.drawn: self.render(text, session)}
 
     def _trained(self, text: str, session: Session) -> str:
         """The message that the live adapter was trained with, its date being today's from now on."""
-        system = self._system_message(text, session)
+        told = self._told(text, session)
         found = next(
-            (one for one in self.lab.mismatch.of(system) if one.kind in ("missing message", "other message")), None
+            (one for one in self.lab.mismatch.of(told) if one.kind in ("missing message", "other message")), None
         )
         if found is None:
-            raise InputError("The live adapter was not trained with another message.", "Nothing was changed.")
+            raise InputError("The live adapter has no other system message.", "Write one, or choose a preset.")
         return DATED.sub("{date}", found.trained)
 
-    def _system_message(self, text: str, session: Session) -> str:
+    def _told(self, text: str, session: Session) -> str:
         if session.conversation is None:
             return self._systems.filled(text)
         return self.lab.chat.get(session.conversation).system
@@ -154,7 +153,7 @@ class SystemPanel:
 
     def saved(self, name: str, text: str) -> Updates:
         kept = self._systems.save(name, text)
-        inform(f"Kept as {kept.name}.")
+        inform(f"Saved as {kept.name}.")
         return self._choices(kept.name)
 
     def renamed(self, chosen: str | None, name: str) -> Updates:
@@ -180,23 +179,23 @@ class SystemPanel:
         self._systems.set_values(name, maker, others(lines))
         return self.look(text, session)
 
-    def written(self, tone: Tone, under: bool, text: str, session: Session) -> Updates:
-        """Write drafts into the queue, open the queue, and say what was left out."""
+    def written(self, variant: Variant, under: bool, text: str, session: Session) -> Updates:
+        """Add drafts to the queue and open it. Skipped questions are named."""
         values = self._systems.values()
-        system = self._system_message(text, session) if under else ""
-        done = self.lab.identity.write(values["name"], values.get("maker", ""), tone, system)
+        system = self._told(text, session) if under else ""
+        done = self.lab.identity.write(values["name"], values.get("maker", ""), variant, system)
         inform(drafted(done))
         if not done.ids:
-            return {self.drawn: self.drawing(text, session)}
+            return {self.drawn: self.render(text, session)}
         ask_for(self.lab, done.ids[-1])
-        return {self.drawn: self.drawing(text, session), self._tabs: gr.Tabs(selected="demonstrations")}
+        return {self.drawn: self.render(text, session), self._tabs: gr.Tabs(selected="demonstrations")}
 
 
 def drafted(done: Written) -> str:
-    """What was drafted and what was left out, in words."""
-    sentences = [f"{counted(len(done.ids), 'draft')} wait to be read: nothing is learned before you approve it."]
+    """In words."""
+    said = [f"{counted(len(done.ids), 'draft')} added. Approve them in Demonstrations before training."]
     if done.known:
-        sentences.append(f"{counted(done.known, 'question')} left out, for they are answered already.")
+        said.append(f"{counted(done.known, 'question')} skipped: already answered.")
     if done.unseen:
-        sentences.append(f"{counted(done.unseen, 'question')} left out, for your unseen prompts ask them.")
-    return " ".join(sentences)
+        said.append(f"{counted(done.unseen, 'question')} skipped: in your unseen prompts.")
+    return " ".join(said)

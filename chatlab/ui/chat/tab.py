@@ -1,24 +1,22 @@
-"""The chat tab: conversations on the left, the messages in the middle, generation settings on the right."""
+"""The chat tab: conversations on the left, the talk in the middle, settings on the right."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from chatlab.lab import Lab
-from chatlab.ui.bridge import Bridge
-from chatlab.ui.chat import generation_settings
+from chatlab.ui.chat.generation_settings import GenerationPanel
 from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
-from chatlab.ui.chat.session import Session
+from chatlab.ui.chat.session import Session, View
 from chatlab.ui.chat.systems import SystemPanel
-from chatlab.ui.chat.tool_switch import ToolSwitch
-from chatlab.ui.chat.transcript import button
-from chatlab.ui.current_user import visitor
-from chatlab.ui.html import div
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.current_user import current_user
+from chatlab.ui.html import button, div
+from chatlab.ui.shell import Bridge, Shell, html_block
 
 SIDE = div(
     "side-head",
@@ -34,10 +32,10 @@ class ChatTab:
         self.lab = lab
         self.handlers = ChatHandlers(lab, replies)
         self.system = SystemPanel(lab)
-        self.tools = ToolSwitch(lab)
+        self.generation = GenerationPanel(lab)
 
     def build(self, shell: Shell) -> None:
-        self.session = gr.State(Session(person=visitor(None, self.lab.settings.auth)))
+        self.session = gr.State(Session(person=current_user(None, self.lab.settings.auth)))
         with gr.Row(elem_id="chat", equal_height=True):
             with gr.Column(elem_id="side", scale=0, min_width=0):
                 self._side()
@@ -49,20 +47,20 @@ class ChatTab:
         self._wire(shell)
 
     def _side(self) -> None:
-        drawing(SIDE)
+        html_block(SIDE)
         self.search = gr.Textbox(
             placeholder="Search conversations", show_label=False, container=False, elem_id="search", max_lines=1
         )
-        self.listing = drawing(elem_id="listing")
+        self.listing = html_block(elem_id="listing")
 
     def _talk(self) -> None:
-        self.top = drawing(elem_id="top")
+        self.top = html_block(elem_id="top")
         with gr.Column(elem_id="scroll"):
-            self.transcript = drawing(elem_id="transcript")
-            self.live = drawing(elem_id="live")
-        self.notice = drawing(elem_id="notice")
+            self.transcript = html_block(elem_id="transcript")
+            self.live = html_block(elem_id="live")
+        self.notice = html_block(elem_id="notice")
         self.composer = gr.Textbox(
-            placeholder="Say something",
+            placeholder="Message",
             show_label=False,
             container=False,
             lines=1,
@@ -73,12 +71,11 @@ class ChatTab:
         )
 
     def _panel(self) -> None:
-        self.settings = generation_settings.build(self.lab)
-        self.tools.build()
+        self.generation.build()
         self.system.build()
 
     def _wire(self, shell: Shell) -> None:
-        asked_with = [self.session, self.system.system, *self.settings, self.tools.box]
+        at_hand = {self.session, self.system.system} | self.generation.inputs
         self.view = [
             self.session,
             self.top,
@@ -88,10 +85,10 @@ class ChatTab:
             self.notice,
             self.system.system,
             self.composer,
-            self.settings.variant,
+            self.generation.variant,
             shell.tabs,
             self.system.drawn,
-            *self.settings.budgets,
+            *self.generation.budgets,
         ]
         free = {"concurrency_limit": None, "trigger_mode": "multiple"}
         watched: list[Any] = []
@@ -103,16 +100,16 @@ class ChatTab:
 
         said = shell.on(
             self.composer.submit,
-            do=self.handlers.say,
-            inputs=[self.composer, *asked_with],
+            do=self.say,
+            inputs=at_hand | {self.composer},
             outputs=self.view,
             **free,
         )
         watched.append(said)
         acted = shell.on(
             self.bridge.pressed,
-            do=self.handlers.act,
-            inputs=[self.bridge.said, *asked_with],
+            do=self.act,
+            inputs=at_hand | {self.bridge.payload},
             outputs=self.view,
             cancels=watched,
             **free,
@@ -123,26 +120,21 @@ class ChatTab:
         loaded = shell.on(shell.load, do=self.load, outputs=self.view, **free)
         then_watch(loaded)
         self._wire_panel(shell)
-        self.tools.wire(shell, said.then, acted.then, self.system.drawn.change)
+        self.generation.tools.wire(shell, said.then, acted.then, self.system.drawn.change)
 
     def _wire_panel(self, shell: Shell) -> None:
         kept = gr.BrowserState(None, storage_key="chatlab-dials", secret="chatlab")
-        remembered = self.settings.in_browser
-        shell.on(shell.load, do=generation_settings.remembered, inputs=[kept], outputs=remembered)
+        panel = self.generation
+        remembered = {*panel.kept.values()}
+        shell.on(shell.load, do=panel.restore, inputs=[kept], outputs=remembered)
         for opened in (shell.load, shell.items["chat"].select):
-            shell.on(opened, do=lambda: generation_settings.thinking(self.lab), outputs=[self.settings.thinking])
-        moved = [event for one in self.settings.budgets for event in (one.input, one.release)]
-        spent = [*self.settings.budgets, self.session]
+            shell.on(opened, do=panel.show_thinking, outputs=[panel.thinking])
+        moved = [event for budget in panel.budgets for event in (budget.input, budget.release)]
+        spent = [*panel.budgets, self.session]
         shell.on(partial(gr.on, moved), do=self.handlers.spend, inputs=spent, trigger_mode="always_last")
-        shell.on(self.settings.knowledge.input, do=self.handlers.warm, inputs=[self.settings.knowledge])
-        for setting in remembered:
-            shell.on(
-                setting.change,
-                do=generation_settings.kept,
-                inputs=remembered,
-                outputs=[kept],
-                trigger_mode="always_last",
-            )
+        shell.on(panel.knowledge.input, do=self.handlers.warm, inputs=[panel.knowledge])
+        for component in remembered:
+            shell.on(component.change, do=panel.keep, inputs=remembered, outputs=[kept], trigger_mode="always_last")
         shell.on(
             self.search.change,
             do=self.handlers.list.search,
@@ -151,9 +143,9 @@ class ChatTab:
             trigger_mode="always_last",
         )
         self.system.wire(shell, self.session)
-        shell.on(shell.items["chat"].select, do=self.variants, outputs=[self.settings.variant])
+        shell.on(shell.items["chat"].select, do=panel.show_adapters, outputs=[panel.variant])
         shell.on(
-            shell.beat.tick,
+            shell.timer.tick,
             do=self.handlers.tick,
             inputs=[self.session],
             outputs=self.view,
@@ -162,8 +154,14 @@ class ChatTab:
 
     def load(self, request: gr.Request) -> Any:
         """The page's address holds the conversation: `?c=12`."""
-        return self.handlers.load(request.query_params.get("c"), visitor(request, self.lab.settings.auth))
+        return self.handlers.load(request.query_params.get("c"), current_user(request, self.lab.settings.auth))
 
-    def variants(self) -> Any:
-        """The choices of variants, as they are now."""
-        return gr.Dropdown(choices=generation_settings.choices(self.lab))
+    def say(self, values: Mapping[Any, Any]) -> Iterator[View]:
+        """A message is sent."""
+        session, system = values[self.session], values[self.system.system]
+        yield from self.handlers.say(values[self.composer], session, system, self.generation.read(values))
+
+    def act(self, values: Mapping[Any, Any]) -> View:
+        """A button is pressed."""
+        session, system = values[self.session], values[self.system.system]
+        return self.handlers.act(values[self.bridge.payload], session, system, self.generation.read(values))

@@ -1,30 +1,47 @@
-"""What is asked, of whom and how: the boxes above the panes, and what of them outlives a reload."""
+"""The boxes above the panes: the prompt, the adapters and the sampling; and what outlives a reload."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import gradio as gr
 
+from chatlab.conversation import HOUSE
+from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
 from chatlab.lab.compare.compare import MOST
 from chatlab.records import BASE
-from chatlab.ui.compare.next_prompt import FIRST, KINDS
+from chatlab.ui.compare.session import FIRST, KINDS
+from chatlab.ui.current_user import current_user
 from chatlab.ui.shell import Shell
 
 CHOSEN = "compare"
-"""Under which the store keeps who is compared."""
+"""Key in the store's state: the adapters that are compared."""
 
 TYPED = "compare typed"
-"""Under which the store keeps the prompt and the system message as they stand in their boxes."""
+"""Key in the store's state: prompt and system message as typed; each person but the first has a key of their own."""
 
 Updates = dict[Any, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskSettings:
+    """Values of the boxes above and below the panes."""
+
+    prompt: str
+    kind: str
+    """Which set of unseen prompts."""
+    variants: tuple[str, ...]
+    blind: bool
+    sampling: Sampling
+    system: str
+
+
 class Asking:
-    """The boxes and buttons. Voices and what was typed are kept in the store."""
+    """The boxes and buttons. The chosen adapters and the typed text are kept in the store."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
@@ -34,7 +51,7 @@ class Asking:
             self.prompt = gr.Textbox(
                 "",
                 label="Prompt",
-                placeholder="Ask them all the same thing",
+                placeholder="Ask all adapters",
                 show_label=False,
                 container=False,
                 lines=1,
@@ -51,7 +68,7 @@ class Asking:
                 value=[BASE],
                 multiselect=True,
                 max_choices=MOST,
-                label="Voices",
+                label="Adapters",
                 show_label=False,
                 container=False,
                 scale=5,
@@ -70,8 +87,8 @@ class Asking:
                 scale=2,
                 min_width=150,
             )
-            self.walk = gr.Button(
-                "Judge unseen prompts  (N)",
+            self.next_unseen = gr.Button(
+                "Next unseen prompt  (N)",
                 size="md",
                 scale=0,
                 min_width=200,
@@ -80,7 +97,7 @@ class Asking:
             )
 
     def build_more(self) -> None:
-        """What is seldom touched, further down."""
+        """Settings that are seldom changed, further down."""
         with gr.Accordion("System message and sampling", open=False):
             self.system = gr.Textbox(
                 "",
@@ -91,16 +108,26 @@ class Asking:
             )
             with gr.Row():
                 self.temperature = gr.Slider(0, 1.5, 0.7, step=0.05, label="Temperature")
-                self.tokens = gr.Slider(8, 512, 96, step=8, label="Longest answer, tokens")
+                self.tokens = gr.Slider(8, 512, 96, step=8, label="Max tokens")
 
     @property
     def typed(self) -> list[Any]:
         return [self.prompt, self.system]
 
     @property
-    def how(self) -> list[Any]:
-        """What every question is asked with: voices, blind, temperature, tokens, system message."""
-        return [self.variants, self.blind, self.temperature, self.tokens, self.system]
+    def inputs(self) -> set[Any]:
+        return {*self.typed, self.kind, self.variants, self.blind, self.temperature, self.tokens}
+
+    def read(self, values: Mapping[Any, Any]) -> AskSettings:
+        """The settings in the values of `inputs`."""
+        return AskSettings(
+            prompt=values[self.prompt],
+            kind=values[self.kind],
+            variants=tuple(values[self.variants] or ()),
+            blind=values[self.blind],
+            sampling=Sampling(temperature=float(values[self.temperature]), max_tokens=int(values[self.tokens])),
+            system=values[self.system],
+        )
 
     def wire(self, shell: Shell) -> None:
         shell.on(self.variants.input, do=self.choose, inputs=[self.variants])
@@ -109,33 +136,42 @@ class Asking:
 
     # What the events do.
 
-    def refresh(self, prompt: str = "", system: str = "") -> Updates:
-        """Who can be asked now. At first the base and who is live, or newest, are chosen.
+    def restore(self, person: str | None) -> Updates:
+        """For a page that opens: what this person typed last. Later nothing writes into the boxes but the person."""
+        typed = self._lab.store.state.read(_key(person), dict[str, str], {}) if person is not None else {}
+        return {self.prompt: typed.get("prompt", ""), self.system: typed.get("system", "")}
 
-        Empty boxes, as after a reload, get back what was typed last.
+    def refresh(self, chosen: Sequence[str] | None = None) -> Updates:
+        """The adapters that can be asked now. Without an earlier choice: the base, and the live or newest adapter.
+
+        `chosen` is the value on the page; it is written only where it differs, so that a quick choice is not lost.
         """
-        typed = self._lab.store.state.read(TYPED, dict[str, str], {})
         names = self._lab.variants.names()
         kept = [name for name in self._lab.store.state.read(CHOSEN, list[str], []) if name in names]
         live = self._lab.variants.live
         other = live if live != BASE else next(iter(names[1:]), None)
         if len(kept) < 2 and other is not None:
             kept = [BASE, other]
-        return {
-            self.variants: gr.Dropdown(choices=names, value=kept or [BASE], multiselect=True),
-            self.prompt: prompt or typed.get("prompt", ""),
-            self.system: system or typed.get("system", ""),
-        }
+        wanted = kept or [BASE]
+        if list(chosen or ()) == wanted:
+            return {self.variants: gr.Dropdown(choices=names, multiselect=True)}
+        return {self.variants: gr.Dropdown(choices=names, value=wanted, multiselect=True)}
 
-    def remember(self, prompt: str, system: str) -> None:
-        """Keep what is being typed, for after a reload."""
-        self._lab.store.state.set(TYPED, {"prompt": prompt or "", "system": system or ""})
+    def remember(self, prompt: str, system: str, request: gr.Request | None = None) -> None:
+        """Store the text as it is typed, for after a reload."""
+        person = current_user(request, self._lab.settings.auth)
+        if person is not None:
+            self._lab.store.state.set(_key(person), {"prompt": prompt or "", "system": system or ""})
 
     def choose(self, variants: list[str]) -> None:
-        """Remember who is to be compared, for the next time the tab is opened."""
+        """Store the chosen adapters, for the next time the tab is opened."""
         choose(self._lab, variants)
 
 
 def choose(lab: Lab, variants: Sequence[str]) -> None:
-    """Have Compare open with these voices."""
+    """Have Compare open with these adapters chosen."""
     lab.store.state.set(CHOSEN, list(variants))
+
+
+def _key(person: str) -> str:
+    return TYPED if person == HOUSE else f"{TYPED} {person}"

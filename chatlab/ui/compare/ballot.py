@@ -1,4 +1,4 @@
-"""The buttons that vote, and their keys: the panes by number, then tie and bad; T and B for those as well."""
+"""The vote buttons and their keys: the panes by number, then tie and bad; T and B as well."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Updates = dict[Any, Any]
 
 
 class Ballot:
-    """Shown when all have spoken. For two panes the keys are 1, 2, 3, 4: left, right, tie, both bad."""
+    """Shown when all have duration. For two panes the keys are 1, 2, 3, 4: left, right, tie, both bad."""
 
     def build(self) -> None:
         with gr.Row(visible=False, elem_classes="tight votes", elem_id="ballot") as self.row:
@@ -33,8 +33,8 @@ class Ballot:
         best: list[tuple[gr.Button, Verdict, int | None]] = [(b, "best", i) for i, b in enumerate(self.best)]
         return [*best, (self.tie, "tie", None), (self.bad, "both bad", None)]
 
-    def drawn(self, round_: Round | None) -> Updates:
-        """For this round; nothing but how many spoke, and where, is in the buttons."""
+    def draw(self, round_: Round | None) -> Updates:
+        """The buttons for this round. They show how many answers there are, and nothing else about them."""
         if round_ is None or not round_.can_vote:
             return {self.row: gr.Row(visible=False)}
         count, two = len(round_.panes), len(round_.spoke) == 2

@@ -1,78 +1,86 @@
-"""A round drawn: what was asked, who answered what, and what was said of it."""
+"""A round as HTML: the prompt, the answers, and the vote."""
 
 from __future__ import annotations
 
+from markupsafe import Markup
+
 from chatlab.lab.compare.compare import Pane
 from chatlab.ui.compare.session import CompareSession, Round, Step
-from chatlab.ui.html import counted, div, element, escaped, one_line, span
+from chatlab.ui.html import NOTHING, counted, div, element, escaped, joined, one_line, span
 from chatlab.ui.markdown import prose
 
 LETTERS = "ABCDEF"
 
 
-def panes(round_: Round) -> str:
-    """Until the vote nothing in here depends on who spoke but the answers themselves and their order."""
-    drawn = "".join(_pane(round_, i) for i in range(len(round_.panes)))
-    return _asked(round_) + div(f"panes of-{len(round_.panes)}", drawn) + _note(round_)
+def panes(round_: Round) -> Markup:
+    """Until the vote nothing in here depends on the adapters but the answers themselves and their order."""
+    html = joined(_pane(round_, i) for i in range(len(round_.panes)))
+    return _asked(round_) + div(f"panes of-{len(round_.panes)}", html) + _note(round_)
 
 
-def last_vote(sitting: CompareSession, shown: Round | None) -> str:
-    """Who was who in the newest vote, where the panes no longer say so."""
-    last = sitting.last
+def last_vote(session: CompareSession, shown: Round | None) -> Markup:
+    """The names of the newest vote, where the panes no longer show them."""
+    last = session.last
     if last is None:
-        return ""
+        return NOTHING
     if last.taken_back:
-        return div("last-vote", span("", "Taken back, with its preferences. The prompt can be asked again."))
+        return div("last-vote", span("", "Vote undone. Its preferences are removed."))
     if shown is not None and (shown.prompt, shown.panes) == (last.prompt, last.panes):
-        return ""
+        return NOTHING
     cast = span("last-verdict", f"{_verdict(last)}: {one_line(last.prompt, 60)}")
     return div("last-vote", cast, *(_who(last, i) for i in last.spoke))
 
 
-def progress(step: Step) -> str:
-    """How far the walk has come."""
+def progress(step: Step) -> Markup:
+    """How many unseen prompts are judged."""
     done = f"{step.judged} of {counted(step.total, 'unseen prompt')} judged"
     share = 100 * step.judged / max(1, step.total)
-    bar = (
-        f'<span class="walk-bar" role="progressbar" aria-valuemin="0" aria-valuemax="{step.total}"'
-        f' aria-valuenow="{step.judged}" aria-label="{escaped(done)}"><i style="width: {share:.1f}%"></i></span>'
+    bar = element(
+        "span",
+        element("i", style=f"width: {share:.1f}%"),
+        kind="walk-bar",
+        role="progressbar",
+        aria_valuemin=0,
+        aria_valuemax=step.total,
+        aria_valuenow=step.judged,
+        aria_label=done,
     )
     return div("walk", bar, span("faint", done))
 
 
-def _asked(round_: Round) -> str:
+def _asked(round_: Round) -> Markup:
     """An unseen prompt stands above its answers; a typed one is in its box."""
     if round_.step is None:
-        return ""
-    return div("asked", progress(round_.step), element("p", escaped(round_.prompt), "asked-prompt"))
+        return NOTHING
+    return div("asked", progress(round_.step), element("p", escaped(round_.prompt), kind="asked-prompt"))
 
 
-def _pane(round_: Round, i: int) -> str:
+def _pane(round_: Round, i: int) -> Markup:
     pane = round_.panes[i]
     best = round_.verdict == "best" and round_.winner == i
-    name = span("pane-name", pane.variant) if round_.revealed else span("pane-name faint", "who, after the vote")
-    won = span("chip good", "best") if best else ""
+    name = span("pane-name", pane.variant) if round_.revealed else span("pane-name faint", "hidden until you vote")
+    won = span("chip good", "best") if best else NOTHING
     head = div("pane-head", span("pane-letter", LETTERS[i]), name, won)
     body = _failed(round_, pane) if pane.error else _said(pane)
-    return div("pane won" if best else "pane", head, body, _proof(pane) if round_.revealed else "")
+    return div("pane won" if best else "pane", head, body, _proof(pane) if round_.revealed else NOTHING)
 
 
-def _said(pane: Pane) -> str:
+def _said(pane: Pane) -> Markup:
     if pane.done and not pane.text.strip():
-        return div("pane-text", span("faint", "Said nothing." if pane.provenance else "Had not begun."))
-    return div("pane-text", prose(pane.text), "" if pane.done else '<span class="caret"></span>')
+        return div("pane-text", span("faint", "Empty answer." if pane.provenance else "No answer yet."))
+    return div("pane-text", prose(pane.text), NOTHING if pane.done else span("caret", ""))
 
 
-def _failed(round_: Round, pane: Pane) -> str:
+def _failed(round_: Round, pane: Pane) -> Markup:
     """What went wrong may name the adapter."""
-    why = pane.error if round_.revealed else "This voice could not answer. Why, is said after the vote."
+    why = pane.error if round_.revealed else "No answer. The reason shows after the vote."
     return div("warning", span("", why))
 
 
-def _proof(pane: Pane) -> str:
-    """Who spoke, by the engine's own word."""
+def _proof(pane: Pane) -> Markup:
+    """Which weights answered, as the engine reports it."""
     if pane.provenance is None:
-        return ""
+        return NOTHING
     provenance = pane.provenance
     adapter = (
         f"{provenance.adapter} sha256 {provenance.sha256[:12]}"
@@ -80,17 +88,17 @@ def _proof(pane: Pane) -> str:
         else f"{provenance.adapter}, no adapter"
     )
     pace = f"{counted(provenance.tokens, 'token')}, {provenance.seconds:.1f} s"
-    return div(
-        "proof", span("", f"Spoken by {adapter} · {pace}", f"{provenance.sha256 or 'base'} on base {provenance.base}")
-    )
+    return div("proof", span("", f"By {adapter} · {pace}", f"{provenance.sha256 or 'base'} on base {provenance.base}"))
 
 
-def _who(round_: Round, i: int) -> str:
+def _who(round_: Round, i: int) -> Markup:
     pane = round_.panes[i]
     sha256 = pane.provenance.sha256 if pane.provenance else ""
-    proof = element("code", escaped(sha256[:12]) if sha256 else "no adapter")
+    proof = element("code", escaped(sha256[:12] or "no adapter"))
     kind = "who won" if round_.verdict == "best" and round_.winner == i else "who"
-    return element("span", f"<b>{LETTERS[i]}</b>" + span("", pane.variant) + proof, kind, sha256)
+    return element(
+        "span", element("b", escaped(LETTERS[i])), span("", pane.variant), proof, kind=kind, title=sha256 or None
+    )
 
 
 def _verdict(round_: Round) -> str:
@@ -101,12 +109,12 @@ def _verdict(round_: Round) -> str:
     return "Both bad" if len(round_.spoke) == 2 else "All bad"
 
 
-def _note(round_: Round) -> str:
+def _note(round_: Round) -> Markup:
     texts = [round_.panes[i].text for i in round_.spoke]
     if round_.taken_back:
-        return div("faint note", span("", "The vote was taken back. Ask again to vote on new answers."))
+        return div("faint note", span("", "Vote undone. Ask again for new answers."))
     if round_.done and len(texts) > 1 and len(set(texts)) == 1:
-        return div("faint note", span("", "All answers are the same, word for word: a tie."))
+        return div("faint note", span("", "All answers are identical: a tie."))
     if round_.done and len(round_.panes) > 1 and len(texts) < 2:
-        return div("faint note", span("", "There are not two answers to choose from."))
-    return ""
+        return div("faint note", span("", "There are no two answers to choose from."))
+    return NOTHING

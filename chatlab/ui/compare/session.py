@@ -1,15 +1,17 @@
-"""What a window is at: the round on the screen, and what was voted and skipped there."""
+"""The state of one open window: the round on the screen, its votes and skips, and which prompt is next."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from chatlab.lab.compare.compare import Pane
 from chatlab.records import Verdict
+from chatlab.ui.unseen import EVERYDAY, LABELS, unseen_prompts
 
-LEFT = 20
-"""Windows whose unfinished rounds are remembered after they were closed."""
+MOST_CLOSED = 20
+"""Closed windows whose unfinished rounds are remembered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +26,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """One question to several voices. The panes stand in the order in which they are shown."""
+    """One prompt to several adapters. The panes are in the order in which they are shown."""
 
     prompt: str
     system: str = ""
@@ -52,7 +54,7 @@ class Round:
 
     @property
     def open(self) -> bool:
-        """Still to be voted on, now or when all have spoken."""
+        """Still to be voted on, now or when all have duration."""
         return self.verdict is None and not self.taken_back and not (self.done and len(self.spoke) < 2)
 
     @property
@@ -61,7 +63,7 @@ class Round:
         return not self.blind or not self.open
 
     def stopped(self) -> Round:
-        """What was said so far is all there is."""
+        """All panes done, with their text so far."""
         return replace(self, panes=tuple(replace(pane, done=True) for pane in self.panes))
 
 
@@ -70,8 +72,10 @@ class CompareSession:
     """What one window has done. It grows by replacement, like everything that travels between events."""
 
     window: str = ""
-    """Which window, for the desk; empty until Compare was opened there."""
-    walking: bool = False
+    """Which window, for the session store; empty until Compare was opened there."""
+    person: str | None = None
+    """Whose window it is; None where somebody would have to sign in and has not."""
+    goes_on: bool = False
     """Whether a vote leads on to the next unseen prompt."""
     passed: tuple[str, ...] = ()
     """Unseen prompts that were skipped here."""
@@ -81,7 +85,7 @@ class CompareSession:
     """What the newest of them was cast on."""
 
     def voted(self, round_: Round, id: int) -> CompareSession:
-        """A prompt that not every voice answered is passed over from now on, as it will not count as judged."""
+        """A prompt that not every adapter answered is skipped from now on, as it does not count as judged."""
         missing = (round_.prompt,) if len(round_.spoke) < len(round_.panes) else ()
         return replace(self, votes=(*self.votes, id), last=round_, passed=self.passed + missing)
 
@@ -100,34 +104,56 @@ Left = tuple[CompareSession, Round | None]
 
 
 class SessionStore:
-    """Keeps what every window is at, so that a page that was reloaded goes on where it was.
+    """Keeps the state of every window, so that a page continues after a reload.
 
-    A reloaded page is a new session to the server. What the closed one left is handed to the next window that opens
-    Compare and has nothing of its own, once; two windows that are both open never share.
+    A reloaded page is a new session to the server. The state of a closed window is handed, once, to the next window of
+    the same person that opens Compare and has none of its own; two windows that are both open never share.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._here: dict[str, Left] = {}
-        self._left: list[Left] = []
+        self._open: dict[str, Left] = {}
+        self._closed: list[Left] = []
 
-    def keep(self, sitting: CompareSession, round_: Round | None) -> None:
-        if sitting.window:
+    def keep(self, session: CompareSession, round_: Round | None) -> None:
+        if session.window:
             with self._lock:
-                self._here[sitting.window] = (sitting, round_)
+                self._open[session.window] = (session, round_)
 
     def leave(self, window: str) -> None:
         """The window was closed, or is being reloaded."""
         with self._lock:
-            left = self._here.pop(window, None)
-            if left and (left[1] is not None or left[0].votes):
-                self._left = [*self._left, left][-LEFT:]
+            left = self._open.pop(window, None)
+            if left and left[0].person is not None and (left[1] is not None or left[0].votes):
+                self._closed = [*self._closed, left][-MOST_CLOSED:]
 
-    def enter(self, window: str, sitting: CompareSession, round_: Round | None) -> Left:
-        """What this window is at from now on: its own, or what the newest closed one left."""
+    def enter(self, window: str, person: str | None, session: CompareSession, round_: Round | None) -> Left:
+        """The state of this window from now on: its own, or that of this person's newest closed window."""
         with self._lock:
-            if not sitting.window and round_ is None and self._left:
-                sitting, round_ = self._left.pop()
+            mine = next((left for left in reversed(self._closed) if left[0].person == person), None)
+            if not session.window and round_ is None and mine is not None:
+                self._closed.remove(mine)
+                session, round_ = mine
                 round_ = None if round_ is None else round_.stopped()
-            self._here[window] = (replace(sitting, window=window), round_)
-            return self._here[window]
+            self._open[window] = (replace(session, window=window, person=person), round_)
+            return self._open[window]
+
+
+KINDS = [(label, kind) for kind, label in LABELS.items()]
+FIRST = EVERYDAY
+
+
+def prompts(kind: str = FIRST) -> list[str]:
+    """The set that is walked through, in its order. The only place that knows where it is kept."""
+    return unseen_prompts(kind)
+
+
+def next_step(unseen: Sequence[str], judged: Mapping[str, int], passed: Collection[str] = ()) -> Step | None:
+    """The first prompt that was judged least often; None when all of those were passed over.
+
+    `judged` says how often each was. When all were judged equally often, another lap begins.
+    """
+    least = min((judged.get(prompt, 0) for prompt in unseen), default=0)
+    waiting = [prompt for prompt in unseen if judged.get(prompt, 0) == least]
+    left = [prompt for prompt in waiting if prompt not in passed]
+    return Step(prompt=left[0], judged=len(unseen) - len(waiting), total=len(unseen)) if left else None

@@ -1,4 +1,4 @@
-"""The votes so far: what they say, and both them and the preferences they made as files."""
+"""The results of the votes so far, and the export of votes and preferences."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from chatlab.lab import Lab
 from chatlab.lab.data.datasets import ExportFilter
 from chatlab.system.temporary import discard, new_folder
 from chatlab.ui.compare.results import results
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.shell import Shell, html_block
 
 Updates = dict[Any, Any]
 
 
 class VotesPanel:
-    """The files are made when they are asked for, and removed once the page has its copy."""
+    """Files are created on request, and removed once the page has its copy."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
 
     def build(self) -> None:
         gr.Markdown("#### Votes so far")
-        self.results = drawing(elem_id="vote-results")
+        self.results = html_block(elem_id="vote-results")
         with gr.Row(elem_classes="tight"):
             self.votes = gr.Button("Export votes", size="sm", scale=0, min_width=120, elem_id="export-votes")
             self.preferences = gr.Button("Export preferences", size="sm", scale=0, min_width=150)
@@ -41,7 +41,7 @@ class VotesPanel:
 
     # What the events do.
 
-    def drawn(self) -> Updates:
+    def draw(self) -> Updates:
         return {self.results: results(self._lab.votes.results())}
 
     def exported_votes(self) -> Updates:
@@ -49,11 +49,11 @@ class VotesPanel:
 
     def exported_preferences(self) -> Updates:
         """All of them, those from edits as well: each says where it came from."""
-        exchange = self._lab.datasets
-        return self._offered(lambda folder: exchange.export("dpo", ExportFilter(what="preferences"), folder).path)
+        datasets = self._lab.datasets
+        return self._offered(lambda folder: datasets.export("dpo", ExportFilter(what="preferences"), folder).path)
 
     def swept(self, made: str) -> Updates:
-        """The page has its own copy by now."""
+        """Remove the file: the page has its own copy by now."""
         discard(made)
         return {self.made: ""}
 

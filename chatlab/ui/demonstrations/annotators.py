@@ -1,4 +1,4 @@
-"""Several annotators: who is at work, who wrote and approved what is on the desk, what they think, do they agree."""
+"""Several annotators: their names, who wrote and approved a demonstration, their ratings and their agreement."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from functools import partial
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.lab import Lab
 from chatlab.lab.data.annotators import MOST, Disagreement, current
 from chatlab.quality.agreement import ENOUGH, RELIABLE, TENTATIVE, Agreement
 from chatlab.records import Annotation, Demonstration
-from chatlab.ui.html import counted, div, one_line, span
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.html import NOTHING, counted, div, one_line, span
+from chatlab.ui.shell import Shell, html_block
 
 LISTED = 50
 """Disagreements in the list."""
-ABOUT = "1 is harmful to learn, 5 just as it should be. What others gave shows once you have."
+ABOUT = "1 is harmful, 5 is ideal. Other ratings show after yours."
 
 Updates = dict[Any, Any]
 
 
 class DemonstrationAnnotators:
-    """A fold for the people, and a few lines on the desk."""
+    """A fold for the people, and a few lines above the editor."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
@@ -34,7 +35,7 @@ class DemonstrationAnnotators:
                 self.name = gr.Textbox(
                     "",
                     label="Your name",
-                    placeholder="Your name, as others will see it",
+                    placeholder="Your name",
                     show_label=False,
                     container=False,
                     max_lines=1,
@@ -42,8 +43,8 @@ class DemonstrationAnnotators:
                     min_width=260,
                     elem_id="annotator-name",
                 )
-                self.said = drawing(elem_classes="flat")
-            self.agreement = drawing(elem_classes="flat")
+                self.message = html_block(elem_classes="flat")
+            self.agreement = html_block(elem_classes="flat")
             self.apart = gr.Radio(
                 [],
                 label="Disagreements",
@@ -54,13 +55,13 @@ class DemonstrationAnnotators:
                 elem_id="disagreements",
             )
 
-    def build_desk(self) -> None:
-        self.who = drawing(elem_classes="flat", elem_id="written-by")
+    def build_editing(self) -> None:
+        self.who = html_block(elem_classes="flat", elem_id="written-by")
         with gr.Row(visible=False, elem_classes="tight judge") as self.judge:
-            drawing(div("judge-label", span("", "Your opinion", ABOUT)), elem_classes="flat judge-label")
+            html_block(div("judge-label", span("", "Your rating", ABOUT)), elem_classes="flat judge-label")
             self.stars = gr.Radio(
                 [(str(n), n) for n in range(1, MOST + 1)],
-                label="Your opinion, in stars",
+                label="Your rating in stars",
                 show_label=False,
                 elem_classes="segments stars",
                 elem_id="opinion",
@@ -78,21 +79,21 @@ class DemonstrationAnnotators:
                 scale=1,
                 min_width=140,
             )
-            self.back = gr.Button("Take back", size="sm", min_width=80, scale=0, visible=False)
-        self.others = drawing(elem_classes="flat", elem_id="opinions")
+            self.back = gr.Button("Remove rating", size="sm", min_width=80, scale=0, visible=False)
+        self.others = html_block(elem_classes="flat", elem_id="opinions")
 
     @property
-    def desk(self) -> set[Any]:
+    def editing(self) -> set[Any]:
         return {self.who, self.judge, self.stars, self.note, self.back, self.others}
 
     @property
     def shown(self) -> set[Any]:
-        """What may be drawn again while a name is being typed: never the name itself."""
-        return {self.said, self.agreement, self.apart}
+        """The components that may change while a name is typed: never the name itself."""
+        return {self.message, self.agreement, self.apart}
 
-    def wire(self, shell: Shell, selected: Any, open_: Callable[[int | None], Updates], desk: set[Any]) -> None:
-        """`selected` holds what is on the desk; `open_` puts another one there and draws `desk`."""
-        everything = self.desk | self.shown
+    def wire(self, shell: Shell, selected: Any, open_: Callable[[int | None], Updates], editing: set[Any]) -> None:
+        """`selected` holds the open demonstration; `open_` opens another one and updates `desk`."""
+        everything = self.editing | self.shown
         shell.on(shell.load, do=lambda: self._lab.annotators.me, outputs=[self.name])
         events = [self.name.submit, self.name.blur]
         shell.on(partial(gr.on, events), do=self.named, inputs=[self.name, selected], outputs=everything)
@@ -102,7 +103,7 @@ class DemonstrationAnnotators:
         shell.on(partial(gr.on, noted), do=self.judged, inputs=opinion, outputs=everything)
         shell.on(self.back.click, do=self.taken_back, inputs=[selected], outputs=everything)
         shell.on(self.fold.expand, do=self.draw_people, outputs=self.shown)
-        shell.on(self.apart.input, do=open_, inputs=[self.apart], outputs=desk)
+        shell.on(self.apart.input, do=open_, inputs=[self.apart], outputs=editing)
 
     # What the events do.
 
@@ -130,7 +131,7 @@ class DemonstrationAnnotators:
     # What is shown.
 
     def draw(self, selected: int | None) -> Updates:
-        """The lines on the desk. Others' stars stay hidden until one's own are given, so that nobody is led."""
+        """The lines above the editor. Other ratings stay hidden until one's own is given, so as not to bias it."""
         if not selected:
             hidden = {self.who: "", self.judge: gr.Row(visible=False), self.back: gr.Button(visible=False)}
             return hidden | {self.stars: gr.Radio(value=None), self.note: "", self.others: ""}
@@ -142,16 +143,16 @@ class DemonstrationAnnotators:
             self.stars: gr.Radio(value=mine.stars if mine else None),
             self.note: mine.note if mine else "",
             self.back: gr.Button(visible=mine is not None),
-            self.others: annotation_list(demonstration, name),
+            self.others: annotations(demonstration, name),
         }
 
     def draw_people(self) -> Updates:
-        """Who is at work, and how far all of them agree."""
+        """The current annotator, and the agreement of all."""
         found = self._lab.annotators.agreement()
         apart = self._lab.annotators.disagreements()[:LISTED] if found.shared else []
         rows = [(self._row(one), one.demonstration) for one in apart]
         return {
-            self.said: _at_work(self._lab.annotators.me),
+            self.message: _at_work(self._lab.annotators.me),
             self.agreement: agreed(found, len(rows)),
             self.apart: gr.Radio(choices=rows, value=None, visible=bool(rows)),
         }
@@ -164,51 +165,51 @@ class DemonstrationAnnotators:
         return f"{one.demonstration} · {one_line(asked[-1].content if asked else '', 70)}\n{stars}"
 
 
-def written_by(demonstration: Demonstration) -> str:
+def written_by(demonstration: Demonstration) -> Markup:
     """Who wrote and who approved it."""
     authors = " and ".join(demonstration.authors)
     model = "the model" if demonstration.source == "liked" else ""
-    facts = [f"Written by {authors or model}" if authors or model else "Nobody has put their name to it"]
+    facts = [f"Written by {authors or model}" if authors or model else "Author unknown"]
     if demonstration.approved_by:
         facts.append(f"approved by {demonstration.approved_by}")
     return div("people-line", span("faint", " · ".join(facts)))
 
 
-def annotation_list(demonstration: Demonstration, name: str) -> str:
-    """What others think; how many there are, as long as `name` has not said what they do."""
+def annotations(demonstration: Demonstration, name: str) -> Markup:
+    """The ratings of others; only their number as long as `name` has not rated."""
     known = [opinion for opinion in current(demonstration) if opinion.by != name]
     gone = len(demonstration.annotations) - len(current(demonstration))
-    earlier = span("faint", f"{counted(gone, 'opinion')} of its earlier words") if gone else ""
+    earlier = span("faint", f"{counted(gone, 'rating')} of an earlier version") if gone else NOTHING
     if _of(demonstration, name) is None:
-        waiting = span("faint", ABOUT + (f" {counted(len(known), 'other')} judged it." if known else ""))
+        waiting = span("faint", ABOUT + (f" Rated by {counted(len(known), 'other')}." if known else NOTHING))
         return div("people-line", waiting, earlier)
-    told = (span("chip", f"{o.by}: {o.stars}", o.note) for o in known)
-    return div("people-line", *told, earlier) if known or earlier else ""
+    text = (span("chip", f"{o.by}: {o.stars}", o.note) for o in known)
+    return div("people-line", *text, earlier) if known or earlier else NOTHING
 
 
-def agreed(found: Agreement, apart: int) -> str:
+def agreed(found: Agreement, apart: int) -> Markup:
     """The figure, and what it is worth."""
     if not found.shared:
-        words = "Nothing has been judged by two people yet. Let a second one enter their name and judge the same ones."
+        words = "No demonstration has two ratings yet. Ask a second person to enter their name and rate the same ones."
         return div("agreement", span("faint", words))
     alpha = "-" if found.alpha is None else f"{found.alpha:.2f}"
     figure = div("figure", span("figure-label", "Krippendorff's alpha"), span(f"figure-value {_colour(found)}", alpha))
-    people = f"{counted(found.shared, 'demonstration')} judged by more than one of {', '.join(found.annotators)}."
-    talk = " Talk about the ones below, then judge them again." if apart else ""
+    people = f"{counted(found.shared, 'demonstration')} rated by two or more of {', '.join(found.annotators)}."
+    talk = " Discuss the ones below, then rate them again." if apart else ""
     return div("agreement", figure, div("agreement-words", span("", verdict(found) + talk), span("faint", people)))
 
 
 def verdict(found: Agreement) -> str:
     """By Krippendorff's own marks."""
     if found.alpha is None:
-        return "Everybody gave the same stars every time, so there is nothing to tell agreement by."
+        return "All ratings are the same, so agreement cannot be measured."
     if not found.tells:
-        return f"Not enough to tell: {found.shared} of the {ENOUGH} that it takes at least."
+        return f"Not enough ratings: {found.shared} of {ENOUGH} needed."
     if found.alpha >= RELIABLE:
-        return "They agree: what they approve can be relied on."
+        return "Good agreement."
     if found.alpha >= TENTATIVE:
-        return "They agree more or less: enough for a first conclusion, not for a fine one."
-    return "They do not agree on what is good. The model would learn a mixture."
+        return "Moderate agreement: fine for a first look."
+    return "Poor agreement: the model would learn a mixture."
 
 
 def _colour(found: Agreement) -> str:
@@ -217,8 +218,8 @@ def _colour(found: Agreement) -> str:
     return "good" if found.alpha >= RELIABLE else "doubtful" if found.alpha >= TENTATIVE else "bad"
 
 
-def _at_work(name: str) -> str:
-    words = "What you write, approve and judge bears this name." if name else "Enter it, and what you do bears it."
+def _at_work(name: str) -> Markup:
+    words = "Your edits, approvals and ratings carry this name." if name else "Enter your name to sign your work."
     return div("people-line", span("faint", words))
 
 

@@ -1,70 +1,76 @@
-"""Words typed into a demonstration and not yet saved. They outlive another selection, a reload and a restart."""
+"""Text typed into a demonstration and not yet saved: it outlives another selection, a reload and a restart.
+
+A tool call is written as in the plain protocol, `Call: calculator 12 * 7`.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from threading import Event
 from typing import Any, cast, get_args
 
+from chatlab.conversation import with_tools
+from chatlab.errors import InputError
 from chatlab.records import Demonstration, Message, Role
 from chatlab.store import Store, read_as
-from chatlab.ui.demonstrations.calls import shown as in_a_box
-from chatlab.ui.demonstrations.calls import told
+from chatlab.template.plain import call_written, read
+from chatlab.tool_calls import Tool, named
+from chatlab.tools import Toolbox
 
 BOXES = 12
-"""Most turns shown; of longer ones the last are shown, and the earlier stay as they are."""
+"""Most turns shown; of a longer demonstration the last ones, and the earlier stay as they are."""
 
 NEW = 0
-"""Stands for the id of the one that is being written."""
+"""The id of a new demonstration that is not saved yet."""
 
 KEY = "drafts"
 
 
 @dataclass(frozen=True)
-class DraftWords:
-    """What the boxes hold."""
+class Words:
+    """The text of the boxes."""
 
     system: str
     tags: str
     roles: tuple[Role, ...]
     texts: tuple[str, ...]
-    reasoning: tuple[str, ...] = ()
-    """Of each turn, the reasoning before it; empty for all but answers."""
+    thoughts: tuple[str, ...] = ()
+    """The thinking before each turn; empty for all but answers."""
 
     @classmethod
-    def of(cls, demonstration: Demonstration) -> DraftWords:
+    def of(cls, demonstration: Demonstration) -> Words:
         messages = list(demonstration.messages)
         system = messages.pop(0).content if messages and messages[0].role == "system" else ""
         shown = messages[-BOXES:]
-        tools = told(demonstration.messages)
-        roles, texts = tuple(m.role for m in shown), tuple(in_a_box(m, tools) for m in shown)
+        tools = tools_of(demonstration.messages)
+        roles, texts = tuple(m.role for m in shown), tuple(box_text(m, tools) for m in shown)
         return cls(system, ", ".join(demonstration.tags), roles, texts, tuple(m.reasoning for m in shown))
 
     @classmethod
-    def typed(cls, system: str, tags: str, roles: str, texts: Sequence[str]) -> DraftWords:
-        """From what the boxes send: the roles with spaces between, and more texts than roles, then the thoughts."""
-        known = cast(tuple[Role, ...], tuple(roles.split()))
-        said, reasoning = _as_many(texts[:BOXES], known), _as_many(texts[BOXES:], known)
-        return cls(system or "", tags or "", known, said, reasoning)
+    def typed(cls, system: str, tags: str, roles: str, texts: Sequence[str], thoughts: Sequence[str]) -> Words:
+        """From the values of the boxes, of which there are more than roles; `roles` are separated by spaces."""
+        known = cast(tuple[Role, ...], tuple((roles or "").split()))
+        return cls(system or "", tags or "", known, _as_many(texts, known), _as_many(thoughts, known))
 
-    def with_room(self, place: int, *roles: Role) -> DraftWords:
+    def with_room(self, place: int, *roles: Role) -> Words:
         """With empty turns before the turn at `place`."""
         empty = ("",) * len(roles)
         return replace(
             self,
             roles=(*self.roles[:place], *roles, *self.roles[place:]),
             texts=(*self.texts[:place], *empty, *self.texts[place:]),
-            reasoning=(*self.reasoning[:place], *empty, *self.reasoning[place:]),
+            thoughts=(*self.thoughts[:place], *empty, *self.thoughts[place:]),
         )
 
     def messages(self, earlier: Sequence[Message] = ()) -> tuple[Message, ...]:
         """As they would be kept, after turns that were too early to be shown. Empty pairs at the end are left out."""
-        said = list(zip(self.roles, self.texts, self.reasoning, strict=True))
-        while len(said) > 2 and not any(words.strip() for turn in said[-2:] for words in turn[1:]):
-            del said[-2:]
+        line = list(zip(self.roles, self.texts, self.thoughts, strict=True))
+        while len(line) > 2 and not any(words.strip() for turn in line[-2:] for words in turn[1:]):
+            del line[-2:]
         system = [Message(role="system", content=self.system)] if self.system.strip() else []
-        turns = (Message(role=r, content=text, reasoning=t if t.strip() else "") for r, text, t in said)
+        turns = (Message(role=r, content=text, reasoning=t if t.strip() else "") for r, text, t in line)
         return (*system, *earlier, *turns)
 
     def label_list(self) -> tuple[str, ...]:
@@ -76,7 +82,7 @@ def _as_many(texts: Sequence[str], turns: Sequence[Role]) -> tuple[str, ...]:
     return tuple([*(text or "" for text in texts), *[""] * len(turns)][: len(turns)])
 
 
-BLANK = DraftWords("", "", ("user", "assistant"), ("", ""), ("", ""))
+BLANK = Words("", "", ("user", "assistant"), ("", ""), ("", ""))
 
 
 class Drafts:
@@ -86,17 +92,17 @@ class Drafts:
         self._store = store
         self._lock = threading.Lock()
 
-    def get(self, demonstration_id: int) -> DraftWords | None:
+    def get(self, demonstration_id: int) -> Words | None:
         try:
-            kept = read_as(DraftWords, self._kept().get(str(demonstration_id)))
+            kept = read_as(Words, self._kept().get(str(demonstration_id)))
         except ValueError:  # there is none, or something else is in its place
             return None
         if not set(kept.roles) <= set(get_args(Role)):
             return None
-        texts, reasoning = _as_many(kept.texts, kept.roles), _as_many(kept.reasoning, kept.roles)
-        return replace(kept, texts=texts, reasoning=reasoning)
+        texts, thoughts = _as_many(kept.texts, kept.roles), _as_many(kept.thoughts, kept.roles)
+        return replace(kept, texts=texts, thoughts=thoughts)
 
-    def keep(self, demonstration_id: int, words: DraftWords) -> None:
+    def keep(self, demonstration_id: int, words: Words) -> None:
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(words).items()}
         with self._lock:
             self._store.state.set(KEY, self._kept() | {str(demonstration_id): plain})
@@ -109,3 +115,53 @@ class Drafts:
 
     def _kept(self) -> dict[str, Any]:
         return self._store.state.read(KEY, dict[str, Any], {})
+
+
+STEP: tuple[Role, Role] = ("assistant", "tool")
+"""The roles of a call and its result."""
+
+
+def box_text(message: Message, tools: Sequence[Tool]) -> str:
+    """What a box shows of a message."""
+    calls = [call_written(call, named(tools, call.name)) for call in message.calls]
+    return "\n".join([*([message.content] if message.content else []), *calls])
+
+
+def tools_of(messages: Sequence[Message]) -> tuple[Tool, ...]:
+    """The tools that the messages describe to the model."""
+    return tuple(tool for message in messages for tool in message.tools)
+
+
+def parsed(messages: Sequence[Message], before: Sequence[Tool], toolbox: Toolbox) -> tuple[Message, ...]:
+    """The messages that the texts of boxes mean, with the tools that were there `before` and those that they call.
+
+    An answer that a result follows is a call. An empty result is computed here. Raises InputError where a result is
+    empty and no tool is called before it.
+    """
+    if not any(message.role == "tool" for message in messages):
+        return with_tools(tuple(messages), tuple(before))
+    known = (*before, *toolbox.tools([name for name in toolbox.titles if named(before, name) is None]))
+    read_messages: list[Message] = []
+    for message, following in zip(messages, [*messages[1:], None], strict=True):
+        if message.role == "assistant" and not message.calls and following is not None and following.role == "tool":
+            message = _called(message, known)
+        elif message.role == "tool" and not message.content.strip():
+            message = replace(message, content=_result(read_messages[-1], known, toolbox))
+        read_messages.append(message)
+    called = {call.name for message in read_messages for call in message.calls}
+    tools = tuple(tool for tool in known if tool in before or tool.name in called)
+    return with_tools(tuple(read_messages), tools)
+
+
+def _called(message: Message, known: Sequence[Tool]) -> Message:
+    parsed = read(message.content, known, ended=True)
+    return replace(message, content=parsed.said, calls=(parsed.call,)) if parsed.call else message
+
+
+def _result(asked: Message, known: Sequence[Tool], toolbox: Toolbox) -> str:
+    """The tool's result. A failure is one too, and worth learning."""
+    if not asked.calls:
+        raise InputError(
+            "A tool result is empty, and no tool is called before it.", "Write the call as in Call: calculator 12 * 7."
+        )
+    return toolbox.run(asked.calls[0], known, Event()).result

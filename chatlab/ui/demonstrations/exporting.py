@@ -1,24 +1,25 @@
-"""Export: what of the store, in which format, as a file to download."""
+"""Export of demonstrations or preferences as a file to download."""
 
 from __future__ import annotations
 
 from typing import Any, Literal, cast
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.formats import FORMATS, WriteResult, format_of
 from chatlab.lab import Lab
 from chatlab.lab.data.datasets import ExportFilter
 from chatlab.system.temporary import discard, new_folder
-from chatlab.ui.html import counted, div, span
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.html import counted, div, joined, span
+from chatlab.ui.shell import Shell, html_block
 
 ANY = ""
 Updates = dict[Any, Any]
 
 
 class DemonstrationExport:
-    """The file is made when it is asked for, and the copy that was made is removed once the page has it."""
+    """The file is created on request, and removed once the page has its own copy."""
 
     def __init__(self, lab: Lab) -> None:
         self._exchange = lab.datasets
@@ -40,18 +41,16 @@ class DemonstrationExport:
                     min_width=140,
                 )
                 self.tag = gr.Dropdown([("Any tag", ANY)], value=ANY, label="Tag", min_width=140)
-                self.text = gr.Textbox(label="With these words", max_lines=1, min_width=160)
+                self.text = gr.Textbox(label="Search", max_lines=1, min_width=160)
                 self.format = gr.Dropdown(_formats("demonstrations"), value="openai", label="Format", min_width=180)
-            self.about = drawing(_about("openai"), elem_classes="flat")
-            self.own = gr.Checkbox(
-                True, label="Keep tags, status, source, dates and names in the file", container=False
-            )
+            self.about = html_block(_about("openai"), elem_classes="flat")
+            self.own = gr.Checkbox(True, label="Include tags, status, source, dates and names", container=False)
             with gr.Row(elem_classes="tight"):
-                self.make = gr.Button("Make the file", variant="primary", size="sm", scale=0, min_width=120)
+                self.make = gr.Button("Create file", variant="primary", size="sm", scale=0, min_width=120)
                 self.download = gr.DownloadButton(
                     "Download", size="sm", scale=0, min_width=120, visible=False, elem_id="export-download"
                 )
-            self.said = drawing(elem_classes="flat", elem_id="export-said")
+            self.message = html_block(elem_classes="flat", elem_id="export-said")
         self.made = gr.State("", delete_callback=discard)
 
     def wire(self, shell: Shell) -> None:
@@ -64,7 +63,7 @@ class DemonstrationExport:
             self.make.click,
             do=self.written,
             inputs=asked,
-            outputs=[self.download, self.said, self.made],
+            outputs=[self.download, self.message, self.made],
             trigger_mode="once",
         )
         shell.on(made.then, do=self.swept, inputs=[self.made], outputs=[self.made])
@@ -99,12 +98,12 @@ class DemonstrationExport:
             self.download: gr.DownloadButton(
                 f"Download {written.path.name} ({size})", value=str(written.path), visible=True
             ),
-            self.said: _told(written),
+            self.message: _told(written),
             self.made: str(written.path),
         }
 
     def swept(self, made: str) -> Updates:
-        """The page has its own copy by now."""
+        """Remove the file: the page has its own copy by now."""
         discard(made)
         return {self.made: ""}
 
@@ -113,17 +112,17 @@ def _formats(what: str) -> list[tuple[str, str]]:
     return [(f.label, f.name) for f in FORMATS if (f.demonstrations if what == "demonstrations" else f.preferences)]
 
 
-def _about(format: str) -> str:
+def _about(format: str) -> Markup:
     return div("import-notes", span("", format_of(format).about))
 
 
-def _told(written: WriteResult) -> str:
+def _told(written: WriteResult) -> Markup:
     """How many went into the file, and how many had no place in it and why."""
     left = [f"{n:,} left out: {why}" for why, n in written.left_out.items()]
     if n := written.dropped_reasoning:
-        how = "has no place in this format and was" if n == 1 else "have no place in this format and were"
-        left.append(f"{counted(n, 'thought')} {how} left out; OpenAI messages hold them.")
-    notes = "".join(div("import-notes", span("mask-warning", note)) for note in left)
+        how = "is not supported by this format and was" if n == 1 else "are not supported by this format and were"
+        left.append(f"{counted(n, 'thought')} {how} left out; OpenAI messages supports them.")
+    notes = joined(div("import-notes", span("mask-warning", note)) for note in left)
     return div("import-said", span("", f"{counted(written.records, 'record')} in the file.")) + notes
 
 

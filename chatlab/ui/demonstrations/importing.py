@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.errors import ChatlabError, InputError
 from chatlab.formats import LAYOUTS, Columns, LayoutName, Part, Proposal, layout, proposed, with_header
 from chatlab.lab import Lab
 from chatlab.records import Status
 from chatlab.system.temporary import discard
-from chatlab.ui.demonstrations.import_pictures import outcome, table, title
+from chatlab.ui.demonstrations.import_render import outcome, table, title
 from chatlab.ui.html import div, span
-from chatlab.ui.shell import Shell, drawing, notify, told
+from chatlab.ui.shell import Shell, error_text, html_block, notify
 
 PARTS = max(len(one.parts) for one in LAYOUTS)
 NONE = ""
@@ -26,7 +27,7 @@ TICK = 0.5
 
 TAKES = (
     "JSON lines, a JSON list, CSV, TSV or Parquet. OpenAI messages, ShareGPT, Alpaca, prompt and completion, DPO, KTO, "
-    "and tables with columns of any name. It is read here; nothing leaves this machine."
+    "and tables with columns of any name. Nothing leaves this machine."
 )
 
 Updates = dict[Any, Any]
@@ -41,7 +42,7 @@ class DemonstrationImport:
     def build(self) -> None:
         with gr.Accordion("Import a data set", open=False, elem_id="import"):
             self.file = gr.File(label="Data set", show_label=False, height=140, elem_id="import-file")
-            self.takes = drawing(div("import-notes", span("", TAKES)), elem_classes="flat")
+            self.takes = html_block(div("import-notes", span("", TAKES)), elem_classes="flat")
             with gr.Column(visible=False, elem_classes="import-found") as self.found:
                 self._build_found()
             with gr.Column(visible=False) as self.result:
@@ -53,12 +54,12 @@ class DemonstrationImport:
         self.timer = gr.Timer(TICK, active=False)
 
     def _build_found(self) -> None:
-        self.title = drawing(elem_classes="flat")
+        self.title = html_block(elem_classes="flat")
         with gr.Row(elem_classes="mapping"):
-            self.layout = gr.Dropdown(_layouts(), label="Rows are", min_width=190, elem_id="import-layout")
+            self.layout = gr.Dropdown(_layouts(), label="Format", min_width=190, elem_id="import-layout")
             self.parts = [gr.Dropdown([], label=f"Part {n}", min_width=150, visible=False) for n in range(PARTS)]
-        self.header = gr.Checkbox(label="The first line holds the names of the columns", container=False, visible=False)
-        self.preview = drawing(elem_classes="flat", elem_id="import-preview")
+        self.header = gr.Checkbox(label="The first line has column names", container=False, visible=False)
+        self.preview = html_block(elem_classes="flat", elem_id="import-preview")
         with gr.Row(elem_classes="mapping"):
             self.tags = gr.Textbox(label="Tags to add", placeholder="comma, separated", max_lines=1, min_width=190)
             self.status = gr.Radio(
@@ -73,10 +74,10 @@ class DemonstrationImport:
             self.cancel = gr.Button("Cancel", size="sm", scale=0, min_width=80)
 
     def _build_result(self) -> None:
-        self.progress = drawing(elem_classes="flat", elem_id="import-progress")
+        self.progress = html_block(elem_classes="flat", elem_id="import-progress")
         with gr.Row(elem_classes="tight", visible=False, elem_id="import-aside") as self.aside:
             self.approve = gr.Button(
-                "Approve them; their prompts are unseen no more", size="sm", variant="primary", scale=0, min_width=300
+                "Train on them, drop the unseen prompts", size="sm", variant="primary", scale=0, min_width=300
             )
             self.discard = gr.Button("Discard them", size="sm", scale=0, min_width=120)
         with gr.Row(elem_classes="tight"):
@@ -127,7 +128,7 @@ class DemonstrationImport:
     # What the events do.
 
     def dropped(self, file: str | None) -> Updates:
-        """A file came. One that is no data set is let go of at once."""
+        """A file is dropped. One that is no data set is removed at once."""
         if not file:
             return {}
         path = Path(file)
@@ -146,7 +147,7 @@ class DemonstrationImport:
         return self._found(Path(path), replace(proposal, columns=columns))
 
     def headed(self, path: str, proposal: Proposal, header: bool) -> Updates:
-        """The first line of a table was said to hold names, or not to."""
+        """The person says whether the first line of a table has column names."""
         _at_hand(path)
         return self._found(Path(path), with_header(Path(path), proposal, header))
 
@@ -196,9 +197,9 @@ class DemonstrationImport:
     def undone(self, ended: int) -> Updates:
         """Everything that the import added goes, in one go."""
         gone = self._exchange.undo()
-        said = div("import-said", span("", f"Undone: {gone:,} taken out again."))
+        text = div("import-said", span("", f"Undone: {gone:,} removed."))
         return self.look(ended) | {
-            self.progress: said,
+            self.progress: text,
             self.undo: gr.Button(visible=False),
             self.aside: gr.Row(visible=False),
         }
@@ -206,9 +207,9 @@ class DemonstrationImport:
     def settled(self, keep: bool, ended: int) -> Updates:
         """All that was set aside for repeating unseen prompts is approved, or discarded."""
         count = self._exchange.resolve(keep)
-        what = "approved, and their prompts are unseen no more" if keep else "discarded"
-        said = div("import-said", span("", f"{count:,} {what}."))
-        return self.look(ended) | {self.progress: said}
+        what = "approved; the prompts are no longer unseen" if keep else "discarded"
+        text = div("import-said", span("", f"{count:,} {what}."))
+        return self.look(ended) | {self.progress: text}
 
     def put_away(self) -> Updates:
         self._exchange.forget()
@@ -236,11 +237,11 @@ class DemonstrationImport:
     def _put_down(self) -> Updates:
         return {self.found: gr.Column(visible=False), self.path: "", self.proposal: None}
 
-    def _preview(self, path: Path, proposal: Proposal) -> str:
+    def _preview(self, path: Path, proposal: Proposal) -> Markup:
         try:
             return table(self._exchange.preview(path, proposal), proposal)
         except ChatlabError as error:
-            return div("import-said", span("mask-warning", told(error)))
+            return div("import-said", span("mask-warning", error_text(error)))
 
     def _report(self, running: bool) -> Any:
         progress = self._exchange.progress
@@ -277,4 +278,4 @@ def _statuses(proposal: Proposal) -> Any:
 
 def _at_hand(path: str) -> None:
     if not path or not Path(path).exists():
-        raise InputError("The file is no longer here.", "Choose it again.")
+        raise InputError("The file is gone.", "Choose it again.")

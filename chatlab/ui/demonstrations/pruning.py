@@ -1,4 +1,4 @@
-"""How hard each answer is for the base, drawn; and a slider that shows what would go before it goes."""
+"""Difficulty of each answer for the base, and a slider that previews pruning."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.evaluation.difficulty import Difficulty
 from chatlab.evaluation.scoring import Progress
@@ -13,13 +14,13 @@ from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.lab.data.quality import Hardness, Quality
 from chatlab.quality.pruning import Pruning
 from chatlab.ui.demonstrations.quality import row
-from chatlab.ui.html import counted, div, element, escaped, span, spoken
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.html import NOTHING, counted, div, duration, element, escaped, joined, progress_bar, span
+from chatlab.ui.shell import Shell, html_block
 
 ENDS = 5
-"""Of the hardest and of the easiest that are shown."""
+"""Rows shown of the hardest, and of the easiest."""
 LISTED = 300
-"""Of those that would go; more would make the page slow."""
+"""Rows shown of those that would go; more would make the page slow."""
 BARS = 40
 
 Updates = dict[Any, Any]
@@ -37,30 +38,34 @@ class PruningPanel:
             with gr.Row(elem_classes="tight"):
                 self.measure = gr.Button("Measure difficulty", size="sm", scale=0, min_width=160, elem_id="measure")
                 self.cancel = gr.Button("Stop", size="sm", scale=0, min_width=70, visible=False)
-                self.progress = drawing(elem_classes="flat", elem_id="measuring")
-            self.ends = drawing(elem_classes="flat", elem_id="difficulty-ends")
+                self.progress = html_block(elem_classes="flat", elem_id="measuring")
+            self.ends = html_block(elem_classes="flat", elem_id="difficulty-ends")
             with gr.Column(visible=False, elem_classes="pruner") as self.pruner:
                 with gr.Row(elem_classes="tight"):
                     self.keep = gr.Slider(1, 100, value=50, step=1, label="Keep the hardest, %", scale=3, min_width=240)
                     self.by = gr.Radio(
-                        [("Loss of the answer", "loss"), ("How little the instruction helps", "ratio")],
+                        [("Answer loss", "loss"), ("Instruction-following difficulty", "ratio")],
                         value="loss",
-                        label="Hard by",
+                        label="Measure",
                         show_label=False,
                         container=False,
                         elem_classes="segments",
                         scale=2,
                     )
                     self.duplicates = gr.Checkbox(
-                        True, label="Drop doubles first", container=False, scale=1, min_width=150
+                        True, label="Drop duplicates first", container=False, scale=1, min_width=150
                     )
-                self.preview = drawing(elem_classes="flat", elem_id="prune-preview")
+                self.preview = html_block(elem_classes="flat", elem_id="prune-preview")
                 self.apply = gr.Button("Discard", size="sm", scale=0, min_width=160, elem_id="prune")
         self.timer = gr.Timer(0.8, active=False)
 
     @property
     def place(self) -> list[Any]:
         return [self.keep, self.by, self.duplicates]
+
+    def read(self, values: Mapping[Any, Any]) -> tuple[float, Hardness, bool]:
+        """Per cent to keep, measure, and whether duplicates go, in the values of `place`."""
+        return values[self.keep], values[self.by], values[self.duplicates]
 
     @property
     def shown(self) -> set[Any]:
@@ -111,38 +116,44 @@ class PruningPanel:
         gone = len(plan.gone)
         return {
             self.preview: self._preview(plan, by),
-            self.apply: gr.Button(f"Discard {gone:,}" if gone else "Nothing would go", interactive=gone > 0),
+            self.apply: gr.Button(f"Discard {gone:,}" if gone else "Nothing to discard", interactive=gone > 0),
         }
 
     def prune(self, keep: float, by: Hardness, duplicates: bool) -> int:
         """How many went."""
         return self._quality.prune(keep / 100, by, duplicates)
 
-    def _ends(self, known: Mapping[int, Difficulty]) -> str:
+    def _ends(self, known: Mapping[int, Difficulty]) -> Markup:
         if len(known) < 2:
             return div("faint", span("", _WHAT))
         ordered = sorted(known, key=lambda i: -known[i].loss)
         count = min(ENDS, len(ordered) // 2)
-        halves = (("Hardest for the base", ordered[:count]), ("Easiest", ordered[: -count - 1 : -1]))
+        halves = (("Hardest", ordered[:count]), ("Easiest", ordered[: -count - 1 : -1]))
         return div("ends", *(self._end(title, ids, known) for title, ids in halves))
 
-    def _end(self, title: str, ids: Sequence[int], known: Mapping[int, Difficulty]) -> str:
+    def _end(self, title: str, ids: Sequence[int], known: Mapping[int, Difficulty]) -> Markup:
         facts = (self._row(i, known[i]) for i in ids)
         return div("end", element("h4", escaped(title)), *facts)
 
-    def _row(self, demonstration_id: int, difficulty: Difficulty | None, *more: str) -> str:
+    def _row(self, demonstration_id: int, difficulty: Difficulty | None, *more: str) -> Markup:
         return row(demonstration_id, self._demonstrations.get(demonstration_id), *more, *_facts(difficulty))
 
-    def _preview(self, plan: Pruning, by: Hardness) -> str:
+    def _preview(self, plan: Pruning, by: Hardness) -> Markup:
         known = self._quality.difficulties.known()
-        duplicates = (self._row(i, known.get(i), "said twice") for i in plan.duplicates[:LISTED])
+        duplicates = (self._row(i, known.get(i), "duplicate") for i in plan.duplicates[:LISTED])
         easy = (self._row(i, known.get(i)) for i in plan.easy[: max(0, LISTED - len(plan.duplicates))])
         more = len(plan.gone) - LISTED
-        rest = span("faint", f"and {more:,} more") if more > 0 else ""
+        rest = span("faint", f"and {more:,} more") if more > 0 else NOTHING
         going = div(
-            "going", element("h4", "These would go, the doubles first, then the easiest"), *duplicates, *easy, rest
+            "going",
+            element("h4", escaped("To be discarded: duplicates first, then the easiest")),
+            *duplicates,
+            *easy,
+            rest,
         )
-        return div("foresight", _bars(plan, known, by), span("sentence", _sentence(plan)), going if plan.gone else "")
+        return div(
+            "foresight", _bars(plan, known, by), span("sentence", _sentence(plan)), going if plan.gone else NOTHING
+        )
 
 
 def _facts(difficulty: Difficulty | None) -> tuple[str, ...]:
@@ -156,18 +167,18 @@ def _sentence(plan: Pruning) -> str:
     total = len(plan.kept) + len(plan.gone)
     parts = [f"{len(plan.kept):,} of {counted(total, 'approved demonstration')} would stay"]
     if plan.duplicates:
-        parts.append(f"{len(plan.duplicates):,} would go because they are said twice")
+        parts.append(f"{counted(len(plan.duplicates), 'duplicate')} would go")
     if plan.easy:
-        parts.append(f"{len(plan.easy):,} because the base finds them easiest")
-    note = f" {len(plan.unmeasured):,} not measured yet would stay in any case." if plan.unmeasured else ""
+        parts.append(f"{len(plan.easy):,} easy ones would go")
+    note = f" {len(plan.unmeasured):,} not measured yet stay." if plan.unmeasured else ""
     return ", ".join(parts) + "." + note
 
 
-def _bars(plan: Pruning, known: Mapping[int, Difficulty], by: Hardness) -> str:
-    """How many there are of each hardness, easy on the left; what would go is pale."""
+def _bars(plan: Pruning, known: Mapping[int, Difficulty], by: Hardness) -> Markup:
+    """A histogram of difficulty, easy on the left; what would go is pale."""
     values = {i: known[i].loss if by == "loss" else known[i].ratio for i in (*plan.kept, *plan.gone) if i in known}
     if not values:
-        return ""
+        return NOTHING
     low, high = min(values.values()), max(values.values())
     step = (high - low) / BARS or 1.0
     counts = [[0, 0] for _ in range(BARS)]
@@ -175,12 +186,15 @@ def _bars(plan: Pruning, known: Mapping[int, Difficulty], by: Hardness) -> str:
     for i, value in values.items():
         counts[min(BARS - 1, int((value - low) / step))][i in gone] += 1
     tallest = max(sum(pair) for pair in counts)
-    bars = "".join(
-        f'<i><b class="gone" style="height:{44 * gone_ / tallest:.1f}px"></b>'
-        f'<b style="height:{44 * kept / tallest:.1f}px"></b></i>'
+    bars = joined(
+        element(
+            "i",
+            element("b", kind="gone", style=f"height:{44 * gone_ / tallest:.1f}px"),
+            element("b", style=f"height:{44 * kept / tallest:.1f}px"),
+        )
         for kept, gone_ in counts
     )
-    unit = "nats a token" if by == "loss" else "loss with / without the instruction"
+    unit = "nats per token" if by == "loss" else "loss with / without the instruction"
     scale = div("bars-scale", span("", f"{low:.2f}"), span("", unit), span("", f"{high:.2f}"))
     return div("bars-box", div("bars", bars), scale)
 
@@ -191,17 +205,17 @@ def _offer(missing: int, known: int) -> str:
     return f"Measure {missing:,} more" if known else f"Measure {counted(missing, 'demonstration')}"
 
 
-def _progress(progress: Progress) -> str:
+def _progress(progress: Progress) -> Markup:
     if progress.message:
         return span("warning", progress.message)
     if not progress.running:
-        return ""
-    left = f", {spoken(progress.left)} left" if progress.left is not None else ""
-    bar = f'<progress class="run-bar" max="1" value="{progress.share:.3f}"></progress>'
+        return NOTHING
+    left = f", {duration(progress.left)} left" if progress.left is not None else ""
+    bar = progress_bar(progress.share)
     return div("run-progress", bar, span("run-phase", f"{progress.done:,} of {progress.total:,} measured{left}"))
 
 
 _WHAT = (
-    "Difficulty is how badly the base model foresees an answer, in nats a token. Hard ones teach most: the guide prunes"
-    " 50 to 95 % and keeps the hardest. It is measured in the background, once for each; you can go on meanwhile."
+    "Difficulty is the base model's loss on the answer, in nats per token. Measuring runs in the background. Pruning "
+    "easy ones can help or hurt, so compare the adapters before and after."
 )

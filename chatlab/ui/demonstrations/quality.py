@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.errors import InputError
 from chatlab.lab.data.demonstrations import Demonstrations
@@ -14,11 +16,9 @@ from chatlab.lab.data.quality import Quality
 from chatlab.quality import ORDER, Action, Finding
 from chatlab.quality.findings import Deed
 from chatlab.records import Demonstration, Message
-from chatlab.ui.bridge import Bridge
-from chatlab.ui.chat.transcript import button
-from chatlab.ui.html import counted, div, one_line, span
-from chatlab.ui.page_event import Act
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.html import NOTHING, button, counted, div, escaped, joined, one_line, progress_bar, span
+from chatlab.ui.page_event import PageEvent
+from chatlab.ui.shell import Bridge, Shell, html_block
 
 PAGE = 8
 BESIDE = 4
@@ -37,7 +37,7 @@ class Pressed:
 
     updates: Updates = field(default_factory=dict)
     show: int | None = None
-    """A demonstration to put on the desk."""
+    """A demonstration to open in the editor."""
     done: str = ""
     """What was done, in words, if demonstrations changed; it can be undone."""
 
@@ -56,8 +56,8 @@ class QualityPanel:
                 self.kind = gr.Radio(
                     [("All", ANY)], value=ANY, label="Kind", show_label=False, container=False, elem_classes="segments"
                 )
-                self.look = gr.Button("Look again", size="sm", scale=0, min_width=110, elem_id="quality-look")
-            self.board = drawing(elem_classes="flat", elem_id="quality-board")
+                self.look = gr.Button("Check again", size="sm", scale=0, min_width=110, elem_id="quality-look")
+            self.board = html_block(elem_classes="flat", elem_id="quality-board")
         self.page = gr.State(0)
         self.opened = gr.State("")
         self.timer = gr.Timer(0.6, active=False)
@@ -65,6 +65,10 @@ class QualityPanel:
     @property
     def place(self) -> list[Any]:
         return [self.kind, self.page, self.opened]
+
+    def read(self, values: Mapping[Any, Any]) -> tuple[str, int, str]:
+        """Kind, page and opened finding in the values of `place`."""
+        return values[self.kind], values[self.page], values[self.opened]
 
     @property
     def shown(self) -> set[Any]:
@@ -94,7 +98,7 @@ class QualityPanel:
         }
 
     def refresh(self, kind: str, page: int, opened: str) -> Updates:
-        """As `draw`, after a look at what has changed if that takes no time worth waiting for."""
+        """As `draw`, after a check of what has changed where that is quick."""
         if sum(self._demonstrations.counts().values()) <= AT_ONCE:
             self._quality.audit()
         return self.draw(kind, page, opened)
@@ -109,82 +113,80 @@ class QualityPanel:
 
     def press(self, payload: str, kind: str, page: int, opened: str) -> Pressed:
         """What a button on a card asks for. Raises InputError for a finding that is no longer there."""
-        act = Act.read(payload)
-        if act.do == "turn":
-            return Pressed(self.draw(kind, act.turn, ""))
-        if act.do == "desk":
-            return Pressed(show=act.turn)
-        finding = self._named(act.text)
-        if act.do == "unfold":
+        event = PageEvent.read(payload)
+        if event.do == "turn":
+            return Pressed(self.draw(kind, event.turn, ""))
+        if event.do == "desk":
+            return Pressed(show=event.turn)
+        finding = self._named(event.text)
+        if event.do == "unfold":
             return Pressed(self.draw(kind, page, "" if opened == finding.key else finding.key))
-        if act.do != "finding" or not 0 <= act.turn < len(finding.actions):
-            raise InputError("The page sent something that cannot be done.", "Reload it.")
-        return self._do(finding, finding.actions[act.turn], kind, page)
+        if event.do != "finding" or not 0 <= event.turn < len(finding.actions):
+            raise InputError("The page sent an unknown request.", "Reload the page.")
+        return self._do(finding, finding.actions[event.turn], kind, page)
 
     def _do(self, finding: Finding, action: Action, kind: str, page: int) -> Pressed:
         if action.deed == "edit":
             return Pressed(show=action.demonstrations[0])
         changed = self._quality.act(finding, action)
         self._quality.audit()
-        said = f"{DONE[action.deed]} {changed}" if changed else "kept as it is"
-        return Pressed(self.draw(kind, page, ""), done=said)
+        text = f"{DONE[action.deed]} {changed}" if changed else "kept"
+        return Pressed(self.draw(kind, page, ""), done=text)
 
     def _named(self, key: str) -> Finding:
         found = next((each for each in self._quality.known() if each.key == key), None)
         if found is None:
-            raise InputError("That has been dealt with already.", "Look again.")
+            raise InputError("That finding is already handled.", "Check again.")
         return found
 
     def _label(self, number: int) -> str:
         if not self._quality.is_audited and not number:
             return "Quality"
-        return f"Quality: {counted(number, 'finding')}" if number else "Quality: nothing found"
+        return f"Quality: {counted(number, 'finding')}" if number else "Quality: no problems"
 
-    def _board(self, shown: list[Finding], page: int, opened: str) -> str:
+    def _board(self, shown: list[Finding], page: int, opened: str) -> Markup:
         share = self._quality.audit_progress
-        progress = (
-            "" if share is None else div("look", f'<progress class="run-bar" max="1" value="{share:.2f}"></progress>')
-        )
+        progress = NOTHING if share is None else div("look", progress_bar(share))
         if not shown:
-            return progress or div("empty", _nothing(self._quality.is_audited))
+            return progress or div("empty", escaped(_nothing(self._quality.is_audited)))
         here = shown[page * PAGE : (page + 1) * PAGE]
-        cards = "".join(self._card(each, each.key == opened) for each in here)
+        cards = joined(self._card(each, each.key == opened) for each in here)
         return div("findings", progress, cards, _pager(page, len(shown)))
 
-    def _card(self, finding: Finding, opened: bool) -> str:
+    def _card(self, finding: Finding, opened: bool) -> Markup:
         head = div("finding-head", span("chip", _name(finding.kind)), *map(_number, finding.demonstrations[:8]))
         deeds = (
             button("finding", action.label, "small", turn=number, to="quality", text=finding.key)
             for number, action in enumerate(finding.actions)
         )
         look = button("unfold", "Close" if opened else "Read", "quiet", to="quality", text=finding.key)
-        words = self._beside(finding) if opened else ""
+        words = self._beside(finding) if opened else NOTHING
         return div(
             "finding", head, div("finding-why", span("", finding.why)), words, div("finding-deeds", look, *deeds)
         )
 
-    def _beside(self, finding: Finding) -> str:
+    def _beside(self, finding: Finding) -> Markup:
         ids = finding.demonstrations[:BESIDE]
         return div("beside", *(_words(i, self._demonstrations.get(i)) for i in ids))
 
 
-def _words(demonstration_id: int, demonstration: Demonstration) -> str:
+def _words(demonstration_id: int, demonstration: Demonstration) -> Markup:
     turns = (part for m in demonstration.messages for part in _said(m))
     return div("beside-one", div("beside-head", _number(demonstration_id)), *turns)
 
 
-def _said(message: Message) -> list[str]:
-    """What was thought, then what was said."""
+def _said(message: Message) -> list[Markup]:
+    """The thinking, then the text."""
     reasoning = [div("said said-thought", span("", message.reasoning))] if message.reasoning else []
     return [*reasoning, div(f"said said-{message.role}", span("", message.content))]
 
 
-def _number(demonstration_id: int) -> str:
-    """A demonstration's number, which opens it on the desk."""
+def _number(demonstration_id: int) -> Markup:
+    """A demonstration's number, which opens it in the editor."""
     return button("desk", str(demonstration_id), "number", turn=demonstration_id, to="quality")
 
 
-def row(demonstration_id: int, demonstration: Demonstration, *facts: str) -> str:
+def row(demonstration_id: int, demonstration: Demonstration, *facts: str) -> Markup:
     """One line: number, prompt, answer and what else there is to say of it."""
     asked = next((m.content for m in reversed(demonstration.prompt) if m.role == "user"), "")
     words = f"{one_line(asked, 60)} → {one_line(demonstration.answer, 90)}"
@@ -196,16 +198,12 @@ def _name(kind: str) -> str:
 
 
 def _nothing(looked: bool) -> str:
-    return (
-        "Nothing to find fault with."
-        if looked
-        else "Look for what is said twice, contradicts itself or is out of form."
-    )
+    return "No problems found." if looked else "Find duplicates, contradictions and odd formats."
 
 
-def _pager(page: int, total: int) -> str:
+def _pager(page: int, total: int) -> Markup:
     if total <= PAGE:
-        return ""
+        return NOTHING
     last = (total - 1) // PAGE
     place = span("faint", f"{page * PAGE + 1}-{min(total, (page + 1) * PAGE)} of {total:,}")
     back = button("turn", "‹", "small", turn=max(0, page - 1), to="quality")

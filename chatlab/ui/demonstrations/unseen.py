@@ -1,4 +1,4 @@
-"""What is asked when something would be learned that the unseen prompts ask: which of the two gives way?"""
+"""The question that is asked before a demonstration that repeats an unseen prompt is trained on."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from chatlab.errors import UnseenRepeated
 from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.ui.html import div, span
 from chatlab.ui.notices import added
-from chatlab.ui.shell import drawing, warn
+from chatlab.ui.shell import html_block, warn
 
 Updates = dict[Any, Any]
 
 
 class UnseenQuestion:
-    """A line and two buttons above the desk, where they are needed. Until it is answered nothing has happened."""
+    """A line and two buttons above the editor. Until one is pressed nothing is changed."""
 
     def __init__(self, demonstrations: Demonstrations) -> None:
         self._demonstrations = demonstrations
 
     def build(self) -> None:
         with gr.Row(elem_classes="tight", visible=False, elem_id="desk-unseen") as self.row:
-            self.said = drawing(elem_classes="flat desk-title")
+            self.message = html_block(elem_classes="flat desk-title")
             self.release = gr.Button(
-                "Keep it; the prompt is unseen no more", size="sm", variant="primary", scale=0, min_width=250
+                "Train on it, drop the unseen prompt", size="sm", variant="primary", scale=0, min_width=250
             )
-            self.leave = gr.Button("Do not keep it", size="sm", scale=0, min_width=120)
+            self.leave = gr.Button("Do not train on it", size="sm", scale=0, min_width=120)
         self.about = gr.State("")
         """What would be done: `save` or `approve`."""
 
     @property
     def shown(self) -> set[Any]:
-        return {self.row, self.said, self.about}
+        return {self.row, self.message, self.about}
 
     def ask(self, error: UnseenRepeated, about: str) -> Updates:
-        said = div("import-said", span("mask-warning", str(error)))
-        return {self.row: gr.Row(visible=True), self.said: said, self.about: about}
+        text = div("import-said", span("mask-warning", str(error)))
+        return {self.row: gr.Row(visible=True), self.message: text, self.about: about}
 
     def quiet(self) -> Updates:
         return {self.row: gr.Row(visible=False), self.about: ""}
 
     def tell(self, ids: Sequence[int]) -> None:
-        """Of a pack: how many of these wait for a decision."""
+        """Say how many demonstrations of a pack wait for a decision."""
         waiting = sum(self._demonstrations.get(one).status == "waiting" for one in ids)
         if waiting:
-            warn(f"{added(len(ids), waiting)} Approve one to take its prompt out of the unseen set.")
+            warn(f"{added(len(ids), waiting)} Approve one to drop its prompt from the unseen prompts.")

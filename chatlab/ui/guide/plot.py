@@ -1,4 +1,4 @@
-"""Tokens per answer over time, a line a voice, by Plotly as the plots of a run are."""
+"""Tokens per answer over time, one line per adapter, by Plotly."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 MOST = 5
-"""Voices drawn, those that spoke last."""
+"""Adapters in the plot: those that answered last."""
 AIR = timedelta(hours=1)
-"""Left free on both sides: of a lone point plotly would draw the milliseconds around it."""
+"""Margin on both sides: around a lone point plotly would show milliseconds."""
 COLOURS = (BLUE, BROWN, GREEN, "#9a6bd6", INK)
 
 
 def averages_plot(lines: Mapping[str, Sequence[Average]]) -> Figure:
-    """Each point is the mean of an hour, a day or a week; the voices that spoke last are drawn."""
+    """Each point is the mean of an hour, a day or a week; the adapters that answered last are plotted."""
     from plotly.graph_objects import Figure  # half a second that the page does not wait for
 
     figure = Figure()

@@ -8,16 +8,16 @@ import gradio as gr
 
 from chatlab.lab import Lab
 from chatlab.lab.guide.symptoms import SYMPTOMS, WISHES
-from chatlab.ui.guide.pictures import checklist, lengths, table
 from chatlab.ui.guide.plot import averages_plot
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.guide.render import checklist, lengths, table
+from chatlab.ui.shell import Shell, html_block
 
-WRONG = ("What is wrong with the answers?", "Find what you see; the button begins what helps. Try the cheapest first.")
-WANTED = ("What do you want from it?", "Not everything is a matter of training.")
+WRONG = ("What is wrong with the answers?", "Find the symptom and press a button to start the fix.")
+WANTED = ("What do you want to change?", "Not everything needs training.")
 
 
 class GuideTab:
-    """Drawn from the store, the runs and the evaluations each time the tab is opened."""
+    """Reads the store, the runs and the evaluations each time the tab is opened."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
@@ -25,12 +25,12 @@ class GuideTab:
     def build(self, shell: Shell) -> None:
         with gr.Row(elem_classes="guide-tab", equal_height=False):
             with gr.Column(scale=5, min_width=320):
-                self.steps = drawing(elem_classes="flat", elem_id="checklist")
-                self.lengths = drawing(elem_classes="flat", elem_id="answer-lengths")
+                self.steps = html_block(elem_classes="flat", elem_id="checklist")
+                self.lengths = html_block(elem_classes="flat", elem_id="answer-lengths")
                 self.plot = gr.Plot(show_label=False, container=False, visible=False, elem_id="answer-plot")
             with gr.Column(scale=6, min_width=320):
-                self.wrong = drawing(elem_classes="flat", elem_id="symptoms")
-                self.wanted = drawing(elem_classes="flat", elem_id="wishes")
+                self.wrong = html_block(elem_classes="flat", elem_id="symptoms")
+                self.wanted = html_block(elem_classes="flat", elem_id="wishes")
         shell.on(shell.items["guide"].select, do=self.refresh, outputs=self.shown, trigger_mode="always_last")
 
     @property

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
-from chatlab.lab.runs.checkpoints import Checkpoint, CheckpointReply
-from chatlab.training.process.runs import RunView
-from chatlab.ui.html import div, element, escaped, span
-from chatlab.ui.shell import drawing
+from chatlab.lab.runs.checkpoints import Heard, Kept
+from chatlab.training.runs import RunView
+from chatlab.ui.html import NOTHING, div, element, escaped, joined, span
+from chatlab.ui.shell import html_block
 
 PACE = 0.12
 """Seconds between two drawings."""
@@ -31,32 +32,32 @@ class RunCheckpoints:
 
     def build(self) -> None:
         with gr.Accordion("Checkpoints", open=False, visible=False, elem_id="run-checkpoints") as self.fold:
-            self.table = drawing()
+            self.table = html_block()
             with gr.Row(elem_classes="tight"):
                 self.prompt = gr.Textbox(
-                    label="Ask all of them",
-                    placeholder="A prompt that none of them has seen",
+                    label="Prompt",
+                    placeholder="A prompt that is not in the training data",
                     lines=1,
                     scale=4,
                     elem_id="checkpoint-prompt",
                 )
                 self.ask = gr.Button("Ask", size="sm", scale=0, min_width=80, elem_id="checkpoint-ask")
                 self.stop = gr.Button("Stop", size="sm", scale=0, min_width=80)
-            self.answers = drawing(elem_id="checkpoint-answers")
+            self.answers = html_block(elem_id="checkpoint-answers")
             with gr.Row(elem_classes="tight"):
                 self.step = gr.Dropdown([], label="Checkpoint", scale=0, min_width=160, elem_id="checkpoint-step")
-                self.publish = gr.Button("Put it on the shelf", size="sm", scale=0, min_width=160)
-            self.said = drawing()
+                self.publish = gr.Button("Save as adapter", size="sm", scale=0, min_width=160)
+            self.message = html_block()
 
     @property
     def shown(self) -> set[Any]:
-        return {self.fold, self.table, self.answers, self.step, self.said}
+        return {self.fold, self.table, self.answers, self.step, self.message}
 
     def draw(self, run: RunView) -> Updates:
         """Of one run; nothing where it kept none."""
         kept = self._lab.checkpoints.of(run)
         choice = self._lab.checkpoints.proposed(run)
-        steps = [(f"step {each.metrics.step}", each.metrics.step) for each in kept if not each.last]
+        steps = [(f"step {each.point.step}", each.point.step) for each in kept if not each.last]
         proposed = choice.step if choice and any(step == choice.step for _, step in steps) else None
         words = f"Proposed: step {choice.step}. {choice.why}" if choice else ""
         return {
@@ -64,7 +65,7 @@ class RunCheckpoints:
             self.table: div("checkpoint-choice", span("", words)) + table(kept, choice.step if choice else None),
             self.answers: "",
             self.step: gr.Dropdown(choices=steps, value=proposed or (steps[-1][1] if steps else None)),
-            self.said: "",
+            self.message: "",
         }
 
     def nothing(self) -> Updates:
@@ -75,46 +76,46 @@ class RunCheckpoints:
         if run is None:
             return
         shown = 0.0
-        for heard in self._lab.checkpoints.ask(run.id, prompt, GREEDY):
+        for replies in self._lab.checkpoints.ask(run.id, prompt, GREEDY):
             if time.monotonic() - shown > PACE:
                 shown = time.monotonic()
-                yield {self.answers: answers(heard)}
-        yield {self.answers: answers(heard)}
+                yield {self.answers: answers(replies)}
+        yield {self.answers: answers(replies)}
 
     def published(self, run: RunView | None, step: int | None) -> Updates:
         if run is None or step is None:
             return {}
         name = self._lab.checkpoints.publish(run.id, int(step))
-        return {self.said: div("run-ended", span("", f"{name} is on the shelf. It can be compared and put live."))}
+        return {self.message: div("run-ended", span("", f"{name} is saved. Compare it, or go live with it."))}
 
 
-def table(kept: list[Checkpoint], proposed: int | None) -> str:
+def table(kept: list[Kept], proposed: int | None) -> Markup:
     """A line a checkpoint; the proposed one is marked."""
-    names = ("Step", "Loss on what was kept aside", "Forgetting, estimated", "KL from the base")
-    head = element("tr", "".join(element("th", escaped(name)) for name in names))
-    return div("samples checkpoints", element("table", head + "".join(_row(each, proposed) for each in kept)))
+    names = ("Step", "Held-out loss", "Forgetting (estimate)", "KL to base")
+    head = element("tr", joined(element("th", escaped(name)) for name in names))
+    return div("samples checkpoints", element("table", head + joined(_row(each, proposed) for each in kept)))
 
 
-def answers(heard: list[CheckpointReply]) -> str:
-    rows = "".join(
+def answers(replies: list[Heard]) -> Markup:
+    rows = joined(
         element("tr", element("td", escaped(f"step {each.step}" if each.step else "base")) + element("td", _said(each)))
-        for each in heard
+        for each in replies
     )
     return div("samples answers", element("table", rows))
 
 
-def _row(kept: Checkpoint, proposed: int | None) -> str:
-    metrics = kept.metrics
-    mark = span("chip good", "proposed") if metrics.step == proposed else ""
-    loss = "" if metrics.held_out_loss is None else f"{metrics.held_out_loss:.2f}"
-    kl = "" if metrics.kl is None else f"{metrics.kl:.2f}"
-    cells = (loss, f"{metrics.forgetting:+.1f} %", kl)
-    name = span("", f"{metrics.step}, the end" if kept.last else str(metrics.step)) + mark
-    return element("tr", element("td", name) + "".join(element("td", escaped(cell)) for cell in cells))
+def _row(kept: Kept, proposed: int | None) -> Markup:
+    point = kept.point
+    mark = span("chip good", "proposed") if point.step == proposed else NOTHING
+    loss = "" if point.held_out_loss is None else f"{point.held_out_loss:.2f}"
+    kl = "" if point.kl is None else f"{point.kl:.2f}"
+    cells = (loss, f"{point.forgetting:+.1f} %", kl)
+    name = span("", f"{point.step} (last)" if kept.last else str(point.step)) + mark
+    return element("tr", element("td", name) + joined(element("td", escaped(cell)) for cell in cells))
 
 
-def _said(heard: CheckpointReply) -> str:
-    if heard.error:
-        return span("warning", heard.error)
-    proof = heard.sha256[:8] or ("base" if heard.text and not heard.step else "")
-    return span("sample-text", heard.text) + div("proof", span("", proof))
+def _said(replies: Heard) -> Markup:
+    if replies.error:
+        return span("warning", replies.error)
+    proof = replies.sha256[:8] or ("base" if replies.text and not replies.step else "")
+    return span("sample-text", replies.text) + div("proof", span("", proof))

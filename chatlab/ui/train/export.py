@@ -5,34 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.lab import Lab
 from chatlab.lab.runs.exports import KINDS
 from chatlab.records import BASE
 from chatlab.system.temporary import discard, new_folder
 from chatlab.ui.html import div, span
-from chatlab.ui.shell import Shell, drawing
+from chatlab.ui.shell import Shell, html_block
 
 Updates = dict[Any, Any]
 
 
 class AdapterExport:
-    """The file is made when it is asked for, and removed once the page has its own copy."""
+    """The file is created on request, and removed once the page has its own copy."""
 
     def __init__(self, lab: Lab) -> None:
         self._exports = lab.exports
 
     def build(self) -> None:
-        with gr.Accordion(
-            "Export for other programs", open=False, visible=False, elem_id="adapter-export"
-        ) as self.fold:
-            self.kind = gr.Dropdown([(k.title, k.name) for k in KINDS], value=KINDS[0].name, label="As")
-            self.about = drawing(_about(KINDS[0].name), elem_classes="flat")
-            self.strength = gr.Slider(
-                0.0, 2.0, 1.0, step=0.05, label="Strength with which it is added into the base", visible=False
-            )
+        with gr.Accordion("Export", open=False, visible=False, elem_id="adapter-export") as self.fold:
+            self.kind = gr.Dropdown([(k.title, k.name) for k in KINDS], value=KINDS[0].name, label="Format")
+            self.about = html_block(_about(KINDS[0].name), elem_classes="flat")
+            self.strength = gr.Slider(0.0, 2.0, 1.0, step=0.05, label="Strength when merged", visible=False)
             with gr.Row(elem_classes="tight"):
-                self.make = gr.Button("Make the file", variant="primary", size="sm", scale=0, min_width=120)
+                self.make = gr.Button("Create file", variant="primary", size="sm", scale=0, min_width=120)
                 self.download = gr.DownloadButton(
                     "Download", size="sm", scale=0, min_width=120, visible=False, elem_id="adapter-download"
                 )
@@ -40,7 +37,7 @@ class AdapterExport:
 
     @property
     def of_variant(self) -> set[Any]:
-        """What depends on the voice that is picked."""
+        """The components that depend on the chosen adapter."""
         return {self.fold, self.download}
 
     def wire(self, shell: Shell, variant: gr.Radio) -> None:
@@ -58,7 +55,7 @@ class AdapterExport:
         shell.on(made.then, do=self.swept, inputs=[self.made], outputs=[self.made])
 
     def picked(self, variant: str | None) -> Updates:
-        """Another voice: what was made is of the one before."""
+        """Another adapter is chosen: hide the file of the one before."""
         wanted = variant is not None and variant != BASE
         return {self.fold: gr.Accordion(visible=wanted), self.download: gr.DownloadButton(visible=False)}
 
@@ -81,5 +78,5 @@ class AdapterExport:
         return {self.made: ""}
 
 
-def _about(kind: str) -> str:
+def _about(kind: str) -> Markup:
     return div("import-notes", span("", next(k.about for k in KINDS if k.name == kind) + "."))

@@ -1,17 +1,18 @@
-"""The runs there have been, and the adapters that came of them."""
+"""The lists of runs and of adapters."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.errors import AdapterForgets
 from chatlab.lab import Lab
 from chatlab.records import BASE, AdapterCard
 from chatlab.ui.html import counted, div, span
 from chatlab.ui.run_watch import RunWatch
-from chatlab.ui.shell import drawing, notify
+from chatlab.ui.shell import html_block, notify
 from chatlab.ui.train import lineage, report
 from chatlab.ui.train.export import AdapterExport
 from chatlab.ui.verdict import verdict
@@ -33,21 +34,21 @@ class TrainHistory:
     def build(self) -> None:
         self.warned = gr.State(None)
         gr.Markdown("#### Runs")
-        self.no_runs = drawing(div("empty", span("", "None yet.")))
+        self.no_runs = html_block(div("empty", span("", "No runs yet.")))
         self.runs = gr.Radio([], label="Runs", show_label=False, container=False, elem_classes="rows", elem_id="runs")
-        gr.Markdown("#### Who can speak")
+        gr.Markdown("#### Adapters")
         self.variants = gr.Radio(
-            [], label="Who can speak", show_label=False, container=False, elem_classes="rows", elem_id="voices"
+            [], label="Adapters", show_label=False, container=False, elem_classes="rows", elem_id="voices"
         )
         with gr.Row(elem_classes="tight"):
             self.live = gr.Button("Go live", size="sm", min_width=80, scale=0, interactive=False)
             self.back = gr.Button("Undo", size="sm", min_width=80, scale=0, visible=False)
             self.remove = gr.Button("Remove", size="sm", min_width=80, scale=0, interactive=False)
-            self.restore = gr.Button("Bring back", size="sm", min_width=80, scale=0, visible=False)
-        with gr.Accordion("What it learned from", open=False, visible=False, elem_id="adapter-papers") as self.papers:
-            self.lessons = drawing()
+            self.restore = gr.Button("Restore", size="sm", min_width=80, scale=0, visible=False)
+        with gr.Accordion("Training data", open=False, visible=False, elem_id="adapter-papers") as self.details:
+            self.training_data = html_block()
         self.export.build()
-        self.problems = drawing()
+        self.problems = html_block()
 
     @property
     def shown(self) -> set[Any]:
@@ -57,16 +58,16 @@ class TrainHistory:
             self.runs,
             self.variants,
             self.problems,
-            self.papers,
-            self.lessons,
+            self.details,
+            self.training_data,
             self.warned,
             *buttons,
         } | self.export.of_variant
 
     @property
     def of_variant(self) -> set[Any]:
-        """What depends on the voice that is picked."""
-        return {self.live, self.warned, self.remove, self.papers, self.lessons} | self.export.of_variant
+        """The components that depend on the chosen adapter."""
+        return {self.live, self.warned, self.remove, self.details, self.training_data} | self.export.of_variant
 
     def draw(self, variant: str | None = None) -> Updates:
         """Both lists as they are now."""
@@ -90,8 +91,8 @@ class TrainHistory:
     def picked(self, variant: str | None) -> Updates:
         adapter = variant if variant != BASE else None
         return {
-            self.papers: gr.Accordion(visible=adapter is not None),
-            self.lessons: lineage.of_adapter(self._lab, adapter) if adapter else "",
+            self.details: gr.Accordion(visible=adapter is not None),
+            self.training_data: lineage.of_adapter(self._lab, adapter) if adapter else "",
             self.warned: None,
             self.live: gr.Button(
                 "Go live", variant="secondary", interactive=variant is not None and variant != self._lab.variants.live
@@ -100,13 +101,13 @@ class TrainHistory:
         } | self.export.picked(variant)
 
     def gone_live(self, variant: str | None, warned: str | None = None) -> Updates:
-        """At once; or, for an adapter that forgot too much, once it was said and the button pressed again."""
+        """Go live; an adapter that forgot too much only after a warning and a second press."""
         try:
             if variant:
                 self._lab.variants.go_live(variant, knowingly=warned == variant)
         except AdapterForgets as forgets:
             notify(forgets)
-            return {self.live: gr.Button("Go live all the same", variant="stop"), self.warned: variant}
+            return {self.live: gr.Button("Go live anyway", variant="stop"), self.warned: variant}
         return self.draw(variant)
 
     def taken_back(self, variant: str | None) -> Updates:
@@ -124,19 +125,19 @@ class TrainHistory:
         return self.draw(self._lab.variants.restore()) | self.offer_back(None)
 
     def offer_back(self, name: str | None) -> Updates:
-        return {self.restore: gr.Button(f"Bring back {name}", visible=name is not None)}
+        return {self.restore: gr.Button(f"Restore {name}", visible=name is not None)}
 
 
 def _base_row(live: str) -> str:
-    return f"{'● ' if live == BASE else ''}base\nthe model as it was trained, without an adapter"
+    return f"{'● ' if live == BASE else ''}base\nthe base model, no adapter"
 
 
 def _row(card: AdapterCard, live: str) -> str:
-    facts = [counted(len(card.demonstrations), "demonstration"), f"forgot {verdict(card.forgetting).figure}"]
+    facts = [counted(len(card.demonstrations), "demonstration"), f"forgetting {verdict(card.forgetting).figure}"]
     if card.held_out_before is not None and card.held_out_after is not None:
         facts.append(f"loss {card.held_out_before:.2f} → {card.held_out_after:.2f}")
     return f"{'● ' if card.name == live else ''}{card.name}\n{' · '.join(facts)}"
 
 
-def _problems(problems: dict[str, str]) -> str:
+def _problems(problems: dict[str, str]) -> Markup:
     return div("problems", *(div("warning", span("", f"{name}: {why}")) for name, why in problems.items()))

@@ -35,7 +35,7 @@ class Line:
 
 
 def loss_plot(steps: Sequence[Step], length: int) -> Figure:
-    """Training and held-out loss, nats a token, against the step. `length` is the run's number of steps."""
+    """Training and held-out loss, nats per token, against the step. `length` is the run's number of steps."""
     training = Line([(s.step, s.loss) for s in steps if s.step > 0], GREEN, "training", dots=False)
     held_out = Line([(s.step, s.held_out_loss) for s in steps if s.held_out_loss is not None], BLUE, "held out")
     return plot([training, held_out], length, "Loss")
@@ -47,7 +47,7 @@ def forgetting_plot(steps: Sequence[Step], length: int, final: float | None = No
     `final` is what was measured at the end on more of that text; the dashed levels are its verdict's.
     """
     quick = Line([(s.step, s.forgetting) for s in steps if s.forgetting is not None], BROWN, "quick check", " %")
-    whole = Line([(steps[-1].step, final)] if steps and final is not None else [], BLUE, "at the end", " %")
+    whole = Line([(steps[-1].step, final)] if steps and final is not None else [], BLUE, "final", " %")
     return plot([quick, whole], length, "Forgetting, %", marks=(GOOD, BEARABLE), within=(0.0, 6.0))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import psutil
+from markupsafe import Markup
 
 from chatlab.errors import ChatlabError
 from chatlab.lab import Lab
@@ -15,17 +16,17 @@ from chatlab.training.defaults import FEW, Plan
 from chatlab.ui.html import counted, div, span
 
 CHECKED = 500
-"""Demonstrations that are looked at one by one; about a second for all of them, the first time."""
+"""Demonstrations that are checked one by one; about a second for all, the first time."""
 
 ROOM = 200 * 2**20
 """Bytes that an adapter and its checkpoints may need."""
 
 TRAINER = {
-    "cold": "The trainer starts with the run; that takes some seconds the first time",
-    "warming": "The trainer is getting ready",
-    "dead": "The trainer starts again with the next run",
-    "ready": "The trainer is warm",
-    "training": "The trainer is at work on a run",
+    "cold": "The trainer starts with the first run; this takes a few seconds",
+    "warming": "The trainer is starting",
+    "dead": "The trainer restarts with the next run",
+    "ready": "The trainer is ready",
+    "training": "The trainer is busy with a run",
 }
 
 
@@ -43,7 +44,7 @@ class Preflight:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._lengths: dict[tuple[Message, ...], int | None] = {}
-        """Tokens of the demonstrations that have been looked at; None for what the template does not take."""
+        """Tokens of the checked demonstrations; None for what the template does not take."""
 
     def check(self, plan: Plan) -> list[Tick]:
         return [*self._demonstrations(plan), *self._base(), *self._room(plan), self._trainer()]
@@ -56,11 +57,11 @@ class Preflight:
         ticks = [Tick("good", counted(plan.demonstrations, "approved demonstration"))]
         waiting = self._lab.demonstrations.counts().get("waiting", 0)
         if waiting:
-            ticks.append(Tick("note", f"{counted(waiting, 'demonstration')} still waiting; not learned from"))
+            ticks.append(Tick("note", f"{counted(waiting, 'demonstration')} waiting, not trained on"))
         ticks += self._left_out(plan)
         if plan.held_out:
-            return [*ticks, Tick("good", f"{plan.held_out} kept aside, to measure on what it has not seen")]
-        return [*ticks, Tick("note", f"Fewer than {FEW}, or none wanted: none kept aside, so learning is not measured")]
+            return [*ticks, Tick("good", f"{plan.held_out} held out to measure learning")]
+        return [*ticks, Tick("note", f"None held out (needs {FEW}), so learning is not measured")]
 
     def _left_out(self, plan: Plan) -> list[Tick]:
         """The same look at every demonstration that the trainer will take; at the newest, if there are very many."""
@@ -73,11 +74,16 @@ class Preflight:
         left_out = [i for i, length in lengths.items() if length is None or length > room]
         if not left_out:
             return [
-                Tick("good", "All of them fit" if len(rows) == plan.demonstrations else f"The newest {len(rows)} fit")
+                Tick(
+                    "good",
+                    "All fit the context"
+                    if len(rows) == plan.demonstrations
+                    else f"The newest {len(rows)} fit the context",
+                )
             ]
         which = ", ".join(str(i) for i in left_out[:8]) + (" ..." if len(left_out) > 8 else "")
         words = (
-            f"{counted(len(left_out), 'demonstration')} would be left out, too long or not for this template: {which}"
+            f"{counted(len(left_out), 'demonstration')} left out, too long or not valid for the chat template: {which}"
         )
         return [Tick("note", words)]
 
@@ -101,21 +107,21 @@ class Preflight:
             return [Tick("bad", f"{error} {error.hint}".strip())]
         if problems:
             return [Tick("bad", f"Chat template: {problem}") for problem in problems]
-        return [Tick("good", f"{base.name}, and its chat template trains as it is served")]
+        return [Tick("good", f"{base.name}: same chat template in training and chat")]
 
     def _room(self, plan: Plan) -> list[Tick]:
         free = psutil.virtual_memory().available // 2**20
-        short = f"Memory is short: {plan.memory_mb} MB needed, {free} MB free"
+        short = f"Not enough memory: {plan.memory_mb} MB needed, {free} MB free"
         ticks = [] if free > plan.memory_mb else [Tick("note", short)]
         if shutil.disk_usage(self._lab.settings.home).free < ROOM:
-            ticks.append(Tick("bad", "The disk is nearly full; an adapter may not fit"))
-        return ticks or [Tick("good", "Memory and disk suffice")]
+            ticks.append(Tick("bad", "Disk nearly full: the adapter may not fit"))
+        return ticks or [Tick("good", "Enough memory and disk space")]
 
     def _trainer(self) -> Tick:
         status = self._lab.training.status()
         return Tick("good" if status.state in ("ready", "training") else "note", TRAINER[status.state])
 
 
-def drawn(ticks: list[Tick]) -> str:
+def render(ticks: list[Tick]) -> Markup:
     marks = {"good": "✓", "note": "○", "bad": "✕"}
     return div("ticks", *(div(f"tick {t.state}", span("mark", marks[t.state]), span("", t.words)) for t in ticks))

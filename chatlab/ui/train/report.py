@@ -1,57 +1,60 @@
-"""A run in words and pictures: each function makes one piece of HTML, or a plain line."""
+"""A run as HTML: each function makes one piece, or a plain line."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 
+from markupsafe import Markup
+
 from chatlab.records import AdapterCard, ReplyMetrics, TrainSettings
 from chatlab.training.process.client import TrainerStatus
 from chatlab.training.process.runs import RunView
-from chatlab.ui.html import counted, div, element, escaped, one_line, span, spoken
+from chatlab.ui.html import NOTHING, counted, div, duration, element, escaped, joined, one_line, progress_bar, span
 from chatlab.ui.train.plots import sparkline
+from chatlab.ui.train.settings import label
 from chatlab.ui.verdict import verdict
 
 PHASES = {
-    "waiting": "Waiting for the trainer to start",
-    "tokenise": "Reading the demonstrations",
-    "steps": "Learning",
-    "evaluate": "Measuring what it learned and what it forgot",
+    "waiting": "Starting the trainer",
+    "tokenise": "Tokenizing",
+    "steps": "Training",
+    "evaluate": "Evaluating",
     "save": "Saving the adapter",
 }
 STATES = {
-    "waiting": "has not begun",
-    "running": "under way",
-    "stopped": "stopped; it can go on from where it was",
-    "interrupted": "was interrupted; it can go on from where it was",
+    "waiting": "has not started",
+    "running": "in progress",
+    "stopped": "stopped and can be resumed",
+    "interrupted": "was interrupted and can be resumed",
     "finished": "finished",
     "failed": "failed",
 }
 
 
 def name_of(run: RunView, adapter: str | None = None) -> str:
-    """What a person calls it: its adapter, the name they wished for, or when it was asked for."""
+    """Its adapter's name, the requested name, or the time of the request."""
     return adapter or run.request.name or run.request.created[:16].replace("T", " ") or run.id
 
 
-def heading(run: RunView, adapter: str | None, live: bool) -> str:
-    chips = span(f"chip state-{run.state}", run.state) + (span("chip good", "live") if live else "")
+def heading(run: RunView, adapter: str | None, live: bool) -> Markup:
+    chips = span(f"chip state-{run.state}", run.state) + (span("chip good", "live") if live else NOTHING)
     return div("run-head", span("run-name", name_of(run, adapter)), chips)
 
 
-def progress(run: RunView, status: TrainerStatus) -> str:
+def progress(run: RunView, status: TrainerStatus) -> Markup:
     """The bar and what is being done; only for a run under way."""
     made = run.steps[-1].step if run.steps else 0
     length = run.steps[-1].steps if run.steps else 0
-    left = f"{spoken(status.eta)} left" if status.eta is not None and status.phase == "steps" else ""
+    left = f"{duration(status.eta)} left" if status.eta is not None and status.phase == "steps" else ""
     count = f"step {made} of {length}" if length else ""
-    doing = "Putting the adapter on the shelf" if run.result else PHASES.get(status.phase, "Starting")
+    doing = "Saving the adapter" if run.result else PHASES.get(status.phase, "Starting")
     words = " · ".join(part for part in (doing, count, left) if part)
-    bar = f'<progress class="run-bar" value="{made}" max="{max(1, length)}"></progress>'
+    bar = progress_bar(made / max(1, length))
     return div("run-progress", bar, span("run-phase", words), _warning(status.message))
 
 
-def ended(run: RunView, card: AdapterCard | None, news: str = "", evaluated: bool = True) -> str:
-    """How a run came out: the verdict, or why there is none. `card` is of the adapter that it became.
+def ended(run: RunView, card: AdapterCard | None, news: str = "", evaluated: bool = True) -> Markup:
+    """The outcome of a run: the verdict, or why there is none. `card` belongs to its adapter.
 
     Until it is `proven` the unseen prompts are still being asked.
     """
@@ -65,11 +68,11 @@ def ended(run: RunView, card: AdapterCard | None, news: str = "", evaluated: boo
     result = run.result
     found = verdict(result.forgetting, result.forgetting_interval)
     figures = div("figures", _figure("Forgetting", found.figure, found.colour), _learned(run), _took(run))
-    facts = [f"{counted(len(result.demonstrations), 'demonstration')} learned", f"{result.steps} steps"]
+    facts = [f"{counted(len(result.demonstrations), 'demonstration')} trained", f"{result.steps} steps"]
     if result.base_parameters:
-        facts.append(f"{result.parameters / result.base_parameters:.1%} of the base's size")
+        facts.append(f"{result.parameters / result.base_parameters:.1%} of the base model")
     if card is None:
-        facts.append("its adapter is not in the list")
+        facts.append("the adapter is not in the list")
     if result.stopped_early:
         facts.append("stopped early")
     return div(
@@ -84,12 +87,12 @@ def ended(run: RunView, card: AdapterCard | None, news: str = "", evaluated: boo
     )
 
 
-def settings_table(settings: TrainSettings) -> str:
+def settings_table(settings: TrainSettings) -> Markup:
     rows = (
-        element("tr", element("td", span("", name.replace("_", " "))) + element("td", span("", _plain(value))))
+        element("tr", element("td", span("", label(name))) + element("td", span("", _plain(value))))
         for name, value in asdict(settings).items()
     )
-    return element("table", "".join(rows), "settings")
+    return element("table", joined(rows), kind="settings")
 
 
 def row(run: RunView, adapter: str | None) -> str:
@@ -99,35 +102,35 @@ def row(run: RunView, adapter: str | None) -> str:
         if run.result.held_out_after is not None:
             facts.append(f"loss {run.result.held_out_after:.2f}")
         if run.result.forgetting is not None:
-            facts.append(f"forgot {run.result.forgetting:+.1f} %")
-        facts.append(spoken(sum(run.result.seconds.values())))
+            facts.append(f"forgetting {run.result.forgetting:+.1f} %")
+        facts.append(duration(sum(run.result.seconds.values())))
     line = sparkline([s.loss for s in run.steps if s.step > 0])
     return f"{one_line(name_of(run, adapter), 40)} · {run.state}\n{' · '.join(facts)}  {line}".rstrip()
 
 
-def _learned(run: RunView) -> str:
+def _learned(run: RunView) -> Markup:
     result = run.result
     if result is None or result.held_out_before is None or result.held_out_after is None:
-        return _figure("Loss on demonstrations kept aside", "too few to keep any aside", "unknown")
+        return _figure("Held-out loss", "too few to hold any out", "unknown")
     better = "good" if result.held_out_after < result.held_out_before else "bad"
     words = f"{result.held_out_before:.2f} → {result.held_out_after:.2f}"
-    return _figure("Loss on demonstrations kept aside", words, better)
+    return _figure("Held-out loss", words, better)
 
 
-def _manners(card: AdapterCard | None, evaluated: bool) -> str:
+def _manners(card: AdapterCard | None, evaluated: bool) -> Markup:
     """The base and the adapter on the unseen prompts, figure by figure."""
     if card is None or card.reply_metrics_before is None or card.reply_metrics_after is None:
-        return "" if evaluated else div("faint", span("", "The unseen prompts are being asked …"))
+        return NOTHING if evaluated else div("faint", span("", "Answering the unseen prompts …"))
     before, after = card.reply_metrics_before, card.reply_metrics_after
     rows = (
-        ("Replies of good form", _of(before.well_formed, before), _of(after.well_formed, after)),
-        ("Replies that end by themselves", _of(before.stops, before), _of(after.stops, after)),
-        ("Replies that speak for the person", _of(before.role_leaks, before), _of(after.role_leaks, after)),
-        ("Tokens an answer", f"{before.tokens:.0f}", f"{after.tokens:.0f}"),
-        ("KL from the base, nats a token", "0", "" if card.kl is None else f"{card.kl:.2f}"),
+        ("On-format", _of(before.well_formed, before), _of(after.well_formed, after)),
+        ("Stop by themselves", _of(before.stops, before), _of(after.stops, after)),
+        ("Write the user's turn", _of(before.role_leaks, before), _of(after.role_leaks, after)),
+        ("Tokens per answer", f"{before.tokens:.0f}", f"{after.tokens:.0f}"),
+        ("KL to base (nats per token)", "0", "" if card.kl is None else f"{card.kl:.2f}"),
     )
-    head = element("tr", "".join(element("th", escaped(name)) for name in ("On unseen prompts", "Base", "Now")))
-    body = "".join(element("tr", "".join(element("td", escaped(cell)) for cell in row)) for row in rows)
+    head = element("tr", joined(element("th", escaped(name)) for name in ("On unseen prompts", "Base", "Adapter")))
+    body = joined(element("tr", joined(element("td", escaped(cell)) for cell in row)) for row in rows)
     return div("samples manners", element("table", head + body))
 
 
@@ -135,35 +138,37 @@ def _of(count: int, manner: ReplyMetrics) -> str:
     return f"{count} of {manner.replies}"
 
 
-def _took(run: RunView) -> str:
+def _took(run: RunView) -> Markup:
     seconds = run.result.seconds if run.result else {}
     parts = ", ".join(f"{phase} {value:.1f} s" for phase, value in seconds.items())
-    return _figure("Time", spoken(sum(seconds.values())), "unknown", parts)
+    return _figure("Time", duration(sum(seconds.values())), "unknown", parts)
 
 
-def _figure(label: str, value: str, colour: str, title: str = "") -> str:
-    return element("div", span("figure-label", label) + span(f"figure-value {colour}", value), "figure", title)
+def _figure(label: str, value: str, colour: str, title: str = "") -> Markup:
+    return element(
+        "div", span("figure-label", label) + span(f"figure-value {colour}", value), kind="figure", title=title
+    )
 
 
-def _dropped(run: RunView) -> str:
+def _dropped(run: RunView) -> Markup:
     dropped = run.result.dropped if run.result else ()
     if not dropped:
-        return ""
+        return NOTHING
     reasons = "; ".join(f"{d.id}: {d.reason}" for d in dropped[:10])
     return _warning(f"{counted(len(dropped), 'demonstration')} left out. {reasons}")
 
 
-def _held_back(run: RunView) -> str:
+def _held_back(run: RunView) -> Markup:
     """What was approved and yet not learned, so that the unseen prompts stayed unseen."""
     ids = run.request.held_back
     if not ids:
-        return ""
+        return NOTHING
     named = ", ".join(map(str, ids[:10])) + (" and more" if len(ids) > 10 else "")
-    return _warning(f"{counted(len(ids), 'demonstration')} left out for asking an unseen prompt: {named}.")
+    return _warning(f"{counted(len(ids), 'demonstration')} left out for repeating unseen prompts: {named}.")
 
 
-def _warning(text: str) -> str:
-    return div("warning", span("", text)) if text else ""
+def _warning(text: str) -> Markup:
+    return div("warning", span("", text)) if text else NOTHING
 
 
 def _plain(value: object) -> str:

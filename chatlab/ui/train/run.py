@@ -1,4 +1,4 @@
-"""The run on show: how far it is, how it came out, and what can be done with it."""
+"""The run on the screen: its progress, its outcome, and what can be done with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chatlab.lab import Lab
 from chatlab.training.process.runs import RunView
 from chatlab.ui.html import div, span
 from chatlab.ui.run_watch import Pulse, RunWatch
-from chatlab.ui.shell import drawing, notify
+from chatlab.ui.shell import html_block, notify
 from chatlab.ui.train import lineage, report
 from chatlab.ui.train.checkpoints import RunCheckpoints
 from chatlab.ui.train.plots import forgetting_plot, loss_plot
@@ -32,67 +32,67 @@ class TrainRun:
 
     def build(self) -> None:
         self.chosen = gr.State(None)
-        self.heard = gr.State(None)
+        self.pulse = gr.State(None)
         self.warned = gr.State(None)
         self.fresh = gr.Textbox(
             "", visible="hidden"
         )  # Not a State: those do not report changes made outside the queue.
-        self.head = drawing(elem_id="run-head")
-        self.progress = drawing(visible=False, elem_id="run-progress")
+        self.head = html_block(elem_id="run-head")
+        self.progress = html_block(visible=False, elem_id="run-progress")
         with gr.Row(visible=False, elem_classes="tight") as self.running:
             self.stop = gr.Button("Stop …", size="sm", min_width=90, scale=0, elem_id="stop-run")
         with gr.Column(visible=False, elem_classes="dialog") as self.dialog:
-            drawing(div("dialog-words", span("", "The run goes on until you say otherwise.")))
+            html_block(div("dialog-words", span("", "The run continues until you choose.")))
             with gr.Row(elem_classes="tight"):
-                self.go_on = gr.Button("Go on", size="sm", variant="primary", min_width=90, scale=0)
+                self.go_on = gr.Button("Continue", size="sm", variant="primary", min_width=90, scale=0)
                 self.stop_keep = gr.Button("Stop and keep the adapter", size="sm", min_width=160, scale=0)
-                self.stop_only = gr.Button("Stop; resume later", size="sm", min_width=140, scale=0)
-        self.ended = drawing(visible=False, elem_id="run-ended")
+                self.stop_only = gr.Button("Stop and resume later", size="sm", min_width=140, scale=0)
+        self.ended = html_block(visible=False, elem_id="run-ended")
         self.actions = gr.Row(visible=False, elem_classes="tight")
         with self.actions:
             self.live = gr.Button("Go live", size="sm", variant="primary", min_width=90, scale=0, elem_id="go-live")
             self.undo = gr.Button("Undo", size="sm", min_width=90, scale=0, elem_id="undo-live")
             self.compare = gr.Button("Compare", size="sm", min_width=90, scale=0)
-            self.hear = gr.Button("Hear it", size="sm", min_width=90, scale=0)
+            self.show_answers = gr.Button("Show answers", size="sm", min_width=90, scale=0)
             self.resume = gr.Button("Resume", size="sm", variant="primary", min_width=90, scale=0)
             self.discard = gr.Button("Discard", size="sm", min_width=90, scale=0)
         with gr.Row(visible=False, elem_classes="dialog tight") as self.sure:
             self.really = gr.Button(
-                "Throw the run and its checkpoint away", size="sm", variant="stop", min_width=200, scale=0
+                "Delete the run and its checkpoint", size="sm", variant="stop", min_width=200, scale=0
             )
-            self.spare = gr.Button("Keep it", size="sm", min_width=90, scale=0)
-        self.samples = drawing(visible=False, elem_id="run-samples")
+            self.spare = gr.Button("Cancel", size="sm", min_width=90, scale=0)
+        self.samples = html_block(visible=False, elem_id="run-samples")
         with gr.Row(elem_classes="plots"):
             self.losses = gr.Plot(show_label=False, container=False, elem_classes="plot-cell", visible=False)
             self.forgetting = gr.Plot(show_label=False, container=False, elem_classes="plot-cell", visible=False)
         self.checkpoints.build()
-        with gr.Accordion("What it learned from, and its settings", open=False, visible=False) as self.papers:
+        with gr.Accordion("Training data and settings", open=False, visible=False) as self.details:
             with gr.Row(equal_height=False):
                 with gr.Column(scale=3, min_width=280):
-                    self.lineage = drawing()
+                    self.lineage = html_block()
                 with gr.Column(scale=1, min_width=200):
-                    self.settings = drawing()
-                    self.copy = gr.Button("Copy these settings", size="sm")
+                    self.settings = html_block()
+                    self.copy = gr.Button("Copy settings", size="sm")
 
     @property
     def shown(self) -> set[Any]:
-        buttons = {self.live, self.undo, self.compare, self.hear, self.resume, self.discard}
+        buttons = {self.live, self.undo, self.compare, self.show_answers, self.resume, self.discard}
         parts = {self.head, self.progress, self.running, self.dialog, self.ended, self.actions, self.sure, self.samples}
-        plots = {self.losses, self.forgetting, self.papers, self.lineage, self.settings}
-        return {self.chosen, self.heard, self.fresh, self.warned, *buttons, *parts, *plots} | self.checkpoints.shown
+        plots = {self.losses, self.forgetting, self.details, self.lineage, self.settings}
+        return {self.chosen, self.pulse, self.fresh, self.warned, *buttons, *parts, *plots} | self.checkpoints.shown
 
-    def beat(self, chosen: str | None, heard: Pulse) -> Updates:
-        """What is new since `heard`. Nothing is read from the disk while nothing moves."""
+    def tick(self, chosen: str | None, before: Pulse) -> Updates:
+        """What is new since `before`. Nothing is read from the disk while nothing moves."""
         now = self.watch.pulse()
-        if now == heard:
+        if now == before:
             return {}
         run = self.watch.run(chosen)
-        if run is not None and now.stage == heard.stage:
-            return self._draw_moving(run) | {self.heard: now}
-        drawn = self.draw(chosen) | {self.heard: now}
-        if run is not None and run.id == now.run == heard.run and now.published and not heard.published:
-            drawn[self.fresh] = self._lab.training.adapter_of(run.id) or ""
-        return drawn
+        if run is not None and now.stage == before.stage:
+            return self._draw_moving(run) | {self.pulse: now}
+        updates = self.draw(chosen) | {self.pulse: now}
+        if run is not None and run.id == now.run == before.run and now.published and not before.published:
+            updates[self.fresh] = self._lab.training.adapter_of(run.id) or ""
+        return updates
 
     def draw(self, chosen: str | None) -> Updates:
         """Everything about one run."""
@@ -125,7 +125,7 @@ class TrainRun:
                 self.dialog: gr.Column(visible=False),
                 self.ended: gr.Markdown(ended, visible=not under_way),
                 self.samples: gr.Markdown(samples, visible=bool(samples)),
-                self.papers: gr.Accordion(visible=True),
+                self.details: gr.Accordion(visible=True),
                 self.lineage: lineage.of_run(self._lab, run),
                 self.settings: report.settings_table(run.request.settings),
             }
@@ -135,7 +135,7 @@ class TrainRun:
 
     def _draw_nothing(self) -> Updates:
         return {
-            self.head: div("empty", span("", "No run yet. What it learned and what it forgot will show here.")),
+            self.head: div("empty", span("", "No run yet. Results show here.")),
             self.progress: gr.Markdown(visible=False),
             self.running: gr.Row(visible=False),
             self.dialog: gr.Column(visible=False),
@@ -145,10 +145,10 @@ class TrainRun:
             self.samples: gr.Markdown(visible=False),
             self.losses: gr.Plot(visible=False),
             self.forgetting: gr.Plot(visible=False),
-            self.papers: gr.Accordion(visible=False),
+            self.details: gr.Accordion(visible=False),
         } | self.checkpoints.nothing()
 
-    def _actions(self, run: RunView, adapter: str | None, heard: bool) -> Updates:
+    def _actions(self, run: RunView, adapter: str | None, answered: bool) -> Updates:
         live, previous = self._lab.variants.live, self._lab.variants.previous
         halted = run.state in ("stopped", "interrupted", "failed", "waiting")
         return {
@@ -158,7 +158,7 @@ class TrainRun:
                 f"Undo: back to {previous}", visible=previous is not None and adapter is not None and adapter == live
             ),
             self.compare: gr.Button(visible=adapter is not None),
-            self.hear: gr.Button("Hear more" if heard else "Hear it", visible=adapter is not None),
+            self.show_answers: gr.Button("Show more" if answered else "Show answers", visible=adapter is not None),
             self.resume: gr.Button(visible=halted),
             self.discard: gr.Button(visible=halted or adapter is not None),
         }
@@ -187,7 +187,7 @@ class TrainRun:
         return self.draw(None) | {self.chosen: None, self.sure: gr.Row(visible=False)}
 
     def gone_live(self, chosen: str | None, warned: str | None = None) -> Updates:
-        """At once; or, for an adapter that forgot too much, once it was said and the button pressed again."""
+        """Go live; an adapter that forgot too much only after a warning and a second press."""
         adapter = self.watch.adapter(chosen)
         if adapter is None:
             return self.draw(chosen)
@@ -195,45 +195,45 @@ class TrainRun:
             self._lab.variants.go_live(adapter, knowingly=warned == adapter)
         except AdapterForgets as forgets:
             notify(forgets)
-            return {self.live: gr.Button("Go live all the same", variant="stop"), self.warned: adapter}
+            return {self.live: gr.Button("Go live anyway", variant="stop"), self.warned: adapter}
         return self.draw(chosen) | {self.warned: None}
 
     def tried(self, chosen: str | None, prompt: str) -> Iterator[Updates]:
-        """The checkpoints of the run on show, asked."""
+        """Ask the checkpoints of the run."""
         yield from self.checkpoints.asked(self.watch.run(chosen), prompt)
 
-    def shelved(self, chosen: str | None, step: int | None) -> Updates:
-        """A checkpoint of it, as an adapter."""
+    def saved_checkpoint(self, chosen: str | None, step: int | None) -> Updates:
+        """Save a checkpoint of the run as an adapter."""
         return self.checkpoints.published(self.watch.run(chosen), step)
 
-    def taken_back(self, chosen: str | None) -> Updates:
+    def undone_live(self, chosen: str | None) -> Updates:
         self._lab.variants.undo()
         return self.draw(chosen)
 
     def make_sure(self) -> Updates:
-        """Nothing brings a run back that has been thrown away."""
+        """Ask first: a deleted run cannot be restored."""
         return {self.sure: gr.Row(visible=True)}
 
-    def spared(self) -> Updates:
+    def kept(self) -> Updates:
         return {self.sure: gr.Row(visible=False)}
 
-    def thrown_away(self, chosen: str | None) -> Updates:
+    def deleted(self, chosen: str | None) -> Updates:
         run = self.watch.run(chosen)
         if run is not None:
             self._lab.training.discard(run.id)
         return self.draw(None) | {self.chosen: None, self.sure: gr.Row(visible=False)}
 
-    def heard_first(self, chosen: str | None) -> Iterator[Updates]:
-        """Before and after on the first few prompts, unless they have been heard already."""
+    def first_answers(self, chosen: str | None) -> Iterator[Updates]:
+        """Before and after on the first few prompts, unless they are shown already."""
         if not self._samples.known(self.watch.adapter(chosen)):
-            yield from self.heard_more(chosen)
+            yield from self.more_answers(chosen)
 
-    def heard_more(self, chosen: str | None) -> Iterator[Updates]:
-        """Before and after on the next few prompts, as they are spoken."""
+    def more_answers(self, chosen: str | None) -> Iterator[Updates]:
+        """Before and after on the next few prompts, as they are duration."""
         run, adapter = self.watch.run(chosen), self.watch.adapter(chosen)
         if run is None or adapter is None:
             return
-        for drawn in self._samples.hear(run, adapter):
-            yield {self.samples: gr.Markdown(drawn, visible=True)}
+        for updates in self._samples.ask(run, adapter):
+            yield {self.samples: gr.Markdown(updates, visible=True)}
         # All of it once more: of answers that come in quick succession the page may show only the last.
-        yield {self.samples: gr.Markdown(drawn, visible=True), self.hear: gr.Button("Hear more")}
+        yield {self.samples: gr.Markdown(updates, visible=True), self.show_answers: gr.Button("Show more")}

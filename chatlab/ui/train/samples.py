@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from markupsafe import Markup
+
 from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
 from chatlab.lab.compare.compare import Pane
 from chatlab.records import BASE
 from chatlab.training.process.runs import RunView
-from chatlab.ui.html import div, element, escaped, span
+from chatlab.ui.html import NOTHING, div, element, escaped, joined, span
 from chatlab.ui.unseen import EVERYDAY, kind_for, unseen_prompts
 
 PROMPTS = 3
@@ -29,12 +31,12 @@ class TrainSamples:
         self._lab = lab
         self._known: dict[str, Answers] = {}
 
-    def known(self, adapter: str | None) -> str:
-        """What has been heard of this adapter, drawn; empty if nothing."""
-        return drawn(self._known[adapter]) if adapter in self._known else ""
+    def known(self, adapter: str | None) -> Markup:
+        """The known answers of this adapter; empty if there are none."""
+        return render(self._known[adapter]) if adapter in self._known else NOTHING
 
-    def hear(self, run: RunView, adapter: str) -> Iterator[str]:
-        """Ask the next few, and draw the answers as they grow under those heard before."""
+    def ask(self, run: RunView, adapter: str) -> Iterator[Markup]:
+        """Run the next few prompts, and yield the answers as they grow below the known ones."""
         answers = list(self._known.get(adapter, []))
         prompts, begin = self._prompts(run), len(answers)
         shown = 0.0
@@ -44,12 +46,12 @@ class TrainSamples:
                 answers[-1] = (prompt, panes)
                 if time.monotonic() - shown > PACE:
                     shown = time.monotonic()
-                    yield drawn(answers)
+                    yield render(answers)
         self._known[adapter] = answers
-        yield drawn(answers)
+        yield render(answers)
 
     def _prompts(self, run: RunView) -> list[str]:
-        """The person's own set, but where a pack that was learned has unseen prompts of its own."""
+        """The person's unseen prompts, or those of the pack that the run was trained on."""
         kind = kind_for(self._tags(run))
         return self._lab.unseen.prompts() if kind == EVERYDAY else unseen_prompts(kind)
 
@@ -59,17 +61,17 @@ class TrainSamples:
         return [tag for demonstration_id, d in rows if demonstration_id in wanted for tag in d.tags[:1]]
 
 
-def drawn(answers: Answers) -> str:
+def render(answers: Answers) -> Markup:
     """A table: the prompt, the base's answer, the adapter's."""
-    head = element("tr", "".join(element("th", escaped(name)) for name in ("Asked", "Before", "After")))
-    rows = "".join(
-        element("tr", element("td", escaped(prompt)) + "".join(element("td", _said(pane)) for pane in panes))
+    head = element("tr", joined(element("th", escaped(name)) for name in ("Prompt", "Before", "After")))
+    rows = joined(
+        element("tr", element("td", escaped(prompt)) + joined(element("td", _said(pane)) for pane in panes))
         for prompt, panes in answers
     )
     return div("samples", element("table", head + rows))
 
 
-def _said(pane: Pane) -> str:
+def _said(pane: Pane) -> Markup:
     if pane.error:
         return span("warning", pane.error)
     proof = f"{pane.provenance.adapter} {pane.provenance.sha256[:8]}".strip() if pane.provenance else ""

@@ -1,7 +1,8 @@
-"""The settings of a run that a person may overrule. An empty box leaves the choice to Chatlab."""
+"""The settings of a run that a person may overrule. An empty box means automatic."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from chatlab.records import TrainSettings
 
 @dataclass(frozen=True)
 class Field:
-    """One setting: its name on the screen, when to touch it, and what can be meant."""
+    """One setting: its label, the hint when to touch it, and its range."""
 
     label: str
     when: str
@@ -22,7 +23,7 @@ class Field:
     whole: bool = False
 
     def read(self, typed: str) -> int | float:
-        """Raises InputError for what is no such number."""
+        """Raises InputError for anything but a number in the range."""
         try:
             value = int(typed) if self.whole else float(typed.replace(",", "."))
         except ValueError:
@@ -31,25 +32,23 @@ class Field:
             kind = "a whole number" if self.whole else "a number"
             raise InputError(
                 f"{self.label} cannot be {typed!r}.",
-                f"It takes {kind} from {self.least:g} to {self.most:g}; empty leaves the choice to Chatlab.",
+                f"It takes {kind} from {self.least:g} to {self.most:g}; leave it empty for automatic.",
             )
         return value
 
 
 FIELDS = {
-    "epochs": Field(
+    "passes": Field(
         "Epochs", "Raise it when answers barely change; lower it when they copy the training data.", 1, 1000, whole=True
     ),
     "learning_rate": Field("Learning rate", "Halve it when the loss jumps; double it when nothing changes.", 1e-7, 1),
-    "kl_weight": Field("KL weight", "Raise it when forgetting is high; 0 turns the KL penalty off.", 0, 1000),
+    "leash": Field("KL weight", "Raise it when forgetting is high; 0 turns the KL penalty off.", 0, 1000),
     "rank": Field(
         "LoRA rank", "Raise it for thousands of demonstrations; lower it for a smaller adapter.", 1, 512, whole=True
     ),
     "alpha": Field("LoRA alpha", "Leave it at twice the rank.", 0.01, 4096),
-    "batch_size": Field(
-        "Batch size", "Raise it for steadier steps; lower it when memory runs out.", 1, 1024, whole=True
-    ),
-    "grad_accumulation": Field(
+    "batch": Field("Batch size", "Raise it for steadier steps; lower it when memory runs out.", 1, 1024, whole=True),
+    "accumulate": Field(
         "Gradient accumulation", "Raise it when memory runs out; the result stays the same.", 1, 1024, whole=True
     ),
     "max_tokens": Field("Max tokens", "Raise it when long demonstrations are left out.", 8, 131072, whole=True),
@@ -58,13 +57,26 @@ FIELDS = {
     "dropout": Field("LoRA dropout", "Try 0.05 to 0.1 when it overfits.", 0, 0.9),
 }
 
+OTHERS = {
+    "leash_texts": "KL samples",
+    "clip": "Max gradient norm",
+    "weight_decay": "Weight decay",
+    "mask": "Loss mask",
+}
+"""Labels of settings that the form has no box for."""
+
+
+def label(name: str) -> str:
+    """What a field of TrainSettings is called on the screen."""
+    return FIELDS[name].label if name in FIELDS else OTHERS.get(name, name.replace("_", " ").capitalize())
+
 
 class TrainSettingsForm:
     """One box a setting, and a tick for the mask. Plain text boxes: Gradio turns an empty number into a 0."""
 
     def build(self) -> None:
         with gr.Accordion("Advanced settings", open=False, elem_id="advanced-settings") as self.fold:
-            gr.Markdown("An empty box is chosen for you; the grey number is the choice.", elem_classes="flat faint")
+            gr.Markdown("Leave a box empty for the automatic value in grey.", elem_classes="flat faint")
             with gr.Row(elem_classes="settings-form"):
                 self.boxes = {
                     name: gr.Textbox("", label=field.label, info=field.when, min_width=150, max_lines=1)
@@ -72,21 +84,20 @@ class TrainSettingsForm:
                 }
             self.mask = gr.Checkbox(
                 True,
-                label="Grade only the answers (loss mask)",
-                info="Off only to see what goes wrong without it: the model then learns to write prompts too.",
+                label="Train on answers only (loss mask)",
+                info="Turn it off only to compare: the model then learns to write prompts too.",
             )
-            self.clear = gr.Button("Back to automatic", size="sm")
+            self.clear = gr.Button("Reset to automatic", size="sm")
 
     @property
-    def inputs(self) -> list[Any]:
-        return [*self.boxes.values(), self.mask]
+    def inputs(self) -> set[Any]:
+        return {*self.boxes.values(), self.mask}
 
-    def overrides(self, *values: Any) -> dict[str, Any]:
-        """What differs from automatic, by the names of TrainSettings. Raises InputError."""
-        *typed, mask = values
-        said = {name: (text or "").strip() for name, text in zip(self.boxes, typed, strict=True)}
-        chosen: dict[str, Any] = {name: FIELDS[name].read(text) for name, text in said.items() if text}
-        return chosen if mask else chosen | {"mask": False}
+    def overrides(self, values: Mapping[Any, Any]) -> dict[str, Any]:
+        """The settings that are not automatic, by the names of TrainSettings. Raises InputError."""
+        typed = {name: (values[box] or "").strip() for name, box in self.boxes.items()}
+        chosen: dict[str, Any] = {name: FIELDS[name].read(text) for name, text in typed.items() if text}
+        return chosen if values[self.mask] else chosen | {"mask": False}
 
     def show_automatic(self, settings: TrainSettings) -> dict[Any, Any]:
         """The grey number in each box."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gradio as gr
@@ -13,11 +13,12 @@ from chatlab.ui.compare.asking import choose
 from chatlab.ui.run_watch import Pulse
 from chatlab.ui.shell import Shell
 from chatlab.ui.train.history import TrainHistory
-from chatlab.ui.train.mask_trial import MaskTrialPanel
+from chatlab.ui.train.mask_ablation import MaskTrialPanel
 from chatlab.ui.train.plan import TrainPlan
 from chatlab.ui.train.run import TrainRun
 
 Updates = dict[Any, Any]
+Values = Mapping[Any, Any]
 
 
 class TrainTab:
@@ -28,7 +29,7 @@ class TrainTab:
         self.plan = TrainPlan(lab)
         self.run = TrainRun(lab)
         self.history = TrainHistory(lab)
-        self.mask_trial = MaskTrialPanel(lab)
+        self.mask_ablation = MaskTrialPanel(lab)
 
     def build(self, shell: Shell) -> None:
         with gr.Row(equal_height=False, elem_classes="train"):
@@ -38,9 +39,9 @@ class TrainTab:
                 self.run.build()
             with gr.Column(min_width=300, elem_classes="train-history"):
                 self.history.build()
-        self.mask_trial.build()
+        self.mask_ablation.build()
         self._wire(shell)
-        self.mask_trial.wire(shell)
+        self.mask_ablation.wire(shell)
 
     @property
     def shown(self) -> set[Any]:
@@ -49,13 +50,12 @@ class TrainTab:
     def _wire(self, shell: Shell) -> None:
         plan, run = self.plan, self.run
         plan.wire(shell)
-        settings = plan.form.inputs
-        at_hand = [run.chosen, *settings]
+        at_hand = plan.form.inputs | {run.chosen}
         shell.on(shell.items["train"].select, do=self.refresh, inputs=at_hand, outputs=self.shown)
         shell.on(
-            shell.beat.tick,
-            do=self.beat,
-            inputs=[run.chosen, run.heard, *settings],
+            shell.timer.tick,
+            do=self.tick,
+            inputs=at_hand | {run.pulse},
             outputs=self.shown,
             trigger_mode="once",
             queue=False,
@@ -64,18 +64,18 @@ class TrainTab:
         self._wire_run(shell, at_hand)
         self._wire_history(shell, at_hand)
 
-    def _wire_run(self, shell: Shell, at_hand: list[Any]) -> None:
+    def _wire_run(self, shell: Shell, at_hand: set[Any]) -> None:
         run = self.run
         shell.on(run.stop.click, do=run.ask_stop, outputs={run.dialog})
         shell.on(run.go_on.click, do=run.keep_going, outputs={run.dialog})
         shell.on(run.stop_only.click, do=run.stop_for_now, outputs={run.dialog})
         shell.on(run.stop_keep.click, do=run.stop_and_keep, outputs={run.dialog})
-        shell.on(run.spare.click, do=run.spared, outputs={run.sure})
+        shell.on(run.spare.click, do=run.kept, outputs={run.sure})
         for button, do, inputs in (
             (run.resume, run.resumed, [run.chosen]),
             (run.live, run.gone_live, [run.chosen, run.warned]),
-            (run.undo, run.taken_back, [run.chosen]),
-            (run.really, run.thrown_away, [run.chosen]),
+            (run.undo, run.undone_live, [run.chosen]),
+            (run.really, run.deleted, [run.chosen]),
         ):
             done = shell.on(button.click, do=do, inputs=inputs, outputs=run.shown)
             if button is run.live:  # drawn again, the button would have forgotten that it warned
@@ -87,8 +87,10 @@ class TrainTab:
             run.discard.click, do=self.discarded, inputs=[run.chosen], outputs=run.shown | self.history.shown
         )
         shell.refresh(shell.on(done.then, do=self.plan.draw, inputs=self.plan.form.inputs, outputs=self.plan.shown))
-        for trigger, hear in ((run.hear.click, run.heard_more), (run.fresh.change, run.heard_first)):
-            shell.on(trigger, do=hear, inputs=[run.chosen], outputs={run.samples, run.hear}, trigger_mode="once")
+        for trigger, answers in ((run.show_answers.click, run.more_answers), (run.fresh.change, run.first_answers)):
+            shell.on(
+                trigger, do=answers, inputs=[run.chosen], outputs={run.samples, run.show_answers}, trigger_mode="once"
+            )
         points = run.checkpoints
         for trigger in (points.ask.click, points.prompt.submit):
             asking = shell.on(
@@ -97,16 +99,16 @@ class TrainTab:
             shell.on(points.stop.click, do=lambda: None, cancels=[asking])
         done = shell.on(
             points.publish.click,
-            do=run.shelved,
+            do=run.saved_checkpoint,
             inputs=[run.chosen, points.step],
-            outputs={points.said},
+            outputs={points.message},
             trigger_mode="once",
         )
         shell.refresh(shell.on(done.then, do=self.history.draw, outputs=self.history.shown))
-        filled = {*self.plan.form.inputs, self.plan.form.fold}
+        filled = self.plan.form.inputs | {self.plan.form.fold}
         self.plan.redraw(shell, shell.on(run.copy.click, do=self.copy, inputs=[run.chosen], outputs=filled))
 
-    def _wire_history(self, shell: Shell, at_hand: list[Any]) -> None:
+    def _wire_history(self, shell: Shell, at_hand: set[Any]) -> None:
         run, history = self.run, self.history
         shell.on(history.runs.input, do=self.open, inputs=[history.runs], outputs=run.shown)
         shell.on(history.variants.input, do=history.picked, inputs=[history.variants], outputs=history.of_variant)
@@ -121,33 +123,30 @@ class TrainTab:
             done = shell.on(button.click, do=do, inputs=inputs, outputs=history.shown)
             shell.refresh(shell.on(done.then, do=run.draw, inputs=[run.chosen], outputs=run.shown))
 
-    def refresh(self, chosen: str | None, *settings: Any) -> Updates:
+    def refresh(self, values: Values) -> Updates:
         """Everything as it is now."""
-        return (
-            self.plan.draw(*settings)
-            | self.run.draw(chosen)
-            | self.history.draw()
-            | {self.run.heard: self.run.watch.pulse()}
-        )
+        run = self.run.draw(values[self.run.chosen]) | {self.run.pulse: self.run.watch.pulse()}
+        return self.plan.draw(values) | run | self.history.draw()
 
-    def beat(self, chosen: str | None, heard: Pulse | None, *settings: Any) -> Any:
+    def tick(self, values: Values) -> Any:
         """Once a second. Draws the rest again only when a run begins, ends or is published, and nothing before the
         tab was opened for the first time.
         """
-        if heard is None:
+        before: Pulse | None = values[self.run.pulse]
+        if before is None:
             return gr.skip()
-        drawn = self.run.beat(chosen, heard)
-        if not drawn:
+        updates = self.run.tick(values[self.run.chosen], before)
+        if not updates:
             return gr.skip()
-        now: Pulse = drawn[self.run.heard]
-        if heard.stage == now.stage:
-            return drawn
-        return drawn | self.plan.draw(*settings) | self.history.draw()
+        now: Pulse = updates[self.run.pulse]
+        if before.stage == now.stage:
+            return updates
+        return updates | self.plan.draw(values) | self.history.draw()
 
-    def start(self, name: str, live: bool, *settings: Any) -> Updates:
+    def start(self, values: Values) -> Updates:
         """The big button."""
-        self.plan.start(name, live, *settings)
-        return self.refresh(None, *settings) | {self.run.chosen: None, self.run.fresh: ""}
+        self.plan.start(values)
+        return self.refresh({**values, self.run.chosen: None}) | {self.run.chosen: None, self.run.fresh: ""}
 
     def open(self, chosen: str | None) -> Updates:
         """Show a run from the list."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from chatlab.errors import UnseenRepeated
 from chatlab.lab import Lab
@@ -15,7 +16,7 @@ from chatlab.lab.data.prompts import MOST, packaged, read, sifted
 from chatlab.lab.data.unseen import Change
 from chatlab.system.temporary import discard
 from chatlab.ui.html import counted, div, one_line, span
-from chatlab.ui.shell import Shell, drawing, told
+from chatlab.ui.shell import Shell, error_text, html_block
 from chatlab.ui.unseen.kinds import LABELS
 
 DRAFT = "unseen draft"
@@ -41,34 +42,32 @@ class UnseenEditor:
 
     def build(self) -> None:
         with gr.Accordion("Edit the prompts", open=False, elem_id="unseen-edit") as self.fold:
-            self.about = drawing(div("import-notes", span("", _ABOUT)), elem_classes="flat")
+            self.about = html_block(div("import-notes", span("", _ABOUT)), elem_classes="flat")
             self.text = gr.Textbox(
-                label="Unseen prompts, one a line",
+                label="Unseen prompts, one per line",
                 show_label=False,
                 container=False,
                 lines=8,
                 max_lines=20,
-                placeholder="One prompt a line",
+                placeholder="One prompt per line",
                 elem_id="unseen-text",
             )
-            self.question = drawing(visible=False, elem_classes="flat", elem_id="unseen-question")
+            self.question = html_block(visible=False, elem_classes="flat", elem_id="unseen-question")
             with gr.Row(elem_classes="tight", visible=False) as self.answers:
-                self.anyway = gr.Button(
-                    "Save it, and let them wait", size="sm", variant="primary", scale=0, min_width=190
-                )
-                self.leave = gr.Button("Go on editing", size="sm", scale=0, min_width=110)
+                self.anyway = gr.Button("Save and set to waiting", size="sm", variant="primary", scale=0, min_width=190)
+                self.leave = gr.Button("Keep editing", size="sm", scale=0, min_width=110)
             with gr.Row(elem_classes="tight"):
                 self.save = gr.Button(
                     "Save", size="sm", variant="primary", scale=0, min_width=90, elem_id="unseen-save"
                 )
-                self.revert = gr.Button("Throw changes away", size="sm", scale=0, min_width=150, visible=False)
+                self.revert = gr.Button("Discard changes", size="sm", scale=0, min_width=150, visible=False)
                 self.undo = gr.Button("Undo", size="sm", scale=0, min_width=80, visible=False, elem_id="unseen-undo")
                 self.file = gr.UploadButton("Add a text file", size="sm", scale=0, min_width=130, elem_id="unseen-file")
                 self.sets = [
                     (gr.Button(f"Default: {label.lower()}", size="sm", scale=0, min_width=160), kind)
                     for kind, label in LABELS.items()
                 ]
-            self.said = drawing(elem_classes="flat", elem_id="unseen-said")
+            self.message = html_block(elem_classes="flat", elem_id="unseen-said")
         self.before = gr.State([])
         """The set as it was when the text was made from it."""
         self.changed = gr.State(0)
@@ -76,7 +75,7 @@ class UnseenEditor:
     @property
     def shown(self) -> set[Any]:
         buttons = {self.save, self.revert, self.undo, self.question, self.answers}
-        return {self.text, self.said, self.before, self.changed, *buttons}
+        return {self.text, self.message, self.before, self.changed, *buttons}
 
     def wire(self, shell: Shell) -> None:
         typed = [self.text, self.before]
@@ -114,7 +113,7 @@ class UnseenEditor:
         }
 
     def remember(self, text: str, before: list[str]) -> Any:
-        """Keep what is typed until it is saved or thrown away."""
+        """Keep the typed text until it is saved or discarded."""
         text, kept = text or "", self._lab.store.state.get(DRAFT)
         draft = {"text": text, "before": list(before)} if text != "\n".join(before) else None
         if draft != kept:
@@ -129,7 +128,7 @@ class UnseenEditor:
         except UnseenRepeated as error:
             return self._ask(error)
         self._lab.store.state.set(DRAFT, None)
-        return self.draw() | {self.said: _told(change), self.changed: changed + 1}
+        return self.draw() | {self.message: _told(change), self.changed: changed + 1}
 
     def saved_anyway(self, text: str, before: list[str], changed: int) -> Updates:
         return self.saved(text, before, changed, anyway=True)
@@ -139,16 +138,16 @@ class UnseenEditor:
 
     def reverted(self) -> Updates:
         self._lab.store.state.set(DRAFT, None)
-        return self.draw() | {self.said: ""}
+        return self.draw() | {self.message: ""}
 
     def undone(self, changed: int) -> Updates:
         """The last change to the set is taken back; what is being typed stays."""
         count = self._unseen.undo()
-        said = div("import-said", span("", f"Taken back. {counted(count, 'prompt')} in the set."))
-        return self.draw() | {self.said: said, self.changed: changed + 1}
+        text = div("import-said", span("", f"Undone. {counted(count, 'prompt')} in the set."))
+        return self.draw() | {self.message: text, self.changed: changed + 1}
 
     def taken_in(self, file: str | None, text: str, before: list[str]) -> Updates:
-        """The lines of a file below those in the box, but what says the same as one of them."""
+        """Add the lines of a file to the box, less duplicates."""
         if not file:
             return {}
         path = Path(file)
@@ -158,42 +157,37 @@ class UnseenEditor:
             discard(path)
         new, known = sifted(lines, (text or "").splitlines())
         longer = "\n".join(part for part in ((text or "").rstrip("\n"), *new) if part)
-        said = f"{counted(len(new), 'line')} of {one_line(path.name, 40)} put below, {len(known):,} there already. "
-        return self._typed(longer, before, said + "Save to keep them.")
+        words = f"{counted(len(new), 'line')} of {one_line(path.name, 40)} added below, {len(known):,} already there. "
+        return self._typed(longer, before, words + "Save to keep them.")
 
     def taken_up(self, kind: str, before: list[str]) -> Updates:
         """One of the sets that come with the app, in the box."""
-        said = f"{LABELS[kind]} are in the box in place of what was there. Save to keep them."
-        return self._typed("\n".join(packaged(kind)), before, said)
+        text = f"{LABELS[kind]} replace the text below. Save to keep them."
+        return self._typed("\n".join(packaged(kind)), before, text)
 
     def _typed(self, text: str, before: list[str], said: str) -> Updates:
         shown = {self.text: text, self.revert: self.remember(text, before)}
-        return self._quiet() | shown | {self.said: div("import-said", span("", said))}
+        return self._quiet() | shown | {self.message: div("import-said", span("", said))}
 
     def _ask(self, error: UnseenRepeated) -> Updates:
         return {
-            self.question: gr.Markdown(div("import-said", span("mask-warning", told(error))), visible=True),
+            self.question: gr.Markdown(div("import-said", span("mask-warning", error_text(error))), visible=True),
             self.answers: gr.Row(visible=True),
-            self.said: "",
+            self.message: "",
         }
 
     def _quiet(self) -> Updates:
         return {self.question: gr.Markdown(visible=False), self.answers: gr.Row(visible=False)}
 
 
-def _told(change: Change) -> str:
-    """What became of the lines, in a sentence."""
-    parts = [f"{len(change.added):,} new", f"{len(change.gone):,} taken out"]
+def _told(change: Change) -> Markup:
+    """The outcome of saving, in a sentence."""
+    parts = [f"{len(change.added):,} new", f"{len(change.gone):,} removed"]
     if change.known:
-        parts.append(
-            f"{len(change.known):,} left out for saying the same as a line above: “{one_line(change.known[0], 60)}”"
-        )
+        parts.append(f"{counted(len(change.known), 'duplicate')} skipped: “{one_line(change.known[0], 60)}”")
     if change.aside:
-        parts.append(f"{counted(len(change.aside), 'demonstration')} now waiting, unlearned")
+        parts.append(f"{counted(len(change.aside), 'demonstration')} set to waiting")
     return div("import-said", span("", f"Saved: {', '.join(parts)}."))
 
 
-_ABOUT = (
-    "Nothing is ever trained on these, so that the replies show what was understood, not what was learned by heart. "
-    f"One prompt a line, up to {MOST}."
-)
+_ABOUT = f"Never trained on, so replies show generalisation, not memorisation. One per line, up to {MOST}."

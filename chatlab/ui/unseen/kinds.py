@@ -1,4 +1,4 @@
-"""Which unseen prompts to hear a run by."""
+"""Which unseen prompts a run is shown on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def unseen_prompts(kind: str = EVERYDAY) -> list[str]:
 
 
 def kind_for(tags: Sequence[str]) -> str:
-    """Which prompts show best what demonstrations with these tags taught: the most frequent known tag's."""
+    """The prompts that fit demonstrations with these tags: those of the most frequent known tag."""
     known = [tag for tag in tags if tag in LABELS]
     most = max(set(known), key=known.count, default=EVERYDAY)
     return most if known.count(most) * 2 > len(tags) else EVERYDAY

@@ -1,37 +1,51 @@
-"""The section on unseen prompts: who is heard, the grid of what they say, and the set itself."""
+"""Unseen prompts: the adapters that are run, the grid of their replies, the prompts, and the grid as a file."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
+from chatlab.clock import now
 from chatlab.engines.base import Sampling
-from chatlab.errors import ChatlabError
+from chatlab.errors import ChatlabError, DiskFull
 from chatlab.evaluation.unseen import GREEDY
 from chatlab.lab import Lab
 from chatlab.lab.compare.grid import MOST
+from chatlab.lab.compare.grid_files import written
 from chatlab.lab.compare.grid_view import GridView
 from chatlab.records import BASE
-from chatlab.ui.shell import Shell, drawing, notify
+from chatlab.system.temporary import discard, new_folder
+from chatlab.ui.shell import Shell, html_block, notify
 from chatlab.ui.unseen.editor import UnseenEditor
-from chatlab.ui.unseen.export import UnseenExport
-from chatlab.ui.unseen.sheet_picture import PAGE, WINDOW, pages, progress, sheet_parts
+from chatlab.ui.unseen.grid_render import PAGE, WINDOW, pages, progress, sheet_parts
 
 PACE = 0.25
-"""Seconds between two drawings: a grid is larger than an answer."""
-CHOSEN = "unseen variants"
-"""Under which the store keeps who is heard."""
+"""Seconds between two updates: a grid is larger than an answer."""
+CHOSEN = "unseen voices"
+"""Key in the store's state: the adapters that are run."""
 SEED = 0
-"""Where chance is let in, it is the same chance for every voice, and the same replies the next time."""
+"""Above temperature 0 every adapter gets this seed, so that replies can be compared and repeated."""
 
 Updates = dict[Any, Any]
+Values = Mapping[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridSettings:
+    """Values of the boxes above the grid."""
+
+    variants: tuple[str, ...]
+    sampling: Sampling
+    system: str
+    strength: float
 
 
 class UnseenPanel:
-    """What is shown is read from what the lab remembers of each reply; nothing but the page number lives here."""
+    """Draws the lab's known replies; holds nothing but the page number."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
@@ -47,14 +61,14 @@ class UnseenPanel:
                     value=[BASE],
                     multiselect=True,
                     max_choices=MOST,
-                    label="Voices to hear",
+                    label="Adapters",
                     show_label=False,
                     container=False,
                     scale=5,
                     min_width=240,
                     elem_id="unseen-voices",
                 )
-                self.ask = gr.Button("Hear them", variant="primary", scale=0, min_width=120, elem_id="unseen-ask")
+                self.ask = gr.Button("Run prompts", variant="primary", scale=0, min_width=120, elem_id="unseen-ask")
                 self.stop = gr.Button(
                     "Stop", variant="stop", scale=0, min_width=120, visible=False, elem_id="unseen-stop"
                 )
@@ -62,30 +76,28 @@ class UnseenPanel:
                 self.editor.build()
                 self._build_sampling()
                 self.export.build()
-            self.progress = drawing(elem_classes="flat", elem_id="unseen-progress")
+            self.progress = html_block(elem_classes="flat", elem_id="unseen-progress")
             with gr.Column(elem_id="unseen-grid"):
-                self.parts = tuple(drawing(elem_classes="flat") for _ in range(3))
+                self.parts = tuple(html_block(elem_classes="flat") for _ in range(3))
             with gr.Row(elem_classes="tight"):
                 self.earlier = gr.Button("‹", size="sm", min_width=40, scale=0, visible=False)
                 self.later = gr.Button("›", size="sm", min_width=40, scale=0, visible=False)
         self.page = gr.State(0)
         self.asking = gr.State(False)
-        """Whether replies are on their way to this page. Then nothing but them is drawn."""
+        """Whether replies are on their way to this page. Then nothing else is rendered."""
         self._wire(shell)
 
     def _build_sampling(self) -> None:
-        with gr.Accordion("How they are asked", open=False, elem_id="unseen-how"):
+        with gr.Accordion("System message and sampling", open=False, elem_id="unseen-how"):
             self.system = gr.Textbox("", label="System message", lines=2, max_lines=8)
             with gr.Row():
-                self.temperature = gr.Slider(
-                    0, 1.5, GREEDY.temperature, step=0.05, label="Temperature (0: the likeliest)"
-                )
-                self.tokens = gr.Slider(8, 512, GREEDY.max_tokens, step=8, label="Longest reply, tokens")
-                self.strength = gr.Slider(0, 2, 1.0, step=0.05, label="Strength of the adapters")
+                self.temperature = gr.Slider(0, 1.5, GREEDY.temperature, step=0.05, label="Temperature")
+                self.tokens = gr.Slider(8, 512, GREEDY.max_tokens, step=8, label="Max tokens")
+                self.strength = gr.Slider(0, 2, 1.0, step=0.05, label="Adapter strength")
 
     @property
-    def asked(self) -> list[Any]:
-        return [self.variants, self.temperature, self.tokens, self.system, self.strength]
+    def asked(self) -> set[Any]:
+        return {self.variants, self.temperature, self.tokens, self.system, self.strength}
 
     @property
     def shown(self) -> set[Any]:
@@ -93,7 +105,7 @@ class UnseenPanel:
         return own | set(self.parts)
 
     def _wire(self, shell: Shell) -> None:
-        at_hand = [*self.asked, self.page]
+        at_hand = self.asked | {self.page}
         asking = shell.on(
             self.ask.click,
             do=self.answered,
@@ -103,24 +115,24 @@ class UnseenPanel:
             concurrency_limit=2,
         )
         ends = {"inputs": at_hand, "outputs": self.shown, "cancels": [asking]}
-        shell.on(self.stop.click, do=self.drawn, **ends)
+        shell.on(self.stop.click, do=self.draw_known, **ends)
         shell.on(self.variants.input, do=self.choose, **ends)
         for dial in (self.temperature.release, self.tokens.release, self.strength.release, self.system.input):
-            shell.on(dial, do=self.drawn, **ends)
-        shell.on(self.editor.changed.change, do=self.drawn, **ends)
+            shell.on(dial, do=self.draw_known, **ends)
+        shell.on(self.editor.changed.change, do=self.draw_known, **ends)
         shell.on(self.earlier.click, do=self.turned_back, inputs=at_hand, outputs=self.shown)
         shell.on(self.later.click, do=self.turned_on, inputs=at_hand, outputs=self.shown)
         self.editor.wire(shell)
         shell.on(
             shell.items["compare"].select,
             do=self.refresh,
-            inputs=[self.asking, *at_hand],
+            inputs=at_hand | {self.asking},
             outputs=self.shown | self.editor.shown | {self.variants},
         )
         made = shell.on(
             self.export.make.click,
             do=self.exported,
-            inputs=[*self.asked, self.export.form],
+            inputs=self.asked | {self.export.form},
             outputs=self.export.shown,
             trigger_mode="once",
         )
@@ -128,33 +140,33 @@ class UnseenPanel:
 
     # What the events do.
 
-    def refresh(self, asking: bool, variants: list[str], *rest: Any) -> Updates:
-        """Who can be heard now, what they have said, and the set. At first the base, who was live, and who is."""
-        if asking:
+    def refresh(self, values: Values) -> Updates:
+        """The adapters that can be run, their replies, and the prompts. At first: the base, the live adapter and the
+        one before it.
+        """
+        if values[self.asking]:
             return self.editor.draw()
         names = self._lab.variants.names()
         kept = [name for name in self._lab.store.state.read(CHOSEN, list[str], []) if name in names]
-        variants = kept or self._lab.grid.default_variants()
+        variants = kept or self._lab.grid.proposed()
         return {
             self.variants: gr.Dropdown(choices=names, value=variants, multiselect=True),
-            **self.drawn(variants, *rest),
+            **self.draw_known({**values, self.variants: variants}),
             **self.editor.draw(),
         }
 
-    def choose(self, variants: list[str], *rest: Any) -> Updates:
-        """Remember who is heard, and show what they have said before."""
-        self._lab.store.state.set(CHOSEN, list(variants or []))
-        return self.drawn(variants, *rest)
+    def choose(self, values: Values) -> Updates:
+        """Store the chosen adapters, and show their known replies."""
+        self._lab.store.state.set(CHOSEN, list(values[self.variants] or []))
+        return self.draw_known(values)
 
-    def answered(
-        self, variants: list[str], temperature: float, tokens: float, system: str, strength: float
-    ) -> Iterator[Updates]:
-        """What has not been said yet, as it is said. The page turns with it."""
-        asked = (variants or [], _sampling(temperature, tokens), system or "", float(strength))
+    def answered(self, values: Values) -> Iterator[Updates]:
+        """The replies that are not known yet, as they come. The page turns with them."""
+        ask = self._read(values)
         start, shown, sheet = -PAGE, 0.0, None
         try:
-            for sheet in self._lab.grid.ask(*asked):
-                row = sheet.next_row
+            for sheet in self._lab.grid.ask(ask.variants, ask.sampling, ask.system, ask.strength):
+                row = sheet.under_way
                 if row is None:
                     break
                 if not start <= row < start + WINDOW or row // PAGE != start // PAGE:
@@ -168,28 +180,34 @@ class UnseenPanel:
                     }
         except ChatlabError as error:
             notify(error)
-        yield self._draw(sheet or self._lab.grid.cached(*asked), max(0, start) // PAGE)
+        yield self._draw(sheet or self._known(values), max(0, start) // PAGE)
 
-    def drawn(
-        self, variants: list[str], temperature: float, tokens: float, system: str, strength: float, page: int
-    ) -> Updates:
-        """What has been said before."""
-        return self._draw(self._known(variants, temperature, tokens, system, strength), page)
+    def draw_known(self, values: Values) -> Updates:
+        """The known replies."""
+        return self._draw(self._known(values), values[self.page])
 
-    def turned_on(self, *asked_and_page: Any) -> Updates:
-        *asked, page = asked_and_page
-        return self._draw(self._known(*asked), page + 1)
+    def turned_on(self, values: Values) -> Updates:
+        return self._draw(self._known(values), values[self.page] + 1)
 
-    def turned_back(self, *asked_and_page: Any) -> Updates:
-        *asked, page = asked_and_page
-        return self._draw(self._known(*asked), max(0, page - 1))
+    def turned_back(self, values: Values) -> Updates:
+        return self._draw(self._known(values), max(0, values[self.page] - 1))
 
-    def exported(self, *asked_and_form: Any) -> Updates:
-        *asked, form = asked_and_form
-        return self.export.write(self._known(*asked), form)
+    def exported(self, values: Values) -> Updates:
+        return self.export.write(self._known(values), values[self.export.form])
 
-    def _known(self, variants: list[str], temperature: float, tokens: float, system: str, strength: float) -> GridView:
-        return self._lab.grid.cached(variants or [], _sampling(temperature, tokens), system or "", float(strength))
+    def _read(self, values: Values) -> GridSettings:
+        temperature, tokens = float(values[self.temperature]), int(values[self.tokens])
+        seed = None if temperature == 0 else SEED
+        return GridSettings(
+            variants=tuple(values[self.variants] or ()),
+            sampling=Sampling(temperature=temperature, max_tokens=tokens, seed=seed),
+            system=values[self.system] or "",
+            strength=float(values[self.strength]),
+        )
+
+    def _known(self, values: Values) -> GridView:
+        ask = self._read(values)
+        return self._lab.grid.known(ask.variants, ask.sampling, ask.system, ask.strength)
 
     def _under_way(self, sheet: GridView, start: int) -> Updates:
         """While replies come there is one thing to press."""
@@ -211,15 +229,52 @@ class UnseenPanel:
             self.progress: progress(sheet, False),
             self.page: page,
             self.asking: False,
-            self.earlier: gr.Button(f"‹ {PAGE} before", visible=page > 0),
-            self.later: gr.Button(f"{PAGE} more ›", visible=page < last),
-            self.ask: gr.Button("Go on" if 0 < sheet.done < sheet.size else "Hear them", visible=True),
+            self.earlier: gr.Button(f"‹ previous {PAGE}", visible=page > 0),
+            self.later: gr.Button(f"next {PAGE} ›", visible=page < last),
+            self.ask: gr.Button("Continue" if 0 < sheet.done < sheet.size else "Run prompts", visible=True),
             self.stop: gr.Button(visible=False),
         }
 
 
-def _sampling(temperature: float, tokens: float) -> Sampling:
-    """The calm one, but for what was chosen."""
-    if temperature == 0:
-        return Sampling(temperature=0.0, max_tokens=int(tokens))
-    return Sampling(temperature=float(temperature), max_tokens=int(tokens), seed=SEED)
+FORMS = (("Markdown", "md"), ("CSV", "csv"), ("JSON lines", "jsonl"))
+
+
+class UnseenExport:
+    """The file is created on request, and removed once the page has its own copy."""
+
+    def build(self) -> None:
+        with gr.Accordion("Export", open=False, elem_id="unseen-out"):
+            self.form = gr.Radio(
+                list(FORMS), value="md", label="File", show_label=False, container=False, elem_classes="segments"
+            )
+            with gr.Row(elem_classes="tight"):
+                self.make = gr.Button(
+                    "Create file", variant="primary", size="sm", scale=0, min_width=120, elem_id="unseen-export"
+                )
+                self.download = gr.DownloadButton(
+                    "Download", size="sm", scale=0, min_width=120, visible=False, elem_id="unseen-download"
+                )
+        self.made = gr.State("", delete_callback=discard)
+
+    @property
+    def shown(self) -> set[Any]:
+        return {self.download, self.made}
+
+    def write(self, sheet: GridView, form: str) -> Updates:
+        """Raises InputError where there are no replies, and DiskFull."""
+        data = written(sheet, form)
+        try:
+            with new_folder() as folder:
+                path = folder / f"unseen-{now()[:10]}.{form}"
+                path.write_bytes(data)
+        except OSError as error:
+            raise DiskFull(f"The file could not be made: {error.strerror}.", "Free some disk space.") from error
+        return {
+            self.download: gr.DownloadButton(f"Download {path.name}", value=str(path), visible=True),
+            self.made: str(path),
+        }
+
+    def swept(self, made: str) -> Updates:
+        """Remove the file: the page has its own copy by now."""
+        discard(made)
+        return {self.made: ""}

@@ -16,10 +16,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from chatlab.web.guard.guesses import FREE, LONGEST_WAIT, PLACES, Guesses, place_of
-from chatlab.web.guard.passwords import HASHED, HOUSE, SHORTEST, ScryptHash, made_up, people
+from chatlab.web.guard.guesses import FREE, LONGEST_WAIT, PLACES, GuessLimiter, place_of
+from chatlab.web.guard.passwords import HASHED, HOUSE, SHORTEST, ScryptHash, people, random_person
 
-__all__ = ["FREE", "HOUSE", "LONGEST_WAIT", "PLACES", "SHORTEST", "Answer", "BasicAuth", "made_up", "people"]
+__all__ = ["FREE", "HOUSE", "LONGEST_WAIT", "PLACES", "SHORTEST", "Answer", "BasicAuth", "people", "random_person"]
 
 VERIFIED = 10_000
 """Credentials remembered as right, so that a hash is computed once for each and not at every request."""
@@ -35,7 +35,7 @@ class Answer:
 
 
 class BasicAuth:
-    """Safe to ask from threads. The first of its people is the house: what was there before is theirs."""
+    """Thread-safe. The first user owns everything that was there before sign-in was turned on."""
 
     def __init__(self, people: Sequence[tuple[str, str]], clock: Callable[[], float] = time.monotonic) -> None:
         # Names are looked up by a digest under a key that nobody knows, so how long that takes tells nothing.
@@ -53,7 +53,7 @@ class BasicAuth:
         }
         self._nobody = ScryptHash.of(secrets.token_urlsafe()) if self._hashes else None
         self._verified: OrderedDict[bytes, None] = OrderedDict()
-        self._guesses = Guesses(self._names, clock)
+        self._guesses = GuessLimiter(self._names, clock)
         self._lock = threading.Lock()
         self._hashing = threading.Lock()
 

@@ -27,7 +27,7 @@ JSON = "chatlab.json"
 
 CALLED = re.compile(r"/gradio_api/(?:run|api|call|call/v2)/([^/]+)/?")
 LONGEST_NAME = 255
-"""Bytes of a part of an address: the longest name of a file."""
+"""Most bytes of one segment of a path: the longest file name."""
 UNPRINTED = re.compile(r"[\x00-\x1f\x7f\ufffd]")
 """Control characters, and what stands for bytes that are no UTF-8."""
 PLAIN = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -35,7 +35,7 @@ PLAIN = re.compile(r"[A-Za-z0-9-]{1,64}")
 NAMED = ("session_hash", "event_id", "upload_id")
 
 
-class Bodies:
+class BodyMiddleware:
     """ASGI middleware. `functions` are the numbers of the page's events, `calls` the names of those that are public."""
 
     def __init__(self, app: ASGIApp, functions: Collection[int] = (), calls: Collection[str] = ()) -> None:
@@ -57,10 +57,10 @@ class Bodies:
             if body is None:
                 refusal = Refusal(413, "That is too large.")
             else:
-                refusal, said = self._checked(scope["path"], body)
-                body = orjson.dumps(said)
-                scope = dict(scope, headers=_plain_json(scope["headers"], len(body)), **{JSON: said})
-                receive = _again(body, receive)
+                refusal, text = self._checked(scope["path"], body)
+                body = orjson.dumps(text)
+                scope = dict(scope, headers=_plain_json(scope["headers"], len(body)), **{JSON: text})
+                receive = _replay(body, receive)
         if refusal is not None:
             await refuse(refusal, scope, send)
             return
@@ -86,20 +86,20 @@ class Bodies:
     def _checked(self, path: str, body: bytes) -> tuple[Refusal | None, Any]:
         """The body, or why it is refused."""
         try:
-            said = orjson.loads(body)
+            text = orjson.loads(body)
         except orjson.JSONDecodeError:
             return Refusal(400, "The body of this request is no JSON in UTF-8."), None
-        if not isinstance(said, dict) or _depth(said) > DEEPEST:
+        if not isinstance(text, dict) or _depth(text) > DEEPEST:
             return Refusal(400, "The body of this request has another shape than the page's."), None
         for name in NAMED:
-            value = said.get(name)
+            value = text.get(name)
             if value is not None and not (isinstance(value, str) and PLAIN.fullmatch(value)):
                 return Refusal(400, f"The {name} of this request is none."), None
-        return self._misdirected(path, said), said
+        return self._misdirected(path, text), text
 
-    def _misdirected(self, path: str, said: dict[str, Any]) -> Refusal | None:
-        """Why no event of the page can be meant."""
-        function, trigger = said.get("fn_index"), said.get("trigger_id")
+    def _misdirected(self, path: str, payload: dict[str, Any]) -> Refusal | None:
+        """The refusal of a call that is no event of the page."""
+        function, trigger = payload.get("fn_index"), payload.get("trigger_id")
         if function is not None and (type(function) is not int or function not in self._functions):
             return Refusal(404, "There is no such function on this page.")
         if trigger is not None and (type(trigger) is not int or abs(trigger) > 2**31):
@@ -107,9 +107,9 @@ class Bodies:
         called = CALLED.fullmatch(path)
         if called and called[1] not in self._calls and (function is None or path.startswith("/gradio_api/call/")):
             return Refusal(404, "There is no such call.")
-        if path.startswith("/gradio_api/queue/join") and (function is None or said.get("session_hash") is None):
+        if path.startswith("/gradio_api/queue/join") and (function is None or payload.get("session_hash") is None):
             return Refusal(400, "An event names its function and its session.")
-        if said.get("batched"):
+        if payload.get("batched"):
             return Refusal(400, "Nothing here is done in batches.")
         return None
 
@@ -144,7 +144,7 @@ async def _read(receive: Receive) -> bytes | None:
             return b"".join(pieces)
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
+def _replay(body: bytes, receive: Receive) -> Receive:
     """Gives `body`, then whatever `receive` still has to say."""
     left = [body]
 

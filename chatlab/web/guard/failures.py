@@ -15,15 +15,15 @@ from chatlab.web.guard.refusal import Refusal, refuse
 
 log = logging.getLogger("chatlab.ui")
 
-UNCLEAR = "Something inside Chatlab went wrong. Nothing is lost; the log says what it was."
+UNCLEAR = "Something went wrong inside Chatlab. Nothing is lost; the log has details."
 EVENTS = "/gradio_api/"
 
 
-class HungUp(Exception):
-    """Ends an answer that had begun when something failed, so that nobody takes what came for the whole."""
+class ClientDisconnected(Exception):
+    """Ends an answer that failed after it had begun, so that nobody takes the part for the whole."""
 
 
-class Failures:
+class FailureMiddleware:
     """ASGI middleware: an error is answered, and goes no further.
 
     The server would print it with its traceback, whose last line quotes what somebody sent.
@@ -45,7 +45,7 @@ class Failures:
             await _answered(scope, answer)
 
     def _log(self, error: Exception) -> None:
-        """Each failure once for every line of code that it comes from: whoever repeats it floods no log."""
+        """Log each failure once per line of code that raised it, so that repeating it does not flood the log."""
         # Gradio raises HTTPException in a stream whose session is gone, and Starlette wraps it.
         if isinstance(error, HTTPException) or isinstance(error.__cause__, HTTPException):
             return
@@ -86,7 +86,7 @@ async def _answered(scope: Scope, answer: _Answer) -> None:
     elif answer.is_stream and not answer.ended:
         await answer.send({"type": "http.response.body", "body": b""})
     elif not answer.ended:
-        raise HungUp from None
+        raise ClientDisconnected from None
 
 
 class EventErrors(gr.Blocks):

@@ -31,7 +31,7 @@ LONGEST_WAIT = 900.0
 PLACES = 10_000
 """Places, pairs of place and name, and unknown names remembered at most; those used longest ago are forgotten first."""
 PLACE_BURST, PLACE_REFILL = 20.0, 120.0
-"""Wrong answers heard from one place at once, whatever the name, and seconds until one more is."""
+"""Wrong passwords accepted from one network at once, whatever the name, and seconds until one more is."""
 NAME_BURST, NAME_REFILL = 30.0, 60.0
 """The same for one name, over all places where that person has not signed in before."""
 
@@ -60,7 +60,7 @@ class Bucket:
         self.tokens = max(0.0, self.tokens - 1.0)
 
 
-class Guesses:
+class GuessLimiter:
     """Not safe for threads: its owner holds a lock. `names` are digests of the names that exist."""
 
     def __init__(self, names: Iterable[bytes], clock: Callable[[], float]) -> None:
@@ -74,7 +74,7 @@ class Guesses:
         self._strangers: OrderedDict[tuple[bytes, bool], Bucket] = OrderedDict()
 
     def wait(self, place: str, name: bytes) -> float:
-        """Seconds until an answer for this name from this place is heard; 0 when it is now."""
+        """Seconds until a password for this name from this network is checked; 0 for now."""
         now = self._clock()
         _, until = self._pairs.get((place, name), (0, 0.0))
         if until > now or (place, name) in self._known:

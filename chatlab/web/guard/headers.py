@@ -23,7 +23,7 @@ HEADERS = (
 )
 
 
-class AnswerHeaders:
+class HeadersMiddleware:
     """ASGI middleware, the outermost, so that refusals have the headers too."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -93,12 +93,12 @@ def read_people(path: Path) -> tuple[Person, ...]:
         except InputError as error:
             raise InputError(f"Line {number} of {path} is no sign-in: {error}", error.hint) from None
     if not found:
-        raise InputError(f"There is nobody in {path}.", "Write one NAME:PASSWORD a line, or leave the file out.")
+        raise InputError(f"There are no users in {path}.", "Write one NAME:PASSWORD a line, or leave the file out.")
     once(found)
     return tuple(found)
 
 
-def made_up() -> Person:
+def random_person() -> Person:
     """A name and a password nobody can guess."""
     return HOUSE, secrets.token_urlsafe(15)
 

@@ -33,7 +33,7 @@ class Outside:
     scheme: str = ""
 
 
-class BehindProxy:
+class ProxyMiddleware:
     """ASGI middleware: sets the client, the host and the scheme of a request that came through named proxies."""
 
     def __init__(self, app: ASGIApp, proxies: Sequence[Network] = ()) -> None:
@@ -119,15 +119,15 @@ def parsed(hop: str) -> Address | None:
 
 
 def _joined(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[str]:
-    said = b",".join(value for key, value in headers if key.lower() == name).decode("latin-1")
-    return said.split(",") if said else []
+    text = b",".join(value for key, value in headers if key.lower() == name).decode("latin-1")
+    return text.split(",") if text else []
 
 
 def _nearest(headers: Iterable[tuple[bytes, bytes]], name: bytes, parameter: str) -> str:
     """What the nearest proxy says, in its own header or in `Forwarded`."""
     headers = list(headers)
-    if said := _joined(headers, name):
-        return said[-1].strip()
+    if text := _joined(headers, name):
+        return text[-1].strip()
     hops = _joined(headers, b"forwarded")
     return _parameter(hops[-1], parameter) if hops else ""
 

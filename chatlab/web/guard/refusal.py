@@ -33,5 +33,5 @@ async def refuse(refusal: Refusal, scope: Scope, send: Send) -> None:
 
 
 def person_of(scope: Scope) -> str:
-    """Who was let in, as `Doors` wrote it; empty where nobody is asked."""
+    """Who was let in, as `SecurityMiddleware` wrote it; empty where nobody is asked."""
     return next((value for name, value in scope["headers"] if name == PERSON), b"").decode()

@@ -20,7 +20,7 @@ OPEN = re.compile(
 )
 
 
-class Routes:
+class RouteMiddleware:
     """ASGI middleware. What a new release of Gradio adds stays closed until the page has need of it.
 
     Closed are its proxy, the functions of components, streams of media, recordings, custom components, deep links,

@@ -1,7 +1,7 @@
-"""Who may knock at the web app: the host that a request names, the site it comes from, and whom the gate lets in.
+"""Who may knock at the web app: the host that a request names, the site it comes from, and whom is signed in.
 
 A program that listens on loopback is still reached by every web page its user opens. So a request must name a
-host that is ours (DNS rebinding) and must not come from another site. Beyond loopback the gate asks for a password
+host that is ours (DNS rebinding) and must not come from another site. Beyond loopback it asks for a password
 as well, before anything else is looked at but the host.
 """
 
@@ -21,50 +21,50 @@ from chatlab.web.guard.bodies import JSON_LIMIT, UPLOAD_LIMIT
 from chatlab.web.guard.proxies import OUTSIDE, Outside
 from chatlab.web.guard.refusal import Refusal, refuse
 
-__all__ = ["JSON_LIMIT", "LOOPBACK", "PERSON", "UPLOAD_LIMIT", "Doors"]
+__all__ = ["JSON_LIMIT", "LOOPBACK", "PERSON", "UPLOAD_LIMIT", "SecurityMiddleware"]
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-class Doors:
+class SecurityMiddleware:
     """ASGI middleware around everything that answers."""
 
     def __init__(
-        self, app: ASGIApp, host: str = "127.0.0.1", gate: BasicAuth | None = None, names: Iterable[str] = ()
+        self, app: ASGIApp, host: str = "127.0.0.1", auth: BasicAuth | None = None, names: Iterable[str] = ()
     ) -> None:
         """`host` is what the server listens on. Beyond loopback, numeric addresses may be named too.
 
-        `names` are further hosts that lead here, for example that of a reverse proxy. Without a `gate` nobody is
+        `names` are further hosts that lead here, for example that of a reverse proxy. Without `auth` nobody is
         asked for a password.
         """
         self.app = app
-        self._gate = gate
+        self._auth = auth
         self._names = LOOPBACK | ({host.lower()} - {"0.0.0.0", "::"}) | {name.lower() for name in names}
         self._numeric = host not in LOOPBACK
         self._hashing = ThreadPoolExecutor(1, thread_name_prefix="passwords")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await (self.app(scope, receive, send) if scope["type"] == "lifespan" else _hang_up(receive, send))
+            await (self.app(scope, receive, send) if scope["type"] == "lifespan" else _disconnect(receive, send))
             return
         headers = _headers(scope)
         outside = scope.get(OUTSIDE, Outside())
         host = outside.host or headers.get("host", "")
-        if not self._ours(host) or not self._ours(headers.get("host", "")):
+        if not self._is_own_host(host) or not self._is_own_host(headers.get("host", "")):
             await refuse(Refusal(400, "This address is not one of Chatlab's."), scope, send)
             return
         closed, person = await self._asked(scope, headers)  # who is not known learns nothing else
-        followed = scope["method"] == "GET" and scope["path"] == "/" and _followed(headers)
+        followed = scope["method"] == "GET" and scope["path"] == "/" and _is_navigation(headers)
         if closed is None and _foreign(headers, host, outside.scheme) and not followed:
             closed = Refusal(403, "Only Chatlab's own page may ask for this.")
         if closed is not None:
             await refuse(closed, scope, send)
             return
-        await self.app(dict(scope, headers=_passed_on(scope, person, host)), receive, send)
+        await self.app(dict(scope, headers=_forwarded_headers(scope, person, host)), receive, send)
 
     async def _asked(self, scope: Scope, headers: dict[str, str]) -> tuple[Refusal | None, bytes]:
-        """Whom the gate lets in."""
-        if self._gate is None:
+        """Whom is signed in."""
+        if self._auth is None:
             return None, b""
         answer = await self._answer(headers.get("authorization", ""), scope["client"][0] if scope["client"] else "")
         if answer.name:
@@ -76,13 +76,13 @@ class Doors:
         return Refusal(401, "A name and a password are needed.", asks), b""
 
     async def _answer(self, authorization: str, peer: str) -> Answer:
-        assert self._gate is not None
-        if self._gate.is_slow(authorization):
+        assert self._auth is not None
+        if self._auth.is_slow(authorization):
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._hashing, self._gate.ask, authorization, peer)
-        return self._gate.ask(authorization, peer)
+            return await loop.run_in_executor(self._hashing, self._auth.ask, authorization, peer)
+        return self._auth.ask(authorization, peer)
 
-    def _ours(self, host: str) -> bool:
+    def _is_own_host(self, host: str) -> bool:
         name = _name(host)
         return name in self._names or (self._numeric and _is_address(name))
 
@@ -99,14 +99,14 @@ def _foreign(headers: dict[str, str], host: str, scheme: str) -> bool:
 
 def _same_site(origin: str, host: str, scheme: str) -> bool:
     try:
-        said = urlsplit(origin)
+        text = urlsplit(origin)
     except ValueError:
         return False
-    return said.netloc.lower() == host.lower() and (not scheme or said.scheme.lower() == scheme)
+    return text.netloc.lower() == host.lower() and (not scheme or text.scheme.lower() == scheme)
 
 
-def _followed(headers: dict[str, str]) -> bool:
-    """Whether somebody pressed a link that leads here, in a page of another site."""
+def _is_navigation(headers: dict[str, str]) -> bool:
+    """Whether this is a link followed from another site."""
     return (
         "origin" not in headers
         and headers.get("sec-fetch-mode") == "navigate"
@@ -140,7 +140,7 @@ def _headers(scope: Scope) -> dict[str, str]:
     return found
 
 
-def _passed_on(scope: Scope, person: bytes, host: str) -> list[tuple[bytes, bytes]]:
+def _forwarded_headers(scope: Scope, person: bytes, host: str) -> list[tuple[bytes, bytes]]:
     """The headers that the app gets: no password, the host that the browser sees, and the name of who was let in,
     which nobody else can set, in whatever spelling.
     """
@@ -150,7 +150,7 @@ def _passed_on(scope: Scope, person: bytes, host: str) -> list[tuple[bytes, byte
     return [*kept, (PERSON, person)] if person else kept
 
 
-async def _hang_up(receive: Receive, send: Send) -> None:
-    """Nothing here speaks over web sockets."""
+async def _disconnect(receive: Receive, send: Send) -> None:
+    """Refuse a web socket: none is used here."""
     await receive()
     await send({"type": "websocket.close", "code": 1008})

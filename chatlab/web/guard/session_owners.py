@@ -30,7 +30,7 @@ STARTS = re.compile(r"/gradio_api/(queue/join|call/(v2/)?[^/]+)/?")
 NOT_YOURS = Refusal(404, "There is no such session.")
 
 
-class Owners:
+class SessionOwners:
     """Who owns which session or event."""
 
     def __init__(self) -> None:
@@ -52,13 +52,13 @@ class Owners:
         return True
 
 
-class Sessions:
-    """ASGI middleware behind `Bodies`. `left` is told of every session whose page was closed or lost its connection."""
+class SessionOwnerMiddleware:
+    """ASGI middleware behind `BodyMiddleware`. `left` gets each session whose page closed or lost its connection."""
 
     def __init__(self, app: ASGIApp, left: Callable[[str], None] = lambda session: None) -> None:
         self.app = app
         self._left = left
-        self._owners = Owners()
+        self._owners = SessionOwners()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -80,8 +80,8 @@ class Sessions:
                 asyncio.get_running_loop().run_in_executor(None, self._left, beating[1])
 
     def _refusal(self, scope: Scope, person: str) -> Refusal | None:
-        path, said = scope["path"], scope.get(JSON) or {}
-        sessions = [said.get("session_hash"), *QueryParams(scope["query_string"]).getlist("session_hash")]
+        path, text = scope["path"], scope.get(JSON) or {}
+        sessions = [text.get("session_hash"), *QueryParams(scope["query_string"]).getlist("session_hash")]
         if named := HEARTBEAT.fullmatch(path) or STREAM.fullmatch(path):
             sessions.append(named[1])
         for session in filter(None, sessions):
@@ -90,7 +90,7 @@ class Sessions:
             if not self._owners.claims(person, session):
                 return NOT_YOURS
         result = RESULT.fullmatch(path) if scope["method"] == "GET" else None
-        for event in filter(None, (said.get("event_id"), result and result[1])):
+        for event in filter(None, (text.get("event_id"), result and result[1])):
             if not self._owners.has(person, event):
                 return Refusal(404, "There is no such event.")
         return None
@@ -111,8 +111,8 @@ class Sessions:
 
     def _note(self, body: bytes, person: str) -> None:
         try:
-            said = orjson.loads(body)
+            text = orjson.loads(body)
         except orjson.JSONDecodeError:
             return
-        if isinstance(said, dict) and isinstance(said.get("event_id"), str):
-            self._owners.claims(person, said["event_id"])
+        if isinstance(text, dict) and isinstance(text.get("event_id"), str):
+            self._owners.claims(person, text["event_id"])

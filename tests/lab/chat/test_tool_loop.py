@@ -236,7 +236,7 @@ def test_an_answer_makes_so_many_calls_and_no_more(say: Callable[..., Lab]) -> N
 
 def test_all_rounds_share_one_budget(say: Callable[..., Lab]) -> None:
     lab = say(lambda prompt: "Call: calculator 1 + 1" if prompt.count("Result") < 2 else "word " * 50)
-    _, turn, _ = ask(lab, "Go on", max_tokens=16)
+    _, turn, _ = ask(lab, "Continue", max_tokens=16)
     assert turn.provenance and turn.provenance.tokens == 16 and turn.stopped == "length" and len(turn.steps) == 2
 
 

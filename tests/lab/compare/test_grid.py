@@ -152,7 +152,7 @@ def test_a_prompt_that_is_too_long_fails_alone(lab: Lab) -> None:
 
 @pytest.mark.parametrize("variants", [[], [BASE, BASE], ["a", "b", "c", "d", "e"]])
 def test_no_voice_too_many_or_one_twice_is_refused(lab: Lab, variants: list[str]) -> None:
-    with pytest.raises(InputError, match="one to 4 voices"):
+    with pytest.raises(InputError, match="1 to 4 adapters"):
         lab.grid.ask(variants)
 
 
@@ -217,9 +217,9 @@ def test_as_markdown_the_grid_is_a_table_that_nothing_breaks(hostile: GridView) 
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len(table) == 4 + 4 and all(line.replace("\\|", "").count("|") in (4, 8) for line in table)
     assert "<script>" not in text and "[c](javascript" not in text
-    assert "greedy, up to 96 tokens, by fake" in text and "none, the base alone" in text
+    assert "greedy, up to 96 tokens, by fake" in text and "none, the base model" in text
 
 
 def test_nothing_said_is_nothing_to_export(lab: Lab) -> None:
-    with pytest.raises(InputError, match="Nothing has been said"):
+    with pytest.raises(InputError, match="no replies yet"):
         written(lab.grid.cached([BASE], GREEDY), "md")

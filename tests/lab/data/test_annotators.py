@@ -93,7 +93,7 @@ def test_a_store_from_before_there_were_annotators_opens(tmp_path: Any) -> None:
 def test_opinions_are_kept_one_a_person_and_outlive_a_restart(settings: Settings) -> None:
     lab = Lab(settings, open_engine=lambda base: FakeEngine())
     one = lab.demonstrations.write("Hi", "Good day.")
-    with pytest.raises(InputError, match="Whose"):
+    with pytest.raises(InputError, match="Ratings need a name"):
         lab.annotators.judge(one, 4)
     judged(lab, "Ann", {one: 2})
     lab.annotators.judge(one, 4, " too stiff ")
@@ -174,11 +174,11 @@ def test_the_last_word_of_an_annotator_counts() -> None:
 @pytest.mark.parametrize(
     ("alpha", "shared", "words"),
     [
-        (0.95, ENOUGH, "They agree:"),
-        (0.7, ENOUGH, "more or less"),
-        (0.2, ENOUGH, "do not agree"),
-        (0.95, ENOUGH - 1, "Not enough to tell"),
-        (None, 40, "nothing to tell agreement by"),
+        (0.95, ENOUGH, "Good agreement"),
+        (0.7, ENOUGH, "Moderate agreement"),
+        (0.2, ENOUGH, "Poor agreement"),
+        (0.95, ENOUGH - 1, "Not enough ratings"),
+        (None, 40, "cannot be measured"),
     ],
 )
 def test_the_verdict_follows_krippendorffs_marks(alpha: float | None, shared: int, words: str) -> None:
@@ -193,12 +193,12 @@ def people(lab: Lab) -> DemonstrationAnnotators:
     with gr.Blocks():
         made = DemonstrationAnnotators(lab)
         made.build()
-        made.build_desk()
+        made.build_editing()
     return made
 
 
 def text(html: str) -> str:
-    return html.replace("&#58;", ":").replace("&#46;", ".")
+    return str(html).replace("&#58;", ":").replace("&#46;", ".")
 
 
 def test_others_stars_stay_hidden_until_ones_own_are_given(lab: Lab, people: DemonstrationAnnotators) -> None:
@@ -206,7 +206,7 @@ def test_others_stars_stay_hidden_until_ones_own_are_given(lab: Lab, people: Dem
     judged(lab, "Ann", {one: 2})
     lab.annotators.call("Ben")
     drawn = people.draw(one)
-    assert "1 other judged it" in drawn[people.others] and "Ann" not in drawn[people.others]
+    assert "Rated by 1 other" in drawn[people.others] and "Ann" not in drawn[people.others]
     drawn = people.judged(one, 5, "fine")
     assert "Ann: 2" in text(drawn[people.others])
     assert told(drawn[people.stars])["value"] == 5
@@ -229,11 +229,11 @@ def test_agreement_and_its_disagreements_are_drawn_and_hostile_words_stay_words(
     lab: Lab, people: DemonstrationAnnotators
 ) -> None:
     ids = [lab.demonstrations.write(f"{HOSTILE} {n}", "Ay.") for n in range(12)]
-    assert "judged by two people" in people.draw_people()[people.agreement]
+    assert "has two ratings" in people.draw_people()[people.agreement]
     judged(lab, HOSTILE, {one: n % 5 + 1 for n, one in enumerate(ids)})
     judged(lab, "Ben", {one: (n + 3) % 5 + 1 for n, one in enumerate(ids)})
     drawn = people.draw_people()
-    assert "They do not agree" in drawn[people.agreement]
+    assert "Poor agreement" in drawn[people.agreement]
     assert "<script" not in drawn[people.agreement]
     choices = told(drawn[people.apart])["choices"]
     assert {number for _, number in choices} <= set(ids) and choices

@@ -122,7 +122,7 @@ def test_the_import_in_the_background_goes_on_by_itself_and_lets_go_of_the_file(
 def test_the_import_in_the_background_can_be_stopped(lab: Lab, tmp_path: Path) -> None:
     path = rows_file(tmp_path, 40 * BATCH)
     lab.datasets.start(path, lab.datasets.sniff(path))
-    with pytest.raises(InputError, match="under way"):
+    with pytest.raises(InputError, match="in progress"):
         lab.datasets.start(path, lab.datasets.sniff(path))
     lab.datasets.stop()
     stopped = lab.datasets.progress

@@ -24,8 +24,8 @@ from chatlab.training.process.runs import Request, Result, write_json, write_req
 from chatlab.ui.demonstrations.lineage import ask_for, asked_for, learned_by
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from chatlab.ui.train import lineage
-from chatlab.web.app import _page_act
-from tests.support.page import built, told
+from chatlab.web.app import on_page_event
+from tests.support.page import at, built, told
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -96,7 +96,7 @@ def test_what_was_kept_aside_was_not_learned(lab: Lab) -> None:
     one, two = lab.demonstrations.write("Hi", "Ay."), lab.demonstrations.write("Well?", "No.")
     trained(lab, "first", [one, two], aside=(two,))
     assert lab.lineage.learned_by(two) == []
-    assert {lesson.id: lesson.part for lesson in lab.lineage.examples("first")} == {one: "learned", two: "kept aside"}
+    assert {lesson.id: lesson.part for lesson in lab.lineage.examples("first")} == {one: "learned", two: "held out"}
 
 
 def test_an_adapter_tells_the_words_of_then_and_what_became_of_them(lab: Lab) -> None:
@@ -152,7 +152,7 @@ def test_changed_words_are_not_believed_and_taken_out_ones_are_no_damage(lab: La
     file.unlink()
     assert lab.lineage.examples("first")[0].answer == "Ay."
     lab.training.discard(run)
-    with pytest.raises(TrainingError, match="not kept any more"):
+    with pytest.raises(TrainingError, match="no longer stored"):
         lab.lineage.examples("first")
     assert lab.variants.get("first").name == "first"
 
@@ -199,7 +199,7 @@ def test_the_desk_names_the_adapters_and_says_what_changed(lab: Lab) -> None:
     edit(lab, one, "Ay, my lord.")
     lab.variants.go_live("first")
     line = tab.open(one)[tab.learned.line]
-    assert "first" in line and "changed since" in line and "●" in line.replace("&#9679;", "●")
+    assert "first" in line and "changed since" in line and "●" in line
     assert tab.open(None)[tab.learned.line] == ""
 
 
@@ -210,18 +210,17 @@ def test_an_adapters_list_opens_what_is_still_there(lab: Lab) -> None:
     html = lineage.of_adapter(lab, "first")
     assert html.count("<tr>") == 2 and unescape(html).count("open-demonstration") == 1
     assert "deleted since" in html and "<script" not in html
-    assert "is not kept any more" in lineage.of_adapter(lab, "nobody")
+    assert "is no longer stored" in lineage.of_adapter(lab, "nobody")
 
 
 def test_a_click_opens_the_demonstration_on_its_own_tab(lab: Lab) -> None:
     tab = built(DemonstrationsTab(lab), "demonstrations")
     one, two = lab.demonstrations.write("Hi", "Ay."), lab.demonstrations.write("Well?", "No.")
-    assert told(_page_act(lab, json.dumps({"act": "open-demonstration", "turn": str(one)})))["selected"] == (
+    assert told(on_page_event(lab, json.dumps({"act": "open-demonstration", "turn": str(one)})))["selected"] == (
         "demonstrations"
     )
-    place = ("", "", "", 0)
-    assert tab.refresh(two, *place)[tab.editor.selected] == one
-    assert tab.editor.selected not in tab.refresh(two, *place)
+    assert tab.refresh(at(tab, two))[tab.editor.selected] == one
+    assert tab.editor.selected not in tab.refresh(at(tab, two))
     lab.demonstrations.delete([one])
     ask_for(lab, one)
     assert asked_for(lab) is None
@@ -235,5 +234,5 @@ def test_the_history_shows_what_an_adapter_learned(lab: Lab) -> None:
     run = trained(lab, "first", [one])
     lab.training.discard(run)
     drawn: dict[Any, Any] = tab.history.picked("first")
-    assert told(drawn[tab.history.papers])["visible"] and "Ay" in drawn[tab.history.lessons]
-    assert not told(tab.history.picked("base")[tab.history.papers])["visible"]
+    assert told(drawn[tab.history.details])["visible"] and "Ay" in drawn[tab.history.training_data]
+    assert not told(tab.history.picked("base")[tab.history.details])["visible"]

@@ -161,7 +161,7 @@ def test_what_cannot_be_used_is_not_counted_and_said_why(lab: Lab) -> None:
     lab.demonstrations.update(waiting, status="waiting")
     usable = lab.quality.usable()
     assert usable.count == 1
-    assert usable.not_usable == {"said twice": 1, "over 512 tokens": 1}
+    assert usable.not_usable == {"duplicate": 1, "over 512 tokens": 1}
     assert lab.quality.usable(max_tokens=4).count == 0
 
 

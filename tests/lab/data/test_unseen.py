@@ -61,7 +61,7 @@ def test_many_lines_are_pasted_at_once_and_what_is_there_is_passed_over(small: L
 
 @pytest.mark.parametrize("lines", [[], [""], ["  \n \n"], ["TELL a joke."]])
 def test_empty_lines_and_doubles_alone_are_refused_in_words(small: Lab, lines: list[str]) -> None:
-    with pytest.raises(InputError, match=r"nothing to add|in the set already") as refused:
+    with pytest.raises(InputError, match=r"nothing to add|already an unseen prompt") as refused:
         small.unseen.add(lines)
     assert refused.value.hint
     assert small.unseen.prompts() == ["Tell a joke", "Describe the moon"]
@@ -81,7 +81,7 @@ def test_a_line_that_is_there_twice_is_kept_once_and_named(small: Lab) -> None:
 def test_who_edits_an_old_reading_of_the_set_does_not_undo_another_s_work(small: Lab) -> None:
     read = small.unseen.prompts()
     small.unseen.add(["Why?"])
-    with pytest.raises(InputError, match="changed elsewhere"):
+    with pytest.raises(InputError, match="changed in another window"):
         small.unseen.rewrite(["Tell a joke"], before=read)
     assert "Why?" in small.unseen.prompts()
 
@@ -103,7 +103,7 @@ def test_every_change_is_undone_in_turn(small: Lab) -> None:
     assert small.unseen.undo() == 2
     small.unseen.undo()
     assert small.unseen.prompts() == unseen("", FIRST)
-    with pytest.raises(InputError, match="nothing to take back"):
+    with pytest.raises(InputError, match="nothing to undo"):
         small.unseen.undo()
 
 
@@ -172,7 +172,7 @@ def said(prompt: str, answer: str, status: Status = "approved") -> Demonstration
 
 def test_a_prompt_that_a_demonstration_teaches_is_refused_unless_that_may_wait(small: Lab) -> None:
     one = small.store.demonstrations.add(said("Sing me a song", "La."))
-    with pytest.raises(UnseenRepeated, match=f"demonstration {one} teaches it") as refused:
+    with pytest.raises(UnseenRepeated, match=f"demonstration {one} contains it") as refused:
         small.unseen.add(["Sing a song"])
     assert refused.value.demonstrations == (one,) and refused.value.prompts == ("Sing a song",)
     assert small.unseen.add(["Sing a song"], anyway=True).aside == (one,)

@@ -52,7 +52,7 @@ def chatted(lab: Lab, text: str) -> tuple[int, int]:
 def test_what_is_written_is_refused_in_words_that_say_what_can_be_done(lab: Lab) -> None:
     with pytest.raises(UnseenRepeated, match="“Tell a joke” is one of your unseen prompts") as refused:
         lab.demonstrations.write("tell me a JOKE!", "Knock, knock.")
-    assert refused.value.prompts == (JOKE,) and "take the prompt out" in refused.value.hint
+    assert refused.value.prompts == (JOKE,) and "Drop it from the unseen prompts" in refused.value.hint
     assert lab.demonstrations.find()[1] == 0
 
 
@@ -180,7 +180,7 @@ def test_undoing_an_import_takes_out_what_was_set_aside_too(lab: Lab, tmp_path: 
 def test_a_prompt_is_not_brought_back_over_what_was_taught_since(lab: Lab) -> None:
     lab.unseen.take_out([JOKE])
     one = lab.demonstrations.write(JOKE, "No.")
-    with pytest.raises(UnseenRepeated, match=f"demonstration {one} teaches it"):
+    with pytest.raises(UnseenRepeated, match=f"demonstration {one} contains it"):
         lab.unseen.undo()
     lab.demonstrations.delete([one])
     assert lab.unseen.undo() == 2
@@ -201,7 +201,7 @@ def test_a_run_says_whom_it_left_out_and_why(lab: Lab) -> None:
     assert (run.request.demonstrations, run.request.held_back) == ((fine,), (odd,))
     assert JOKE not in (run.folder / "snapshot.jsonl").read_text()
     done = replace(run, state="finished", result=Result(adapter="", template="", steps=1, demonstrations=(fine,)))
-    assert "1 demonstration left out for asking an unseen prompt" in html.unescape(report.ended(done, None))
+    assert "1 demonstration left out for repeating unseen prompts" in html.unescape(report.ended(done, None))
 
 
 class Full(Disk):

@@ -104,7 +104,7 @@ def test_an_adapter_trained_without_a_message_disagrees_with_a_conversation_that
     taught(lab, "plain", [lesson(f"Say {n}", f"It is {n}.") for n in range(10)])
     assert lab.mismatch.of("") == []
     (found,) = lab.mismatch.of("You are Ada.")
-    assert found.kind == "untrained message" and "10 of the 10 demonstrations that plain learned" in found.why
+    assert found.kind == "untrained message" and "10 of the 10 training demonstrations of plain" in found.why
 
 
 def test_an_adapter_trained_with_a_message_says_which(lab: Lab) -> None:

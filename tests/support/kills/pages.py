@@ -26,7 +26,7 @@ TOKENS = 16
 """Of an answer."""
 ROW = re.compile(r'<div class="turn (question|answer)[^"]*" data-turn="(\d+)" data-raw="([^"]*)"')
 KEPT = re.compile(r"Kept as demonstration (\d+)")
-NUMBER = re.compile(r"Kept as number (\d+)")
+NUMBER = re.compile(r"Saved as backup (\d+)")
 SHORT = {"Epochs": "1", "KL weight": "0", "LoRA rank": "2", "LoRA alpha": "4", "Batch size": "4", "Held-out share": "0"}
 """Settings with which a run takes seconds."""
 
@@ -321,7 +321,7 @@ class Person:
         self.page.press("opened", "tab-compare")
         asked = self.fresh("vote")
         given = {"compare-prompt": asked, "compare-voices": variants[:2], "compare-blind": True}
-        self.page.press("answered", "compare-ask", **given, **{"Longest answer, tokens": TOKENS})
+        self.page.press("answered", "compare-ask", **given, **{"Max tokens": TOKENS})
         self.will("vote", text=asked)
         if "last-vote" in self.page.press("vote", "Tie (T)"):
             self.done("vote", text=asked)
@@ -342,7 +342,7 @@ class Person:
 
     def export(self) -> None:
         mine = [one for one in self.receipts.done("demonstration") if f" {self.name} " in one["text"]]
-        drawn = self.page.press("written", "Make the file", **{"Status": "", "Format": "openai"})
+        drawn = self.page.press("written", "Create file", **{"Status": "", "Format": "openai"})
         file = drawn["export-download"]["value"]
         content = self.page.http.get(f"/gradio_api/file={file['path']}").raise_for_status().text
         missing = [one["text"] for one in mine if one["text"] not in content]

@@ -1,0 +1,148 @@
+"""The grid of replies as HTML: a table that becomes cards on a narrow page."""
+
+from __future__ import annotations
+
+import re
+from difflib import SequenceMatcher
+from functools import lru_cache
+
+from markupsafe import Markup
+
+from chatlab.evaluation.reply_cache import Said
+from chatlab.lab.compare.grid_view import Cell, GridView
+from chatlab.records import BASE
+from chatlab.ui.html import NOTHING, counted, div, element, escaped, joined, progress_bar, span
+
+PAGE = 24
+"""Prompts on a page."""
+WINDOW = 3
+"""Rows that are rendered again while replies come."""
+ALIKE = 0.5
+"""Similarity of two replies above which differing words are marked; below it nearly all differ."""
+WORDS = 200
+"""Words of a reply that are compared one by one."""
+
+
+def sheet_parts(sheet: GridView, page: int, start: int | None = None) -> tuple[str, str, str]:
+    """One page of it in three: what is above the rows under way, which begin at `start`, these, and what is below.
+
+    Together they look like one table. Only the middle grows, so only that little is drawn again and again. While
+    nobody speaks all of it is above. `page` past the end is the last.
+    """
+    if not sheet.prompts:
+        return div("empty", span("", "No unseen prompts. Add some under Edit the prompts.")), "", ""
+    first = min(page, pages(sheet) - 1) * PAGE
+    last = min(first + PAGE, len(sheet.prompts))
+    start = last if start is None else start
+    stop = min(start + WINDOW, last)
+    return _table(sheet, first, start, _heads(sheet)), _table(sheet, start, stop), _table(sheet, stop, last)
+
+
+def _table(sheet: GridView, start: int, stop: int, head: str = "") -> Markup:
+    if start >= stop and not head:
+        return NOTHING
+    rows = joined(_row(sheet, place) for place in range(start, stop))
+    return div(f"sheet of-{len(sheet.variants)}", element("table", head + element("tbody", rows)))
+
+
+def _heads(sheet: GridView) -> Markup:
+    who = joined(_head(sheet, at) for at in range(len(sheet.variants)))
+    return element("thead", element("tr", element("th", span("", "Prompt")) + who))
+
+
+def pages(sheet: GridView) -> int:
+    return max(1, -(-len(sheet.prompts) // PAGE))
+
+
+def progress(sheet: GridView, asking: bool) -> Markup:
+    """How many replies there are."""
+    if not sheet.size:
+        return NOTHING
+    bar = progress_bar(sheet.done / max(1, sheet.size)) if asking else NOTHING
+    failed = sum(bool(cell.error) for row in sheet.cells for cell in row)
+    words = [f"{sheet.done - failed:,} of {sheet.size:,} replies", *([f"{failed:,} failed"] if failed else [])]
+    return div("sheet-progress", bar, span("faint", ", ".join(words)))
+
+
+def _head(sheet: GridView, at: int) -> Markup:
+    """The adapter, and its figures over all prompts, not only those of this page."""
+    found, variant = sheet.manner(at), sheet.variants[at]
+    provenance = next((text.provenance for _, text in sheet.column(at)), None)
+    proof = "" if provenance is None else (f"sha256 {provenance.sha256[:12]}" if provenance.sha256 else "no adapter")
+    title = "" if provenance is None else f"{provenance.sha256 or 'Base model'} on base {provenance.base}"
+    name = span("sheet-name", variant) + (
+        element("span", escaped(proof), kind="sheet-proof", title=title) if proof else NOTHING
+    )
+    if not found.replies:
+        return element("th", div("sheet-who", name) + div("sheet-sum", span("faint", "no reply yet")))
+    figures = [
+        ("on-format", f"{found.good / found.replies:.0%}"),
+        ("stop by themselves", f"{found.stops / found.replies:.0%}"),
+        ("tokens", f"{found.tokens:.0f}"),
+    ]
+    differing, both = sheet.differing(at)
+    if both and variant != BASE:
+        figures.append((f"of {both} differ from the base", f"{differing}"))
+    html = joined(element("span", element("b", escaped(value)) + " " + escaped(label)) for label, value in figures)
+    return element("th", div("sheet-who", name) + div("sheet-sum", html))
+
+
+def _row(sheet: GridView, place: int) -> Markup:
+    asked = element(
+        "td", span("sheet-number", f"{place + 1}") + span("sheet-prompt", sheet.prompts[place]), kind="sheet-asked"
+    )
+    return element("tr", asked + joined(_cell(sheet, place, at) for at in range(len(sheet.variants))))
+
+
+def _cell(sheet: GridView, place: int, at: int) -> Markup:
+    cell: Cell = sheet.cells[place][at]
+    variant = span("sheet-voice", sheet.variants[at])
+    if cell.error:
+        return element("td", variant + span("warning", cell.error))
+    if cell.said is None:
+        caret = span("caret", "") if cell.speaking else NOTHING
+        return element("td", variant + div("sheet-text", escaped(cell.text), caret))
+    base = sheet.cells[place][sheet.against].said if sheet.against not in (None, at) else None
+    return element("td", variant + _said(cell.said, base))
+
+
+@lru_cache(maxsize=4096)
+def _said(said: Said, base: Said | None) -> Markup:
+    """A complete reply, with the words marked that are not in the base's reply."""
+    text = escaped(said.text) if base is None else _differences(base.text, said.text)
+    same = span("chip same", "same as base") if base is not None and base.text == said.text else NOTHING
+    provenance = said.provenance
+    strength = "" if not provenance.sha256 or provenance.strength == 1.0 else f" × {provenance.strength:g}"
+    proof = f"{provenance.adapter}{strength} {provenance.sha256[:7]}".rstrip()
+    facts = f"{proof} · {counted(provenance.tokens, 'token')}"
+    title = f"{provenance.sha256 or 'Base model'} on base {provenance.base}, {provenance.seconds:.1f} s"
+    nothing = span("faint", "(nothing)") if not said.text.strip() else NOTHING
+    return div("sheet-text", text, nothing) + div("sheet-foot", *_marks(said), same, span("sheet-fact", facts, title))
+
+
+def _marks(said: Said) -> list[Markup]:
+    """What is wrong with its form; one tick where nothing is."""
+    wrong = [
+        (not said.form.stops, "✗ does not stop", "Cut off at max tokens"),
+        (not said.form.speaks, "✗ empty", ""),
+        (not said.form.no_role_leak, "✗ writes the user's turn", "It contains role markers: it writes the user's turn"),
+        (not said.form.fresh, "✗ repeats the prompt", "It starts with the prompt"),
+    ]
+    marks = [span("mark wrong", label, why) for is_wrong, label, why in wrong if is_wrong]
+    return marks or [span("mark right", "✓", "Stops by itself, without role markers or repeating the prompt")]
+
+
+def _differences(base: str, text: str) -> Markup:
+    ours, theirs = _pieces(text), _pieces(base)
+    if text == base or max(len(ours), len(theirs)) > 2 * WORDS:
+        return escaped(text)
+    matcher = SequenceMatcher(None, theirs, ours, autojunk=False)
+    if matcher.ratio() < ALIKE:
+        return escaped(text)
+    parts = ((kind, "".join(ours[start:end])) for kind, _, _, start, end in matcher.get_opcodes())
+    return joined(escaped(part) if kind == "equal" else element("mark", escaped(part)) for kind, part in parts if part)
+
+
+def _pieces(text: str) -> list[str]:
+    """Words and what is between them."""
+    return re.findall(r"\s+|\S+", text)
