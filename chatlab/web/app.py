@@ -20,10 +20,10 @@ from fastapi.responses import Response
 
 from chatlab.errors import ChatlabError, InputError
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.settings import Settings
 from chatlab.system.ports import address
 from chatlab.ui.backups import SafekeepingPanel
-from chatlab.ui.chat.generation_settings import DEFAULTS
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.tab import ChatTab
 from chatlab.ui.compare.tab import CompareTab
@@ -79,14 +79,15 @@ def build(lab: Lab, replies: Replies | None = None, uploads: Uploads | None = No
     """The page. `replies` are the answers under way, which outlive any page; `uploads` the files it may be sent."""
     header = Header(lab)
     replies = replies or Replies()
-    with Page(
+    page = Page(
         uploads or Uploads(lab.settings.uploads),
         title="Chatlab",
         analytics_enabled=False,
         fill_width=True,
         fill_height=True,
         delete_cache=FORGET,
-    ) as page:
+    )
+    with page:
         page.state_session_capacity = PAGES
         _endpoints(lab)  # before the handlers, whose names would be taken
         bar = html_block(LOADING, elem_id="bar")
@@ -149,26 +150,27 @@ def on_page_event(lab: Lab, payload: str) -> Any:
 def _endpoints(lab: Lab) -> None:
     """The few calls that other programs may make."""
 
-    def say(text: str, variant: str = "", conversation: int = 0, request: gr.Request | None = None) -> Iterator[str]:
+    def say(text: str, voice: str = "", conversation: int = 0, request: gr.Request | None = None) -> Iterator[str]:
         """The answer as it grows. `conversation` 0 stores nothing; otherwise it is one of the caller's own."""
         chat_id = conversation or lab.chat.new(incognito=True)
         try:
             if conversation:
                 lab.chat.owned(conversation, current_user(request, lab.settings.auth))
-            for draft in lab.chat.reply(chat_id, text, DEFAULTS, variant or None):
-                yield draft.text
+            with contextlib.closing(lab.chat.reply(chat_id, text, ReplyOptions(variant=voice or None))) as reply:
+                for _ in reply:
+                    yield reply.text
         except ChatlabError as error:
             raise gr.Error(error_text(error)) from error
         finally:
             if not conversation:
                 lab.chat.delete(chat_id)  # nobody can come back to it
 
-    def variants() -> list[str]:
+    def voices() -> list[str]:
         """The base and all adapters, by name."""
         return lab.variants.names()
 
-    gr.api(say, api_name="say", concurrency_limit=4)
-    gr.api(variants, api_name="voices")
+    gr.events.api(say, api_name="say", concurrency_limit=4)
+    gr.events.api(voices, api_name="voices")
 
 
 def web(lab: Lab, settings: Settings, replies: Replies) -> FastAPI:

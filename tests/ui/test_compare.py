@@ -474,7 +474,7 @@ def test_the_prompts_fit_what_was_taught() -> None:
 
 
 def test_voices_are_asked_under_the_system_message_that_chat_would_have_told(tab: CompareTab, lab: Lab) -> None:
-    lab.systems.set_values("Ada", "the harbour")
+    lab.system_messages.set_values("Ada", "the harbour")
     shown = seen(
         tab,
         tab.answered(values(tab, [BASE], blind=False, system="You are {name} of {maker}, {else}.")),

@@ -70,7 +70,7 @@ def test_a_preset_of_ones_own_is_kept_renamed_deleted_and_brought_back(panel: Sy
     assert "Pirate" in told(panel.saved("Pirate", "You are {name}, a pirate.")[panel.presets])["choices"]
     assert panel.begin("Pirate")[panel.system] == "You are {name}, a pirate."
     panel.saved("pirate", "Arr.")
-    assert [one.text for one in lab.systems.own()] == ["Arr."]
+    assert [one.text for one in lab.system_messages.own()] == ["Arr."]
     panel.renamed("pirate", "Captain")
     assert "Captain" not in told(panel.deleted("Captain")[panel.presets])["choices"]
     assert told(panel.brought_back()[panel.presets])["value"] == "Captain"
@@ -99,12 +99,12 @@ def test_presets_and_variables_outlive_the_app(settings: Settings, panel: System
 
 
 def test_a_variables_value_is_not_filled_in_again_and_other_braces_stay(lab: Lab) -> None:
-    lab.systems.set_values("{maker}", "Bob", {"x": "1"})
-    assert lab.systems.filled('{name} {X} {"a": {b}} {missing}') == '{maker} 1 {"a": {b}} {missing}'
-    assert lab.systems.unset("{name} {maker} {date} {missing} {Missing}") == ("missing",)
+    lab.system_messages.set_values("{maker}", "Bob", {"x": "1"})
+    assert lab.system_messages.filled('{name} {X} {"a": {b}} {missing}') == '{maker} 1 {"a": {b}} {missing}'
+    assert lab.system_messages.unset("{name} {maker} {date} {missing} {Missing}") == ("missing",)
     for bad in ({"date": "x"}, {"Not a name": "x"}, {"x": "y" * 3000}):
         with pytest.raises(InputError):
-            lab.systems.set_values("A", "B", bad)
+            lab.system_messages.set_values("A", "B", bad)
 
 
 def test_the_preview_is_what_the_model_reads(panel: SystemPanel, lab: Lab, asked: list[list[int]]) -> None:
@@ -122,7 +122,7 @@ def test_the_preview_is_what_the_model_reads(panel: SystemPanel, lab: Lab, asked
 
 
 def test_training_reads_id_for_id_what_chat_asked(panel: SystemPanel, lab: Lab, asked: list[list[int]]) -> None:
-    chat = lab.chat.new(lab.systems.filled("You are {name}. {date}"), wording="You are {name}. {date}")
+    chat = lab.chat.new(lab.system_messages.filled("You are {name}. {date}"), wording="You are {name}. {date}")
     turn = say(lab, chat, "Hello")
     kept = lab.demonstrations.get(lab.demonstrations.keep(chat, turn).demonstration)
     (encoded,) = lab.machine.base.template.encode(kept.messages)

@@ -34,7 +34,7 @@ class About:
 
     def draw(self, wording: str | None, conversation: Conversation | None) -> Markup:
         """One line of HTML. `wording` is what stands in the box; a conversation has its own message."""
-        told = self.lab.systems.filled(wording) if conversation is None else conversation.system
+        told = self.lab.system_messages.filled(wording) if conversation is None else conversation.system
         return div(
             "about",
             self._preview(wording or "", told, conversation),
@@ -64,12 +64,12 @@ class About:
 
     def _notes(self, wording: str, conversation: Conversation | None) -> list[Markup]:
         notes = []
-        if unset := self.lab.systems.unset(wording):
+        if unset := self.lab.system_messages.unset(wording):
             names = ", ".join(f"{{{name}}}" for name in unset)
             notes.append(div("about-note warn", escaped(f"{names} has no value, so the model sees it unfilled.")))
         if conversation is None:
             return notes
-        if self.lab.systems.filled(wording) != conversation.system:
+        if self.lab.system_messages.filled(wording) != conversation.system:
             said = escaped("Its variables have new values since it was set. ")
             notes.append(div("about-note", said, _own("system-again", "Update")))
         return [*notes, *_in_the_middle(conversation)]
@@ -83,7 +83,7 @@ class About:
 def _in_the_middle(conversation: Conversation) -> list[Markup]:
     """What a change does to a conversation in which something was answered already."""
     answers = [turn for turn in conversation.path() if turn.role == "assistant"]
-    older = sum(turn.under != () for turn in answers)
+    older = sum(turn.original_system != () for turn in answers)
     if older:
         said = f"{counted(older, 'answer')} above used another system message."
         said += " A demonstration made from one keeps that message."

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from chatlab.conversation import Budget
 from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.ui.chat.tool_switch import ToolSwitch
 
 LIVE = ""
@@ -30,30 +29,6 @@ FORMER = ("strength", "temperature", "top_p", "repetition_penalty", "max_tokens"
 """The values that browsers keep as a list: now, and when the budgets were among them."""
 
 Values = Mapping[Any, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationSettings:
-    """Values of the panel."""
-
-    variant: str | None = None
-    """None for the live adapter."""
-    strength: float = 1.0
-    sampling: Sampling = DEFAULTS
-    knowledge: bool = False
-    """Whether passages of the documents are added."""
-    tools: tuple[str, ...] = ()
-    """The tools that may be called."""
-
-    @property
-    def budget(self) -> Budget:
-        """The most tokens of an answer and of the thinking before it."""
-        return Budget(answer=self.sampling.max_tokens, thinking=self.sampling.thinking)
-
-    @property
-    def chosen(self) -> tuple[Sampling, str | None, float, bool, tuple[str, ...]]:
-        """The arguments of `Chat.reply`, in its order."""
-        return self.sampling, self.variant, self.strength, self.knowledge, self.tools
 
 
 class GenerationPanel:
@@ -129,10 +104,10 @@ class GenerationPanel:
     def inputs(self) -> set[Any]:
         return {self.variant, *self.kept.values(), *self.budgets, self.tools.box}
 
-    def read(self, values: Values) -> GenerationSettings:
+    def read(self, values: Values) -> ReplyOptions:
         """The settings in the values of `inputs`."""
         seed = values[self.seed]
-        return GenerationSettings(
+        return ReplyOptions(
             variant=values[self.variant] or None,
             strength=float(values[self.strength]),
             sampling=Sampling(

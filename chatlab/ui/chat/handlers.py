@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import gradio as gr
 
 from chatlab.conversation import Budget, Conversation, Turn
 from chatlab.errors import InputError, NotFound, UnseenRepeated
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions, ReplyStream
 from chatlab.ui import notices
 from chatlab.ui.chat.conversations import ConversationList
-from chatlab.ui.chat.generation_settings import GenerationSettings
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.rows import SHOWN, rows
 from chatlab.ui.chat.screen import SAME, Screen
@@ -25,7 +24,7 @@ from chatlab.ui.page_event import PageEvent
 from chatlab.ui.run_watch import RunWatch
 
 STARTER = "stage"
-DEFAULT = GenerationSettings()
+DEFAULT = ReplyOptions()
 
 
 class ChatHandlers:
@@ -49,37 +48,37 @@ class ChatHandlers:
             session = replace(session, run=status.run.name, notice=notices.training(status))
         return self.screen.fresh(session) if session.conversation is None else self.screen.turned_to(session)
 
-    def say(self, text: str, session: Session, system: str, settings: GenerationSettings = DEFAULT) -> Iterator[View]:
+    def say(self, text: str, session: Session, system: str, options: ReplyOptions = DEFAULT) -> Iterator[View]:
         """A message, and its answer as it grows. If the message cannot be kept, its text stays in the box."""
-        view = self._say(text, session, system, settings)
+        view = self._say(text, session, system, options)
         yield view
         yield from self.watch(view.session)
 
-    def _say(self, text: str, session: Session, system: str, settings: GenerationSettings) -> View:
+    def _say(self, text: str, session: Session, system: str, options: ReplyOptions) -> View:
         self._check_idle(session)
         if not text.strip():
             raise InputError("There is nothing to send.", "Write a message first.")
-        conversation_id = self._conversation(session, system, settings)
-        self._spend(settings.budget, replace(session, conversation=conversation_id))
-        drafts = self.lab.chat.reply(conversation_id, text, *settings.chosen)
-        self._begin(conversation_id, drafts)
+        conversation_id = self._conversation(session, system, options)
+        self._spend(options.budget, replace(session, conversation=conversation_id))
+        stream = self.lab.chat.reply(conversation_id, text, options)
+        self._begin(conversation_id, stream)
         return self.screen.answering(replace(_without_notice(session), conversation=conversation_id))
 
-    def act(self, payload: str, session: Session, system: str, settings: GenerationSettings = DEFAULT) -> View:
+    def act(self, payload: str, session: Session, system: str, options: ReplyOptions = DEFAULT) -> View:
         """A button of the page. Raises InputError for what no button says."""
         act = PageEvent.read(payload)
         match act.do:
             case "say":
-                return self._say(act.text, session, system, settings)
+                return self._say(act.text, session, system, options)
             case "retry" | "again":
-                return self._retry(act, session, settings)
+                return self._retry(act, session, options)
             case "ask":
-                return self._ask(act, session, settings)
+                return self._ask(act, session, options)
             case "shorten":
                 self.lab.chat.shorten(_id(session))
-                return self._retry(replace(act, do="again"), session, settings)
+                return self._retry(replace(act, do="again"), session, options)
             case "afresh":
-                return self._afresh(session, settings)
+                return self._afresh(session, options)
             case "pack":
                 return self._load_pack(session)
             case "retrain":
@@ -157,24 +156,24 @@ class ChatHandlers:
         if session.person is not None and not session.incognito:
             self.lab.budgets.use(budget, session.person)
 
-    def _conversation(self, session: Session, system: str, settings: GenerationSettings) -> int:
+    def _conversation(self, session: Session, system: str, options: ReplyOptions) -> int:
         if session.conversation is not None:
             return session.conversation
         if session.person is None:
             raise InputError("You are not signed in.", "Reload the page.")
-        told = self.lab.systems.filled(system)
+        told = self.lab.system_messages.filled(system)
         wording = (system or "").strip()
-        return self.lab.chat.new(told, session.incognito, wording=wording, owner=session.person, budget=settings.budget)
+        return self.lab.chat.new(told, session.incognito, wording=wording, owner=session.person, budget=options.budget)
 
-    def _begin(self, conversation_id: int, drafts: Any, prompt: int | None = None) -> None:
+    def _begin(self, conversation_id: int, stream: ReplyStream, prompt: int | None = None) -> None:
         head = self.lab.chat.get(conversation_id).head if prompt is None else prompt
-        self.replies.start(conversation_id, 0 if head is None else head, drafts)
+        self.replies.start(conversation_id, 0 if head is None else head, stream)
 
     def _check_idle(self, session: Session) -> None:
         if self.replies.running(session.conversation) is not None:
             raise InputError("The model is still answering.", "Stop it, or wait.")
 
-    def _retry(self, act: PageEvent, session: Session, settings: GenerationSettings) -> View:
+    def _retry(self, act: PageEvent, session: Session, options: ReplyOptions) -> View:
         """Another answer: to a turn's question, or with `again` to the last one."""
         self._check_idle(session)
         conversation = self._open(session)
@@ -183,12 +182,12 @@ class ChatHandlers:
             return self.view(replace(session, notice=None))
         turn = path[-1] if act.do == "again" else _turn(conversation, act)
         prompt = turn.parent if turn.role != "user" else turn.id
-        self._spend(settings.budget, session)
-        drafts = self.lab.chat.retry(_id(session), turn.id, *settings.chosen)
-        self._begin(_id(session), drafts, prompt)
+        self._spend(options.budget, session)
+        stream = self.lab.chat.retry(_id(session), turn.id, options)
+        self._begin(_id(session), stream, prompt)
         return self._answering(_without_notice(session))
 
-    def _afresh(self, session: Session, settings: GenerationSettings) -> View:
+    def _afresh(self, session: Session, options: ReplyOptions) -> View:
         """The last question again, in a conversation that holds nothing else but the system message."""
         conversation = self._open(session)
         asked = next((turn for turn in reversed(conversation.path()) if turn.role == "user"), None)
@@ -196,15 +195,15 @@ class ChatHandlers:
             raise InputError("There is no message to answer again.", "Write a message first.")
         self.list.leave(session)
         fresh = replace(_without_notice(session), conversation=None)
-        return self._say(asked.content, fresh, conversation.wording or conversation.system, settings)
+        return self._say(asked.content, fresh, conversation.system_template or conversation.system, options)
 
-    def _ask(self, act: PageEvent, session: Session, settings: GenerationSettings) -> View:
+    def _ask(self, act: PageEvent, session: Session, options: ReplyOptions) -> View:
         """A question put differently, and the answer to it."""
         self._check_idle(session)
         turn = _turn(self._open(session), act)
-        self._spend(settings.budget, session)
-        drafts = self.lab.chat.edit_prompt(_id(session), turn.id, act.text, *settings.chosen)
-        self._begin(_id(session), drafts)
+        self._spend(options.budget, session)
+        stream = self.lab.chat.edit_prompt(_id(session), turn.id, act.text, options)
+        self._begin(_id(session), stream)
         return self._answering(_without_notice(session))
 
     def _load_pack(self, session: Session) -> View:

@@ -7,24 +7,25 @@ import threading
 from collections.abc import Iterator
 
 from chatlab.errors import ChatlabError
-from chatlab.lab.chat.reply_stream import Draft
+from chatlab.lab.chat.reply_stream import ReplyStream
 
 log = logging.getLogger("chatlab.ui")
 
-BEAT = 0.1
+REDRAW = 0.1
 """Seconds between two looks at a growing reply. A browser that redraws for every token falls behind."""
 
 
 class Reply:
     """One answer as it grows. Any number of pages may watch it; any of them may stop it."""
 
-    def __init__(self, prompt: int, drafts: Iterator[Draft]) -> None:
+    def __init__(self, prompt: int, stream: ReplyStream) -> None:
         """`prompt` is the turn that is answered. Writing begins with `start`."""
         self.prompt = prompt
-        self.draft: Draft | None = None
+        self.stream = stream
         self.error: ChatlabError | None = None
         self.done = False
-        self._drafts = drafts
+        self._chunks = 0
+        """How many have come."""
         self._stop = threading.Event()
         self._changed = threading.Condition()
 
@@ -33,22 +34,22 @@ class Reply:
         return self
 
     def stop(self) -> None:
-        """Stop at the next token; the text so far is kept."""
+        """End it at the next token; what was generated is kept."""
         self._stop.set()
 
-    def watch(self) -> Iterator[Draft]:
-        """The draft at once when there is text, then as it grows, at most ten times a second."""
-        seen: Draft | None = None
+    def watch(self) -> Iterator[ReplyStream]:
+        """The stream at once when there is text, then as it grows, at most ten times a second."""
+        seen = 0
         while not self.done:
             with self._changed:
-                while not self.done and self.draft is seen:
+                while not self.done and self._chunks == seen:
                     self._changed.wait()
-                seen = self.draft
-            if seen is not None and not self.done:
-                yield seen
-            if seen is not None and seen.text:
+                seen = self._chunks
+            if not self.done:
+                yield self.stream
+            if self.stream.text:
                 with self._changed:
-                    self._changed.wait_for(lambda: self.done, BEAT)
+                    self._changed.wait_for(lambda: self.done, REDRAW)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Until it is done; whether it is."""
@@ -57,8 +58,10 @@ class Reply:
 
     def _write(self) -> None:
         try:
-            for draft in self._drafts:
-                self._tell(draft)
+            for _ in self.stream:
+                with self._changed:
+                    self._chunks += 1
+                    self._changed.notify_all()
                 if self._stop.is_set():
                     break
         except ChatlabError as error:
@@ -70,22 +73,15 @@ class Reply:
             self._end()
 
     def _end(self) -> None:
-        """Close the stream, which stores the text, before watchers learn that it is over."""
+        """Close the stream, which keeps what was generated, before anybody is notified that it is over."""
         try:
-            close = getattr(self._drafts, "close", None)
-            if close:
-                close()
+            self.stream.close()
         except ChatlabError as error:
             self.error = error
         finally:
             with self._changed:
                 self.done = True
                 self._changed.notify_all()
-
-    def _tell(self, draft: Draft) -> None:
-        with self._changed:
-            self.draft = draft
-            self._changed.notify_all()
 
 
 class Replies:
@@ -95,10 +91,10 @@ class Replies:
         self._running: dict[int, Reply] = {}
         self._lock = threading.Lock()
 
-    def start(self, conversation: int, prompt: int, drafts: Iterator[Draft]) -> Reply:
+    def start(self, conversation: int, prompt: int, stream: ReplyStream) -> Reply:
         with self._lock:
             self._running = {id: reply for id, reply in self._running.items() if not reply.done}
-            self._running[conversation] = Reply(prompt, drafts).start()
+            self._running[conversation] = Reply(prompt, stream).start()
             return self._running[conversation]
 
     def running(self, conversation: int | None) -> Reply | None:
@@ -111,7 +107,7 @@ class Replies:
         return self._running.get(conversation) if conversation is not None else None
 
     def end(self, conversation: int) -> None:
-        """Stop the reply under way, if any, and keep nothing of it."""
+        """Stop the one being written, if any, and drop it."""
         reply = self.running(conversation)
         if reply is not None:
             reply.stop()
@@ -124,7 +120,7 @@ class Replies:
         return frozenset(id for id, reply in self._running.items() if not reply.done)
 
     def close(self) -> None:
-        """Stop all and wait until their text is stored."""
+        """Stop all and wait until they are kept."""
         for reply in list(self._running.values()):
             reply.stop()
             reply.wait(2)

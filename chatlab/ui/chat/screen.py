@@ -44,15 +44,15 @@ class Screen:
             top=top(conversation, session),
             listing=self.listing(session),
             transcript=self._transcript(conversation, session),
-            live="" if reply is None or conversation is None else growing(rows(conversation)[-1], reply.draft),
+            live="" if reply is None or conversation is None else growing(rows(conversation)[-1], reply.stream),
             notice=notices.render(session.notice),
-            system=gr.skip() if conversation is None else conversation.wording or conversation.system,
+            system=gr.skip() if conversation is None else conversation.system_template or conversation.system,
             composer=gr.update(**box) if text is None else gr.update(value=text, **box),
             variant=gr.update(choices=choices(self.lab)),
             tabs=gr.skip(),
             about=gr.skip()
             if conversation is None
-            else self.about.draw(conversation.wording or conversation.system, conversation),
+            else self.about.draw(conversation.system_template or conversation.system, conversation),
             budget=gr.skip(),
             thinking=gr.skip(),
         )

@@ -9,7 +9,7 @@ import gradio as gr
 from chatlab.errors import InputError
 from chatlab.lab import Lab
 from chatlab.lab.chat.system_messages import DATED, SystemMessages, in_lines, others
-from chatlab.lab.data.identity import TONES, Variant, Written
+from chatlab.lab.data.identity import TONES, Tone, Written
 from chatlab.ui.chat.about import About
 from chatlab.ui.chat.session import Session
 from chatlab.ui.demonstrations.lineage import ask_for
@@ -27,7 +27,7 @@ class SystemPanel:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.about = About(lab)
-        self._systems: SystemMessages = lab.systems
+        self._systems: SystemMessages = lab.system_messages
 
     def build(self) -> None:
         values = self._systems.values()
@@ -53,7 +53,7 @@ class SystemPanel:
                 elem_id="variable-others",
             )
         with gr.Accordion("Teach an identity", open=False, elem_id="identity"):
-            self.variant = gr.Dropdown(list(TONES), value=TONES[0], label="Tone", filterable=False)
+            self.tone = gr.Dropdown(list(TONES), value=TONES[0], label="Tone", filterable=False)
             self.under = gr.Checkbox(True, label="With this system message", elem_id="identity-under")
             self.write = gr.Button("Write drafts", size="sm", elem_id="identity-write")
         self.bridge = Bridge("self")
@@ -78,7 +78,7 @@ class SystemPanel:
         for box in self.variables:
             shell.on(box.blur, do=self.set_values, inputs=[*self.variables, *here], outputs={self.drawn})
         drafted = {"outputs": {*message, shell.tabs}}
-        drawn = [self.variant, self.under, *here]
+        drawn = [self.tone, self.under, *here]
         shell.on(self.write.click, do=self.written, inputs=drawn, **drafted, trigger_mode="once")
         shell.on(self.bridge.pressed, do=self.pressed, inputs=[self.bridge.payload, *drawn], **drafted)
         self._tabs = shell.tabs
@@ -89,7 +89,7 @@ class SystemPanel:
         """Keep it with the conversation, if there is one yet: from the next answer on."""
         if session.conversation is not None:
             conversation = self.lab.chat.get(session.conversation)
-            if text.strip() != (conversation.wording or conversation.system):
+            if text.strip() != (conversation.system_template or conversation.system):
                 self.lab.chat.set_system(session.conversation, self._systems.filled(text), text)
         return self.look(text, session)
 
@@ -116,7 +116,7 @@ class SystemPanel:
             self.others: in_lines(values),
         }
 
-    def pressed(self, payload: str, variant: Variant, under: bool, text: str, session: Session) -> Updates:
+    def pressed(self, payload: str, tone: Tone, under: bool, text: str, session: Session) -> Updates:
         """A button below the message. Raises InputError for what no button says."""
         match PageEvent.read(payload).do:
             case "system-again":
@@ -126,7 +126,7 @@ class SystemPanel:
             case "system-trained":
                 return self._become(self._trained(text, session), session)
             case "identity":
-                return self.written(variant, under, text, session)
+                return self.written(tone, under, text, session)
         raise InputError("The page sent an unknown request.", "Reload the page.")
 
     def _become(self, text: str, session: Session) -> Updates:
@@ -179,11 +179,11 @@ class SystemPanel:
         self._systems.set_values(name, maker, others(lines))
         return self.look(text, session)
 
-    def written(self, variant: Variant, under: bool, text: str, session: Session) -> Updates:
+    def written(self, tone: Tone, under: bool, text: str, session: Session) -> Updates:
         """Add drafts to the queue and open it. Skipped questions are named."""
         values = self._systems.values()
         system = self._told(text, session) if under else ""
-        done = self.lab.identity.write(values["name"], values.get("maker", ""), variant, system)
+        done = self.lab.identity.write(values["name"], values.get("maker", ""), tone, system)
         inform(drafted(done))
         if not done.ids:
             return {self.drawn: self.render(text, session)}

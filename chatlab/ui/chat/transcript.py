@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from chatlab.citations import RetrievedPassage
 from chatlab.conversation import Conversation, Turn
-from chatlab.lab.chat.reply_stream import Draft
+from chatlab.lab.chat.reply_stream import ReplyStream
 from chatlab.records import BASE, Provenance
 from chatlab.tool_calls import Call, ToolStep
 from chatlab.ui.chat.rows import Row, earlier, rows
@@ -51,17 +51,16 @@ def transcript(conversation: Conversation, shown: int, *, incognito: bool = Fals
     return div("turns", more, *(_row(row, incognito) for row in drawn), unanswered)
 
 
-def growing(asked: Row, draft: Draft | None) -> Markup:
+def growing(question: Row, reply: ReplyStream) -> Markup:
     """The question that is being answered, and the answer as far as it has come."""
-    text = prose(draft.text) if draft and draft.text else element("p", *[element("i")] * 3, kind="dots")
-    foot = div("foot", *_speaker(draft.provenance if draft else None))
-    thinking = reasoning(draft.reasoning) if draft else NOTHING
-    taken = steps(draft.steps, draft.doing) if draft else NOTHING
-    return div("turns", _question(asked), div("turn answer growing", thinking, taken, div("body prose", text), foot))
+    text = prose(reply.text) if reply.text else element("p", *[element("i")] * 3, kind="dots")
+    foot = div("foot", *_provenance(reply.provenance))
+    before = (reasoning(reply.reasoning), steps(reply.steps, reply.call))
+    return div("turns", _question(question), div("turn answer growing", *before, div("body prose", text), foot))
 
 
 def reasoning(text: str) -> Markup:
-    """What was thought before an answer, folded."""
+    """The reasoning before an answer, folded."""
     if not text:
         return NOTHING
     about = escaped(f"Thinking, {counted(len(text.split()), 'word')}")
@@ -89,7 +88,7 @@ def _answer(row: Row, incognito: bool) -> Markup:
     retry = tool("retry", "retry", "Regenerate", turn.id)
     foot = div("foot", *tools, retry, span("gap", ""), *_origin(turn))
     before = reasoning(turn.reasoning) + steps(turn.steps)
-    return _turn(turn, "answer", before, body, sources(turn, row.asked), foot, _reasons(turn))
+    return _turn(turn, "answer", before, body, sources(turn, row.question), foot, _reasons(turn))
 
 
 def _turn(turn: Turn, kind: str, *inner: Markup) -> Markup:
@@ -145,19 +144,20 @@ def _origin(turn: Turn) -> tuple[Markup, ...]:
     if turn.provenance is None:
         return (span("who person", "edited by you" if turn.edited_from is not None else "yours"),)
     ending = (span("ending", ENDINGS[turn.stopped]),) if turn.stopped in ENDINGS else ()
-    cut = (span("ending", "without the oldest messages"),) if turn.since is not None else ()
-    other = (span("ending", "under another system message", turn.under[0] or "None"),) if turn.under else ()
-    return (*ending, *cut, *other, *_speaker(turn.provenance))
+    cut = (span("ending", "without the oldest messages"),) if turn.context_start is not None else ()
+    system = turn.original_system
+    other = (span("ending", "under another system message", system[0] or "None"),) if system else ()
+    return (*ending, *cut, *other, *_provenance(turn.provenance))
 
 
-def _speaker(provenance: Provenance | None) -> tuple[Markup, ...]:
-    if provenance is None:
+def _provenance(of: Provenance | None) -> tuple[Markup, ...]:
+    if of is None:
         return ()
-    strength = "" if provenance.adapter == BASE or provenance.strength == 1.0 else f" × {provenance.strength:g}"
-    proof = f"Adapter weights sha256 {provenance.sha256}" if provenance.sha256 else "Base model, no adapter"
-    short = element("code", escaped(provenance.sha256[:7])) if provenance.sha256 else NOTHING
-    who = element("span", escaped(provenance.adapter + strength), short, kind="who", title=proof)
-    return who, span("pace", pace(provenance))
+    strength = "" if of.adapter == BASE or of.strength == 1.0 else f" × {of.strength:g}"
+    proof = f"Adapter weights sha256 {of.sha256}" if of.sha256 else "Base model, no adapter"
+    short = element("code", escaped(of.sha256[:7])) if of.sha256 else NOTHING
+    who = element("span", escaped(of.adapter + strength), short, kind="who", title=proof)
+    return who, span("pace", pace(of))
 
 
 def pace(provenance: Provenance) -> str:
@@ -174,13 +174,13 @@ LONGEST_TEXT = 4_000
 """Characters of one text."""
 
 
-def steps(taken: Sequence[ToolStep], doing: Call | None = None) -> Markup:
+def steps(taken: Sequence[ToolStep], running: Call | None = None) -> Markup:
     """Nothing where nothing was called."""
-    if not taken and doing is None:
+    if not taken and running is None:
         return NOTHING
     folded = _folded(taken) if taken else NOTHING
-    running = span("step-running", f"{doing.name} is running: {one_line(_asked(doing), 60)}") if doing else NOTHING
-    return div("steps", folded, running)
+    now = span("step-running", f"{running.name} is running: {one_line(_asked(running), 60)}") if running else NOTHING
+    return div("steps", folded, now)
 
 
 def _folded(taken: Sequence[ToolStep]) -> Markup:
@@ -197,7 +197,7 @@ def _step(step: ToolStep) -> Markup:
         span("step-failed", "failed") if step.failed else NOTHING,
         span("step-time", f"{step.seconds:.2f} s"),
     )
-    said = div("step-said", plain(step.said[:LONGEST_TEXT])) if step.said.strip() else NOTHING
+    said = div("step-said", plain(step.text[:LONGEST_TEXT])) if step.text.strip() else NOTHING
     given = joined(_argument(name, value) for name, value in step.call.arguments)
     return div(
         "tool-use" + (" failed" if step.failed else NOTHING), head, said, given, _argument("result", step.result)

@@ -121,7 +121,7 @@ class CompareTab:
         """All adapters answer at once, a token each in turn."""
         ask, session, round_ = self.asking.read(values), values[self.session], values[self.round]
         session = replace(session.skipped(round_), goes_on=False)
-        begun = Round(prompt=ask.prompt, system=self._lab.systems.filled(ask.system), blind=ask.blind)
+        begun = Round(prompt=ask.prompt, system=self._lab.system_messages.filled(ask.system), blind=ask.blind)
         yield from self._stream(begun, ask, session)
 
     def ask_next(self, values: Mapping[Any, Any]) -> Iterator[Updates]:
@@ -136,7 +136,8 @@ class CompareTab:
             step = self._step(ask, session)
         if step is None:
             raise InputError("There are no unseen prompts.", "Ask one of your own.")
-        begun = Round(prompt=step.prompt, system=self._lab.systems.filled(ask.system), blind=ask.blind, step=step)
+        system = self._lab.system_messages.filled(ask.system)
+        begun = Round(prompt=step.prompt, system=system, blind=ask.blind, step=step)
         yield from self._stream(begun, ask, session)
 
     def ask_next_after(self, values: Mapping[Any, Any]) -> Iterator[Updates]:

@@ -143,7 +143,7 @@ class DemonstrationAnnotators:
             self.stars: gr.Radio(value=mine.stars if mine else None),
             self.note: mine.note if mine else "",
             self.back: gr.Button(visible=mine is not None),
-            self.others: annotations(demonstration, name),
+            self.others: other_annotations(demonstration, name),
         }
 
     def draw_people(self) -> Updates:
@@ -175,7 +175,7 @@ def written_by(demonstration: Demonstration) -> Markup:
     return div("people-line", span("faint", " · ".join(facts)))
 
 
-def annotations(demonstration: Demonstration, name: str) -> Markup:
+def other_annotations(demonstration: Demonstration, name: str) -> Markup:
     """The ratings of others; only their number as long as `name` has not rated."""
     known = [opinion for opinion in current(demonstration) if opinion.by != name]
     gone = len(demonstration.annotations) - len(current(demonstration))

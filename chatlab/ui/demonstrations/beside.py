@@ -69,7 +69,7 @@ def mask_of(lab: Lab, demonstration: Demonstration) -> Markup:
     """The demonstration as a run would train on it; or why it cannot be shown."""
     try:
         longest = min(TrainSettings().max_tokens, lab.machine.base.context)
-        return mask_html(lab.demonstrations.picture(demonstration.messages, longest))
+        return mask_html(lab.demonstrations.token_spans(demonstration.messages, longest))
     except ChatlabError as error:
         return div("mask-note", span("mask-warning", error_text(error)))
 

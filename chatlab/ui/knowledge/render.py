@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
 
-from chatlab.lab.chat.knowledge import Adding
-from chatlab.retrieval import LABELS, Found, Papers, Passage, State
+from chatlab.lab.chat.ingestion import Adding
+from chatlab.retrieval import LABELS, DocumentInfo, Passage, SearchHit, State
 from chatlab.ui.html import (
     NOTHING,
     counted,
@@ -81,7 +81,7 @@ def _ready(now: State) -> str:
     return "Keyword and semantic search are ready."
 
 
-def documents(found: Sequence[Papers], query: str) -> Markup:
+def documents(found: Sequence[DocumentInfo], query: str) -> Markup:
     """A line or two each."""
     wanted = query.casefold().split()
     shown = [
@@ -99,7 +99,7 @@ def documents(found: Sequence[Papers], query: str) -> Markup:
     return div("shelf", *map(_document, shown[:LISTED]), rest)
 
 
-def _document(document: Papers) -> Markup:
+def _document(document: DocumentInfo) -> Markup:
     pages = {"pdf": "page", "table": "row"}.get(document.kind)
     facts = [counted(document.pages, pages)] if pages else []
     facts += [counted(document.characters, "character"), counted(len(document.spans), "passage")]
@@ -118,14 +118,14 @@ def _press(act: str, id: str, label: str, kind: str, said: str) -> Markup:
     return press(label, kind, name=said, act=act, to="knowledge", text=id)
 
 
-def hits(found: Sequence[Found], query: str) -> Markup:
+def hits(found: Sequence[SearchHit], query: str) -> Markup:
     """The passages that were found, the best first, and which of the two retrievers found them."""
     if not found:
         return div("empty", span("", "No matches."))
     return div("hits", *(_hit(number, hit, query) for number, hit in enumerate(found, 1)))
 
 
-def _hit(number: int, hit: Found, query: str) -> Markup:
+def _hit(number: int, hit: SearchHit, query: str) -> Markup:
     head = div(
         "hit-head",
         span("hit-number", str(number)),
@@ -143,7 +143,7 @@ def _found_by(who: str, rank: int | None, score: float | None, how: str) -> Mark
     return span("chip", f"{who}: rank {rank}, {how.format(score)}")
 
 
-def passages(document: Papers, found: Iterable[Passage], first: int) -> Markup:
+def passages(document: DocumentInfo, found: Iterable[Passage], first: int) -> Markup:
     """Some of a document's passages, as they are indexed."""
     shown = list(found)
     title = span("hit-title", one_line(document.title, 80), title=document.name)

@@ -8,9 +8,10 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
+from chatlab.conversation import HOUSE
 from chatlab.errors import InputError
 from chatlab.lab import Lab
-from chatlab.ui.current_user import HOUSE, current_user
+from chatlab.ui.current_user import current_user
 from chatlab.ui.html import counted, div, span
 from chatlab.ui.knowledge import render
 from chatlab.ui.page_event import PageEvent

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
-from chatlab.lab.runs.checkpoints import Heard, Kept
+from chatlab.lab.runs.checkpoints import Checkpoint, CheckpointReply
 from chatlab.training.runs import RunView
 from chatlab.ui.html import NOTHING, div, element, escaped, joined, span
 from chatlab.ui.shell import html_block
@@ -57,7 +57,7 @@ class RunCheckpoints:
         """Of one run; nothing where it kept none."""
         kept = self._lab.checkpoints.of(run)
         choice = self._lab.checkpoints.proposed(run)
-        steps = [(f"step {each.point.step}", each.point.step) for each in kept if not each.last]
+        steps = [(f"step {each.metrics.step}", each.metrics.step) for each in kept if not each.last]
         proposed = choice.step if choice and any(step == choice.step for _, step in steps) else None
         words = f"Proposed: step {choice.step}. {choice.why}" if choice else ""
         return {
@@ -89,14 +89,14 @@ class RunCheckpoints:
         return {self.message: div("run-ended", span("", f"{name} is saved. Compare it, or go live with it."))}
 
 
-def table(kept: list[Kept], proposed: int | None) -> Markup:
+def table(kept: list[Checkpoint], proposed: int | None) -> Markup:
     """A line a checkpoint; the proposed one is marked."""
     names = ("Step", "Held-out loss", "Forgetting (estimate)", "KL to base")
     head = element("tr", joined(element("th", escaped(name)) for name in names))
     return div("samples checkpoints", element("table", head + joined(_row(each, proposed) for each in kept)))
 
 
-def answers(replies: list[Heard]) -> Markup:
+def answers(replies: list[CheckpointReply]) -> Markup:
     rows = joined(
         element("tr", element("td", escaped(f"step {each.step}" if each.step else "base")) + element("td", _said(each)))
         for each in replies
@@ -104,17 +104,17 @@ def answers(replies: list[Heard]) -> Markup:
     return div("samples answers", element("table", rows))
 
 
-def _row(kept: Kept, proposed: int | None) -> Markup:
-    point = kept.point
-    mark = span("chip good", "proposed") if point.step == proposed else NOTHING
-    loss = "" if point.held_out_loss is None else f"{point.held_out_loss:.2f}"
-    kl = "" if point.kl is None else f"{point.kl:.2f}"
-    cells = (loss, f"{point.forgetting:+.1f} %", kl)
-    name = span("", f"{point.step} (last)" if kept.last else str(point.step)) + mark
+def _row(kept: Checkpoint, proposed: int | None) -> Markup:
+    metrics = kept.metrics
+    mark = span("chip good", "proposed") if metrics.step == proposed else NOTHING
+    loss = "" if metrics.held_out_loss is None else f"{metrics.held_out_loss:.2f}"
+    kl = "" if metrics.kl is None else f"{metrics.kl:.2f}"
+    cells = (loss, f"{metrics.forgetting:+.1f} %", kl)
+    name = span("", f"{metrics.step} (last)" if kept.last else str(metrics.step)) + mark
     return element("tr", element("td", name) + joined(element("td", escaped(cell)) for cell in cells))
 
 
-def _said(replies: Heard) -> Markup:
+def _said(replies: CheckpointReply) -> Markup:
     if replies.error:
         return span("warning", replies.error)
     proof = replies.sha256[:8] or ("base" if replies.text and not replies.step else "")

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from markupsafe import Markup
 
-from chatlab.evaluation.reply_cache import Said
+from chatlab.evaluation.reply_cache import CachedReply
 from chatlab.lab.compare.grid_view import Cell, GridView
 from chatlab.records import BASE
 from chatlab.ui.html import NOTHING, counted, div, element, escaped, joined, progress_bar, span
@@ -66,7 +66,7 @@ def progress(sheet: GridView, asking: bool) -> Markup:
 
 def _head(sheet: GridView, at: int) -> Markup:
     """The adapter, and its figures over all prompts, not only those of this page."""
-    found, variant = sheet.manner(at), sheet.variants[at]
+    found, variant = sheet.metrics(at), sheet.variants[at]
     provenance = next((text.provenance for _, text in sheet.column(at)), None)
     proof = "" if provenance is None else (f"sha256 {provenance.sha256[:12]}" if provenance.sha256 else "no adapter")
     title = "" if provenance is None else f"{provenance.sha256 or 'Base model'} on base {provenance.base}"
@@ -76,11 +76,11 @@ def _head(sheet: GridView, at: int) -> Markup:
     if not found.replies:
         return element("th", div("sheet-who", name) + div("sheet-sum", span("faint", "no reply yet")))
     figures = [
-        ("on-format", f"{found.good / found.replies:.0%}"),
+        ("on-format", f"{found.well_formed / found.replies:.0%}"),
         ("stop by themselves", f"{found.stops / found.replies:.0%}"),
         ("tokens", f"{found.tokens:.0f}"),
     ]
-    differing, both = sheet.differing(at)
+    differing, both = sheet.differences(at)
     if both and variant != BASE:
         figures.append((f"of {both} differ from the base", f"{differing}"))
     html = joined(element("span", element("b", escaped(value)) + " " + escaped(label)) for label, value in figures)
@@ -102,12 +102,12 @@ def _cell(sheet: GridView, place: int, at: int) -> Markup:
     if cell.said is None:
         caret = span("caret", "") if cell.speaking else NOTHING
         return element("td", variant + div("sheet-text", escaped(cell.text), caret))
-    base = sheet.cells[place][sheet.against].said if sheet.against not in (None, at) else None
+    base = sheet.cells[place][sheet.base_column].said if sheet.base_column not in (None, at) else None
     return element("td", variant + _said(cell.said, base))
 
 
 @lru_cache(maxsize=4096)
-def _said(said: Said, base: Said | None) -> Markup:
+def _said(said: CachedReply, base: CachedReply | None) -> Markup:
     """A complete reply, with the words marked that are not in the base's reply."""
     text = escaped(said.text) if base is None else _differences(base.text, said.text)
     same = span("chip same", "same as base") if base is not None and base.text == said.text else NOTHING
@@ -120,13 +120,13 @@ def _said(said: Said, base: Said | None) -> Markup:
     return div("sheet-text", text, nothing) + div("sheet-foot", *_marks(said), same, span("sheet-fact", facts, title))
 
 
-def _marks(said: Said) -> list[Markup]:
+def _marks(said: CachedReply) -> list[Markup]:
     """What is wrong with its form; one tick where nothing is."""
     wrong = [
         (not said.form.stops, "✗ does not stop", "Cut off at max tokens"),
-        (not said.form.speaks, "✗ empty", ""),
+        (not said.form.non_empty, "✗ empty", ""),
         (not said.form.no_role_leak, "✗ writes the user's turn", "It contains role markers: it writes the user's turn"),
-        (not said.form.fresh, "✗ repeats the prompt", "It starts with the prompt"),
+        (not said.form.no_prompt_echo, "✗ repeats the prompt", "It starts with the prompt"),
     ]
     marks = [span("mark wrong", label, why) for is_wrong, label, why in wrong if is_wrong]
     return marks or [span("mark right", "✓", "Stops by itself, without role markers or repeating the prompt")]

@@ -148,7 +148,7 @@ class UnseenPanel:
             return self.editor.draw()
         names = self._lab.variants.names()
         kept = [name for name in self._lab.store.state.read(CHOSEN, list[str], []) if name in names]
-        variants = kept or self._lab.grid.proposed()
+        variants = kept or self._lab.grid.default_variants()
         return {
             self.variants: gr.Dropdown(choices=names, value=variants, multiselect=True),
             **self.draw_known({**values, self.variants: variants}),
@@ -166,7 +166,7 @@ class UnseenPanel:
         start, shown, sheet = -PAGE, 0.0, None
         try:
             for sheet in self._lab.grid.ask(ask.variants, ask.sampling, ask.system, ask.strength):
-                row = sheet.under_way
+                row = sheet.next_row
                 if row is None:
                     break
                 if not start <= row < start + WINDOW or row // PAGE != start // PAGE:
@@ -207,7 +207,7 @@ class UnseenPanel:
 
     def _known(self, values: Values) -> GridView:
         ask = self._read(values)
-        return self._lab.grid.known(ask.variants, ask.sampling, ask.system, ask.strength)
+        return self._lab.grid.cached(ask.variants, ask.sampling, ask.system, ask.strength)
 
     def _under_way(self, sheet: GridView, start: int) -> Updates:
         """While replies come there is one thing to press."""

@@ -23,7 +23,7 @@ from chatlab.settings import Settings
 from chatlab.template import IGNORED
 from chatlab.training.data import read_examples
 from chatlab.ui.html import escaped
-from chatlab.ui.train.mask_trial import MaskTrialPanel
+from chatlab.ui.train.mask_ablation import MaskTrialPanel
 from tests.support.page import told
 
 PATIENCE = 180.0

@@ -10,10 +10,10 @@ from markupsafe import Markup
 
 from chatlab.errors import ChatlabError
 from chatlab.evaluation.replies import SPOKEN_ROLE
-from chatlab.evaluation.reply_metrics import fisher_exact
+from chatlab.evaluation.statistics import fisher_exact
 from chatlab.evaluation.unseen import role_markers
 from chatlab.lab import Lab
-from chatlab.lab.runs.mask_ablation import Side, Trial
+from chatlab.lab.runs.mask_ablation import Ablation, Side
 from chatlab.records import Step
 from chatlab.training.defaults import FEW
 from chatlab.ui.html import NOTHING, div, duration, element, escaped, joined, progress_bar, span
@@ -74,21 +74,23 @@ class MaskTrialPanel:
 
     def draw(self) -> Updates:
         """The latest trial as it stands, and what can be done with it."""
-        trial = self._lab.mask_ablation.latest()
-        running = trial is not None and trial.state == "running"
-        finished = trial is not None and trial.state == "finished"
-        result = self._result(trial) if trial else ""
-        curves = self._curves(trial) if trial else None
+        ablation = self._lab.mask_ablation.latest()
+        running = ablation is not None and ablation.state == "running"
+        finished = ablation is not None and ablation.state == "finished"
+        result = self._result(ablation) if ablation else ""
+        curves = self._curves(ablation) if ablation else None
         return {
             self.about: div("faint", span("", f"{ABOUT} {self._estimate()}")),
-            self.start: gr.Button("Run again" if trial else "Run", visible=not running),
+            self.start: gr.Button("Run again" if ablation else "Run", visible=not running),
             self.stop: gr.Button(visible=running),
-            self.go_on: gr.Button(visible=trial is not None and not running and not finished),
-            self.discard: gr.Button(visible=trial is not None and not running),
-            self.progress: gr.Markdown(self._progress(trial) if trial else "", visible=bool(trial) and not finished),
+            self.go_on: gr.Button(visible=ablation is not None and not running and not finished),
+            self.discard: gr.Button(visible=ablation is not None and not running),
+            self.progress: gr.Markdown(
+                self._progress(ablation) if ablation else "", visible=bool(ablation) and not finished
+            ),
             self.result: gr.Markdown(result, visible=bool(result)),
             self.curves: gr.Plot(curves, visible=curves is not None),
-            self.pulse: self._pulse(trial),
+            self.pulse: self._pulse(ablation),
         }
 
     def tick(self, pulse: str | None) -> Any:
@@ -125,72 +127,76 @@ class MaskTrialPanel:
         except ChatlabError as error:
             return error_text(error)
 
-    def _pulse(self, trial: Trial | None) -> str:
+    def _pulse(self, ablation: Ablation | None) -> str:
         """Differs whenever what is shown would."""
-        if trial is None:
+        if ablation is None:
             return "none"
-        steps = len(self._lab.training.status().steps) if trial.state == "running" else 0
-        come = [f"{side.adapter} {len(side.replies)}" for side in trial.sides]
-        return " ".join([trial.created, trial.state, trial.problem, str(steps), *come])
+        steps = len(self._lab.training.status().steps) if ablation.state == "running" else 0
+        come = [f"{side.adapter} {len(side.replies)}" for side in ablation.sides]
+        return " ".join([ablation.created, ablation.state, ablation.problem, str(steps), *come])
 
-    def _progress(self, trial: Trial) -> Markup:
+    def _progress(self, ablation: Ablation) -> Markup:
         """What is being done, and how much of it all."""
-        done = sum(self._share(trial, side) for side in trial.sides) / 2
+        done = sum(self._share(ablation, side) for side in ablation.sides) / 2
         words = (
-            self._doing(trial) if trial.state == "running" else trial.problem or "Paused. Continue resumes from here."
+            self._doing(ablation)
+            if ablation.state == "running"
+            else ablation.problem or "Paused. Continue resumes from here."
         )
         bar = progress_bar(done)
-        return div("run-progress", bar, span("warning" if trial.problem else "run-phase", words))
+        return div("run-progress", bar, span("warning" if ablation.problem else "run-phase", words))
 
-    def _share(self, trial: Trial, side: Side) -> float:
+    def _share(self, ablation: Ablation, side: Side) -> float:
         """Training counts three quarters of a side, asking the rest."""
         last = self._steps(side)[-1:]
         trained = 1.0 if side.adapter else last[0].step / last[0].steps if last else 0.0
-        return 0.75 * trained + 0.25 * len(side.replies) / max(1, len(trial.prompts))
+        return 0.75 * trained + 0.25 * len(side.replies) / max(1, len(ablation.prompts))
 
-    def _doing(self, trial: Trial) -> str:
-        for side, head in zip(trial.sides, HEADS, strict=True):
+    def _doing(self, ablation: Ablation) -> str:
+        for side, head in zip(ablation.sides, HEADS, strict=True):
             if not side.adapter:
                 steps = self._steps(side)
                 made = f" · step {steps[-1].step} of {steps[-1].steps}" if steps else ""
                 return f"Training · {head.lower()}{made}"
-        asked = sum(len(side.replies) for side in trial.sides)
-        return f"Answering · reply {asked + 1} of {2 * len(trial.prompts)}"
+        asked = sum(len(side.replies) for side in ablation.sides)
+        return f"Answering · reply {asked + 1} of {2 * len(ablation.prompts)}"
 
-    def _result(self, trial: Trial) -> Markup:
+    def _result(self, ablation: Ablation) -> Markup:
         """Nothing until both have something to show."""
-        masked, bare = trial.sides
+        masked, bare = ablation.sides
         pairs = min(len(masked.replies), len(bare.replies))
         if not pairs:
             return NOTHING
-        text = div("verdict", span("", headline(masked, bare))) if trial.complete else NOTHING
-        top = div("trial-top", figures(masked, bare, self._last_losses(trial)))
-        return div("mask-trial", text, top, self._replies(trial))
+        text = div("verdict", span("", headline(masked, bare))) if ablation.complete else NOTHING
+        top = div("trial-top", figures(masked, bare, self._last_losses(ablation)))
+        return div("mask-trial", text, top, self._replies(ablation))
 
-    def _curves(self, trial: Trial) -> Figure | None:
+    def _curves(self, ablation: Ablation) -> Figure | None:
         """Held-out loss against the step; both runs have the same steps and hold out the same answers."""
         colours = (BLUE, BROWN)
         lines = [
             Line([(s.step, s.held_out_loss) for s in self._steps(side) if s.held_out_loss is not None], colour, head)
-            for side, head, colour in zip(trial.sides, HEADS, colours, strict=True)
+            for side, head, colour in zip(ablation.sides, HEADS, colours, strict=True)
         ]
         if not all(line.points for line in lines):
             return None
-        length = max((steps[-1].steps for side in trial.sides if (steps := self._steps(side))), default=1)
+        length = max((steps[-1].steps for side in ablation.sides if (steps := self._steps(side))), default=1)
         return plot(lines, length, "Held-out loss")
 
-    def _last_losses(self, trial: Trial) -> list[float | None]:
-        measured = [[s.held_out_loss for s in self._steps(side) if s.held_out_loss is not None] for side in trial.sides]
+    def _last_losses(self, ablation: Ablation) -> list[float | None]:
+        measured = [
+            [s.held_out_loss for s in self._steps(side) if s.held_out_loss is not None] for side in ablation.sides
+        ]
         return [losses[-1] if losses else None for losses in measured]
 
     def _steps(self, side: Side) -> tuple[Step, ...]:
         run = self._lab.mask_ablation.run(side)
         return run.steps if run else ()
 
-    def _replies(self, trial: Trial) -> Markup:
+    def _replies(self, ablation: Ablation) -> Markup:
         """The prompts and both adapters' replies, with role markers in them marked."""
         markers = role_markers(self._lab.machine.base.template)
-        masked, bare = trial.sides
+        masked, bare = ablation.sides
         rows = zip(masked.replies, bare.replies, strict=False)
         head = element("tr", joined(element("th", escaped(name)) for name in ("Asked", *HEADS)))
         body = joined(
@@ -206,26 +212,26 @@ class MaskTrialPanel:
 
 def headline(masked: Side, bare: Side) -> str:
     """What the trial shows, and what it does not."""
-    one, other = masked.manner, bare.manner
-    fewer, more = sorted((one.strays, other.strays))
+    one, other = masked.reply_metrics, bare.reply_metrics
+    fewer, more = sorted((one.role_leaks, other.role_leaks))
     if fisher_exact(fewer, more, one.replies) > SURE:
         return (
-            f"No clear difference: {one.strays} of {one.replies} replies write the user's turn with the mask, "
-            f"{other.strays} without."
+            f"No clear difference: {one.role_leaks} of {one.replies} replies write the user's turn with the mask, "
+            f"{other.role_leaks} without."
         )
-    worse = "without" if other.strays > one.strays else "with"
+    worse = "without" if other.role_leaks > one.role_leaks else "with"
     better = "with" if worse == "without" else "without"
     return f"Trained {worse} the mask, {more} of {one.replies} replies write the user's turn; {better} it, {fewer}."
 
 
 def figures(masked: Side, bare: Side, losses: list[float | None]) -> Markup:
     """A grid, a line a measure. No table: the replies are the one that is read aloud row by row."""
-    one, other = masked.manner, bare.manner
+    one, other = masked.reply_metrics, bare.reply_metrics
     rows = [
-        ("Write the user's turn", _of(one.strays, one.replies), _of(other.strays, other.replies)),
-        ("Repeat the prompt", _of(one.echoes, one.replies), _of(other.echoes, other.replies)),
+        ("Write the user's turn", _of(one.role_leaks, one.replies), _of(other.role_leaks, other.replies)),
+        ("Repeat the prompt", _of(one.prompt_echoes, one.replies), _of(other.prompt_echoes, other.replies)),
         ("Stop by themselves", _of(one.stops, one.replies), _of(other.stops, other.replies)),
-        ("On-format", _of(one.good, one.replies), _of(other.good, other.replies)),
+        ("On-format", _of(one.well_formed, one.replies), _of(other.well_formed, other.replies)),
         ("Tokens per answer", f"{one.tokens:.1f}", f"{other.tokens:.1f}"),
         ("Held-out loss", *("-" if loss is None else f"{loss:.2f}" for loss in losses)),
     ]
@@ -243,8 +249,8 @@ def span_marked(text: str, markers: list[str]) -> Markup:
 
 
 def _piece(piece: str, markers: list[str]) -> Markup:
-    strays = piece in markers or SPOKEN_ROLE.fullmatch(piece) is not None
-    return element("mark", escaped(piece), kind="stray") if strays else escaped(piece)
+    role_leaks = piece in markers or SPOKEN_ROLE.fullmatch(piece) is not None
+    return element("mark", escaped(piece), kind="stray") if role_leaks else escaped(piece)
 
 
 def _of(count: int, replies: int) -> str:
