@@ -29,7 +29,7 @@ from chatlab.settings import PACKAGE, Settings
 from chatlab.store import Store
 from chatlab.system.ports import listening
 from chatlab.web.app import serve
-from chatlab.web.malloc import share_heaps
+from chatlab.web.malloc import limit_arenas
 from chatlab.web.shutdown import Shutdown
 
 PEOPLE, MINUTES = 20, 10.0
@@ -161,7 +161,7 @@ def running(address: str, auth: tuple[str, str]) -> bool:
 
 
 def serve_and_train(home: Path, port: int, people: int) -> None:
-    share_heaps()
+    limit_arenas()
     base = Path(os.environ.get("CHATLAB_BASE", PACKAGE / "models" / "embedded"))
     wanted = Settings(home=home, base=base, port=port, auth=signed_in(people))
     with Shutdown() as ending, listening(wanted) as (sock, settings):

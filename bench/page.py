@@ -29,7 +29,7 @@ from chatlab.settings import PACKAGE, Settings
 from chatlab.system.ports import listening
 from chatlab.web.app import serve
 from chatlab.web.health import PATH
-from chatlab.web.malloc import share_heaps
+from chatlab.web.malloc import limit_arenas
 from chatlab.web.shutdown import Shutdown
 
 TURNS, EACH, MARKS = 4000, 20, 20
@@ -99,7 +99,7 @@ def _open(address: str) -> bool:
 
 def serve_alone(home: Path, port: int, real: bool) -> None:
     """The app as it is started by hand, but for the fake engine."""
-    share_heaps()
+    limit_arenas()
     base = Path(os.environ.get("CHATLAB_BASE", PACKAGE / "models" / "embedded"))
     with Shutdown() as ending, listening(Settings(home=home, base=base, port=port)) as (sock, settings):
         lab = Lab(settings) if real else Lab(settings, open_engine=lambda base: FakeEngine(context=1_000_000))

@@ -15,11 +15,12 @@ from chatlab.engines.base import Sampling
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import AdapterMissing, EmptyAnswer, InputError, NotFound
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.records import AdapterCard, Provenance
 from chatlab.settings import Settings
-from chatlab.training.process import TrainerStatus
+from chatlab.training.process.client import TrainerStatus
 from chatlab.ui import notices
-from chatlab.ui.chat.generation_settings import GenerationSettings, fitting
+from chatlab.ui.chat.generation_settings import fitting
 from chatlab.ui.chat.handlers import DEFAULT, ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.rows import earlier, rows
@@ -50,11 +51,11 @@ class Page:
         assert self.session.conversation is not None
         return self.handlers.lab.chat.get(self.session.conversation)
 
-    def say(self, text: str, settings: GenerationSettings = DEFAULT) -> None:
+    def say(self, text: str, settings: ReplyOptions = DEFAULT) -> None:
         for view in self.handlers.say(text, self.session, "", settings):
             self.view = view if isinstance(view.session, Session) else self.view
 
-    def press(self, act: str, settings: GenerationSettings = DEFAULT, **given: Any) -> None:
+    def press(self, act: str, settings: ReplyOptions = DEFAULT, **given: Any) -> None:
         payload = json.dumps({"act": act} | {k: str(v) for k, v in given.items()})
         self.view = self.handlers.act(payload, self.session, "", settings)
         self.finish()
@@ -260,9 +261,9 @@ def test_conversations_are_renamed_found_deleted_and_brought_back(page: Page) ->
     assert page.session.conversation == first and "greeting" in page.view.listing
 
 
-def budgeted(answer: int, thinking: int = 0) -> GenerationSettings:
+def budgeted(answer: int, thinking: int = 0) -> ReplyOptions:
     """The settings as the page sends them, with these budgets."""
-    return GenerationSettings(sampling=Sampling(max_tokens=answer, thinking=thinking))
+    return ReplyOptions(sampling=Sampling(max_tokens=answer, thinking=thinking))
 
 
 def test_each_conversation_keeps_its_own_budget_and_a_new_one_begins_with_the_last(page: Page) -> None:
@@ -388,10 +389,10 @@ def test_a_bug_in_the_engine_is_told_without_its_traceback(settings: Settings) -
 
 
 def test_a_voice_that_is_gone_is_told_and_the_question_kept(page: Page) -> None:
-    page.say("Good morning", GenerationSettings(variant="vanished"))
+    page.say("Good morning", ReplyOptions(variant="vanished"))
     assert "vanished" in page.view.notice and "Good morning" in page.view.transcript
     with pytest.raises(AdapterMissing):
-        page.handlers.lab.variants.variant("vanished")
+        page.handlers.lab.variants.get("vanished")
 
 
 def test_a_press_that_no_button_makes_is_refused(page: Page) -> None:

@@ -16,7 +16,6 @@ from chatlab.errors import InputError, NotFound
 from chatlab.lab import Lab
 from chatlab.lab.chat.system_messages import day
 from chatlab.settings import Settings
-from chatlab.ui.chat.generation_settings import DEFAULTS
 from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.session import Session
@@ -58,8 +57,7 @@ def panel(lab: Lab) -> SystemPanel:
 
 def say(lab: Lab, conversation: int, text: str) -> int:
     """The turn of the answer."""
-    *_, last = lab.chat.reply(conversation, text, DEFAULTS)
-    return last.conversation.turns[-1].id
+    return lab.chat.reply(conversation, text).finish().conversation.turns[-1].id
 
 
 def seen(panel: SystemPanel, updates: dict[Any, Any]) -> str:
@@ -94,7 +92,7 @@ def test_presets_and_variables_outlive_the_app(settings: Settings, panel: System
     panel.set_values("Ada", "Ada's owner", "port: Tortuga", "", Session())
     lab.close()
     again = Lab(settings, open_engine=lambda base: FakeEngine())
-    assert again.systems.filled(again.systems.get("Pirate").text) == "You are Ada of Tortuga."
+    assert again.system_messages.filled(again.system_messages.get("Pirate").text) == "You are Ada of Tortuga."
     again.close()
 
 
@@ -146,7 +144,7 @@ def test_an_answer_is_kept_under_the_message_it_was_asked_under(
     (preference,) = [one for _, one in lab.store.preferences.rows()]
     assert preference.prompt[0].content == "Be brief."
     panel.set("Be brief.", Session(conversation=chat))
-    assert lab.chat.get(chat).turns[first].under == ()
+    assert lab.chat.get(chat).turns[first].original_system == ()
 
 
 def test_an_answer_that_had_no_message_stays_without_one(panel: SystemPanel, lab: Lab) -> None:
@@ -155,16 +153,15 @@ def test_an_answer_that_had_no_message_stays_without_one(panel: SystemPanel, lab
     panel.set("Be kind.", Session(conversation=chat))
     assert [m.role for m in lab.chat.get(chat).messages(first)] == ["user", "assistant"]
     lab.store.compact()
-    assert lab.store.conversations.get(chat).turns[first].under == ("",)
+    assert lab.store.conversations.get(chat).turns[first].original_system == ("",)
 
 
 def test_a_message_changed_while_an_answer_is_written_is_not_the_answers(lab: Lab) -> None:
     chat = lab.chat.new("Be brief.")
-    drafts = lab.chat.reply(chat, "Hello", DEFAULTS)
-    next(drafts)
+    reply = lab.chat.reply(chat, "Hello")
+    next(reply)
     lab.chat.set_system(chat, "Be kind.")
-    *_, last = drafts
-    assert last.conversation.turns[-1].under == ("Be brief.",)
+    assert reply.finish().conversation.turns[-1].original_system == ("Be brief.",)
 
 
 def test_a_message_filled_in_yesterday_can_be_filled_in_again(panel: SystemPanel, lab: Lab) -> None:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from html import unescape
 from typing import Any
 
 import pytest
-from chatlab.template.plain import TELLING
 
 from chatlab.adapters import Adapters
 from chatlab.conversation import Conversation
-from chatlab.engines.base import Sampling
+from chatlab.engines.base import ReplyChunk, Sampling, Variant
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError
 from chatlab.lab import Lab
-from chatlab.lab.chat.reply_stream import Draft
+from chatlab.lab.chat.reply_stream import ReplyOptions, ReplyStream
 from chatlab.models import Base
 from chatlab.records import AdapterCard, Demonstration, Message
 from chatlab.settings import Settings
+from chatlab.template.tools.plain import TELLING
 from chatlab.tool_calls import Call, ToolStep
-from chatlab.ui.chat.generation_settings import GenerationSettings
 from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.rows import rows
@@ -64,7 +63,7 @@ def step(**fields: object) -> ToolStep:
 
 def test_an_answer_that_delegated_shows_its_steps_folded(lab: Lab) -> None:
     handlers = ChatHandlers(lab, Replies())
-    settings = GenerationSettings(sampling=Sampling(temperature=0.0, max_tokens=64), tools=("count",))
+    settings = ReplyOptions(sampling=Sampling(temperature=0.0, max_tokens=64), tools=("count",))
     views = list(handlers.say("How many r are in strawberry?", Session(), "", settings))
     shown = unescape(views[-1].transcript)
     assert "<details><summary>1 step with count</summary>" in shown
@@ -72,7 +71,7 @@ def test_an_answer_that_delegated_shows_its_steps_folded(lab: Lab) -> None:
 
 
 def test_a_step_shows_its_failure_its_time_and_what_was_said_before_it() -> None:
-    shown = unescape(steps([step(failed=True, result="That divides by zero.", said="Let me see.", seconds=0.123)]))
+    shown = unescape(steps([step(failed=True, result="That divides by zero.", text="Let me see.", seconds=0.123)]))
     assert "1 step with count, 1 failed" in shown and "0.12 s" in shown
     assert "Let me see." in shown and "That divides by zero." in shown and "tool-use failed" in shown
     assert steps([]) == ""
@@ -80,23 +79,22 @@ def test_a_step_shows_its_failure_its_time_and_what_was_said_before_it() -> None
 
 def test_nothing_that_a_model_or_a_tool_says_becomes_markup() -> None:
     call = Call(name=HOSTILE, arguments=((HOSTILE, HOSTILE),))
-    shown = steps([step(call=call, result=HOSTILE, said=HOSTILE)], doing=call)
+    shown = steps([step(call=call, result=HOSTILE, text=HOSTILE)], running=call)
     assert "<img" not in shown and "\n" not in shown and "**bold" not in shown and "](" not in shown
     assert shown.count("<details>") == shown.count("</details>") == 1
 
 
 def test_a_tool_at_work_is_shown_while_the_answer_grows() -> None:
     said = Conversation().grown(role="user", content="Hi")
-    draft = Draft(
-        conversation=said,
-        text="",
-        tokens=3,
-        seconds=0.1,
-        provenance=None,
-        steps=(step(),),
-        doing=Call(name="python", arguments=(("code", "print(1)"),)),
-    )
-    shown = unescape(growing(rows(said)[-1], draft))
+
+    def generate(reply: ReplyStream) -> Generator[ReplyChunk, None, None]:
+        reply.start(Variant(), "")
+        reply.add(ReplyChunk(tokens=3, sha256="", step=step()))
+        python = Call(name="python", arguments=(("code", "print(1)"),))
+        reply.add(ReplyChunk(tokens=3, sha256="", call=python))
+        yield from ()
+
+    shown = unescape(growing(rows(said)[-1], ReplyStream(said, generate).finish()))
     assert "python is running: print(1)" in shown and "1 step with count" in shown
 
 
@@ -121,7 +119,7 @@ def taught(lab: Lab, *lessons: tuple[Message, ...]) -> None:
     (source / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "target_modules": ["q_proj"]}))
     (source / "adapter_model.safetensors").write_bytes(b"weights")
     card = AdapterCard(name="pupil", base=lab.machine.base.fingerprint, demonstrations=tuple(ids), snapshot=snapshot)
-    Adapters(lab.settings.adapters).publish(source, card, lessons=lab.settings.home / "lessons.jsonl")
+    Adapters(lab.settings.adapters).publish(source, card, demonstrations=lab.settings.home / "lessons.jsonl")
     lab.variants.go_live("pupil")
 
 
@@ -194,7 +192,7 @@ def test_a_call_is_written_by_hand_and_its_result_worked_out(lab: Lab, editor: D
     assert [tool.name for tool in messages[0].tools] == ["calculator"] and messages[0].content == ""
     assert messages[2].calls == (Call(name="calculator", arguments=(("expression", "12 * 7"),)),)
     assert messages[3].content == "84"
-    painted = unescape(mask_html(lab.demonstrations.picture(messages, 512)))
+    painted = unescape(mask_html(lab.demonstrations.token_spans(messages, 512)))
     learned = [part.split("</span>")[0] for part in painted.split('<span class="mask-learned">')[2:]]
     assert learned == ["Call: calculator 12 * 7<|end|>", "It is 84.<|end|>"]
 
@@ -216,7 +214,8 @@ def test_an_answer_recorded_from_chat_can_be_edited_without_losing_its_call(
 ) -> None:
 
     conversation = lab.chat.new()
-    list(lab.chat.reply(conversation, "How many r are in strawberry?", Sampling(), tools=["count", "python"]))
+    options = ReplyOptions(tools=("count", "python"))
+    lab.chat.reply(conversation, "How many r are in strawberry?", options).finish()
     kept = lab.demonstrations.keep(conversation, 1).demonstration
     texts = ["How many r are in strawberry?", "Call: count r | strawberry", "3", "Three of them."]
     editor.keep(typed(editor, kept, "user assistant tool assistant", *texts))

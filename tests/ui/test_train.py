@@ -286,19 +286,19 @@ def test_going_live_can_be_undone_from_the_run(lab: Lab, tab: TrainTab, finished
 
 
 def test_a_run_says_how_base_and_adapter_answered_unseen_prompts(lab: Lab, tab: TrainTab, finished: str) -> None:
-    lab.proof.wait()
-    card = lab.variants.who(lab.training.adapter_of(finished) or "")
+    lab.unseen_evaluator.wait()
+    card = lab.variants.card(lab.training.adapter_of(finished) or "")
     assert card and card.reply_metrics_before and card.reply_metrics_after and card.kl is not None
     assert card.reply_metrics_before.replies == card.reply_metrics_after.replies == 24
     shown = text(told(tab.open(finished)[tab.run.ended])["value"])
-    assert f"{card.reply_metrics_after.good} of 24" in shown and f"{card.kl:.2f}" in shown
+    assert f"{card.reply_metrics_after.well_formed} of 24" in shown and f"{card.kl:.2f}" in shown
 
 
 def test_checkpoints_are_listed_asked_and_put_on_the_shelf(lab: Lab, tab: TrainTab, finished: str) -> None:
     run = lab.training.run(finished)
     shown = tab.open(finished)
     steps = [step for _, step in told(shown[tab.run.checkpoints.step])["choices"]]
-    assert steps == list(run.kept) and len(steps) == 2
+    assert steps == list(run.checkpoints) and len(steps) == 2
     assert "Proposed: step" in text(shown[tab.run.checkpoints.table])
     *_, last = tab.run.tried(finished, "Where do you live?")
     html = last[tab.run.checkpoints.answers]
@@ -306,7 +306,7 @@ def test_checkpoints_are_listed_asked_and_put_on_the_shelf(lab: Lab, tab: TrainT
     names = set(lab.variants.names())
     tab.run.saved_checkpoint(finished, steps[0])
     (name,) = set(lab.variants.names()) - names
-    card = lab.variants.who(name)
+    card = lab.variants.card(name)
     assert card and card.steps == steps[0] and card.forgetting is None and card.sha256[:8] in html
     lab.variants.go_live(name)
     assert lab.training.adapter_of(finished) == "player", "the run's own adapter is another"
@@ -355,7 +355,7 @@ def test_before_and_after_are_heard_from_the_base_and_the_adapter_itself(
     lab: Lab, tab: TrainTab, finished: str
 ) -> None:
     name = lab.training.adapter_of(finished)
-    card = lab.variants.who(name or "")
+    card = lab.variants.card(name or "")
     assert card is not None
     *_, last = tab.run.first_answers(finished)
     html = told(last[tab.run.samples])["value"]

@@ -303,7 +303,7 @@ def test_after_an_import_one_press_decides_on_all_that_repeats(
     path.write_text(
         "\n".join(json.dumps({"prompt": p, "completion": "Ay."}) for p in (JOKE, "Hi", "describe the moon"))
     )
-    lab.datasets.begin(path, lab.datasets.sniff(path), status="approved")
+    lab.datasets.start(path, lab.datasets.sniff(path), status="approved")
     lab.datasets._thread.join()  # type: ignore[union-attr]
     importing = tab.importing
     shown = importing.look(0)

@@ -15,7 +15,7 @@ from chatlab.conversation import with_tools
 from chatlab.errors import InputError
 from chatlab.records import Demonstration, Message, Role
 from chatlab.store import Store, read_as
-from chatlab.template.plain import call_written, read
+from chatlab.template.tools.plain import parse_reply, write_call
 from chatlab.tool_calls import Tool, named
 from chatlab.tools import Toolbox
 
@@ -29,18 +29,18 @@ KEY = "drafts"
 
 
 @dataclass(frozen=True)
-class Words:
+class DraftWords:
     """The text of the boxes."""
 
     system: str
     tags: str
     roles: tuple[Role, ...]
     texts: tuple[str, ...]
-    thoughts: tuple[str, ...] = ()
+    reasoning: tuple[str, ...] = ()
     """The thinking before each turn; empty for all but answers."""
 
     @classmethod
-    def of(cls, demonstration: Demonstration) -> Words:
+    def of(cls, demonstration: Demonstration) -> DraftWords:
         messages = list(demonstration.messages)
         system = messages.pop(0).content if messages and messages[0].role == "system" else ""
         shown = messages[-BOXES:]
@@ -49,24 +49,24 @@ class Words:
         return cls(system, ", ".join(demonstration.tags), roles, texts, tuple(m.reasoning for m in shown))
 
     @classmethod
-    def typed(cls, system: str, tags: str, roles: str, texts: Sequence[str], thoughts: Sequence[str]) -> Words:
+    def typed(cls, system: str, tags: str, roles: str, texts: Sequence[str], reasoning: Sequence[str]) -> DraftWords:
         """From the values of the boxes, of which there are more than roles; `roles` are separated by spaces."""
         known = cast(tuple[Role, ...], tuple((roles or "").split()))
-        return cls(system or "", tags or "", known, _as_many(texts, known), _as_many(thoughts, known))
+        return cls(system or "", tags or "", known, _as_many(texts, known), _as_many(reasoning, known))
 
-    def with_room(self, place: int, *roles: Role) -> Words:
+    def with_room(self, place: int, *roles: Role) -> DraftWords:
         """With empty turns before the turn at `place`."""
         empty = ("",) * len(roles)
         return replace(
             self,
             roles=(*self.roles[:place], *roles, *self.roles[place:]),
             texts=(*self.texts[:place], *empty, *self.texts[place:]),
-            thoughts=(*self.thoughts[:place], *empty, *self.thoughts[place:]),
+            reasoning=(*self.reasoning[:place], *empty, *self.reasoning[place:]),
         )
 
     def messages(self, earlier: Sequence[Message] = ()) -> tuple[Message, ...]:
         """As they would be kept, after turns that were too early to be shown. Empty pairs at the end are left out."""
-        line = list(zip(self.roles, self.texts, self.thoughts, strict=True))
+        line = list(zip(self.roles, self.texts, self.reasoning, strict=True))
         while len(line) > 2 and not any(words.strip() for turn in line[-2:] for words in turn[1:]):
             del line[-2:]
         system = [Message(role="system", content=self.system)] if self.system.strip() else []
@@ -82,7 +82,7 @@ def _as_many(texts: Sequence[str], turns: Sequence[Role]) -> tuple[str, ...]:
     return tuple([*(text or "" for text in texts), *[""] * len(turns)][: len(turns)])
 
 
-BLANK = Words("", "", ("user", "assistant"), ("", ""), ("", ""))
+BLANK = DraftWords("", "", ("user", "assistant"), ("", ""), ("", ""))
 
 
 class Drafts:
@@ -92,17 +92,17 @@ class Drafts:
         self._store = store
         self._lock = threading.Lock()
 
-    def get(self, demonstration_id: int) -> Words | None:
+    def get(self, demonstration_id: int) -> DraftWords | None:
         try:
-            kept = read_as(Words, self._kept().get(str(demonstration_id)))
+            kept = read_as(DraftWords, self._kept().get(str(demonstration_id)))
         except ValueError:  # there is none, or something else is in its place
             return None
         if not set(kept.roles) <= set(get_args(Role)):
             return None
-        texts, thoughts = _as_many(kept.texts, kept.roles), _as_many(kept.thoughts, kept.roles)
-        return replace(kept, texts=texts, thoughts=thoughts)
+        texts, reasoning = _as_many(kept.texts, kept.roles), _as_many(kept.reasoning, kept.roles)
+        return replace(kept, texts=texts, reasoning=reasoning)
 
-    def keep(self, demonstration_id: int, words: Words) -> None:
+    def keep(self, demonstration_id: int, words: DraftWords) -> None:
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(words).items()}
         with self._lock:
             self._store.state.set(KEY, self._kept() | {str(demonstration_id): plain})
@@ -123,7 +123,7 @@ STEP: tuple[Role, Role] = ("assistant", "tool")
 
 def box_text(message: Message, tools: Sequence[Tool]) -> str:
     """What a box shows of a message."""
-    calls = [call_written(call, named(tools, call.name)) for call in message.calls]
+    calls = [write_call(call, named(tools, call.name)) for call in message.calls]
     return "\n".join([*([message.content] if message.content else []), *calls])
 
 
@@ -154,8 +154,8 @@ def parsed(messages: Sequence[Message], before: Sequence[Tool], toolbox: Toolbox
 
 
 def _called(message: Message, known: Sequence[Tool]) -> Message:
-    parsed = read(message.content, known, ended=True)
-    return replace(message, content=parsed.said, calls=(parsed.call,)) if parsed.call else message
+    parsed = parse_reply(message.content, known, ended=True)
+    return replace(message, content=parsed.text, calls=(parsed.call,)) if parsed.call else message
 
 
 def _result(asked: Message, known: Sequence[Tool], toolbox: Toolbox) -> str:

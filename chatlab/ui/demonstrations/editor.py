@@ -12,7 +12,7 @@ from chatlab.errors import InputError, NotFound
 from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.records import Demonstration, Role
 from chatlab.tools import Toolbox
-from chatlab.ui.demonstrations.drafts import BLANK, BOXES, NEW, STEP, Drafts, Words, parsed, tools_of
+from chatlab.ui.demonstrations.drafts import BLANK, BOXES, NEW, STEP, Drafts, DraftWords, parsed, tools_of
 from chatlab.ui.shell import Shell, html_block
 
 LABELS: dict[str, str] = {
@@ -58,14 +58,14 @@ class DemonstrationEditor:
     def inputs(self) -> set[Any]:
         return {self.selected, self.system, self.tags, self.roles, *self.boxes, *self.thoughts.boxes}
 
-    def read(self, values: Mapping[Any, Any]) -> Words:
+    def read(self, values: Mapping[Any, Any]) -> DraftWords:
         """The typed words in the values of `inputs`."""
-        return Words.typed(
+        return DraftWords.typed(
             system=values[self.system],
             tags=values[self.tags],
             roles=values[self.roles],
             texts=[values[box] for box in self.boxes],
-            thoughts=[values[box] for box in self.thoughts.boxes],
+            reasoning=[values[box] for box in self.thoughts.boxes],
         )
 
     @property
@@ -92,7 +92,7 @@ class DemonstrationEditor:
         """Keep a draft until it is saved or discarded."""
         return self._remembered(values[self.selected], self.read(values))
 
-    def _remembered(self, selected: int | None, words: Words) -> Any:
+    def _remembered(self, selected: int | None, words: DraftWords) -> Any:
         if selected is None:
             return gr.Button(visible=False)
         changed = words != self._stored(int(selected))
@@ -114,7 +114,7 @@ class DemonstrationEditor:
         place = len(known) - 1 - known[::-1].index("assistant") if "assistant" in known else len(known)
         return self._with_room(values[self.selected], words.with_room(place, *STEP))
 
-    def _with_room(self, selected: int | None, longer: Words) -> dict[Any, Any]:
+    def _with_room(self, selected: int | None, longer: DraftWords) -> dict[Any, Any]:
         if len(longer.roles) > BOXES:
             raise InputError(f"The editor takes up to {BOXES} turns.", "Import a file for longer ones.")
         return self._boxes(longer) | {
@@ -166,15 +166,15 @@ class DemonstrationEditor:
             return False
         return True
 
-    def _stored(self, selected: int) -> Words:
-        return BLANK if selected == NEW else Words.of(self._demonstrations.get(selected))
+    def _stored(self, selected: int) -> DraftWords:
+        return BLANK if selected == NEW else DraftWords.of(self._demonstrations.get(selected))
 
-    def _keep_new(self, words: Words, release: bool) -> int:
+    def _keep_new(self, words: DraftWords, release: bool) -> int:
         messages = parsed(words.messages(), (), self._toolbox)
         written = Demonstration(messages=messages, source="written", tags=words.label_list())
         return self._demonstrations.add([written], release)[0]
 
-    def _keep_changed(self, selected: int, words: Words, release: bool) -> int:
+    def _keep_changed(self, selected: int, words: DraftWords, release: bool) -> int:
         before = self._demonstrations.get(selected).messages
         stored = [m for i, m in enumerate(before) if i or m.role != "system"]
         earlier = stored[: max(0, len(stored) - BOXES)]
@@ -182,7 +182,7 @@ class DemonstrationEditor:
         self._demonstrations.update(selected, messages=messages, tags=words.label_list(), release=release)
         return selected
 
-    def _fill(self, selected: int, words: Words, changed: bool) -> dict[Any, Any]:
+    def _fill(self, selected: int, words: DraftWords, changed: bool) -> dict[Any, Any]:
         return self._boxes(words) | {
             self.selected: selected,
             self.roles: " ".join(words.roles),
@@ -193,7 +193,7 @@ class DemonstrationEditor:
             self.revert: gr.Button(visible=changed),
         }
 
-    def _boxes(self, words: Words) -> dict[Any, Any]:
+    def _boxes(self, words: DraftWords) -> dict[Any, Any]:
         line = list(zip(words.roles, words.texts, strict=True))
         shown = {
             box: gr.Textbox(value=text, label=label, visible=True)
@@ -237,12 +237,12 @@ class ThoughtBoxes:
         )
         self.boxes = [*self.boxes[: BOXES - 1], box]
 
-    def draw(self, words: Words) -> dict[Any, Any]:
+    def draw(self, words: DraftWords) -> dict[Any, Any]:
         """Shown where something is thought, and before every answer where the template has a place for a thought."""
         place = self._demonstrations.thinks
         shown = _with_thought(words, place)
         info = LEARNED if place else UNLEARNED
-        thoughts = [*words.thoughts, *[""] * len(self.boxes)]
+        thoughts = [*words.reasoning, *[""] * len(self.boxes)]
         return {
             box: gr.Textbox(value=reasoning, visible=number in shown, info=info)
             for number, (box, reasoning) in enumerate(zip(self.boxes, thoughts, strict=False))
@@ -252,9 +252,9 @@ class ThoughtBoxes:
         return {box: gr.Textbox(value="", visible=False) for box in self.boxes}
 
 
-def _with_thought(words: Words, place: bool) -> set[int]:
+def _with_thought(words: DraftWords, place: bool) -> set[int]:
     """Which turns have one. Before a call, which is an answer that a result follows, none is asked for."""
-    turns = enumerate(zip(words.roles, [*words.roles[1:], None], words.thoughts, strict=True))
+    turns = enumerate(zip(words.roles, [*words.roles[1:], None], words.reasoning, strict=True))
     return {
         number
         for number, (role, following, reasoning) in turns

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
 from chatlab.lab.runs.checkpoints import Checkpoint, CheckpointReply
-from chatlab.training.runs import RunView
+from chatlab.training.process.runs import RunView
 from chatlab.ui.html import NOTHING, div, element, escaped, joined, span
 from chatlab.ui.shell import html_block
 

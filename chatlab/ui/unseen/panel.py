@@ -9,7 +9,6 @@ from typing import Any
 
 import gradio as gr
 
-from chatlab.clock import now
 from chatlab.engines.base import Sampling
 from chatlab.errors import ChatlabError, DiskFull
 from chatlab.evaluation.unseen import GREEDY
@@ -18,6 +17,7 @@ from chatlab.lab.compare.grid import MOST
 from chatlab.lab.compare.grid_files import written
 from chatlab.lab.compare.grid_view import GridView
 from chatlab.records import BASE
+from chatlab.system.clock import now
 from chatlab.system.temporary import discard, new_folder
 from chatlab.ui.shell import Shell, html_block, notify
 from chatlab.ui.unseen.editor import UnseenEditor

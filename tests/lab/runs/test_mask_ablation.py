@@ -196,7 +196,7 @@ def test_the_panel_shows_both_beside_each_other_and_marks_what_strays(lab: Lab, 
 def test_the_panel_is_drawn_again_only_when_something_has_changed(lab: Lab, done: Ablation) -> None:
     panel = MaskTrialPanel(lab)
     panel.build()
-    pulse = panel.draw()[panel.heard]
+    pulse = panel.draw()[panel.pulse]
     assert panel.result not in panel.tick(pulse)
     assert panel.result in panel.tick("something else")
     assert panel.result not in panel.tick(None)
