@@ -23,13 +23,13 @@ from chatlab.adapters import Adapters
 from chatlab.engines.base import Sampling, Voice
 from chatlab.engines.fallback import open_engine
 from chatlab.engines.gguf_export.files import write_base
-from chatlab.engines.gguf_import.header import check_model, read_header
 from chatlab.engines.gguf_import.sandbox import LOG
 from chatlab.engines.gguf_import.validator import GgufValidator
 from chatlab.engines.local import LocalEngine
 from chatlab.errors import BaseMissing, BaseRefused, ChatlabError, DiskFull, EngineError, EngineUnable, TemplateRefused
 from chatlab.lab import Lab
 from chatlab.models.base import Base
+from chatlab.models.gguf.header import check_model, read_header
 from chatlab.records import AdapterCard, Message
 from chatlab.ui.train.preflight import Preflight
 from tests.engines.test_gguf_tokens import papers

@@ -19,9 +19,9 @@ from torch import Tensor
 from chatlab.engines.adapter_config import AdapterConfig
 from chatlab.engines.folder import PREFIX, AdapterFiles
 from chatlab.engines.gguf_export import vocabulary
-from chatlab.engines.gguf_export.architectures import ELSEWHERE, describe, family
 from chatlab.engines.gguf_export.tensors import arranged, converted, name_of, numbers
 from chatlab.errors import AdapterDamaged, DiskFull, EngineError, EngineUnable
+from chatlab.models.gguf.architectures import ELSEWHERE, describe, family
 from chatlab.models.weights import read_header
 from chatlab.papers import AGAIN
 from chatlab.system.files import DISK_FULL, private_folder, write_whole

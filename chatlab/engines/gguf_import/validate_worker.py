@@ -15,11 +15,11 @@ from contextlib import closing
 from pathlib import Path
 
 from chatlab.engines.base import Sampling, Voice
-from chatlab.engines.gguf_import.header import Header, check_model, damaged, read_header
 from chatlab.engines.gguf_import.validator import PASSED
 from chatlab.errors import BaseRefused, ChatlabError, DiskFull, EngineError
 from chatlab.models.base import Base
 from chatlab.models.brought import Brought, stamp
+from chatlab.models.gguf.header import Header, check_model, damaged, read_header
 from chatlab.models.limits import Limits
 from chatlab.models.trial_process import refuse
 from chatlab.records import Message

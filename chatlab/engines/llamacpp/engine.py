@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from chatlab.engines.base import Piece, Sampling, Voice, check_prompt
 from chatlab.engines.common_prefix import BLOCK
 from chatlab.engines.detokenize import Detokenizer, decoder
-from chatlab.engines.gguf_export.architectures import family, heads
 from chatlab.engines.gguf_export.files import Precision, kept, write_base
 from chatlab.engines.llamacpp.adapter_cache import Wardrobe, Worn
 from chatlab.engines.llamacpp.batching import BatchGenerator
@@ -20,6 +19,7 @@ from chatlab.engines.llamacpp.slots import Place, Slots
 from chatlab.engines.sampling import Sampler, Scores
 from chatlab.engines.threads import usual_cores
 from chatlab.errors import EngineError
+from chatlab.models.gguf.architectures import family, heads
 from chatlab.records import StopReason
 
 if TYPE_CHECKING:
