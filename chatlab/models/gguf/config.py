@@ -20,8 +20,6 @@ NORMS = ("input_layernorm", "post_attention_layernorm")
 ATTENTION = tuple(f"self_attn.{name}_proj" for name in "qkvo")
 MLP = tuple(f"mlp.{name}_proj" for name in ("gate", "up", "down"))
 HEAD_NORMS = ("self_attn.q_norm", "self_attn.k_norm")
-_LLAMA3 = tuple((factor, original) for factor in (8.0, 32.0, 16.0, 4.0) for original in (8192, 4096, 16384))
-"""Factors and contexts by which models in Llama 3's manner are stretched; low and high factors are always 1 and 4."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,11 +160,20 @@ def _positions(header: Header, of: Network, width: int, stretch: bytes) -> dict[
 
 
 def _stretched(stretch: bytes, theta: float, width: int) -> tuple[float, int]:
-    """The factor and the original context that give these factors (width / 2,), one for each frequency."""
+    """The factor and the original context of Llama 3's kind of stretching, from what it makes of them.
+
+    `stretch` holds by how much each frequency (width / 2,) is divided: 1 for waves shorter than a quarter of the
+    original context, the factor for those longer than it, and between them 1 / ((1 - t) / factor + t) with
+    t = (context / wave - 1) / 3.
+    """
     given = struct.unpack(f"<{len(stretch) // 4}f", stretch)
-    for factor, original in _LLAMA3:
-        made = [_slowed(2 * math.pi * theta ** (2 * n / width), factor, original) for n in range(width // 2)]
-        if len(made) == len(given) and all(math.isclose(a, b, rel_tol=1e-3) for a, b in zip(made, given, strict=True)):
+    waves = [2 * math.pi * theta ** (2 * n / width) for n in range(width // 2)]
+    factor = round(max(given, default=1.0), 3)
+    between = [(slow, wave) for slow, wave in zip(given, waves, strict=False) if 1.01 < slow < 0.99 * factor]
+    if len(given) == len(waves) and between:
+        slow, wave = between[0]
+        original = round(wave * (1 + 3 * (1 / slow - 1 / factor) / (1 - 1 / factor)))
+        if all(math.isclose(_slowed(w, factor, original), s, rel_tol=1e-3) for w, s in zip(waves, given, strict=True)):
             return factor, original
     raise untrainable("it stretches its context in a way that is not known here")
 
