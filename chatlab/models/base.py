@@ -39,7 +39,9 @@ class Base:
         cache: Path | None = None,
         gguf: GgufFile | None = None,
         spared: bool = False,
+        fingerprint: str = "",
     ) -> None:
+        self._told_fingerprint = fingerprint
         self.folder = layout.folder
         self.name = layout.name
         self.config = config
@@ -47,14 +49,15 @@ class Base:
         self.parameters = parameters
         self.rows = int(config.get("vocab_size") or 0)
         self.gguf = gguf
-        """The file itself, where the base is one; such a base can be talked to, not trained."""
+        """The file itself, where the base is one."""
         self._cache = cache
         self._spared = spared
 
     @classmethod
-    def open(cls, folder: Path, cache: Path | None = None, spared: bool = False) -> Base:
+    def open(cls, folder: Path, cache: Path | None = None, spared: bool = False, fingerprint: str = "") -> Base:
         """Reads config and headers only. `cache` keeps the fingerprint between starts. `spared` for a process that may
-        die of the folder, and so needs no other for the tokenizer.
+        die of the folder, and so needs no other for the tokenizer. `fingerprint` for a folder that was unpacked from a
+        file: the file's, which its adapters name.
 
         Raises BaseMissing, or BaseRefused for what could run a program, is damaged, or does not fit together.
         """
@@ -65,9 +68,8 @@ class Base:
             read_json(layout.folder / GENERATION)  # transformers reads it with the weights
         tensors = {name: t for file in layout.weights for name, t in read_header(file).items()}
         check_shapes(config, tensors)
-        return cls(
-            layout, config, parameters(tensors, bool(config.get("tie_word_embeddings", True))), cache, spared=spared
-        )
+        count = parameters(tensors, bool(config.get("tie_word_embeddings", True)))
+        return cls(layout, config, count, cache, spared=spared, fingerprint=fingerprint)
 
     @classmethod
     def from_gguf(cls, gguf: GgufFile, name: str, folder: Path, parameters: int) -> Base:
@@ -84,6 +86,8 @@ class Base:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over config, tokenizer, chat template and weights; adapters name it as the base they are made for."""
+        if self._told_fingerprint:
+            return self._told_fingerprint
         if self.gguf is not None:
             return fingerprint_of_file(self.gguf.sha256, self.template.source)
         files = [self.folder / "config.json", self.folder / "tokenizer.json", *self.weights]

@@ -22,10 +22,10 @@ from transformers import PreTrainedTokenizerFast
 from chatlab.engines.base import Sampling, Variant
 from chatlab.engines.fallback import open_engine
 from chatlab.engines.gguf_export.files import write_base
-from chatlab.engines.gguf_import.header import check_model, read_header
 from chatlab.engines.gguf_import.validator import GgufValidator
 from chatlab.errors import BaseRefused, ChatlabError, PromptTooLong, TemplateRefused
 from chatlab.models.base import Base
+from chatlab.models.gguf.header import check_model, read_header
 from chatlab.records import Message
 from tests.engines.test_gguf_tokens import papers
 from tests.support.hostile.gguf import Forked

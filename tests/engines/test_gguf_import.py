@@ -19,17 +19,18 @@ import pytest
 pytest.importorskip("llama_cpp", reason="llama.cpp is not installed")
 pytest.importorskip("torch")
 
+
 from chatlab.adapters import Adapters
 from chatlab.engines.base import Sampling, Variant
 from chatlab.engines.fallback import open_engine
 from chatlab.engines.gguf_export.files import write_base
-from chatlab.engines.gguf_import.header import check_model, read_header
 from chatlab.engines.gguf_import.validator import GgufValidator
 from chatlab.engines.transformers.engine import TransformersEngine
 from chatlab.errors import BaseMissing, BaseRefused, ChatlabError, DiskFull, EngineError, EngineUnable, TemplateRefused
 from chatlab.lab import Lab
 from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.models.base import Base
+from chatlab.models.gguf.header import check_model, read_header
 from chatlab.models.validation.process import LOG
 from chatlab.records import AdapterCard, Message
 from chatlab.ui.train.preflight import Preflight

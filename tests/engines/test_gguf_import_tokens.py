@@ -13,12 +13,12 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from chatlab.engines.gguf_export.files import write_base
-from chatlab.engines.gguf_import.header import read_header
 from chatlab.engines.gguf_import.tokenizer import tokenizer_of
 from chatlab.engines.gguf_import.validator import GgufValidator
 from chatlab.engines.llamacpp.vocab import LlamaVocab
 from chatlab.errors import BaseRefused
 from chatlab.models.base import Base
+from chatlab.models.gguf.header import read_header
 from chatlab.records import Message
 from tests.engines.test_gguf_tokens import TEXTS, papers, stories
 from tests.support.hostile.gguf import text

@@ -58,6 +58,8 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "qwen3": {"head_dim": 32},
     "gemma": {"head_dim": 32, "hidden_activation": "gelu_pytorch_tanh", "hidden_act": "gelu_pytorch_tanh"},
     "gemma3_text": {"head_dim": 32, "num_hidden_layers": 7, "query_pre_attn_scalar": 32, "sliding_window": 16},
+    "smollm3": {"num_hidden_layers": 5, "use_cache": False},
+    "phi3": {"sliding_window": None, "partial_rotary_factor": 1.0},
 }
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {"target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]},
@@ -75,7 +77,7 @@ def made(base_folder: Path, tmp_path_factory):
     root = tmp_path_factory.mktemp("families")
 
     def make(name: str, **change: Any) -> Path:
-        folder = root / name.replace(", ", "-")
+        folder = root / name.replace(", ", "-").replace("phi3", "phi")  # llama.cpp expects Phi's tokens of that name
         if not folder.exists():
             settings = SIZES | {"model_type": name} | ARCHITECTURES.get(name, {}) | change
             config = AutoConfig.for_model(settings.pop("model_type"), **settings)

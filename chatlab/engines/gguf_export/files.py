@@ -19,9 +19,9 @@ from chatlab.adapters.manifest import AGAIN
 from chatlab.engines.adapter_config import AdapterConfig
 from chatlab.engines.folder import PREFIX, AdapterFiles
 from chatlab.engines.gguf_export import vocabulary
-from chatlab.engines.gguf_export.architectures import ELSEWHERE, architecture, describe
 from chatlab.engines.gguf_export.tensors import arranged, converted, name_of, numbers
 from chatlab.errors import AdapterDamaged, DiskFull, EngineError, EngineUnable
+from chatlab.models.gguf.architectures import ELSEWHERE, architecture, describe
 from chatlab.models.weights import read_header
 from chatlab.system.files import DISK_FULL, private_folder, sha256_of, write_whole
 

@@ -12,8 +12,8 @@ from gguf import TensorNameMap
 from safetensors import safe_open
 from torch import Tensor
 
-from chatlab.engines.gguf_export.architectures import ELSEWHERE, Architecture, heads, rope
 from chatlab.errors import EngineUnable
+from chatlab.models.gguf.architectures import ELSEWHERE, Architecture, heads, rope
 
 if TYPE_CHECKING:
     from chatlab.models.base import Base

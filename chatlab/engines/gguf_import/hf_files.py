@@ -7,10 +7,10 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
-from chatlab.engines.gguf_import.header import Header, damaged
 from chatlab.engines.gguf_import.tokenizer import tokenizer_of
 from chatlab.engines.llamacpp.vocab import LlamaVocab
 from chatlab.errors import BaseRefused, TemplateRefused
+from chatlab.models.gguf.header import Header, damaged
 from chatlab.template.sandbox import LONGEST
 
 KINDS = {"gemma3": "gemma3_text"}

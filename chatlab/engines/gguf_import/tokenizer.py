@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import llama_cpp.llama_cpp as llama
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from chatlab.engines.gguf_import.header import BYTE_LEVEL, ELSEWHERE, Header, damaged
 from chatlab.engines.gguf_import.probes import equal
 from chatlab.engines.llamacpp.vocab import LlamaVocab
 from chatlab.errors import BaseRefused
+from chatlab.models.gguf.header import BYTE_LEVEL, ELSEWHERE, Header, damaged
 
 SPACE = "▁"
 MARKED = llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_UNKNOWN

@@ -15,10 +15,10 @@ from contextlib import closing
 from pathlib import Path
 
 from chatlab.engines.base import Sampling, Variant
-from chatlab.engines.gguf_import.header import Header, check_model, damaged, read_header
 from chatlab.engines.gguf_import.validator import PASSED
 from chatlab.errors import BaseRefused, ChatlabError, DiskFull, EngineError
 from chatlab.models.base import Base
+from chatlab.models.gguf.header import Header, check_model, damaged, read_header
 from chatlab.models.gguf_file import GgufFile, stamp
 from chatlab.models.validation.process import refuse
 from chatlab.records import Message

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from chatlab.engines.base import BLOCK, ReplyChunk, Sampling, Variant, check_prompt
 from chatlab.engines.detokenize import Detokenizer, decoder
-from chatlab.engines.gguf_export.architectures import architecture, heads
 from chatlab.engines.gguf_export.files import Precision, kept, write_base
 from chatlab.engines.llamacpp.adapter_cache import ActiveAdapter, AdapterCache
 from chatlab.engines.llamacpp.batching import BatchGenerator
@@ -19,6 +18,7 @@ from chatlab.engines.llamacpp.slots import Slot, Slots
 from chatlab.engines.sampling import Logits, Sampler
 from chatlab.engines.threads import usual_cores
 from chatlab.errors import EngineError
+from chatlab.models.gguf.architectures import architecture, heads
 from chatlab.records import StopReason
 
 if TYPE_CHECKING:

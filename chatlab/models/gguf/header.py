@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -61,6 +61,8 @@ class Header:
     values: Mapping[str, Any]
     """Numbers, truth values, bytes, and lists of one of them."""
     tensors: Mapping[str, TensorInfo]
+    data_start: int = 0
+    """Offset of the tensors' data in the file."""
 
     def text(self, key: str, default: str = "") -> str:
         """Raises BaseRefused where it is no text, or none that can be read."""
@@ -194,8 +196,9 @@ def _read(reader: _Reader, length: int) -> Header:
     values = _named(reader, keys, LONGEST_KEY, _value)
     found = _named(reader, tensors, LONGEST_NAME, _tensor)
     header = Header(values=values, tensors=found)
-    _check_data(header, reader.position, length)
-    return header
+    alignment = _alignment(header)
+    _check_data(header, reader.position, length, alignment)
+    return replace(header, data_start=reader.position + -reader.position % alignment)
 
 
 def _named(reader: _Reader, count: int, longest: int, read: Callable[[_Reader], Any]) -> dict[str, Any]:
@@ -247,11 +250,15 @@ def _bytes(shape: tuple[int, ...], kind: int) -> int:
     return prod(shape) // block * size
 
 
-def _check_data(header: Header, begin: int, length: int) -> None:
-    """Every tensor begins where the one before it ends, and the last one ends within the file."""
+def _alignment(header: Header) -> int:
     alignment = header.number("general.alignment", 32)
     if not 8 <= alignment <= _LARGEST_ALIGNMENT or alignment & (alignment - 1):
         raise ValueError(f"its tensors are aligned to {alignment}")
+    return alignment
+
+
+def _check_data(header: Header, begin: int, length: int, alignment: int) -> None:
+    """Every tensor begins where the one before it ends, and the last one ends within the file."""
     end = 0
     for name, tensor in header.tensors.items():
         if tensor.start != end:

@@ -40,6 +40,8 @@ ARCHITECTURES = {
     "qwen3": Architecture(arch=MODEL_ARCH.QWEN3),
     "gemma": Architecture(arch=MODEL_ARCH.GEMMA, plus_one=True),
     "gemma3_text": Architecture(arch=MODEL_ARCH.GEMMA3, plus_one=True),
+    "smollm3": Architecture(arch=MODEL_ARCH.SMOLLM3, permuted=True),
+    "phi3": Architecture(arch=MODEL_ARCH.PHI3),
 }
 """Keyed by transformers' `model_type`."""
 
@@ -100,16 +102,24 @@ def describe(writer: GGUFWriter, config: Mapping[str, Any], context: int) -> Non
     writer.add_head_count_kv(few)
     writer.add_key_length(width)
     writer.add_value_length(width)
-    writer.add_rope_dimension_count(width)
+    writer.add_rope_dimension_count(int(width * _turned(config)))
     writer.add_layer_norm_rms_eps(float(config.get("rms_norm_eps", 1e-6)))
     writer.add_rope_freq_base(scaling.theta)
     writer.add_vocab_size(config["vocab_size"])
     if scaling.kind == "linear":
         writer.add_rope_scaling_type(RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(scaling.factor)
+    if config["model_type"] == "phi3" and config.get("sliding_window"):
+        writer.add_sliding_window(int(config["sliding_window"]))
     if config["model_type"] == "gemma3_text":
         writer.add_sliding_window(int(config.get("sliding_window") or 4096))
         writer.add_rope_freq_base_swa(_local_theta(config))
+
+
+def _turned(config: Mapping[str, Any]) -> float:
+    """The part of a head's width that carries positions."""
+    given = config.get("rope_parameters") or {}
+    return float(given.get("partial_rotary_factor") or config.get("partial_rotary_factor") or 1.0)
 
 
 def _local_theta(config: Mapping[str, Any]) -> float:
@@ -140,12 +150,15 @@ def _unsupported(kind: str, config: Mapping[str, Any]) -> Iterator[str]:
             yield "its attention is scaled in an unusual way"
         if config.get("layer_types") not in (None, _gemma_layers(layers)):
             yield "its layers alternate in an unusual order"
-    elif window and config.get("use_sliding_window", kind == "mistral"):
+    elif kind == "smollm3":
+        if config.get("no_rope_layers") not in (None, [int((n + 1) % 4 != 0) for n in range(layers)]):
+            yield "its layers leave out positions in an unusual order"
+    elif window and kind != "phi3" and config.get("use_sliding_window", kind == "mistral"):
         yield f"each token sees the last {window} tokens only"
 
 
 _ACTIVATIONS = {
-    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), ("silu",)),
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "smollm3", "phi3"), ("silu",)),
     **dict.fromkeys(("gemma", "gemma3_text"), ("gelu_pytorch_tanh", "gelu", "silu")),
 }
 
