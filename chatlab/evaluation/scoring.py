@@ -41,19 +41,21 @@ class Progress:
 class Scoring:
     """Starts a scorer and listens to it. Safe to call from threads."""
 
-    def __init__(self, base: Path) -> None:
-        self._base = base
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: Child | None = None
         self._progress = Progress()
         self._began = 0.0
 
-    def start(self, ledger: Path, tasks: Sequence[tuple[str, Sequence[Message]]]) -> None:
-        """Measure `tasks`, content hash and messages each; nothing happens while a measurement is under way."""
+    def start(self, base: Path, ledger: Path, tasks: Sequence[tuple[str, Sequence[Message]]]) -> None:
+        """Measure `tasks`, content hash and messages each, on the base in a folder.
+
+        Nothing happens while a measurement is under way.
+        """
         with self._lock:
             if self._progress.running or not tasks:
                 return
-            process = Child("chatlab.evaluation.scorer", self._base, ledger, niceness=NICENESS, stderr=PIPE)
+            process = Child("chatlab.evaluation.scorer", base, ledger, niceness=NICENESS, stderr=PIPE)
             self._process, self._began = process, time.monotonic()
             self._progress = Progress(total=len(tasks), running=True)
         threading.Thread(target=self._follow, args=(process, list(tasks)), name="scoring", daemon=True).start()

@@ -9,6 +9,7 @@ from pathlib import Path
 from chatlab.engines.base import Engine
 from chatlab.engines.gguf_import.validator import GgufValidator
 from chatlab.models.base import Base
+from chatlab.models.unpacked import TrainingBase, UnpackedBases
 from chatlab.models.validation.validator import FolderValidator
 
 OpenEngine = Callable[[Base], Engine]
@@ -26,6 +27,7 @@ class ModelHost:
         self._cache = cache
         self._gguf_validator = GgufValidator(cache)
         self._folder_validator = FolderValidator(cache)
+        self._unpacked = UnpackedBases(cache)
         self._open_engine = open_engine
         self._lock = threading.RLock()
         self._base: Base | None = None
@@ -46,6 +48,18 @@ class ModelHost:
             if self._engine is None:
                 self._engine = self._open_engine(self.base)
             return self._engine
+
+    def training_base(self) -> TrainingBase:
+        """The base as a trainer opens it. A GGUF is unpacked first, which takes seconds, once.
+
+        Raises what `base` raises, BaseRefused for one that cannot be trained, and DiskFull.
+        """
+        return self._unpacked.open(self.base)
+
+    @property
+    def unpacking(self) -> float | None:
+        """The part of an unpacking under way that is done, 0 to 1."""
+        return self._unpacked.done
 
     @property
     def started(self) -> bool:
@@ -71,6 +85,7 @@ class ModelHost:
 
     def close(self) -> None:
         self._gguf_validator.close()
+        self._unpacked.close()
         self._folder_validator.close()
         with self._lock:
             if self._base is not None:

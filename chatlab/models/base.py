@@ -76,12 +76,24 @@ class Base:
         """One whose weights are a GGUF file that passed its trial, and all else in `folder`."""
         return cls(Layout(folder, name, (gguf.file,)), read_json(folder / "config.json"), parameters, gguf=gguf)
 
-    def check_trainable(self, wanted: str = "train") -> None:
-        """Raises BaseRefused for a base that can only be talked to."""
-        if self.gguf is not None:
-            raise BaseRefused(
-                "This base is a GGUF: it can chat, but not train.", f"Use its safetensors folder to {wanted}."
-            )
+    def check_trainable(self) -> None:
+        """Raises BaseRefused, with the reason, for a base that can only be talked to."""
+        if self.gguf is not None and (reason := self._untrainable):
+            raise reason
+
+    @cached_property
+    def _untrainable(self) -> BaseRefused | None:
+        """Why a GGUF cannot be unpacked for training, told from its header; None where it can."""
+        assert self.gguf is not None
+        from chatlab.models.gguf.config import network, tensors_of
+        from chatlab.models.gguf.header import read_header
+
+        try:
+            header = read_header(self.gguf.unchanged())
+            tensors_of(header, network(header))
+        except BaseRefused as refused:
+            return refused
+        return None
 
     @cached_property
     def fingerprint(self) -> str:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from chatlab.errors import BaseRefused, DiskFull
 from chatlab.models.base import Base
-from chatlab.models.gguf.config import network, tensors_of
 from chatlab.models.gguf.header import read_header
 from chatlab.models.gguf.unpack import unpacked_size
 from chatlab.models.validation.process import REFUSED, TrialProcess
@@ -67,6 +66,7 @@ class UnpackedBases:
         """
         if base.gguf is None:
             return TrainingBase(folder=base.folder, fingerprint=base.fingerprint)
+        base.check_trainable()
         with self._lock:
             folder = self._folder / _key(base)
             if not (folder / USED).exists():
@@ -150,13 +150,6 @@ class _Unpacking(TrialProcess):
 
     def seconds(self, what: Path) -> float:
         return 300 + 60 * what.stat().st_size / 2**30
-
-
-def check_trainable(base: Base) -> None:
-    """Raises BaseRefused, with the reason, for a base that can only be talked to. Reads a GGUF's header, no weights."""
-    if base.gguf is not None:
-        header = read_header(base.gguf.unchanged())
-        tensors_of(header, network(header))
 
 
 def _finish(base: Base, half: Path) -> None:

@@ -64,7 +64,10 @@ class TrainingResources:
         if self._model is None or self._model.lora_shape != lora_shape(settings):
             self._model = None
             accelerator = Accelerator(cpu=True)
-            self._model = LoraModel(self.base.folder, settings, accelerator, self.bf16, workers=self.workers)
+            sample = self.text[0].ids if self.text else ()
+            self._model = LoraModel(
+                self.base.folder, settings, accelerator, self.bf16, workers=self.workers, sample=sample[:19]
+            )
         self._model.reset(settings)
         return self._model
 

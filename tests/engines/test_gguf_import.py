@@ -31,6 +31,7 @@ from chatlab.lab import Lab
 from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.models.base import Base
 from chatlab.models.gguf.header import check_model, read_header
+from chatlab.models.gguf_file import GgufFile, stamp
 from chatlab.models.validation.process import LOG
 from chatlab.records import AdapterCard, Message
 from chatlab.ui.train.preflight import Preflight
@@ -121,7 +122,7 @@ def test_transformers_does_not_run_it(brought, tmp_path):
 # The whole app on it.
 
 
-def test_the_app_talks_on_it_and_does_not_train_it(brought, embedded, settings, cache):
+def test_the_app_talks_on_it_and_trains_it(brought, embedded, settings, cache):
     lab = Lab(replace(settings, base=embedded, cache_folder=cache))
     try:
         talk = lab.chat.new()
@@ -130,19 +131,27 @@ def test_the_app_talks_on_it_and_does_not_train_it(brought, embedded, settings, 
         assert lab.health().base == "Small-Q8_0" and lab.health().engine == "llama.cpp" and not lab.health().warnings
         panes = list(lab.compare.ask("Hello?", ["base", "base"], replace(GREEDY, max_tokens=4)))[-1]
         assert panes[0].text == panes[1].text and all(pane.done and not pane.error for pane in panes)
-        lab.demonstrations.write("What is the moon made of?", "Of rock.")
-        assert lab.quality.usable().count == 1 and not lab.quality.difficulties.known()
-        ticks = Preflight(lab).check(lab.training.plan())
-        words = "This base is a GGUF: it can chat, but not train. Bring its safetensors folder to train."
-        assert [tick.words for tick in ticks if tick.state == "bad"] == [words]
-        for refused in (lab.training.retrain, lab.mask_ablation.start, lab.quality.difficulties.measure):
-            with pytest.raises(BaseRefused, match="talked to, not trained"):
-                refused()
-        assert lab.training.runs() == [] and lab.training.status().state == "cold"
-        lab.training.warm()
-        assert lab.training.status().state == "cold", "there is nothing to warm up for"
+        lab.demonstrations.load_pack("stage")
+        assert not [tick.words for tick in Preflight(lab).check(lab.training.plan()) if tick.state == "bad"]
+        before = lab.chat.reply(lab.chat.new(), "Who are you?", ReplyOptions(sampling=GREEDY)).finish().text
+        lab.training.retrain("player", epochs=2, learning_rate=1e-3)
+        lab.training.wait(timeout=240)
+        assert lab.variants.live == "player", lab.training.news
+        after = lab.chat.reply(lab.chat.new(), "Who are you?", ReplyOptions(sampling=GREEDY)).finish()
+        card = lab.variants.card("player")
+        assert card.base == brought.fingerprint and after.provenance.sha256 == card.sha256 and after.text != before
+        assert lab.health().engine == "llama.cpp", "the packed file serves what was trained on the unpacked one"
     finally:
         lab.close()
+
+
+def test_what_cannot_be_unpacked_is_talked_to_and_says_why_it_is_not_trained(tiny, forked, tmp_path):
+    base = GgufValidator(tmp_path, forked).open(tiny)
+    base.check_trainable()
+    odd = tmp_path / "odd.gguf"
+    odd.write_bytes(tiny.read_bytes().replace(b"blk.0.ffn_up.weight", b"blk.0.ffn_xx.weight"))
+    with pytest.raises(BaseRefused, match="can chat, but not train: it has no"):
+        Base.from_gguf(GgufFile(file=odd, stamp=stamp(odd), sha256="0"), "odd", base.folder, 1).check_trainable()
 
 
 # What is remembered, and what is not.

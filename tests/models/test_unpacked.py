@@ -17,7 +17,7 @@ from chatlab.engines.gguf_export.files import write_base
 from chatlab.engines.gguf_import.validator import GgufValidator
 from chatlab.errors import BaseRefused, DiskFull, EngineError
 from chatlab.models.base import Base
-from chatlab.models.unpacked import HALF, UNUSED, USED, UnpackedBases, check_trainable
+from chatlab.models.unpacked import HALF, UNUSED, USED, UnpackedBases
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def packed(base_folder: Path, tmp_path_factory: pytest.TempPathFactory, forked: 
 
 def test_it_is_unpacked_once_and_opens_as_the_same_base(packed: Base, base_folder: Path, tmp_path: Path) -> None:
     bases = UnpackedBases(tmp_path)
-    check_trainable(packed)
+    packed.check_trainable()
     first = bases.open(packed)
     written = (first.folder / "model.safetensors").stat().st_mtime_ns
     assert bases.open(packed) == first and (first.folder / "model.safetensors").stat().st_mtime_ns == written

@@ -20,18 +20,17 @@ class Difficulties:
         self._store = store
         self._machine = machine
         self._cache = cache
-        self._scoring = Scoring(base)
+        self._scoring = Scoring()
         self._ledger: Ledger | None = None
         self._examples = ExampleCache()
 
     def measure(self) -> int:
         """Begin to measure what is not known yet; how many that is.
 
-        Raises BaseRefused for a base that is a GGUF, and what opening the base raises.
+        Raises BaseRefused for a base that cannot be trained, and what opening the base raises.
         """
-        self._machine.base.check_trainable("measure how hard each demonstration is")
         todo = self._unknown()
-        self._scoring.start(self._open_ledger().file, todo)
+        self._scoring.start(self._machine.training_base().folder, self._open_ledger().file, todo)
         return len(todo)
 
     def progress(self) -> Progress:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from chatlab.adapters import check_name
-from chatlab.errors import InputError, NothingToLearn, RunBusy, TemplateRefused, TrainingError
+from chatlab.errors import BaseRefused, InputError, NothingToLearn, RunBusy, TemplateRefused, TrainingError
 from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.publisher import Publisher
@@ -26,6 +26,8 @@ from chatlab.training.process.runs import Request, RunView, list_runs, read_run,
 
 _RUN = re.compile(r"[A-Za-z0-9_][\w.-]{0,99}")
 """What a run's folder can be called."""
+UNPACKED_AT_ONCE = 500_000_000
+"""Parameters of a GGUF that is unpacked for training when the app starts: at most 1 GB on the disk, and seconds."""
 
 
 class Training:
@@ -146,8 +148,17 @@ class Training:
         return self._publisher.adapter_of(run_id)
 
     def warm(self) -> None:
-        """Start the trainer process, so that the first run does not wait for it; none for a base that has no runs."""
-        if self._machine.base.gguf is None:
+        """Start the trainer process, so that the first run does not wait for it.
+
+        None for a base that has no runs, and none yet for a large GGUF: that is unpacked for its first run.
+        """
+        base = self._machine.base
+        try:
+            base.check_trainable()
+        except BaseRefused:
+            return
+        if base.gguf is None or base.parameters < UNPACKED_AT_ONCE:
+            self._trainer.use(self._machine.training_base())
             self._trainer.warm()
 
     def adopt(self) -> None:
@@ -222,6 +233,7 @@ class Training:
 
     def _start(self, run: Path) -> None:
         self.news = ""
+        self._trainer.use(self._machine.training_base())
         self._trainer.start(run)
         self._machine.yield_cores(True)
         self._watcher = threading.Thread(target=self._watch, args=(run,), name="run watcher", daemon=True)

@@ -78,7 +78,7 @@ def network(header: Header) -> Network:
 
 
 def untrainable(why: str) -> BaseRefused:
-    return BaseRefused(f"This model can be talked to, not trained: {why}.", "Bring its safetensors folder to train it.")
+    return BaseRefused(f"This base can chat, but not train: {why}.", "Use its safetensors folder to train it.")
 
 
 def tensors_of(header: Header, of: Network) -> dict[str, str]:

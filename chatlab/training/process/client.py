@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from chatlab.errors import RunBusy, TrainingError
+from chatlab.models.unpacked import TrainingBase
 from chatlab.records import Step
 from chatlab.system.child import Child
 from chatlab.system.files import open_private, private_folder
@@ -55,6 +56,7 @@ class TrainerClient:
 
     def __init__(self, base_folder: Path, cache: Path, threads: int | None = None, *, silence: float = SILENCE) -> None:
         self._base, self._cache, self._threads, self._silence_limit = base_folder, cache, threads, silence
+        self._fingerprint = ""
         self._changed = threading.Condition()
         self._process: Child | None = None
         self._ready = self._closing = False
@@ -64,6 +66,15 @@ class TrainerClient:
         self._phase = self._message = ""
         self._silence = Silence()
         self._stop: StopRequest | None = None
+
+    def use(self, base: TrainingBase) -> None:
+        """Train on this base from the next start on. A worker that is idle with another one is ended."""
+        with self._changed:
+            chosen = (base.folder, base.fingerprint if base.unpacked else "")
+            if chosen != (self._base, self._fingerprint) and self._process is not None and not self._busy:
+                self._process.kill()
+                self._process = None
+            self._base, self._fingerprint = chosen
 
     def warm(self) -> None:
         """Spawn the worker, unless there is one, and return at once while it imports torch and loads the base."""
@@ -149,10 +160,11 @@ class TrainerClient:
 
     def _spawn(self) -> None:
         private_folder(self._cache)
-        threads = ("--threads", str(self._threads)) if self._threads else ()
+        options = ["--threads", str(self._threads)] if self._threads else []
+        options += ["--fingerprint", self._fingerprint] if self._fingerprint else []
         with open_private(_log(self._cache / "trainer.log"), os.O_CREAT | os.O_APPEND) as log:
             process = Child(
-                "chatlab.training.process.worker", self._base, self._cache, *threads, niceness=NICENESS, stderr=log
+                "chatlab.training.process.worker", self._base, self._cache, *options, niceness=NICENESS, stderr=log
             )
         self._process, self._ready, self._closing = process, False, False
         self._busy, self._message, self._silence, self._stop = False, "", Silence(), None

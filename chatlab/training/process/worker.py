@@ -79,13 +79,14 @@ def main() -> None:
     parser.add_argument("base", type=Path)
     parser.add_argument("cache", type=Path)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--fingerprint", default="", help="of the GGUF file that the base was unpacked from")
     args = parser.parse_args()
     events, commands = EventWriter(answer_pipe()), CommandReader(sys.stdin.buffer)
     for target in (commands.read, events.heartbeat):
         threading.Thread(target=target, daemon=True).start()
     sys.setswitchinterval(1e-4)  # `Workers` pass the interpreter to each other thousands of times a second
     try:
-        resources = _open(args.base, args.cache, args.threads)
+        resources = _open(args.base, args.cache, args.threads, args.fingerprint)
     except Exception as error:
         shown = _as_chatlab_error(error)
         events.emit("fatal", message=str(shown), hint=shown.hint)
@@ -95,13 +96,14 @@ def main() -> None:
         _run(resources, command, events, commands)
 
 
-def _open(folder: Path, cache: Path, threads: int | None) -> TrainingResources:
+def _open(folder: Path, cache: Path, threads: int | None, fingerprint: str) -> TrainingResources:
     # Imported only now, so that neither the first sign of life nor what is wrong with a base waits for torch.
     from chatlab.models import Base
     from chatlab.models.validation.validator import FolderValidator
 
-    FolderValidator(cache).check(folder)  # as a rule the app has done so, and its verdict is remembered
-    base = Base.open(folder, cache)
+    if not fingerprint:  # what the app has unpacked itself needs no validation
+        FolderValidator(cache).check(folder)  # as a rule the app has done so, and its verdict is remembered
+    base = Base.open(folder, cache, spared=bool(fingerprint), fingerprint=fingerprint)
     from chatlab.training.resources import TrainingResources
 
     resources = TrainingResources(base, cache, threads)

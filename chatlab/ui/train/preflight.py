@@ -107,6 +107,8 @@ class Preflight:
             return [Tick("bad", f"{error} {error.hint}".strip())]
         if problems:
             return [Tick("bad", f"Chat template: {problem}") for problem in problems]
+        if (part := self._lab.machine.unpacking) is not None:
+            return [Tick("note", f"Preparing {base.name} for training: {part:.0%}")]
         return [Tick("good", f"{base.name}: same chat template in training and chat")]
 
     def _room(self, plan: Plan) -> list[Tick]:

@@ -54,7 +54,7 @@ def main(folder: Path, base: Path) -> None:
     Indexer(library, Index(library), folder / "index", None)._start_builder("digest")
     TrainerClient(base, folder / "cache").warm()
     said = (Message(role="user", content="Hello."), Message(role="assistant", content="Good morrow."))
-    Scoring(base).start(folder / "ledger", [("a", said)])
+    Scoring().start(base, folder / "ledger", [("a", said)])
     stuck = Child("tests.support.kills.stuck", "interpreter")
     assert stuck.stdout and stuck.stdout.readline() == b"busy\n"
     found: dict[int, str] = {}
