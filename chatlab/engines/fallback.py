@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from chatlab.engines.base import Engine, ReplyChunk, Sampling, Variant
 from chatlab.engines.transformers.engine import TransformersEngine
 from chatlab.errors import EngineUnable
+from chatlab.settings import EngineName
 
 if TYPE_CHECKING:
     from chatlab.models.base import Base
@@ -18,34 +19,40 @@ if TYPE_CHECKING:
 log = logging.getLogger("chatlab.engines")
 
 
-def open_engine(base: Base, cache: Path, threads: int | None = None, wanted: str = "") -> Engine:
-    """The fastest engine for a base, or the one that is `wanted` ("llama.cpp" or "transformers").
+def open_engine(base: Base, cache: Path, threads: int | None = None, wanted: EngineName = "") -> Engine:
+    """The fastest engine for a base, or the one that is `wanted`.
 
-    Raises EngineUnable if llama.cpp is wanted and cannot run the base, or transformers for one that is a GGUF.
+    Raises EngineUnable where the wanted one, or every one that is installed, cannot run the base.
     """
-    if base.gguf is not None:
-        return _open_gguf(base, cache, threads, wanted)
-    if wanted == "transformers" or importlib.util.find_spec("llama_cpp") is None:
-        return TransformersEngine.open(base, threads)
-    from chatlab.engines.llamacpp.engine import LlamaCppEngine
-
+    if wanted:
+        return ENGINES[wanted](base, cache, threads)
+    if importlib.util.find_spec("llama_cpp") is None:
+        return _transformers(base, cache, threads)
     try:
-        fast = LlamaCppEngine.open(base, cache, threads)
+        fast = _llamacpp(base, cache, threads)
     except EngineUnable as unable:
-        if wanted:
-            raise
         log.info("%s %s", unable, unable.hint)
-        return TransformersEngine.open(base, threads)
-    return FallbackEngine(fast, lambda: TransformersEngine.open(base, threads))
+        return _transformers(base, cache, threads)
+    return fast if base.gguf is not None else FallbackEngine(fast, lambda: _transformers(base, cache, threads))
 
 
-def _open_gguf(base: Base, cache: Path, threads: int | None, wanted: str) -> Engine:
-    """llama.cpp alone runs a GGUF base."""
+def _llamacpp(base: Base, cache: Path, threads: int | None) -> Engine:
     from chatlab.engines.llamacpp.engine import LlamaCppEngine
 
-    if wanted == "transformers":
-        raise EngineUnable(f"transformers does not run {base.name}, which is a GGUF.", "Take CHATLAB_ENGINE away.")
     return LlamaCppEngine.open(base, cache, threads)
+
+
+def _transformers(base: Base, cache: Path, threads: int | None) -> Engine:
+    if base.gguf is not None:
+        raise EngineUnable(f"transformers does not run {base.name}, which is a GGUF.", "Take CHATLAB_ENGINE away.")
+    return TransformersEngine.open(base, threads)
+
+
+Opener = Callable[["Base", Path, int | None], Engine]
+"""A base, a folder for files that are made of it, and the number of threads. Raises EngineUnable."""
+
+ENGINES: dict[EngineName, Opener] = {"llama.cpp": _llamacpp, "transformers": _transformers}
+"""By the name that CHATLAB_ENGINE has for each. A new engine is added here, and `tests/engines` tries it."""
 
 
 class FallbackEngine:

@@ -11,7 +11,7 @@ import time
 import webbrowser
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import gradio as gr
 import uvicorn
@@ -55,14 +55,24 @@ from chatlab.web.page import Page
 from chatlab.web.shutdown import Shutdown
 from chatlab.web.uploads import Uploads, refuse_addresses
 
-TABS: tuple[tuple[TabName, str], ...] = (
-    ("chat", "Chat"),
-    ("demonstrations", "Demonstrations"),
-    ("train", "Train"),
-    ("compare", "Compare"),
-    ("knowledge", "Knowledge"),
-    ("guide", "Guide"),
-)
+
+class Tab(Protocol):
+    """One tab of the page: what it shows and what its events do."""
+
+    def build(self, shell: Shell) -> None:
+        """Make the components and wire their events; called inside the tab's own `gr.Tab`."""
+        ...
+
+
+TABS: dict[TabName, tuple[str, Callable[[Lab, Replies], Tab]]] = {
+    "chat": ("Chat", ChatTab),
+    "demonstrations": ("Demonstrations", lambda lab, replies: DemonstrationsTab(lab)),
+    "train": ("Train", lambda lab, replies: TrainTab(lab)),
+    "compare": ("Compare", lambda lab, replies: CompareTab(lab)),
+    "knowledge": ("Knowledge", lambda lab, replies: KnowledgeTab(lab)),
+    "guide": ("Guide", lambda lab, replies: GuideTab(lab)),
+}
+"""The tabs in their order: what each is called, and how it is made. `tests/browser/test_tabs.py` tries every one."""
 OWN_FILES = {"page.js": "text/javascript", "page.css": "text/css", "icon.svg": "image/svg+xml"}
 PAGES = 64
 """Pages whose state is kept; those left longest go first. Gradio holds a copy of the whole page for each, about 1 MB,
@@ -97,7 +107,9 @@ def build(lab: Lab, replies: Replies | None = None, uploads: Uploads | None = No
             shell = Shell(
                 tabs=tabs, timer=timer, header=bar, draw_header=header.tick, load=page.load, when_left=page.when_left
             )
-            shell.items.update({name: gr.Tab(label, id=name, elem_id=f"tab-{name}") for name, label in TABS})
+            shell.items.update(
+                {name: gr.Tab(label, id=name, elem_id=f"tab-{name}") for name, (label, _) in TABS.items()}
+            )
         _fill(shell, lab, replies)
         shell.on(page.load, do=header.tick, outputs=[bar, timer])
         shell.on(timer.tick, do=header.tick, outputs=[bar, timer], queue=False)
@@ -111,17 +123,9 @@ def build(lab: Lab, replies: Replies | None = None, uploads: Uploads | None = No
 
 
 def _fill(shell: Shell, lab: Lab, replies: Replies) -> None:
-    built: dict[TabName, Any] = {
-        "chat": ChatTab(lab, replies),
-        "demonstrations": DemonstrationsTab(lab),
-        "train": TrainTab(lab),
-        "compare": CompareTab(lab),
-        "knowledge": KnowledgeTab(lab),
-        "guide": GuideTab(lab),
-    }
-    for name, _ in TABS:
+    for name, (_, make) in TABS.items():
         with shell.items[name]:
-            built[name].build(shell)
+            make(lab, replies).build(shell)
     with shell.items["compare"]:
         UnseenPanel(lab).build(shell)
     with shell.items["demonstrations"]:
@@ -142,7 +146,7 @@ def on_page_event(lab: Lab, payload: str) -> Any:
         for warning in lab.health().warnings:
             warn(warning)
         return gr.skip()
-    if name not in dict(TABS):
+    if name not in TABS:
         raise InputError(f"There is no tab {name!r}.")
     return gr.Tabs(selected=name)
 

@@ -14,6 +14,7 @@ from chatlab.adapters import Adapters
 from chatlab.adapters.manifest import CONFIG, WEIGHTS
 from chatlab.engines.base import Engine, ReplyChunk, Sampling, Variant
 from chatlab.engines.fake import FakeEngine
+from chatlab.engines.fallback import ENGINES
 from chatlab.errors import AdapterDamaged, AdapterMissing, PromptTooLong, WrongBase
 from chatlab.models.base import Base
 from chatlab.records import AdapterCard
@@ -29,19 +30,14 @@ def base(base_folder: Path) -> Base:
     return Base.open(base_folder)
 
 
-@pytest.fixture(scope="module", params=["fake", "local", "gguf"])
+@pytest.fixture(scope="module", params=["fake", *ENGINES])
 def engine(request, base: Base, cache_folder: Path) -> Iterator[Engine]:
     if request.param == "fake":
         opened: Engine = FakeEngine(context=base.context, fingerprint=base.fingerprint)
-    elif request.param == "gguf":
-        pytest.importorskip("llama_cpp", reason="llama.cpp is not installed")
-        from chatlab.engines.llamacpp.engine import LlamaCppEngine
-
-        opened = LlamaCppEngine.open(base, cache_folder / "gguf", threads=1)
     else:
-        from chatlab.engines.transformers.engine import TransformersEngine
-
-        opened = TransformersEngine.open(base, threads=1)
+        if request.param == "llama.cpp":
+            pytest.importorskip("llama_cpp", reason="llama.cpp is not installed")
+        opened = ENGINES[request.param](base, cache_folder / "gguf", 1)
     yield opened
     opened.close()
 

@@ -190,7 +190,7 @@ def test_every_button_of_the_guide_opens_a_tab_at_a_component_that_is_there(lab:
     ids = {block.elem_id for block in build(lab).blocks.values()}
     for way in (*REMEDIES.values(), *STEPS.values()):
         assert way.show in ids or way.show == "tools-on", way
-        assert way.act in dict(TABS) or way.act == "write-demonstration"
+        assert way.act in TABS or way.act == "write-demonstration"
 
 
 def test_the_button_that_writes_a_demonstration_opens_an_empty_desk(lab: Lab) -> None:
