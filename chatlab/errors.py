@@ -65,7 +65,7 @@ class UnseenRepeated(InputError):
     ) -> None:
         super().__init__(message, hint)
         self.prompts = prompts
-        """Of the unseen set, or meant for it."""
+        """The unseen prompts that are repeated, or that were meant for the set."""
         self.demonstrations = demonstrations
         """Ids of those that teach them already."""
 

@@ -22,7 +22,7 @@ from chatlab.models.validation.process import REFUSED, TrialProcess
 from chatlab.system.files import DISK_FULL, fsync_folder, private_folder
 
 REVISION = 1
-"""Of how files are unpacked. What an older one left is thrown away as unused."""
+"""Version of the unpacking. What an older one left is thrown away as unused."""
 HALF = ".half-"
 USED = "used"
 """A file whose time says when the folder was last asked for."""
@@ -45,7 +45,7 @@ class TrainingBase:
     folder: Path
     """config.json, tokenizer, template and safetensors."""
     fingerprint: str
-    """Of the base that adapters are made for: the packed file, where the folder was unpacked from one."""
+    """Fingerprint of the base that adapters are made for: the packed file, where the folder was unpacked from one."""
     unpacked: bool = False
 
 
@@ -166,7 +166,7 @@ def _finish(base: Base, half: Path) -> None:
 
 
 def _key(base: Base) -> str:
-    """Of the file's content, and of what is put beside its weights."""
+    """Name of the folder: a hash of the file's content and of what is put beside its weights."""
     texts = [(base.folder / name).read_bytes() for name in NEEDED if (base.folder / name).is_file()]
     told = sha256(f"{REVISION} {base.gguf.sha256 if base.gguf else ''}".encode())
     for text in texts:

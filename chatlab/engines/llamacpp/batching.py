@@ -21,7 +21,7 @@ class RunningSequence:
     """The prompt's index."""
     slot: Slot
     logits: Logits
-    """Of its next token."""
+    """Logits of its next token."""
     position: int
     """Tokens read in its slot."""
     max_tokens: int

@@ -29,7 +29,7 @@ class Network:
     model_type: str
     causal: str
     modules: tuple[str, ...] = (*NORMS, *ATTENTION, *MLP)
-    """Of each layer, as transformers names them."""
+    """The modules of each layer, as transformers names them."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """What its config says for every model."""
 

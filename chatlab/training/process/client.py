@@ -138,7 +138,9 @@ class TrainerClient:
             process = self._process
             if process is None:
                 return
-            _close_stdin(process)
+            assert process.stdin is not None
+            with suppress(OSError):
+                process.stdin.close()
             ends = time.monotonic() + (timeout if self._busy and self._ready else GRACE)  # else it has nothing to keep
             while process.poll() is None and time.monotonic() < ends and self._silence.seconds < FROZEN:
                 self._changed.wait(TICK / 2)
@@ -288,12 +290,6 @@ def _log(file: Path) -> Path:
         if file.stat().st_size > LARGEST_LOG:
             file.replace(file.with_name(f"{file.name}.1"))
     return file
-
-
-def _close_stdin(process: Child) -> None:
-    assert process.stdin is not None
-    with suppress(OSError):
-        process.stdin.close()
 
 
 def _pid_at(run: Path) -> str:

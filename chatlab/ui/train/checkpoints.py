@@ -54,7 +54,7 @@ class RunCheckpoints:
         return {self.fold, self.table, self.answers, self.step, self.message}
 
     def draw(self, run: RunView) -> Updates:
-        """Of one run; nothing where it kept none."""
+        """The checkpoints of one run; nothing where it kept none."""
         kept = self._lab.checkpoints.of(run)
         choice = self._lab.checkpoints.proposed(run)
         steps = [(f"step {each.metrics.step}", each.metrics.step) for each in kept if not each.last]
