@@ -35,7 +35,8 @@ class Sampler:
         if not isfinite(highest):  # argmax prefers nan to any number
             raise EngineError("The model's numbers overflowed.", "Lower the adapter's strength, or use another one.")
         if self._sampling.temperature > GREEDY_BELOW:
-            token = self._at_random((logits - highest) / self._sampling.temperature)
+            with np.errstate(over="ignore"):  # a temperature beyond float32 makes all tokens alike
+                token = self._at_random((logits - highest) / self._sampling.temperature)
         self._sampled.add(token)
         return token
 

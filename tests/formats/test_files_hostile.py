@@ -276,9 +276,9 @@ SOUND = sound_pdfs()
 
 
 @pytest.mark.parametrize("name", SOUND)
-def test_a_sound_document_made_as_the_traps_are_is_read(name: str, reading: DocumentReader, tmp_path: Path) -> None:
+def test_a_sound_document_made_as_the_traps_are_is_read(name: str, reader: DocumentReader, tmp_path: Path) -> None:
     path = SOUND[name](tmp_path / "sound.pdf")
-    assert "Dear fox" in reading.read(path, path.name)[1]
+    assert "Dear fox" in reader.read(path, path.name)[1]
 
 
 def docx_traps() -> dict[str, Callable[[Path], Path]]:

@@ -179,7 +179,7 @@ class Finds(Knowledge):
 
     def __init__(self, text: str) -> None:
         passage = Passage(document="0" * 64, title="Notes", start=0, end=len(text), text=text)
-        rank = {"words_rank": 1, "words_score": 1.0, "meaning_rank": None, "meaning_score": None}
+        rank = {"bm25_rank": 1, "bm25_score": 1.0, "vector_rank": None, "vector_score": None}
         self._found = SearchHit(passage=passage, name="notes.txt", score=1.0, **rank)
 
     def search(self, query: str, count: int = 8) -> list[SearchHit]:

@@ -174,7 +174,12 @@ class Page:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.handlers = {
-            f"{function.fn.__qualname__} {number}": (function.fn.__wrapped__, [c.value for c in function.inputs])
+            f"{function.fn.__qualname__} {number}": (
+                function.fn.__wrapped__,
+                [{c: c.value for c in function.inputs}]
+                if function.inputs_as_dict
+                else [c.value for c in function.inputs],
+            )
             for number, function in build(lab).fns.items()
             if function.fn is not None
             and {event for _, event in function.targets} & {"load", "select", "expand", "tick"}

@@ -239,7 +239,7 @@ def test_a_paused_trainer_is_said_to_be_silent_and_nothing_hangs(trainer: Traine
     os.kill(pid, signal.SIGSTOP)
     try:
         status = until(trainer, lambda s: bool(s.message))
-        assert "not answered" in status.message and status.state == "training"
+        assert "not responded" in status.message and status.state == "training"
     finally:
         os.kill(pid, signal.SIGCONT)
     trainer.wait(PATIENCE)

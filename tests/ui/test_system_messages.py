@@ -14,6 +14,7 @@ import pytest
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError, NotFound
 from chatlab.lab import Lab
+from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.lab.chat.system_messages import day
 from chatlab.settings import Settings
 from chatlab.ui.chat.handlers import ChatHandlers
@@ -57,7 +58,7 @@ def panel(lab: Lab) -> SystemPanel:
 
 def say(lab: Lab, conversation: int, text: str) -> int:
     """The turn of the answer."""
-    return lab.chat.reply(conversation, text).finish().conversation.turns[-1].id
+    return lab.chat.reply(conversation, text, ReplyOptions()).finish().conversation.turns[-1].id
 
 
 def seen(panel: SystemPanel, updates: dict[Any, Any]) -> str:
@@ -158,7 +159,7 @@ def test_an_answer_that_had_no_message_stays_without_one(panel: SystemPanel, lab
 
 def test_a_message_changed_while_an_answer_is_written_is_not_the_answers(lab: Lab) -> None:
     chat = lab.chat.new("Be brief.")
-    reply = lab.chat.reply(chat, "Hello")
+    reply = lab.chat.reply(chat, "Hello", ReplyOptions())
     next(reply)
     lab.chat.set_system(chat, "Be kind.")
     assert reply.finish().conversation.turns[-1].original_system == ("Be brief.",)

@@ -28,7 +28,7 @@ from chatlab.ui.verdict import verdict
 from tests.support.page import built, publish_adapter, readable, told
 
 HOSTILE = "<script>alert(1)</script>`*"
-QUICK = {"passes": 1, "leash": 0.0, "batch": 8}
+QUICK = {"epochs": 1, "kl_weight": 0.0, "batch_size": 8}
 PATIENCE = 180.0
 """Seconds until a run that has not ended fails the test; far more than it needs."""
 
@@ -136,16 +136,17 @@ def test_the_sentence_says_what_a_run_will_do(lab: Lab, tab: TrainTab, stage: No
 def test_an_empty_box_leaves_the_choice_and_shows_it(lab: Lab, tab: TrainTab, stage: None) -> None:
     assert tab.plan.form.overrides(form(tab)) == {}
     assert tab.plan.form.overrides(form(tab, epochs=2, kl_weight=0, mask=False)) == {
-        "passes": 2,
-        "leash": 0.0,
+        "epochs": 2,
+        "kl_weight": 0.0,
         "mask": False,
     }
     chosen = lab.training.plan().settings.epochs
-    assert told(tab.plan.draw(form(tab))[tab.plan.form.boxes["passes"]])["placeholder"] == str(chosen)
+    assert told(tab.plan.draw(form(tab))[tab.plan.form.boxes["epochs"]])["placeholder"] == str(chosen)
 
 
 @pytest.mark.parametrize(
-    ("name", "typed"), [("batch", "0"), ("passes", "-1"), ("passes", "two"), ("learning_rate", "nan"), ("rank", "1e9")]
+    ("name", "typed"),
+    [("batch_size", "0"), ("epochs", "-1"), ("epochs", "two"), ("learning_rate", "nan"), ("rank", "1e9")],
 )
 def test_a_setting_that_makes_no_sense_is_said_and_starts_nothing(
     lab: Lab, tab: TrainTab, stage: None, name: str, typed: str
@@ -387,7 +388,7 @@ def test_compare_opens_with_the_base_and_the_runs_adapter(lab: Lab, tab: TrainTa
 def test_the_settings_of_a_run_are_copied_into_the_form(lab: Lab, tab: TrainTab, finished: str) -> None:
     filled = tab.copy(finished)
     boxes = tab.plan.form.boxes
-    assert (filled[boxes["passes"]], filled[boxes["leash"]]) == ("1", "0.0")
+    assert (filled[boxes["epochs"]], filled[boxes["kl_weight"]]) == ("1", "0.0")
     assert lab.training.plan(**tab.plan.form.overrides(filled)).settings == lab.training.run(finished).request.settings
 
 

@@ -10,7 +10,7 @@ import pytest
 
 COUNT = """
 import ctypes, re, threading
-from chatlab.web.malloc import share_heaps
+from chatlab.web.malloc import limit_arenas
 {before}
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
@@ -35,7 +35,7 @@ libc.fclose(out)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="heaps for each thread are glibc's way")
 def test_a_dozen_threads_allocate_from_two_heaps() -> None:
     assert heaps("") > 2, "without it there are more, or this test shows nothing"
-    assert heaps("share_heaps()") <= 2
+    assert heaps("limit_arenas()") <= 2
 
 
 def heaps(before: str) -> int:

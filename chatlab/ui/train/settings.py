@@ -38,17 +38,19 @@ class Field:
 
 
 FIELDS = {
-    "passes": Field(
+    "epochs": Field(
         "Epochs", "Raise it when answers barely change; lower it when they copy the training data.", 1, 1000, whole=True
     ),
     "learning_rate": Field("Learning rate", "Halve it when the loss jumps; double it when nothing changes.", 1e-7, 1),
-    "leash": Field("KL weight", "Raise it when forgetting is high; 0 turns the KL penalty off.", 0, 1000),
+    "kl_weight": Field("KL weight", "Raise it when forgetting is high; 0 turns the KL penalty off.", 0, 1000),
     "rank": Field(
         "LoRA rank", "Raise it for thousands of demonstrations; lower it for a smaller adapter.", 1, 512, whole=True
     ),
     "alpha": Field("LoRA alpha", "Leave it at twice the rank.", 0.01, 4096),
-    "batch": Field("Batch size", "Raise it for steadier steps; lower it when memory runs out.", 1, 1024, whole=True),
-    "accumulate": Field(
+    "batch_size": Field(
+        "Batch size", "Raise it for steadier steps; lower it when memory runs out.", 1, 1024, whole=True
+    ),
+    "grad_accumulation": Field(
         "Gradient accumulation", "Raise it when memory runs out; the result stays the same.", 1, 1024, whole=True
     ),
     "max_tokens": Field("Max tokens", "Raise it when long demonstrations are left out.", 8, 131072, whole=True),
@@ -58,8 +60,8 @@ FIELDS = {
 }
 
 OTHERS = {
-    "leash_texts": "KL samples",
-    "clip": "Max gradient norm",
+    "kl_samples": "KL samples",
+    "max_grad_norm": "Max gradient norm",
     "weight_decay": "Weight decay",
     "mask": "Loss mask",
 }

@@ -109,5 +109,5 @@ def test_one_message_that_is_too_long_by_itself_is_said_and_stays(lab: Lab) -> N
     handlers = ChatHandlers(lab, Replies())
     page = Page(handlers, handlers.load())
     page.say(WORDS * 20)
-    assert page.session.notice and "fit" in page.session.notice.text and not page.session.notice.actions
+    assert page.session.notice and "the context is" in page.session.notice.text and not page.session.notice.actions
     assert page.conversation.path()[-1].content == WORDS * 20
