@@ -54,7 +54,7 @@ class Shell:
         `wiring` is passed on: inputs, outputs, concurrency_limit, cancels, js, trigger_mode ...
         """
         wiring = {"api_visibility": "private", "show_progress": "hidden"} | wiring
-        return trigger(guarded(do), **wiring)
+        return trigger(guarded(_skipping(do)), **wiring)
 
     def refresh(self, done: Any) -> Any:
         """Draw the header again after an event that changed what it says: `shell.refresh(shell.on(...))`."""
@@ -88,6 +88,17 @@ def inform(text: str) -> None:
 def error_text(error: ChatlabError) -> str:
     """What happened and what to do next, in one line."""
     return f"{error} {error.hint}".strip()
+
+
+def _skipping(do: Callable[..., Any]) -> Callable[..., Any]:
+    """`do`, with no updates, an empty dict, leaving its outputs as they are. Gradio would take it for a value."""
+
+    @functools.wraps(do)
+    def call(*given: Any, **named: Any) -> Any:
+        updates = do(*given, **named)
+        return gr.skip() if isinstance(updates, dict) and not updates else updates
+
+    return do if inspect.isgeneratorfunction(do) else call
 
 
 def guarded(do: Callable[..., Any]) -> Callable[..., Any]:

@@ -131,7 +131,7 @@ def test_an_early_second_message_is_refused_and_stays_in_the_box(page: Any, engi
     page.wait_for_selector(".growing .who")
     expect(page.locator(BOX)).to_have_value("", timeout=PATIENCE)  # else the server would empty what is typed next
     say(page, "Too early")
-    page.wait_for_selector(".toast-body:has-text('still being written')")
+    page.wait_for_selector(".toast-body:has-text('still answering')")
     let_go(engine)
     whole(page)
     assert page.input_value(BOX) == "Too early"

@@ -61,7 +61,8 @@ def state(now: State, documents: int) -> Markup:
         return NOTHING
     have = f"{counted(documents, 'document')}, {counted(now.passages, 'passage')}."
     if now.meaning:
-        return div("index-state", span("", f"{have} Keyword search only. "), span("warn", now.meaning))
+        searched = "Keyword search only." if now.bm25_ready else "Building the keyword index."
+        return div("index-state", span("", f"{have} {searched} "), span("warn", now.meaning))
     parts = [span("", f"{have} {_ready(now)}")]
     if now.problem:
         parts.append(span("warn", " " + now.problem))
