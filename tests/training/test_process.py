@@ -258,7 +258,7 @@ def test_a_stop_ends_a_frozen_trainer_and_the_run_goes_on_from_its_place_to_the_
     seen = len(trainer.status().steps)
     trainer.stop(keep=False)
     status = until(trainer, lambda s: s.state != "training")
-    assert "did not respond" in status.message and "can be resumed" in status.message
+    assert "did not respond" in status.message and "Resume the run" in status.message
     assert read_run(run).state == "stopped" and not psutil.pid_exists(pid)
     assert len(status.steps) >= seen, "no event is lost"
     assert finish(trainer, run).state == "finished"
