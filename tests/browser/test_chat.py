@@ -52,6 +52,7 @@ def page(chromium: Any, address: str) -> Iterator[Any]:
     page.on("console", lambda said: wrong.append(said.text) if "Content Security" in said.text else None)
     page.goto(address)
     page.wait_for_selector(".welcome")
+    page.wait_for_selector("#bar .chip.live")  # the events of a page that opens have all been answered
     yield page
     page.close()
     assert wrong == []
