@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,13 +30,18 @@ def insert(file: Path, before: str, text: str) -> None:
     file.write_text(whole.replace(before, text + before, 1), encoding="utf-8")
 
 
+def item(text: str, indent: int) -> str:
+    """An expression as one item of a list."""
+    return textwrap.indent(text.rstrip(), " " * indent) + ",\n"
+
+
 def tool(root: Path) -> list[str]:
     module, described, line = blocks("A tool")
     (root / "chatlab/tools/dice.py").write_text(module, encoding="utf-8")
     builtin = root / "chatlab/tools/builtin.py"
     insert(builtin, "from chatlab.tools.program", "from chatlab.tools.dice import throw\n")
     insert(builtin, "PASSAGE = ", described)
-    insert(builtin, "            ToolImpl(tool=SEARCH", line)
+    insert(builtin, "            ToolImpl(tool=SEARCH", item(line, 12))
     return ["tests/tools/test_contract.py", "-k", "dice"]
 
 
@@ -43,9 +49,9 @@ def data_format(root: Path) -> list[str]:
     function, line = blocks("A data format")
     kinds = root / "chatlab/formats/kinds.py"
     insert(kinds, "FORMATS: tuple", function + "\n\n")
-    insert(kinds, '    Format(\n        name="parquet"', line)
-    insert(kinds, '"parquet"]', '"pairs", ')
-    return ["tests/formats/test_round_trip.py", "-k", "pairs"]
+    insert(kinds, '    Format(\n        name="parquet"', item(line, 4))
+    insert(kinds, '"parquet"]', '"dialog", ')
+    return ["tests/formats/test_round_trip.py", "-k", "dialog"]
 
 
 def tab(root: Path) -> list[str]:
