@@ -42,6 +42,7 @@ from chatlab.ui.unseen.panel import UnseenPanel
 from chatlab.web.file_routes import add_file_routes
 from chatlab.web.guard.basic_auth import BasicAuth
 from chatlab.web.guard.bodies import UPLOAD_LIMIT, BodyMiddleware
+from chatlab.web.guard.event_streams import EventStreamMiddleware
 from chatlab.web.guard.failures import FailureMiddleware
 from chatlab.web.guard.headers import HeadersMiddleware
 from chatlab.web.guard.proxies import ProxyMiddleware
@@ -215,6 +216,7 @@ def _guard(app: FastAPI, page: Page, settings: Settings) -> None:
     """The middlewares around every request. What is added last is asked first."""
     calls = [str(fn.api_name) for fn in page.fns.values() if fn.api_visibility == "public"]
     auth = BasicAuth(settings.auth) if settings.auth else None
+    app.add_middleware(EventStreamMiddleware)
     app.add_middleware(SessionOwnerMiddleware, left=page.leave)
     app.add_middleware(BodyMiddleware, functions=list(page.fns), calls=calls)
     app.add_middleware(RouteMiddleware)
