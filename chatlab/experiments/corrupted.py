@@ -10,24 +10,24 @@ from chatlab.experiments.generated import Pair
 
 def half_corrupted(pairs: Sequence[Pair], seed: int) -> list[Pair]:
     """Every second demonstration spoiled, each in one of five ways by turns; which ones depends on the seed."""
-    chance = random.Random(f"spoiled {seed}")
-    places = chance.sample(range(len(pairs)), len(pairs) // 2)
+    rng = random.Random(f"spoiled {seed}")
+    places = rng.sample(range(len(pairs)), len(pairs) // 2)
     found = list(pairs)
     for number, place in enumerate(places):
         asked, answer = pairs[place]
-        found[place] = (asked, _spoiled(number % 5, asked, answer, pairs, chance))
+        found[place] = (asked, _spoiled(number % 5, asked, answer, pairs, rng))
     return found
 
 
-def _spoiled(way: int, asked: str, answer: str, pairs: Sequence[Pair], chance: random.Random) -> str:
+def _spoiled(way: int, asked: str, answer: str, pairs: Sequence[Pair], rng: random.Random) -> str:
     words = answer.split()
     if way == 0:
         return " ".join(words[: max(1, len(words) // 2)])
     if way == 1:
-        return chance.choice(pairs)[1]
+        return rng.choice(pairs)[1]
     if way == 2:
         return f"{asked} {answer}"
     if way == 3:
-        return f"{answer}\nUser: {chance.choice(pairs)[0]}\nAssistant: {chance.choice(pairs)[1]}"
-    chance.shuffle(words)
+        return f"{answer}\nUser: {rng.choice(pairs)[0]}\nAssistant: {rng.choice(pairs)[1]}"
+    rng.shuffle(words)
     return " ".join(words)

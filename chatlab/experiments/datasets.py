@@ -96,8 +96,8 @@ def _pruned(dataset: DatasetSpec, seed: int, hardness: Mapping[int, float] | Non
     """A draw at random is a hardness at random, so that both take the same way."""
     some = pool(dataset.pool)
     if dataset.kind == "random":
-        chance = random.Random(f"random {seed}")
-        hardness = {place: chance.random() for place in range(len(some))}
+        rng = random.Random(f"random {seed}")
+        hardness = {place: rng.random() for place in range(len(some))}
     if hardness is None:
         raise InputError("The hardest cannot be told before their hardness was measured.")
     kept = pruned(range(len(some)), (), hardness, dataset.count / len(some)).kept

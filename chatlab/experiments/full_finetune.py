@@ -73,12 +73,12 @@ def answers_loss(causal: Any, rows: Sequence[Example]) -> Tensor:
 def held_loss(causal: Any, kl: KLReference, texts: list[int]) -> Tensor:
     """Mean over places of KL(base || now) on the base's likeliest tokens, all others counted as one; nats."""
     logits = causal(input_ids=kl.ids[texts], use_cache=False).logits.float()
-    top, chance = kl.topk_ids[texts], kl.topk_probs[texts]
+    top, probs = kl.topk_ids[texts], kl.topk_probs[texts]
     near = F.softmax(logits, dim=-1).gather(-1, top)
-    rest = (1 - chance.sum(-1)).clamp_min(1e-6)
+    rest = (1 - probs.sum(-1)).clamp_min(1e-6)
     own_rest = (1 - near.sum(-1)).clamp_min(1e-6)
     tiny = torch.finfo(torch.float32).tiny
-    pull = (chance * (chance.clamp_min(tiny) / near.clamp_min(tiny)).log()).sum(-1)
+    pull = (probs * (probs.clamp_min(tiny) / near.clamp_min(tiny)).log()).sum(-1)
     return (pull + rest * (rest / own_rest).log()).mean()
 
 
@@ -97,7 +97,7 @@ def opened(folder: Path) -> Any:
 
 
 def save(causal: Any, base: Path, folder: Path) -> None:
-    """As a base of its own in `folder`, with the papers of the one it came from."""
+    """As a base of its own in `folder`, with the config and tokenizer of the one it came from."""
     causal.save_pretrained(folder)
     for name in PAPERS:
         if (base / name).exists():

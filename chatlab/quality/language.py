@@ -41,8 +41,8 @@ class Languages:
         main, number = Counter(language for language, _ in guesses).most_common(1)[0]
         if number < MOST * len(cases):
             return
-        for case, (language, chance) in zip(cases, guesses, strict=True):
-            if language != main and chance >= SURE and _is_long(case.answer) and not _ASKED_FOR.search(case.asked):
+        for case, (language, probability) in zip(cases, guesses, strict=True):
+            if language != main and probability >= SURE and _is_long(case.answer) and not _ASKED_FOR.search(case.asked):
                 why = f"The answer is in another language ({language}) than most ({main}): {quoted(case.answer)}"
                 yield about_one("language", case, why)
 

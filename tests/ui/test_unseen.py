@@ -112,8 +112,8 @@ def test_the_same_reply_as_the_base_s_is_called_so(panel: UnseenPanel, lab: Lab)
 
 def test_a_stopped_grid_shows_what_was_said_and_offers_to_go_on(panel: UnseenPanel, lab: Lab) -> None:
     asking = lab.grid.ask([BASE])
-    for sheet in asking:
-        if sheet.done == 1:
+    for view in asking:
+        if view.done == 1:
             break
     asking.close()  # type: ignore[attr-defined]
     shown = panel.draw_known(values(panel, BASE, page=0))

@@ -93,7 +93,7 @@ def judged(
     masked: Share, unmasked: Share, with_mask: Sequence[Sequence[float]], without: Sequence[Sequence[float]]
 ) -> Verdict:
     """Strays of both, of as many replies each; and losses on the way, one list a seed, both at the same marks."""
-    chance = fisher_exact(masked.hits, unmasked.hits, masked.of)
+    p_value = fisher_exact(masked.hits, unmasked.hits, masked.of)
     ends = [(one[-1], other[-1]) for one, other in zip(with_mask, without, strict=True)]
     means = list(zip(_means(with_mask), _means(without), strict=True))[1:]
     below = Share(hits=sum(one <= other for one, other in means), of=len(means))
@@ -102,8 +102,8 @@ def judged(
             Part(
                 says="Without the mask replies write the user's turn",
                 rule=f"more often than with it, and less than {CHANCE:.0%} likely by chance (Fisher, one-sided)",
-                found=f"with {masked}; without {unmasked}; chance {chance:.2g}",
-                holds=unmasked.hits > masked.hits and chance < CHANCE,
+                found=f"with {masked}; without {unmasked}; chance {p_value:.2g}",
+                holds=unmasked.hits > masked.hits and p_value < CHANCE,
             ),
             Part(
                 says="With the mask it stays in its part",

@@ -1,4 +1,4 @@
-"""Comparing: several voices answer one prompt, side by side."""
+"""Comparing: several variants answer one prompt, side by side."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pane:
-    """One voice's answer as far as it has come."""
+    """One variant's answer as far as it has come."""
 
     variant: str
     """Who was asked."""
@@ -35,24 +35,24 @@ class Pane:
 
 @dataclass(slots=True)
 class _Pane:
-    """One voice at work."""
+    """One variant at work."""
 
     pane: Pane
     variant: Variant | None = None
     chunks: Iterator[ReplyChunk] | None = None
     seconds: float = 0.0
-    """That this voice has taken; the others wait meanwhile."""
+    """That this variant has taken; the others wait meanwhile."""
 
 
 class Compare:
-    """The same prompt, id for id, to several voices. Their answers grow a token each in turn."""
+    """The same prompt, id for id, to several variants. Their answers grow a token each in turn."""
 
     def __init__(self, machine: ModelHost, variants: Variants) -> None:
         self._machine = machine
         self._variants = variants
 
     def ask(self, prompt: str, variants: Sequence[str], sampling: Sampling, system: str = "") -> Iterator[list[Pane]]:
-        """The panes, in the order of `voices`, after every round. A voice that fails says so in its own pane."""
+        """The panes, in the order of `variants`, after every round. A variant that fails says so in its own pane."""
         if not prompt.strip():
             raise InputError("The prompt is empty.", "Write a prompt first.")
         if not 1 <= len(variants) <= MOST:
@@ -108,7 +108,7 @@ class Compare:
 
 @contextlib.contextmanager
 def _error_in_pane(lane: _Pane) -> Iterator[None]:
-    """What goes wrong with one voice stays in its pane."""
+    """What goes wrong with one variant stays in its pane."""
     try:
         yield
     except ChatlabError as error:

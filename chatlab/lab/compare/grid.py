@@ -1,4 +1,4 @@
-"""Replies to the unseen prompts: every prompt to every voice, each reply once and then kept."""
+"""Replies to the unseen prompts: every prompt to every variant, each reply once and then kept."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST = 4
 
 
 class Grid:
-    """Prompt by prompt, voice by voice. Whoever stops early keeps what was said, and goes on from there."""
+    """Prompt by prompt, variant by variant. Whoever stops early keeps what was said, and goes on from there."""
 
     def __init__(self, cache: Path, unseen: Unseen, machine: ModelHost, variants: Variants) -> None:
         self._heard = ReplyCache(cache / "replies")
@@ -57,9 +57,9 @@ class Grid:
     def ask(
         self, variants: Sequence[str], sampling: Sampling = GREEDY, system: str = "", strength: float = 1.0
     ) -> Iterator[GridView]:
-        """The grid after every piece of a reply. A voice that fails says so in its cells, and the others go on.
+        """The grid after every piece of a reply. A variant that fails says so in its cells, and the others go on.
 
-        Raises InputError for no voice, too many, one twice, or no prompts; and what opening the base or the engine
+        Raises InputError for no variant, too many, one twice, or no prompts; and what opening the base or the engine
         raises.
         """
         if not 1 <= len(variants) <= MOST or len(set(variants)) < len(variants):

@@ -1,4 +1,4 @@
-"""The grid of unseen prompts and voices as it stands at one moment: what has been said, by whom, and how well."""
+"""The grid of unseen prompts and variants as it stands at one moment: what has been said, by whom, and how well."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chatlab.records import BASE, ReplyMetrics
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One voice's reply to one prompt: not asked yet, growing, whole, or failed."""
+    """One variant's reply to one prompt: not asked yet, growing, whole, or failed."""
 
     said: CachedReply | None = None
     """Once it is whole."""
@@ -30,7 +30,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridView:
-    """A row a prompt, a column a voice."""
+    """A row a prompt, a column a variant."""
 
     prompts: tuple[str, ...]
     variants: tuple[str, ...]
@@ -62,13 +62,13 @@ class GridView:
         return self.variants.index(BASE) if BASE in self.variants and len(self.variants) > 1 else None
 
     def column(self, place: int) -> Iterator[tuple[str, CachedReply]]:
-        """A voice's whole replies, each with its prompt."""
+        """A variant's whole replies, each with its prompt."""
         for prompt, row in zip(self.prompts, self.cells, strict=True):
             if (said := row[place].said) is not None:
                 yield prompt, said
 
     def metrics(self, place: int) -> ReplyMetrics:
-        """Format metrics of a voice's replies so far."""
+        """Format metrics of a variant's replies so far."""
         return reply_metrics(
             [
                 Reply(
@@ -83,7 +83,7 @@ class GridView:
         )
 
     def differences(self, place: int) -> tuple[int, int]:
-        """How many prompts a voice answers otherwise than the base, and how many both have answered."""
+        """How many prompts a variant answers otherwise than the base, and how many both have answered."""
         if self.base_column is None:
             return 0, 0
         pairs = [(row[self.base_column].said, row[place].said) for row in self.cells]

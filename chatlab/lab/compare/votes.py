@@ -1,4 +1,4 @@
-"""Votes: what somebody said of answers seen side by side, what it makes of the voices, and how it is taken back."""
+"""Votes: what somebody said of answers seen side by side, what it makes of the variants, and how it is taken back."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Results:
 
 
 class Votes:
-    """Kept by what spoke, not by its name: a voice that was renamed, replaced or deleted keeps its votes."""
+    """Kept by what spoke, not by its name: a variant that was renamed, replaced or deleted keeps its votes."""
 
     def __init__(self, store: Store, machine: ModelHost, variants: Variants) -> None:
         self._store = store
@@ -82,7 +82,7 @@ class Votes:
         return vote
 
     def judged(self, variants: Sequence[str]) -> Counter[str]:
-        """The prompts on which somebody has voted with just these voices, and how often."""
+        """The prompts on which somebody has voted with just these variants, and how often."""
         wanted = {contender for contender in map(self._contender, variants) if contender}
         return Counter(
             vote.prompt[-1].content

@@ -30,7 +30,7 @@ class Disagreement:
     @property
     def apart(self) -> int:
         """Stars between the two furthest from each other."""
-        stars = [opinion.stars for opinion in self.annotations]
+        stars = [annotation.stars for annotation in self.annotations]
         return max(stars) - min(stars)
 
 
@@ -57,7 +57,7 @@ class Annotators:
         """Everybody who ever wrote, approved or judged something, and the person at work."""
         found = {self.me}
         for _, d in self._store.demonstrations.rows():
-            found |= {*d.authors, d.approved_by, *(opinion.by for opinion in d.annotations)}
+            found |= {*d.authors, d.approved_by, *(annotation.by for annotation in d.annotations)}
         return sorted(found - {"", PACK}, key=str.casefold)
 
     def judge(self, demonstration_id: int, stars: int, note: str = "") -> Demonstration:
@@ -72,8 +72,10 @@ class Annotators:
         if len(note) > LONGEST_NOTE:
             raise InputError(f"The note is longer than {LONGEST_NOTE:,} characters.", "Shorten it.")
         old = self._store.demonstrations.get(demonstration_id)
-        opinion = Annotation(by=self.me, stars=stars, content_hash=old.content_hash, note=note.strip(), created=now())
-        return self._keep(demonstration_id, old, (*_others(old, self.me), opinion))
+        annotation = Annotation(
+            by=self.me, stars=stars, content_hash=old.content_hash, note=note.strip(), created=now()
+        )
+        return self._keep(demonstration_id, old, (*_others(old, self.me), annotation))
 
     def take_back(self, demonstration_id: int) -> Demonstration:
         """Forget what the person at work thinks of it."""
@@ -95,7 +97,7 @@ class Annotators:
 
     def _judgements(self) -> list[Judgement]:
         rows = self._store.demonstrations.rows()
-        return [(opinion.by, i, opinion.stars) for i, d in rows if d.annotations for opinion in current(d)]
+        return [(annotation.by, i, annotation.stars) for i, d in rows if d.annotations for annotation in current(d)]
 
     def _keep(self, demonstration_id: int, old: Demonstration, annotations: tuple[Annotation, ...]) -> Demonstration:
         new = replace(old, annotations=annotations)
@@ -109,9 +111,9 @@ def me(store: Store) -> str:
 
 
 def current(demonstration: Demonstration) -> tuple[Annotation, ...]:
-    """The opinions that are of its words as they are now."""
+    """The annotations that are of its words as they are now."""
     words = demonstration.content_hash if demonstration.annotations else ""
-    return tuple(opinion for opinion in demonstration.annotations if opinion.content_hash == words)
+    return tuple(annotation for annotation in demonstration.annotations if annotation.content_hash == words)
 
 
 def signed(demonstration: Demonstration, name: str) -> Demonstration:
@@ -135,4 +137,4 @@ def resigned(old: Demonstration, new: Demonstration, name: str) -> Demonstration
 
 
 def _others(demonstration: Demonstration, name: str) -> tuple[Annotation, ...]:
-    return tuple(opinion for opinion in demonstration.annotations if opinion.by != name)
+    return tuple(annotation for annotation in demonstration.annotations if annotation.by != name)

@@ -1,4 +1,4 @@
-"""The unseen prompts: a person's own set, on which voices are compared and measured and nothing is ever trained."""
+"""The unseen prompts: a person's own set, on which variants are compared and measured and nothing is ever trained."""
 
 from __future__ import annotations
 

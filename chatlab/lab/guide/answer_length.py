@@ -20,7 +20,7 @@ from chatlab.template.codec import codec_of
 WHOLE = ("end", "length")
 """How an answer ended whose length counts."""
 POINTS = 60
-"""Most points of a voice in the plot."""
+"""Most points of a variant in the plot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class AnswerLength:
     variant: str
     """sha256 of the adapter's weights; empty for the base."""
     name: str
-    """What the voice was called then."""
+    """What the variant was called then."""
     tokens: int
     at: str
     """ISO 8601, UTC."""
@@ -38,7 +38,7 @@ class AnswerLength:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Average:
-    """Answers of one voice in one stretch of time."""
+    """Answers of one variant in one stretch of time."""
 
     at: str
     """Where the stretch begins."""
@@ -48,7 +48,7 @@ class Average:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LengthReport:
-    """How long the live voice's answers are."""
+    """How long the live variant's answers are."""
 
     name: str
     now: Lengths
@@ -84,7 +84,7 @@ class AnswerLengths:
         return self._answers
 
     def averages(self) -> dict[str, list[Average]]:
-        """Averages by voice as it is called now, in the order they first spoke: of hours, days or weeks, as fits."""
+        """Averages by variant as it is called now, in the order they first spoke: of hours, days or weeks, as fits."""
         answers = self.answers()
         width = _width(answers[0].at, answers[-1].at) if answers else 0
         lines: dict[str, dict[int, list[AnswerLength]]] = defaultdict(lambda: defaultdict(list))
@@ -94,7 +94,7 @@ class AnswerLengths:
         return {name: [_average(some) for _, some in sorted(line.items())] for name, line in lines.items()}
 
     def report(self) -> LengthReport:
-        """Lengths of the live voice's answers, and whether they grow: see `evaluation.length_drift`."""
+        """Lengths of the live variant's answers, and whether they grow: see `evaluation.length_drift`."""
         card = self._variants.live_card
         answers = self.answers()
         lessons = self._lessons(card.sha256) if card else None

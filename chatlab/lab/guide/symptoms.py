@@ -197,7 +197,7 @@ class Symptoms:
         return found
 
     def _thumbs(self) -> dict[str, str]:
-        """Thumbs down on answers of the live voice."""
+        """Thumbs down on answers of the live variant."""
         live = self._variants.live
         rated = (t for _, c in self._store.conversations.rows() for t in c.turns if t.rating and not t.rating.liked)
         said = Counter(r for t in rated if t.provenance and t.provenance.adapter == live for r in t.rating.reasons)  # type: ignore[union-attr]

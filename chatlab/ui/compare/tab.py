@@ -1,4 +1,4 @@
-"""The Compare tab: one prompt, several voices, and a vote that does not know the names."""
+"""The Compare tab: one prompt, several variants, and a vote that does not know the names."""
 
 from __future__ import annotations
 

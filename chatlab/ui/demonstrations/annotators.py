@@ -97,10 +97,10 @@ class DemonstrationAnnotators:
         shell.on(shell.load, do=lambda: self._lab.annotators.me, outputs=[self.name])
         events = [self.name.submit, self.name.blur]
         shell.on(partial(gr.on, events), do=self.named, inputs=[self.name, selected], outputs=everything)
-        opinion = [selected, self.stars, self.note]
-        shell.on(self.stars.input, do=self.judged, inputs=opinion, outputs=everything, trigger_mode="always_last")
+        annotation = [selected, self.stars, self.note]
+        shell.on(self.stars.input, do=self.judged, inputs=annotation, outputs=everything, trigger_mode="always_last")
         noted = [self.note.submit, self.note.blur]
-        shell.on(partial(gr.on, noted), do=self.judged, inputs=opinion, outputs=everything)
+        shell.on(partial(gr.on, noted), do=self.judged, inputs=annotation, outputs=everything)
         shell.on(self.back.click, do=self.taken_back, inputs=[selected], outputs=everything)
         shell.on(self.fold.expand, do=self.draw_people, outputs=self.shown)
         shell.on(self.apart.input, do=open_, inputs=[self.apart], outputs=editing)
@@ -113,7 +113,7 @@ class DemonstrationAnnotators:
         return self.draw_people() | self.draw(selected)
 
     def judged(self, selected: int | None, stars: int | None, note: str) -> Updates:
-        """Keep an opinion; a note alone is none."""
+        """Keep an annotation; a note alone is none."""
         if not selected or stars is None:
             return {}
         mine = _of(self._lab.demonstrations.get(int(selected)), self._lab.annotators.me)
@@ -177,7 +177,7 @@ def written_by(demonstration: Demonstration) -> Markup:
 
 def other_annotations(demonstration: Demonstration, name: str) -> Markup:
     """The ratings of others; only their number as long as `name` has not rated."""
-    known = [opinion for opinion in current(demonstration) if opinion.by != name]
+    known = [annotation for annotation in current(demonstration) if annotation.by != name]
     gone = len(demonstration.annotations) - len(current(demonstration))
     earlier = span("faint", f"{counted(gone, 'rating')} of an earlier version") if gone else NOTHING
     if _of(demonstration, name) is None:

@@ -23,51 +23,51 @@ WORDS = 200
 """Words of a reply that are compared one by one."""
 
 
-def sheet_parts(sheet: GridView, page: int, start: int | None = None) -> tuple[str, str, str]:
+def view_parts(view: GridView, page: int, start: int | None = None) -> tuple[str, str, str]:
     """One page of it in three: what is above the rows under way, which begin at `start`, these, and what is below.
 
     Together they look like one table. Only the middle grows, so only that little is drawn again and again. While
     nobody speaks all of it is above. `page` past the end is the last.
     """
-    if not sheet.prompts:
+    if not view.prompts:
         return div("empty", span("", "No unseen prompts. Add some under Edit the prompts.")), "", ""
-    first = min(page, pages(sheet) - 1) * PAGE
-    last = min(first + PAGE, len(sheet.prompts))
+    first = min(page, pages(view) - 1) * PAGE
+    last = min(first + PAGE, len(view.prompts))
     start = last if start is None else start
     stop = min(start + WINDOW, last)
-    return _table(sheet, first, start, _heads(sheet)), _table(sheet, start, stop), _table(sheet, stop, last)
+    return _table(view, first, start, _heads(view)), _table(view, start, stop), _table(view, stop, last)
 
 
-def _table(sheet: GridView, start: int, stop: int, head: str = "") -> Markup:
+def _table(view: GridView, start: int, stop: int, head: str = "") -> Markup:
     if start >= stop and not head:
         return NOTHING
-    rows = joined(_row(sheet, place) for place in range(start, stop))
-    return div(f"sheet of-{len(sheet.variants)}", element("table", head + element("tbody", rows)))
+    rows = joined(_row(view, place) for place in range(start, stop))
+    return div(f"sheet of-{len(view.variants)}", element("table", head + element("tbody", rows)))
 
 
-def _heads(sheet: GridView) -> Markup:
-    who = joined(_head(sheet, at) for at in range(len(sheet.variants)))
+def _heads(view: GridView) -> Markup:
+    who = joined(_head(view, at) for at in range(len(view.variants)))
     return element("thead", element("tr", element("th", span("", "Prompt")) + who))
 
 
-def pages(sheet: GridView) -> int:
-    return max(1, -(-len(sheet.prompts) // PAGE))
+def pages(view: GridView) -> int:
+    return max(1, -(-len(view.prompts) // PAGE))
 
 
-def progress(sheet: GridView, asking: bool) -> Markup:
+def progress(view: GridView, asking: bool) -> Markup:
     """How many replies there are."""
-    if not sheet.size:
+    if not view.size:
         return NOTHING
-    bar = progress_bar(sheet.done / max(1, sheet.size)) if asking else NOTHING
-    failed = sum(bool(cell.error) for row in sheet.cells for cell in row)
-    words = [f"{sheet.done - failed:,} of {sheet.size:,} replies", *([f"{failed:,} failed"] if failed else [])]
+    bar = progress_bar(view.done / max(1, view.size)) if asking else NOTHING
+    failed = sum(bool(cell.error) for row in view.cells for cell in row)
+    words = [f"{view.done - failed:,} of {view.size:,} replies", *([f"{failed:,} failed"] if failed else [])]
     return div("sheet-progress", bar, span("faint", ", ".join(words)))
 
 
-def _head(sheet: GridView, at: int) -> Markup:
+def _head(view: GridView, at: int) -> Markup:
     """The adapter, and its figures over all prompts, not only those of this page."""
-    found, variant = sheet.metrics(at), sheet.variants[at]
-    provenance = next((text.provenance for _, text in sheet.column(at)), None)
+    found, variant = view.metrics(at), view.variants[at]
+    provenance = next((text.provenance for _, text in view.column(at)), None)
     proof = "" if provenance is None else (f"sha256 {provenance.sha256[:12]}" if provenance.sha256 else "no adapter")
     title = "" if provenance is None else f"{provenance.sha256 or 'Base model'} on base {provenance.base}"
     name = span("sheet-name", variant) + (
@@ -80,29 +80,29 @@ def _head(sheet: GridView, at: int) -> Markup:
         ("stop by themselves", f"{found.stops / found.replies:.0%}"),
         ("tokens", f"{found.tokens:.0f}"),
     ]
-    differing, both = sheet.differences(at)
+    differing, both = view.differences(at)
     if both and variant != BASE:
         figures.append((f"of {both} differ from the base", f"{differing}"))
     html = joined(element("span", element("b", escaped(value)) + " " + escaped(label)) for label, value in figures)
     return element("th", div("sheet-who", name) + div("sheet-sum", html))
 
 
-def _row(sheet: GridView, place: int) -> Markup:
+def _row(view: GridView, place: int) -> Markup:
     asked = element(
-        "td", span("sheet-number", f"{place + 1}") + span("sheet-prompt", sheet.prompts[place]), kind="sheet-asked"
+        "td", span("sheet-number", f"{place + 1}") + span("sheet-prompt", view.prompts[place]), kind="sheet-asked"
     )
-    return element("tr", asked + joined(_cell(sheet, place, at) for at in range(len(sheet.variants))))
+    return element("tr", asked + joined(_cell(view, place, at) for at in range(len(view.variants))))
 
 
-def _cell(sheet: GridView, place: int, at: int) -> Markup:
-    cell: Cell = sheet.cells[place][at]
-    variant = span("sheet-voice", sheet.variants[at])
+def _cell(view: GridView, place: int, at: int) -> Markup:
+    cell: Cell = view.cells[place][at]
+    variant = span("sheet-voice", view.variants[at])
     if cell.error:
         return element("td", variant + span("warning", cell.error))
     if cell.said is None:
         caret = span("caret", "") if cell.speaking else NOTHING
         return element("td", variant + div("sheet-text", escaped(cell.text), caret))
-    base = sheet.cells[place][sheet.base_column].said if sheet.base_column not in (None, at) else None
+    base = view.cells[place][view.base_column].said if view.base_column not in (None, at) else None
     return element("td", variant + _said(cell.said, base))
 
 

@@ -21,7 +21,7 @@ from chatlab.system.clock import now
 from chatlab.system.temporary import discard, new_folder
 from chatlab.ui.shell import Shell, html_block, notify
 from chatlab.ui.unseen.editor import UnseenEditor
-from chatlab.ui.unseen.grid_render import PAGE, WINDOW, pages, progress, sheet_parts
+from chatlab.ui.unseen.grid_render import PAGE, WINDOW, pages, progress, view_parts
 
 PACE = 0.25
 """Seconds between two updates: a grid is larger than an answer."""
@@ -163,24 +163,24 @@ class UnseenPanel:
     def answered(self, values: Values) -> Iterator[Updates]:
         """The replies that are not known yet, as they come. The page turns with them."""
         ask = self._read(values)
-        start, shown, sheet = -PAGE, 0.0, None
+        start, shown, view = -PAGE, 0.0, None
         try:
-            for sheet in self._lab.grid.ask(ask.variants, ask.sampling, ask.system, ask.strength):
-                row = sheet.next_row
+            for view in self._lab.grid.ask(ask.variants, ask.sampling, ask.system, ask.strength):
+                row = view.next_row
                 if row is None:
                     break
                 if not start <= row < start + WINDOW or row // PAGE != start // PAGE:
                     start = row
-                    yield self._under_way(sheet, start)
+                    yield self._under_way(view, start)
                 elif time.monotonic() - shown > PACE:
                     shown = time.monotonic()
                     yield {
-                        self.parts[1]: sheet_parts(sheet, start // PAGE, start)[1],
-                        self.progress: progress(sheet, True),
+                        self.parts[1]: view_parts(view, start // PAGE, start)[1],
+                        self.progress: progress(view, True),
                     }
         except ChatlabError as error:
             notify(error)
-        yield self._draw(sheet or self._known(values), max(0, start) // PAGE)
+        yield self._draw(view or self._known(values), max(0, start) // PAGE)
 
     def draw_known(self, values: Values) -> Updates:
         """The known replies."""
@@ -209,11 +209,11 @@ class UnseenPanel:
         ask = self._read(values)
         return self._lab.grid.cached(ask.variants, ask.sampling, ask.system, ask.strength)
 
-    def _under_way(self, sheet: GridView, start: int) -> Updates:
+    def _under_way(self, view: GridView, start: int) -> Updates:
         """While replies come there is one thing to press."""
         return {
-            **dict(zip(self.parts, sheet_parts(sheet, start // PAGE, start), strict=True)),
-            self.progress: progress(sheet, True),
+            **dict(zip(self.parts, view_parts(view, start // PAGE, start), strict=True)),
+            self.progress: progress(view, True),
             self.asking: True,
             self.ask: gr.Button(visible=False),
             self.stop: gr.Button(visible=True),
@@ -221,17 +221,17 @@ class UnseenPanel:
             self.later: gr.Button(visible=False),
         }
 
-    def _draw(self, sheet: GridView, page: int) -> Updates:
-        last = pages(sheet) - 1
+    def _draw(self, view: GridView, page: int) -> Updates:
+        last = pages(view) - 1
         page = min(page, last)
         return {
-            **dict(zip(self.parts, sheet_parts(sheet, page), strict=True)),
-            self.progress: progress(sheet, False),
+            **dict(zip(self.parts, view_parts(view, page), strict=True)),
+            self.progress: progress(view, False),
             self.page: page,
             self.asking: False,
             self.earlier: gr.Button(f"‹ previous {PAGE}", visible=page > 0),
             self.later: gr.Button(f"next {PAGE} ›", visible=page < last),
-            self.ask: gr.Button("Continue" if 0 < sheet.done < sheet.size else "Run prompts", visible=True),
+            self.ask: gr.Button("Continue" if 0 < view.done < view.size else "Run prompts", visible=True),
             self.stop: gr.Button(visible=False),
         }
 
@@ -260,9 +260,9 @@ class UnseenExport:
     def shown(self) -> set[Any]:
         return {self.download, self.made}
 
-    def write(self, sheet: GridView, form: str) -> Updates:
+    def write(self, view: GridView, form: str) -> Updates:
         """Raises InputError where there are no replies, and DiskFull."""
-        data = written(sheet, form)
+        data = written(view, form)
         try:
             with new_folder() as folder:
                 path = folder / f"unseen-{now()[:10]}.{form}"

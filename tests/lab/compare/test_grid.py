@@ -66,19 +66,19 @@ def whole(lab: Lab, *variants: str, **how: Any) -> GridView:
 
 def test_every_prompt_goes_to_every_voice_and_the_engine_says_who_spoke(lab: Lab, engine: Counting) -> None:
     card = publish_adapter(lab, "player")
-    sheet = whole(lab, BASE, "player")
-    assert sheet.done == sheet.size == 6 and engine.asked == [BASE, "player"] * 3
-    for row in sheet.cells:
+    view = whole(lab, BASE, "player")
+    assert view.done == view.size == 6 and engine.asked == [BASE, "player"] * 3
+    for row in view.cells:
         base, player = (cell.said for cell in row)
         assert base and player and base.text == "I am base at 1" and player.text == "I am player at 1"
         assert (base.provenance.sha256, player.provenance.sha256) == ("", card.sha256)
         assert player.provenance.base == lab.machine.base.fingerprint and player.provenance.tokens == 5
         assert base.form.well_formed and base.stop == "end"
-    assert sheet.differences(1) == (3, 3) and sheet.metrics(1).well_formed == 3
+    assert view.differences(1) == (3, 3) and view.metrics(1).well_formed == 3
 
 
 def test_replies_grow_where_they_belong(lab: Lab) -> None:
-    texts = [sheet.cells[0][0].text for sheet in lab.grid.ask([BASE]) if sheet.cells[0][0].speaking]
+    texts = [view.cells[0][0].text for view in lab.grid.ask([BASE]) if view.cells[0][0].speaking]
     assert texts == ["", "I", "I am", "I am base", "I am base at", "I am base at 1"]
 
 
@@ -125,8 +125,8 @@ def test_strength_means_nothing_to_the_base(lab: Lab, engine: Counting) -> None:
 
 def test_who_stops_early_keeps_what_was_said_and_goes_on_from_there(lab: Lab, engine: Counting) -> None:
     asking = lab.grid.ask([BASE])
-    for sheet in asking:
-        if sheet.cells[1][0].text:
+    for view in asking:
+        if view.cells[1][0].text:
             break
     asking.close()  # type: ignore[attr-defined]
     assert engine.closed == 2, "the reply under way ends at once"
@@ -137,17 +137,17 @@ def test_who_stops_early_keeps_what_was_said_and_goes_on_from_there(lab: Lab, en
 def test_a_voice_that_fails_says_so_and_the_others_go_on(lab: Lab) -> None:
     publish_adapter(lab, "player")
     (lab.settings.adapters / "player" / "adapter_model.safetensors").write_bytes(b"other")
-    sheet = whole(lab, "player", BASE, "nobody")
-    assert all(row[0].error and row[1].said and row[2].error for row in sheet.cells)
+    view = whole(lab, "player", BASE, "nobody")
+    assert all(row[0].error and row[1].said and row[2].error for row in view.cells)
     assert lab.grid.cached(["player"]).done == 0, "a failure is not kept"
 
 
 def test_a_prompt_that_is_too_long_fails_alone(lab: Lab) -> None:
     lab.unseen.add(["word " * 390])
     lab.machine.engine._context = 100  # type: ignore[attr-defined]
-    sheet = whole(lab, BASE)
-    assert [bool(row[0].said) for row in sheet.cells] == [True, True, True, False]
-    assert "tokens" in sheet.cells[3][0].error
+    view = whole(lab, BASE)
+    assert [bool(row[0].said) for row in view.cells] == [True, True, True, False]
+    assert "tokens" in view.cells[3][0].error
 
 
 @pytest.mark.parametrize("variants", [[], [BASE, BASE], ["a", "b", "c", "d", "e"]])
