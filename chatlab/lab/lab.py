@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import logging
 import threading
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import psutil
 
 from chatlab.adapters import Adapters
 from chatlab.engines.base import Engine
+from chatlab.engines.llamacpp import package
 from chatlab.errors import ChatlabError
 from chatlab.lab.backups import StoreBackups
 from chatlab.lab.chat.budgets import Budgets
@@ -138,7 +138,7 @@ class Lab:
         return Health(
             engine=self.machine.engine.name if self.machine.started else "",
             base=base,
-            llama_cpp=importlib.util.find_spec("llama_cpp") is not None,
+            llama_cpp=bool(package.version()),
             memory_mb=_memory_mb(),
             warnings=tuple(warnings),
         )
@@ -172,7 +172,7 @@ def _fastest_engine(settings: Settings) -> OpenEngine:
     def open_engine(base: Base) -> Engine:
         from chatlab.engines.fallback import open_engine  # brings torch
 
-        return open_engine(base, settings.cache / "gguf", settings.threads, settings.engine)
+        return open_engine(base, settings.cache, settings.threads, settings.engine)
 
     return open_engine
 
