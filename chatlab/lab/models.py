@@ -9,6 +9,7 @@ from pathlib import Path
 from chatlab.engines.base import Engine
 from chatlab.engines.gguf_import.validator import GgufValidator
 from chatlab.models.base import Base
+from chatlab.models.included import check_included
 from chatlab.models.unpacked import TrainingBase, UnpackedBases
 from chatlab.models.validation.validator import FolderValidator
 
@@ -97,6 +98,8 @@ class ModelHost:
     def _open_base(self) -> Base:
         one_file = self._path.is_file() or (self._path.suffix == ".gguf" and not self._path.is_dir())
         if one_file:
-            return self._gguf_validator.open(self._path)
+            base = self._gguf_validator.open(self._path)
+            check_included(base)
+            return base
         self._folder_validator.check(self._path)
         return Base.open(self._path, self._cache)
