@@ -38,7 +38,9 @@ class ModelEntry:
     """Further names of the same file."""
     title: str = ""
     """The name, with what tells it from others of that name."""
-    licence: Path | None = None
+    licence: str = ""
+    """Name of its licence, where its source tells it."""
+    licence_file: Path | None = None
     """Text of its licence, where its program keeps one beside it."""
 
 

@@ -49,11 +49,15 @@ def _of_place(place: Place) -> Iterator[ModelEntry]:
 
 
 def files(folder: Path, program: str, deepest: int = DEEPEST) -> Iterator[ModelEntry]:
-    """GGUF files and safetensors folders at any depth. Sets of parts are one entry."""
+    """GGUF files and safetensors folders, folders that are links included. Sets of parts are one entry."""
     left = MOST
     waiting = [(folder, 0)]
+    seen: set[object] = set()
     while waiting and left > 0:
         here, depth = waiting.pop()
+        if (identity := _identity(here)) in seen:
+            continue
+        seen.add(identity)
         names = _listed(here)
         left -= len(names)
         present = {item.name for item in names}
@@ -80,7 +84,9 @@ def _folder_entry(folder: Path, names: list[os.DirEntry[str]], program: str) -> 
 
 
 def _gguf_entries(names: list[os.DirEntry[str]], program: str) -> Iterator[ModelEntry]:
-    """Files for images and sound (mmproj) belong to a model beside them and are passed over."""
+    """Files for images and sound (mmproj) belong to a model beside them and are passed over. `model.gguf`, as Jan calls
+    each, has its folder's name.
+    """
     sets: dict[str, list[os.DirEntry[str]]] = {}
     for item in names:
         if not item.name.lower().endswith(".gguf") or "mmproj" in item.name.lower():
@@ -88,7 +94,8 @@ def _gguf_entries(names: list[os.DirEntry[str]], program: str) -> Iterator[Model
         if part := SHARD.fullmatch(item.name):
             sets.setdefault(part[1], []).append(item)
         elif (size := _size(item)) >= SMALLEST:
-            yield _gguf_entry(Path(item), item.name[: -len(".gguf")], size, program)
+            name = item.name[: -len(".gguf")]
+            yield _gguf_entry(Path(item), Path(item).parent.name if name.lower() == "model" else name, size, program)
     for name, parts in sets.items():
         entry = _gguf_entry(Path(parts[0]), name, sum(map(_size, parts)), program)
         yield replace(
@@ -122,7 +129,7 @@ def _size(item: os.DirEntry[str]) -> int:
 
 def _is_folder(item: os.DirEntry[str]) -> bool:
     try:
-        return not item.name.startswith(".") and item.is_dir(follow_symlinks=False)
+        return not item.name.startswith(".") and item.is_dir()
     except OSError:
         return False
 

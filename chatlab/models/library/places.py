@@ -1,13 +1,21 @@
-"""Where other programs keep their models, by operating system and environment."""
+"""Where other programs keep their models: by operating system, environment, and what their own settings say.
+
+As these programs find their folders themselves: huggingface_hub 2, Ollama (`envconfig`), LM Studio 0.3, llama.cpp
+(`fs_get_cache_directory`; since 2026 it downloads into the Hugging Face cache), Jan (`core/app`), GPT4All 3.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from chatlab.system.files import read_regular
 
 Arrangement = Literal["hub", "ollama", "files"]
 """How a folder is laid out: the hub's cache (blobs, refs, snapshots), Ollama's manifests and blobs, or plain files."""
@@ -20,6 +28,10 @@ HUB, OLLAMA, LM_STUDIO, LLAMA_CPP, JAN, GPT4ALL = (
     "Jan",
     "GPT4All",
 )
+
+
+LARGEST = 1 << 20
+"""Bytes of another program's settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +60,13 @@ class Machine:
 
     def given(self, name: str) -> Path | None:
         """A folder that an environment variable names; None where it is empty or not set."""
-        text = self.environment.get(name, "").strip()
-        if not text:
-            return None
-        return self.home / text[2:] if text.startswith("~/") else Path(text)
+        return self.folder(self.environment.get(name, ""))
+
+    def folder(self, text: str) -> Path | None:
+        """A folder as somebody wrote it; None for a relative one, which depends on where a program was started."""
+        text = text.strip().strip("\"'")
+        path = self.home / text[2:] if text.startswith(("~/", "~\\")) else Path(text)
+        return path if path.is_absolute() else None
 
     @property
     def data(self) -> Path:
@@ -97,12 +112,11 @@ def _places(machine: Machine) -> Iterator[Place]:
     yield Place(LLAMA_CPP, machine.given("LLAMA_CACHE") or machine.cache / "llama.cpp")
     for folder in _jan(machine):
         yield Place(JAN, folder)
-    yield Place(GPT4ALL, machine.local_data / "nomic.ai" / "GPT4All")
-    yield Place(GPT4ALL, machine.home / ".cache" / "gpt4all")
+    for folder in _gpt4all(machine):
+        yield Place(GPT4ALL, folder)
 
 
 def _hub(machine: Machine) -> Iterator[Path]:
-    """As huggingface_hub reads its environment."""
     own = machine.given("HF_HUB_CACHE") or machine.given("HUGGINGFACE_HUB_CACHE")
     above = machine.given("XDG_CACHE_HOME") or machine.home / ".cache"
     yield own or (machine.given("HF_HOME") or above / "huggingface") / "hub"
@@ -113,7 +127,7 @@ def _ollama(machine: Machine) -> Iterator[Path]:
     if named := machine.given("OLLAMA_MODELS"):
         yield named
     yield machine.home / ".ollama" / "models"
-    if machine.system == "linux":  # the service's own home; distributions choose others
+    if machine.system == "linux":  # of the service, whose home differs between distributions
         for place in (
             "usr/share/ollama/.ollama/models",
             "var/lib/ollama/.ollama/models",
@@ -125,11 +139,45 @@ def _ollama(machine: Machine) -> Iterator[Path]:
 
 
 def _lm_studio(machine: Machine) -> Iterator[Path]:
-    yield machine.home / ".lmstudio" / "models"
-    yield machine.home / ".cache" / "lm-studio" / "models"  # before 0.3.5
+    """Its home moves with a pointer file; its models with a setting."""
+    pointed = machine.folder(_text(machine.home / ".lmstudio-home-pointer"))
+    for home in (pointed, machine.home / ".lmstudio", machine.home / ".cache" / "lm-studio"):
+        if home is not None:
+            if moved := machine.folder(_setting(home / "settings.json", "downloadsFolder")):
+                yield moved
+            yield home / "models"
 
 
 def _jan(machine: Machine) -> Iterator[Path]:
-    for data in (machine.data / "Jan" / "data", machine.home / "jan"):
-        yield data / "llamacpp" / "models"
-        yield data / "models"  # before 0.6
+    root = machine.data / "Jan"
+    moved = machine.given("JAN_DATA_FOLDER") or machine.folder(_setting(root / "settings.json", "data_folder"))
+    for data in (moved, root / "data", machine.home / "jan"):  # the last before 0.5
+        if data is not None:
+            yield data / "llamacpp" / "models"
+            yield data / "models"
+
+
+def _gpt4all(machine: Machine) -> Iterator[Path]:
+    config = machine.data if machine.system == "win32" else machine.given("XDG_CONFIG_HOME") or machine.home / ".config"
+    said = re.search(r"^modelPath=(.+)$", _text(config / "nomic.ai" / "GPT4All.ini"), re.MULTILINE)
+    if moved := machine.folder(said[1] if said else ""):
+        yield moved
+    yield machine.local_data / "nomic.ai" / "GPT4All"
+    yield machine.home / ".cache" / "gpt4all"  # of its Python package
+
+
+def _setting(file: Path, key: str) -> str:
+    """One text of a JSON object; empty where there is none."""
+    try:
+        value = json.loads(_text(file))[key]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return value if isinstance(value, str) else ""
+
+
+def _text(file: Path) -> str:
+    """Empty for a file that is not there or cannot be read."""
+    try:
+        return read_regular(file, LARGEST).decode(errors="replace")
+    except (OSError, ValueError):
+        return ""
