@@ -38,6 +38,8 @@ class ModelEntry:
     """Further names of the same file."""
     title: str = ""
     """The name, with what tells it from others of that name."""
+    about: str = ""
+    """What it is good for, in a sentence, where somebody wrote one."""
     licence: str = ""
     """Name of its licence, where its source tells it."""
     licence_file: Path | None = None

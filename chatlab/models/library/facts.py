@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,6 @@ from chatlab.models.library.memory import Sizes, chat_bytes, training_bytes
 from chatlab.models.weights import Tensor, parameters
 from chatlab.models.weights import read_header as read_safetensors
 
-NO_LLAMA = (
-    "It is a GGUF, which only llama.cpp runs, and that is not installed yet. Install it as the README says, or choose "
-    "a folder with safetensors."
-)
 NO_TEMPLATE = (
     "It has no chat template, so nobody can tell how to ask it. Choose its instruct or chat version, or put a template "
     "beside it as {name}."
@@ -40,14 +35,19 @@ _RECURRENT = ("mamba", "rwkv", "recurrent", "linear_attention", "xlstm")
 
 def read_facts(entry: ModelEntry) -> ModelFacts:
     """Never raises for what is wrong with a model: `unusable` says it."""
-    if entry.problem:
-        return ModelFacts(unusable=entry.problem)
     try:
-        return _of_gguf(entry) if entry.kind == "gguf" else _of_folder(entry)
+        return examine(entry)
     except BaseError as error:
         return ModelFacts(unusable=_sentence(error))
     except (OSError, ValueError) as error:
         return ModelFacts(unusable=f"It cannot be read: {getattr(error, 'strerror', None) or error}.")
+
+
+def examine(entry: ModelEntry) -> ModelFacts:
+    """Raises BaseMissing or BaseRefused for what is no model, damaged, or could run a program."""
+    if entry.problem:
+        raise BaseRefused(entry.problem)
+    return _of_gguf(entry) if entry.kind == "gguf" else _of_folder(entry)
 
 
 def _sentence(error: BaseError) -> str:
@@ -56,8 +56,6 @@ def _sentence(error: BaseError) -> str:
 
 def _of_gguf(entry: ModelEntry) -> ModelFacts:
     stamp(entry.path)
-    if find_spec("gguf") is None or find_spec("llama_cpp") is None:
-        return ModelFacts(unusable=NO_LLAMA)
     header = read_header(entry.path)
     check_model(header)
     sizes = _gguf_sizes(header)

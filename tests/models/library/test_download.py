@@ -15,8 +15,8 @@ import pytest
 
 from chatlab.errors import BaseMissing, BaseRefused, ChatlabError, DiskFull, DownloadFailed, InputError
 from chatlab.models.base import Base
-from chatlab.models.library.download import HALF, Download, Hub
-from chatlab.models.library.downloaded import Downloads
+from chatlab.models.library.hub.download import HALF, Download, Hub
+from chatlab.models.library.hub.downloaded import Downloads
 from chatlab.system.child import Child
 from tests.support.hub import HubModel, HubServer, hub_server
 
@@ -264,7 +264,7 @@ def test_after_a_kill_it_goes_on_where_it_was(
 ) -> None:
     begun: list[Child] = []
     monkeypatch.setattr(
-        "chatlab.models.library.download.Child", lambda *a, **k: begun.append(Child(*a, **k)) or begun[-1]
+        "chatlab.models.library.hub.download.Child", lambda *a, **k: begun.append(Child(*a, **k)) or begun[-1]
     )
     hub.models["org/tiny"] = HubModel({"t.gguf": GGUF})
     hub.stop_after = 1 << 20

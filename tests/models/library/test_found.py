@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from chatlab.models.library.entry import ModelEntry, told_apart
-from chatlab.models.library.found import found
-from chatlab.models.library.places import Machine, Place, places
+from chatlab.models.library.found.places import Machine, Place, places
+from chatlab.models.library.found.search import found
 
 WEIGHTS = b"GGUF" + bytes(2000)
 

@@ -1,4 +1,4 @@
-"""The process that talks to the hub: `python -m chatlab.models.library.hub_worker`.
+"""The process that talks to the hub: `python -m chatlab.models.library.hub.worker`.
 
 Jobs come as lines of JSON on standard input, answers as lines on standard output. It is a process of its own so that a
 download ends at once when it is cancelled, and so that huggingface_hub reads its environment (HF_TOKEN, HF_ENDPOINT,

@@ -11,7 +11,7 @@ from typing import Any
 from chatlab.errors import BaseRefused, InputError
 from chatlab.models.files import INDEX, LARGEST, TEMPLATES
 from chatlab.models.layout import PICKLES, WEIGHTS
-from chatlab.models.library.found import SHARD
+from chatlab.models.library.found.search import SHARD
 
 MOST_FILES = 20_000
 _NAME = re.compile(r"[\w.+() -]{1,200}", re.ASCII)

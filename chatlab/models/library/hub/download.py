@@ -21,9 +21,9 @@ from chatlab import errors
 from chatlab.errors import BaseRefused, ChatlabError, DiskFull, DownloadFailed
 from chatlab.models.checks import check_config
 from chatlab.models.files import read_json
-from chatlab.models.library.downloaded import RECORD, Downloads, folder_of
 from chatlab.models.library.entry import ModelEntry
-from chatlab.models.library.hub import HubFile, Repository, check_id, gigabytes, read_repository, wanted
+from chatlab.models.library.hub.downloaded import RECORD, Downloads, folder_of
+from chatlab.models.library.hub.repository import HubFile, Repository, check_id, gigabytes, read_repository, wanted
 from chatlab.system.child import Child
 from chatlab.system.files import DISK_FULL, fsync_folder, private_folder, write_whole
 
@@ -242,7 +242,7 @@ class Hub:
             if self._closed:
                 raise DownloadFailed("The download was cancelled.")
             if self._process is None:
-                self._process = Child("chatlab.models.library.hub_worker", niceness=5, environment=self._environment)
+                self._process = Child("chatlab.models.library.hub.worker", niceness=5, environment=self._environment)
         self._process.send(job)
         return self._answer()
 

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from chatlab.models.library import hub_cache, ollama
 from chatlab.models.library.entry import ModelEntry, id_of
-from chatlab.models.library.places import Place
+from chatlab.models.library.found import hub_cache, ollama
+from chatlab.models.library.found.places import Place
 
 DEEPEST = 4
 """Folders below a place that are looked into."""

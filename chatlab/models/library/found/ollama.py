@@ -18,7 +18,7 @@ from typing import Any
 from chatlab.errors import BaseRefused
 from chatlab.models.files import read_file
 from chatlab.models.library.entry import ModelEntry, id_of
-from chatlab.models.library.places import Place
+from chatlab.models.library.found.places import Place
 
 TREES = ("manifests-v2", "manifests")
 LARGEST = 4 << 20

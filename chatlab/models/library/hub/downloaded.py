@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from chatlab.models.library.entry import ModelEntry, id_of
-from chatlab.models.library.hub import HubFile, Repository
+from chatlab.models.library.hub.repository import HubFile, Repository
 from chatlab.system.files import read_regular
 
 RECORD = "download.json"
