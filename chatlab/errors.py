@@ -14,7 +14,8 @@
     │   └── NotFound          no record under that id
     ├── BaseError             the base model
     │   ├── BaseMissing       not where it should be
-    │   └── BaseRefused       found, but unsafe or unusable
+    │   ├── BaseRefused       found, but unsafe or unusable
+    │   └── DownloadFailed    a model that could not be fetched from the hub now; what has arrived is kept
     ├── TemplateRefused       a chat template that cannot be trained as it is served
     ├── TokenizerFailed       a tokenizer that breaks down, or takes too long over a text
     ├── AdapterError          an adapter folder
@@ -108,6 +109,10 @@ class BaseMissing(BaseError):
 
 class BaseRefused(BaseError):
     """The base model was found, but is unsafe or unusable."""
+
+
+class DownloadFailed(BaseError):
+    """A model could not be fetched from the hub now; what has arrived is kept for the next try."""
 
 
 class TemplateRefused(ChatlabError):

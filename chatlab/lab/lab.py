@@ -34,6 +34,7 @@ from chatlab.lab.guide.answer_length import AnswerLengths
 from chatlab.lab.guide.checklist import Checklist
 from chatlab.lab.guide.symptoms import Symptoms
 from chatlab.lab.models import ModelHost, OpenEngine
+from chatlab.lab.models.takeover import Takeover
 from chatlab.lab.runs.checkpoints import Checkpoints
 from chatlab.lab.runs.exports import Exports
 from chatlab.lab.runs.mask_ablation import MaskAblation
@@ -41,6 +42,7 @@ from chatlab.lab.runs.prompt_mismatch import MismatchCheck
 from chatlab.lab.runs.publisher import Publisher
 from chatlab.lab.runs.training import Training
 from chatlab.lab.runs.unseen_evaluator import UnseenEvaluator
+from chatlab.lab.switch import ModelSwitch
 from chatlab.lab.variants import Variants
 from chatlab.models.base import Base
 from chatlab.settings import Settings
@@ -89,7 +91,7 @@ class Lab:
         self.chat = Chat(self.store, self.machine, self.variants, self.knowledge, self.toolbox)
         self.unseen = Unseen(self.store)
         self.demonstrations = Demonstrations(self.store, self.chat, self.machine, self.unseen)
-        difficulties = Difficulties(self.store, self.machine, settings.base, settings.cache)
+        difficulties = Difficulties(self.store, self.machine, settings.cache)
         self.quality = Quality(self.store, self.machine, difficulties)
         self.unseen_evaluator = UnseenEvaluator(self.machine, self._adapters, self.unseen.prompts, settings.cache)
         publisher = Publisher(self._adapters, self.variants, self.machine, self.unseen_evaluator)
@@ -120,10 +122,15 @@ class Lab:
         self.answer_lengths = AnswerLengths(self.store, self.machine, self.variants, self.mismatch)
         self.checklist = Checklist(self.store, self.machine, self.variants, self.quality, self.unseen)
         self.symptoms = Symptoms(self.store, self.variants, self.quality, self.mismatch, self.answer_lengths)
-        self._base_problem = ""
+        self.switch = ModelSwitch(
+            self.machine, self.variants, self.training, self.quality.difficulties, self.unseen_evaluator
+        )
+        self._takeover = Takeover(self.switch.renew)
 
     def warm(self) -> None:
         """Open what the first reply and the first run would wait for, in the background."""
+        if not self.settings.engine:
+            self._takeover.begin()
         threading.Thread(target=self._warm, name="warm-up", daemon=True).start()
 
     def health(self) -> Health:
@@ -145,6 +152,7 @@ class Lab:
 
     def close(self) -> None:
         """End the trainer (its run can be resumed), the engine and the store. Nothing that was said is lost."""
+        self._takeover.close()
         self.datasets.close()
         self.knowledge.close()
         self.mask_ablation.close()
@@ -160,7 +168,11 @@ class Lab:
 
     def _warm(self) -> None:
         try:
-            self.machine.engine.load(self.variants.get())  # before the trainer: a person speaks first, then trains
+            with self.machine.lease() as model:
+                model.engine.load(
+                    self.variants.get(model=model)
+                )  # before the trainer: a person speaks first, then trains
+            self.variants.come_back()
             self.training.warm()
             self.unseen_evaluator.prepare()
             self.training.adopt()
