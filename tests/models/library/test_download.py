@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import struct
 import threading
 from collections import namedtuple
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from chatlab.models.library.hub.download import HALF, Download, Hub
 from chatlab.models.library.hub.downloaded import Downloads
 from chatlab.system.child import Child
 from tests.support.hub import HubModel, HubServer, hub_server
+from tests.support.tiny_models import safetensors
 
 GGUF = b"GGUF" + bytes(range(256)) * 8000
 COMMIT = "c" * 40
@@ -50,15 +50,6 @@ def tiny(base_folder: Path) -> dict[str, bytes]:
         "README.md": b"# Tiny",
         "a/b.json": b"{}",
     }
-
-
-def safetensors(shapes: dict[str, list[int]]) -> bytes:
-    header, end = {}, 0
-    for name, (rows, width) in shapes.items():
-        header[name] = {"dtype": "F32", "shape": [rows, width], "data_offsets": [end, end + 4 * rows * width]}
-        end += 4 * rows * width
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + bytes(end)
 
 
 @pytest.fixture
