@@ -128,7 +128,7 @@ class Download:
             return
         self.error = error
         self.state = "failed"
-        log.warning("%s was not downloaded: %s", self.repository, error)
+        log.info("%s was not downloaded: %s", self.repository, error)
 
     def _fetch(self) -> ModelEntry:
         repository = self._hub.look(self.repository, self.revision)
