@@ -20,7 +20,7 @@ from chatlab.commands import models as commands  # noqa: E402
 from chatlab.engines.gguf_export.files import write_base  # noqa: E402
 from chatlab.errors import BaseMissing, BaseRefused, ChatlabError, DiskFull, InputError  # noqa: E402
 from chatlab.models.base import Base  # noqa: E402
-from chatlab.models.library import Machine, ModelLibrary  # noqa: E402
+from chatlab.models.library import Machine, ModelEntry, ModelLibrary  # noqa: E402
 from tests.support.hub import HubModel, hub_server  # noqa: E402
 from tests.support.tiny_models import llama_folder  # noqa: E402
 
@@ -50,8 +50,13 @@ def library_of(folder: Path, **environment: str) -> ModelLibrary:
     return ModelLibrary(folder / "home", folder / "cache", machine)
 
 
+def others(library: ModelLibrary) -> list[ModelEntry]:
+    """Those that did not come with the app."""
+    return [entry for entry in library.entries() if entry.source != "included"]
+
+
 def names(library: ModelLibrary) -> list[str]:
-    return [entry.title for entry in library.entries()]
+    return [entry.title for entry in others(library)]
 
 
 def lm_studio(folder: Path, file: Path, name: str = "found.gguf") -> Path:
@@ -66,15 +71,16 @@ def test_what_came_with_the_app_is_first_then_what_was_added_then_what_was_found
 ) -> None:
     lm_studio(tmp_path, gguf)
     library.add(gguf)
-    assert [entry.source for entry in library.entries()] == ["included", "added", "found"]
-    assert names(library)[1:] == ["tiny", "found"]
+    sources = [entry.source for entry in library.entries()]
+    assert sources[0] == "included" and sources[-2:] == ["added", "found"]
+    assert names(library) == ["tiny", "found"]
 
 
 def test_an_added_model_is_remembered_where_it_lies(library: ModelLibrary, tmp_path: Path, gguf: Path) -> None:
     added = library.add(gguf)
     assert (added.name, added.source, added.path, added.kind) == ("tiny", "added", gguf, "gguf")
     assert library_of(tmp_path).find("tiny") == added
-    assert library.add(gguf) == added and len(library.entries()) == 2
+    assert library.add(gguf) == added and others(library) == [added]
     assert library.facts(added).quantisation == "Q8_0"
 
 
@@ -101,7 +107,7 @@ def test_what_is_no_model_is_not_added(name: str, library: ModelLibrary, tmp_pat
     (tmp_path / "cut.gguf").write_bytes(gguf.read_bytes()[:5000])
     with pytest.raises((BaseMissing, BaseRefused)):
         library.add(tmp_path / name)
-    assert len(library.entries()) == 1
+    assert others(library) == []
 
 
 def test_a_model_is_found_by_id_title_name_or_path(library: ModelLibrary, gguf: Path) -> None:
@@ -115,7 +121,7 @@ def test_a_model_is_found_by_id_title_name_or_path(library: ModelLibrary, gguf: 
 def test_two_models_of_one_name_have_to_be_told_apart(library: ModelLibrary, tmp_path: Path, gguf: Path) -> None:
     lm_studio(tmp_path, gguf, "tiny.gguf")
     library.add(gguf)
-    assert names(library)[1:] == ["tiny (Added)", "tiny (LM Studio)"]
+    assert names(library) == ["tiny (Added)", "tiny (LM Studio)"]
     with pytest.raises(InputError, match="Several models") as refused:
         library.find("tiny")
     assert "tiny (Added), tiny (LM Studio)" in refused.value.hint
@@ -140,7 +146,7 @@ def test_a_model_that_vanished_says_so(library: ModelLibrary, gguf: Path) -> Non
     assert "has gone" in gone.problem and library.facts(gone).unusable == gone.problem
     assert library.chosen is not None and "has gone" in library.chosen.problem
     library.remove(gone.id)
-    assert len(library.entries()) == 1 and library.chosen is None
+    assert others(library) == [] and library.chosen is None
 
 
 def test_a_found_model_that_its_program_deleted_says_so_until_the_next_look(
@@ -150,7 +156,7 @@ def test_a_found_model_that_its_program_deleted_says_so_until_the_next_look(
     entry = library.find("found")
     file.unlink()
     assert "no base model" in library.facts(entry).unusable
-    assert len(library.entries(refresh=True)) == 1
+    assert library.entries(refresh=True) and others(library) == []
 
 
 def test_facts_follow_a_file_that_another_program_replaced(library: ModelLibrary, tmp_path: Path, gguf: Path) -> None:
@@ -163,12 +169,12 @@ def test_facts_follow_a_file_that_another_program_replaced(library: ModelLibrary
 
 def test_only_what_is_the_apps_own_is_ever_deleted(library: ModelLibrary, tmp_path: Path, gguf: Path) -> None:
     file = lm_studio(tmp_path, gguf)
-    for name, word in (("found", "LM Studio"), ("Embedded base", "comes with Chatlab")):
+    for name, word in (("found", "LM Studio"), ("embedded", "comes with Chatlab")):
         with pytest.raises(InputError, match=word):
             library.remove(library.find(name).id)
     added = library.add(gguf)
     library.remove(added.id)
-    assert gguf.exists() and file.exists() and names(library)[1:] == ["found"]
+    assert gguf.exists() and file.exists() and names(library) == ["found"]
 
 
 def test_a_dropped_file_moves_into_the_apps_folder_and_goes_when_it_is_removed(
@@ -179,7 +185,7 @@ def test_a_dropped_file_moves_into_the_apps_folder_and_goes_when_it_is_removed(
         entry = library.add_upload(upload, "..\\evil/../My <b>model.gguf")
         assert not upload.exists() and entry.path.parent == tmp_path / "home/models/files"
         assert entry.path.read_bytes() == gguf.read_bytes()
-    assert [entry.name for entry in library.entries()[1:]] == ["My bmodel", "My bmodel-2"]
+    assert [entry.name for entry in others(library)] == ["My bmodel", "My bmodel-2"]
     library.remove(entry.id)
     assert [file.name for file in (tmp_path / "home/models/files").iterdir()] == ["My bmodel.gguf"]
 
@@ -189,7 +195,7 @@ def test_a_dropped_file_that_is_no_model_stays_where_it_is(library: ModelLibrary
     upload.write_text("hello")
     with pytest.raises(BaseRefused):
         library.add_upload(upload, "x.gguf")
-    assert upload.exists() and len(library.entries()) == 1
+    assert upload.exists() and others(library) == []
 
 
 def test_a_full_disk_changes_nothing(library: ModelLibrary, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +207,7 @@ def test_a_full_disk_changes_nothing(library: ModelLibrary, gguf: Path, monkeypa
         library.add(gguf)
     with pytest.raises(DiskFull):
         library.choose(library.entries()[0].id)
-    assert len(library.entries()) == 1 and library.chosen is None
+    assert others(library) == [] and library.chosen is None
 
 
 @pytest.mark.parametrize(
@@ -211,9 +217,9 @@ def test_a_list_that_is_damaged_hides_no_other_model(text: str, library: ModelLi
     library.folder.mkdir(parents=True)
     for name in ("models.json", "chosen.json"):
         (library.folder / name).write_text(text)
-    assert len(library.entries()) == 1 and library.chosen is None
+    assert others(library) == [] and library.chosen is None
     library.add(gguf)
-    assert names(library)[1:] == ["tiny"]
+    assert names(library) == ["tiny"]
 
 
 def test_memory_that_is_too_small_is_said_with_what_would_fit(
@@ -221,7 +227,8 @@ def test_memory_that_is_too_small_is_said_with_what_would_fit(
 ) -> None:
     added = library.add(gguf)
     assert library.shortage(added) == "" and library.shortage(added, training=True) == ""
-    needs, other = library.facts(added), library.facts(library.entries()[0])
+    embedded = library.find("embedded")
+    needs, other = library.facts(added), library.facts(embedded)
     memory = namedtuple("memory", "available")
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory(needs.chat_bytes))
     assert library.shortage(added) == ""
@@ -229,10 +236,10 @@ def test_memory_that_is_too_small_is_said_with_what_would_fit(
     assert other.training_bytes > needs.training_bytes
     said = library.shortage(added, training=True)
     assert "tiny needs about" in said and "are free" in said and "Close other programs." in said
-    said = library.shortage(library.entries()[0], training=True)
+    said = library.shortage(embedded, training=True)
     assert "Close other programs." in said
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory(needs.training_bytes))
-    assert "or choose tiny" in library.shortage(library.entries()[0], training=True)
+    assert "or choose tiny" in library.shortage(embedded, training=True)
 
 
 # -- from a terminal
@@ -259,10 +266,10 @@ def typed(tmp_path: Path) -> Callable[..., list[str]]:
 def test_models_are_listed_with_their_facts(typed: Any, tmp_path: Path, gguf: Path) -> None:
     lm_studio(tmp_path, gguf)
     said = "\n".join(typed())
-    assert "Embedded base" in said and "8 M, bfloat16, 1,024 tokens" in said
+    assert "embedded" in said and "8 M, bfloat16, 1,024 tokens" in said
     assert f"LM Studio: {tmp_path}" in said and "Q8_0" in said and "to train" in said
     told = json.loads(typed("--json")[0])
-    assert [one["title"] for one in told] == ["Embedded base", "found"] and told[1]["quantisation"] == "Q8_0"
+    assert told[-1]["title"] == "found" and told[-1]["quantisation"] == "Q8_0"
 
 
 def test_a_model_is_added_used_and_removed(typed: Any, gguf: Path) -> None:
