@@ -79,10 +79,13 @@ class ModelLibrary:
     def chosen(self) -> ModelEntry | None:
         """What the app opens where CHATLAB_BASE is not set; None for the included one. Reads one small file.
 
-        One that has gone since says so in its `problem`.
+        Where its file has gone, the model of the same id: Ollama gives a new file to a tag that is pulled again. One
+        that has gone altogether says so in its `problem`.
         """
         entry = self._kept.chosen()
-        return entry and _as_it_is(entry)
+        if entry is None or entry.path.exists():
+            return entry
+        return next((one for one in self.entries() if one.id == entry.id and not one.problem), _as_it_is(entry))
 
     def choose(self, id: str | None) -> ModelEntry | None:
         """Remember what the app opens next time; None for the included one.
