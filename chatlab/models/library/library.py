@@ -79,10 +79,13 @@ class ModelLibrary:
     def chosen(self) -> ModelEntry | None:
         """What the app opens where CHATLAB_BASE is not set; None for the included one. Reads one small file.
 
-        One that has gone since says so in its `problem`.
+        Where its file has gone, the model of the same id: Ollama gives a new file to a tag that is pulled again. One
+        that has gone altogether says so in its `problem`.
         """
         entry = self._kept.chosen()
-        return entry and _as_it_is(entry)
+        if entry is None or entry.path.exists():
+            return entry
+        return next((one for one in self.entries() if one.id == entry.id and not one.problem), _as_it_is(entry))
 
     def choose(self, id: str | None) -> ModelEntry | None:
         """Remember what the app opens next time; None for the included one.
@@ -136,7 +139,7 @@ class ModelLibrary:
             whose = "comes with Chatlab" if entry.source == "included" else f"belongs to {entry.place}"
             raise InputError(f"{entry.title} {whose}.", "Remove it there." if entry.source == "found" else "It stays.")
         try:
-            if self._kept.chosen() == replace(entry, title=entry.name, problem=""):
+            if (chosen := self._kept.chosen()) is not None and chosen.id == entry.id:
                 self._kept.choose(None)
             if entry.source == "hub":
                 self._downloaded.remove(entry)
@@ -233,6 +236,7 @@ def _added(path: Path, name: str, kind: str, size: int) -> ModelEntry:
     return ModelEntry(
         id=id_of(path),
         name=name,
+        title=name,
         source="added",
         place=ADDED,
         path=path,

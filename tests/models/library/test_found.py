@@ -209,6 +209,18 @@ PLACES = {
 }
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".var/app/ai.jan.Jan/data/Jan/data/llamacpp/models/tiny/model.gguf",
+        ".var/app/io.gpt4all.gpt4all/data/nomic.ai/GPT4All/tiny.gguf",
+    ],
+)
+def test_programs_installed_as_flatpaks_are_looked_for_too(path: str, machine: Machine) -> None:
+    put(machine.home / path)
+    assert set(looked(machine)) == {"tiny"}
+
+
 @pytest.mark.parametrize(("system", "program"), PLACES)
 def test_each_program_is_looked_for_where_it_keeps_its_files(tmp_path: Path, system: str, program: str) -> None:
     machine = machine_of(tmp_path, system)

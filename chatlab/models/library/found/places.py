@@ -151,7 +151,8 @@ def _lm_studio(machine: Machine) -> Iterator[Path]:
 def _jan(machine: Machine) -> Iterator[Path]:
     root = machine.data / "Jan"
     moved = machine.given("JAN_DATA_FOLDER") or machine.folder(_setting(root / "settings.json", "data_folder"))
-    for data in (moved, root / "data", machine.home / "jan"):  # the last before 0.5
+    packed = machine.home / ".var" / "app" / "ai.jan.Jan" / "data" / "Jan" / "data"  # as a Flatpak
+    for data in (moved, root / "data", packed, machine.home / "jan"):  # the last before 0.5
         if data is not None:
             yield data / "llamacpp" / "models"
             yield data / "models"
@@ -163,6 +164,7 @@ def _gpt4all(machine: Machine) -> Iterator[Path]:
     if moved := machine.folder(said[1] if said else ""):
         yield moved
     yield machine.local_data / "nomic.ai" / "GPT4All"
+    yield machine.home / ".var" / "app" / "io.gpt4all.gpt4all" / "data" / "nomic.ai" / "GPT4All"
     yield machine.home / ".cache" / "gpt4all"  # of its Python package
 
 
