@@ -1,5 +1,5 @@
-"""`python -m chatlab`: open the app on this machine. `doctor` looks for trouble, `report` measures the guide, `passwd`
-prints a line for a password file.
+"""`python -m chatlab`: open the app on this machine. `models` lists and adds models, `doctor` looks for trouble,
+`report` measures the guide, `passwd` prints a line for a password file.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from chatlab.commands import models
 from chatlab.errors import ChatlabError, InputError
 from chatlab.lab import Lab
 from chatlab.settings import Settings
@@ -48,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console.setLevel(logging.WARNING)
     console.setFormatter(Discreet("%(levelname)s %(name)s: %(message)s"))
     try:
-        return {"report": _report, "doctor": _doctor, "passwd": _passwd}.get(given.what, _open)(given)
+        return {"models": models.run, "report": _report, "doctor": _doctor, "passwd": _passwd}.get(given.what, _open)(
+            given
+        )
     except ChatlabError as error:
         print(f"{error} {error.hint}".strip(), file=sys.stderr)
         return 1
@@ -189,7 +192,8 @@ def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--name", action="append", default=[], metavar="HOST", help="a host name of this server; may be repeated"
     )
-    also = parser.add_subparsers(dest="what", metavar="{doctor,report,passwd}")
+    also = parser.add_subparsers(dest="what", metavar="{models,doctor,report,passwd}")
+    models.add_to(also)
     doctor = also.add_parser("doctor", help="check everything the app needs, and say what to do")
     doctor.add_argument("--json", action="store_true", help="JSON output")
     doctor.add_argument("--quick", action="store_true", help="skip the slow checks: llama.cpp and the trainer")

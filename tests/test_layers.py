@@ -18,7 +18,7 @@ FLOORS = (
     {"models", "training", "engines", "adapters", "retrieval", "tools"},
     {"evaluation", "teacher"},
     {"lab", "experiments"},
-    {"ui", "web", "api", "__main__", "doctor"},
+    {"ui", "web", "api", "__main__", "commands", "doctor"},
 )
 
 BESIDE = {
@@ -28,6 +28,7 @@ BESIDE = {
     ("__main__", "web"),
     ("__main__", "ui"),
     ("__main__", "api"),
+    ("__main__", "commands"),
     ("__main__", "doctor"),
     ("web", "ui"),
 }

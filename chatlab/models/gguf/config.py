@@ -87,6 +87,8 @@ def tensors_of(header: Header, of: Network) -> dict[str, str]:
     Raises BaseRefused where one is missing, or the file holds one that the network has no place for.
     """
     layers = _size(header, "block_count")
+    if layers > len(header.tensors):  # before lists are made of as many as a header claims
+        raise untrainable(f"it claims {layers:,} layers and has {len(header.tensors):,} tensors")
     names = of.architecture.names(layers)
     modules = ["model.embed_tokens", "model.norm", "lm_head"]
     modules += [f"model.layers.{layer}.{module}" for layer in range(layers) for module in of.modules]

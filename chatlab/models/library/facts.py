@@ -25,6 +25,8 @@ NO_TEMPLATE = (
 )
 TRAINABLE = "It can be talked to. To train, choose a Llama, Mistral, Qwen, Gemma, SmolLM or Phi-3 model."
 DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
+LARGEST = 1 << 40
+"""Of a size that a header claims; no network has a larger one."""
 LARGEST_CARD = 1 << 20
 """Bytes of a model card or a licence of which the beginning is read."""
 LONGEST = 80
@@ -77,7 +79,7 @@ def _of_gguf(entry: ModelEntry) -> ModelFacts:
 
 def _gguf_sizes(header: Header) -> Sizes:
     def number(key: str, default: int = 0) -> int:
-        return header.number(f"{header.architecture}.{key}", default)
+        return min(LARGEST, max(0, header.number(f"{header.architecture}.{key}", default)))
 
     width = number("embedding_length")
     heads = max(1, number("attention.head_count", 1))
@@ -148,7 +150,7 @@ def _of_folder(entry: ModelEntry) -> ModelFacts:
 
 def _folder_sizes(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Sizes:
     def number(*keys: str) -> int:
-        return next((config[key] for key in keys if type(config.get(key)) is int and config[key] > 0), 0)
+        return next((min(LARGEST, config[key]) for key in keys if type(config.get(key)) is int and config[key] > 0), 0)
 
     width = number("hidden_size", "n_embd")
     heads = max(1, number("num_attention_heads", "n_head"))

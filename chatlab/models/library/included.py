@@ -15,8 +15,9 @@ def included() -> list[ModelEntry]:
     size = sum(file.stat().st_size for file in EMBEDDED.glob("*.safetensors"))
     return [
         ModelEntry(
-            id=id_of("embedded"),
-            name="Embedded base",
+            id=id_of("included embedded"),
+            name="embedded",
+            title="embedded",
             source="included",
             place=PLACE,
             path=EMBEDDED,

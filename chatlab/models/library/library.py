@@ -136,7 +136,7 @@ class ModelLibrary:
             whose = "comes with Chatlab" if entry.source == "included" else f"belongs to {entry.place}"
             raise InputError(f"{entry.title} {whose}.", "Remove it there." if entry.source == "found" else "It stays.")
         try:
-            if self._kept.chosen() == replace(entry, title=entry.name, problem=""):
+            if (chosen := self._kept.chosen()) is not None and chosen.id == entry.id:
                 self._kept.choose(None)
             if entry.source == "hub":
                 self._downloaded.remove(entry)
@@ -233,6 +233,7 @@ def _added(path: Path, name: str, kind: str, size: int) -> ModelEntry:
     return ModelEntry(
         id=id_of(path),
         name=name,
+        title=name,
         source="added",
         place=ADDED,
         path=path,

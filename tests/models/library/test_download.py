@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-import struct
+import subprocess
+import sys
 import threading
+import time
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from chatlab.errors import BaseMissing, BaseRefused, ChatlabError, DiskFull, DownloadFailed, InputError
 from chatlab.models.base import Base
-from chatlab.models.library.hub.download import HALF, Download, Hub
-from chatlab.models.library.hub.downloaded import Downloads
+from chatlab.models.library.hub.download import HALF, STALE, Download, Hub, _key
+from chatlab.models.library.hub.downloaded import Downloads, folder_of
 from chatlab.system.child import Child
 from tests.support.hub import HubModel, HubServer, hub_server
+from tests.support.tiny_models import safetensors
 
 GGUF = b"GGUF" + bytes(range(256)) * 8000
 COMMIT = "c" * 40
@@ -50,15 +55,6 @@ def tiny(base_folder: Path) -> dict[str, bytes]:
         "README.md": b"# Tiny",
         "a/b.json": b"{}",
     }
-
-
-def safetensors(shapes: dict[str, list[int]]) -> bytes:
-    header, end = {}, 0
-    for name, (rows, width) in shapes.items():
-        header[name] = {"dtype": "F32", "shape": [rows, width], "data_offsets": [end, end + 4 * rows * width]}
-        end += 4 * rows * width
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + bytes(end)
 
 
 @pytest.fixture
@@ -224,6 +220,62 @@ def test_a_disk_that_is_too_small_is_said_before_a_byte_is_fetched(
     with pytest.raises(DiskFull, match=r"has 2 MB, and 1 MB are free") as refused:
         start("org/big", file="big.gguf").wait(60)
     assert "smaller" in refused.value.hint and hub.ranges() == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+def test_a_disk_that_fills_up_meanwhile_leaves_no_model_and_says_so(
+    hub: HubServer, start: Any, downloads: Downloads
+) -> None:
+    hub.models["org/tiny"] = HubModel({"t.gguf": GGUF})
+    described = Hub(hub.environment)
+    repository = described.look("org/tiny")
+    described.close()
+    half = downloads.folder / f"{HALF}{_key(folder_of(downloads.folder, repository, repository.files))}"
+    half.mkdir(parents=True)
+    (half / "t.gguf.part").symlink_to("/dev/full")
+    with pytest.raises(DiskFull, match="disk is full") as refused:
+        start(file="t.gguf").wait(60)
+    assert "Free some space" in refused.value.hint and downloads.entries() == []
+    (half / "t.gguf.part").unlink()
+    entry = start(file="t.gguf").wait(60)
+    assert entry is not None and entry.path.read_bytes() == GGUF
+
+
+def test_a_half_that_nobody_took_up_again_is_deleted_after_two_weeks(
+    hub: HubServer, start: Any, downloads: Downloads
+) -> None:
+    hub.models["org/tiny"] = HubModel({"t.gguf": GGUF})
+    old, new = (downloads.folder / f"{HALF}{name}" for name in ("old", "new"))
+    for half in (old, new):
+        half.mkdir(parents=True)
+    long_ago = time.time() - STALE - 60
+    os.utime(old, (long_ago, long_ago))
+    assert start(file="t.gguf").wait(60) is not None
+    assert not old.exists() and new.exists()
+
+
+def test_a_download_ends_with_the_app_and_goes_on_with_the_next(
+    hub: HubServer, start: Any, downloads: Downloads
+) -> None:
+    hub.models["org/tiny"] = HubModel({"t.gguf": GGUF})
+    hub.stop_after = 1 << 20
+    code = "import sys; from pathlib import Path; from chatlab.models.library.hub.download import Download, Downloads; "
+    code += "Download(Downloads(Path(sys.argv[1])), 'org/tiny', file='t.gguf').wait()"
+    app = subprocess.Popen([sys.executable, "-c", code, str(downloads.folder)], env=os.environ | hub.environment)
+    assert hub.stopped.wait(60)
+    part = wait_for_part(downloads, 1 << 19)
+    app.kill()
+    app.wait()
+    wait_for_lock(part.parent)
+    hub.go_on.set()
+    entry = start(file="t.gguf").wait(60)
+    assert entry is not None and entry.path.read_bytes() == GGUF
+    assert hub.ranges()[-1].startswith("bytes=")
+
+
+def wait_for_lock(half: Path) -> None:
+    with FileLock(f"{half}.lock", timeout=60):
+        return
 
 
 def test_what_arrives_otherwise_than_the_hub_describes_is_thrown_away(

@@ -10,7 +10,7 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -63,7 +63,6 @@ class Download:
         revision: str = "",
         file: str = "",
         environment: Mapping[str, str] | None = None,
-        ended: Callable[[Download], None] = lambda download: None,
     ) -> None:
         """`file` is a GGUF of the repository, by its name or an unmistakable part of it ("Q4_K_M"); without it,
         safetensors are fetched. Raises InputError for what is no model id.
@@ -79,7 +78,6 @@ class Download:
         """Why it failed."""
         self._downloads = downloads
         self._hub = Hub(environment)
-        self._ended = ended
         self._cancelled = threading.Event()
         self._keeps = False
         self._speed: deque[tuple[float, int]] = deque()
@@ -120,7 +118,6 @@ class Download:
                 self._fail(DownloadFailed(f"{self.repository} could not be written: {told}.", "Look at the disk."))
         finally:
             self._hub.close()
-            self._ended(self)
 
     def _fail(self, error: ChatlabError) -> None:
         if self._cancelled.is_set():
@@ -128,7 +125,7 @@ class Download:
             return
         self.error = error
         self.state = "failed"
-        log.warning("%s was not downloaded: %s", self.repository, error)
+        log.info("%s was not downloaded: %s", self.repository, error)
 
     def _fetch(self) -> ModelEntry:
         repository = self._hub.look(self.repository, self.revision)
@@ -164,7 +161,7 @@ class Download:
             shutil.rmtree(folder, ignore_errors=True)  # of a removal that was cut short
             half.rename(folder)
             fsync_folder(folder.parent)
-        except ChatlabError as error:
+        except (ChatlabError, OSError) as error:
             if isinstance(error, BaseRefused) or (self._cancelled.is_set() and not self._keeps):
                 shutil.rmtree(half, ignore_errors=True)
             raise
@@ -221,7 +218,7 @@ class Hub:
         except (ValueError, KeyError, TypeError) as error:
             raise DownloadFailed(f"What the hub says of {repository} makes no sense.", "Check HF_ENDPOINT.") from error
 
-    def fetch(self, repository: Repository, file: HubFile, to: Path, before: int) -> Any:
+    def fetch(self, repository: Repository, file: HubFile, to: Path, before: int) -> Iterator[dict[str, Any]]:
         """Yields progress until the file is whole at `to`; `before` is added to its bytes. Raises as `look`."""
         job = {"name": file.name, "size": file.size, "sha256": file.sha256, "blob": file.blob}
         told = self._ask(
@@ -258,10 +255,14 @@ class Hub:
 
 
 def sweep(folder: Path) -> None:
-    """Delete the halves of downloads that nobody took up again."""
+    """Delete the halves of downloads that nobody took up again, and their locks."""
     for half in folder.glob(f"{HALF}*"):
-        if half.is_dir() and time.time() - half.stat().st_mtime > STALE:
+        if time.time() - half.stat().st_mtime <= STALE:
+            continue
+        if half.is_dir():
             shutil.rmtree(half, ignore_errors=True)
+        else:
+            half.unlink(missing_ok=True)
 
 
 def _check_disk(folder: Path, needed: int, whole: int, name: str) -> None:

@@ -61,9 +61,11 @@ def _entry(folder: Path, told: dict[str, Any]) -> ModelEntry:
     repository = str(told["repository"])
     if Path(gguf).name != gguf:
         raise ValueError("the record names a file elsewhere")
+    name = f"{repository}/{Path(gguf).stem}" if gguf else repository
     return ModelEntry(
         id=id_of(folder),
-        name=f"{repository}/{Path(gguf).stem}" if gguf else repository,
+        name=name,
+        title=name,
         source="hub",
         place=PLACE,
         path=folder / gguf if gguf else folder,

@@ -1,0 +1,1 @@
+"""What the terminal does beside opening the app, a file for each group of commands."""
