@@ -134,6 +134,8 @@ class Lab:
     def health(self) -> Health:
         adapters = (f"{name}: {why}" for name, why in self.variants.problems.items())
         warnings = [*self.store.warnings, *adapters, *damaged_runs(self.settings.runs).values()]
+        if (chosen := self.library.chosen) is not None and chosen.problem:
+            warnings.append(f"{chosen.problem} Another model answers; choose one in Models.")
         base = ""
         try:
             base = self.machine.base.name
