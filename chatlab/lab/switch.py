@@ -60,6 +60,11 @@ class ModelSwitch:
             threading.Thread(target=self._follow, name="switch", daemon=True).start()
         return base
 
+    def renew(self) -> None:
+        """Open the model that answers once more, with the engine that is fastest now. Raises what `use` raises."""
+        self._machine.renew()
+        self._load_live()
+
     def note(self) -> None:
         """Keep the fingerprint of the model that answers, so that the list can say how long it trains."""
         path, fingerprint = str(self._machine.path), self._machine.fingerprint

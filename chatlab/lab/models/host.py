@@ -13,6 +13,7 @@ from chatlab.errors import ChatlabError, EngineError
 from chatlab.lab.models.loaded import LoadedModel, OpenEngine
 from chatlab.lab.models.memory import check_memory, fits_beside
 from chatlab.models.base import Base
+from chatlab.models.included import check_included
 from chatlab.models.unpacked import TrainingBase, UnpackedBases
 from chatlab.models.validation.validator import FolderValidator
 
@@ -116,6 +117,14 @@ class ModelHost:
             finally:
                 self.opening = None
 
+    def renew(self) -> None:
+        """Open the model that answers once more, with the engine that is fastest now, as `use` does.
+
+        Raises what `use` raises; the engine that answers goes on then.
+        """
+        with self._switching:
+            self._use(self.path, anew=True)
+
     def training_base(self, base: Base | None = None) -> TrainingBase:
         """The base as a trainer opens it. A GGUF is unpacked first, which takes seconds, once.
 
@@ -157,10 +166,10 @@ class ModelHost:
         for model in list(self._open):
             model.close()
 
-    def _use(self, path: Path) -> Base:
+    def _use(self, path: Path, anew: bool = False) -> Base:
         before = self._current
         model = next((one for one in self._open if one.path == path), None)
-        if model is None or not model.unchanged:
+        if model is None or anew or not model.unchanged:
             model = self._new(path)
         if model is before and self.started:
             return model.base
@@ -228,6 +237,8 @@ class ModelHost:
         one_file = path.is_file() or (path.suffix == ".gguf" and not path.is_dir())
         with self._validating:
             if one_file:
-                return self._gguf_validator.open(path)
+                base = self._gguf_validator.open(path)
+                check_included(base)
+                return base
             self._folder_validator.check(path)
         return Base.open(path, self._cache)

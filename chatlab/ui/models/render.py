@@ -94,6 +94,7 @@ def _facts(model: KnownModel, facts: ModelFacts, approved: int) -> list[Markup]:
     memory += f", {size(facts.training_bytes)} to train" if facts.training_bytes else ""
     memory += " · open: switching takes no time" if model.is_open and not model.in_use else ""
     return [
+        div("model-about", escaped(one_line(model.entry.about, 160))) if model.entry.about else NOTHING,
         div("model-facts", escaped(" · ".join(part for part in first if part))),
         div("model-facts", escaped(f"{memory}.")),
         _training(model, facts, approved),
