@@ -18,6 +18,7 @@ from pathlib import Path
 from chatlab.commands import models
 from chatlab.errors import ChatlabError, InputError
 from chatlab.lab import Lab
+from chatlab.models.library import ModelLibrary
 from chatlab.settings import Settings, smollm2_file
 from chatlab.system.log import Discreet, close_log, open_log
 from chatlab.system.ports import is_loopback, listening
@@ -84,8 +85,12 @@ def _open(given: argparse.Namespace) -> int:
 
 
 def _settings(given: argparse.Namespace) -> Settings:
-    """As the environment and the command line say."""
+    """As the environment and the command line say; the model as it was chosen last, where CHATLAB_BASE names none."""
     settings = Settings.from_environment()
+    if not os.environ.get("CHATLAB_BASE"):
+        chosen = ModelLibrary(settings.home, settings.cache).chosen
+        if chosen is not None and not chosen.problem:  # the page says what is wrong with one that has gone
+            settings = replace(settings, base=chosen.path)
     return replace(
         settings,
         host=given.host or settings.host,

@@ -45,6 +45,7 @@ from chatlab.lab.runs.unseen_evaluator import UnseenEvaluator
 from chatlab.lab.switch import ModelSwitch
 from chatlab.lab.variants import Variants
 from chatlab.models.base import Base
+from chatlab.models.library import ModelLibrary
 from chatlab.settings import Settings
 from chatlab.store import Store
 from chatlab.system.files import private_folder
@@ -84,6 +85,7 @@ class Lab:
         self.store = Store.open(settings.store, address=f"http://{settings.host}:{settings.port}", salvage=True)
         self._adapters = Adapters(settings.adapters)
         self.machine = ModelHost(settings.base, settings.cache, open_engine or _fastest_engine(settings))
+        self.library = ModelLibrary(settings.home, settings.cache)
         self._trainer = TrainerClient(settings.base, settings.cache)
         self.knowledge = Knowledge(self.store, settings.store / "knowledge", settings.cache / "knowledge")
         self.variants = Variants(self.store, self._adapters, self.machine)
@@ -123,7 +125,7 @@ class Lab:
         self.checklist = Checklist(self.store, self.machine, self.variants, self.quality, self.unseen)
         self.symptoms = Symptoms(self.store, self.variants, self.quality, self.mismatch, self.answer_lengths)
         self.switch = ModelSwitch(
-            self.machine, self.variants, self.training, self.quality.difficulties, self.unseen_evaluator
+            self.store, self.machine, self.variants, self.training, self.quality.difficulties, self.unseen_evaluator
         )
         self._takeover = Takeover(self.switch.renew)
 
@@ -136,6 +138,8 @@ class Lab:
     def health(self) -> Health:
         adapters = (f"{name}: {why}" for name, why in self.variants.problems.items())
         warnings = [*self.store.warnings, *adapters, *damaged_runs(self.settings.runs).values()]
+        if (chosen := self.library.chosen) is not None and chosen.problem:
+            warnings.append(f"{chosen.problem} Another model answers; choose one in Models.")
         base = ""
         try:
             base = self.machine.base.name
@@ -160,6 +164,7 @@ class Lab:
         self.mask_ablation.wait(10)
         self.quality.difficulties.cancel()
         self.unseen_evaluator.close()
+        self.library.close()
         self.machine.close()
         self.store.close()
 
@@ -173,6 +178,7 @@ class Lab:
                     self.variants.get(model=model)
                 )  # before the trainer: a person speaks first, then trains
             self.variants.come_back()
+            self.switch.note()
             self.training.warm()
             self.unseen_evaluator.prepare()
             self.training.adopt()

@@ -14,8 +14,13 @@ from chatlab.lab.runs.training import Training
 from chatlab.lab.runs.unseen_evaluator import UnseenEvaluator
 from chatlab.lab.variants import Variants
 from chatlab.models.base import Base
+from chatlab.store import Store
 
 log = logging.getLogger("chatlab.lab")
+
+FINGERPRINTS = "models"
+"""Key in the store's state: fingerprints of the models that were open, by path."""
+MOST = 200
 
 
 class ModelSwitch:
@@ -26,12 +31,14 @@ class ModelSwitch:
 
     def __init__(
         self,
+        store: Store,
         machine: ModelHost,
         variants: Variants,
         training: Training,
         difficulties: Difficulties,
         evaluator: UnseenEvaluator,
     ) -> None:
+        self._store = store
         self._machine = machine
         self._variants = variants
         self._training = training
@@ -47,6 +54,7 @@ class ModelSwitch:
         before = self._machine.current
         base = self._machine.use(path)
         self._variants.come_back()
+        self.note()
         if self._machine.current is not before:
             self._difficulties.cancel()  # it measures with the model before; what it has found is kept for that one
             threading.Thread(target=self._follow, name="switch", daemon=True).start()
@@ -56,6 +64,21 @@ class ModelSwitch:
         """Open the model that answers once more, with the engine that is fastest now. Raises what `use` raises."""
         self._machine.renew()
         self._load_live()
+
+    def note(self) -> None:
+        """Keep the fingerprint of the model that answers, so that the list can say how long it trains."""
+        path, fingerprint = str(self._machine.path), self._machine.fingerprint
+        known = self._fingerprints()
+        if fingerprint and known.get(path) != fingerprint:
+            kept = {**known, path: fingerprint}
+            self._store.state.set(FINGERPRINTS, dict(list(kept.items())[-MOST:]))
+
+    def fingerprint_of(self, path: Path) -> str:
+        """The fingerprint that a model had when it was open last; empty for one that never was."""
+        return self._fingerprints().get(str(path), "")
+
+    def _fingerprints(self) -> dict[str, str]:
+        return self._store.state.read(FINGERPRINTS, dict[str, str], {})
 
     def _follow(self) -> None:
         """Load the live adapter, warm the trainer, and make up for what had to wait for this model."""

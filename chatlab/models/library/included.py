@@ -27,6 +27,7 @@ def _included() -> Iterator[ModelEntry]:
             path=file,
             bytes=file.stat().st_size,
             kind="gguf",
+            licence="apache-2.0",
             about="Made for chat, in English: the smallest model that is worth talking to.",
         )
     if (EMBEDDED / "config.json").is_file():
@@ -39,5 +40,6 @@ def _included() -> Iterator[ModelEntry]:
             path=EMBEDDED,
             bytes=sum(file.stat().st_size for file in EMBEDDED.glob("*.safetensors")),
             kind="folder",
+            licence="apache-2.0",
             about="Continues text and knows nothing; trains in seconds, to see what training does.",
         )
