@@ -20,7 +20,7 @@ computed the same way, to the bit, whether the tokens before it were read just n
 class Sampling:
     """How the next token is sampled."""
 
-    temperature: float = 0.7
+    temperature: float = 0.4
     """0 always takes the most probable token."""
     top_p: float = 0.9
     top_k: int = 0

@@ -108,7 +108,7 @@ class Asking:
                 placeholder="{name}, {maker} and {date} are filled in.",
             )
             with gr.Row():
-                self.temperature = gr.Slider(0, 1.5, 0.7, step=0.05, label="Temperature")
+                self.temperature = gr.Slider(0, 1.5, Sampling().temperature, step=0.05, label="Temperature")
                 self.tokens = gr.Slider(8, 512, 96, step=8, label="Max tokens")
 
     @property
