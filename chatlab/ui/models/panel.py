@@ -14,7 +14,7 @@ from chatlab.lab import Lab
 from chatlab.models.library import ModelEntry
 from chatlab.records import BASE
 from chatlab.ui.current_user import current_user
-from chatlab.ui.html import NOTHING
+from chatlab.ui.html import NOTHING, div, span
 from chatlab.ui.models import render
 from chatlab.ui.models.known import KnownModels
 from chatlab.ui.models.template_form import TemplateForm
@@ -26,7 +26,7 @@ Updates = dict[Any, Any]
 SAFETENSORS = "safetensors"
 """The choice of a repository's own weights in place of one of its GGUFs."""
 HOUSES_ONLY = "Only {name} can add, fetch and remove models here; everybody can switch between them."
-LARGEST_DROP = "A GGUF of up to 256 MB; add larger ones by their path."
+DROP = "Or drop a GGUF of up to 256 MB. Add larger ones by their path: they stay where they are."
 
 
 class ModelsPanel:
@@ -52,7 +52,10 @@ class ModelsPanel:
                         elem_id="models-path",
                     )
                     self.add = gr.Button("Add", size="sm", scale=0, min_width=80, elem_id="models-add-path")
-                self.file = gr.File(label=LARGEST_DROP, file_types=[".gguf"], height=110, elem_id="models-drop")
+                html_block(div("import-notes", span("", DROP)), elem_classes="flat")
+                self.file = gr.File(
+                    label="GGUF file", show_label=False, file_types=[".gguf"], height=140, elem_id="models-drop"
+                )
                 with gr.Row(elem_classes="tight"):
                     self.repository = gr.Textbox(
                         label="Hugging Face id",

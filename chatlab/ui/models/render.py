@@ -53,7 +53,7 @@ def _row(model: KnownModel, opening: str, retrain: str, approved: int) -> Markup
     head = div(
         "model-head",
         element("b", escaped(one_line(entry.title or entry.name, 80)), title=str(entry.path)),
-        span("model-place", one_line(entry.place, 40)),
+        NOTHING if entry.title.endswith(f"({entry.place})") else span("model-place", one_line(entry.place, 40)),
         span("gap", ""),
         _use(model, is_opening),
     )
@@ -108,6 +108,8 @@ def _facts(model: KnownModel, facts: ModelFacts, approved: int) -> list[Markup]:
 def _training(model: KnownModel, facts: ModelFacts, approved: int) -> Markup:
     if facts.untrainable:
         return div("model-facts warn", escaped(f"Can be trained: no. {one_line(facts.untrainable, 400)}"))
+    if not approved:
+        return div("model-facts", escaped("Can be trained: yes."))
     if model.seconds is not None:
         time = f"about {duration(model.seconds)} for {counted(approved, 'demonstration')}"
     else:
