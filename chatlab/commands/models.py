@@ -88,6 +88,10 @@ class ModelCommands:
             self._say(f"{mark} {entry.title}")
             for line in lines(entry, facts):
                 self._say(f"    {line}")
+        for half in self._library.unfinished():
+            words = [half.repository, *(["--revision", half.revision] if half.revision else [])]
+            again = " ".join([*words, *(["--file", half.file] if half.file else [])])
+            self._say(f"{half.repository} is not all here ({gigabytes(half.bytes)}). Go on: chatlab models add {again}")
         if chosen is not None and chosen.problem:
             self._say(f"The chosen model cannot be opened: {chosen.problem}")
         self._warn_of_base()

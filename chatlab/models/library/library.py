@@ -18,7 +18,7 @@ from chatlab.models.library.facts_cache import FactsCache
 from chatlab.models.library.found.places import Machine, places
 from chatlab.models.library.found.search import found
 from chatlab.models.library.hub.download import Download, Hub
-from chatlab.models.library.hub.downloaded import Downloads
+from chatlab.models.library.hub.downloaded import Downloads, Unfinished
 from chatlab.models.library.hub.repository import Repository, gigabytes
 from chatlab.models.library.included import included
 from chatlab.models.library.kept import KeptModels
@@ -170,6 +170,14 @@ class ModelLibrary:
         with self._lock:
             self.downloads.append(begun)
         return begun
+
+    def unfinished(self) -> list[Unfinished]:
+        """Downloads that ended before their models were whole, and that nobody is at work on."""
+        return self._downloaded.unfinished()
+
+    def discard(self, unfinished: Unfinished) -> None:
+        """Delete what had arrived of a download."""
+        self._downloaded.discard(unfinished)
 
     def shortage(self, entry: ModelEntry, training: bool = False) -> str:
         """Where the memory that is free is too small for this model: what it needs and what would fit; else empty."""

@@ -337,6 +337,15 @@ def test_a_model_that_cannot_be_used_is_not_chosen(typed: Any, gguf: Path) -> No
         typed("use", "tiny")
 
 
+def test_what_is_not_all_here_says_how_to_go_on(typed: Any, tmp_path: Path) -> None:
+    half = tmp_path / "home/models/hub/.half-0"
+    put(half / "request.json", {"repository": "org/tiny", "revision": "v2", "file": "Q8_0"})
+    put(half / "tiny.gguf.part", bytes(3_000_000))
+    assert typed()[-1] == (
+        "org/tiny is not all here (3 MB). Go on: chatlab models add org/tiny --revision v2 --file Q8_0"
+    )
+
+
 @pytest.mark.parametrize("model", ["./x.gguf", "/a/b", "~/x", "models/a/b", "x.gguf"])
 def test_a_path_is_never_taken_for_a_model_of_the_hub(model: str, typed: Any) -> None:
     with pytest.raises(ChatlabError) as refused:
