@@ -147,9 +147,11 @@ class ModelCommands:
 
 def is_path(text: str) -> bool:
     """Whether it names a file or folder rather than a model of the hub."""
-    path = Path(text).expanduser()
     looks_so = text.startswith((".", "/", "~", "\\")) or text.lower().endswith(".gguf") or "\\" in text
-    return path.exists() or looks_so or (text.count("/") > 1 and "://" not in text)
+    try:
+        return looks_so or Path(text).exists() or (text.count("/") > 1 and "://" not in text)
+    except (OSError, ValueError):
+        return False
 
 
 def lines(entry: ModelEntry, facts: ModelFacts) -> list[str]:
