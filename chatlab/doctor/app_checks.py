@@ -7,7 +7,7 @@ from chatlab.adapters.manifest import CARD, CONFIG, check_bytes
 from chatlab.doctor.finding import Finding, refused
 from chatlab.engines.base import Engine
 from chatlab.engines.folder import read_adapter
-from chatlab.errors import ChatlabError, EngineError
+from chatlab.errors import BaseRefused, ChatlabError, EngineError
 from chatlab.lab.models import ModelHost
 from chatlab.models.base import Base
 from chatlab.retrieval.embedding.model import INSTALL, WEIGHTS, WEIGHTS_SHA256, check, packaged
@@ -85,11 +85,17 @@ def embedder() -> Finding:
 def trainer(settings: Settings, machine: ModelHost) -> Finding:
     """Starts one, has it load the base, and ends it."""
     try:
-        if machine.base.gguf is not None:
-            return Finding(about="Trainer", mark="note", words="chat only: a GGUF base cannot be trained")
+        machine.base  # noqa: B018
     except ChatlabError:
         return Finding(about="Trainer", mark="bad", words="no base to train", advice="Fix the base first.")
+    try:
+        base = machine.training_base()
+    except BaseRefused as chat_only:
+        return Finding(about="Trainer", mark="note", words=str(chat_only), advice=chat_only.hint)
+    except ChatlabError as error:
+        return refused("Trainer", error)
     worker = TrainerClient(settings.base, settings.cache)
+    worker.use(base)
     try:
         worker.warm()
         status = worker.wait(WARMS_WITHIN)

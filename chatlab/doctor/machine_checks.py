@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import shutil
@@ -19,6 +18,7 @@ from packaging.requirements import Requirement
 
 from chatlab import __version__
 from chatlab.doctor.finding import Finding
+from chatlab.engines.llamacpp import package
 from chatlab.settings import Settings
 from chatlab.system.ports import is_free, is_loopback
 
@@ -49,7 +49,7 @@ def packages() -> Finding:
 
 
 def engines() -> Finding:
-    if importlib.util.find_spec("llama_cpp") is None:
+    if not package.version():
         return Finding(
             about="Engines",
             mark="note",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chatlab.engines.base import Engine, ReplyChunk, Sampling, Variant
+from chatlab.engines.llamacpp import package
 from chatlab.engines.transformers.engine import TransformersEngine
 from chatlab.errors import EngineUnable
+from chatlab.models.unpacked import UnpackedBases
 from chatlab.settings import EngineName
 
 if TYPE_CHECKING:
@@ -20,13 +21,13 @@ log = logging.getLogger("chatlab.engines")
 
 
 def open_engine(base: Base, cache: Path, threads: int | None = None, wanted: EngineName = "") -> Engine:
-    """The fastest engine for a base, or the one that is `wanted`.
+    """The fastest engine for a base, or the one that is `wanted`. `cache` keeps what is made of the base.
 
     Raises EngineUnable where the wanted one, or every one that is installed, cannot run the base.
     """
     if wanted:
         return ENGINES[wanted](base, cache, threads)
-    if importlib.util.find_spec("llama_cpp") is None:
+    if not package.version():
         return _transformers(base, cache, threads)
     try:
         fast = _llamacpp(base, cache, threads)
@@ -39,17 +40,16 @@ def open_engine(base: Base, cache: Path, threads: int | None = None, wanted: Eng
 def _llamacpp(base: Base, cache: Path, threads: int | None) -> Engine:
     from chatlab.engines.llamacpp.engine import LlamaCppEngine
 
-    return LlamaCppEngine.open(base, cache, threads)
+    return LlamaCppEngine.open(base, cache / "gguf", threads)
 
 
 def _transformers(base: Base, cache: Path, threads: int | None) -> Engine:
-    if base.gguf is not None:
-        raise EngineUnable(f"transformers does not run {base.name}, which is a GGUF.", "Take CHATLAB_ENGINE away.")
-    return TransformersEngine.open(base, threads)
+    """A GGUF is unpacked first, as it is for training: seconds a billion parameters, once."""
+    return TransformersEngine.open(base, threads, UnpackedBases(cache).open(base).folder)
 
 
 Opener = Callable[["Base", Path, int | None], Engine]
-"""A base, a folder for files that are made of it, and the number of threads. Raises EngineUnable."""
+"""A base, the cache for files that are made of it, and the number of threads. Raises EngineUnable."""
 
 ENGINES: dict[EngineName, Opener] = {"llama.cpp": _llamacpp, "transformers": _transformers}
 """By the name that CHATLAB_ENGINE has for each. A new engine is added here, and `tests/engines` tries it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from chatlab.engines.llamacpp import package
 from chatlab.errors import DiskFull, InputError, RunBusy
 from chatlab.experiments import plots
 from chatlab.experiments.claims import claims
@@ -151,7 +152,5 @@ def _check_folder(folder: Path) -> None:
 
 def _engine(settings: Settings) -> str:
     """Which engine answers, as `open_engine` chooses."""
-    import importlib.util
-
-    fast = settings.engine != "transformers" and importlib.util.find_spec("llama_cpp") is not None
+    fast = settings.engine != "transformers" and bool(package.version())
     return "llama.cpp" if fast else "transformers"

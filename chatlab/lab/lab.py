@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import logging
 import threading
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import psutil
 
 from chatlab.adapters import Adapters
 from chatlab.engines.base import Engine
+from chatlab.engines.llamacpp import package
 from chatlab.errors import ChatlabError
 from chatlab.lab.backups import StoreBackups
 from chatlab.lab.chat.budgets import Budgets
@@ -34,6 +34,7 @@ from chatlab.lab.guide.answer_length import AnswerLengths
 from chatlab.lab.guide.checklist import Checklist
 from chatlab.lab.guide.symptoms import Symptoms
 from chatlab.lab.models import ModelHost, OpenEngine
+from chatlab.lab.models.takeover import Takeover
 from chatlab.lab.runs.checkpoints import Checkpoints
 from chatlab.lab.runs.exports import Exports
 from chatlab.lab.runs.mask_ablation import MaskAblation
@@ -41,8 +42,10 @@ from chatlab.lab.runs.prompt_mismatch import MismatchCheck
 from chatlab.lab.runs.publisher import Publisher
 from chatlab.lab.runs.training import Training
 from chatlab.lab.runs.unseen_evaluator import UnseenEvaluator
+from chatlab.lab.switch import ModelSwitch
 from chatlab.lab.variants import Variants
 from chatlab.models.base import Base
+from chatlab.models.library import ModelLibrary
 from chatlab.settings import Settings
 from chatlab.store import Store
 from chatlab.system.files import private_folder
@@ -82,6 +85,7 @@ class Lab:
         self.store = Store.open(settings.store, address=f"http://{settings.host}:{settings.port}", salvage=True)
         self._adapters = Adapters(settings.adapters)
         self.machine = ModelHost(settings.base, settings.cache, open_engine or _fastest_engine(settings))
+        self.library = ModelLibrary(settings.home, settings.cache)
         self._trainer = TrainerClient(settings.base, settings.cache)
         self.knowledge = Knowledge(self.store, settings.store / "knowledge", settings.cache / "knowledge")
         self.variants = Variants(self.store, self._adapters, self.machine)
@@ -89,7 +93,7 @@ class Lab:
         self.chat = Chat(self.store, self.machine, self.variants, self.knowledge, self.toolbox)
         self.unseen = Unseen(self.store)
         self.demonstrations = Demonstrations(self.store, self.chat, self.machine, self.unseen)
-        difficulties = Difficulties(self.store, self.machine, settings.base, settings.cache)
+        difficulties = Difficulties(self.store, self.machine, settings.cache)
         self.quality = Quality(self.store, self.machine, difficulties)
         self.unseen_evaluator = UnseenEvaluator(self.machine, self._adapters, self.unseen.prompts, settings.cache)
         publisher = Publisher(self._adapters, self.variants, self.machine, self.unseen_evaluator)
@@ -120,15 +124,22 @@ class Lab:
         self.answer_lengths = AnswerLengths(self.store, self.machine, self.variants, self.mismatch)
         self.checklist = Checklist(self.store, self.machine, self.variants, self.quality, self.unseen)
         self.symptoms = Symptoms(self.store, self.variants, self.quality, self.mismatch, self.answer_lengths)
-        self._base_problem = ""
+        self.switch = ModelSwitch(
+            self.store, self.machine, self.variants, self.training, self.quality.difficulties, self.unseen_evaluator
+        )
+        self._takeover = Takeover(self.switch.renew)
 
     def warm(self) -> None:
         """Open what the first reply and the first run would wait for, in the background."""
+        if not self.settings.engine:
+            self._takeover.begin()
         threading.Thread(target=self._warm, name="warm-up", daemon=True).start()
 
     def health(self) -> Health:
         adapters = (f"{name}: {why}" for name, why in self.variants.problems.items())
         warnings = [*self.store.warnings, *adapters, *damaged_runs(self.settings.runs).values()]
+        if (chosen := self.library.chosen) is not None and chosen.problem:
+            warnings.append(f"{chosen.problem} Another model answers; choose one in Models.")
         base = ""
         try:
             base = self.machine.base.name
@@ -138,13 +149,14 @@ class Lab:
         return Health(
             engine=self.machine.engine.name if self.machine.started else "",
             base=base,
-            llama_cpp=importlib.util.find_spec("llama_cpp") is not None,
+            llama_cpp=bool(package.version()),
             memory_mb=_memory_mb(),
             warnings=tuple(warnings),
         )
 
     def close(self) -> None:
         """End the trainer (its run can be resumed), the engine and the store. Nothing that was said is lost."""
+        self._takeover.close()
         self.datasets.close()
         self.knowledge.close()
         self.mask_ablation.close()
@@ -152,6 +164,7 @@ class Lab:
         self.mask_ablation.wait(10)
         self.quality.difficulties.cancel()
         self.unseen_evaluator.close()
+        self.library.close()
         self.machine.close()
         self.store.close()
 
@@ -160,7 +173,12 @@ class Lab:
 
     def _warm(self) -> None:
         try:
-            self.machine.engine.load(self.variants.get())  # before the trainer: a person speaks first, then trains
+            with self.machine.lease() as model:
+                model.engine.load(
+                    self.variants.get(model=model)
+                )  # before the trainer: a person speaks first, then trains
+            self.variants.come_back()
+            self.switch.note()
             self.training.warm()
             self.unseen_evaluator.prepare()
             self.training.adopt()
@@ -172,7 +190,7 @@ def _fastest_engine(settings: Settings) -> OpenEngine:
     def open_engine(base: Base) -> Engine:
         from chatlab.engines.fallback import open_engine  # brings torch
 
-        return open_engine(base, settings.cache / "gguf", settings.threads, settings.engine)
+        return open_engine(base, settings.cache, settings.threads, settings.engine)
 
     return open_engine
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from chatlab.models.layout import Layout, find
 from chatlab.models.tokenizer.isolated import IsolatedTokenizer
 from chatlab.models.tokenizer.known_parts import unknown_part
 from chatlab.models.tokenizer.load import check_vocabulary, load
+from chatlab.models.trainable import check_trainable
 from chatlab.models.validation.validator import known_harmless
 from chatlab.models.weights import parameters, read_header
 from chatlab.template import Template
@@ -40,8 +41,11 @@ class Base:
         gguf: GgufFile | None = None,
         spared: bool = False,
         fingerprint: str = "",
+        tensors: Collection[str] = (),
     ) -> None:
+        """`tensors` are the names of a folder's weights."""
         self._told_fingerprint = fingerprint
+        self._tensors = tensors
         self.folder = layout.folder
         self.name = layout.name
         self.config = config
@@ -69,7 +73,7 @@ class Base:
         tensors = {name: t for file in layout.weights for name, t in read_header(file).items()}
         check_shapes(config, tensors)
         count = parameters(tensors, bool(config.get("tie_word_embeddings", True)))
-        return cls(layout, config, count, cache, spared=spared, fingerprint=fingerprint)
+        return cls(layout, config, count, cache, spared=spared, fingerprint=fingerprint, tensors=tuple(tensors))
 
     @classmethod
     def from_gguf(cls, gguf: GgufFile, name: str, folder: Path, parameters: int) -> Base:
@@ -78,7 +82,9 @@ class Base:
 
     def check_trainable(self) -> None:
         """Raises BaseRefused, with the reason, for a base that can only be talked to."""
-        if self.gguf is not None and (reason := self._untrainable):
+        if self.gguf is None:
+            check_trainable(self.config, self._tensors)
+        elif reason := self._untrainable:
             raise reason
 
     @cached_property

@@ -9,8 +9,9 @@ from typing import Any
 from chatlab.errors import BaseRefused
 from chatlab.models.weights import Tensor
 
-# Only text can name code: a module, a kernel, a repository. So a config may say anything in numbers, but text only
-# under these keys. This holds for keys of versions to come as well.
+# Only text can name code: a module, a kernel, a repository. So a config may say anything in numbers. Under these keys a
+# text is one of a few words that are known; under others, those of versions to come among them, it must not even look
+# like a name of code: no path, no repository, no words with dots between them.
 TEXT_KEYS = frozenset(
     [
         "_name_or_path",
@@ -60,6 +61,10 @@ SIZES = (
     "num_nextn_predict_layers",
     *CONTEXT_KEYS,
 )
+_IMPLEMENTATION = re.compile(r"implementation|kernel", re.IGNORECASE)
+"""Keys by which transformers may fetch somebody's kernel even for a plain word."""
+_BUILT_IN = ("eager", "sdpa")
+_DOTTED = re.compile(r"[A-Za-z_]\w*\.[A-Za-z_]")
 _PLAIN = re.compile(r"[\w.+:, ()-]{0,100}")
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
@@ -71,10 +76,9 @@ def check_config(config: Mapping[str, Any], name: str) -> None:
     for key, value in config.items():
         if key in REASONS and value:
             raise BaseRefused(f"{name} is refused: {REASONS[key]}.", "Choose a model without it.")
-        texts = list(_texts(value))
-        if key != "_name_or_path" and texts and not (key in TEXT_KEYS and all(map(_PLAIN.fullmatch, texts))):
+        if text := next((text for text in _texts(value) if _could_name_code(key, text)), ""):
             raise BaseRefused(
-                f"{name} is refused: config.json says {texts[0][:60]!r} under {key!r}, which could name a program.",
+                f"{name} is refused: config.json says {text[:60]!r} under {key!r}, which could name a program.",
                 "If you trust the model, take that line out of its config.json.",
             )
     for key in SIZES:
@@ -100,6 +104,14 @@ def check_shapes(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> No
     spare = config.get("num_nextn_predict_layers") or 0  # stored as further layers by models that look ahead
     if layers and wanted is not None and not (len(layers) == max(layers) + 1 in (wanted, wanted + spare)):
         raise BaseRefused(f"config.json promises {wanted} layers, but the weights have {len(layers)}.", MIXED)
+
+
+def _could_name_code(key: str, text: str) -> bool:
+    if key == "_name_or_path":
+        return False
+    if _IMPLEMENTATION.search(key):
+        return text not in _BUILT_IN
+    return not _PLAIN.fullmatch(text) or (key not in TEXT_KEYS and bool(_DOTTED.search(text)))
 
 
 def _texts(value: Any) -> Iterator[str]:

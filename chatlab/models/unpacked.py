@@ -93,7 +93,11 @@ class UnpackedBases:
                 self._process.unpack(file, half, self._tell)
                 _finish(base, half)
                 base.gguf.unchanged()
-                half.rename(folder)
+                try:
+                    half.rename(folder)
+                except OSError:
+                    if not (folder / USED).exists():  # else somebody else was quicker
+                        raise
                 fsync_folder(self._folder)
         except OSError as error:
             if error.errno in DISK_FULL:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -63,7 +64,7 @@ class LoraModel:
         causal = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation=attention.NAME)
         causal.to(accelerator.device)
         dtype = torch.bfloat16 if bf16 else torch.float32
-        self.head = causal.get_output_embeddings().weight.detach().to(dtype)
+        self.head = (causal.get_output_embeddings().weight.detach() * _logit_scale(causal.config)).to(dtype)
         self.causal = causal
         self.peft = attach_lora(causal, settings)
         self.peft.train(settings.dropout > 0)
@@ -135,7 +136,7 @@ class LoraModel:
 
         `sample` is real text, 19 tokens at least: on control tokens, which no text is made of, rounding to bfloat16
         moves a model's logits ten times as far. Raises BaseRefused for a network whose attention or output does more
-        than is done here (windows, soft caps).
+        than is done here (caps, biases, scales of its own).
         """
         texts = (sample[:12], sample[12:19])
         examples = [Example(demonstration=0, ids=tuple(ids), labels=()) for ids in texts]
@@ -235,3 +236,10 @@ def _ordinary(rows: int) -> Sequence[int]:
 def lora_shape(settings: TrainSettings) -> tuple[int, float, float]:
     """What peft has to be set up anew for; `LoraModel.reset` resets everything else."""
     return settings.rank, settings.alpha, settings.dropout
+
+
+def _logit_scale(config: Any) -> float:
+    """By what a network multiplies its logits: Granite divides by `logits_scaling`, Cohere has `logit_scale`."""
+    if divided := getattr(config, "logits_scaling", None):
+        return 1 / float(divided)
+    return float(getattr(config, "logit_scale", None) or 1.0)

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from chatlab.lab import Health, Lab
 from chatlab.records import BASE, AdapterCard
 from chatlab.training.process.client import TrainerStatus
-from chatlab.ui.html import NOTHING, control, div, element, escaped, icon, press, span
+from chatlab.ui.html import NOTHING, control, div, element, escaped, icon, one_line, press, span
 from chatlab.ui.notices import remaining, share
 from chatlab.ui.verdict import verdict
 
@@ -50,7 +50,9 @@ class Header:
         """One line of HTML."""
         self._ask()
         status = self.lab.training.status()
-        return div("bar-inner", LOGO, self._live(), span("gap", ""), _run(status), self._machine(), THEME)
+        return div(
+            "bar-inner", LOGO, self._model(), self._live(), span("gap", ""), _run(status), self._machine(), THEME
+        )
 
     def tick(self) -> tuple[str, Any]:
         """The header, and how soon to look again: a page that only waits asks little of the machine."""
@@ -72,8 +74,15 @@ class Header:
     def _live(self) -> Markup:
         name = self.lab.variants.live
         card = None if name == BASE else self.lab.variants.card(name)
-        base = self._health.base if self._health else ""
-        return live_chip(name, card, base)
+        return live_chip(name, card)
+
+    def _model(self) -> Markup:
+        """The model chip; pressing it opens Models."""
+        opening, base = self.lab.machine.opening, self._health.base if self._health else ""
+        label = "opening …" if opening else one_line(base, 40) or "Model"
+        about = {"title": f"Model: {base or 'not open yet'}. Choose another", "aria_haspopup": "dialog"}
+        pressing = control(act="open", to="models", show="models-list")
+        return element("button", element("b", escaped(label)), kind="chip model", type="button", **about, **pressing)
 
     def _machine(self) -> Markup:
         health = self._health
@@ -84,20 +93,19 @@ class Header:
         return warned + waking + span("memory", f"{health.memory_mb / 1024:.1f} GB", "Memory in use by Chatlab")
 
 
-def live_chip(name: str, card: AdapterCard | None, base: str) -> Markup:
-    """Who answers, on which base, and what it forgot: green, amber or red."""
-    on = span("on", base) if base and base != name else NOTHING
+def live_chip(name: str, card: AdapterCard | None) -> Markup:
+    """Which adapter answers, and what it forgot: green, amber or red."""
     if card is None:
         return element(
             "span",
-            element("b", escaped(name)) + on,
+            element("b", escaped(name)),
             kind="chip live unknown",
             title="The base model answers, without an adapter.",
         )
     found = verdict(card.forgetting, card.forgetting_interval)
     about = f"{found.words} Perplexity on held-out general text: {found.figure}. Weights sha256 {card.sha256}"
     lost = NOTHING if card.forgetting is None else span("lost", f"forgetting {max(0.0, card.forgetting):.1f} %")
-    return element("span", element("b", escaped(name)) + on + lost, kind=f"chip live {found.colour}", title=about)
+    return element("span", element("b", escaped(name)) + lost, kind=f"chip live {found.colour}", title=about)
 
 
 def _run(status: TrainerStatus) -> Markup:

@@ -43,6 +43,8 @@ class Shell:
     """What `header` should show now, and the timer with its new interval."""
     load: Callable[..., Any]
     """The event of a page that opens."""
+    model: gr.Textbox
+    """Hidden; changes when another model is chosen on this page: `shell.on(shell.model.change, ...)`."""
     when_left: Callable[[Callable[[str], None]], None] = lambda do: None
     """Has `do` called with the session of every page that closes."""
     items: dict[TabName, gr.Tab] = field(default_factory=dict)

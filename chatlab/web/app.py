@@ -34,6 +34,7 @@ from chatlab.ui.guide.tab import GuideTab
 from chatlab.ui.header import LOADING, Header
 from chatlab.ui.html import KEY
 from chatlab.ui.knowledge.tab import KnowledgeTab
+from chatlab.ui.models.panel import ModelsPanel
 from chatlab.ui.page_event import PageEvent
 from chatlab.ui.shell import Bridge, Shell, TabName, error_text, html_block, warn
 from chatlab.ui.theme import ASSETS, tab_sheets, theme
@@ -104,14 +105,22 @@ def build(lab: Lab, replies: Replies | None = None, uploads: Uploads | None = No
         bar = html_block(LOADING, elem_id="bar")
         bridge = Bridge("page")
         timer = gr.Timer(1.0)
+        model = gr.Textbox("", visible="hidden", elem_id="model-in-use")
         with gr.Tabs(selected="chat", elem_id="tabs") as tabs:
             shell = Shell(
-                tabs=tabs, timer=timer, header=bar, draw_header=header.tick, load=page.load, when_left=page.when_left
+                tabs=tabs,
+                timer=timer,
+                header=bar,
+                draw_header=header.tick,
+                load=page.load,
+                model=model,
+                when_left=page.when_left,
             )
             shell.items.update(
                 {name: gr.Tab(label, id=name, elem_id=f"tab-{name}") for name, (label, _) in TABS.items()}
             )
         _fill(shell, lab, replies)
+        ModelsPanel(lab).build(shell)
         shell.on(page.load, do=header.tick, outputs=[bar, timer])
         shell.on(timer.tick, do=header.tick, outputs=[bar, timer], queue=False)
         shell.on(

@@ -26,7 +26,7 @@ from chatlab.engines.fallback import open_engine
 from chatlab.engines.gguf_export.files import write_base
 from chatlab.engines.gguf_import.validator import GgufValidator
 from chatlab.engines.transformers.engine import TransformersEngine
-from chatlab.errors import BaseMissing, BaseRefused, ChatlabError, DiskFull, EngineError, EngineUnable, TemplateRefused
+from chatlab.errors import BaseMissing, BaseRefused, ChatlabError, DiskFull, EngineError, TemplateRefused
 from chatlab.lab import Lab
 from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.models.base import Base
@@ -112,11 +112,6 @@ def test_an_adapter_made_for_these_very_bytes_is_put_on(brought, base_folder, tm
     with pytest.raises(ChatlabError, match="another base"):
         engine.stream([0], GREEDY, theirs, frozenset())
     engine.close()
-
-
-def test_transformers_does_not_run_it(brought, tmp_path):
-    with pytest.raises(EngineUnable, match="which is a GGUF"):
-        open_engine(brought, tmp_path, wanted="transformers")
 
 
 # The whole app on it.

@@ -50,7 +50,7 @@ OTHERS = ("poro-chat", "superbpe", "kimi-k2", "deepseek-coder")
 def checked(file: Path, texts: tuple[str, ...]) -> Tokenizer:
     """The tokenizer of a file, equal to llama.cpp's on texts that it was not proven on."""
     with LlamaVocab(file) as vocab:
-        tokenizer = tokenizer_of(read_header(file), vocab)
+        tokenizer = tokenizer_of(read_header(file), vocab, vocab)
         for said in texts:
             ids = tokenizer.encode(said, add_special_tokens=False).ids
             assert ids == vocab.split(said)

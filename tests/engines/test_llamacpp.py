@@ -199,7 +199,7 @@ def test_a_closed_engine_says_so(base, cache_folder, prompt, variants):
 
 def test_an_adapter_that_only_transformers_takes_speaks_through_it(base, base_folder, cache_folder, prompt, tmp_path):
     variant = Variant(name="dora", folder=make_adapter(base_folder, tmp_path / "dora", 5, use_dora=True))
-    engine = open_engine(base, cache_folder / "gguf", threads=1)
+    engine = open_engine(base, cache_folder, threads=1)
     local = TransformersEngine.open(base, threads=1)
     assert isinstance(engine, FallbackEngine) and engine.name == "llama.cpp"
     assert said(engine, prompt, variant) == said(local, prompt, variant) != said(engine, prompt, Variant())

@@ -219,7 +219,10 @@ def test_a_base_that_cannot_be_used_is_refused_with_a_hint(folder, spoil, error,
         {"_attn_implementation": "kernels-community/attention"},
         {"attn_implementation": {"": "someone/kernel"}},
         {"a_key_of_a_version_to_come": "someone/program"},
-        {"a_list": [1, ["program"]]},
+        {"a_list": [1, ["a.program"]]},
+        {"a_module": {"of": "canary:Model/x"}},
+        {"use_kernel": "anything"},
+        {"experts_implementation": "deepgemm"},
         {"hidden_act": "someone/kernel"},
         {"architectures": ["canary.ModelForCausalLM/x"]},
         {"rope_scaling": {"type": "../../canary"}},
@@ -235,6 +238,21 @@ def test_a_config_cannot_name_a_program(folder, change):
 
 def test_numbers_under_keys_unknown_today_are_harmless(folder):
     configured(folder, a_new_factor=1.5, use_something=True, nothing=None, sizes=[1, 2])
+    assert Base.open(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"transformers.js_config": {"kv_cache_dtype": {"q4f16": "float16", "fp16": "float16"}}},
+        {"_name_or_path": "/home/somebody/.cache/model.v2"},
+        {"_attn_implementation": "sdpa"},
+        {"attention_kind": "full", "made_with": "trainer 1.2.3"},
+        {"transformers_version": "5.0.0.dev0"},
+    ],
+)
+def test_text_that_names_no_program_is_harmless(folder, change):
+    configured(folder, **change)
     assert Base.open(folder)
 
 

@@ -210,7 +210,7 @@ def test_a_message_that_the_tokenizer_cannot_bear_ends_in_words_and_the_next_is_
         attack = next(turn for turn in lab.chat.get(talk).turns if turn.content == ATTACK)
         assert lab.chat.edit_prompt(talk, attack.id, "Tell me less.", ReplyOptions(sampling=few)).finish().done
         with pytest.raises(TokenizerFailed, match="a passage") as passage:
-            PromptBuilder(lab.machine, Finds(ATTACK)).build(lab.chat.get(talk), few, knowledge=True)
+            PromptBuilder(Finds(ATTACK)).build(lab.machine.current, lab.chat.get(talk), few, knowledge=True)
         assert "Answer from my documents" in passage.value.hint
         fresh = lab.chat.new()
         assert lab.chat.reply(fresh, "Hello again.", ReplyOptions(sampling=few)).finish().done

@@ -18,9 +18,9 @@ def built(tab: Any, name: TabName) -> Any:
     """The tab, wired inside a page of its own."""
     with gr.Blocks() as page:
         header = html_block()
-        timer = gr.Timer(1.0, active=False)
+        timer, model = gr.Timer(1.0, active=False), gr.Textbox(visible="hidden")
         with gr.Tabs() as tabs:
-            shell = Shell(tabs=tabs, timer=timer, header=header, draw_header=str, load=page.load)
+            shell = Shell(tabs=tabs, timer=timer, header=header, draw_header=str, load=page.load, model=model)
             shell.items[name] = gr.Tab(name, id=name)
         with shell.items[name]:
             tab.build(shell)

@@ -46,9 +46,9 @@ def lab(settings: Settings, asked: list[list[int]]) -> Iterator[Lab]:
 def panel(lab: Lab) -> SystemPanel:
     panel = SystemPanel(lab)
     with gr.Blocks() as page:
-        header, timer = html_block(), gr.Timer(1, active=False)
+        header, timer, model = html_block(), gr.Timer(1, active=False), gr.Textbox(visible="hidden")
         with gr.Tabs() as tabs:
-            shell = Shell(tabs=tabs, timer=timer, header=header, draw_header=str, load=page.load)
+            shell = Shell(tabs=tabs, timer=timer, header=header, draw_header=str, load=page.load, model=model)
             shell.items["chat"] = gr.Tab("chat", id="chat")
         with shell.items["chat"]:
             panel.build()

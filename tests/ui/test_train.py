@@ -379,7 +379,10 @@ def test_a_run_shows_the_exact_demonstrations_it_learned_from(lab: Lab, tab: Tra
 
 def test_compare_opens_with_the_base_and_the_runs_adapter(lab: Lab, tab: TrainTab, finished: str) -> None:
     with gr.Blocks() as page:
-        shell = Shell(tabs=gr.Tabs(), timer=gr.Timer(), header=html_block(), draw_header=str, load=page.load)
+        model = gr.Textbox(visible="hidden")
+        shell = Shell(
+            tabs=gr.Tabs(), timer=gr.Timer(), header=html_block(), draw_header=str, load=page.load, model=model
+        )
     assert told(tab.comparer(shell)(finished))["selected"] == "compare"
     compare = built(CompareTab(lab), "compare")
     assert told(compare.asking.refresh()[compare.asking.variants])["value"] == [BASE, lab.training.adapter_of(finished)]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
+from chatlab.engines.gguf_import.probes import Splitter
 from chatlab.engines.gguf_import.tokenizer import tokenizer_of
-from chatlab.engines.llamacpp.vocab import LlamaVocab
+from chatlab.engines.gguf_import.vocab import Vocab
 from chatlab.errors import BaseRefused, TemplateRefused
 from chatlab.models.gguf.header import Header, damaged
 from chatlab.template.sandbox import LONGEST
@@ -17,21 +18,24 @@ KINDS = {"gemma3": "gemma3_text"}
 """Architectures that transformers calls otherwise."""
 
 
-def write_hf_files(file: Path, header: Header, vocab: LlamaVocab, to: Path) -> None:
-    """config.json, generation_config.json, tokenizer and chat template. Raises BaseRefused, TemplateRefused."""
+def write_hf_files(file: Path, header: Header, vocab: Vocab, to: Path, splitter: Splitter | None = None) -> None:
+    """config.json, generation_config.json, tokenizer and chat template. Raises BaseRefused, TemplateRefused.
+
+    The tokenizer is held to `splitter`, llama.cpp, where that is installed.
+    """
     if not vocab.is_causal:
         raise BaseRefused("The file's model does not continue text, so it cannot chat.", "Use another model.")
     _write(to / "config.json", config(header, vocab))
     _write(to / "generation_config.json", {"eos_token_id": vocab.ends})
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer_of(header, vocab),
+        tokenizer_object=tokenizer_of(header, vocab, splitter),
         chat_template=chat_template(file, header),
         clean_up_tokenization_spaces=False,
         **{name: header.texts("tokenizer.ggml.tokens")[token] for name, token in vocab.named.items()},
     ).save_pretrained(to)
 
 
-def config(header: Header, vocab: LlamaVocab) -> dict[str, int | str]:
+def config(header: Header, vocab: Vocab) -> dict[str, int | str]:
     """The model's sizes under transformers' names."""
     arch = header.architecture
     few = header.number(f"{arch}.attention.head_count_kv") or vocab.heads

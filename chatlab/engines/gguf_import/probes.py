@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import Protocol
 
 from tokenizers import Tokenizer
-
-from chatlab.engines.llamacpp.vocab import LlamaVocab
 
 PLAIN = (
     "Hello, how are you today? I'm fine, thanks!",
@@ -91,18 +90,23 @@ def texts() -> Iterator[str]:
         yield "".join(rng.choice(_SCRAPS) for _ in range(rng.randint(1, 24)))
 
 
-def equal(tokenizer: Tokenizer, vocab: LlamaVocab) -> bool:
-    """Whether the ids are llama.cpp's own, and decode to the text."""
+class Splitter(Protocol):
+    """llama.cpp's own tokenizer."""
+
+    def split(self, text: str, special: bool = False) -> list[int]:
+        """The ids of a text. With `special` the texts of control tokens count as the tokens."""
+
+
+def equal(tokenizer: Tokenizer, splitter: Splitter, special: Collection[int]) -> bool:
+    """Whether the ids are llama.cpp's own, and decode to the text.
+
+    `special` tokens are looked at between letters: they are what they are wherever a chat template writes them.
+    """
     for text in texts():
-        if _ids(tokenizer, text) != vocab.split(text) or _back(tokenizer, text) != text:
+        if _ids(tokenizer, text) != splitter.split(text) or _back(tokenizer, text) != text:
             return False
-    return all(_ids(tokenizer, text) == vocab.split(text, special=True) for text in _marked(tokenizer, vocab))
-
-
-def _marked(tokenizer: Tokenizer, vocab: LlamaVocab) -> Iterator[str]:
-    """Control tokens between letters: they are what they are wherever a chat template writes them."""
-    for index in sorted({*vocab.ends, *vocab.named.values()}):
-        yield f"x{tokenizer.id_to_token(index)}y\n"
+    marked = (f"x{tokenizer.id_to_token(index)}y\n" for index in sorted(special))
+    return all(_ids(tokenizer, text) == splitter.split(text, special=True) for text in marked)
 
 
 def _ids(tokenizer: Tokenizer, text: str) -> list[int]:

@@ -1,20 +1,22 @@
-"""A GGUF file's vocabulary as a tokenizer, used only where it gives the ids that llama.cpp gives."""
+"""A GGUF file's vocabulary as a tokenizer, used only where it gives the ids that llama.cpp gives.
+
+Where llama.cpp is not installed to be compared with, the way to cut text is chosen by the name that the file gives it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-import llama_cpp.llama_cpp as llama
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from chatlab.engines.gguf_import.probes import equal
-from chatlab.engines.llamacpp.vocab import LlamaVocab
+from chatlab.engines.gguf_import.probes import Splitter, equal
+from chatlab.engines.gguf_import.vocab import CONTROL, LSTRIP, RSTRIP, SINGLE_WORD, UNKNOWN, USER_DEFINED, Vocab
 from chatlab.errors import BaseRefused
-from chatlab.models.gguf.header import BYTE_LEVEL, ELSEWHERE, Header, damaged
+from chatlab.models.gguf.header import BYTE_LEVEL, ELSEWHERE, WITHOUT, Header, damaged
 
 SPACE = "▁"
-MARKED = llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_UNKNOWN
-ADDED = MARKED | llama.LLAMA_TOKEN_ATTR_USER_DEFINED
+MARKED = CONTROL | UNKNOWN
+ADDED = MARKED | USER_DEFINED
 
 _SUFFIXES = r"'s|'t|'re|'ve|'m|'ll|'d"
 _ANY_SUFFIX = rf"(?i:{_SUFFIXES})"
@@ -46,29 +48,54 @@ that llama.cpp alone knows; so they are tried, the commonest first: GPT-2, Llama
 Tekken, GPT-4o, DeepSeek 3, Falcon, and files without a name."""
 
 
-def tokenizer_of(header: Header, vocab: LlamaVocab) -> Tokenizer:
-    """Raises BaseRefused where there is none that splits text as llama.cpp does."""
+NAMES = {
+    "gpt-2": (0, False),
+    "llama-bpe": (1, True),
+    "llama3": (1, True),
+    "smaug-bpe": (1, False),
+    "qwen2": (2, False),
+    "deepseek-r1-qwen": (2, False),
+    "smollm": (3, False),
+    "starcoder": (3, False),
+    "qwen35": (4, False),
+    "tekken": (5, True),
+    "gpt-4o": (6, False),
+    "deepseek-v3": (7, False),
+    "falcon": (8, False),
+    "default": (9, False),
+}
+"""Index into CUTS, and whether a whole piece that is a token is left whole, by llama.cpp's name."""
+
+
+def tokenizer_of(header: Header, vocab: Vocab, splitter: Splitter | None) -> Tokenizer:
+    """The tokenizer that splits text as `splitter`, llama.cpp, does; None chooses it by its name.
+
+    Raises BaseRefused where there is none.
+    """
     tokens = header.texts("tokenizer.ggml.tokens")
     if len(tokens) != vocab.tokens:
         raise damaged(f"it lists {len(tokens):,} tokens, and llama.cpp finds {vocab.tokens:,}")
     kind = header.text("tokenizer.ggml.model")
-    for tokenizer in _byte_level(header, tokens) if kind == BYTE_LEVEL else _pieces(header, tokens):
+    name = header.text("tokenizer.ggml.pre", "default" if kind == BYTE_LEVEL else kind)
+    chosen = NAMES.get(name) if splitter is None and kind == BYTE_LEVEL else None
+    if splitter is None and kind == BYTE_LEVEL and chosen is None:
+        raise BaseRefused(f"Only llama.cpp knows how this file's tokenizer, {name[:40]!r}, splits text.", WITHOUT)
+    for tokenizer in _byte_level(header, tokens, chosen) if kind == BYTE_LEVEL else _pieces(header, tokens):
         tokenizer.add_tokens([_added(text, vocab.attributes(i)) for i, text in _special(tokens, vocab)])
-        if equal(tokenizer, vocab):
+        if splitter is None or equal(tokenizer, splitter, {*vocab.ends, *vocab.named.values()}):
             return tokenizer
-    name = header.text("tokenizer.ggml.pre", kind)
     raise BaseRefused(f"Chatlab does not know how this file's tokenizer, {name[:40]!r}, splits text.", ELSEWHERE)
 
 
-def _byte_level(header: Header, tokens: list[str]) -> Iterator[Tokenizer]:
-    """Every way to cut text, with merging and without where a whole piece is a token."""
+def _byte_level(header: Header, tokens: list[str], chosen: tuple[int, bool] | None) -> Iterator[Tokenizer]:
+    """Every way to cut text, with merging and without where a whole piece is a token; or the one that is chosen."""
     merges = [_pair(merge) for merge in header.texts("tokenizer.ggml.merges")]
-    for whole in (False, True):
+    for whole in (False, True) if chosen is None else (chosen[1],):
         try:
             model = models.BPE(_known(tokens), merges, ignore_merges=whole)
         except Exception as error:  # the tokenizers library raises bare Exception
             raise damaged(f"its merges do not fit its tokens ({error})") from error
-        for cuts in CUTS:
+        for cuts in CUTS if chosen is None else (CUTS[chosen[0]],):
             tokenizer = Tokenizer(model)
             steps = [pre_tokenizers.Split(Regex(cut), "isolated") for cut in cuts]
             last = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -127,7 +154,7 @@ def _known(tokens: list[str]) -> dict[str, int]:
     return known
 
 
-def _special(tokens: list[str], vocab: LlamaVocab) -> Iterator[tuple[int, str]]:
+def _special(tokens: list[str], vocab: Vocab) -> Iterator[tuple[int, str]]:
     return ((index, text) for index, text in enumerate(tokens) if vocab.attributes(index) & ADDED)
 
 
@@ -136,7 +163,7 @@ def _added(text: str, attributes: int) -> AddedToken:
         text,
         special=bool(attributes & MARKED),
         normalized=False,
-        lstrip=bool(attributes & llama.LLAMA_TOKEN_ATTR_LSTRIP),
-        rstrip=bool(attributes & llama.LLAMA_TOKEN_ATTR_RSTRIP),
-        single_word=bool(attributes & llama.LLAMA_TOKEN_ATTR_SINGLE_WORD),
+        lstrip=bool(attributes & LSTRIP),
+        rstrip=bool(attributes & RSTRIP),
+        single_word=bool(attributes & SINGLE_WORD),
     )

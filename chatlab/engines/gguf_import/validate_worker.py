@@ -16,9 +16,12 @@ from pathlib import Path
 
 from chatlab.engines.base import Sampling, Variant
 from chatlab.engines.gguf_import.validator import PASSED
+from chatlab.engines.gguf_import.vocab import HeaderVocab
+from chatlab.engines.llamacpp import package
 from chatlab.errors import BaseRefused, ChatlabError, DiskFull, EngineError
 from chatlab.models.base import Base
-from chatlab.models.gguf.header import Header, check_model, damaged, read_header
+from chatlab.models.gguf.config import network, tensors_of
+from chatlab.models.gguf.header import WITHOUT, Header, check_model, damaged, read_header
 from chatlab.models.gguf_file import GgufFile, stamp
 from chatlab.models.validation.process import refuse
 from chatlab.records import Message
@@ -55,7 +58,10 @@ def validate(file: Path, folder: Path, limits: Limits) -> None:
         gguf = GgufFile(file=file, stamp=stamp(file), sha256=sha256_of(file))
         base = Base.from_gguf(gguf, name, folder, parameters)
         base.template.check()
-        _check_replies(base, limits)
+        if package.version():
+            _check_replies(base, limits)
+        else:
+            _check_unpackable(header)
         hashes = {name: sha256_of(folder / name) for name in HF_FILES}
         passed = {"name": name, "parameters": parameters, "sha256": gguf.sha256, "papers": hashes}
         (folder / PASSED).write_text(json.dumps(passed), encoding="utf-8")
@@ -72,11 +78,16 @@ def _write_hf_files(file: Path, header: Header, folder: Path, limits: Limits) ->
     """Write config, tokenizer and template; the number of parameters."""
     with limits.lifted():
         from chatlab.engines.gguf_import.hf_files import write_hf_files
+
+        if not package.version():
+            vocab = HeaderVocab(header)
+            write_hf_files(file, header, vocab, folder)
+            return vocab.parameters
         from chatlab.engines.llamacpp.vocab import LlamaVocab
 
-    with LlamaVocab(file) as vocab:
-        write_hf_files(file, header, vocab, folder)
-        return vocab.parameters
+    with LlamaVocab(file) as told:
+        write_hf_files(file, header, told, folder, told)
+        return told.parameters
 
 
 def _check_replies(base: Base, limits: Limits) -> None:
@@ -98,6 +109,14 @@ def _check_replies(base: Base, limits: Limits) -> None:
         raise BaseRefused(f"The file's model cannot be run: {error}", error.hint) from error
     if first != second:
         raise BaseRefused("The file's model is not deterministic at temperature 0.", "Use another one.")
+
+
+def _check_unpackable(header: Header) -> None:
+    """Without llama.cpp it is unpacked, and transformers replies: only this project's code then reads the file."""
+    try:
+        tensors_of(header, network(header))
+    except BaseRefused as refused:
+        raise BaseRefused(f"Without llama.cpp this file cannot be used. {refused}", WITHOUT) from refused
 
 
 def _name(header: Header) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import importlib.util
 import json
 import math
 import shutil
@@ -14,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from chatlab.engines.llamacpp import package
 from chatlab.errors import BaseError, BaseRefused, ChatlabError, DiskFull, EngineError, TemplateRefused
 from chatlab.models.base import Base
 from chatlab.models.gguf_file import GgufFile, Stamp, stamp
@@ -60,7 +59,6 @@ class GgufValidator:
         Raises BaseMissing, BaseRefused, TemplateRefused, DiskFull, and EngineError for what may go well another time.
         """
         seen = stamp(file)
-        check_llama_cpp(file)
         folder = self._cache / _key(file, seen)
         if (base := _opened(file, seen, folder)) is not None:
             return base
@@ -111,15 +109,6 @@ def _keep(half: Path, folder: Path) -> None:
         half.rename(folder)
 
 
-def check_llama_cpp(file: Path) -> None:
-    """Raises BaseRefused where there is nothing to run a GGUF with."""
-    if importlib.util.find_spec("llama_cpp") is None or importlib.util.find_spec("gguf") is None:
-        raise BaseRefused(
-            f"{file.name} is a GGUF, which only llama.cpp runs, and that is not installed.",
-            "Install it as the README says, or bring a folder with safetensors.",
-        )
-
-
 def _check_memory(file: Path) -> None:
     """Raises EngineError for a file that the memory does not hold now."""
     size, free = file.stat().st_size, psutil.virtual_memory().available
@@ -131,10 +120,10 @@ def _check_memory(file: Path) -> None:
 
 
 def _key(file: Path, seen: Stamp) -> str:
-    """Hash of the file's stamp, of the template beside it, and of the validator's version."""
+    """Hash of the file's stamp, of the template beside it, and of the versions of the validator and of llama.cpp."""
     beside = file.with_suffix(".jinja")
     template = stamp(beside) if beside.exists() else None
-    parts = [REVISION, importlib.metadata.version("llama-cpp-python"), str(file), seen, template]
+    parts = [REVISION, package.version(), str(file), seen, template]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 

@@ -35,17 +35,18 @@ class TransformersEngine:
         self._threads = threads
 
     @classmethod
-    def open(cls, base: Base, threads: int | None = None) -> TransformersEngine:
+    def open(cls, base: Base, threads: int | None = None, folder: Path | None = None) -> TransformersEngine:
         """Imports torch and loads the weights. Raises BaseRefused.
 
-        `threads` None takes one core for a small base, which gains nothing from more, and otherwise all.
+        `folder` holds the weights of a base that is a GGUF, unpacked. `threads` None takes one core for a small base,
+        which gains nothing from more, and otherwise all.
         """
         from chatlab.engines.transformers.network import open_network
         from chatlab.engines.transformers.variant_cache import VariantCache
 
         cores = Threads(threads or usual_cores(base.parameters))
         cores.claim()
-        return cls(base, VariantCache(open_network(base.folder, base.parameters), base.fingerprint), cores)
+        return cls(base, VariantCache(open_network(folder or base.folder, base.parameters), base.fingerprint), cores)
 
     @property
     def name(self) -> str:

@@ -15,7 +15,7 @@ from chatlab.lab.chat.knowledge import Knowledge
 from chatlab.lab.chat.prompt_builder import Prompt, PromptBuilder
 from chatlab.lab.chat.reply_stream import ReplyOptions, ReplyStream
 from chatlab.lab.chat.tool_loop import ToolLoop
-from chatlab.lab.models import ModelHost
+from chatlab.lab.models import LoadedModel, ModelHost
 from chatlab.lab.variants import Variants
 from chatlab.records import Rating, Reason, StopReason
 from chatlab.store import Store
@@ -42,8 +42,8 @@ class Chat:
     ) -> None:
         self._store = store
         self._toolbox = toolbox
-        self._tool_loop = ToolLoop(machine, toolbox)
-        self._prompts = PromptBuilder(machine, knowledge)
+        self._tool_loop = ToolLoop(toolbox)
+        self._prompts = PromptBuilder(knowledge)
         self._machine = machine
         self._variants = variants
         self._incognito: dict[int, Conversation] = {}
@@ -248,11 +248,18 @@ class Chat:
     def _generate(
         self, reply: ReplyStream, conversation_id: int, turn: int, options: ReplyOptions
     ) -> Generator[ReplyChunk, None, None]:
-        variant = self._variants.get(options.variant, options.strength)
-        reply.start(variant, self._machine.base.fingerprint)
+        with self._machine.lease() as model:
+            yield from self._generate_with(model, reply, conversation_id, turn, options)
+
+    def _generate_with(
+        self, model: LoadedModel, reply: ReplyStream, conversation_id: int, turn: int, options: ReplyOptions
+    ) -> Generator[ReplyChunk, None, None]:
+        """The whole reply by one model, whichever answers meanwhile."""
+        variant = self._variants.get(options.variant, options.strength, model)
+        reply.start(variant, model.base.fingerprint, model.base.name)
         tools = self._toolbox.tools(options.tools)
-        prompt = self._prompts.build(reply.conversation, options.sampling, options.knowledge, tools)
-        chunks = self._tool_loop.stream(reply, prompt, options.sampling, variant)
+        prompt = self._prompts.build(model, reply.conversation, options.sampling, options.knowledge, tools)
+        chunks = self._tool_loop.stream(model, reply, prompt, options.sampling, variant)
         stop: StopReason = "error"
         try:
             for chunk in chunks:
@@ -265,16 +272,17 @@ class Chat:
         finally:
             chunks.close()
             if reply.provenance is not None and (reply.text or reply.reasoning or reply.steps or stop == "end"):
-                reply.keep(self._keep_answer(conversation_id, turn, reply, stop, prompt))
+                text = model.base.template.content(reply.text)
+                reply.keep(self._keep_answer(conversation_id, turn, reply, text, stop, prompt))
 
     def _keep_answer(
-        self, conversation_id: int, turn: int, reply: ReplyStream, stop: StopReason, prompt: Prompt
+        self, conversation_id: int, turn: int, reply: ReplyStream, text: str, stop: StopReason, prompt: Prompt
     ) -> Conversation:
         return self.change(
             conversation_id,
             lambda c: c.grown(
                 role="assistant",
-                content=self._machine.base.template.content(reply.text),
+                content=text,
                 reasoning=reply.reasoning.strip(),
                 parent=turn,
                 provenance=reply.provenance,

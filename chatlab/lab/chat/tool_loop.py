@@ -17,7 +17,7 @@ from typing import Any, cast
 from chatlab.engines.base import Engine, ReplyChunk, Sampling, Variant
 from chatlab.lab.chat.prompt_builder import Prompt
 from chatlab.lab.chat.reply_stream import ReplyStream
-from chatlab.lab.models import ModelHost
+from chatlab.lab.models import LoadedModel
 from chatlab.records import Message
 from chatlab.template import Template
 from chatlab.tool_calls import Call, Tool, ToolStep
@@ -32,30 +32,35 @@ POLL = 0.05
 class ToolLoop:
     """Generates replies. One without tools has one round, and its text is what was generated."""
 
-    def __init__(self, machine: ModelHost, toolbox: Toolbox) -> None:
-        self._machine = machine
+    def __init__(self, toolbox: Toolbox) -> None:
         self._toolbox = toolbox
 
     def stream(
-        self, reply: ReplyStream, prompt: Prompt, sampling: Sampling, variant: Variant
+        self, model: LoadedModel, reply: ReplyStream, prompt: Prompt, sampling: Sampling, variant: Variant
     ) -> Generator[ReplyChunk, None, None]:
         """The chunks of `reply`, each already added to it.
 
         The variant is loaded by this call, which raises what the engine refuses; the rest is done as it is iterated.
         """
-        template = self._machine.base.template
+        template = model.base.template
         if sampling.thinking > 0 and template.thinking is not None:
-            first = reasoning_and_answer(self._machine.engine, template, prompt.messages, sampling, variant)
+            first = reasoning_and_answer(model.engine, template, prompt.messages, sampling, variant)
         else:
-            first = self._generate(prompt.ids, sampling, variant)
-        return self._reply(reply, prompt, sampling, variant, first)
+            first = _generate(model, prompt.ids, sampling, variant)
+        return self._reply(model, reply, prompt, sampling, variant, first)
 
     def _reply(
-        self, reply: ReplyStream, prompt: Prompt, sampling: Sampling, variant: Variant, chunks: Iterator[ReplyChunk]
+        self,
+        model: LoadedModel,
+        reply: ReplyStream,
+        prompt: Prompt,
+        sampling: Sampling,
+        variant: Variant,
+        chunks: Iterator[ReplyChunk],
     ) -> Generator[ReplyChunk, None, None]:
         messages = list(prompt.messages)
         while True:
-            call = yield from self._round(reply, prompt.tools, chunks)
+            call = yield from self._round(model.base.template, reply, prompt.tools, chunks)
             if call is None or reply.provenance is None:
                 return
             tokens, sha256 = reply.provenance.tokens, reply.provenance.sha256
@@ -71,17 +76,14 @@ class ToolLoop:
                 Message(role="assistant", content=step.text, calls=(call,)),
                 Message(role="tool", content=step.result),
             ]
-            ids = self._machine.base.template.prompt(messages)
-            chunks = self._generate(ids, replace(sampling, max_tokens=left), variant)
-
-    def _generate(self, ids: Sequence[int], sampling: Sampling, variant: Variant) -> Iterator[ReplyChunk]:
-        return self._machine.engine.stream(ids, sampling, variant, self._machine.base.template.stop_ids)
+            ids = model.base.template.prompt(messages)
+            chunks = _generate(model, ids, replace(sampling, max_tokens=left), variant)
 
     def _round(
-        self, reply: ReplyStream, tools: Sequence[Tool], chunks: Iterator[ReplyChunk]
+        self, template: Template, reply: ReplyStream, tools: Sequence[Tool], chunks: Iterator[ReplyChunk]
     ) -> Generator[ReplyChunk, None, Call | None]:
         """Up to the end of a call, which is returned, or of the reply. What a model would write next is lost."""
-        template, generated, tokens = self._machine.base.template, "", reply.tokens
+        generated, tokens = "", reply.tokens
         with closing(cast(Any, chunks)):
             for chunk in chunks:
                 generated += chunk.text
@@ -119,6 +121,10 @@ class ToolLoop:
         ended = replace(running, call=None, step=step)
         reply.add(ended)
         yield ended
+
+
+def _generate(model: LoadedModel, ids: Sequence[int], sampling: Sampling, variant: Variant) -> Iterator[ReplyChunk]:
+    return model.engine.stream(ids, sampling, variant, model.base.template.stop_ids)
 
 
 def reasoning_and_answer(

@@ -10,7 +10,7 @@ from time import perf_counter
 
 from chatlab.engines.base import ReplyChunk, Sampling, Variant
 from chatlab.errors import ChatlabError, InputError
-from chatlab.lab.models import ModelHost
+from chatlab.lab.models import LoadedModel, ModelHost
 from chatlab.lab.variants import Variants
 from chatlab.records import Message, Provenance
 
@@ -59,30 +59,32 @@ class Compare:
             raise InputError(
                 f"Compare takes 1 to {MOST} adapters, not {len(variants)}.", "Choose fewer, or at least one."
             )
-        return self._run(self._machine.base.template.prompt(messages(prompt, system)), variants, sampling)
+        model = self._machine.current
+        return self._run(model, model.base.template.prompt(messages(prompt, system)), variants, sampling)
 
-    def _run(self, prompt: list[int], variants: Sequence[str], sampling: Sampling) -> Iterator[list[Pane]]:
-        lanes = [self._start(prompt, name, sampling) for name in variants]
-        try:
-            yield [lane.pane for lane in lanes]
-            while any(not lane.pane.done for lane in lanes):
-                for lane in lanes:
-                    self._advance(lane)
+    def _run(
+        self, model: LoadedModel, prompt: list[int], variants: Sequence[str], sampling: Sampling
+    ) -> Iterator[list[Pane]]:
+        with self._machine.lease(model):
+            lanes = [self._start(model, prompt, name, sampling) for name in variants]
+            try:
                 yield [lane.pane for lane in lanes]
-        finally:
-            for lane in lanes:
-                getattr(lane.chunks, "close", lambda: None)()
+                while any(not lane.pane.done for lane in lanes):
+                    for lane in lanes:
+                        self._advance(model, lane)
+                    yield [lane.pane for lane in lanes]
+            finally:
+                for lane in lanes:
+                    getattr(lane.chunks, "close", lambda: None)()
 
-    def _start(self, prompt: list[int], name: str, sampling: Sampling) -> _Pane:
+    def _start(self, model: LoadedModel, prompt: list[int], name: str, sampling: Sampling) -> _Pane:
         lane = _Pane(pane=Pane(variant=name))
         with _error_in_pane(lane):
-            lane.variant = self._variants.get(name)
-            lane.chunks = self._machine.engine.stream(
-                prompt, sampling, lane.variant, self._machine.base.template.stop_ids
-            )
+            lane.variant = self._variants.get(name, model=model)
+            lane.chunks = model.engine.stream(prompt, sampling, lane.variant, model.base.template.stop_ids)
         return lane
 
-    def _advance(self, lane: _Pane) -> None:
+    def _advance(self, model: LoadedModel, lane: _Pane) -> None:
         """One more piece into the lane's pane."""
         if lane.pane.done or lane.chunks is None or lane.variant is None:
             return
@@ -90,20 +92,22 @@ class Compare:
         with _error_in_pane(lane):
             chunk = next(lane.chunks, None)
             lane.seconds += perf_counter() - began
-            lane.pane = replace(lane.pane, done=True) if chunk is None else self._extended(lane, lane.variant, chunk)
+            lane.pane = replace(lane.pane, done=True) if chunk is None else _extended(model, lane, lane.variant, chunk)
 
-    def _extended(self, lane: _Pane, variant: Variant, chunk: ReplyChunk) -> Pane:
-        provenance = Provenance(
-            adapter=variant.name,
-            sha256=chunk.sha256,
-            base=self._machine.base.fingerprint,
-            strength=variant.strength,
-            tokens=chunk.tokens,
-            seconds=lane.seconds,
-        )
-        text, done = lane.pane.text + chunk.text, chunk.stop is not None
-        said = self._machine.base.template.content(text) if done else text
-        return replace(lane.pane, text=said, provenance=provenance, done=done)
+
+def _extended(model: LoadedModel, lane: _Pane, variant: Variant, chunk: ReplyChunk) -> Pane:
+    provenance = Provenance(
+        adapter=variant.name,
+        sha256=chunk.sha256,
+        base=model.base.fingerprint,
+        base_name=model.base.name,
+        strength=variant.strength,
+        tokens=chunk.tokens,
+        seconds=lane.seconds,
+    )
+    text, done = lane.pane.text + chunk.text, chunk.stop is not None
+    said = model.base.template.content(text) if done else text
+    return replace(lane.pane, text=said, provenance=provenance, done=done)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from chatlab.evaluation.unseen import GREEDY, role_markers
 from chatlab.lab.compare.compare import messages
 from chatlab.lab.compare.grid_view import Cell, GridView
 from chatlab.lab.data.unseen import Unseen
-from chatlab.lab.models import ModelHost
+from chatlab.lab.models import LoadedModel, ModelHost
 from chatlab.lab.variants import Variants
 from chatlab.records import BASE, Provenance
 
@@ -43,10 +43,16 @@ class Grid:
         self, variants: Sequence[str], sampling: Sampling = GREEDY, system: str = "", strength: float = 1.0
     ) -> GridView:
         """Replies that were generated before. Opens nothing: while the engine is not open, none is known."""
+        return self._cached(self._machine.current, variants, sampling, system, strength)
+
+    def _cached(
+        self, model: LoadedModel, variants: Sequence[str], sampling: Sampling, system: str, strength: float
+    ) -> GridView:
         view = self._empty_view(variants, sampling, system)
-        if not self._machine.started:
+        engine = model.opened_engine
+        if engine is None:
             return view
-        view = replace(view, base=self._machine.base.fingerprint, engine=self._machine.engine.name)
+        view = replace(view, base=model.base.fingerprint, engine=engine.name)
         hashes = [self._sha256(name) for name in variants]
         rows = []
         for prompt in view.prompts:
@@ -66,22 +72,29 @@ class Grid:
             raise InputError(f"The grid takes 1 to {MOST} adapters, each once.", "Choose the adapters to run.")
         if not self._unseen.prompts():
             raise InputError("There are no unseen prompts.", "Write some, or load a default set.")
-        self._machine.engine.name  # noqa: B018 - opened here, so that what it raises is raised before the first view
-        return self._fill(self.cached(variants, sampling, system, strength), strength)
+        model = self._machine.current
+        model.engine.name  # noqa: B018 - opened here, so that what it raises is raised before the first view
+        return self._leased(model, self._cached(model, variants, sampling, system, strength), strength)
 
-    def _fill(self, view: GridView, strength: float) -> Iterator[GridView]:
-        markers = role_markers(self._machine.base.template)
+    def _leased(self, model: LoadedModel, view: GridView, strength: float) -> Iterator[GridView]:
+        with self._machine.lease(model):
+            yield from self._fill(model, view, strength)
+
+    def _fill(self, model: LoadedModel, view: GridView, strength: float) -> Iterator[GridView]:
+        markers = role_markers(model.base.template)
         rows = [list(row) for row in view.cells]
         yield view
         for place, prompt in enumerate(view.prompts):
             for at, name in enumerate(view.variants):
                 if rows[place][at].finished:
                     continue
-                for cell in self._cell(view, prompt, name, strength, markers):
+                for cell in self._cell(model, view, prompt, name, strength, markers):
                     rows[place][at] = cell
                     yield replace(view, cells=tuple(map(tuple, rows)))
 
-    def _cell(self, view: GridView, prompt: str, name: str, strength: float, markers: Sequence[str]) -> Iterator[Cell]:
+    def _cell(
+        self, model: LoadedModel, view: GridView, prompt: str, name: str, strength: float, markers: Sequence[str]
+    ) -> Iterator[Cell]:
         """One reply as it grows, whole at the end; or why there is none."""
         cached = self._heard.get(self._reply_key(view, prompt, self._sha256(name), name, strength))
         if cached is not None:  # generated elsewhere in the meantime
@@ -89,14 +102,16 @@ class Grid:
             return
         yield Cell(speaking=True)
         try:
-            yield from self._generate(view, prompt, self._variants.get(name, strength), markers)
+            yield from self._generate(model, view, prompt, self._variants.get(name, strength, model), markers)
         except ChatlabError as error:
             yield Cell(error=f"{error} {error.hint}".strip())
 
-    def _generate(self, view: GridView, prompt: str, variant: Variant, markers: Sequence[str]) -> Iterator[Cell]:
-        template, began, text = self._machine.base.template, perf_counter(), ""
+    def _generate(
+        self, model: LoadedModel, view: GridView, prompt: str, variant: Variant, markers: Sequence[str]
+    ) -> Iterator[Cell]:
+        template, began, text = model.base.template, perf_counter(), ""
         ids = template.prompt(messages(prompt, view.system))
-        chunks = self._machine.engine.stream(ids, view.sampling, variant, template.stop_ids)
+        chunks = model.engine.stream(ids, view.sampling, variant, template.stop_ids)
         try:
             for chunk in chunks:
                 text += chunk.text
@@ -105,7 +120,7 @@ class Grid:
                     continue
                 said = CachedReply(
                     text=template.content(text),
-                    provenance=self._provenance(variant, chunk, perf_counter() - began),
+                    provenance=_provenance(model, variant, chunk, perf_counter() - began),
                     stop=chunk.stop,
                     form=form(prompt, text, chunk.stop, markers),
                 )
@@ -113,16 +128,6 @@ class Grid:
                 yield Cell(said=said)
         finally:
             getattr(chunks, "close", lambda: None)()
-
-    def _provenance(self, variant: Variant, chunk: ReplyChunk, seconds: float) -> Provenance:
-        return Provenance(
-            adapter=variant.name,
-            sha256=chunk.sha256,
-            base=self._machine.base.fingerprint,
-            strength=variant.strength,
-            tokens=chunk.tokens,
-            seconds=seconds,
-        )
 
     def _empty_view(self, variants: Sequence[str], sampling: Sampling, system: str) -> GridView:
         prompts = tuple(self._unseen.prompts())
@@ -146,3 +151,15 @@ class Grid:
         """Hash of an adapter's weights, from its card; of one that is gone no reply is known."""
         card = self._variants.card(name)
         return card.sha256 if card else "" if name == BASE else "gone"
+
+
+def _provenance(model: LoadedModel, variant: Variant, chunk: ReplyChunk, seconds: float) -> Provenance:
+    return Provenance(
+        adapter=variant.name,
+        sha256=chunk.sha256,
+        base=model.base.fingerprint,
+        base_name=model.base.name,
+        strength=variant.strength,
+        tokens=chunk.tokens,
+        seconds=seconds,
+    )

@@ -128,15 +128,14 @@ class Votes:
         return all(provenance.base == self._machine.base.fingerprint for provenance in vote.provenances)
 
     def _contender(self, name: str) -> Contender | None:
-        base = self._machine.base.fingerprint
         if name == BASE:
-            return Contender(base=base)
+            return Contender(base=self._machine.base.fingerprint)
         card = self._variants.card(name)
-        return Contender(sha256=card.sha256, base=base) if card else None
+        return Contender(sha256=card.sha256, base=card.base) if card else None
 
     def _named(self, votes: Sequence[Vote]) -> tuple[dict[Contender, str], frozenset[Contender]]:
         said = {contender: provenance.adapter for contender, provenance in _provenances(votes)}
-        today = {card.sha256: card.name for card in reversed(self._variants.cards())}
+        today = {card.sha256: card.name for card in reversed(self._variants.all_cards())}
         names = {who: today.get(who.sha256, name) if who.sha256 else BASE for who, name in said.items()}
         gone = frozenset(who for who in said if who.sha256 and who.sha256 not in today)
         return _told_apart(names), gone

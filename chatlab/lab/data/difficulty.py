@@ -9,19 +9,20 @@ from chatlab.evaluation.difficulty import Difficulty, Ledger
 from chatlab.evaluation.scoring import Progress, Scoring
 from chatlab.lab.data.example_cache import ExampleCache
 from chatlab.lab.models import ModelHost
+from chatlab.models.base import Base
 from chatlab.records import Message
 from chatlab.store import Store
 
 
 class Difficulties:
-    """Difficulties of all that are approved or waiting. A process of its own measures; nobody waits for it."""
+    """Difficulties of all that are approved or waiting, for the base that is chosen. A process of its own measures."""
 
-    def __init__(self, store: Store, machine: ModelHost, base: Path, cache: Path) -> None:
+    def __init__(self, store: Store, machine: ModelHost, cache: Path) -> None:
         self._store = store
         self._machine = machine
         self._cache = cache
         self._scoring = Scoring()
-        self._ledger: Ledger | None = None
+        self._ledgers: dict[str, Ledger] = {}
         self._examples = ExampleCache()
 
     def measure(self) -> int:
@@ -29,8 +30,10 @@ class Difficulties:
 
         Raises BaseRefused for a base that cannot be trained, and what opening the base raises.
         """
-        todo = self._unknown()
-        self._scoring.start(self._machine.training_base().folder, self._open_ledger().file, todo)
+        base = self._machine.base
+        ledger = self._ledger(base)
+        todo = self._unknown(ledger)
+        self._scoring.start(self._machine.training_base(base).folder, ledger.file, todo)
         return len(todo)
 
     def progress(self) -> Progress:
@@ -47,7 +50,7 @@ class Difficulties:
     def known(self) -> dict[int, Difficulty]:
         """Difficulties by id; empty where there is no base to have measured with."""
         try:
-            known = self._open_ledger().read()
+            known = self._ledger(self._machine.base).read()
         except ChatlabError:
             return {}
         found = ((i, known.get(key)) for i, (key, _) in self._contents().items())
@@ -56,12 +59,12 @@ class Difficulties:
     def missing(self) -> int:
         """How many have not been measured, those left out that cannot be."""
         try:
-            return len(self._unknown())
+            return len(self._unknown(self._ledger(self._machine.base)))
         except ChatlabError:
             return 0
 
-    def _unknown(self) -> list[tuple[str, tuple[Message, ...]]]:
-        known = self._open_ledger().read()
+    def _unknown(self, ledger: Ledger) -> list[tuple[str, tuple[Message, ...]]]:
+        known = ledger.read()
         return [(key, said) for key, said in dict(self._contents().values()).items() if key not in known]
 
     def _contents(self) -> dict[int, tuple[str, tuple[Message, ...]]]:
@@ -69,8 +72,7 @@ class Difficulties:
         rows = self._store.demonstrations.rows()
         return {i: (self._examples.hash(i, d), d.messages) for i, d in rows if d.status != "discarded"}
 
-    def _open_ledger(self) -> Ledger:
-        base = self._machine.base
-        if self._ledger is None:
-            self._ledger = Ledger(self._cache, base.fingerprint, base.template.sha256)
-        return self._ledger
+    def _ledger(self, base: Base) -> Ledger:
+        """What was measured with this base."""
+        ledger = Ledger(self._cache, base.fingerprint, base.template.sha256)
+        return self._ledgers.setdefault(ledger.file.name, ledger)

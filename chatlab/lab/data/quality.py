@@ -51,6 +51,7 @@ class Quality:
         self._audit_lock = threading.Lock()
         self._progress: float | None = None
         self._audited_rows: list[Row] = []
+        self._audited_control: list[str] = []
         self._found: list[Finding] = []
         self._has_audited = False
         self._undo: list[Callable[[], int]] = []
@@ -64,7 +65,7 @@ class Quality:
         """Everything worth a look that nobody has said is fine. Looks anew if anything has changed: 3 s for 4,300."""
         with self._audit_lock:
             rows = self._rows()
-            if not self._has_audited or rows != self._audited_rows:
+            if not self._has_audited or not self._is_same(rows):
                 self._run_audit(rows)
         return self.known()
 
@@ -78,7 +79,7 @@ class Quality:
     @property
     def is_audited(self) -> bool:
         """Whether `known` speaks of the demonstrations as they are now."""
-        return self._has_audited and self._rows() == self._audited_rows
+        return self._has_audited and self._is_same(self._rows())
 
     @property
     def open(self) -> int | None:
@@ -162,11 +163,17 @@ class Quality:
         return [i for i, d in self._rows() if d.status == "approved"]
 
     def _run_audit(self, rows: list[Row]) -> None:
-        found = check(rows, self._control(), self._languages, self._on_progress)
+        control = list(self._control())
+        found = check(rows, control, self._languages, self._on_progress)
         self._unusable(TrainSettings().max_tokens)  # so that nobody waits for it later
         with self._lock:
             self._found, self._audited_rows, self._has_audited = found, rows, True
+            self._audited_control = control
         self._audit_state.keep(rows, found)
+
+    def _is_same(self, rows: list[Row]) -> bool:
+        """Whether these rows were looked through, with the control tokens of the model that answers now."""
+        return rows == self._audited_rows and list(self._control()) == self._audited_control
 
     def _audit_quietly(self) -> None:
         try:

@@ -28,12 +28,19 @@ class AnswerLength:
     """One answer."""
 
     variant: str
-    """sha256 of the adapter's weights; empty for the base."""
+    """sha256 of the adapter's weights; for a base alone, its fingerprint."""
     name: str
-    """What the variant was called then."""
+    """What the variant was called then; for a base alone, the base's own name."""
     tokens: int
     at: str
     """ISO 8601, UTC."""
+    base: str = ""
+    """Fingerprint of the base."""
+
+    @property
+    def is_base(self) -> bool:
+        """Whether no adapter was on it."""
+        return self.variant == self.base
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +77,7 @@ class AnswerLengths:
         self._mismatch = mismatch
         self._seen: dict[int, tuple[Conversation, tuple[AnswerLength, ...]]] = {}
         self._answers: list[AnswerLength] = []
-        self._report: tuple[tuple[list[AnswerLength], AdapterCard | None, Lengths | None], LengthReport] | None = None
+        self._report: tuple[tuple[object, ...], LengthReport] | None = None
         self._taught: tuple[str, Lengths | None] = ("", None)
 
     def answers(self) -> list[AnswerLength]:
@@ -98,7 +105,7 @@ class AnswerLengths:
         card = self._variants.live_card
         answers = self.answers()
         lessons = self._lessons(card.sha256) if card else None
-        seen = (answers, card, lessons)
+        seen = (answers, card, lessons, self._machine.fingerprint)
         if self._report is None or any(a is not b and a != b for a, b in zip(self._report[0], seen, strict=True)):
             self._report = (seen, self._worked_out(answers, card, lessons))
         return self._report[1]
@@ -106,12 +113,14 @@ class AnswerLengths:
     def _worked_out(
         self, answers: list[AnswerLength], card: AdapterCard | None, taught: Lengths | None
     ) -> LengthReport:
-        variant = card.sha256 if card else ""
+        variant = card.sha256 if card else self._base(answers)
         tokens: dict[str, list[int]] = defaultdict(list)
         first: dict[str, str] = {}
+        base = card.base if card else variant
         for one in answers:
             tokens[one.variant].append(one.tokens)
-            first.setdefault(one.variant, one.at)
+            if one.base == base and not one.is_base:
+                first.setdefault(one.variant, one.at)
         now = Lengths.of(tokens[variant])
         earlier = self._earlier(variant, tokens, first)
         before = Lengths.of(tokens[earlier]) if earlier else None
@@ -125,9 +134,9 @@ class AnswerLengths:
         )
 
     def _earlier(self, variant: str, tokens: Mapping[str, list[int]], first: Mapping[str, str]) -> str:
-        """The last other adapter that began to speak before this one did and has said enough."""
+        """The last other adapter of the base that began to speak before this one did and has said enough."""
         begun = first.get(variant, "~")
-        others = [v for v in first if v and v != variant and first[v] < begun and len(tokens[v]) >= LEAST]
+        others = [v for v in first if v != variant and first[v] < begun and len(tokens[v]) >= LEAST]
         return max(others, key=lambda v: first[v], default="")
 
     def _lessons(self, variant: str) -> Lengths | None:
@@ -147,12 +156,24 @@ class AnswerLengths:
         return Lengths.of([len(codec.encode(answer)) for answer in taught.answers])
 
     def _names(self) -> dict[str, str]:
-        return {"": BASE} | {card.sha256: card.name for card in reversed(self._variants.cards())}
+        cards = reversed(self._variants.all_cards())
+        return {self._machine.fingerprint: BASE} | {card.sha256: card.name for card in cards}
+
+    def _base(self, answers: list[AnswerLength]) -> str:
+        """Fingerprint of the base that answers, or while it is not open, of the one that did last."""
+        last = next((one.variant for one in reversed(answers) if one.is_base), "")
+        return self._machine.fingerprint or last
 
 
 def _answers_in(conversation: Conversation) -> tuple[AnswerLength, ...]:
     return tuple(
-        AnswerLength(variant=t.provenance.sha256, name=t.provenance.adapter, tokens=t.provenance.tokens, at=t.created)
+        AnswerLength(
+            variant=t.provenance.sha256 or t.provenance.base,
+            name=t.provenance.adapter if t.provenance.sha256 else t.provenance.base_name or BASE,
+            base=t.provenance.base,
+            tokens=t.provenance.tokens,
+            at=t.created,
+        )
         for t in conversation.turns
         if t.provenance is not None and t.stopped in WHOLE and seconds_of(t.created) is not None
     )

@@ -200,7 +200,13 @@ class Symptoms:
         """Thumbs down on answers of the live variant."""
         live = self._variants.live
         rated = (t for _, c in self._store.conversations.rows() for t in c.turns if t.rating and not t.rating.liked)
-        said = Counter(r for t in rated if t.provenance and t.provenance.adapter == live for r in t.rating.reasons)  # type: ignore[union-attr]
+        base = self._variants.model
+        said = Counter(
+            reason
+            for turn in rated
+            if turn.provenance and turn.provenance.adapter == live and turn.provenance.base.startswith(base)
+            for reason in (turn.rating.reasons if turn.rating else ())
+        )
         return {
             key: f"Rated “{reason.replace('voice', 'tone')}” on {times} answer{'' if times == 1 else 's'} by {live}."
             for reason, key in REASONS.items()

@@ -9,7 +9,7 @@ from pathlib import Path
 from chatlab.engines.base import Sampling, Variant
 from chatlab.errors import ChatlabError, InputError, TrainingError
 from chatlab.evaluation.checkpoint_selection import CheckpointMetrics, Choice, choose
-from chatlab.lab.models import ModelHost
+from chatlab.lab.models import LoadedModel, ModelHost
 from chatlab.lab.runs.publisher import Publisher
 from chatlab.lab.runs.training import Training
 from chatlab.records import BASE, Message
@@ -62,14 +62,25 @@ class Checkpoints:
         return choose([kept.metrics for kept in self.of(run)]) if run.result is not None else None
 
     def ask(self, run_id: str, prompt: str, sampling: Sampling) -> Iterator[list[CheckpointReply]]:
-        """Ask the base and every checkpoint in turn; all replies so far after every chunk. Raises InputError."""
+        """Ask the base and every checkpoint in turn; all replies so far after every chunk.
+
+        Raises InputError, and TrainingError for a run of another base.
+        """
         if not prompt.strip():
             raise InputError("The prompt is empty.", "Write a prompt first.")
-        ids = self._machine.base.template.prompt([Message(role="user", content=prompt)])
-        variants = [Variant(name=BASE), *(_variant(kept) for kept in self.of(self._training.run(run_id)))]
+        run = self._training.run(run_id)
+        with self._machine.lease() as model:
+            self._training.check_same_base(run, model.base)
+            yield from self._replies(model, run, prompt, sampling)
+
+    def _replies(
+        self, model: LoadedModel, run: RunView, prompt: str, sampling: Sampling
+    ) -> Iterator[list[CheckpointReply]]:
+        ids = model.base.template.prompt([Message(role="user", content=prompt)])
+        variants = [Variant(name=BASE), *(_variant(kept) for kept in self.of(run))]
         replies = [CheckpointReply(step=int(variant.name) if variant.folder else 0) for variant in variants]
         for place, variant in enumerate(variants):
-            for now in self._stream_reply(replies[place], ids, variant, sampling):
+            for now in _stream_reply(model, replies[place], ids, variant, sampling):
                 replies[place] = now
                 yield list(replies)
 
@@ -81,15 +92,16 @@ class Checkpoints:
             raise TrainingError(f"That run kept no checkpoint at step {step}.", "Choose one from its list.")
         return self._publisher.publish_checkpoint(run, kept.metrics, kept.folder)
 
-    def _stream_reply(
-        self, reply: CheckpointReply, ids: list[int], variant: Variant, sampling: Sampling
-    ) -> Iterator[CheckpointReply]:
-        try:
-            for piece in self._machine.engine.stream(ids, sampling, variant, self._machine.base.template.stop_ids):
-                reply = replace(reply, text=reply.text + piece.text, sha256=piece.sha256, done=piece.stop is not None)
-                yield reply
-        except ChatlabError as error:
-            yield replace(reply, error=str(error), done=True)
+
+def _stream_reply(
+    model: LoadedModel, reply: CheckpointReply, ids: list[int], variant: Variant, sampling: Sampling
+) -> Iterator[CheckpointReply]:
+    try:
+        for piece in model.engine.stream(ids, sampling, variant, model.base.template.stop_ids):
+            reply = replace(reply, text=reply.text + piece.text, sha256=piece.sha256, done=piece.stop is not None)
+            yield reply
+    except ChatlabError as error:
+        yield replace(reply, error=str(error), done=True)
 
 
 def checkpoint_metrics(run: RunView) -> list[CheckpointMetrics]:

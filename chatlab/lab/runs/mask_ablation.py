@@ -215,13 +215,14 @@ class MaskAblation:
         side = self._now(mask)
         if not side.adapter or self._leave.is_set():
             return
-        variant = self._variants.get(side.adapter)
         left = self._prompts()[len(side.replies) :]
-        for reply in ask(self._machine.engine, self._machine.base, variant, left, SAMPLING):
-            side = replace(side, replies=(*side.replies, reply))
-            self._change(side)
-            if self._leave.is_set():
-                return
+        with self._machine.lease() as model:
+            variant = self._variants.get(side.adapter, model=model)
+            for reply in ask(model.engine, model.base, variant, left, SAMPLING):
+                side = replace(side, replies=(*side.replies, reply))
+                self._change(side)
+                if self._leave.is_set():
+                    return
 
     def _now(self, mask: bool) -> Side:
         return next(side for side in self._ablation().sides if side.mask == mask)

@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 
 from chatlab.adapters import Adapters
-from chatlab.errors import AdapterForgets, ChatlabError, TrainingError
+from chatlab.errors import AdapterForgets, ChatlabError, TrainingError, WrongBase
 from chatlab.evaluation.checkpoint_selection import CheckpointMetrics
 from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.unseen_evaluator import UnseenEvaluator
@@ -104,11 +104,20 @@ class Publisher:
         return news
 
     def _go_live(self, card: AdapterCard) -> str:
+        """Empty when it answers from now on; else why it does not, be it that another model was chosen meanwhile."""
         try:
             self._variants.go_live(card.name)
         except AdapterForgets as forgets:
             return f"Not live: {forgets} {forgets.hint}"
+        except WrongBase:
+            self._variants.go_live_later(card.name)
+            return f"{card.name} is ready. It answers when you switch back to {card.base_name or 'its model'}."
         return ""
+
+    def _name_of(self, fingerprint: str) -> str:
+        """Of a base whose run was begun before its name was kept; empty where nobody knows."""
+        base = self._machine.base
+        return base.name if base.fingerprint == fingerprint else ""
 
     def _card(self, run: RunView) -> AdapterCard:
         """The card of what a finished run made."""
@@ -118,7 +127,7 @@ class Publisher:
         return AdapterCard(
             name=self._adapters.free_name(request.name or _name_for(request, len(result.demonstrations))),
             base=request.base,
-            base_name=self._machine.base.name,
+            base_name=request.base_name or self._name_of(request.base),
             template=result.template,
             sha256=result.adapter,
             created=now(),

@@ -7,6 +7,7 @@ import re
 import secrets
 import shutil
 import threading
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.publisher import Publisher
 from chatlab.lab.variants import Variants
+from chatlab.models.base import Base
+from chatlab.records import AdapterCard
 from chatlab.store import Store
 from chatlab.system.clock import now
 from chatlab.system.files import private_folder
@@ -76,30 +79,39 @@ class Training:
         The adapter is called `name`, or after the day and a number; it goes live when it is done, if `live`. Raises
         NothingToLearn, RunBusy, NameRefused, TemplateRefused, and what opening the base raises.
         """
-        with self._lock:
+        with self._lock, self._machine.lease() as model:
             self._check_idle()
-            run = self._prepared(name, live, overrides)
-            self._start(run)
+            run = self._prepared(model.base, name, live, overrides)
+            self._start(run, model.base)
         return run.name
+
+    def retrain_like(self, card: AdapterCard) -> str:
+        """Train the approved demonstrations on the model that answers, with the settings of an adapter of another one.
+
+        What was left as it suits the size of that model is chosen anew for this one. Raises what `retrain` raises.
+        """
+        usual = asdict(settings_for(len(card.demonstrations), card.base_parameters or 1))
+        chosen = {name: value for name, value in asdict(card.settings).items() if value != usual[name]}
+        return self.retrain(card.name, **chosen)
 
     def prepare(self, name: str = "", live: bool = True, **overrides: Any) -> str:
         """Freeze the same as `retrain` would, for a run that `resume` begins later; its id."""
-        with self._lock:
-            return self._prepared(name, live, overrides).name
+        with self._lock, self._machine.lease() as model:
+            return self._prepared(model.base, name, live, overrides).name
 
     def resume(self, run_id: str) -> None:
         """Begin a run that was prepared, or go on with a stopped or interrupted one from its last checkpoint.
 
         Raises TrainingError.
         """
-        with self._lock:
+        with self._lock, self._machine.lease() as model:
             self._check_idle()
             run = self.run(run_id)
             if run.state == "finished":
                 raise TrainingError("That run is finished already.", "Its adapter is in the list.")
-            self._check_same_base(run)
-            self._check_template()
-            self._start(run.folder)
+            self.check_same_base(run, model.base)
+            _check_template(model.base)
+            self._start(run.folder, model.base)
 
     def stop(self, keep: bool = False) -> None:
         """End the run under way: `keep` publishes what it has learned so far, otherwise it can be resumed."""
@@ -158,8 +170,9 @@ class Training:
         except BaseRefused:
             return
         if base.gguf is None or base.parameters < UNPACKED_AT_ONCE:
-            self._trainer.use(self._machine.training_base())
-            self._trainer.warm()
+            self._trainer.use(self._machine.training_base(base))
+            if self._trainer.status().state != "training":
+                self._trainer.warm()
 
     def adopt(self) -> None:
         """Publish the runs that finished while the app was closed."""
@@ -184,19 +197,13 @@ class Training:
         if self._trainer.status().state == "training" or (self._watcher is not None and self._watcher.is_alive()):
             raise RunBusy("A run is already in progress.", "Wait for it, or stop it first.")
 
-    def _check_same_base(self, run: RunView) -> None:
-        if run.request.base != self._machine.base.fingerprint:
-            raise TrainingError("That run uses another base model.", "Switch to that model, or start a new run.")
+    def check_same_base(self, run: RunView, base: Base) -> None:
+        """Raises TrainingError for a run of another base than this."""
+        if run.request.base != base.fingerprint:
+            used = f" ({run.request.base_name})" if run.request.base_name else ""
+            raise TrainingError(f"That run uses another base model{used}.", "Switch to that model, or start a new run.")
 
-    def _check_template(self) -> None:
-        """Refuse a template whose training sequences would differ from chat's prompts."""
-        self._machine.base.check_trainable()
-        if problems := self._machine.base.template.check():
-            raise TemplateRefused(
-                " ".join(problems[:3]), "Choose another model, or put another chat_template.jinja into its folder."
-            )
-
-    def _prepared(self, name: str, live: bool, overrides: dict[str, Any]) -> Path:
+    def _prepared(self, base: Base, name: str, live: bool, overrides: dict[str, Any]) -> Path:
         began = now()
         checked = check_name(name) if name else ""
         ids = self._demonstrations.approved()
@@ -205,12 +212,13 @@ class Training:
                 "There are no approved demonstrations to train on.",
                 "Keep an answer in the chat, write one, or load the starter pack.",
             )
-        self._check_template()
-        return self._freeze(ids, checked, began, live, overrides)
+        _check_template(base)
+        return self._freeze(base, ids, checked, began, live, overrides)
 
-    def _freeze(self, ids: list[int], name: str, created: str, live: bool, overrides: dict[str, Any]) -> Path:
+    def _freeze(
+        self, base: Base, ids: list[int], name: str, created: str, live: bool, overrides: dict[str, Any]
+    ) -> Path:
         """The run's folder, with everything it will ever read."""
-        base = self._machine.base
         settings = settings_for(len(ids), base.parameters, **overrides)
         if settings.epochs < 1 or settings.batch_size < 1 or settings.rank < 1 or settings.learning_rate <= 0:
             raise InputError("Epochs, batch size, rank and learning rate must be above zero.", "Correct the settings.")
@@ -219,6 +227,7 @@ class Training:
         request = Request(
             base=base.fingerprint,
             base_folder=str(base.folder),
+            base_name=base.name,
             snapshot=self._store.snapshot(run / "snapshot.jsonl", ids),
             settings=settings,
             demonstrations=tuple(ids),
@@ -231,9 +240,9 @@ class Training:
         write_request(run, request)
         return run
 
-    def _start(self, run: Path) -> None:
+    def _start(self, run: Path, base: Base) -> None:
         self.news = ""
-        self._trainer.use(self._machine.training_base())
+        self._trainer.use(self._machine.training_base(base))
         self._trainer.start(run)
         self._machine.yield_cores(True)
         self._watcher = threading.Thread(target=self._watch, args=(run,), name="run watcher", daemon=True)
@@ -248,3 +257,12 @@ class Training:
             self._machine.yield_cores(False)
         if not self._closing.is_set() and read_run(run).state == "finished":
             self.news = self._publisher.publish(read_run(run))
+
+
+def _check_template(base: Base) -> None:
+    """Refuse a template whose training sequences would differ from chat's prompts."""
+    base.check_trainable()
+    if problems := base.template.check():
+        raise TemplateRefused(
+            " ".join(problems[:3]), "Choose another model, or put another chat_template.jinja into its folder."
+        )

@@ -12,12 +12,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from chatlab.adapters import Adapters
-from chatlab.engines.base import Engine, Variant
-from chatlab.errors import ChatlabError
+from chatlab.engines.base import Variant
+from chatlab.errors import ChatlabError, WrongBase
 from chatlab.evaluation.reply_metrics import reply_metrics
 from chatlab.evaluation.unseen import GREEDY, ask_all
 from chatlab.former_names import current_fields
-from chatlab.lab.models import ModelHost
+from chatlab.lab.models import LoadedModel, ModelHost
 from chatlab.records import ReplyMetrics
 from chatlab.system.files import private_folder
 from chatlab.training.process.runs import write_json
@@ -47,10 +47,14 @@ class UnseenEvaluator:
     def prepare(self) -> None:
         """Ask the base ahead of the first run, which would wait for it."""
         if prompts := self._few():
-            self._base(self._machine.engine, prompts)
+            with self._machine.lease() as model:
+                self._base(model, prompts)
 
     def begin(self, name: str) -> None:
-        """Ask the base and a published adapter, soon, and keep the metrics in its folder."""
+        """Ask the base and a published adapter, soon, and keep the metrics in its folder.
+
+        One that was made for another base is left for later: whoever comes back to that base begins anew.
+        """
         with suppress(RuntimeError):  # closed: the next start asks
             self._pending[name] = self._thread.submit(self._evaluate, name)
 
@@ -72,10 +76,12 @@ class UnseenEvaluator:
         if not prompts:
             return
         try:
-            engine = self._machine.engine  # this one for all of it: closed, it is not to be opened again
-            _, folder = self._adapters.open(name, self._machine.base.fingerprint)
-            before, after = self._base(engine, prompts), self._asked(engine, Variant(name=name, folder=folder), prompts)
+            with self._machine.lease() as model:
+                _, folder = self._adapters.open(name, model.base.fingerprint)
+                before, after = self._base(model, prompts), _asked(model, Variant(name=name, folder=folder), prompts)
             self._adapters.note_reply_metrics(name, before, after)
+        except WrongBase:
+            log.info("The unseen prompts wait until the base of %s is chosen again", name)
         except ChatlabError as error:
             log.warning("The unseen prompts could not be asked: %s %s", error, error.hint)
         except Exception:  # nobody looks at this thread's end
@@ -84,15 +90,15 @@ class UnseenEvaluator:
     def _few(self) -> list[str]:
         return list(self._prompts())[:MOST]
 
-    def _base(self, engine: Engine, prompts: Sequence[str]) -> ReplyMetrics:
+    def _base(self, model: LoadedModel, prompts: Sequence[str]) -> ReplyMetrics:
         """Asked once for each set of prompts, and kept."""
-        base = self._machine.base
-        key = json.dumps([base.fingerprint, base.template.sha256, engine.name, asdict(GREEDY), *prompts])
+        base = model.base
+        key = json.dumps([base.fingerprint, base.template.sha256, model.engine.name, asdict(GREEDY), *prompts])
         file = self._cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
         try:
             return ReplyMetrics(**current_fields(ReplyMetrics, json.loads(file.read_text(encoding="utf-8"))))
         except (OSError, ValueError, TypeError):
-            found = self._asked(engine, Variant(), prompts)
+            found = _asked(model, Variant(), prompts)
         try:
             private_folder(self._cache)
             write_json(file, asdict(found))
@@ -100,5 +106,6 @@ class UnseenEvaluator:
             log.warning("The metrics of the base could not be kept: %s", error)
         return found
 
-    def _asked(self, engine: Engine, variant: Variant, prompts: Sequence[str]) -> ReplyMetrics:
-        return reply_metrics(ask_all(engine, self._machine.base, variant, prompts))
+
+def _asked(model: LoadedModel, variant: Variant, prompts: Sequence[str]) -> ReplyMetrics:
+    return reply_metrics(ask_all(model.engine, model.base, variant, prompts))

@@ -18,6 +18,7 @@ from chatlab.errors import BaseRefused
 
 AGAIN = "Download the file again."
 ELSEWHERE = "Use the model's safetensors folder instead, or another model."
+WITHOUT = "Install llama.cpp as the README says, or use the model's safetensors folder instead."
 BYTE_LEVEL, PIECES = "gpt2", "llama"
 """The kinds of tokenizers that are read, by the names that GGUF has for them."""
 VERSIONS = (2, 3)

@@ -30,12 +30,14 @@ def block_attention(
     blocks: Sequence[tuple[int, int]] = (),
     dtype: torch.dtype = torch.float32,
     scaling: float | None = None,
+    sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attention of `query` (1, heads, N, d) on keys and values of as many heads or fewer; gives (1, N, heads, d).
 
     Each block is (rows, width): `rows` sequences of `width` positions, one after the other. Padding may only follow
     a sequence: it attends to the sequence, and nothing attends to it. Short blocks multiply in `dtype`.
+    With `sliding_window` a position sees itself and the ones before it, so many in all.
     """
     heads, groups = query.shape[1], query.shape[1] // key.shape[1]
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
@@ -43,8 +45,12 @@ def block_attention(
     for rows, width in blocks or [(1, query.shape[2])]:
         end = start + rows * width
         q, k, v = (x[0, :, start:end].unflatten(1, (rows, width)).transpose(0, 1) for x in (query, key, value))
-        if width > SHORT:
-            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=groups > 1)
+        window = sliding_window if sliding_window and sliding_window < width else 0
+        if window or width > SHORT:
+            mask = _band(width, window, q) if window else None
+            mixed = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, is_causal=not window, scale=scale, enable_gqa=groups > 1
+            )
         else:
             if groups > 1:
                 k, v = (x.repeat_interleave(groups, dim=1) for x in (k, v))
@@ -54,6 +60,12 @@ def block_attention(
         out.append(mixed.to(query.dtype).transpose(1, 2).flatten(0, 1))
         start = end
     return torch.cat(out)[None], None
+
+
+def _band(width: int, window: int, like: Tensor) -> Tensor:
+    """(width, width), whether a position sees another."""
+    ones = torch.ones(width, width, dtype=torch.bool, device=like.device)
+    return ones.tril() & ones.triu(1 - window)
 
 
 class CausalAttention(torch.autograd.Function):

@@ -55,8 +55,10 @@ class TrainerClient:
     """One worker process for one base: spawned once, kept warm, replaced when it dies. Safe to call from threads."""
 
     def __init__(self, base_folder: Path, cache: Path, threads: int | None = None, *, silence: float = SILENCE) -> None:
-        self._base, self._cache, self._threads, self._silence_limit = base_folder, cache, threads, silence
-        self._fingerprint = ""
+        self._cache, self._threads, self._silence_limit = cache, threads, silence
+        self._wanted = self._spawned = (base_folder, "")
+        """Folder of the base, and its fingerprint where that is not the folder's own: to train on from now on, and
+        that of the worker there is."""
         self._changed = threading.Condition()
         self._process: Child | None = None
         self._ready = self._closing = False
@@ -68,19 +70,20 @@ class TrainerClient:
         self._stop: StopRequest | None = None
 
     def use(self, base: TrainingBase) -> None:
-        """Train on this base from the next start on. A worker that is idle with another one is ended."""
+        """Train on this base from the next start on. A worker that is idle with another one is ended.
+
+        A run under way goes on with the base that it began with, also where its worker has to be replaced.
+        """
         with self._changed:
-            chosen = (base.folder, base.fingerprint if base.unpacked else "")
-            if chosen != (self._base, self._fingerprint) and self._process is not None and not self._busy:
-                self._process.kill()
-                self._process = None
-            self._base, self._fingerprint = chosen
+            self._wanted = (base.folder, base.fingerprint if base.unpacked else "")
+            self._end_of_another_base()
 
     def warm(self) -> None:
         """Spawn the worker, unless there is one, and return at once while it imports torch and loads the base."""
         with self._changed:
+            self._end_of_another_base()
             if not self._is_alive():
-                self._spawn()
+                self._spawn(self._wanted)
 
     def start(self, run: Path) -> None:
         """Begin `run`, or go on with it where it was interrupted or stopped.
@@ -89,8 +92,9 @@ class TrainerClient:
         """
         with self._changed:
             self._refuse_if_busy(run)
+            self._end_of_another_base()
             if not self._is_alive():
-                self._spawn()
+                self._spawn(self._wanted)
             self._begin(run)
 
     def stop(self, keep: bool) -> None:
@@ -160,13 +164,20 @@ class TrainerClient:
         if state == "finished":
             raise TrainingError("This run is finished.", "Start a new one.")
 
-    def _spawn(self) -> None:
+    def _end_of_another_base(self) -> None:
+        """End a worker that is idle and has another base open than the one that is wanted."""
+        if self._spawned != self._wanted and self._process is not None and not self._busy:
+            self._process.kill()
+            self._process = None
+
+    def _spawn(self, base: tuple[Path, str]) -> None:
+        folder, fingerprint = self._spawned = base
         private_folder(self._cache)
         options = ["--threads", str(self._threads)] if self._threads else []
-        options += ["--fingerprint", self._fingerprint] if self._fingerprint else []
+        options += ["--fingerprint", fingerprint] if fingerprint else []
         with open_private(_log(self._cache / "trainer.log"), os.O_CREAT | os.O_APPEND) as log:
             process = Child(
-                "chatlab.training.process.worker", self._base, self._cache, *options, niceness=NICENESS, stderr=log
+                "chatlab.training.process.worker", folder, self._cache, *options, niceness=NICENESS, stderr=log
             )
         self._process, self._ready, self._closing = process, False, False
         self._busy, self._message, self._silence, self._stop = False, "", Silence(), None
@@ -249,7 +260,7 @@ class TrainerClient:
         """A new worker for one that was killed because it did not stop, which carries out what that one did not."""
         self._busy = False
         try:
-            self._spawn()
+            self._spawn(self._spawned)
         except OSError as error:
             why = error.strerror or error
             self._message = f"The trainer did not respond and cannot be restarted: {why}. Resume the run later."

@@ -39,6 +39,8 @@ class Request:
     base: str
     """Fingerprint of the base."""
     base_folder: str
+    base_name: str = ""
+    """What the base is called; empty in requests from before names were kept."""
     snapshot: str
     """sha256 of snapshot.jsonl."""
     settings: TrainSettings = field(default_factory=TrainSettings)

@@ -104,6 +104,7 @@ def _open(folder: Path, cache: Path, threads: int | None, fingerprint: str) -> T
     if not fingerprint:  # what the app has unpacked itself needs no validation
         FolderValidator(cache).check(folder)  # as a rule the app has done so, and its verdict is remembered
     base = Base.open(folder, cache, spared=bool(fingerprint), fingerprint=fingerprint)
+    base.check_trainable()
     from chatlab.training.resources import TrainingResources
 
     resources = TrainingResources(base, cache, threads)

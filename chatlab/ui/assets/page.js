@@ -149,7 +149,20 @@
   // --- keys ----------------------------------------------------------------------------------------------------------
   const typing = (element) => element.closest("input:not([type=checkbox],[type=range],[type=radio]), textarea, [contenteditable]");
 
+  // --- the Models panel: over the page until it is closed, by its button, Escape or a press beside it -------------------
+  const modelsOpen = () => $("#models")?.offsetHeight > 0;
+
+  function closeModels() {
+    report("models", { act: "close" });
+    $("#bar .chip.model")?.focus();
+  }
+
+  document.addEventListener("click", (event) => {
+    if (modelsOpen() && event.target.isConnected && !event.target.closest("#models, .chip.model, .toast-wrap, [role=listbox]")) closeModels();
+  });
+
   document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && modelsOpen()) return closeModels();
     if (event.key === "Escape" && !event.target.closest(".editor, .renaming")) $("#composer .stop-button")?.click();
     if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
     if (event.key === "/") { event.preventDefault(); $("#composer textarea")?.focus(); return; }

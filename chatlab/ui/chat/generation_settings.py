@@ -10,6 +10,7 @@ import gradio as gr
 from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
 from chatlab.lab.chat.reply_stream import ReplyOptions
+from chatlab.ui.adapter_choices import adapter_choices
 from chatlab.ui.chat.tool_switch import ToolSwitch
 
 LIVE = ""
@@ -138,6 +139,11 @@ class GenerationPanel:
         """The adapters that can be chosen now."""
         return gr.Dropdown(choices=choices(self._lab))
 
+    def follow_model(self, chosen: str | None) -> Any:
+        """The adapters of the model that answers now; the live one, where the chosen one is another model's."""
+        kept = chosen if chosen in self._lab.variants.names() else LIVE
+        return gr.Dropdown(choices=choices(self._lab), value=kept)
+
 
 def fitting(values: Any) -> dict[str, Any]:
     """The values of a browser by name, less what is no value of that component."""
@@ -157,4 +163,4 @@ def _fits(value: Any, low: float, high: float) -> bool:
 
 def choices(lab: Lab) -> list[tuple[str, str]]:
     """The live adapter, then the base and every adapter by name."""
-    return [(f"Live: {lab.variants.live}", LIVE), *((name, name) for name in lab.variants.names())]
+    return [(f"Live: {lab.variants.live}", LIVE), *adapter_choices(lab)]

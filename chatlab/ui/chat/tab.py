@@ -127,7 +127,7 @@ class ChatTab:
         panel = self.generation
         remembered = {*panel.kept.values()}
         shell.on(shell.load, do=panel.restore, inputs=[kept], outputs=remembered)
-        for opened in (shell.load, shell.items["chat"].select):
+        for opened in (shell.load, shell.items["chat"].select, shell.model.change):
             shell.on(opened, do=panel.show_thinking, outputs=[panel.thinking])
         moved = [event for budget in panel.budgets for event in (budget.input, budget.release)]
         spent = [*panel.budgets, self.session]
@@ -144,6 +144,7 @@ class ChatTab:
         )
         self.system.wire(shell, self.session)
         shell.on(shell.items["chat"].select, do=panel.show_adapters, outputs=[panel.variant])
+        shell.on(shell.model.change, do=panel.follow_model, inputs=[panel.variant], outputs=[panel.variant])
         shell.on(
             shell.timer.tick,
             do=self.handlers.tick,

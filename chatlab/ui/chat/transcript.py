@@ -155,8 +155,10 @@ def _provenance(of: Provenance | None) -> tuple[Markup, ...]:
         return ()
     strength = "" if of.adapter == BASE or of.strength == 1.0 else f" × {of.strength:g}"
     proof = f"Adapter weights sha256 {of.sha256}" if of.sha256 else "Base model, no adapter"
+    proof += f". Model {of.base_name or 'unknown'}, fingerprint {of.base or 'unknown'}"
+    model = span("who-model", f"{one_line(of.base_name, 40)} · ") if of.base_name else NOTHING
     short = element("code", escaped(of.sha256[:7])) if of.sha256 else NOTHING
-    who = element("span", escaped(of.adapter + strength), short, kind="who", title=proof)
+    who = element("span", model, escaped(of.adapter + strength), short, kind="who", title=proof)
     return who, span("pace", pace(of))
 
 

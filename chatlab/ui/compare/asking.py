@@ -14,6 +14,7 @@ from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
 from chatlab.lab.compare.compare import MOST
 from chatlab.records import BASE
+from chatlab.ui.adapter_choices import adapter_choices
 from chatlab.ui.compare.session import FIRST, KINDS
 from chatlab.ui.current_user import current_user
 from chatlab.ui.shell import Shell
@@ -146,7 +147,7 @@ class Asking:
 
         `chosen` is the value on the page; it is written only where it differs, so that a quick choice is not lost.
         """
-        names = self._lab.variants.names()
+        names, choices = self._lab.variants.names(), adapter_choices(self._lab)
         kept = [name for name in self._lab.store.state.read(CHOSEN, list[str], []) if name in names]
         live = self._lab.variants.live
         other = live if live != BASE else next(iter(names[1:]), None)
@@ -154,8 +155,8 @@ class Asking:
             kept = [BASE, other]
         wanted = kept or [BASE]
         if list(chosen or ()) == wanted:
-            return {self.variants: gr.Dropdown(choices=names, multiselect=True)}
-        return {self.variants: gr.Dropdown(choices=names, value=wanted, multiselect=True)}
+            return {self.variants: gr.Dropdown(choices=choices, multiselect=True)}
+        return {self.variants: gr.Dropdown(choices=choices, value=wanted, multiselect=True)}
 
     def remember(self, prompt: str, system: str, request: gr.Request | None = None) -> None:
         """Store the text as it is typed, for after a reload."""

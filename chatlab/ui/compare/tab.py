@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -93,7 +94,7 @@ class CompareTab:
         """Restore text and round after a reload."""
         shell.on(shell.load, do=self.restored, outputs={*self.asking.typed})
         opened = shell.on(
-            shell.items["compare"].select,
+            partial(gr.on, [shell.items["compare"].select, shell.model.change]),
             do=self.opened,
             inputs=[self.asking.variants, self.session, self.round],
             outputs=shown | {self.asking.variants},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -31,7 +32,12 @@ class GuideTab:
             with gr.Column(scale=6, min_width=320):
                 self.wrong = html_block(elem_classes="flat", elem_id="symptoms")
                 self.wanted = html_block(elem_classes="flat", elem_id="wishes")
-        shell.on(shell.items["guide"].select, do=self.refresh, outputs=self.shown, trigger_mode="always_last")
+        shell.on(
+            partial(gr.on, [shell.items["guide"].select, shell.model.change]),
+            do=self.refresh,
+            outputs=self.shown,
+            trigger_mode="always_last",
+        )
 
     @property
     def shown(self) -> set[Any]:

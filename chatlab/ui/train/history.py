@@ -10,6 +10,7 @@ from markupsafe import Markup
 from chatlab.errors import AdapterForgets
 from chatlab.lab import Lab
 from chatlab.records import BASE, AdapterCard
+from chatlab.ui.adapter_choices import OTHER, made_for
 from chatlab.ui.html import counted, div, span
 from chatlab.ui.run_watch import RunWatch
 from chatlab.ui.shell import html_block, notify
@@ -42,6 +43,9 @@ class TrainHistory:
         )
         with gr.Row(elem_classes="tight"):
             self.live = gr.Button("Go live", size="sm", min_width=80, scale=0, interactive=False)
+            self.here = gr.Button(
+                "Retrain on this model too", size="sm", min_width=180, scale=0, visible=False, elem_id="retrain-here"
+            )
             self.back = gr.Button("Undo", size="sm", min_width=80, scale=0, visible=False)
             self.remove = gr.Button("Remove", size="sm", min_width=80, scale=0, interactive=False)
             self.restore = gr.Button("Restore", size="sm", min_width=80, scale=0, visible=False)
@@ -52,7 +56,7 @@ class TrainHistory:
 
     @property
     def shown(self) -> set[Any]:
-        buttons = {self.live, self.back, self.remove, self.restore}
+        buttons = {self.live, self.here, self.back, self.remove, self.restore}
         return {
             self.no_runs,
             self.runs,
@@ -67,18 +71,26 @@ class TrainHistory:
     @property
     def of_variant(self) -> set[Any]:
         """The components that depend on the chosen adapter."""
-        return {self.live, self.warned, self.remove, self.details, self.training_data} | self.export.of_variant
+        return {
+            self.live,
+            self.here,
+            self.warned,
+            self.remove,
+            self.details,
+            self.training_data,
+        } | self.export.of_variant
 
     def draw(self, variant: str | None = None) -> Updates:
         """Both lists as they are now."""
-        cards = self._lab.variants.cards()
+        cards = self._lab.variants.all_cards()
+        others = {card.name for card in self._lab.variants.others()}
         adapters = {card.run: card.name for card in cards}
         runs = [
             (report.row(run, adapters.get(run.id)), run.id)
             for run in map(self._watch.seen, self._lab.training.runs()[:MOST])
         ]
         live, previous = self._lab.variants.live, self._lab.variants.previous
-        variants = [(_base_row(live), BASE), *((_row(card, live), card.name) for card in cards)]
+        variants = [(_base_row(live), BASE), *((_row(card, live, card.name in others), card.name) for card in cards)]
         picked = variant if variant in {name for _, name in variants} else None
         return {
             self.runs: gr.Radio(choices=runs, visible=bool(runs)),
@@ -95,8 +107,11 @@ class TrainHistory:
             self.training_data: lineage.of_adapter(self._lab, adapter) if adapter else "",
             self.warned: None,
             self.live: gr.Button(
-                "Go live", variant="secondary", interactive=variant is not None and variant != self._lab.variants.live
+                "Go live",
+                variant="secondary",
+                interactive=variant in self._lab.variants.names() and variant != self._lab.variants.live,
             ),
+            self.here: gr.Button(visible=variant in {card.name for card in self._lab.variants.others()}),
             self.remove: gr.Button(interactive=variant is not None and variant != BASE),
         } | self.export.picked(variant)
 
@@ -108,6 +123,13 @@ class TrainHistory:
         except AdapterForgets as forgets:
             notify(forgets)
             return {self.live: gr.Button("Go live anyway", variant="stop"), self.warned: variant}
+        return self.draw(variant)
+
+    def retrained_here(self, variant: str | None) -> Updates:
+        """Train the approved demonstrations on the model that answers, as the chosen adapter of another was."""
+        card = self._lab.variants.card(variant) if variant else None
+        if card is not None:
+            self._lab.training.retrain_like(card)
         return self.draw(variant)
 
     def taken_back(self, variant: str | None) -> Updates:
@@ -132,10 +154,12 @@ def _base_row(live: str) -> str:
     return f"{'● ' if live == BASE else ''}base\nthe base model, no adapter"
 
 
-def _row(card: AdapterCard, live: str) -> str:
+def _row(card: AdapterCard, live: str, other: bool) -> str:
     facts = [counted(len(card.demonstrations), "demonstration"), f"forgetting {verdict(card.forgetting).figure}"]
     if card.held_out_before is not None and card.held_out_after is not None:
         facts.append(f"loss {card.held_out_before:.2f} → {card.held_out_after:.2f}")
+    if other:
+        return f"{card.name}{OTHER}{made_for(card)}\n{' · '.join(facts)}"
     return f"{'● ' if card.name == live else ''}{card.name}\n{' · '.join(facts)}"
 
 

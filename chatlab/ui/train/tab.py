@@ -51,7 +51,8 @@ class TrainTab:
         plan, run = self.plan, self.run
         plan.wire(shell)
         at_hand = plan.form.inputs | {run.chosen}
-        shell.on(shell.items["train"].select, do=self.refresh, inputs=at_hand, outputs=self.shown)
+        for opened in (shell.items["train"].select, shell.model.change):
+            shell.on(opened, do=self.refresh, inputs=at_hand, outputs=self.shown)
         shell.on(
             shell.timer.tick,
             do=self.tick,
@@ -116,6 +117,7 @@ class TrainTab:
         variant = [history.variants]
         for button, do, inputs in (
             (history.live, history.gone_live, [*variant, history.warned]),
+            (history.here, history.retrained_here, variant),
             (history.back, history.taken_back, variant),
             (history.remove, history.set_aside, variant),
             (history.restore, history.brought_back, []),

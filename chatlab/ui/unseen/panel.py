@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -19,6 +20,7 @@ from chatlab.lab.compare.grid_view import GridView
 from chatlab.records import BASE
 from chatlab.system.clock import now
 from chatlab.system.temporary import discard, new_folder
+from chatlab.ui.adapter_choices import adapter_choices
 from chatlab.ui.shell import Shell, html_block, notify
 from chatlab.ui.unseen.editor import UnseenEditor
 from chatlab.ui.unseen.grid_render import PAGE, WINDOW, pages, progress, view_parts
@@ -124,7 +126,7 @@ class UnseenPanel:
         shell.on(self.later.click, do=self.turned_on, inputs=at_hand, outputs=self.shown)
         self.editor.wire(shell)
         shell.on(
-            shell.items["compare"].select,
+            partial(gr.on, [shell.items["compare"].select, shell.model.change]),
             do=self.refresh,
             inputs=at_hand | {self.asking},
             outputs=self.shown | self.editor.shown | {self.variants},
@@ -150,7 +152,7 @@ class UnseenPanel:
         kept = [name for name in self._lab.store.state.read(CHOSEN, list[str], []) if name in names]
         variants = kept or self._lab.grid.default_variants()
         return {
-            self.variants: gr.Dropdown(choices=names, value=variants, multiselect=True),
+            self.variants: gr.Dropdown(choices=adapter_choices(self._lab), value=variants, multiselect=True),
             **self.draw_known({**values, self.variants: variants}),
             **self.editor.draw(),
         }

@@ -106,7 +106,7 @@ class Judge:
         for line in self.receipts.done("backup"):
             self._hold("backup", line["number"] in numbers or line["number"] <= max(numbers) - 10, str(line))
         live = [line["name"] for line in self.receipts.done("live")]
-        history = store.state.get("live", ["base"])
+        history = [entry.partition("@")[0] for entry in store.state.get("live", ["base"])]
         if live:
             self._hold("live", live[-1] in history, f"{live[-1]} is not in {history}")
 

@@ -1,0 +1,95 @@
+"""What is known of the models in the list, read in the background: headers of large files take their time."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from time import monotonic
+
+from chatlab.errors import ChatlabError
+from chatlab.lab import Lab
+from chatlab.models.library import ModelEntry, ModelFacts
+from chatlab.training.defaults import plan, read_throughput, settings_for
+
+LINGER = 8.0
+"""Seconds for which the list is drawn again after everything was read: pages look at different moments."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownModel:
+    """One line of the list."""
+
+    entry: ModelEntry
+    facts: ModelFacts | None = None
+    """None until its headers were read."""
+    in_use: bool = False
+    is_open: bool = False
+    """Whether switching to it takes no time."""
+    seconds: float | None = None
+    """Of a run on the approved demonstrations; None where nothing was measured on this machine yet."""
+
+
+class KnownModels:
+    """The list, with what has been found out so far."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._lock = threading.Lock()
+        self._facts: dict[ModelEntry, ModelFacts] = {}
+        self._looking = False
+        self._until = 0.0
+
+    @property
+    def moving(self) -> bool:
+        """Whether the list may have changed in the last seconds."""
+        return self._looking or monotonic() < self._until
+
+    @property
+    def looking(self) -> bool:
+        """Whether headers are still being read."""
+        return self._looking
+
+    def refresh(self) -> None:
+        """Look at the disk again, in the background. `all` says what is known meanwhile."""
+        with self._lock:
+            if self._looking:
+                return
+            self._looking = True
+        threading.Thread(target=self._look, name="models", daemon=True).start()
+
+    def all(self) -> list[KnownModel]:
+        """Every model in the list. Never waits for a header."""
+        host = self._lab.machine
+        is_open = {model.path for model in host.open_models}
+        approved = len(self._lab.demonstrations.approved())
+        return [
+            KnownModel(
+                entry=entry,
+                facts=self._facts.get(entry),
+                in_use=entry.path == host.path,
+                is_open=entry.path in is_open,
+                seconds=self._seconds(entry, approved),
+            )
+            for entry in self._lab.library.entries()
+        ]
+
+    def _look(self) -> None:
+        try:
+            for entry in self._lab.library.entries(refresh=True):
+                self._facts[entry] = self._lab.library.facts(entry)
+        finally:
+            self._until = monotonic() + LINGER
+            self._looking = False
+
+    def _seconds(self, entry: ModelEntry, approved: int) -> float | None:
+        facts, fingerprint = self._facts.get(entry), self._lab.switch.fingerprint_of(entry.path)
+        if facts is None or not facts.parameters or not fingerprint or not approved:
+            return None
+        throughput = read_throughput(self._lab.settings.cache, fingerprint)
+        if throughput is None:
+            return None
+        try:
+            settings = settings_for(approved, facts.parameters)
+            return plan(settings, approved, facts.parameters, throughput=throughput).seconds
+        except ChatlabError:
+            return None
