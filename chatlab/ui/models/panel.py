@@ -17,6 +17,7 @@ from chatlab.ui.current_user import current_user
 from chatlab.ui.html import NOTHING
 from chatlab.ui.models import render
 from chatlab.ui.models.known import KnownModels
+from chatlab.ui.models.template_form import TemplateForm
 from chatlab.ui.page_event import PageEvent
 from chatlab.ui.shell import Bridge, Shell, error_text, html_block, inform
 
@@ -34,11 +35,13 @@ class ModelsPanel:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._known = KnownModels(lab)
+        self.template = TemplateForm(lab)
 
     def build(self, shell: Shell) -> None:
         with gr.Column(visible=False, elem_id="models") as self.panel:
             html_block(render.HEAD, elem_classes="flat")
             self.note = html_block(elem_id="models-note", elem_classes="flat")
+            self.template.build()
             self.list = html_block(elem_id="models-list", elem_classes="flat")
             with gr.Accordion("Add a model", open=False, elem_id="models-add") as self.adding:
                 with gr.Row(elem_classes="tight"):
@@ -81,9 +84,20 @@ class ModelsPanel:
             self.bridge.pressed,
             do=self.pressed,
             inputs=[self.bridge.payload],
-            outputs=self.shown | {shell.model},
+            outputs=self.shown | self.template.shown | {shell.model},
             concurrency_limit=None,
         )
+        form = self.template
+        shell.on(form.cancel.click, do=form.closed, outputs=form.shown)
+        shell.on(form.format.input, do=self.format_chosen, inputs=[form.format, form.model], outputs={form.source})
+        given = shell.on(
+            form.give.click,
+            do=self.template_given,
+            inputs=[form.model, form.source],
+            outputs=self.shown | form.shown | {shell.model},
+            trigger_mode="once",
+        )
+        shell.refresh(given)
         shell.refresh(done)
         hub = {self.files, self.fetch, self.note}
         for added in (self.add.click, self.path.submit):
@@ -114,11 +128,25 @@ class ModelsPanel:
         if event.do in acts:
             return self._tried(acts[event.do], event.text, request) | {self._model: self._lab.machine.fingerprint}
         self._check_house(request)
+        if event.do == "template":
+            return self.template.opened(self._entry(event.text))
         if event.do == "remove":
             return self._tried(self._remove, event.text, request)
         if event.do in ("cancel", "dismiss"):
             return self._ended(event.do, event.text) | self._drawn(request)
         raise InputError(f"There is no press {event.do[:40]!r}.")
+
+    def format_chosen(self, name: str | None, id: str) -> Updates:
+        """Another template of the list, into the box."""
+        return self.template.chosen(name, self._entry(id))
+
+    def template_given(self, id: str, source: str, request: gr.Request | None = None) -> Updates:
+        """Keep the template, and have the model answer with it."""
+        self._check_house(request)
+        entry = self._entry(id)
+        self.template.given(entry, source)
+        said = f"{render.title(entry)} answers in this template. Train it, so that it learns to."
+        return self._drawn(request, said) | self.template.closed() | {self._model: self._lab.machine.fingerprint}
 
     def added(self, path: str, request: gr.Request | None = None) -> Updates:
         """Add a file or folder where it lies."""

@@ -22,7 +22,7 @@ from chatlab.ui.html import (
     progress_bar,
     span,
 )
-from chatlab.ui.models.known import KnownModel
+from chatlab.ui.models.known import KnownModel, lacks_template
 
 SECTIONS = (("Included", ("included",)), ("Added", ("added", "hub")), ("Found on this machine", ("found",)))
 """Headings, and the sources of the models below each."""
@@ -61,6 +61,9 @@ def _row(model: KnownModel, opening: str, retrain: str, approved: int) -> Markup
     actions = []
     if model.in_use and retrain and facts is not None and not facts.untrainable:
         actions.append(button("retrain", "Retrain on this model too", "small", to="models", text=retrain))
+    if facts is not None and lacks_template(facts):
+        label = "Change its chat template" if model.given else "Give it a chat template"
+        actions.append(button("template", label, "small", to="models", text=entry.id))
     if entry.source in ("added", "hub") and not model.in_use:
         verb = "Delete" if entry.source == "hub" else "Remove"
         actions.append(button("remove", verb, "quiet small", to="models", text=entry.id))
@@ -74,20 +77,21 @@ def _use(model: KnownModel, is_opening: bool) -> Markup:
     if model.in_use:
         return span("model-state on", "In use")
     if model.facts is not None and model.facts.unusable:
-        return span("model-state", "Cannot be used")
+        return span("model-state", "Needs a template" if lacks_template(model.facts) else "Cannot be used")
     name = f"Use {one_line(model.entry.title, 60)}"
     return press("Use", "small primary", name=name, act="use", to="models", text=model.entry.id)
 
 
 def _facts(model: KnownModel, facts: ModelFacts, approved: int) -> list[Markup]:
     if facts.unusable:
-        return [div("model-facts warn", escaped(one_line(facts.unusable, 400)))]
+        why = "It continues text, and has no chat template yet." if lacks_template(facts) else facts.unusable
+        return [div("model-facts warn", escaped(one_line(why, 400)))]
     first = (
         _parameters(facts.parameters),
         one_line(facts.quantisation, 30),
         f"{facts.context:,} tokens of context" if facts.context else "",
         f"licence {one_line(facts.licence, 60)}" if facts.licence else "licence not stated",
-        "" if facts.template else "no chat template",
+        "" if facts.template else "chat template given here" if model.given else "no chat template",
         size(model.entry.bytes),
     )
     memory = f"Memory: {size(facts.chat_bytes)} to chat"
