@@ -6,7 +6,6 @@ back, decoding through the Lab beside llama.cpp's bare loop, and the list of wha
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -15,8 +14,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-
-from chatlab.models.library.found import find
 
 from bench.engines import published
 from bench.gguf import GREEDY, PROMPT, TOKENS, pace_lab
@@ -28,11 +25,15 @@ from chatlab.lab import Lab
 from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.models.base import Base
 from chatlab.models.included import smollm2
+from chatlab.models.library.found.places import Machine, places
+from chatlab.models.library.found.search import found as found_models
 from chatlab.models.unpacked import UnpackedBases
 from chatlab.settings import PACKAGE, Settings
 
 EMBEDDED = PACKAGE / "models" / "embedded"
 FILES = 200
+HEADER = 4 << 20
+"""Bytes that hold the header of SmolLM2's file."""
 TARGETS = {
     "first_reply_s": "<= 3",
     "switch_s": "< 2",
@@ -109,19 +110,30 @@ def checked(home: Path) -> Base:
 
 
 def found(person: Path) -> Callable[[], float]:
-    """Seconds for the list of what is there, on a machine where LM Studio holds so many files."""
+    """Seconds for the list of what is there, on a machine where LM Studio and the Hugging Face cache hold so many."""
     for number in range(FILES):
-        place = person / ".lmstudio" / "models" / "maker" / f"model-{number}"
+        if number % 2:
+            place = person / ".lmstudio" / "models" / "maker" / f"model-{number}"
+        else:
+            place = person / ".cache" / "huggingface" / "hub" / f"models--maker--model-{number}" / "snapshots" / "a1"
         place.mkdir(parents=True, exist_ok=True)
-        os.link(smollm2(), place / f"model-{number}-Q4_1.gguf")
+        sparse(place / f"model-{number}-Q4_1.gguf")
+    machine = Machine(home=person, environment={})
 
     def once() -> float:
         began = time.perf_counter()
-        if len(find({}, person)) < FILES:
+        if len(found_models(places(machine))) < FILES:
             raise SystemExit("Not all were found.")
         return time.perf_counter() - began
 
     return once
+
+
+def sparse(file: Path) -> None:
+    """A file of the size of SmolLM2's that takes only its header's room on the disk."""
+    with file.open("wb") as out, smollm2().open("rb") as source:
+        out.write(source.read(HEADER))
+        out.truncate(smollm2().stat().st_size)
 
 
 def switching(home: Path, stack: ExitStack) -> dict[str, Callable[[], float]]:

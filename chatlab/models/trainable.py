@@ -67,6 +67,8 @@ OWN_ATTENTION = frozenset(
 )
 """Networks of transformers that do not let another attention be put in: training packs demonstrations into one row,
 each of which must see itself alone."""
+RECURRENT = ("mamba", "rwkv", "recurrent", "linear_attention", "xlstm")
+"""Words in the names of networks, or of their layers, that compute something else than attention."""
 CAPS = ("final_logit_softcapping", "attn_logit_softcapping")
 INSTEAD = (
     "Chat with it as it is, or train another: Llama, Mistral, Qwen 2 and 3, Gemma 3, SmolLM, Phi-3 and GPT-2 can be."
@@ -81,10 +83,16 @@ def check_trainable(config: Mapping[str, Any], tensors: Collection[str]) -> None
 
 def _reason(config: Mapping[str, Any], tensors: Collection[str]) -> str:
     kind = config.get("model_type")
+    if caps := [cap for cap in CAPS if config.get(cap)]:
+        return f"its scores are capped ({caps[0]})"
+    if kind == "gpt_oss":
+        return "its attention has sinks"
+    if config.get("alibi"):
+        return "its attention has biases by distance (ALiBi)"
+    if any(word in f"{kind} {config.get('layer_types') or ()}" for word in RECURRENT):
+        return "it has layers without attention"
     if kind in OWN_ATTENTION:
         return f"{kind} networks compute attention in a way of their own"
-    if caps := [cap for cap in CAPS if config.get(cap)]:
-        return f"it caps its scores ({caps[0]})"
     if any(name.endswith(("lm_head.bias", "embed_out.bias")) for name in tensors):
         return "its output has a bias"
     return ""

@@ -103,7 +103,7 @@ def test_a_text_longer_than_the_window_is_computed_as_transformers_does(kind: st
     ("config", "tensors", "why"),
     [
         ({"model_type": "falcon"}, [], "falcon networks compute attention"),
-        ({"model_type": "gemma2", "final_logit_softcapping": 30.0}, [], "caps its scores"),
+        ({"model_type": "gemma2", "final_logit_softcapping": 30.0}, [], "scores are capped"),
         ({"model_type": "phi"}, ["lm_head.weight", "lm_head.bias"], "output has a bias"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from chatlab.models.gguf_file import stamp
 from chatlab.models.layout import find
 from chatlab.models.library.entry import ModelEntry, ModelFacts
 from chatlab.models.library.memory import Sizes, chat_bytes, training_bytes
+from chatlab.models.trainable import check_trainable
 from chatlab.models.weights import Tensor, parameters
 from chatlab.models.weights import read_header as read_safetensors
 
@@ -23,7 +24,6 @@ NO_TEMPLATE = (
     "It has no chat template, so nobody can tell how to ask it. Choose its instruct or chat version, or put a template "
     "beside it as {name}."
 )
-TRAINABLE = "It can be talked to. To train, choose a Llama, Mistral, Qwen, Gemma, SmolLM or Phi-3 model."
 DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
 LARGEST = 1 << 40
 """Of a size that a header claims; no network has a larger one."""
@@ -32,7 +32,6 @@ LARGEST_CARD = 1 << 20
 LONGEST = 80
 """Characters of a licence's name."""
 _CARD_LICENCE = re.compile(r"^license(?:_name)?:\s*[\"']?([^\s\"'#\[][^\n\"'#]*)", re.MULTILINE)
-_RECURRENT = ("mamba", "rwkv", "recurrent", "linear_attention", "xlstm")
 
 
 def read_facts(entry: ModelEntry) -> ModelFacts:
@@ -41,15 +40,17 @@ def read_facts(entry: ModelEntry) -> ModelFacts:
         return examine(entry)
     except BaseError as error:
         return ModelFacts(unusable=_sentence(error))
-    except (OSError, ValueError) as error:
-        return ModelFacts(unusable=f"It cannot be read: {getattr(error, 'strerror', None) or error}.")
 
 
 def examine(entry: ModelEntry) -> ModelFacts:
-    """Raises BaseMissing or BaseRefused for what is no model, damaged, or could run a program."""
+    """Raises BaseMissing or BaseRefused for what is no model, damaged, unreadable, or could run a program."""
     if entry.problem:
         raise BaseRefused(entry.problem)
-    return _of_gguf(entry) if entry.kind == "gguf" else _of_folder(entry)
+    try:
+        return _of_gguf(entry) if entry.kind == "gguf" else _of_folder(entry)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BaseRefused(f"{entry.name} cannot be read: {reason}.", "Look at its permissions.") from error
 
 
 def _sentence(error: BaseError) -> str:
@@ -133,7 +134,7 @@ def _of_folder(entry: ModelEntry) -> ModelFacts:
     check_tokenizer_files(layout.folder)
     sizes = _folder_sizes(config, tensors)
     template = _has_template(layout.folder)
-    untrainable = _folder_untrainable(config)
+    untrainable = _folder_untrainable(config, tensors)
     return ModelFacts(
         parameters=sizes.parameters,
         quantisation=_dtype(tensors),
@@ -179,23 +180,12 @@ def _has_template(folder: Path) -> bool:
     return config.is_file() and bool(read_json(config).get("chat_template"))
 
 
-def _folder_untrainable(config: Mapping[str, Any]) -> str:
-    """Networks that compute something which training here leaves out, so that its self-check would refuse them."""
-    kind = str(config.get("model_type"))
-    layers = config.get("layer_types") or ()
-    if config.get("attn_logit_softcapping") or config.get("final_logit_softcapping"):
-        why = "its scores are capped (logit_softcapping)"
-    elif any(config.get(key) not in (None, 1, 1.0) for key in ("logit_scale", "logits_scaling")):
-        why = "it scales its output (logit_scale)"
-    elif kind == "gpt_oss":
-        why = "its attention has sinks"
-    elif config.get("alibi") or kind in ("bloom", "mpt"):
-        why = "its attention has biases by distance (ALiBi)"
-    elif any(word in f"{kind} {layers}" for word in _RECURRENT):
-        why = "it has layers without attention"
-    else:
-        return ""
-    return f"This base can chat, but not train: {why}. {TRAINABLE}"
+def _folder_untrainable(config: Mapping[str, Any], tensors: Collection[str]) -> str:
+    try:
+        check_trainable(config, tensors)
+    except BaseRefused as refused:
+        return f"{refused} {refused.hint}"
+    return ""
 
 
 def _card_licence(folder: Path) -> str:

@@ -232,7 +232,6 @@ def test_a_gguf_that_cannot_be_trained_says_what_the_app_would(gguf: Path, made:
     ("change", "reason"),
     [
         ({"final_logit_softcapping": 30.0}, "capped"),
-        ({"logit_scale": 0.06}, "scales its output"),
         ({"model_type": "gpt_oss"}, "sinks"),
         ({"alibi": True}, "ALiBi"),
         ({"layer_types": ["linear_attention", "full_attention"]}, "without attention"),

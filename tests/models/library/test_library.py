@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import os
 import shutil
 from collections import namedtuple
 from collections.abc import Callable, Iterator
@@ -16,11 +17,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from chatlab.__main__ import main  # noqa: E402
 from chatlab.commands import models as commands  # noqa: E402
 from chatlab.engines.gguf_export.files import write_base  # noqa: E402
 from chatlab.errors import BaseMissing, BaseRefused, ChatlabError, DiskFull, InputError  # noqa: E402
 from chatlab.models.base import Base  # noqa: E402
 from chatlab.models.library import Machine, ModelEntry, ModelLibrary  # noqa: E402
+from tests.models.library.test_found import manifest, put  # noqa: E402
 from tests.support.hub import HubModel, hub_server  # noqa: E402
 from tests.support.tiny_models import llama_folder  # noqa: E402
 
@@ -100,7 +103,7 @@ def test_a_folder_a_link_and_a_folder_around_one_gguf_can_be_added(
     assert "inside.gguf, second.gguf" in refused.value.hint
 
 
-@pytest.mark.parametrize("name", ["nothing.gguf", "empty", "text.gguf", "cut.gguf"])
+@pytest.mark.parametrize("name", ["nothing.gguf", "empty", "text.gguf", "cut.gguf", "x" * 5000, "nul\0.gguf"])
 def test_what_is_no_model_is_not_added(name: str, library: ModelLibrary, tmp_path: Path, gguf: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.gguf").write_text("hello")
@@ -114,8 +117,9 @@ def test_a_model_is_found_by_id_title_name_or_path(library: ModelLibrary, gguf: 
     added = library.add(gguf)
     for text in (added.id, "tiny", "TINY", str(gguf), f" {gguf} "):
         assert library.find(text) == added
-    with pytest.raises(BaseMissing, match="no model 'other'"):
-        library.find("other")
+    for other in ("other", "~nobody", "", "\0", "x" * 5000):
+        with pytest.raises(BaseMissing, match="no model"):
+            library.find(other)
 
 
 def test_two_models_of_one_name_have_to_be_told_apart(library: ModelLibrary, tmp_path: Path, gguf: Path) -> None:
@@ -147,6 +151,35 @@ def test_a_model_that_vanished_says_so(library: ModelLibrary, gguf: Path) -> Non
     assert library.chosen is not None and "has gone" in library.chosen.problem
     library.remove(gone.id)
     assert others(library) == [] and library.chosen is None
+
+
+def test_a_chosen_tag_that_ollama_pulled_again_is_opened_by_its_new_file(
+    library: ModelLibrary, tmp_path: Path, gguf: Path
+) -> None:
+    folder = tmp_path / "person/.ollama/models"
+    named = folder / "manifests/registry.ollama.ai/library/tiny/latest"
+    whole = gguf.read_bytes()
+    put(named, manifest(folder, model=whole))
+    library.choose("tiny:latest")
+    before = library.chosen
+    assert before is not None and before.path.read_bytes() == whole
+    before.path.unlink()
+    put(named, manifest(folder, model=whole + bytes(32)))
+    library.entries(refresh=True)
+    after = library.chosen
+    assert after is not None and after.id == before.id and after.path.read_bytes() == whole + bytes(32)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are always text there")
+def test_a_name_that_is_no_text_can_be_listed_added_and_chosen(
+    library: ModelLibrary, tmp_path: Path, gguf: Path
+) -> None:
+    odd = tmp_path / os.fsdecode(b"caf\xe9\x1b[31m.gguf")
+    gguf.rename(odd)
+    added = library.add(odd)
+    library.choose(added.id)
+    assert library_of(tmp_path).chosen == added and library.facts(added).parameters
+    assert library.find(added.id) == added
 
 
 def test_a_found_model_that_its_program_deleted_says_so_until_the_next_look(
@@ -272,6 +305,20 @@ def test_models_are_listed_with_their_facts(typed: Any, tmp_path: Path, gguf: Pa
     assert told[-1]["title"] == "found" and told[-1]["quantisation"] == "Q8_0"
 
 
+def test_the_real_command_speaks_of_the_real_home_and_nothing_in_a_name_commands_the_terminal(
+    tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(tmp_path / "person"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "person"))
+    monkeypatch.delenv("CHATLAB_BASE", raising=False)
+    odd = gguf.rename(tmp_path / "tiny\x1b[31m.gguf")
+    assert main(["models", "add", str(odd)]) == 0 and main(["models", "use", "nothing"]) == 1
+    assert main(["models"]) == 0
+    said, wrong = capsys.readouterr()
+    assert "tiny?[31m" in said and "\x1b" not in said and "There is no model 'nothing'" in wrong
+
+
 def test_a_model_is_added_used_and_removed(typed: Any, gguf: Path) -> None:
     assert typed("add", str(gguf))[0].startswith("tiny is in the list.")
     assert typed("use", "tiny") == ["tiny is opened from now on."]
@@ -289,6 +336,15 @@ def test_a_model_that_cannot_be_used_is_not_chosen(typed: Any, gguf: Path) -> No
     assert "cannot be used" in "\n".join(typed())
     with pytest.raises(BaseRefused, match="cut short"):
         typed("use", "tiny")
+
+
+def test_what_is_not_all_here_says_how_to_go_on(typed: Any, tmp_path: Path) -> None:
+    half = tmp_path / "home/models/hub/.half-0"
+    put(half / "request.json", {"repository": "org/tiny", "revision": "v2", "file": "Q8_0"})
+    put(half / "tiny.gguf.part", bytes(3_000_000))
+    assert typed()[-1] == (
+        "org/tiny is not all here (3 MB). Go on: chatlab models add org/tiny --revision v2 --file Q8_0"
+    )
 
 
 @pytest.mark.parametrize("model", ["./x.gguf", "/a/b", "~/x", "models/a/b", "x.gguf"])

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from chatlab.system.files import read_regular
+from chatlab.errors import BaseRefused
+from chatlab.models.files import read_file
 
 Arrangement = Literal["hub", "ollama", "files"]
 """How a folder is laid out: the hub's cache (blobs, refs, snapshots), Ollama's manifests and blobs, or plain files."""
@@ -151,7 +152,8 @@ def _lm_studio(machine: Machine) -> Iterator[Path]:
 def _jan(machine: Machine) -> Iterator[Path]:
     root = machine.data / "Jan"
     moved = machine.given("JAN_DATA_FOLDER") or machine.folder(_setting(root / "settings.json", "data_folder"))
-    for data in (moved, root / "data", machine.home / "jan"):  # the last before 0.5
+    packed = machine.home / ".var" / "app" / "ai.jan.Jan" / "data" / "Jan" / "data"  # as a Flatpak
+    for data in (moved, root / "data", packed, machine.home / "jan"):  # the last before 0.5
         if data is not None:
             yield data / "llamacpp" / "models"
             yield data / "models"
@@ -163,6 +165,7 @@ def _gpt4all(machine: Machine) -> Iterator[Path]:
     if moved := machine.folder(said[1] if said else ""):
         yield moved
     yield machine.local_data / "nomic.ai" / "GPT4All"
+    yield machine.home / ".var" / "app" / "io.gpt4all.gpt4all" / "data" / "nomic.ai" / "GPT4All"
     yield machine.home / ".cache" / "gpt4all"  # of its Python package
 
 
@@ -178,6 +181,6 @@ def _setting(file: Path, key: str) -> str:
 def _text(file: Path) -> str:
     """Empty for a file that is not there or cannot be read."""
     try:
-        return read_regular(file, LARGEST).decode(errors="replace")
-    except (OSError, ValueError):
+        return read_file(file, LARGEST).decode(errors="replace")
+    except BaseRefused:
         return ""
