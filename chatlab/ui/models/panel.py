@@ -136,7 +136,11 @@ class ModelsPanel:
         if event.do == "remove":
             return self._tried(self._remove, event.text, request)
         if event.do in ("cancel", "dismiss"):
-            return self._ended(event.do, event.text) | self._drawn(request)
+            self._ended(event.do, event.text)
+            return self._drawn(request)
+        if event.do in ("resume", "discard"):
+            self._unfinished(event.do, event.text)
+            return self._drawn(request)
         raise InputError(f"There is no press {event.do[:40]!r}.")
 
     def format_chosen(self, name: str | None, id: str) -> Updates:
@@ -198,7 +202,7 @@ class ModelsPanel:
         moving = any(one.under_way for one in self._lab.library.downloads)
         if not (moving or self._known.moving or self._lab.machine.opening):
             return {}
-        return {self.list: self._list(), self.downloads: render.downloads(self._lab.library.downloads)}
+        return {self.list: self._list(), self.downloads: render.downloads(self._lab.library)}
 
     def _use(self, id: str) -> str:
         entry = self._entry(id)
@@ -233,15 +237,28 @@ class ModelsPanel:
             inform(said)
         return self._drawn(request, said, bad)
 
-    def _ended(self, act: str, text: str) -> Updates:
+    def _ended(self, act: str, text: str) -> None:
+        """Cancel a download, or take its line away."""
         downloads = self._lab.library.downloads
-        number = int(text) if text.isdecimal() else -1
-        if 0 <= number < len(downloads):
-            if act == "cancel":
-                downloads[number].cancel()
-            elif not downloads[number].under_way:
-                del downloads[number]
-        return {}
+        number = int(text) if text.isdecimal() else len(downloads)
+        if number < len(downloads) and act == "cancel":
+            downloads[number].cancel()
+        elif number < len(downloads) and not downloads[number].under_way:
+            del downloads[number]
+
+    def _unfinished(self, act: str, text: str) -> None:
+        """Go on with a download that ended before it was whole, or delete what is here of it."""
+        running = {(one.repository, one.revision, one.file) for one in self._lab.library.downloads if one.under_way}
+        halves = [
+            one for one in self._lab.library.unfinished() if (one.repository, one.revision, one.file) not in running
+        ]
+        number = int(text) if text.isdecimal() else len(halves)
+        if number >= len(halves):
+            raise InputError("That download is no longer in the list.", "Close the panel and open it again.")
+        if act == "discard":
+            self._lab.library.discard(halves[number])
+        else:
+            self._lab.library.download(halves[number].repository, halves[number].revision, halves[number].file)
 
     def _drawn(self, request: gr.Request | None, said: str = "", bad: bool = False) -> Updates:
         self._known.refresh()
@@ -250,7 +267,7 @@ class ModelsPanel:
         return {
             self.note: render.note(said, bad),
             self.list: self._list(),
-            self.downloads: render.downloads(self._lab.library.downloads),
+            self.downloads: render.downloads(self._lab.library),
             self.adding: gr.Accordion(visible=house),
             self.others: NOTHING if house else render.note(HOUSES_ONLY.format(name=auth[0][0])),
         }

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from chatlab.models.library import ModelEntry, ModelFacts
+from chatlab.models.library import ModelEntry, ModelFacts, ModelLibrary
 from chatlab.models.library.hub.download import Download
+from chatlab.models.library.hub.downloaded import Unfinished
 from chatlab.ui.html import (
     NOTHING,
     button,
@@ -117,9 +118,26 @@ def _training(model: KnownModel, facts: ModelFacts, approved: int) -> Markup:
     return div("model-facts", escaped(f"Can be trained: yes, {time}."))
 
 
-def downloads(under_way: Sequence[Download]) -> Markup:
-    """A line for each download: a bar with the seconds left while it runs, and how it ended."""
-    return div("downloads", *(_download(number, one) for number, one in enumerate(under_way))) if under_way else NOTHING
+def downloads(library: ModelLibrary) -> Markup:
+    """A line for each download: a bar with the seconds left while it runs, how it ended, and how to go on with it."""
+    begun = list(library.downloads)
+    running = {(one.repository, one.revision, one.file) for one in begun if one.under_way}
+    halves = [one for one in library.unfinished() if (one.repository, one.revision, one.file) not in running]
+    lines = [_download(number, one) for number, one in enumerate(begun)]
+    lines += [_unfinished(number, one) for number, one in enumerate(halves)]
+    return div("downloads", *lines) if lines else NOTHING
+
+
+def _unfinished(number: int, one: Unfinished) -> Markup:
+    name = one_line(f"{one.repository} {one.file}".strip(), 80)
+    told = span("", f"is not whole; {size(one.bytes)} are here.")
+    return div(
+        "download",
+        element("b", escaped(name)),
+        told,
+        _act("resume", "Go on", number),
+        _act("discard", "Delete", number),
+    )
 
 
 def _download(number: int, one: Download) -> Markup:
