@@ -248,10 +248,7 @@ class ModelsPanel:
 
     def _unfinished(self, act: str, text: str) -> None:
         """Go on with a download that ended before it was whole, or delete what is here of it."""
-        running = {(one.repository, one.revision, one.file) for one in self._lab.library.downloads if one.under_way}
-        halves = [
-            one for one in self._lab.library.unfinished() if (one.repository, one.revision, one.file) not in running
-        ]
+        halves = render.halves(self._lab.library)
         number = int(text) if text.isdecimal() else len(halves)
         if number >= len(halves):
             raise InputError("That download is no longer in the list.", "Close the panel and open it again.")

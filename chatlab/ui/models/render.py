@@ -120,12 +120,15 @@ def _training(model: KnownModel, facts: ModelFacts, approved: int) -> Markup:
 
 def downloads(library: ModelLibrary) -> Markup:
     """A line for each download: a bar with the seconds left while it runs, how it ended, and how to go on with it."""
-    begun = list(library.downloads)
-    running = {(one.repository, one.revision, one.file) for one in begun if one.under_way}
-    halves = [one for one in library.unfinished() if (one.repository, one.revision, one.file) not in running]
-    lines = [_download(number, one) for number, one in enumerate(begun)]
-    lines += [_unfinished(number, one) for number, one in enumerate(halves)]
+    lines = [_download(number, one) for number, one in enumerate(library.downloads)]
+    lines += [_unfinished(number, one) for number, one in enumerate(halves(library))]
     return div("downloads", *lines) if lines else NOTHING
+
+
+def halves(library: ModelLibrary) -> list[Unfinished]:
+    """Downloads that ended before their model was whole, and are not being gone on with."""
+    running = {(one.repository, one.file) for one in library.downloads if one.under_way}
+    return [one for one in library.unfinished() if (one.repository, one.file) not in running]
 
 
 def _unfinished(number: int, one: Unfinished) -> Markup:
