@@ -88,6 +88,10 @@ class ModelCommands:
             self._say(f"{mark} {entry.title}")
             for line in lines(entry, facts):
                 self._say(f"    {line}")
+        for half in self._library.unfinished():
+            words = [half.repository, *(["--revision", half.revision] if half.revision else [])]
+            again = " ".join([*words, *(["--file", half.file] if half.file else [])])
+            self._say(f"{half.repository} is not all here ({gigabytes(half.bytes)}). Go on: chatlab models add {again}")
         if chosen is not None and chosen.problem:
             self._say(f"The chosen model cannot be opened: {chosen.problem}")
         self._warn_of_base()
@@ -143,9 +147,11 @@ class ModelCommands:
 
 def is_path(text: str) -> bool:
     """Whether it names a file or folder rather than a model of the hub."""
-    path = Path(text).expanduser()
     looks_so = text.startswith((".", "/", "~", "\\")) or text.lower().endswith(".gguf") or "\\" in text
-    return path.exists() or looks_so or (text.count("/") > 1 and "://" not in text)
+    try:
+        return looks_so or Path(text).exists() or (text.count("/") > 1 and "://" not in text)
+    except (OSError, ValueError):
+        return False
 
 
 def lines(entry: ModelEntry, facts: ModelFacts) -> list[str]:

@@ -10,6 +10,7 @@ from chatlab.engines.folder import read_adapter
 from chatlab.errors import BaseRefused, ChatlabError, EngineError
 from chatlab.lab.models import ModelHost
 from chatlab.models.base import Base
+from chatlab.models.given.templates import GivenTemplates
 from chatlab.retrieval.embedding.model import INSTALL, WEIGHTS, WEIGHTS_SHA256, check, packaged
 from chatlab.settings import Settings
 from chatlab.store import Checkup, checkup
@@ -112,7 +113,8 @@ def trainer(settings: Settings, machine: ModelHost) -> Finding:
 
 def model_host(settings: Settings) -> ModelHost:
     """A ModelHost that opens the base and no engine."""
-    return ModelHost(settings.base, settings.cache, _no_engine)
+    templates = GivenTemplates(settings.home / "models" / "templates")
+    return ModelHost(settings.base, settings.cache, _no_engine, templates)
 
 
 def _no_engine(base: Base) -> Engine:

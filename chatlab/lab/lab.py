@@ -45,6 +45,7 @@ from chatlab.lab.runs.unseen_evaluator import UnseenEvaluator
 from chatlab.lab.switch import ModelSwitch
 from chatlab.lab.variants import Variants
 from chatlab.models.base import Base
+from chatlab.models.given.templates import GivenTemplates
 from chatlab.models.library import ModelLibrary
 from chatlab.settings import Settings
 from chatlab.store import Store
@@ -84,7 +85,10 @@ class Lab:
             private_folder(settings.cache)
         self.store = Store.open(settings.store, address=f"http://{settings.host}:{settings.port}", salvage=True)
         self._adapters = Adapters(settings.adapters)
-        self.machine = ModelHost(settings.base, settings.cache, open_engine or _fastest_engine(settings))
+        self.templates = GivenTemplates(settings.home / "models" / "templates")
+        self.machine = ModelHost(
+            settings.base, settings.cache, open_engine or _fastest_engine(settings), self.templates
+        )
         self.library = ModelLibrary(settings.home, settings.cache)
         self._trainer = TrainerClient(settings.base, settings.cache)
         self.knowledge = Knowledge(self.store, settings.store / "knowledge", settings.cache / "knowledge")

@@ -32,6 +32,8 @@ from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.models.base import Base
 from chatlab.models.gguf.header import check_model, read_header
 from chatlab.models.gguf_file import GgufFile, stamp
+from chatlab.models.given.formats import PLAIN
+from chatlab.models.given.templates import GivenTemplates
 from chatlab.models.validation.process import LOG
 from chatlab.records import AdapterCard, Message
 from chatlab.ui.train.preflight import Preflight
@@ -298,6 +300,21 @@ def test_without_a_chat_template_it_is_refused_until_one_lies_beside_it(tiny, fo
     assert first.template.source == source
     (tmp_path / "model.jinja").write_text(source.replace(": ", " - "))
     assert admission.open(file).fingerprint != first.fingerprint
+
+
+def test_without_a_chat_template_it_is_opened_with_one_that_a_person_gave(tiny, forked, tmp_path):
+    file = changed(tiny, tmp_path / "model.gguf", (b"tokenizer.chat_template", b"tokenizer.chut_template"))
+    admission, given = GgufValidator(tmp_path, forked), GivenTemplates(tmp_path / "templates")
+    given.give(file, PLAIN)
+    first = admission.open(file, given.of(file))
+    assert first.template.source == PLAIN
+    other = PLAIN.replace("Assistant: ", "Player: ")
+    given.give(file, other)
+    second = admission.open(file, given.of(file))
+    assert (second.template.source, first.fingerprint != second.fingerprint) == (other, True)
+    with pytest.raises(TemplateRefused, match="no chat template"):
+        admission.open(file)
+    assert "Plain text" in [one.name for one in given.offered(file)]
 
 
 def test_a_template_that_means_harm_is_stopped(tiny, forked, tmp_path):

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from chatlab.engines.gguf_import.probes import Splitter
 from chatlab.engines.gguf_import.tokenizer import tokenizer_of
+from chatlab.engines.gguf_import.validator import GIVEN
 from chatlab.engines.gguf_import.vocab import Vocab
 from chatlab.errors import BaseRefused, TemplateRefused
 from chatlab.models.gguf.header import Header, damaged
@@ -29,7 +30,7 @@ def write_hf_files(file: Path, header: Header, vocab: Vocab, to: Path, splitter:
     _write(to / "generation_config.json", {"eos_token_id": vocab.ends})
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer_of(header, vocab, splitter),
-        chat_template=chat_template(file, header),
+        chat_template=chat_template(file, header, to),
         clean_up_tokenization_spaces=False,
         **{name: header.texts("tokenizer.ggml.tokens")[token] for name, token in vocab.named.items()},
     ).save_pretrained(to)
@@ -54,11 +55,13 @@ def config(header: Header, vocab: Vocab) -> dict[str, int | str]:
     return {"model_type": KINDS.get(arch, arch)} | sizes
 
 
-def chat_template(file: Path, header: Header) -> str:
-    """The chat template beside the file if there is one, or else the one inside.
+def chat_template(file: Path, header: Header, to: Path) -> str:
+    """The chat template that a person gave, else the one beside the file, else the one inside.
 
     There is no default: a model answers nonsense in another template than its own, and nobody could tell why.
     """
+    if (to / GIVEN).is_file():
+        return (to / GIVEN).read_text(encoding="utf-8")
     beside = template_file(file)
     if beside.is_file() and beside.stat().st_size <= 4 * LONGEST:
         return beside.read_text(encoding="utf-8", errors="replace")
@@ -66,7 +69,7 @@ def chat_template(file: Path, header: Header) -> str:
         return found
     raise TemplateRefused(
         f"{file.name} has no chat template, and it cannot be guessed.",
-        f"Choose a model made for chat, or put its chat template beside it, as {beside.name}.",
+        f"Choose a model made for chat, or give it a chat template in Models, or beside it, as {beside.name}.",
     )
 
 

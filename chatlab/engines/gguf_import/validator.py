@@ -22,6 +22,8 @@ from chatlab.system.files import private_folder
 REVISION = 1
 """Version of the validation. What passed an older one is validated again."""
 PASSED = "passed.json"
+GIVEN = "given.jinja"
+"""A chat template that a person gave the file, put into the folder before it is validated."""
 HALF = ".half-"
 PATIENCE = 60.0
 """Seconds until a validation is repeated that failed for a reason outside the file."""
@@ -53,19 +55,19 @@ class GgufValidator:
         self._sandbox = sandbox or GgufSandbox()
         self._refused: dict[str, tuple[ChatlabError, float]] = {}
 
-    def open(self, file: Path) -> Base:
-        """Takes seconds the first time, and nothing after that.
+    def open(self, file: Path, template: str = "") -> Base:
+        """Takes seconds the first time, and nothing after that. `template` is a chat template that a person gave it.
 
         Raises BaseMissing, BaseRefused, TemplateRefused, DiskFull, and EngineError for what may go well another time.
         """
         seen = stamp(file)
-        folder = self._cache / _key(file, seen)
+        folder = self._cache / _key(file, seen, template)
         if (base := _opened(file, seen, folder)) is not None:
             return base
         self._check_refused(folder.name)
         _check_memory(file)
         try:
-            self._try(file, folder)
+            self._try(file, folder, template)
         except ChatlabError as error:
             lasting = isinstance(error, BaseError | TemplateRefused)
             self._refused[folder.name] = error, math.inf if lasting else time.monotonic() + PATIENCE
@@ -85,12 +87,14 @@ class GgufValidator:
         if error is not None and time.monotonic() < until:
             raise type(error)(str(error), error.hint)
 
-    def _try(self, file: Path, folder: Path) -> None:
+    def _try(self, file: Path, folder: Path, template: str) -> None:
         """Everything is in `folder`, whole, when this returns."""
         try:
             private_folder(self._cache)
             _sweep(self._cache)
             with tempfile.TemporaryDirectory(prefix=HALF, dir=self._cache, ignore_cleanup_errors=True) as half:
+                if template:
+                    (Path(half) / GIVEN).write_text(template, encoding="utf-8")
                 self._sandbox.run(file, Path(half))
                 _keep(Path(half), folder)
         except OSError as error:
@@ -119,11 +123,11 @@ def _check_memory(file: Path) -> None:
         )
 
 
-def _key(file: Path, seen: Stamp) -> str:
-    """Hash of the file's stamp, of the template beside it, and of the versions of the validator and of llama.cpp."""
+def _key(file: Path, seen: Stamp, given: str) -> str:
+    """Hash of the file's stamp, of its template beside it or given, and of the versions of what validates it."""
     beside = file.with_suffix(".jinja")
     template = stamp(beside) if beside.exists() else None
-    parts = [REVISION, package.version(), str(file), seen, template]
+    parts = [REVISION, package.version(), str(file), seen, template, *([given] if given else [])]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 

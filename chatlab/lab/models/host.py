@@ -13,6 +13,7 @@ from chatlab.errors import ChatlabError, EngineError
 from chatlab.lab.models.loaded import LoadedModel, OpenEngine
 from chatlab.lab.models.memory import check_memory, fits_beside
 from chatlab.models.base import Base
+from chatlab.models.given.templates import GivenTemplates, with_template
 from chatlab.models.included import check_included
 from chatlab.models.unpacked import TrainingBase, UnpackedBases
 from chatlab.models.validation.validator import FolderValidator
@@ -28,8 +29,11 @@ class ModelHost:
     moment, takes a lease: it goes on with the model that it began with, also when another takes its place.
     """
 
-    def __init__(self, path: Path, cache: Path, open_engine: OpenEngine) -> None:
+    def __init__(
+        self, path: Path, cache: Path, open_engine: OpenEngine, templates: GivenTemplates | None = None
+    ) -> None:
         self._cache = cache
+        self._templates = templates
         self._gguf_validator = GgufValidator(cache)
         self._folder_validator = FolderValidator(cache)
         self._unpacked = UnpackedBases(cache)
@@ -169,7 +173,7 @@ class ModelHost:
     def _use(self, path: Path, anew: bool = False) -> Base:
         before = self._current
         model = next((one for one in self._open if one.path == path), None)
-        if model is None or anew or not model.unchanged:
+        if model is None or anew or not model.unchanged or model.template != self._template(path):
             model = self._new(path)
         if model is before and self.started:
             return model.base
@@ -229,16 +233,21 @@ class ModelHost:
         return [engine for engine in found if engine is not None]
 
     def _new(self, path: Path) -> LoadedModel:
-        model = LoadedModel(path, self._opened_base, self._open_engine)
+        model = LoadedModel(path, self._opened_base, self._open_engine, self._template(path))
         model.yielding = self._yielding
         return model
 
-    def _opened_base(self, path: Path) -> Base:
+    def _template(self, path: Path) -> str:
+        return self._templates.of(path) if self._templates is not None else ""
+
+    def _opened_base(self, path: Path, template: str) -> Base:
         one_file = path.is_file() or (path.suffix == ".gguf" and not path.is_dir())
         with self._validating:
             if one_file:
-                base = self._gguf_validator.open(path)
+                base = self._gguf_validator.open(path, template)
                 check_included(base)
                 return base
+            if template:
+                path = with_template(path, template, self._cache)
             self._folder_validator.check(path)
         return Base.open(path, self._cache)

@@ -11,7 +11,8 @@ from chatlab.engines.base import Engine
 from chatlab.errors import BaseError, ChatlabError, EngineError
 from chatlab.models.base import Base
 
-OpenBase = Callable[[Path], Base]
+OpenBase = Callable[[Path, str], Base]
+"""Of a path, with the chat template that a person gave the model, if any."""
 OpenEngine = Callable[[Base], Engine]
 
 Stamp = tuple[tuple[int, ...], ...]
@@ -24,8 +25,10 @@ class LoadedModel:
     moment holds a lease of it, see `ModelHost.lease`; it is closed by the host, once nobody does.
     """
 
-    def __init__(self, path: Path, open_base: OpenBase, open_engine: OpenEngine) -> None:
+    def __init__(self, path: Path, open_base: OpenBase, open_engine: OpenEngine, template: str = "") -> None:
         self.path = path
+        self.template = template
+        """A chat template that a person gave the model; empty for its own."""
         self.leases = 0
         """How many use it now. The host counts, under its own lock."""
         self.yielding = False
@@ -43,7 +46,7 @@ class LoadedModel:
         """Raises BaseMissing, BaseRefused, TemplateRefused or TokenizerFailed."""
         with self._lock:
             if self._base is None:
-                base = self._open_base(self.path)
+                base = self._open_base(self.path, self.template)
                 with suppress(ChatlabError):  # hashing gigabytes takes a while: now, not when something is drawn
                     _ = base.fingerprint
                 self._base, self._stamp = base, _stamp(base)

@@ -40,15 +40,17 @@ def read_facts(entry: ModelEntry) -> ModelFacts:
         return examine(entry)
     except BaseError as error:
         return ModelFacts(unusable=_sentence(error))
-    except (OSError, ValueError) as error:
-        return ModelFacts(unusable=f"It cannot be read: {getattr(error, 'strerror', None) or error}.")
 
 
 def examine(entry: ModelEntry) -> ModelFacts:
-    """Raises BaseMissing or BaseRefused for what is no model, damaged, or could run a program."""
+    """Raises BaseMissing or BaseRefused for what is no model, damaged, unreadable, or could run a program."""
     if entry.problem:
         raise BaseRefused(entry.problem)
-    return _of_gguf(entry) if entry.kind == "gguf" else _of_folder(entry)
+    try:
+        return _of_gguf(entry) if entry.kind == "gguf" else _of_folder(entry)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BaseRefused(f"{entry.name} cannot be read: {reason}.", "Look at its permissions.") from error
 
 
 def _sentence(error: BaseError) -> str:

@@ -18,7 +18,7 @@ from chatlab.models.library.facts_cache import FactsCache
 from chatlab.models.library.found.places import Machine, places
 from chatlab.models.library.found.search import found
 from chatlab.models.library.hub.download import Download, Hub
-from chatlab.models.library.hub.downloaded import Downloads
+from chatlab.models.library.hub.downloaded import Downloads, Unfinished
 from chatlab.models.library.hub.repository import Repository, gigabytes
 from chatlab.models.library.included import included
 from chatlab.models.library.kept import KeptModels
@@ -64,7 +64,7 @@ class ModelLibrary:
     def find(self, text: str) -> ModelEntry:
         """The model of that id, title, name or path. Raises BaseMissing, and InputError where several have the name."""
         wanted = text.strip().casefold()
-        path = str(Path(text.strip()).expanduser().absolute()).casefold()
+        path = str(_expanded(text.strip())).casefold()
         entries = self.entries()
         exact = [e for e in entries if wanted in (e.id, e.title.casefold()) or path == str(e.path).casefold()]
         matches = exact or [e for e in entries if wanted in map(str.casefold, (e.name, *e.also))]
@@ -83,7 +83,7 @@ class ModelLibrary:
         that has gone altogether says so in its `problem`.
         """
         entry = self._kept.chosen()
-        if entry is None or entry.path.exists():
+        if entry is None or _is_there(entry.path):
             return entry
         return next((one for one in self.entries() if one.id == entry.id and not one.problem), _as_it_is(entry))
 
@@ -104,7 +104,7 @@ class ModelLibrary:
 
         Raises BaseMissing or BaseRefused for what is no model that can be opened, and DiskFull.
         """
-        entry = _described(path.expanduser().absolute())
+        entry = _described(_expanded(str(path)))
         examine(entry)
         return self._remember(entry)
 
@@ -170,6 +170,14 @@ class ModelLibrary:
         with self._lock:
             self.downloads.append(begun)
         return begun
+
+    def unfinished(self) -> list[Unfinished]:
+        """Downloads that ended before their models were whole, and that nobody is at work on."""
+        return self._downloaded.unfinished()
+
+    def discard(self, unfinished: Unfinished) -> None:
+        """Delete what had arrived of a download."""
+        self._downloaded.discard(unfinished)
 
     def shortage(self, entry: ModelEntry, training: bool = False) -> str:
         """Where the memory that is free is too small for this model: what it needs and what would fit; else empty."""
@@ -247,9 +255,25 @@ def _added(path: Path, name: str, kind: str, size: int) -> ModelEntry:
 
 def _as_it_is(entry: ModelEntry) -> ModelEntry:
     """With a problem, where it has gone since it was added or chosen."""
-    if entry.path.exists():
+    if _is_there(entry.path):
         return entry
     return replace(entry, problem=f"{entry.name} has gone: {entry.path} is not there any more ({entry.place}).")
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _expanded(text: str) -> Path:
+    """An absolute path; `~` is the person's home, where the system knows it."""
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        return Path(text).absolute()
 
 
 def _is_elsewhere(file: Path, folder: Path) -> bool:

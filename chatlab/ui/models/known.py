@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 
 from chatlab.errors import ChatlabError
@@ -25,6 +25,8 @@ class KnownModel:
     in_use: bool = False
     is_open: bool = False
     """Whether switching to it takes no time."""
+    given: bool = False
+    """Whether a person gave it a chat template, as it brings none."""
     seconds: float | None = None
     """Of a run on the approved demonstrations; None where nothing was measured on this machine yet."""
 
@@ -36,6 +38,7 @@ class KnownModels:
         self._lab = lab
         self._lock = threading.Lock()
         self._facts: dict[ModelEntry, ModelFacts] = {}
+        self._given: set[ModelEntry] = set()
         self._looking = False
         self._until = 0.0
 
@@ -65,7 +68,8 @@ class KnownModels:
         return [
             KnownModel(
                 entry=entry,
-                facts=self._facts.get(entry),
+                facts=self._usable(entry),
+                given=entry in self._given,
                 in_use=entry.path == host.path,
                 is_open=entry.path in is_open,
                 seconds=self._seconds(entry, approved),
@@ -76,10 +80,17 @@ class KnownModels:
     def _look(self) -> None:
         try:
             for entry in self._lab.library.entries(refresh=True):
-                self._facts[entry] = self._lab.library.facts(entry)
+                facts = self._facts[entry] = self._lab.library.facts(entry)
+                if lacks_template(facts) and self._lab.templates.of(entry.path):
+                    self._given.add(entry)
         finally:
             self._until = monotonic() + LINGER
             self._looking = False
+
+    def _usable(self, entry: ModelEntry) -> ModelFacts | None:
+        """A model with a given template can be used like one that brings its own."""
+        facts = self._facts.get(entry)
+        return replace(facts, unusable="") if facts is not None and entry in self._given else facts
 
     def _seconds(self, entry: ModelEntry, approved: int) -> float | None:
         facts, fingerprint = self._facts.get(entry), self._lab.switch.fingerprint_of(entry.path)
@@ -93,3 +104,8 @@ class KnownModels:
             return plan(settings, approved, facts.parameters, throughput=throughput).seconds
         except ChatlabError:
             return None
+
+
+def lacks_template(facts: ModelFacts) -> bool:
+    """Whether all that it lacks is a chat template."""
+    return not facts.template and facts.parameters > 0

@@ -14,9 +14,10 @@ from chatlab.lab import Lab
 from chatlab.models.library import ModelEntry
 from chatlab.records import BASE
 from chatlab.ui.current_user import current_user
-from chatlab.ui.html import NOTHING
+from chatlab.ui.html import NOTHING, div, span
 from chatlab.ui.models import render
 from chatlab.ui.models.known import KnownModels
+from chatlab.ui.models.template_form import TemplateForm
 from chatlab.ui.page_event import PageEvent
 from chatlab.ui.shell import Bridge, Shell, error_text, html_block, inform
 
@@ -25,7 +26,7 @@ Updates = dict[Any, Any]
 SAFETENSORS = "safetensors"
 """The choice of a repository's own weights in place of one of its GGUFs."""
 HOUSES_ONLY = "Only {name} can add, fetch and remove models here; everybody can switch between them."
-LARGEST_DROP = "A GGUF of up to 256 MB; add larger ones by their path."
+DROP = "Or drop a GGUF of up to 256 MB. Add larger ones by their path: they stay where they are."
 
 
 class ModelsPanel:
@@ -34,11 +35,13 @@ class ModelsPanel:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._known = KnownModels(lab)
+        self.template = TemplateForm(lab)
 
     def build(self, shell: Shell) -> None:
         with gr.Column(visible=False, elem_id="models") as self.panel:
             html_block(render.HEAD, elem_classes="flat")
             self.note = html_block(elem_id="models-note", elem_classes="flat")
+            self.template.build()
             self.list = html_block(elem_id="models-list", elem_classes="flat")
             with gr.Accordion("Add a model", open=False, elem_id="models-add") as self.adding:
                 with gr.Row(elem_classes="tight"):
@@ -49,7 +52,10 @@ class ModelsPanel:
                         elem_id="models-path",
                     )
                     self.add = gr.Button("Add", size="sm", scale=0, min_width=80, elem_id="models-add-path")
-                self.file = gr.File(label=LARGEST_DROP, file_types=[".gguf"], height=110, elem_id="models-drop")
+                html_block(div("import-notes", span("", DROP)), elem_classes="flat")
+                self.file = gr.File(
+                    label="GGUF file", show_label=False, file_types=[".gguf"], height=140, elem_id="models-drop"
+                )
                 with gr.Row(elem_classes="tight"):
                     self.repository = gr.Textbox(
                         label="Hugging Face id",
@@ -81,9 +87,20 @@ class ModelsPanel:
             self.bridge.pressed,
             do=self.pressed,
             inputs=[self.bridge.payload],
-            outputs=self.shown | {shell.model},
+            outputs=self.shown | self.template.shown | {shell.model},
             concurrency_limit=None,
         )
+        form = self.template
+        shell.on(form.cancel.click, do=form.closed, outputs=form.shown)
+        shell.on(form.format.input, do=self.format_chosen, inputs=[form.format, form.model], outputs={form.source})
+        given = shell.on(
+            form.give.click,
+            do=self.template_given,
+            inputs=[form.model, form.source],
+            outputs=self.shown | form.shown | {shell.model},
+            trigger_mode="once",
+        )
+        shell.refresh(given)
         shell.refresh(done)
         hub = {self.files, self.fetch, self.note}
         for added in (self.add.click, self.path.submit):
@@ -114,11 +131,29 @@ class ModelsPanel:
         if event.do in acts:
             return self._tried(acts[event.do], event.text, request) | {self._model: self._lab.machine.fingerprint}
         self._check_house(request)
+        if event.do == "template":
+            return self.template.opened(self._entry(event.text))
         if event.do == "remove":
             return self._tried(self._remove, event.text, request)
         if event.do in ("cancel", "dismiss"):
-            return self._ended(event.do, event.text) | self._drawn(request)
+            self._ended(event.do, event.text)
+            return self._drawn(request)
+        if event.do in ("resume", "discard"):
+            self._unfinished(event.do, event.text)
+            return self._drawn(request)
         raise InputError(f"There is no press {event.do[:40]!r}.")
+
+    def format_chosen(self, name: str | None, id: str) -> Updates:
+        """Another template of the list, into the box."""
+        return self.template.chosen(name, self._entry(id))
+
+    def template_given(self, id: str, source: str, request: gr.Request | None = None) -> Updates:
+        """Keep the template, and have the model answer with it."""
+        self._check_house(request)
+        entry = self._entry(id)
+        self.template.given(entry, source)
+        said = f"{render.title(entry)} answers in this template. Train it, so that it learns to."
+        return self._drawn(request, said) | self.template.closed() | {self._model: self._lab.machine.fingerprint}
 
     def added(self, path: str, request: gr.Request | None = None) -> Updates:
         """Add a file or folder where it lies."""
@@ -167,7 +202,7 @@ class ModelsPanel:
         moving = any(one.under_way for one in self._lab.library.downloads)
         if not (moving or self._known.moving or self._lab.machine.opening):
             return {}
-        return {self.list: self._list(), self.downloads: render.downloads(self._lab.library.downloads)}
+        return {self.list: self._list(), self.downloads: render.downloads(self._lab.library)}
 
     def _use(self, id: str) -> str:
         entry = self._entry(id)
@@ -202,15 +237,25 @@ class ModelsPanel:
             inform(said)
         return self._drawn(request, said, bad)
 
-    def _ended(self, act: str, text: str) -> Updates:
+    def _ended(self, act: str, text: str) -> None:
+        """Cancel a download, or take its line away."""
         downloads = self._lab.library.downloads
-        number = int(text) if text.isdecimal() else -1
-        if 0 <= number < len(downloads):
-            if act == "cancel":
-                downloads[number].cancel()
-            elif not downloads[number].under_way:
-                del downloads[number]
-        return {}
+        number = int(text) if text.isdecimal() else len(downloads)
+        if number < len(downloads) and act == "cancel":
+            downloads[number].cancel()
+        elif number < len(downloads) and not downloads[number].under_way:
+            del downloads[number]
+
+    def _unfinished(self, act: str, text: str) -> None:
+        """Go on with a download that ended before it was whole, or delete what is here of it."""
+        halves = render.halves(self._lab.library)
+        number = int(text) if text.isdecimal() else len(halves)
+        if number >= len(halves):
+            raise InputError("That download is no longer in the list.", "Close the panel and open it again.")
+        if act == "discard":
+            self._lab.library.discard(halves[number])
+        else:
+            self._lab.library.download(halves[number].repository, halves[number].revision, halves[number].file)
 
     def _drawn(self, request: gr.Request | None, said: str = "", bad: bool = False) -> Updates:
         self._known.refresh()
@@ -219,7 +264,7 @@ class ModelsPanel:
         return {
             self.note: render.note(said, bad),
             self.list: self._list(),
-            self.downloads: render.downloads(self._lab.library.downloads),
+            self.downloads: render.downloads(self._lab.library),
             self.adding: gr.Accordion(visible=house),
             self.others: NOTHING if house else render.note(HOUSES_ONLY.format(name=auth[0][0])),
         }

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from chatlab.models.library import ModelEntry, ModelFacts
+from chatlab.models.library import ModelEntry, ModelFacts, ModelLibrary
 from chatlab.models.library.hub.download import Download
+from chatlab.models.library.hub.downloaded import Unfinished
 from chatlab.ui.html import (
     NOTHING,
     button,
@@ -22,7 +23,7 @@ from chatlab.ui.html import (
     progress_bar,
     span,
 )
-from chatlab.ui.models.known import KnownModel
+from chatlab.ui.models.known import KnownModel, lacks_template
 
 SECTIONS = (("Included", ("included",)), ("Added", ("added", "hub")), ("Found on this machine", ("found",)))
 """Headings, and the sources of the models below each."""
@@ -53,7 +54,7 @@ def _row(model: KnownModel, opening: str, retrain: str, approved: int) -> Markup
     head = div(
         "model-head",
         element("b", escaped(one_line(entry.title or entry.name, 80)), title=str(entry.path)),
-        span("model-place", one_line(entry.place, 40)),
+        NOTHING if entry.title.endswith(f"({entry.place})") else span("model-place", one_line(entry.place, 40)),
         span("gap", ""),
         _use(model, is_opening),
     )
@@ -61,6 +62,9 @@ def _row(model: KnownModel, opening: str, retrain: str, approved: int) -> Markup
     actions = []
     if model.in_use and retrain and facts is not None and not facts.untrainable:
         actions.append(button("retrain", "Retrain on this model too", "small", to="models", text=retrain))
+    if facts is not None and lacks_template(facts):
+        label = "Change its chat template" if model.given else "Give it a chat template"
+        actions.append(button("template", label, "small", to="models", text=entry.id))
     if entry.source in ("added", "hub") and not model.in_use:
         verb = "Delete" if entry.source == "hub" else "Remove"
         actions.append(button("remove", verb, "quiet small", to="models", text=entry.id))
@@ -74,20 +78,21 @@ def _use(model: KnownModel, is_opening: bool) -> Markup:
     if model.in_use:
         return span("model-state on", "In use")
     if model.facts is not None and model.facts.unusable:
-        return span("model-state", "Cannot be used")
+        return span("model-state", "Needs a template" if lacks_template(model.facts) else "Cannot be used")
     name = f"Use {one_line(model.entry.title, 60)}"
     return press("Use", "small primary", name=name, act="use", to="models", text=model.entry.id)
 
 
 def _facts(model: KnownModel, facts: ModelFacts, approved: int) -> list[Markup]:
     if facts.unusable:
-        return [div("model-facts warn", escaped(one_line(facts.unusable, 400)))]
+        why = "It continues text, and has no chat template yet." if lacks_template(facts) else facts.unusable
+        return [div("model-facts warn", escaped(one_line(why, 400)))]
     first = (
         _parameters(facts.parameters),
         one_line(facts.quantisation, 30),
         f"{facts.context:,} tokens of context" if facts.context else "",
         f"licence {one_line(facts.licence, 60)}" if facts.licence else "licence not stated",
-        "" if facts.template else "no chat template",
+        "" if facts.template else "chat template given here" if model.given else "no chat template",
         size(model.entry.bytes),
     )
     memory = f"Memory: {size(facts.chat_bytes)} to chat"
@@ -104,6 +109,8 @@ def _facts(model: KnownModel, facts: ModelFacts, approved: int) -> list[Markup]:
 def _training(model: KnownModel, facts: ModelFacts, approved: int) -> Markup:
     if facts.untrainable:
         return div("model-facts warn", escaped(f"Can be trained: no. {one_line(facts.untrainable, 400)}"))
+    if not approved:
+        return div("model-facts", escaped("Can be trained: yes."))
     if model.seconds is not None:
         time = f"about {duration(model.seconds)} for {counted(approved, 'demonstration')}"
     else:
@@ -111,9 +118,29 @@ def _training(model: KnownModel, facts: ModelFacts, approved: int) -> Markup:
     return div("model-facts", escaped(f"Can be trained: yes, {time}."))
 
 
-def downloads(under_way: Sequence[Download]) -> Markup:
-    """A line for each download: a bar with the seconds left while it runs, and how it ended."""
-    return div("downloads", *(_download(number, one) for number, one in enumerate(under_way))) if under_way else NOTHING
+def downloads(library: ModelLibrary) -> Markup:
+    """A line for each download: a bar with the seconds left while it runs, how it ended, and how to go on with it."""
+    lines = [_download(number, one) for number, one in enumerate(library.downloads)]
+    lines += [_unfinished(number, one) for number, one in enumerate(halves(library))]
+    return div("downloads", *lines) if lines else NOTHING
+
+
+def halves(library: ModelLibrary) -> list[Unfinished]:
+    """Downloads that ended before their model was whole, and are not being gone on with."""
+    running = {(one.repository, one.file) for one in library.downloads if one.under_way}
+    return [one for one in library.unfinished() if (one.repository, one.file) not in running]
+
+
+def _unfinished(number: int, one: Unfinished) -> Markup:
+    name = one_line(f"{one.repository} {one.file}".strip(), 80)
+    told = span("", f"is not whole; {size(one.bytes)} are here.")
+    return div(
+        "download",
+        element("b", escaped(name)),
+        told,
+        _act("resume", "Go on", number),
+        _act("discard", "Delete", number),
+    )
 
 
 def _download(number: int, one: Download) -> Markup:

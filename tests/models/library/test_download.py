@@ -19,8 +19,8 @@ from filelock import FileLock
 
 from chatlab.errors import BaseMissing, BaseRefused, ChatlabError, DiskFull, DownloadFailed, InputError
 from chatlab.models.base import Base
-from chatlab.models.library.hub.download import HALF, STALE, Download, Hub, _key
-from chatlab.models.library.hub.downloaded import Downloads, folder_of
+from chatlab.models.library.hub.download import STALE, Download, Hub, _key
+from chatlab.models.library.hub.downloaded import HALF, Downloads, folder_of
 from chatlab.system.child import Child
 from tests.support.hub import HubModel, HubServer, hub_server
 from tests.support.tiny_models import safetensors
@@ -284,15 +284,18 @@ def test_what_arrives_otherwise_than_the_hub_describes_is_thrown_away(
     hub.models["org/tiny"] = HubModel({"t.gguf": GGUF}, lies={"t.gguf": "0" * 64})
     with pytest.raises(DownloadFailed, match="not the file that the hub describes"):
         start(file="t.gguf").wait(60)
-    assert downloads.entries() == [] and [file for half in halves(downloads) for file in half.iterdir()] == []
+    assert downloads.entries() == [] and [file.name for half in halves(downloads) for file in half.iterdir()] == [
+        "request.json"
+    ]
 
 
-def test_progress_is_told_while_bytes_arrive(hub: HubServer, start: Any) -> None:
+def test_progress_is_told_while_bytes_arrive(hub: HubServer, start: Any, downloads: Downloads) -> None:
     hub.models["org/tiny"] = HubModel({"t.gguf": GGUF})
     hub.stop_after = 1 << 20
     download = start(file="t.gguf")
     assert hub.stopped.wait(60)
     assert download.under_way and download.progress.whole == len(GGUF)
+    assert downloads.unfinished() == [], "somebody is at work on it"
     assert 0 <= download.progress.done < len(GGUF)
     hub.go_on.set()
     assert download.wait(60) is not None and download.progress.done == len(GGUF)
@@ -309,6 +312,9 @@ def test_a_cancelled_download_ends_at_once_and_leaves_no_model(
     download.cancel(keep=keep)
     assert download.wait(60) is None and download.state == "cancelled"
     assert downloads.entries() == [] and bool(halves(downloads)) == keep
+    for unfinished in downloads.unfinished():
+        downloads.discard(unfinished)
+    assert halves(downloads) == []
 
 
 def test_after_a_kill_it_goes_on_where_it_was(
@@ -328,10 +334,13 @@ def test_after_a_kill_it_goes_on_where_it_was(
         download.wait(60)
     have = part.stat().st_size
     assert 0 < have < len(GGUF) and downloads.entries() == []
+    (unfinished,) = downloads.unfinished()
+    assert (unfinished.repository, unfinished.file, unfinished.bytes) == ("org/tiny", "t.gguf", have)
     hub.go_on.set()
     entry = start(file="t.gguf").wait(60)
     assert entry is not None and entry.path.read_bytes() == GGUF
     assert hub.ranges()[-1] == f"bytes={have}-", "only the rest is fetched"
+    assert downloads.unfinished() == []
 
 
 def wait_for_part(downloads: Downloads, size: int) -> Path:

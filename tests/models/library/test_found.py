@@ -237,7 +237,8 @@ def test_each_program_is_looked_for_where_it_keeps_its_files(tmp_path: Path, sys
 def test_folders_that_were_moved_in_a_programs_own_settings_are_found(tmp_path: Path) -> None:
     moved = {name: tmp_path / name for name in ("lm", "lm-home", "jan", "gpt", "llama", "ollama")}
     machine = machine_of(tmp_path, "linux", LLAMA_CACHE=moved["llama"], OLLAMA_MODELS=moved["ollama"])
-    put(machine.home / ".lmstudio-home-pointer", f"{moved['lm-home']}\n")
+    pointer = put(tmp_path / "dotfiles/pointer", f"{moved['lm-home']}\n")
+    (machine.home / ".lmstudio-home-pointer").symlink_to(pointer)
     put(moved["lm-home"] / "settings.json", {"downloadsFolder": str(moved["lm"])})
     put(machine.home / ".local/share/Jan/settings.json", {"data_folder": str(moved["jan"])})
     put(machine.home / ".config/nomic.ai/GPT4All.ini", f"[General]\nmodelPath={moved['gpt']}\n")

@@ -103,7 +103,7 @@ def test_a_folder_a_link_and_a_folder_around_one_gguf_can_be_added(
     assert "inside.gguf, second.gguf" in refused.value.hint
 
 
-@pytest.mark.parametrize("name", ["nothing.gguf", "empty", "text.gguf", "cut.gguf"])
+@pytest.mark.parametrize("name", ["nothing.gguf", "empty", "text.gguf", "cut.gguf", "x" * 5000, "nul\0.gguf"])
 def test_what_is_no_model_is_not_added(name: str, library: ModelLibrary, tmp_path: Path, gguf: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.gguf").write_text("hello")
@@ -117,8 +117,9 @@ def test_a_model_is_found_by_id_title_name_or_path(library: ModelLibrary, gguf: 
     added = library.add(gguf)
     for text in (added.id, "tiny", "TINY", str(gguf), f" {gguf} "):
         assert library.find(text) == added
-    with pytest.raises(BaseMissing, match="no model 'other'"):
-        library.find("other")
+    for other in ("other", "~nobody", "", "\0", "x" * 5000):
+        with pytest.raises(BaseMissing, match="no model"):
+            library.find(other)
 
 
 def test_two_models_of_one_name_have_to_be_told_apart(library: ModelLibrary, tmp_path: Path, gguf: Path) -> None:
@@ -335,6 +336,15 @@ def test_a_model_that_cannot_be_used_is_not_chosen(typed: Any, gguf: Path) -> No
     assert "cannot be used" in "\n".join(typed())
     with pytest.raises(BaseRefused, match="cut short"):
         typed("use", "tiny")
+
+
+def test_what_is_not_all_here_says_how_to_go_on(typed: Any, tmp_path: Path) -> None:
+    half = tmp_path / "home/models/hub/.half-0"
+    put(half / "request.json", {"repository": "org/tiny", "revision": "v2", "file": "Q8_0"})
+    put(half / "tiny.gguf.part", bytes(3_000_000))
+    assert typed()[-1] == (
+        "org/tiny is not all here (3 MB). Go on: chatlab models add org/tiny --revision v2 --file Q8_0"
+    )
 
 
 @pytest.mark.parametrize("model", ["./x.gguf", "/a/b", "~/x", "models/a/b", "x.gguf"])

@@ -9,6 +9,7 @@ OCI image manifest, or a list of such for several runners. Its layer of the kind
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -100,18 +101,22 @@ def _manifests(root: Path) -> Iterator[Path]:
     waiting = [(root, 0)]
     while waiting and left > 0:
         here, depth = waiting.pop(0)
-        try:
-            items = sorted(here.iterdir())
-        except OSError:
-            continue
-        for item in items:
-            if item.name.startswith("."):
-                continue
-            if depth == 3 and item.is_file():
+        for item in _listed(here, folders=depth < 3):
+            if depth < 3:
+                waiting.append((item, depth + 1))
+            else:
                 left -= 1
                 yield item
-            elif depth < 3 and item.is_dir():
-                waiting.append((item, depth + 1))
+
+
+def _listed(folder: Path, folders: bool) -> list[Path]:
+    """The folders or the files in it, hidden ones left out; none where it cannot be read."""
+    try:
+        with os.scandir(folder) as items:
+            shown = [item for item in items if not item.name.startswith(".")]
+            return sorted(Path(item) for item in shown if (item.is_dir() if folders else item.is_file()))
+    except (OSError, ValueError):
+        return []
 
 
 def _name(place: Path) -> str:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from chatlab.system.files import read_regular
+from chatlab.errors import BaseRefused
+from chatlab.models.files import read_file
 
 Arrangement = Literal["hub", "ollama", "files"]
 """How a folder is laid out: the hub's cache (blobs, refs, snapshots), Ollama's manifests and blobs, or plain files."""
@@ -180,6 +181,6 @@ def _setting(file: Path, key: str) -> str:
 def _text(file: Path) -> str:
     """Empty for a file that is not there or cannot be read."""
     try:
-        return read_regular(file, LARGEST).decode(errors="replace")
-    except (OSError, ValueError):
+        return read_file(file, LARGEST).decode(errors="replace")
+    except BaseRefused:
         return ""

@@ -22,7 +22,7 @@ from chatlab.errors import BaseRefused, ChatlabError, DiskFull, DownloadFailed
 from chatlab.models.checks import check_config
 from chatlab.models.files import read_json
 from chatlab.models.library.entry import ModelEntry
-from chatlab.models.library.hub.downloaded import RECORD, Downloads, folder_of
+from chatlab.models.library.hub.downloaded import HALF, RECORD, REQUEST, Downloads, folder_of
 from chatlab.models.library.hub.repository import HubFile, Repository, check_id, gigabytes, read_repository, wanted
 from chatlab.system.child import Child
 from chatlab.system.files import DISK_FULL, fsync_folder, private_folder, write_whole
@@ -30,7 +30,6 @@ from chatlab.system.files import DISK_FULL, fsync_folder, private_folder, write_
 log = logging.getLogger("chatlab.models")
 
 State = Literal["listing", "downloading", "checking", "done", "failed", "cancelled"]
-HALF = ".half-"
 SPARE = 256 << 20
 """Bytes that stay free on the disk."""
 ANSWER = 16 << 20
@@ -136,7 +135,7 @@ class Download:
         private_folder(self._downloads.folder)
         half = self._downloads.folder / f"{HALF}{_key(folder)}"
         try:
-            with FileLock(f"{half}.lock", timeout=0):
+            with FileLock(f"{half}.lock", timeout=1):  # `unfinished` holds it for a moment
                 sweep(self._downloads.folder)
                 return self._fill(repository, files, half, folder)
         except Timeout as error:
@@ -145,8 +144,11 @@ class Download:
     def _fill(self, repository: Repository, files: tuple[HubFile, ...], half: Path, folder: Path) -> ModelEntry:
         private_folder(half)
         os.utime(half)
+        request = {"repository": repository.id, "revision": self.revision, "file": self.file}
+        write_whole(half / REQUEST, json.dumps(request).encode())
         try:
             self._get(repository, files, half)
+            (half / REQUEST).unlink()
             record = {
                 "format": 1,
                 "repository": repository.id,
@@ -171,7 +173,7 @@ class Download:
 
     def _get(self, repository: Repository, files: tuple[HubFile, ...], half: Path) -> None:
         whole = sum(file.size for file in files)
-        here = sum(_size(place) for place in half.rglob("*"))
+        here = sum(_size(place) for place in half.rglob("*") if place.name != REQUEST)
         _check_disk(self._downloads.folder, whole - here, whole, repository.id)
         done = 0
         self._tell(done, whole)

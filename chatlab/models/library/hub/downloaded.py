@@ -4,19 +4,37 @@ what it is.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from chatlab.models.library.entry import ModelEntry, id_of
 from chatlab.models.library.hub.repository import HubFile, Repository
 from chatlab.system.files import read_regular
 
-RECORD = "download.json"
+RECORD, REQUEST = "download.json", "request.json"
+HALF = ".half-"
+"""Begins the name of a folder in which a download is under way, or was."""
 LARGEST = 4 << 20
 PLACE = "Downloaded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfinished:
+    """A download that ended before its model was whole. The same request goes on with it."""
+
+    repository: str
+    revision: str
+    file: str
+    bytes: int
+    """That are here."""
+    folder: Path
 
 
 class Downloads:
@@ -37,6 +55,24 @@ class Downloads:
             return _entry(folder, told)
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
+
+    def unfinished(self) -> list[Unfinished]:
+        """Those that nobody is at work on, the newest first."""
+        halves = [half for half in self.folder.glob(f"{HALF}*") if half.is_dir()]
+        found = []
+        for half in sorted(halves, key=lambda half: half.name):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, Timeout):
+                told = json.loads(read_regular(half / REQUEST, LARGEST))
+                size = sum(file.stat().st_size for file in half.rglob("*") if file.name != REQUEST)
+                with FileLock(f"{half}.lock", timeout=0):
+                    texts = {name: str(told[name]) for name in ("repository", "revision", "file")}
+                    found.append((half.stat().st_mtime, Unfinished(**texts, bytes=size, folder=half)))
+        return [one for _, one in sorted(found, key=lambda pair: -pair[0])]
+
+    def discard(self, unfinished: Unfinished) -> None:
+        """Delete what had arrived."""
+        if unfinished.folder.parent == self.folder and unfinished.folder.name.startswith(HALF):
+            shutil.rmtree(unfinished.folder, ignore_errors=True)
 
     def remove(self, entry: ModelEntry) -> None:
         """Delete the files of a download of this app, and nothing else. Raises OSError."""

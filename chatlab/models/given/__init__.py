@@ -1,0 +1,1 @@
+"""Chat templates for bases that bring none: those written here, and those that a person gave."""
