@@ -195,6 +195,7 @@ class TrainerClient:
                     self._on_event(json.loads(line))
                     self._changed.notify_all()
         code = process.wait()
+        process.end()
         with self._changed:
             if process is self._process:
                 self._on_exit(code)
