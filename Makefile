@@ -1,37 +1,48 @@
 # make run    set up what is missing, then open the app on http://127.0.0.1:7860
 # make test   set up what is missing, then check format, types and behaviour
+# make coverage  the same tests, and which lines and branches of the package they reach
 # make sweep  the tests that take long        make bench  every measurement, as tables and JSON
 # make report what a guide to fine-tuning claims, measured here: half an hour, then report/index.html
 #
 # PYTHON=python3.12   which Python makes .venv          LLAMA=0     leave llama.cpp out
 # TORCH=cuda          PyTorch with CUDA (several GB) instead of the CPU build
-# TESTERS=4           processes that test side by side (2; about 2 GB each)
+# TESTERS=4           processes that test side by side (one a core, 2 to 6; about 2 GB each)
 
 PYTHON ?= python3
 LLAMA ?= 1
 TORCH ?= cpu
-TESTERS ?= 2
+TESTERS ?= $(shell $(PYTHON) -c 'import os; print(max(2, min(6, os.cpu_count() or 2)))')
 VENV := .venv
 BIN := $(VENV)/bin
 # Python compiles what is imported when it is first imported; compiling all of torch at once takes longer.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
-.PHONY: run test sweep bench report lock clean
+.PHONY: run test coverage sweep bench report lock clean
 
 # llama.cpp is built while one chats already, and takes over when it is there.
 run: $(VENV)/installed $(VENV)/smollm2 $(VENV)/embedder
 	@test -e $(VENV)/llama || $(MAKE) --no-print-directory $(VENV)/llama & \
 	exec $(BIN)/python app.py
 
-# Browsers are driven one at a time: two of them starve each other on two cores.
+# Browsers are driven one at a time, by one of the processes: two of them starve each other on two cores.
+SUITE := -m "not slow" --numprocesses $(TESTERS) --dist loadgroup --no-loadscope-reorder
+
 # Compiled code is kept also where the environment says not to: the tests start a hundred processes.
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/installed $(VENV)/test $(VENV)/llama $(VENV)/embedder $(VENV)/smollm2
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow and not browser" --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
-	$(BIN)/python -m pytest -m "not slow and browser"
+	$(BIN)/python -m pytest $(SUITE)
+
+# Processes that tests start are counted too, where they end by themselves. Takes up to twice as long.
+coverage: export PYTHONDONTWRITEBYTECODE =
+coverage: $(VENV)/installed $(VENV)/test $(VENV)/llama $(VENV)/embedder
+	@mkdir -p .cache/coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(SUITE)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 sweep: $(VENV)/test $(VENV)/embedder $(VENV)/smollm2
 	$(BIN)/python -m pytest -m slow --ignore=tests/slow/test_app_kills.py

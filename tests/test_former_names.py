@@ -21,17 +21,8 @@ from chatlab.experiments.results import MetricsStore, RunMetrics
 from chatlab.formats import preview, sniff
 from chatlab.former_names import FORMER, with_current_names, with_former_names
 from chatlab.lab.runs.mask_ablation import Side, side_from_json
-from chatlab.records import (
-    AdapterCard,
-    Annotation,
-    Demonstration,
-    Message,
-    Preference,
-    ReplyMetrics,
-    Step,
-    TrainSettings,
-    Vote,
-)
+from chatlab.measurements import ReplyMetrics, Step
+from chatlab.records import AdapterCard, Annotation, Demonstration, Message, Preference, TrainSettings, Vote
 from chatlab.store import Store
 from chatlab.store.disk import Files
 from chatlab.store.snapshot import decode_snapshot, read_backup

@@ -13,12 +13,22 @@ ROOT = Path(__file__).resolve().parents[1]
 CHATLAB = ROOT / "chatlab"
 
 FLOORS = (
-    {"records", "tool_calls", "conversation", "errors", "settings", "citations", "former_names", "system"},
+    {
+        "records",
+        "measurements",
+        "tool_calls",
+        "conversation",
+        "errors",
+        "settings",
+        "citations",
+        "former_names",
+        "system",
+    },
     {"store", "template", "formats", "quality"},
     {"models", "training", "engines", "adapters", "retrieval", "tools"},
-    {"evaluation", "teacher"},
+    {"evaluation"},
     {"lab", "experiments"},
-    {"ui", "web", "api", "__main__", "commands", "doctor"},
+    {"ui", "web", "__main__", "commands", "doctor"},
 )
 
 BESIDE = {
@@ -27,7 +37,6 @@ BESIDE = {
     ("engines", "adapters"),
     ("__main__", "web"),
     ("__main__", "ui"),
-    ("__main__", "api"),
     ("__main__", "commands"),
     ("__main__", "doctor"),
     ("web", "ui"),
@@ -35,7 +44,7 @@ BESIDE = {
 """Neighbours on one floor of whom the first may ask the second."""
 
 CONFINED = {
-    "gradio": {"ui", "web", "api"},
+    "gradio": {"ui", "web"},
     "tinydb": {"store"},
     "faiss": {"retrieval"},
     "llama_cpp": {"engines/llamacpp", "engines/gguf_import", "engines/gguf_export"},

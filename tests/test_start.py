@@ -7,20 +7,18 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
 import pytest
 
 from chatlab.errors import InputError
+from chatlab.lab import Lab
 from chatlab.settings import Settings
 from chatlab.system.ports import address, listening
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support.served import ROOT, answer, free_port, site
 
 
 @contextmanager
@@ -42,21 +40,6 @@ def started(home: Path, base: Path, port: int) -> Iterator[subprocess.Popen[str]
         app.wait(20)
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-def answer(url: str) -> int:
-    for _ in range(600):
-        try:
-            return httpx.get(url, trust_env=False, timeout=5).status_code
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise AssertionError(f"nothing answers at {url}")
-
-
 def test_the_app_starts_ends_on_interrupt_and_is_started_once_at_a_time(tmp_path: Path, base_folder: Path) -> None:
     port = free_port()
     with started(tmp_path, base_folder, port) as first:
@@ -71,10 +54,12 @@ def test_the_app_starts_ends_on_interrupt_and_is_started_once_at_a_time(tmp_path
         assert first.returncode == 0 and "Traceback" not in wrong
 
 
-def test_without_a_base_the_page_still_opens(tmp_path: Path) -> None:
-    port = free_port()
-    with started(tmp_path, tmp_path / "nowhere", port):
-        assert answer(f"http://127.0.0.1:{port}/") == 200
+def test_without_a_base_the_page_still_opens(settings: Settings, tmp_path: Path) -> None:
+    bare = replace(settings, base=tmp_path / "nowhere")
+    lab = Lab(bare)
+    with site(lab, bare) as served:
+        assert answer(served) == 200
+    lab.close()
 
 
 def test_a_port_that_is_taken_gives_way_to_the_next(settings: Settings) -> None:

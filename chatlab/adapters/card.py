@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 from chatlab.adapters.manifest import AGAIN, CARD, LARGEST_JSON, REPLY_METRICS, parsed, read_file, read_object
 from chatlab.errors import AdapterDamaged, WrongBase
 from chatlab.former_names import current_fields, with_current_names
-from chatlab.records import AdapterCard, ReplyMetrics, TrainSettings
+from chatlab.measurements import ReplyMetrics
+from chatlab.records import AdapterCard, TrainSettings
 
 MEASURED = ("reply_metrics_before", "reply_metrics_after")
 """Fields of a card that are kept in a file of their own."""

@@ -12,7 +12,8 @@ from chatlab.adapters.manifest import CARD, CONFIG, REPLY_METRICS, check_bytes, 
 from chatlab.adapters.names import check_name, unlike
 from chatlab.adapters.publish import HIDDEN, hidden_copy, replace_json, space_or_error
 from chatlab.errors import AdapterError, AdapterMissing, NameRefused
-from chatlab.records import AdapterCard, ReplyMetrics
+from chatlab.measurements import ReplyMetrics
+from chatlab.records import AdapterCard
 from chatlab.system.files import fsync_folder, private_folder
 
 TRASH = ".trash"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from chatlab.evaluation.unseen import Reply
-from chatlab.records import ReplyMetrics
+from chatlab.measurements import ReplyMetrics
 
 
 def reply_metrics(replies: Sequence[Reply]) -> ReplyMetrics:

@@ -71,7 +71,7 @@ class Scoring:
             self._progress = replace(self._progress, running=False)
         if process is not None:
             process.kill()
-            process.wait()
+            process.wait()  # `_follow` closes its pipes, once it has read them to their end
 
     def wait(self, timeout: float = 600.0) -> Progress:
         """Until nothing is under way."""
@@ -94,6 +94,7 @@ class Scoring:
             self._on_event(process, json.loads(line))
         code = process.wait()
         reader.join(1.0)
+        process.end()
         with self._lock:
             if process is self._process:
                 self._process = None

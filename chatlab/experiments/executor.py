@@ -18,8 +18,9 @@ from chatlab.engines.fallback import open_engine
 from chatlab.errors import TrainingError
 from chatlab.evaluation.scorer import open_model
 from chatlab.evaluation.unseen import GREEDY, Reply, ask_all
-from chatlab.experiments import datasets, full_finetune
-from chatlab.experiments.generated import Pair
+from chatlab.experiments import full_finetune
+from chatlab.experiments.data import datasets
+from chatlab.experiments.data.generated import Pair
 from chatlab.experiments.recipe import DatasetSpec, Questions, Recipe
 from chatlab.experiments.results import RunMetrics
 from chatlab.models.base import Base

@@ -11,9 +11,9 @@ from filelock import FileLock, Timeout
 
 from chatlab.engines.llamacpp import package
 from chatlab.errors import DiskFull, InputError, RunBusy
-from chatlab.experiments import plots
 from chatlab.experiments.claims import claims
-from chatlab.experiments.page import Chapter, Making, Training, page
+from chatlab.experiments.page import plots
+from chatlab.experiments.page.page import Chapter, Making, Training, page
 from chatlab.experiments.progress import describe
 from chatlab.experiments.recipe import Recipe
 from chatlab.experiments.results import RunMetrics

@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from chatlab.errors import ChatlabError, DiskFull, TrainerDied, TrainingError
-from chatlab.experiments import datasets
+from chatlab.experiments.data import datasets
 from chatlab.experiments.progress import Progress
 from chatlab.experiments.recipe import Recipe, key
 from chatlab.experiments.results import MetricsStore, RunMetrics

@@ -161,8 +161,7 @@ class Indexer:
         if self._thread is not None:
             self._thread.join(10)
         if self._builder is not None:
-            self._builder.kill()
-            self._builder.wait()
+            self._builder.end()
 
     def _run(self) -> None:
         self.open_words()
@@ -255,7 +254,9 @@ class Indexer:
 
     def _take_words(self) -> None:
         assert self._builder is not None
-        code, self._builder = self._builder.returncode, None
+        code = self._builder.returncode
+        self._builder.end()
+        self._builder = None
         took = time.monotonic() - self._began
         self._not_before = time.monotonic() + took  # while documents stream in, half of the time at most
         if code:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from chatlab.records import Step, TrainSettings
+from chatlab.measurements import Step
+from chatlab.records import TrainSettings
 from chatlab.training import metrics
 from chatlab.training.data import Split, schedule
 from chatlab.training.kl import KLToBase

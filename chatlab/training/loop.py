@@ -10,7 +10,8 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from chatlab.records import Step, TrainSettings
+from chatlab.measurements import Step
+from chatlab.records import TrainSettings
 from chatlab.training.data import balance, schedule
 from chatlab.training.model import LoraModel
 

@@ -17,7 +17,7 @@ from typing import Literal
 from filelock import Timeout
 
 from chatlab.errors import RunBusy, TrainingError, WrongBase
-from chatlab.records import Step
+from chatlab.measurements import Step
 from chatlab.system.files import write_whole
 from chatlab.system.host import gc_paused
 from chatlab.training import checkpoint as checkpoints

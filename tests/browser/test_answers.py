@@ -249,8 +249,9 @@ def test_a_link_of_an_answer_leads_out_of_the_page_by_http_alone(watched: Watche
     ]
 
 
-def test_some_hundred_hostile_answers_can_only_be_read(watched: Watched, lab: Lab, spoken: Spoken) -> None:
-    attacks = answers(300, seed=15)
+def test_a_hundred_hostile_answers_can_only_be_read(watched: Watched, lab: Lab, spoken: Spoken) -> None:
+    """`make sweep` has six thousand more."""
+    attacks = answers(105, seed=15)
     all_at(watched, lab, attacks)
     for text in attacks[:2]:
         streamed(watched, lab, spoken, text)

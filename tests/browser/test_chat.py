@@ -38,24 +38,32 @@ def address(lab: Lab) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(autouse=True)
-def pace(engine: FakeEngine) -> None:
-    engine.pause = 0.08
-
-
-@pytest.fixture
-def page(chromium: Any, address: str) -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def window(chromium: Any, address: str) -> Iterator[Any]:
+    """The app in one window, for all tests: to load it takes a browser longer than most of them."""
     page = chromium.new_page(viewport={"width": 1440, "height": 900})
     page.set_default_timeout(PATIENCE)
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda said: wrong.append(said.text) if "Content Security" in said.text else None)
+    page.wrong = []
+    page.on("pageerror", lambda error: page.wrong.append(str(error)))
+    page.on("console", lambda said: page.wrong.append(said.text) if "Content Security" in said.text else None)
     page.goto(address)
     page.wait_for_selector(".welcome")
     page.wait_for_selector("#bar .chip.live")  # the events of a page that opens have all been answered
     yield page
     page.close()
-    assert wrong == []
+
+
+@pytest.fixture
+def page(window: Any, engine: FakeEngine) -> Iterator[Any]:
+    """The window with a new conversation, nothing typed and nothing searched for."""
+    let_go(engine)
+    window.fill("#search input, #search textarea", "")
+    if window.locator(".welcome").count() == 0:
+        window.click("[data-act=new]")
+        window.wait_for_selector(".welcome")
+    window.fill(BOX, "")
+    yield window
+    assert window.wrong == []
 
 
 def hold(engine: FakeEngine) -> None:
@@ -77,7 +85,8 @@ def whole(page: Any) -> None:
     page.wait_for_selector("#composer .submit-button")
 
 
-def test_enter_sends_shift_enter_makes_a_line_and_escape_stops(page: Any, lab: Lab) -> None:
+def test_enter_sends_shift_enter_makes_a_line_and_escape_stops(page: Any, lab: Lab, engine: FakeEngine) -> None:
+    hold(engine)
     page.fill(BOX, "one")
     page.press(BOX, "Shift+Enter")
     page.type(BOX, "two")

@@ -101,6 +101,7 @@ def names_in(text: str, lab: Lab) -> list[str]:
 
 def test_nothing_tells_who_spoke_until_the_key_is_pressed(page: Any, lab: Lab) -> None:
     before = len(lab.store.votes)
+    page.wait_for_function("() => document.querySelectorAll('.generating, .pending').length === 0")
     page.evaluate("window.heard.length = 0")
     ask(page, "Who is there?")
     page.locator("#ballot").wait_for()
@@ -121,6 +122,7 @@ def test_nothing_tells_who_spoke_until_the_key_is_pressed(page: Any, lab: Lab) -
     assert all(name in page.locator("#panes").inner_text() for name in (BASE, *NAMES))
     assert {s.sha256 for s in vote.provenances} == {"", *(card.sha256 for card in lab.variants.cards())}
     assert len(lab.store.preferences.find("Who is there?")[0]) == 2
+    page.locator("#vote-results", has_text="not enough votes to tell").wait_for()
     press(page, "u")
     page.locator("#panes", has_text="Vote undone").wait_for()
     assert len(lab.store.votes) == before and not lab.store.preferences.find("Who is there?")[0]

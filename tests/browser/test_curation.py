@@ -1,4 +1,4 @@
-"""Demonstrations and Compare in a real browser, with an engine that needs no model: keys, drafts, hostile words."""
+"""Demonstrations in a real browser, with an engine that needs no model: keys, drafts, hostile words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
-from chatlab.records import BASE, Demonstration, Message
+from chatlab.records import Demonstration, Message
 from chatlab.settings import Settings
 from tests.support.page import publish_adapter
 from tests.support.served import site
@@ -34,8 +34,9 @@ def address(lab: Lab) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page(chromium: Any, address: str) -> Iterator[Any]:
+    """One window for all tests: to load the app takes a browser longer than most of them."""
     page = chromium.new_page(viewport={"width": 1440, "height": 900})
     page.set_default_timeout(60_000)
     page.goto(address)
@@ -43,14 +44,16 @@ def page(chromium: Any, address: str) -> Iterator[Any]:
     page.close()
 
 
-def open_tab(page: Any, name: str, shows: str) -> None:
-    page.get_by_role("tab", name=name).click()
-    page.locator(shows).first.wait_for()
+def open_desk(page: Any, first: str = "") -> None:
+    """Draw the tab anew; `first` stands in the row that is then the first."""
+    page.get_by_role("tab", name="Chat").click()
+    page.get_by_role("tab", name="Demonstrations").click()
+    page.locator("#demonstration-rows label >> nth=0", has_text=first).wait_for()
 
 
-def choose_waiting(page: Any) -> None:
-    page.locator(".segments label", has_text="Waiting").click()
-    page.locator(".segments label.selected", has_text="Waiting").wait_for()
+def choose(page: Any, status: str) -> None:
+    page.locator("#tab-demonstrations .segments label", has_text=status).first.click()
+    page.locator("#tab-demonstrations .segments label.selected", has_text=status).first.wait_for()
 
 
 def on_the_desk(page: Any, demonstration: int) -> None:
@@ -59,17 +62,18 @@ def on_the_desk(page: Any, demonstration: int) -> None:
 
 def test_the_waiting_queue_is_decided_with_single_keys(page: Any, lab: Lab) -> None:
     queue = [i for i, _ in lab.demonstrations.find(status="waiting")[0]]
-    open_tab(page, "Demonstrations", "#demonstration-rows label")
-    choose_waiting(page)
+    open_desk(page)
+    choose(page, "Waiting")
     for key, shown in (("n", queue[0]), ("a", queue[1]), ("d", queue[2]), ("u", queue[1])):
         page.keyboard.press(key)
         on_the_desk(page, shown)
     assert lab.demonstrations.get(queue[0]).status == "approved"
     assert lab.demonstrations.get(queue[1]).status == "waiting"
+    choose(page, "All")
 
 
 def test_words_that_were_not_saved_are_there_after_a_reload(page: Any, lab: Lab, address: str) -> None:
-    open_tab(page, "Demonstrations", "#demonstration-rows label")
+    open_desk(page)
     page.locator("#demonstration-rows label").first.click()
     newest = lab.demonstrations.find()[0][0][0]
     on_the_desk(page, newest)
@@ -80,18 +84,20 @@ def test_words_that_were_not_saved_are_there_after_a_reload(page: Any, lab: Lab,
     answer.blur()
     page.wait_for_timeout(500)
     page.goto(address)
-    open_tab(page, "Demonstrations", "#demonstration-rows label")
+    open_desk(page)
     page.locator("#demonstration-rows label").first.click()
     page.get_by_role("button", name="Discard changes").wait_for()
     assert page.get_by_label("Answer", exact=True).input_value().endswith(" and more")
     assert not lab.demonstrations.get(newest).answer.endswith(" and more")
+    page.get_by_role("button", name="Discard changes").click()
+    page.get_by_role("button", name="Discard changes").wait_for(state="hidden")
 
 
 def test_a_thought_is_changed_at_the_desk_and_never_slips_into_another_demonstration(page: Any, lab: Lab) -> None:
     asked = Message(role="user", content="What is 2 + 2?")
     answers = [Message(role="assistant", content="4"), Message(role="assistant", content="4", reasoning="Two and two.")]
     plain, thoughtful = lab.demonstrations.add([Demonstration(messages=(asked, answer)) for answer in answers])
-    open_tab(page, "Demonstrations", "#demonstration-rows label")
+    open_desk(page, "What is 2 + 2?")
     page.locator("#demonstration-rows label").nth(0).click()
     on_the_desk(page, thoughtful)
     page.get_by_label("Thinking before the answer").fill("Twice two.")
@@ -116,7 +122,7 @@ def test_a_hostile_demonstration_is_words_and_nothing_is_fetched(page: Any, lab:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     one = lab.demonstrations.write(HOSTILE, HOSTILE, system=HOSTILE, tags=[HOSTILE])
-    open_tab(page, "Demonstrations", "#demonstration-rows label")
+    open_desk(page, "window.hurt=1")
     page.locator("#demonstration-rows label").first.click()
     on_the_desk(page, one)
     page.locator(".mask-learned", has_text="window.hurt=1").last.wait_for()
@@ -126,46 +132,13 @@ def test_a_hostile_demonstration_is_words_and_nothing_is_fetched(page: Any, lab:
     lab.demonstrations.delete([one])
 
 
-def test_names_are_nowhere_in_the_page_until_the_vote(page: Any, lab: Lab) -> None:
-    open_tab(page, "Compare", "#compare-voices")
-    page.locator("#compare-voices", has_text="player").wait_for()
-    page.keyboard.press("n")
-    page.get_by_role("button", name="A is better").wait_for()
-    blind = page.locator("#panes").inner_html()
-    assert "player" not in blind and BASE not in blind.split("pane-text")[0]
-    page.keyboard.press("1")
-    page.locator("#panes .proof", has_text="sha256").wait_for()
-    assert len(lab.store.votes) == 1
-    page.locator("#vote-results", has_text="not enough votes to tell").wait_for()
-
-
-@pytest.mark.parametrize(
-    ("tab", "shows"),
-    [
-        ("Demonstrations", "#demonstration-rows label"),
-        ("Train", "#train-sentence .sentence"),
-        ("Compare", "#panes .empty"),
-    ],
-)
-def test_nothing_is_wider_than_a_phone(chromium: Any, address: str, tab: str, shows: str) -> None:
-    page = chromium.new_page(viewport={"width": 1440, "height": 844})
-    page.goto(address)
-    open_tab(page, tab, shows)
-    page.set_viewport_size({"width": 390, "height": 844})  # there, the last tabs are in a menu
-    page.wait_for_timeout(500)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.close()
-
-
-@pytest.mark.parametrize("width", [1440, 390])
-def test_the_header_stays_in_view_where_a_tab_is_scrolled(chromium: Any, address: str, width: int) -> None:
-    page = chromium.new_page(viewport={"width": width, "height": 500})
-    page.set_default_timeout(60_000)
-    page.goto(address)
-    page.get_by_role("tab", name="Demonstrations").click()
-    page.locator("#demonstration-rows label").first.wait_for()
-    page.mouse.move(width / 2, 300)
-    page.mouse.wheel(0, 400)
-    page.wait_for_function("scrollY > 100")
-    assert page.locator("#bar").bounding_box()["y"] == 0
-    page.close()
+def test_the_header_stays_in_view_and_nothing_is_wider_than_the_window(page: Any) -> None:
+    open_desk(page)
+    for width in (1440, 390):
+        page.set_viewport_size({"width": width, "height": 500})
+        page.evaluate("scrollTo(0, 0)")
+        page.mouse.move(width / 2, 300)
+        page.mouse.wheel(0, 400)
+        page.wait_for_function("() => scrollY > 100")
+        assert page.locator("#bar").bounding_box()["y"] == 0
+        assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -11,7 +11,7 @@ import pytest
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import Settings
-from tests.support.served import site
+from tests.support.browser import opened
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +26,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Path) -> Iterator
 
 @pytest.fixture(scope="module")
 def page(lab: Lab, chromium: Any) -> Iterator[Any]:
-    with site(lab, lab.settings) as address:
-        page = chromium.new_page(viewport={"width": 1440, "height": 1000})
-        page.set_default_timeout(60_000)
-        page.goto(address)
-        page.locator("#composer textarea").wait_for()
+    with opened(lab, chromium) as page:
         yield page
 
 

@@ -12,7 +12,7 @@ from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import Settings
 from tests.lab.data.test_lineage import trained
-from tests.support.served import site
+from tests.support.browser import opened
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +27,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, cache_folde
 
 @pytest.fixture(scope="module")
 def page(lab: Lab, chromium: Any) -> Iterator[Any]:
-    with site(lab, lab.settings) as address:
-        page = chromium.new_page(viewport={"width": 1440, "height": 900})
-        page.set_default_timeout(60_000)
-        page.goto(address)
+    with opened(lab, chromium) as page:
         yield page
 
 

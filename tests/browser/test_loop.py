@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from chatlab.settings import PACKAGE, Settings
-from tests.support.browser import browser
 
 LONG = 240_000
 """Milliseconds that a run may take on a machine that has other things to do."""
@@ -62,9 +61,9 @@ def new_chat(page: Any) -> None:
     page.locator("#transcript .turn").first.wait_for(state="detached")
 
 
-def test_say_correct_retrain_reload_and_talk_to_the_changed_model(settings: Settings) -> None:
+def test_say_correct_retrain_reload_and_talk_to_the_changed_model(settings: Settings, chromium: Any) -> None:
     taught = "Good morrow to thee, gentle stranger."
-    with browser() as chromium, app(settings) as address:
+    with app(settings) as address:
         page = chromium.new_page(viewport={"width": 1440, "height": 900})
         page.set_default_timeout(60_000)
         page.goto(address)
@@ -93,15 +92,12 @@ def test_say_correct_retrain_reload_and_talk_to_the_changed_model(settings: Sett
         assert live in spoke.inner_text()
         weights = spoke.locator("code").inner_text()
 
-        page.close()
-        page = chromium.new_page()
-        page.set_default_timeout(60_000)
-        page.goto(address)
         page.get_by_role("tab", name="Train").click()
         page.get_by_text("Go live").first.wait_for()
         assert weights
+        page.close()
 
-    with browser() as chromium, app(settings) as address:
+    with app(settings) as address:
         page = chromium.new_page()
         page.set_default_timeout(60_000)
         page.goto(address)

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from chatlab.engines.fake import FakeEngine
-from chatlab.evaluation.difficulty import Difficulty, entry
 from chatlab.lab import Lab
-from chatlab.quality.findings import content_hash
 from chatlab.settings import Settings
-from tests.support.served import site
+from tests.support.browser import opened
+from tests.support.difficulties import measured
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +28,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Any) -> Iterator[
 
 @pytest.fixture(scope="module")
 def page(lab: Lab, chromium: Any) -> Iterator[Any]:
-    with site(lab, lab.settings) as address:
-        page = chromium.new_page(viewport={"width": 1440, "height": 1000})
-        page.set_default_timeout(60_000)
-        page.goto(address)
-        page.get_by_role("tab", name="Demonstrations").click()
+    with opened(lab, chromium, "Demonstrations") as page:
         page.locator("#demonstration-rows label").first.wait_for()
         yield page
 
@@ -52,14 +47,7 @@ def test_a_double_is_read_discarded_and_brought_back(page: Any, lab: Lab) -> Non
 
 
 def test_the_slider_shows_what_would_go_before_it_goes(page: Any, lab: Lab) -> None:
-    """With difficulties as a measurement would have left them."""
-    base = lab.machine.base
-    ledger = lab.quality.difficulties._open_ledger().file
-    ledger.parent.mkdir(parents=True)
-    rows = lab.demonstrations.find(limit=99)[0]
-    known = (entry(content_hash(d.messages), Difficulty(loss=i / 2, without=4.0, tokens=9)) for i, d in rows)
-    ledger.write_text("".join(known), encoding="utf-8")
-    assert base.fingerprint[:16] in ledger.name
+    measured(lab, {one: one / 2 for one, _ in lab.demonstrations.find(limit=99)[0]})
     page.get_by_role("tab", name="Chat").click()
     page.get_by_role("tab", name="Demonstrations").click()
     page.locator("#pruning button.label-wrap").click()

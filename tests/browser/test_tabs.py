@@ -14,7 +14,7 @@ from chatlab.settings import Settings
 from chatlab.web.app import TABS
 from tests.support.served import site
 
-WIDTHS = (1440, 390)
+SCREENS = ((1440, "light"), (390, "dark"))
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def address(tmp_path_factory: pytest.TempPathFactory, base_folder: Path) -> Iter
     lab.close()
 
 
-@pytest.fixture(scope="module", params=[(width, scheme) for width in WIDTHS for scheme in ("light", "dark")], ids=str)
+@pytest.fixture(scope="module", params=SCREENS, ids=["desk, light", "telephone, dark"])
 def page(request: pytest.FixtureRequest, chromium: Any, address: str) -> Iterator[Any]:
     """The app, as wide as a desk or a telephone, with what it complains of in `page.complaints`."""
     width, scheme = request.param

@@ -12,8 +12,8 @@ from chatlab.engines.base import Sampling, Variant
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import Settings
+from tests.support.browser import opened
 from tests.support.page import publish_adapter
-from tests.support.served import site
 
 MORE = 96
 """Prompts beyond those that come with the app: more than are answered while a slow browser looks for its button."""
@@ -37,11 +37,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Any) -> Iterator[
 
 @pytest.fixture(scope="module")
 def page(lab: Lab, chromium: Any) -> Iterator[Any]:
-    with site(lab, lab.settings) as address:
-        page = chromium.new_page(viewport={"width": 1440, "height": 1000})
-        page.set_default_timeout(60_000)
-        page.goto(address)
-        page.get_by_role("tab", name="Compare").click()
+    with opened(lab, chromium, "Compare") as page:
         page.locator("#unseen-grid tbody tr").first.wait_for()
         yield page
 

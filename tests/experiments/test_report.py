@@ -18,7 +18,7 @@ import torch
 
 from chatlab.__main__ import main
 from chatlab.errors import InputError, RunBusy
-from chatlab.experiments import datasets, full_finetune, generated
+from chatlab.experiments import full_finetune
 from chatlab.experiments.claims import (
     before_after,
     claims,
@@ -28,6 +28,7 @@ from chatlab.experiments.claims import (
     masking,
     quality,
 )
+from chatlab.experiments.data import datasets, generated
 from chatlab.experiments.recipe import DatasetSpec, Questions, Recipe, key
 from chatlab.experiments.report import FIGURES, LOCK, PAGE, ReportRequest, report, written
 from chatlab.experiments.results import MetricsStore

@@ -27,7 +27,8 @@ from chatlab.lab.guide.checklist import (
 )
 from chatlab.lab.guide.checklist import remembers as remembered
 from chatlab.lab.guide.symptoms import SYMPTOMS, WISHES
-from chatlab.records import AdapterCard, Demonstration, Message, Provenance, ReplyMetrics, TrainSettings, Vote
+from chatlab.measurements import ReplyMetrics
+from chatlab.records import AdapterCard, Demonstration, Message, Provenance, TrainSettings, Vote
 from chatlab.settings import Settings
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from chatlab.ui.guide.render import REMEDIES, STEPS

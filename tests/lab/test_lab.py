@@ -218,7 +218,7 @@ def test_a_restarted_lab_has_everything_and_resumes_the_run(settings: Settings) 
     chat = lab.chat.new()
     answer = said(lab, chat, "Hello.")
     lab.demonstrations.load_pack("stage")
-    run = lab.training.retrain("player", epochs=4)
+    run = lab.training.retrain("player", epochs=3)
     while len(lab.training.status().steps) < 4 and lab.training.status().state == "training":
         time.sleep(0.01)  # the trainer needs both cores
     lab.close()

@@ -235,7 +235,7 @@ def page(home: Settings, memory: Path) -> Iterator[Page]:
 def test_whatever_a_record_holds_the_page_can_be_looked_at(page: Page, home: Settings) -> None:
     page.look()
     assert len(page.handlers) > 25
-    print(misled(page, held(home.store)[0]["tables"], range(150)))
+    print(misled(page, held(home.store)[0]["tables"], range(80)))
 
 
 @pytest.mark.slow

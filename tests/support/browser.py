@@ -1,4 +1,4 @@
-"""A real browser for tests: the Chromium that is at hand, headless."""
+"""A real browser for tests: the Chromium that is at hand, headless; and the app in it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+
+from chatlab.lab import Lab
+from tests.support.served import site
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 QUIET = (
@@ -40,3 +44,17 @@ def browser() -> Iterator[object]:
             yield opened
         finally:
             opened.close()
+
+
+@contextlib.contextmanager
+def opened(lab: Lab, chromium: Any, tab: str = "Chat") -> Iterator[Any]:
+    """A page of the app at one of its tabs, for all tests of a file: to load it takes longer than most of them."""
+    with site(lab, lab.settings) as address:
+        page = chromium.new_page(viewport={"width": 1440, "height": 1000})
+        page.set_default_timeout(60_000)
+        page.goto(address)
+        page.locator("#composer textarea").wait_for()
+        if tab != "Chat":
+            page.get_by_role("tab", name=tab).click()
+        yield page
+        page.close()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from chatlab.evaluation.replies import ReplyForm
 from chatlab.evaluation.unseen import Reply
-from chatlab.experiments import datasets
 from chatlab.experiments.claims import claims
+from chatlab.experiments.data import datasets
 from chatlab.experiments.full_finetune import PAPERS
 from chatlab.experiments.recipe import Recipe
 from chatlab.experiments.results import RunMetrics

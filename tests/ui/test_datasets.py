@@ -15,8 +15,8 @@ from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError
 from chatlab.lab import Lab
 from chatlab.settings import Settings
-from chatlab.ui.demonstrations.exporting import DemonstrationExport
-from chatlab.ui.demonstrations.importing import DemonstrationImport
+from chatlab.ui.demonstrations.datasets.exporting import DemonstrationExport
+from chatlab.ui.demonstrations.datasets.importing import DemonstrationImport
 from chatlab.ui.demonstrations.tab import DemonstrationsTab
 from tests.support.page import built, told
 

@@ -135,7 +135,7 @@ def test_pruning_is_offered_once_measured_and_shows_what_goes_first(tab: Demonst
     assert told(before[pruning.measure])["value"] == "Measure 5 demonstrations"
     assert not told(before[pruning.pruner])["visible"]
     assert told(pruning.start(*PRUNING)[pruning.timer])["active"]
-    lab.quality.difficulties.wait(120)
+    lab.quality.difficulties.wait(600)
     shown = pruning.draw(*PRUNING)
     assert told(shown[pruning.pruner])["visible"]
     assert told(shown[pruning.apply])["value"] == "Discard 3"

@@ -17,7 +17,8 @@ import pytest
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError, NameRefused, NothingToLearn, RunBusy
 from chatlab.lab import Lab
-from chatlab.records import BASE, Demonstration, Message, Step
+from chatlab.measurements import Step
+from chatlab.records import BASE, Demonstration, Message
 from chatlab.settings import Settings
 from chatlab.ui.compare.tab import CompareTab
 from chatlab.ui.shell import Shell, html_block

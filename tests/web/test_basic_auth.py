@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +19,7 @@ from chatlab.lab import Lab
 from chatlab.settings import Settings
 from chatlab.system.ports import is_loopback
 from chatlab.web.guard.basic_auth import FREE, LONGEST_WAIT, BasicAuth, people, random_person
-from tests.support.served import site
-from tests.test_start import ROOT, answer, free_port
+from tests.support.served import app, site
 from tests.web.test_wire import Tab
 
 ANNA, BEN = ("anna", "anna's long password"), ("ben", "ben's long pass:word")
@@ -207,20 +203,9 @@ def test_incognito_conversations_have_numbers_that_nobody_guesses(lab: Lab) -> N
 def test_loopback_asks_nobody_and_anything_wider_does(tmp_path: Path) -> None:
     assert all(map(is_loopback, ("127.0.0.1", "localhost", "::1", "127.1.2.3")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.1.5", "some-name", "127.0.0.1.evil.com", "")))
-    port = free_port()
-    app = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.kills.closing", "--host", "0.0.0.0"],
-        cwd=ROOT,
-        text=True,
-        env={**os.environ, "CHATLAB_HOME": str(tmp_path), "CHATLAB_PORT": str(port)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        assert answer(f"http://127.0.0.1:{port}/chatlab/health") == 401
-    finally:
-        app.terminate()
-        said, wrong = app.communicate(timeout=30)
+    with app(tmp_path, "--host", "0.0.0.0", health=401) as (process, _):
+        process.terminate()
+        said, wrong = process.communicate(timeout=30)
     assert "other machines can reach it" in said and said.count("with the password") == 1
     password = said.split("with the password ")[1].split()[0]
     assert len(password) >= 20 and password not in wrong

@@ -17,7 +17,7 @@ from chatlab.errors import InputError
 from chatlab.web.guard.basic_auth import BasicAuth
 from chatlab.web.guard.guesses import FREE
 from chatlab.web.guard.passwords import HASHED, ScryptHash, password_line, people, read_people
-from tests.test_start import ROOT
+from tests.support.served import ROOT
 
 PASSWORD = "correct horse: battery"
 

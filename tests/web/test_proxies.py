@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +21,7 @@ from chatlab.lab import Lab
 from chatlab.settings import Settings
 from chatlab.web.guard.basic_auth import FREE
 from chatlab.web.guard.proxies import ProxyMiddleware, chain, networks, parsed
-from tests.support.served import site
-from tests.test_start import ROOT, answer, free_port
+from tests.support.served import app, site
 
 ANNA = ("anna", "anna's long password")
 OUTSIDE = "chat.example.org"
@@ -173,20 +169,9 @@ def test_a_proxy_is_named_by_its_address(given: str) -> None:
 
 
 def test_behind_a_proxy_a_password_is_asked_for_on_loopback_too(tmp_path: Path) -> None:
-    port = free_port()
-    app = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.kills.closing", "--proxy", "127.0.0.1"],
-        cwd=ROOT,
-        text=True,
-        env={**os.environ, "CHATLAB_HOME": str(tmp_path), "CHATLAB_PORT": str(port)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        assert answer(f"http://127.0.0.1:{port}/chatlab/health") == 401
-    finally:
-        app.terminate()
-        said, _ = app.communicate(timeout=60)
+    with app(tmp_path, "--proxy", "127.0.0.1", health=401) as (process, _):
+        process.terminate()
+        said, _ = process.communicate(timeout=60)
     assert said.count("with the password") == 1
 
 

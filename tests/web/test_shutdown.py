@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -20,30 +16,14 @@ from chatlab.settings import Settings
 from chatlab.store import Store
 from chatlab.store.disk import Files
 from chatlab.training.process.runs import list_runs
-from tests.test_start import ROOT, answer, free_port
+from tests.support.served import FAKE, app
 from tests.web.test_wire import Tab
 
 
-@contextmanager
 def closing_app(
-    settings: Settings, port: int, *, module: str = "tests.support.kills.closing"
-) -> Iterator[subprocess.Popen[str]]:
-    given = {"CHATLAB_HOME": settings.home, "CHATLAB_BASE": settings.base, "CHATLAB_CACHE": settings.cache}
-    app = subprocess.Popen(
-        [sys.executable, "-m", module, *(["--no-browser"] if module == "chatlab" else [])],
-        cwd=ROOT,
-        env=os.environ | {key: str(value) for key, value in given.items()} | {"CHATLAB_PORT": str(port)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert answer(f"http://127.0.0.1:{port}/chatlab/health") == 200
-        yield app
-    finally:
-        if app.poll() is None:
-            app.kill()
-        app.wait(20)
+    settings: Settings, *arguments: str, module: str = FAKE
+) -> AbstractContextManager[tuple[subprocess.Popen[str], str]]:
+    return app(settings.home, *arguments, module=module, CHATLAB_BASE=settings.base, CHATLAB_CACHE=settings.cache)
 
 
 def wait_for_words(tab: Tab) -> None:
@@ -57,14 +37,13 @@ def said_so_far(home: Path) -> list[tuple[str, str]]:
 
 
 def test_asked_to_end_the_app_keeps_the_answer_under_way_closes_the_store_and_says_zero(settings: Settings) -> None:
-    port = free_port()
-    with closing_app(settings, port) as app:
-        tab = Tab(f"http://127.0.0.1:{port}", "ending")
+    with closing_app(settings) as (process, address):
+        tab = Tab(address, "ending")
         tab.send("say_1", composer="Good morning")
         wait_for_words(tab)
-        app.send_signal(signal.SIGTERM)
-        _, wrong = app.communicate(timeout=30)
-    assert app.returncode == 0, wrong
+        process.send_signal(signal.SIGTERM)
+        _, wrong = process.communicate(timeout=30)
+    assert process.returncode == 0, wrong
     assert "Traceback" not in wrong and "training run are saved" in wrong
     files = Files(settings.store)
     assert not files.owner.exists() and files.journal.stat().st_size < 100, "compacted, closed and let go"
@@ -73,32 +52,30 @@ def test_asked_to_end_the_app_keeps_the_answer_under_way_closes_the_store_and_sa
 
 
 def test_asked_twice_the_app_leaves_at_once_and_what_was_acknowledged_is_there(settings: Settings) -> None:
-    port = free_port()
-    with closing_app(settings, port) as app:
-        tab = Tab(f"http://127.0.0.1:{port}", "leaving")
+    with closing_app(settings) as (process, address):
+        tab = Tab(address, "leaving")
         tab.send("say_1", composer="Good morning")
         wait_for_words(tab)
-        app.send_signal(signal.SIGINT)
-        app.send_signal(signal.SIGTERM)
-        app.communicate(timeout=5)
-    assert app.returncode in (0, 130)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=5)
+    assert process.returncode in (0, 130)
     assert said_so_far(settings.home)[0] == ("user", "Good morning")
 
 
 @pytest.mark.slow
 def test_a_run_under_way_keeps_its_place_when_the_app_is_asked_to_end(settings: Settings) -> None:
-    port = free_port()
     lab = Lab(settings)
     lab.demonstrations.load_pack("stage")
     run = lab.training.prepare("paused", epochs=40)
     lab.close()
-    with closing_app(settings, port, module="chatlab") as app:
-        tab = Tab(f"http://127.0.0.1:{port}", "pausing")
+    with closing_app(settings, "--no-browser", module="chatlab") as (process, address):
+        tab = Tab(address, "pausing")
         assert tab.http.get("/chatlab/health").json()["status"] == "ok"
-        app.send_signal(signal.SIGTERM)
-        app.communicate(timeout=60)
-        assert app.returncode == 0
-    lab = Lab(replace(settings, port=port))
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    lab = Lab(settings)
     lab.training.resume(run)
     while not [step for step in lab.training.status().steps if step.step > 2]:
         time.sleep(0.1)

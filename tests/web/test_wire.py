@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 import httpx
@@ -39,6 +40,7 @@ class Tab:
 
     def __init__(self, address: str, session: str, auth: tuple[str, str] | None = None) -> None:
         self.http = httpx.Client(base_url=address, trust_env=False, timeout=30, auth=auth)
+        weakref.finalize(self, self.http.close)
         self.session = session
         config = self.http.get("/config").json()
         self.calls = {call["api_name"]: call for call in reversed(config["dependencies"])}

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 
 from chatlab.evaluation.unseen import Reply
-from chatlab.experiments import configs, datasets
+from chatlab.experiments import configs
+from chatlab.experiments.data import datasets
 from chatlab.experiments.recipe import Recipe
 from chatlab.experiments.results import RunMetrics
 from chatlab.experiments.scale import Scale

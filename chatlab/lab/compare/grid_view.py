@@ -9,7 +9,8 @@ from chatlab.engines.base import Sampling
 from chatlab.evaluation.reply_cache import CachedReply
 from chatlab.evaluation.reply_metrics import reply_metrics
 from chatlab.evaluation.unseen import Reply
-from chatlab.records import BASE, ReplyMetrics
+from chatlab.measurements import ReplyMetrics
+from chatlab.records import BASE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from chatlab.former_names import current_fields
 from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.training import Training
 from chatlab.lab.variants import Variants
-from chatlab.records import ReplyMetrics
+from chatlab.measurements import ReplyMetrics
 from chatlab.system.clock import now
 from chatlab.system.files import private_folder
 from chatlab.training.process.runs import RunView, write_json

@@ -18,7 +18,7 @@ from chatlab.evaluation.reply_metrics import reply_metrics
 from chatlab.evaluation.unseen import GREEDY, ask_all
 from chatlab.former_names import current_fields
 from chatlab.lab.models import LoadedModel, ModelHost
-from chatlab.records import ReplyMetrics
+from chatlab.measurements import ReplyMetrics
 from chatlab.system.files import private_folder
 from chatlab.training.process.runs import write_json
 

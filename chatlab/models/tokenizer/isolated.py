@@ -7,6 +7,7 @@ ends the process and raises TokenizerFailed; the next text is given to a new one
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +43,8 @@ class Isolated:
         self._folder, self._name = folder, name
         self._lock = threading.Lock()
         self._child: Child | None = None
+        self._ending: weakref.finalize[[], Isolated] | None = None
+        """Ends the process of one that is dropped without `close`, as with the base that it belongs to."""
         self._patience = OPENING
         self._ids: dict[str, int] = {}
 
@@ -75,6 +78,7 @@ class Isolated:
         with self._lock:
             if self._child is None:
                 self._child = Child("chatlab.models.tokenizer.worker", self._folder, self._name, environment=ALONE)
+                self._ending = weakref.finalize(self, self._child.end)
                 self._patience = OPENING
             told = self._child.receive(self._patience) if self._child.send(wish) else None
             self._patience = WAITING
@@ -89,9 +93,9 @@ class Isolated:
         return answer
 
     def _end(self) -> None:
-        if self._child is not None:
-            self._child.end()
-            self._child = None
+        if self._ending is not None:
+            self._ending()
+        self._child = self._ending = None
 
 
 class IsolatedTokenizer:

@@ -77,8 +77,7 @@ class EmbeddingClient:
         self._closed = True
         process = self._process
         if process is not None:
-            process.kill()
-            process.wait()
+            process.end()
 
     def rest(self, unused: float = 0.0) -> None:
         """End the process if nobody asked it for so many seconds; it starts again when it is needed."""
@@ -118,7 +117,7 @@ class EmbeddingClient:
         count = answer["rows"]
         try:
             data = process.stdout.read(count * model.dimension * 4)
-        except OSError:
+        except (OSError, ValueError):  # it has ended, or was ended by `close`
             return None
         if len(data) < count * model.dimension * 4:
             return None

@@ -42,11 +42,11 @@ class DocumentReader:
     def stop(self) -> None:
         """End the process, whatever it is reading."""
         self._stopped = True
-        self.close()
-
-    def close(self) -> None:
         if self._process is not None:
             self._process.kill()
+
+    def close(self) -> None:
+        self._end()
 
     def _ask(self, path: Path, name: str) -> dict[str, Any]:
         process, began = self._running(), time.monotonic()

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from chatlab.errors import RunBusy, TrainingError
+from chatlab.measurements import Step
 from chatlab.models.unpacked import TrainingBase
-from chatlab.records import Step
 from chatlab.system.child import Child
 from chatlab.system.files import open_private, private_folder
 from chatlab.training.process.runs import read_run, read_steps
@@ -206,6 +206,7 @@ class TrainerClient:
                     self._on_event(json.loads(line))
                     self._changed.notify_all()
         code = process.wait()
+        process.end()
         with self._changed:
             if process is self._process:
                 self._on_exit(code)

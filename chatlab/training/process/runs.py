@@ -26,7 +26,8 @@ from filelock import FileLock, Timeout
 
 from chatlab.errors import TrainingError
 from chatlab.former_names import current_fields
-from chatlab.records import Step, TrainSettings
+from chatlab.measurements import Step
+from chatlab.records import TrainSettings
 from chatlab.system.files import private_folder, write_whole
 
 RunState = Literal["waiting", "running", "stopped", "interrupted", "finished", "failed"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from chatlab.records import Step
+from chatlab.measurements import Step
 
 TICK = 0.5
 """Seconds between two looks."""

@@ -14,10 +14,10 @@ from chatlab.lab import Lab
 from chatlab.records import Demonstration, Status
 from chatlab.ui.demonstrations.annotators import DemonstrationAnnotators
 from chatlab.ui.demonstrations.beside import SimilarDemonstrations, mask_of
+from chatlab.ui.demonstrations.datasets.exporting import DemonstrationExport
+from chatlab.ui.demonstrations.datasets.importing import DemonstrationImport
 from chatlab.ui.demonstrations.drafts import NEW, Drafts
 from chatlab.ui.demonstrations.editor import DemonstrationEditor
-from chatlab.ui.demonstrations.exporting import DemonstrationExport
-from chatlab.ui.demonstrations.importing import DemonstrationImport
 from chatlab.ui.demonstrations.lineage import LearnedBy, asked_for
 from chatlab.ui.demonstrations.list import DemonstrationList, ListView
 from chatlab.ui.demonstrations.packs import DemonstrationPacks

@@ -14,7 +14,7 @@ from chatlab.evaluation.statistics import fisher_exact
 from chatlab.evaluation.unseen import role_markers
 from chatlab.lab import Lab
 from chatlab.lab.runs.mask_ablation import Ablation, Side
-from chatlab.records import Step
+from chatlab.measurements import Step
 from chatlab.training.defaults import FEW
 from chatlab.ui.html import NOTHING, div, duration, element, escaped, joined, progress_bar, span
 from chatlab.ui.shell import Shell, error_text, html_block

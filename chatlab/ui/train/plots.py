@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from chatlab.records import BEARABLE, GOOD, Step
+from chatlab.measurements import Step
+from chatlab.records import BEARABLE, GOOD
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -6,7 +6,8 @@ from dataclasses import asdict
 
 from markupsafe import Markup
 
-from chatlab.records import AdapterCard, ReplyMetrics, TrainSettings
+from chatlab.measurements import ReplyMetrics
+from chatlab.records import AdapterCard, TrainSettings
 from chatlab.training.process.client import TrainerStatus
 from chatlab.training.process.runs import RunView
 from chatlab.ui.html import NOTHING, counted, div, duration, element, escaped, joined, one_line, progress_bar, span

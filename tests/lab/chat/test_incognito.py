@@ -21,8 +21,8 @@ from chatlab.errors import NotFound
 from chatlab.lab import Lab
 from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.settings import EngineName, Settings
-from tests.support.served import site
-from tests.test_start import answer, free_port, started
+from tests.support.served import answer, free_port, site
+from tests.test_start import started
 from tests.web.test_wire import Tab
 
 MARK = "".join(["xylo", "phonist", "ical"])
@@ -70,34 +70,29 @@ def until_done(tab: Tab) -> Iterator[dict]:
             return
 
 
-@pytest.mark.parametrize("end", ["new", "delete"])
-def test_nothing_of_an_incognito_conversation_stays_in_memory_once_it_has_ended(
-    lab: Lab, settings: Settings, end: str
-) -> None:
+def test_nothing_of_an_incognito_conversation_stays_in_memory_once_it_has_ended(lab: Lab, settings: Settings) -> None:
     with site(lab, settings) as address:
-        tab = Tab(address, "secretly")
-        tab.send("load")
-        list(until_done(tab))
-        pressed(tab, act="incognito")
-        pressed(tab, act="say", text=f"My word is {MARK}.")
-        tab.send("watch")
-        list(until_done(tab))
-        tab.send("say_1", composer=f"Again: {MARK}!")
-        list(until_done(tab))
-        (id,) = lab.chat._incognito
-        assert len(lab.chat.get(id).turns) == 4 and holding()
-        if end == "new":
-            pressed(tab, act="new")
-        else:
-            pressed(tab, act="delete", conversation=id)
-        with pytest.raises(NotFound):
-            lab.chat.get(id)
-        tab.http.close()
-        for _ in range(5):  # threads that carried a reply let go of it a moment later
-            if not (found := holding()):
-                break
-            time.sleep(0.2)
-        assert not found, "\n".join(found)
+        for end in ("new", "delete"):
+            tab = Tab(address, f"secretly-{end}")
+            tab.send("load")
+            list(until_done(tab))
+            pressed(tab, act="incognito")
+            pressed(tab, act="say", text=f"My word is {MARK}.")
+            tab.send("watch")
+            list(until_done(tab))
+            tab.send("say_1", composer=f"Again: {MARK}!")
+            list(until_done(tab))
+            (id,) = lab.chat._incognito
+            assert len(lab.chat.get(id).turns) == 4 and holding()
+            pressed(tab, act=end, **({"conversation": id} if end == "delete" else {}))
+            with pytest.raises(NotFound):
+                lab.chat.get(id)
+            tab.http.close()
+            for _ in range(5):  # threads that carried a reply let go of it a moment later
+                if not (found := holding()):
+                    break
+                time.sleep(0.2)
+            assert not found, "\n".join([end, *found])
 
 
 def test_an_incognito_conversation_that_no_page_has_open_ends(lab: Lab) -> None:

@@ -16,7 +16,7 @@ from chatlab.settings import Settings
 from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.transcript import transcript
-from tests.ui.test_chat import Page
+from tests.support.chat import Page
 
 CONTEXT = 160
 SHORT = Sampling(max_tokens=16, temperature=0.0)

@@ -13,6 +13,7 @@ from chatlab.lab import Lab
 from chatlab.quality import Finding
 from chatlab.records import Demonstration, Message
 from chatlab.settings import Settings
+from tests.support.difficulties import measured
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_difficulty_is_measured_once_and_again_only_after_an_edit(lab: Lab) -> N
     lab.demonstrations.delete([i for i, _ in lab.demonstrations.find(limit=99)[0] if i not in ids])
     difficulties = lab.quality.difficulties
     assert difficulties.measure() == 4
-    assert difficulties.wait(120).message == ""
+    assert difficulties.wait(600).message == ""
     known = difficulties.known()
     assert set(known) == set(ids)
     assert all(each.loss > 0 and each.without > 0 and each.tokens > 1 for each in known.values())
@@ -133,8 +134,7 @@ def test_a_measurement_can_be_cancelled_and_keeps_what_it_has(lab: Lab) -> None:
 def test_pruning_shows_what_goes_then_does_just_that_and_undoes_it_in_one(lab: Lab) -> None:
     ids = [lab.demonstrations.write(f"What is number {n}?", "It is " + "very " * n + "fine.") for n in range(1, 7)]
     twin = lab.demonstrations.add([Demonstration(messages=lab.demonstrations.get(ids[0]).messages)])[0]
-    lab.quality.difficulties.measure()
-    lab.quality.difficulties.wait(120)
+    measured(lab, {one: loss for loss, one in enumerate(ids)})
     before = lab.demonstrations.counts()
     plan = lab.quality.prune_preview(0.5)
     assert lab.demonstrations.counts() == before

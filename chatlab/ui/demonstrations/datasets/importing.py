@@ -15,7 +15,7 @@ from chatlab.formats import LAYOUTS, Columns, LayoutName, Part, Proposal, layout
 from chatlab.lab import Lab
 from chatlab.records import Status
 from chatlab.system.temporary import discard
-from chatlab.ui.demonstrations.import_render import outcome, table, title
+from chatlab.ui.demonstrations.datasets.import_render import outcome, table, title
 from chatlab.ui.html import div, span
 from chatlab.ui.shell import Shell, error_text, html_block, notify
 

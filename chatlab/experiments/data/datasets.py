@@ -11,9 +11,9 @@ from pathlib import Path
 
 from chatlab.errors import InputError
 from chatlab.evaluation.unseen import unseen
-from chatlab.experiments import generated
-from chatlab.experiments.corrupted import half_corrupted
-from chatlab.experiments.generated import DATA, Pair
+from chatlab.experiments.data import generated
+from chatlab.experiments.data.corrupted import half_corrupted
+from chatlab.experiments.data.generated import DATA, Pair
 from chatlab.experiments.recipe import DatasetSpec, Questions
 from chatlab.quality.pruning import pruned
 from chatlab.settings import PACKAGE

@@ -2,108 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from chatlab.engines.base import Sampling, Variant
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError
-from chatlab.evaluation.ballots import Contender, Duel
-from chatlab.evaluation.ranking import Standing
 from chatlab.lab import Lab
 from chatlab.lab.compare.compare import Pane
-from chatlab.lab.compare.votes import Results
 from chatlab.records import BASE, Provenance
 from chatlab.settings import Settings
 from chatlab.ui.compare.panes import last_vote, panes
-from chatlab.ui.compare.results import headline, results, says
-from chatlab.ui.compare.session import CompareSession, Round, SessionStore, Step, next_step, prompts
+from chatlab.ui.compare.session import CompareSession, Round, SessionStore, Step
 from chatlab.ui.compare.tab import CompareTab
 from chatlab.ui.unseen import kind_for, unseen_prompts
+from tests.support.compare import HOSTILE, asked, offered, says_its_name, seen, values, visible, voted
 from tests.support.page import built, publish_adapter, told
-
-HOSTILE = "<script>alert(1)</script> ![x](http://evil/?q) [c](javascript:alert(1))"
-
-
-Shown = dict[Any, Any]
-"""What stands on the screen, by component."""
-
-
-def says_its_name(prompt: Any, variant: Variant, sampling: Sampling) -> str:
-    if variant.name == "broken":
-        raise RuntimeError("broken is out of order")
-    return f"I am number {sum(variant.name.encode())}"
-
-
-@pytest.fixture
-def lab(settings: Settings) -> Iterator[Lab]:
-    lab = Lab(settings, open_engine=lambda base: FakeEngine(says_its_name))
-    yield lab
-    lab.close()
-
-
-@pytest.fixture
-def tab(lab: Lab) -> CompareTab:
-    return built(CompareTab(lab, shuffle=list.reverse), "compare")
-
-
-def seen(tab: CompareTab, stream: Iterator[Shown], before: Shown | None = None) -> Shown:
-    shown = dict(before or {tab.session: CompareSession(), tab.round: None})
-    for update in stream:
-        shown |= update
-    return shown
-
-
-def values(
-    tab: CompareTab,
-    variants: list[str],
-    shown: Shown | None = None,
-    prompt: str = "Who are you?",
-    blind: bool = True,
-    system: str = "",
-) -> Shown:
-    """The values of the components that a question is asked with."""
-    asking, shown = tab.asking, shown or {tab.session: CompareSession(), tab.round: None}
-    boxes = {asking.prompt: prompt, asking.kind: "triage", asking.system: system, asking.variants: variants}
-    dials = {asking.blind: blind, asking.temperature: 0.0, asking.tokens: 32}
-    return boxes | dials | {tab.session: shown[tab.session], tab.round: shown[tab.round]}
-
-
-def asked(tab: CompareTab, variants: list[str], blind: bool = True, prompt: str = "Who are you?") -> Shown:
-    """What stands on the screen when all have spoken."""
-    return seen(tab, tab.answered(values(tab, variants, prompt=prompt, blind=blind)))
-
-
-def walked(tab: CompareTab, variants: list[str], shown: Shown | None = None, go: str = "ask_next") -> Shown:
-    """After N, or, with `ask_next_after`, after a vote or a skip."""
-    shown = shown or {tab.session: CompareSession(), tab.round: None}
-    step = getattr(tab, go)(values(tab, variants, shown))
-    return seen(tab, step, shown)
-
-
-def voted(tab: CompareTab, shown: Shown, verdict: Any = "best", winner: int | None = 0) -> Shown:
-    return shown | tab.vote(shown[tab.session], shown[tab.round], verdict, winner)
-
-
-def visible(shown: Shown, component: Any) -> bool:
-    return bool(told(shown[component])["visible"])
-
-
-def offered(tab: CompareTab, shown: Shown) -> list[tuple[str, list[str]]]:
-    """The buttons that vote: what is on them and their keys."""
-    if not visible(shown, tab.ballot.row):
-        return []
-    found = []
-    for button, *_ in tab.ballot.verdicts:
-        now = told(shown.get(button, button))
-        if now.get("visible", True):
-            found.append((now["value"], now.get("elem_classes") or button.elem_classes))
-    return found
-
 
 # Blind
 
@@ -298,82 +213,6 @@ def test_a_prompt_that_was_typed_is_there_after_a_reload(tab: CompareTab, lab: L
     assert (shown[again.asking.prompt], shown[again.asking.system]) == ("Half a quest", "Be brief.")
 
 
-# The walk through the unseen prompts
-
-
-def test_a_vote_leads_to_the_next_unseen_prompt_until_all_are_judged(tab: CompareTab, lab: Lab) -> None:
-    publish_adapter(lab, "player")
-    unseen = prompts("triage")
-    shown = walked(tab, [BASE, "player"])
-    for i, prompt in enumerate(unseen):
-        assert shown[tab.round].prompt == prompt
-        assert f"{i} of {len(unseen)} unseen prompts judged" in shown[tab.panes]
-        assert "player" not in shown[tab.panes]
-        shown = walked(tab, [BASE, "player"], voted(tab, shown), go="ask_next_after")
-        if i + 1 < len(unseen):
-            assert "player" in shown[tab.last], "who was who is said while the next is already spoken"
-    assert "All unseen prompts are judged" in shown[tab.last] and not shown[tab.session].goes_on
-    assert len(lab.store.votes) == len(unseen)
-    assert walked(tab, [BASE, "player"], shown)[tab.round].prompt == unseen[0], "N begins another lap"
-
-
-def test_a_typed_prompt_leads_nowhere_and_is_not_touched_by_the_walk(tab: CompareTab, lab: Lab) -> None:
-    publish_adapter(lab, "player")
-    shown = voted(tab, asked(tab, [BASE, "player"]))
-    assert walked(tab, [BASE, "player"], shown, go="ask_next_after") == shown
-    assert tab.asking.prompt not in walked(tab, [BASE, "player"], shown)
-
-
-def test_a_skipped_prompt_waits_until_the_others_are_done(tab: CompareTab, lab: Lab) -> None:
-    publish_adapter(lab, "player")
-    unseen = prompts("triage")
-    shown = walked(tab, [BASE, "player"])
-    shown |= tab.skipped(shown[tab.session], shown[tab.round])
-    shown = walked(tab, [BASE, "player"], shown, go="ask_next_after")
-    assert shown[tab.round].prompt == unseen[1] and len(lab.store.votes) == 0
-    while shown[tab.session].goes_on:
-        shown = walked(tab, [BASE, "player"], voted(tab, shown, "tie", None), go="ask_next_after")
-    assert "except those you skipped" in shown[tab.last]
-    assert walked(tab, [BASE, "player"], shown)[tab.round].prompt == unseen[0]
-
-
-def test_a_vote_is_taken_back_while_the_next_prompt_is_answered(tab: CompareTab, lab: Lab) -> None:
-    publish_adapter(lab, "player")
-    shown = voted(tab, walked(tab, [BASE, "player"]))
-    next_one = tab.ask_next_after(values(tab, [BASE, "player"], shown))
-    shown |= next(next_one)
-    shown |= tab.undone(shown[tab.session], shown[tab.round])
-    shown = seen(tab, next_one, shown)
-    assert len(lab.store.votes) == 0 and shown[tab.session].votes == () and "Vote undone" in shown[tab.last]
-    assert shown[tab.round].prompt == prompts("triage")[1] and offered(tab, shown)
-    shown = walked(tab, [BASE, "player"], voted(tab, shown), go="ask_next_after")
-    assert shown[tab.round].prompt == prompts("triage")[0], "it is asked again"
-
-
-def test_a_voice_that_always_fails_does_not_keep_the_walk_at_one_prompt(tab: CompareTab, lab: Lab) -> None:
-    publish_adapter(lab, "player")
-    publish_adapter(lab, "broken")
-    trio = [BASE, "player", "broken"]
-    shown = walked(tab, trio, voted(tab, walked(tab, trio), "tie", None), go="ask_next_after")
-    assert shown[tab.round].prompt == prompts("triage")[1]
-
-
-def test_one_voice_alone_walks_nowhere(tab: CompareTab) -> None:
-    with pytest.raises(InputError):
-        walked(tab, [BASE])
-
-
-def test_the_prompt_that_was_judged_least_is_next() -> None:
-    assert next_step(["a", "b", "c"], {}).prompt == "a"  # type: ignore[union-attr]
-    step = next_step(["a", "b", "c"], {"a": 2, "b": 1})
-    assert step and (step.prompt, step.judged, step.total) == ("c", 2, 3)
-    assert next_step(["a", "b"], {"a": 1}, passed=["b"]) is None
-    assert next_step([], {}) is None
-
-
-# Windows
-
-
 def test_a_reloaded_window_goes_on_where_it_was_and_two_windows_do_not_mix() -> None:
     store = SessionStore()
     mine, _ = store.enter("first", "", CompareSession(), None)
@@ -422,48 +261,6 @@ def test_a_hostile_answer_is_shown_and_does_nothing() -> None:
 def test_equal_answers_are_said_to_be_equal() -> None:
     pane = Pane(variant=BASE, text="The same.", provenance=Provenance(), done=True)
     assert "identical" in panes(Round(prompt="?", panes=(pane, pane)))
-
-
-def two(wins: int, losses: int, ties: int = 0, name: str = "player") -> Results:
-    player, base = Contender(sha256="ab" * 32, base="f"), Contender(base="f")
-    duel = Duel(first=player, second=base, wins=wins, losses=losses, ties=ties)
-    places = (1, 1) if duel.better else (1, 2)
-    standings = tuple(
-        Standing(contender=who, share=share, interval=(0.1, 0.9), places=places, games=duel.games)
-        for who, share in ((player, 0.6), (base, 0.4))
-    )
-    names = {player: name, base: BASE}
-    return Results(standings=standings, duels=(duel,), names=names, gone=frozenset({player}), votes=duel.games, seen=0)
-
-
-def test_a_few_votes_do_not_tell_and_many_do() -> None:
-    few, many, lost = two(3, 0), two(18, 2), two(2, 18)
-    assert headline(few) == "player or base: not enough votes to tell which is better."
-    assert says(few, few.duels[0]) == "not enough votes to tell"
-    assert headline(many) == "player is better than base: preferred 18 to 2."
-    assert says(lost, lost.duels[0]) == "base is better"
-    assert "deleted" in results(few) and "abababababab" in results(few)
-
-
-def test_without_votes_the_page_says_how_to_begin(tab: CompareTab) -> None:
-    assert "No blind votes yet" in tab.votes.draw()[tab.votes.results]
-
-
-def test_a_hostile_name_is_shown_and_does_nothing() -> None:
-    html = results(two(3, 1, name=HOSTILE))
-    assert "<script" not in html and "<img" not in html and "\n" not in html
-
-
-def test_the_file_of_votes_is_offered_and_swept(tab: CompareTab, lab: Lab) -> None:
-    with pytest.raises(InputError):
-        tab.votes.exported_votes()
-    publish_adapter(lab, "player")
-    voted(tab, asked(tab, [BASE, "player"]))
-    for make, name in ((tab.votes.exported_votes, "votes-"), (tab.votes.exported_preferences, "preferences-")):
-        made = make()[tab.votes.made]
-        assert Path(made).name.startswith(name) and Path(made).stat().st_size > 100
-        tab.votes.swept(made)
-        assert not Path(made).parent.exists()
 
 
 def test_the_prompts_fit_what_was_taught() -> None:

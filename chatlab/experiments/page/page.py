@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from chatlab.experiments import plots
+from chatlab.experiments.page import plots
 from chatlab.experiments.progress import duration
 from chatlab.experiments.recipe import VERSION
 from chatlab.experiments.scale import Scale

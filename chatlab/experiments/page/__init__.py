@@ -1,0 +1,1 @@
+"""The page of the report: one file that needs nothing else, and its plots."""
