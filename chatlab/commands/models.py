@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from chatlab.errors import BaseRefused, InputError
+from chatlab.models.given.templates import GivenTemplates
 from chatlab.models.library import ModelEntry, ModelFacts, ModelLibrary
 from chatlab.models.library.hub.download import Download
 from chatlab.models.library.hub.repository import gigabytes
@@ -43,7 +44,8 @@ def run(given: argparse.Namespace) -> int:
     settings = Settings.from_environment()
     library = ModelLibrary(settings.home, settings.cache)
     try:
-        return ModelCommands(library, os.environ, _print, _over if sys.stdout.isatty() else None).run(given)
+        templates = GivenTemplates(library.folder / "templates")
+        return ModelCommands(library, templates, os.environ, _print, _over if sys.stdout.isatty() else None).run(given)
     finally:
         library.close()
 
@@ -52,9 +54,15 @@ class ModelCommands:
     """What the commands do; `say` is given each line, `over` those that take the place of the one before."""
 
     def __init__(
-        self, library: ModelLibrary, environment: Mapping[str, str], say: Say, over: Say | None = None
+        self,
+        library: ModelLibrary,
+        templates: GivenTemplates,
+        environment: Mapping[str, str],
+        say: Say,
+        over: Say | None = None,
     ) -> None:
         self._library = library
+        self._templates = templates
         self._environment = environment
         self._say = say
         self._over = over
@@ -86,8 +94,7 @@ class ModelCommands:
         for entry, facts in described:
             mark = "*" if chosen is not None and chosen.id == entry.id else " "
             self._say(f"{mark} {entry.title}")
-            for line in lines(entry, facts):
-                self._say(f"    {line}")
+            self._describe(entry, facts)
         for half in self._library.unfinished():
             words = [half.repository, *(["--revision", half.revision] if half.revision else [])]
             again = " ".join([*words, *(["--file", half.file] if half.file else [])])
@@ -103,7 +110,7 @@ class ModelCommands:
         else:
             entry = self._library.find(name)
             facts = self._library.facts(entry)
-            if facts.unusable:
+            if not self._is_usable(entry, facts):
                 raise BaseRefused(f"{entry.title} cannot be used: {facts.unusable}")
             self._library.choose(entry.id)
             self._say(f"{entry.title} is opened from now on.")
@@ -128,9 +135,16 @@ class ModelCommands:
                 return 130
             entry = fetched
         self._say(f"{entry.title} is in the list. To open it: chatlab models use {entry.id}")
-        for line in lines(entry, self._library.facts(entry)):
-            self._say(f"    {line}")
+        self._describe(entry, self._library.facts(entry))
         return 0
+
+    def _describe(self, entry: ModelEntry, facts: ModelFacts) -> None:
+        for line in lines(entry, facts, self._is_usable(entry, facts)):
+            self._say(f"    {line}")
+
+    def _is_usable(self, entry: ModelEntry, facts: ModelFacts) -> bool:
+        """Also one that lacks a chat template, where a person gave it one."""
+        return not facts.unusable or (facts.lacks_template and bool(self._templates.of(entry.path)))
 
     def _fetch(self, download: Download) -> ModelEntry | None:
         """None where it was stopped with Ctrl-C."""
@@ -154,10 +168,10 @@ def is_path(text: str) -> bool:
         return False
 
 
-def lines(entry: ModelEntry, facts: ModelFacts) -> list[str]:
+def lines(entry: ModelEntry, facts: ModelFacts, usable: bool) -> list[str]:
     """A model in a few lines."""
     where = f"{entry.id}, {entry.place}: {entry.path}"
-    if facts.unusable:
+    if not usable:
         return [where, f"cannot be used: {facts.unusable}"]
     parts = (
         f"{facts.parameters / 1e9:.1f} B" if facts.parameters >= 1e9 else f"{facts.parameters / 1e6:.0f} M",

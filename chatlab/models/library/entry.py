@@ -70,6 +70,11 @@ class ModelFacts:
     untrainable: str = ""
     """Why it cannot be trained, and what would work instead; empty where it can."""
 
+    @property
+    def lacks_template(self) -> bool:
+        """Whether a chat template, which can be given to it, is all that it lacks."""
+        return self.parameters > 0 and not self.template
+
 
 def id_of(place: Path | str) -> str:
     """The id of the model at this place: a path as its program has it, links not followed."""

@@ -21,8 +21,8 @@ from chatlab.models.weights import Tensor, parameters
 from chatlab.models.weights import read_header as read_safetensors
 
 NO_TEMPLATE = (
-    "It has no chat template, so nobody can tell how to ask it. Choose its instruct or chat version, or put a template "
-    "beside it as {name}."
+    "It has no chat template, so nobody can tell how to ask it. Give it one in the Models panel{beside}, or choose its "
+    "instruct or chat version."
 )
 DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
 LARGEST = 1 << 40
@@ -57,6 +57,11 @@ def _sentence(error: BaseError) -> str:
     return f"{error} {error.hint}".strip()
 
 
+def _no_template(entry: ModelEntry, name: str) -> str:
+    """Another program's folder is no place to put a file into."""
+    return NO_TEMPLATE.format(beside="" if entry.source == "found" else f", put one beside it as {name}")
+
+
 def _of_gguf(entry: ModelEntry) -> ModelFacts:
     stamp(entry.path)
     header = read_header(entry.path)
@@ -73,7 +78,7 @@ def _of_gguf(entry: ModelEntry) -> ModelFacts:
         architecture=header.architecture,
         chat_bytes=chat_bytes(sizes, header.size),
         training_bytes=0 if untrainable else training_bytes(sizes),
-        unusable="" if template else NO_TEMPLATE.format(name=entry.path.with_suffix(".jinja").name),
+        unusable="" if template else _no_template(entry, entry.path.with_suffix(".jinja").name),
         untrainable=untrainable,
     )
 
@@ -144,7 +149,7 @@ def _of_folder(entry: ModelEntry) -> ModelFacts:
         architecture=_short(config.get("model_type")),
         chat_bytes=chat_bytes(sizes, 2 * sizes.parameters),
         training_bytes=0 if untrainable else training_bytes(sizes),
-        unusable="" if template else NO_TEMPLATE.format(name="chat_template.jinja"),
+        unusable="" if template else _no_template(entry, "chat_template.jinja"),
         untrainable=untrainable,
     )
 

@@ -14,7 +14,7 @@ from chatlab.models.library.facts import read_facts
 from chatlab.system.codec import from_document, to_document
 from chatlab.system.files import private_folder, read_regular, write_whole
 
-REVISION = 1
+REVISION = 2
 """Version of the facts. What an older one found is read anew."""
 LARGEST = 1 << 16
 MOST = 2000
@@ -63,7 +63,7 @@ class FactsCache:
 
 def _key(entry: ModelEntry) -> str:
     """Changes when a file of the model does, or when its list entry says something else of it."""
-    told = [REVISION, str(entry.path), entry.problem, entry.licence, _stamps(entry)]
+    told = [REVISION, str(entry.path), entry.source, entry.problem, entry.licence, _stamps(entry)]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
 
 

@@ -8,6 +8,7 @@ import random
 import shutil
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,8 @@ def test_without_a_template_it_is_said_where_one_would_go(tiny: Path, gguf: Path
     taken.keys = [key for key in taken.keys if key[0] != b"tokenizer.chat_template"]
     gguf.write_bytes(taken.packed())
     assert "tiny.jinja" in facts(gguf).unusable
+    elsewhere = read_facts(replace(entry(gguf), source="found")).unusable
+    assert "Models panel" in elsewhere and "jinja" not in elsewhere, "nothing is put into another program's folder"
     gguf.with_suffix(".jinja").write_text("{{ messages }}")
     assert facts(gguf).template and not facts(gguf).unusable
 

@@ -22,6 +22,7 @@ from chatlab.commands import models as commands  # noqa: E402
 from chatlab.engines.gguf_export.files import write_base  # noqa: E402
 from chatlab.errors import BaseMissing, BaseRefused, ChatlabError, DiskFull, InputError  # noqa: E402
 from chatlab.models.base import Base  # noqa: E402
+from chatlab.models.given.templates import GivenTemplates  # noqa: E402
 from chatlab.models.library import Machine, ModelEntry, ModelLibrary  # noqa: E402
 from tests.models.library.test_found import manifest, put  # noqa: E402
 from tests.support.hub import HubModel, hub_server  # noqa: E402
@@ -287,7 +288,8 @@ def typed(tmp_path: Path) -> Callable[..., list[str]]:
         commands.add_to(parser.add_subparsers(dest="what"))
         said: list[str] = []
         library = library_of(tmp_path, **environment)
-        code = commands.ModelCommands(library, environment, said.append, said.append).run(
+        templates = GivenTemplates(library.folder / "templates")
+        code = commands.ModelCommands(library, templates, environment, said.append, said.append).run(
             parser.parse_args(["models", *words])
         )
         library.close()
@@ -336,6 +338,17 @@ def test_a_model_that_cannot_be_used_is_not_chosen(typed: Any, gguf: Path) -> No
     assert "cannot be used" in "\n".join(typed())
     with pytest.raises(BaseRefused, match="cut short"):
         typed("use", "tiny")
+
+
+def test_a_model_without_a_template_is_used_once_it_was_given_one(typed: Any, tmp_path: Path, made: Path) -> None:
+    folder = Path(shutil.copytree(made / "tiny-folder", tmp_path / "bare"))
+    (folder / "chat_template.jinja").unlink()
+    assert "no chat template" in "\n".join(typed("add", str(folder)))
+    with pytest.raises(BaseRefused, match="Give it one in the Models panel"):
+        typed("use", "bare")
+    GivenTemplates(tmp_path / "home/models/templates").give(folder, "{{ messages[0].content }}")
+    assert typed("use", "bare")[0] == "bare is opened from now on."
+    assert "cannot be used" not in "\n".join(typed())
 
 
 def test_what_is_not_all_here_says_how_to_go_on(typed: Any, tmp_path: Path) -> None:
