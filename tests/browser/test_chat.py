@@ -147,13 +147,17 @@ def test_an_early_second_message_is_refused_and_stays_in_the_box(page: Any, engi
     assert page.input_value(BOX) == "Too early"
 
 
-def test_a_rewritten_answer_is_kept_offered_and_survives_what_happens_around_it(page: Any, lab: Lab) -> None:
+def test_a_rewritten_answer_is_kept_offered_and_survives_what_happens_around_it(
+    page: Any, lab: Lab, engine: FakeEngine
+) -> None:
     say(page, "Pray, by what name do they call you here?")
     whole(page)
     page.click(f"{ANSWER} [data-act=edit]")
     page.fill(".editor textarea", "Call me Ariel.\n\nGentle friend.")
+    hold(engine)
     say(page, "Meanwhile")
     page.wait_for_selector(".growing .who")
+    let_go(engine)
     whole(page)
     assert page.input_value(".editor textarea") == "Call me Ariel.\n\nGentle friend."
     page.click(".editor .primary")
