@@ -158,6 +158,7 @@
   }
 
   document.addEventListener("click", (event) => {
+    if (!event.isTrusted) return; // a press that is reported clicks a button of its own, outside the panel
     if (modelsOpen() && event.target.isConnected && !event.target.closest("#models, .chip.model, .toast-wrap, [role=listbox]")) closeModels();
   });
 

@@ -89,6 +89,7 @@ class ModelsPanel:
             inputs=[self.bridge.payload],
             outputs=self.shown | self.template.shown | {shell.model},
             concurrency_limit=None,
+            trigger_mode="multiple",
         )
         form = self.template
         shell.on(form.cancel.click, do=form.closed, outputs=form.shown)
