@@ -116,7 +116,7 @@ class AnswerLengths:
         variant = card.sha256 if card else self._base(answers)
         tokens: dict[str, list[int]] = defaultdict(list)
         first: dict[str, str] = {}
-        base = card.base if card else variant
+        base = next((one.base for one in reversed(answers) if one.variant == variant), "")
         for one in answers:
             tokens[one.variant].append(one.tokens)
             if one.base == base and not one.is_base:
