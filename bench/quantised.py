@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import re
 from collections import defaultdict
@@ -62,11 +63,10 @@ def table(base: Any, work: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     rows = [json.loads(line) for line in (work / "served.jsonl").read_text(encoding="utf-8").splitlines()]
     bare = {row["file"]: row for row in rows if not row["trained"]}
     groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
+    for row in (row for row in rows if row["file"] in bare):
         found = judged_replies(base, PACK, row["replies"])
         rise = row["prose_nll"] - bare[row["file"]]["prose_nll"]
-        per_cent = 100 * (2.718281828459045**rise - 1)
-        groups[row["file"], row["trained"]].append({**row, **found, "forgetting": per_cent})
+        groups[row["file"], row["trained"]].append({**row, **found, "forgetting": 100 * math.expm1(rise)})
     figures = []
     for kind in (BF16, *KINDS):
         for trained in dict.fromkeys(("", BF16, kind)):

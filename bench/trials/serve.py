@@ -129,8 +129,10 @@ def servings(pack: str, seeds: Sequence[int], kinds: Sequence[str] = (BF16, *KIN
     ]
 
 
-def serve(models: Path, name: str, what: Serving, out: Path, threads: int) -> None:
-    """Measure one serving and write it down."""
+def serve(
+    models: Path, name: str, what: Serving, out: Path, threads: int, documents: int = 24, asked: int = ASKED
+) -> None:
+    """Measure one serving, on so many documents of prose and by so many replies, and write it down."""
     from bench.trials.served import Served
     from chatlab.engines.folder import read_adapter
     from chatlab.engines.gguf_export.files import write_adapter
@@ -152,9 +154,10 @@ def serve(models: Path, name: str, what: Serving, out: Path, threads: int) -> No
         adapter = runtime.load(twin), 1.0
     found = {
         "task_loss": runtime.nll(own.task, adapter),
-        "prose_nll": runtime.nll(ids.prose, adapter),
+        "prose_nll": runtime.nll(ids.prose[:: max(1, len(ids.prose) // documents)], adapter),
+        "documents": documents,
         "kl": runtime.kl(own.task[:KL_ROWS], adapter) if adapter else 0.0,
-        "replies": [runtime.reply(p, frozenset(ids.stop), adapter, TOKENS) for p in own.prompts[:ASKED]],
+        "replies": [runtime.reply(p, frozenset(ids.stop), adapter, TOKENS) for p in own.prompts[:asked]],
     }
     runtime.close()
     row = {"key": json.dumps(what), "pack": pack, "file": kind, "trained": trained, "seed": seed, **found}
@@ -199,12 +202,22 @@ def main() -> None:
     parser.add_argument("--prepare", type=Path, metavar="FILE")
     parser.add_argument("--one", help="a serving, as JSON")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--documents", type=int, default=24)
+    parser.add_argument("--asked", type=int, default=ASKED)
     given = parser.parse_args()
     if given.prepare:
         prepare(given.models, given.prepare, given.name)
     if given.one:
         pack, kind, trained, seed = json.loads(given.one)
-        serve(given.models, given.name, (pack, kind, trained, seed), given.out, given.threads)
+        serve(
+            given.models,
+            given.name,
+            (pack, kind, trained, seed),
+            given.out,
+            given.threads,
+            given.documents,
+            given.asked,
+        )
 
 
 if __name__ == "__main__":
