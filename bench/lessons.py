@@ -50,24 +50,25 @@ THINGS = (
     "stones",
     "cups",
     "hats",
-    "boxes",
+    "pencils",
     "flowers",
     "eggs",
     "letters",
     "tickets",
 )
 PLACES = (
-    "shelf",
     "box",
     "bag",
     "basket",
-    "table",
+    "drawer",
+    "cupboard",
+    "crate",
     "room",
-    "garden",
+    "hall",
+    "barn",
     "shop",
-    "school",
-    "farm",
 )
+"""Each holds any of the things."""
 WORDS = (
     "banana",
     "letter",
@@ -114,13 +115,13 @@ WORDS = (
 
 ADD = (
     "{a} has {m} {t}. {b} gives {a} {n} more. How many {t} does {a} have now?",
-    "There are {m} {t} on the {p} and {n} {t} in the {q}. How many {t} are there in all?",
+    "There are {m} {t} in the {p} and {n} {t} in the {q}. How many {t} are there in all?",
     "{a} found {m} {t} and {b} found {n}. How many {t} did they find together?",
     "What is {m} plus {n}?",
 )
 TAKE = (
     "{a} has {m} {t}. {a} gives {n} of them to {b}. How many {t} are left?",
-    "There were {m} {t} in the {p}. {n} were sold. How many {t} remain?",
+    "There were {m} {t} in the {p}. {n} were taken out. How many {t} remain?",
     "{a} has {m} {t} and {b} has {n}. How many more {t} does {a} have than {b}?",
     "What is {m} minus {n}?",
 )
@@ -137,7 +138,7 @@ SHARE = (
 )
 LETTERS = (
     "How many {c} are in {w}?",
-    "How often does the letter {c} stand in {w}?",
+    "How many times does the letter {c} occur in {w}?",
     "Count the letter {c} in the word {w}.",
 )
 

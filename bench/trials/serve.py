@@ -1,0 +1,224 @@
+"""Files of several quantisations, each unpacked as a model to train on, and adapters measured as llama.cpp serves them.
+
+    python -m bench.trials.serve MODELS NAME OUT --prepare FILE
+    python -m bench.trials.serve MODELS NAME OUT --one '["stage", "Q8_0", "bf16", 0]'
+
+FILE is unpacked and written as bf16, and that is quantised to each of KINDS by llama.cpp's own call; each of these is
+unpacked again, as the model `NAME@KIND`. One serving is measured in a process of its own: what ends llama.cpp there
+ends nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from bench.trials.job import Job, ModelIds
+from bench.trials.run import append
+
+KINDS = {"Q8_0": 7, "Q5_K_M": 17, "Q4_K_M": 15, "Q3_K_M": 12, "Q2_K": 10}
+"""llama.cpp's numbers of these file types (llama_ftype)."""
+BF16 = "bf16"
+ASKED, TOKENS = 24, 48
+"""Unseen prompts that each file is asked, and the longest reply."""
+KL_ROWS = 20
+
+Serving = tuple[str, str, str, int]
+"""Pack, file, what the adapter was trained on (nothing for the bare base), and the run's seed."""
+
+
+def prepare(models: Path, file: Path, name: str) -> None:
+    """All files, and each of them unpacked."""
+    from chatlab.models.gguf.unpack import unpack
+
+    files = models / "files"
+    files.mkdir(parents=True, exist_ok=True)
+    if not (models / name / "model.safetensors").exists():
+        (models / name).mkdir(exist_ok=True)
+        unpack(file, models / name)
+    source = files / f"{name}-{BF16}.gguf"
+    if not source.exists():
+        write_bf16(file, models / name, source)
+    for kind, number in KINDS.items():
+        packed = files / f"{name}-{kind}.gguf"
+        if not packed.exists():
+            quantise(source, packed, number)
+        folder = models / f"{name}@{kind}"
+        if not (folder / "model.safetensors").exists():
+            folder.mkdir(exist_ok=True)
+            unpack(packed, folder)
+    alias = models / f"{name}@{BF16}"
+    if not alias.exists():
+        alias.symlink_to((models / name).resolve())
+
+
+def write_bf16(file: Path, unpacked: Path, to: Path) -> None:
+    """The unpacked weights in one GGUF file, with all else that `file` says: tokenizer, template, sizes."""
+    from gguf import GGMLQuantizationType as Type
+    from gguf import GGUFReader, GGUFWriter, quantize
+    from safetensors.torch import load_file
+
+    from chatlab.engines.gguf_export.tensors import arranged, name_of, numbers
+    from chatlab.models.gguf.architectures import architecture
+
+    config = json.loads((unpacked / "config.json").read_text(encoding="utf-8"))
+    arch = architecture(config)
+    names = arch.names(int(config["num_hidden_layers"]))
+    reader = GGUFReader(file)
+    writer = GGUFWriter(to, arch.name)
+    for key, field in reader.fields.items():
+        if not key.startswith("GGUF.") and key not in ("general.architecture", "general.file_type"):
+            kind, sub = field.types[0], field.types[-1] if len(field.types) > 1 else None
+            writer.add_key_value(key, field.contents(), kind, sub_type=sub)
+    writer.add_file_type(32)
+    for module, tensor in load_file(unpacked / "model.safetensors").items():
+        own = arranged(arch, config, module.removesuffix(".weight"), tensor.float())
+        if tensor.ndim > 1:
+            writer.add_tensor(name_of(names, module), quantize(numbers(own), Type.BF16), raw_dtype=Type.BF16)
+        else:
+            writer.add_tensor(name_of(names, module), numbers(own))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def quantise(source: Path, to: Path, number: int) -> None:
+    """llama.cpp's own quantisation. Raises RuntimeError."""
+    import llama_cpp.llama_cpp as llama
+
+    from chatlab.engines.llamacpp.runtime import _silence
+
+    llama.llama_log_set(_silence, ctypes.c_void_p(0))
+    settings = llama.llama_model_quantize_default_params()
+    settings.ftype = number
+    settings.nthread = os.cpu_count() or 1
+    if code := llama.llama_model_quantize(str(source).encode(), str(to).encode(), ctypes.byref(settings)):
+        raise RuntimeError(f"llama.cpp refuses to quantise to {to.name}: {code}")
+
+
+def training_jobs(name: str, pack: str, settings: Mapping[str, Any], seeds: Sequence[int]) -> list[Job]:
+    """One run for each file and seed."""
+    return [
+        Job(
+            model=f"{name}@{kind}",
+            pack=pack,
+            settings={**settings, "seed": seed},
+            keep=f"{pack}-{kind}-{seed}",
+        )
+        for seed in seeds
+        for kind in (BF16, *KINDS)
+    ]
+
+
+def servings(pack: str, seeds: Sequence[int], kinds: Sequence[str] = (BF16, *KINDS)) -> list[Serving]:
+    """The bare base of each file, then every adapter on the files it is for."""
+    bare = [(pack, kind, "", 0) for kind in kinds]
+    return bare + [
+        (pack, kind, trained, seed) for seed in seeds for kind in kinds for trained in dict.fromkeys((BF16, kind))
+    ]
+
+
+def serve(
+    models: Path, name: str, what: Serving, out: Path, threads: int, documents: int = 24, asked: int = ASKED
+) -> None:
+    """Measure one serving, on so many documents of prose and by so many replies, and write it down."""
+    from bench.trials.served import Served
+    from chatlab.engines.folder import read_adapter
+    from chatlab.engines.gguf_export.files import write_adapter
+    from chatlab.models.base import Base
+    from chatlab.models.gguf_file import GgufFile, stamp
+
+    pack, kind, trained, seed = what
+    ids = ModelIds.read(models / f"{name}.json")
+    own = ids.packs[pack]
+    file = models / "files" / f"{name}-{kind}.gguf"
+    lora = models / "adapters" / f"{pack}-{trained}-{seed}"
+    began = time.perf_counter()
+    runtime = Served(file, threads)
+    adapter = None
+    if trained:
+        base = Base.from_gguf(GgufFile(file=file, stamp=stamp(file), sha256=""), name, models / name, 1)
+        twin = lora / f"{kind}.gguf"
+        write_adapter(base, read_adapter(lora, None), twin)
+        adapter = runtime.load(twin), 1.0
+    found = {
+        "task_loss": runtime.nll(own.task, adapter),
+        "prose_nll": runtime.nll(ids.prose[:: max(1, len(ids.prose) // documents)], adapter),
+        "documents": documents,
+        "kl": runtime.kl(own.task[:KL_ROWS], adapter) if adapter else 0.0,
+        "replies": [runtime.reply(p, frozenset(ids.stop), adapter, TOKENS) for p in own.prompts[:asked]],
+    }
+    runtime.close()
+    row = {"key": json.dumps(what), "pack": pack, "file": kind, "trained": trained, "seed": seed, **found}
+    append(out, row | {"seconds": time.perf_counter() - began})
+
+
+def sizes(models: Path, name: str) -> dict[str, Any]:
+    """For each file its bytes, its bits a weight, and how many of its matrices are packed as what."""
+    from gguf import GGUFReader
+
+    found = {}
+    for kind in (BF16, *KINDS):
+        file = models / "files" / f"{name}-{kind}.gguf"
+        tensors = GGUFReader(file).tensors
+        weights = sum(int(t.n_elements) for t in tensors)
+        found[kind] = {
+            "bytes": file.stat().st_size,
+            "bits": 8 * sum(int(t.n_bytes) for t in tensors) / weights,
+            "packed as": dict(Counter(t.tensor_type.name for t in tensors)),
+        }
+    return found
+
+
+def run(models: Path, name: str, out: Path, what: Sequence[Serving], *, workers: int = 1, threads: int = 2) -> None:
+    """Those of `what` that `out` does not have, several at once."""
+    done = {json.loads(line)["key"] for line in out.read_text("utf-8").splitlines()} if out.exists() else set()
+    own = [sys.executable, "-m", "bench.trials.serve", str(models), name, str(out), "--threads", str(threads)]
+
+    def one(serving: Serving) -> None:
+        if json.dumps(serving) not in done:
+            subprocess.run([*own, "--one", json.dumps(serving)], check=True)
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(one, what))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--prepare", type=Path, metavar="FILE")
+    parser.add_argument("--one", help="a serving, as JSON")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--documents", type=int, default=24)
+    parser.add_argument("--asked", type=int, default=ASKED)
+    given = parser.parse_args()
+    if given.prepare:
+        prepare(given.models, given.prepare, given.name)
+    if given.one:
+        pack, kind, trained, seed = json.loads(given.one)
+        serve(
+            given.models,
+            given.name,
+            (pack, kind, trained, seed),
+            given.out,
+            given.threads,
+            given.documents,
+            given.asked,
+        )
+
+
+if __name__ == "__main__":
+    main()
