@@ -24,8 +24,9 @@ run: $(VENV)/installed $(VENV)/smollm2 $(VENV)/embedder
 	@test -e $(VENV)/llama || $(MAKE) --no-print-directory $(VENV)/llama & \
 	exec $(BIN)/python app.py
 
-# Browsers are driven one at a time, by one of the processes: two of them starve each other on two cores.
-SUITE := -m "not slow" --numprocesses $(TESTERS) --dist loadgroup --no-loadscope-reorder
+# Each process takes whole files. Browsers are driven one at a time, after that: two starve each other on two cores.
+SUITE := -m "not slow and not browser" --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
+BROWSERS := -m "not slow and browser"
 
 # Compiled code is kept also where the environment says not to: the tests start a hundred processes.
 test: export PYTHONDONTWRITEBYTECODE =
@@ -34,6 +35,7 @@ test: $(VENV)/installed $(VENV)/test $(VENV)/llama $(VENV)/embedder $(VENV)/smol
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest $(SUITE)
+	$(BIN)/python -m pytest $(BROWSERS)
 
 # Processes that tests start are counted too, where they end by themselves. Takes up to twice as long.
 coverage: export PYTHONDONTWRITEBYTECODE =
@@ -41,6 +43,7 @@ coverage: $(VENV)/installed $(VENV)/test $(VENV)/llama $(VENV)/embedder
 	@mkdir -p .cache/coverage
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(SUITE)
+	$(BIN)/coverage run -m pytest $(BROWSERS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

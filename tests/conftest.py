@@ -19,20 +19,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 SHARED = PACKAGE.parent.parent / "shared"
 
 TESTS = Path(__file__).resolve().parent
-LONG = ("browser", "training", "lab", "ui", "template", "web", "experiments", "engines")
+LONG = ("training", "lab", "ui", "template", "web", "experiments", "engines")
 """Folders whose files take long, the longest first: a file begun last keeps a process busy when the others are done."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark by folder. Of several processes that test side by side, each takes whole files, and one all browser tests;
-    the long folders come first.
-    """
+    """Mark by folder. In each of several processes that test side by side, the long folders come first."""
     folders = {item: item.path.relative_to(TESTS).parts[0] for item in items}
     for item, folder in folders.items():
         if folder in ("browser", "slow"):
             item.add_marker(folder)
-        item.add_marker(pytest.mark.xdist_group(folder if folder == "browser" else str(item.path.relative_to(TESTS))))
     if hasattr(config, "workerinput"):
         order = {name: number for number, name in enumerate(LONG)}
         items.sort(key=lambda item: order.get(folders[item], len(LONG)))

@@ -63,7 +63,7 @@ def test_it_takes_over_between_two_replies(lab: Lab, monkeypatch: pytest.MonkeyP
 def test_one_that_cannot_take_over_leaves_things_as_they_are(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     before = lab.machine.engine
 
-    def refuse(path: Path) -> Base:
+    def refuse(*asked: object) -> Base:
         raise EngineError("It breaks down.")
 
     monkeypatch.setattr(lab.machine, "_opened_base", refuse)

@@ -11,7 +11,7 @@ from chatlab.quality.findings import content_hash
 
 def measured(lab: Lab, losses: Mapping[int, float]) -> None:
     """Give demonstrations these losses per token."""
-    ledger = lab.quality.difficulties._open_ledger().file
+    ledger = lab.quality.difficulties._ledger(lab.machine.base).file
     ledger.parent.mkdir(parents=True, exist_ok=True)
     known = (
         entry(content_hash(lab.demonstrations.get(one).messages), Difficulty(loss=loss, without=4.0, tokens=9))
