@@ -81,7 +81,7 @@ class KnownModels:
         try:
             for entry in self._lab.library.entries(refresh=True):
                 facts = self._facts[entry] = self._lab.library.facts(entry)
-                if lacks_template(facts) and self._lab.templates.of(entry.path):
+                if facts.lacks_template and self._lab.templates.of(entry.path):
                     self._given.add(entry)
         finally:
             self._until = monotonic() + LINGER
@@ -104,8 +104,3 @@ class KnownModels:
             return plan(settings, approved, facts.parameters, throughput=throughput).seconds
         except ChatlabError:
             return None
-
-
-def lacks_template(facts: ModelFacts) -> bool:
-    """Whether all that it lacks is a chat template."""
-    return not facts.template and facts.parameters > 0

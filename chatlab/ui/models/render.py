@@ -23,7 +23,7 @@ from chatlab.ui.html import (
     progress_bar,
     span,
 )
-from chatlab.ui.models.known import KnownModel, lacks_template
+from chatlab.ui.models.known import KnownModel
 
 SECTIONS = (("Included", ("included",)), ("Added", ("added", "hub")), ("Found on this machine", ("found",)))
 """Headings, and the sources of the models below each."""
@@ -62,7 +62,7 @@ def _row(model: KnownModel, opening: str, retrain: str, approved: int) -> Markup
     actions = []
     if model.in_use and retrain and facts is not None and not facts.untrainable:
         actions.append(button("retrain", "Retrain on this model too", "small", to="models", text=retrain))
-    if facts is not None and lacks_template(facts):
+    if facts is not None and facts.lacks_template:
         label = "Change its chat template" if model.given else "Give it a chat template"
         actions.append(button("template", label, "small", to="models", text=entry.id))
     if entry.source in ("added", "hub") and not model.in_use:
@@ -78,14 +78,14 @@ def _use(model: KnownModel, is_opening: bool) -> Markup:
     if model.in_use:
         return span("model-state on", "In use")
     if model.facts is not None and model.facts.unusable:
-        return span("model-state", "Needs a template" if lacks_template(model.facts) else "Cannot be used")
+        return span("model-state", "Needs a template" if model.facts.lacks_template else "Cannot be used")
     name = f"Use {one_line(model.entry.title, 60)}"
     return press("Use", "small primary", name=name, act="use", to="models", text=model.entry.id)
 
 
 def _facts(model: KnownModel, facts: ModelFacts, approved: int) -> list[Markup]:
     if facts.unusable:
-        why = "It continues text, and has no chat template yet." if lacks_template(facts) else facts.unusable
+        why = "It continues text, and has no chat template yet." if facts.lacks_template else facts.unusable
         return [div("model-facts warn", escaped(one_line(why, 400)))]
     first = (
         _parameters(facts.parameters),
