@@ -80,7 +80,7 @@ def touches(lab: Lab, slow: Engine, to: Path) -> Iterator[tuple[str, Callable[[]
     yield "go live", lambda: lab.variants.go_live(NAME)
     yield "who it is", lambda: (lab.mismatch.of("You are a fox."), lab.mismatch.of_tools(()), lab.variants.live_card)
     yield "checklist", lambda: (lab.checklist.items(), lab.symptoms.evidence())
-    yield "page", lambda: (of_adapter(lab, NAME), live_chip(NAME, lab.variants.card(NAME), "tiny"))
+    yield "page", lambda: (of_adapter(lab, NAME), live_chip(NAME, lab.variants.card(NAME)))
     yield "compare", lambda: list(lab.compare.ask("hi", [NAME, BASE], GREEDY))
     yield "doctor", lambda: parts.adapters(lab.settings, lab.machine)
     for kind in ("peft", "gguf-lora"):

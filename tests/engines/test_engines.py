@@ -22,7 +22,7 @@ from chatlab.system.files import sha256_of
 from tests.support.lora import make_adapter
 
 NEVER = frozenset[int]()
-SHORT = Sampling(max_tokens=12, seed=3)
+SHORT = Sampling(temperature=0.7, max_tokens=12, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def engine(request, base: Base, cache_folder: Path) -> Iterator[Engine]:
     else:
         if request.param == "llama.cpp":
             pytest.importorskip("llama_cpp", reason="llama.cpp is not installed")
-        opened = ENGINES[request.param](base, cache_folder / "gguf", 1)
+        opened = ENGINES[request.param](base, cache_folder, 1)
     yield opened
     opened.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -21,7 +21,7 @@ from chatlab.engines.folder import PREFIX, AdapterFiles
 from chatlab.engines.gguf_export import vocabulary
 from chatlab.engines.gguf_export.tensors import arranged, converted, name_of, numbers
 from chatlab.errors import AdapterDamaged, DiskFull, EngineError, EngineUnable
-from chatlab.models.gguf.architectures import ELSEWHERE, architecture, describe
+from chatlab.models.gguf.architectures import ELSEWHERE, Architecture, architecture, describe
 from chatlab.models.weights import read_header
 from chatlab.system.files import DISK_FULL, private_folder, sha256_of, write_whole
 
@@ -50,15 +50,14 @@ def write_base(base: Base, to: Path, precision: Precision = "f16") -> None:
     arch = architecture(base.config)
 
     def fill(path: Path) -> None:
-        writer = GGUFWriter(path, arch.name, use_temp_file=True)
-        writer.add_name(base.name)
-        writer.add_file_type(file_type)
-        describe(writer, base.config, base.context)
-        vocabulary.describe(writer, base)
-        for name, tensor in converted(base, arch):
-            stored = kind if tensor.ndim > 1 else Kind.F32
-            _add(writer, name, tensor, Kind.F16 if stored == Kind.Q8_0 and tensor.shape[-1] % BLOCK else stored)
-        _finish(writer)
+        with _writer(path, arch, use_temp_file=True) as writer:
+            writer.add_name(base.name)
+            writer.add_file_type(file_type)
+            describe(writer, base.config, base.context)
+            vocabulary.describe(writer, base)
+            for name, tensor in converted(base, arch):
+                stored = kind if tensor.ndim > 1 else Kind.F32
+                _add(writer, name, tensor, Kind.F16 if stored == Kind.Q8_0 and tensor.shape[-1] % BLOCK else stored)
 
     _publish(to, fill)
 
@@ -81,8 +80,7 @@ def write_adapter(base: Base, files: AdapterFiles, to: Path) -> None:
     def fill(path: Path) -> None:
         pairs = _pairs(files)
         check_fit(base, config, pairs)
-        writer = GGUFWriter(path, arch.name)
-        try:
+        with _writer(path, arch) as writer:
             writer.add_type("adapter")
             writer.add_string("adapter.type", "lora")
             writer.add_float32("adapter.lora.alpha", alpha)
@@ -91,9 +89,6 @@ def write_adapter(base: Base, files: AdapterFiles, to: Path) -> None:
                 name = name_of(names, f"{module}.weight")
                 _add(writer, f"{name}.lora_a", a, Kind.F32)
                 _add(writer, f"{name}.lora_b", b, Kind.F32)
-            _finish(writer)
-        finally:
-            writer.close()
 
     try:
         _publish(to, fill)
@@ -160,11 +155,21 @@ def _add(writer: GGUFWriter, name: str, tensor: Tensor, kind: Kind) -> None:
         writer.add_tensor(name, quantize(array, kind), raw_dtype=kind)
 
 
-def _finish(writer: GGUFWriter) -> None:
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+@contextmanager
+def _writer(path: Path, arch: Architecture, use_temp_file: bool = False) -> Iterator[GGUFWriter]:
+    """A file whose header and tensors are written when the block ends; its files are closed also where it fails."""
+    writer = GGUFWriter(path, arch.name, use_temp_file=use_temp_file)
+    try:
+        yield writer
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    finally:
+        for file in (*(writer.fout or ()), writer.temp_file):
+            with suppress(OSError):  # what cannot be written out any more; the first failure is told
+                if file is not None:
+                    file.close()
 
 
 def _publish(to: Path, fill: Callable[[Path], None]) -> None:

@@ -63,7 +63,8 @@ def main(folder: Path, base: Path) -> None:
             with suppress(psutil.Error):
                 said = " ".join(child.cmdline())
                 for kind in KINDS if "chatlab.system.bootstrap" in said else ():
-                    if kind in said:
+                    # The trainer is to be stopped: only once its threads run, for before them it is tied to nobody.
+                    if kind in said and (kind != KINDS[0] or child.num_threads() > 1):
                         found[child.pid] = kind
         if set(found.values()) == set(KINDS):
             print(json.dumps(found), flush=True)
