@@ -16,6 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from chatlab.commands import models
+from chatlab.engines.llamacpp import package
 from chatlab.errors import ChatlabError, InputError
 from chatlab.lab import Lab
 from chatlab.models.library import ModelLibrary
@@ -175,7 +176,7 @@ def _serve(lab: Lab, settings: Settings, sock: socket.socket, open_browser: bool
 
     def ready(address: str) -> None:
         print(f"Chatlab is at {address}", flush=True)
-        if not lab.health().llama_cpp:
+        if not package.version():
             print(NO_LLAMA, flush=True)
         if smollm2_file() is None:
             print(NO_SMOLLM2, flush=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,13 +52,20 @@ def ask(
 
 
 def ask_all(
-    engine: Engine, base: Base, variant: Variant, prompts: Sequence[str], sampling: Sampling = GREEDY, system: str = ""
+    engine: Engine,
+    base: Base,
+    variant: Variant,
+    prompts: Sequence[str],
+    sampling: Sampling = GREEDY,
+    system: str = "",
+    between: Callable[[], None] = lambda: None,
 ) -> list[Reply]:
-    """All replies at once, batched where the engine can."""
+    """All replies at once, batched where the engine can. `between` is called between two tokens."""
     prompt_ids = [_prompt_ids(base, prompt, system) for prompt in prompts]
     chunks: list[list[ReplyChunk]] = [[] for _ in prompts]
     for number, chunk in engine.stream_batch(prompt_ids, sampling, variant, base.template.stop_ids):
         chunks[number].append(chunk)
+        between()
     markers = role_markers(base.template)
     return [_reply(prompt, chunks, markers) for prompt, chunks in zip(prompts, chunks, strict=True)]
 

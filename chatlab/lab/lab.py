@@ -128,9 +128,7 @@ class Lab:
         self.answer_lengths = AnswerLengths(self.store, self.machine, self.variants, self.mismatch)
         self.checklist = Checklist(self.store, self.machine, self.variants, self.quality, self.unseen)
         self.symptoms = Symptoms(self.store, self.variants, self.quality, self.mismatch, self.answer_lengths)
-        self.switch = ModelSwitch(
-            self.store, self.machine, self.variants, self.training, self.quality.difficulties, self.unseen_evaluator
-        )
+        self.switch = ModelSwitch(self.store, self.machine, self.variants, self.training, self.quality.difficulties)
         self._takeover = Takeover(self.switch.renew)
 
     def warm(self) -> None:
@@ -178,13 +176,10 @@ class Lab:
     def _warm(self) -> None:
         try:
             with self.machine.lease() as model:
-                model.engine.load(
-                    self.variants.get(model=model)
-                )  # before the trainer: a person speaks first, then trains
+                model.engine.load(self.variants.get(model=model))  # first: a person speaks, then trains
             self.variants.come_back()
             self.switch.note()
             self.training.warm()
-            self.unseen_evaluator.prepare()
             self.training.adopt()
         except ChatlabError as error:
             log.warning("%s %s", error, error.hint)

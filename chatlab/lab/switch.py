@@ -11,7 +11,6 @@ from chatlab.errors import ChatlabError
 from chatlab.lab.data.difficulty import Difficulties
 from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.training import Training
-from chatlab.lab.runs.unseen_evaluator import UnseenEvaluator
 from chatlab.lab.variants import Variants
 from chatlab.models.base import Base
 from chatlab.store import Store
@@ -36,14 +35,12 @@ class ModelSwitch:
         variants: Variants,
         training: Training,
         difficulties: Difficulties,
-        evaluator: UnseenEvaluator,
     ) -> None:
         self._store = store
         self._machine = machine
         self._variants = variants
         self._training = training
         self._difficulties = difficulties
-        self._evaluator = evaluator
 
     def use(self, path: Path) -> Base:
         """Have the model in a folder or file answer from the next reply on; its base. Returns once it can answer.
@@ -82,7 +79,7 @@ class ModelSwitch:
 
     def _follow(self) -> None:
         """Load the live adapter, warm the trainer, and make up for what had to wait for this model."""
-        for step in (self._load_live, self._training.warm, self._training.adopt, self._evaluator.prepare):
+        for step in (self._load_live, self._training.warm, self._training.adopt):
             _quietly(step)
 
     def _load_live(self) -> None:

@@ -133,6 +133,7 @@ class _Unpacking(TrialProcess):
 
     module = "chatlab.models.gguf.unpack"
     dies = "{name} cannot be unpacked: it is damaged."
+    niceness = 5
 
     def unpack(self, file: Path, to: Path, tell: Progress) -> None:
         """Raises what the process refuses, and EngineError."""

@@ -23,6 +23,7 @@ from chatlab.models.base import Base
 from chatlab.models.gguf.config import network, tensors_of
 from chatlab.models.gguf.header import WITHOUT, Header, check_model, damaged, read_header
 from chatlab.models.gguf_file import GgufFile, stamp
+from chatlab.models.included import SMOLLM2_SHA256
 from chatlab.models.validation.process import refuse
 from chatlab.records import Message
 from chatlab.system.files import sha256_of
@@ -53,14 +54,16 @@ def validate(file: Path, folder: Path, limits: Limits) -> None:
     try:
         header = read_header(file)
         check_model(header)
-        parameters = _write_hf_files(file, header, folder, limits)
+        sha256 = sha256_of(file)
+        by_header = sha256 == SMOLLM2_SHA256 or not package.version()  # the included file was tried when it was chosen
+        parameters = _write_hf_files(file, header, folder, limits, by_header)
         name = file.stem if file.suffix == ".gguf" else _name(header) or file.name
-        gguf = GgufFile(file=file, stamp=stamp(file), sha256=sha256_of(file))
+        gguf = GgufFile(file=file, stamp=stamp(file), sha256=sha256)
         base = Base.from_gguf(gguf, name, folder, parameters)
         base.template.check()
-        if package.version():
+        if not by_header:
             _check_replies(base, limits)
-        else:
+        elif sha256 != SMOLLM2_SHA256:
             _check_unpackable(header)
         hashes = {name: sha256_of(folder / name) for name in HF_FILES}
         passed = {"name": name, "parameters": parameters, "sha256": gguf.sha256, "papers": hashes}
@@ -74,12 +77,12 @@ def validate(file: Path, folder: Path, limits: Limits) -> None:
         ) from error
 
 
-def _write_hf_files(file: Path, header: Header, folder: Path, limits: Limits) -> int:
-    """Write config, tokenizer and template; the number of parameters."""
+def _write_hf_files(file: Path, header: Header, folder: Path, limits: Limits, by_header: bool) -> int:
+    """Write config, tokenizer and template; the number of parameters. With `by_header` llama.cpp is not asked."""
     with limits.lifted():
         from chatlab.engines.gguf_import.hf_files import write_hf_files
 
-        if not package.version():
+        if by_header:
             vocab = HeaderVocab(header)
             write_hf_files(file, header, vocab, folder)
             return vocab.parameters

@@ -173,6 +173,7 @@ class Training:
             self._trainer.use(self._machine.training_base(base))
             if self._trainer.status().state != "training":
                 self._trainer.warm()
+                threading.Thread(target=self._yield_to_warming, name="trainer warm-up", daemon=True).start()
 
     def adopt(self) -> None:
         """Publish the runs that finished while the app was closed."""
@@ -247,6 +248,14 @@ class Training:
         self._machine.yield_cores(True)
         self._watcher = threading.Thread(target=self._watch, args=(run,), name="run watcher", daemon=True)
         self._watcher.start()
+
+    def _yield_to_warming(self) -> None:
+        """Leave it a core: what waits for a core that somebody else uses slows both down tenfold and more."""
+        self._machine.yield_cores(True)
+        while self._trainer.status().state == "warming" and not self._closing.wait(0.25):
+            pass
+        if self._trainer.status().state != "training":
+            self._machine.yield_cores(False)
 
     def _watch(self, run: Path) -> None:
         """Wait for the run's end, then publish it. Runs in a thread of its own."""

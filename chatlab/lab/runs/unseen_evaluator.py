@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -26,6 +27,8 @@ log = logging.getLogger("chatlab.lab")
 
 MOST = 48
 """Prompts asked after a run, the first of the set: enough for a figure, and soon done. The grid asks all of them."""
+PATIENCE = 120.0
+"""Seconds within which a measurement gives way to people; one that went on for ever would end nothing."""
 
 
 class UnseenEvaluator:
@@ -43,12 +46,6 @@ class UnseenEvaluator:
         self._cache = cache / "proof"
         self._thread = ThreadPoolExecutor(1, "proof")
         self._pending: dict[str, Future[None]] = {}
-
-    def prepare(self) -> None:
-        """Ask the base ahead of the first run, which would wait for it."""
-        if prompts := self._few():
-            with self._machine.lease() as model:
-                self._base(model, prompts)
 
     def begin(self, name: str) -> None:
         """Ask the base and a published adapter, soon, and keep the metrics in its folder.
@@ -108,4 +105,11 @@ class UnseenEvaluator:
 
 
 def _asked(model: LoadedModel, variant: Variant, prompts: Sequence[str]) -> ReplyMetrics:
-    return reply_metrics(ask_all(model.engine, model.base, variant, prompts))
+    """Gives way to whoever chats: a token of a person's reply would wait for one of these."""
+    ends = time.monotonic() + PATIENCE
+
+    def give_way() -> None:
+        while model.leases > 1 and time.monotonic() < ends:  # one is this measurement's own
+            time.sleep(0.05)
+
+    return reply_metrics(ask_all(model.engine, model.base, variant, prompts, between=give_way))

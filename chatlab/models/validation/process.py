@@ -42,6 +42,8 @@ class TrialProcess:
     dies = "{name} breaks down when it is opened: it is damaged."
     """The message about what ends the process."""
     broken = "Download it again."
+    niceness = 0
+    """How much it gives way to the chat."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -79,7 +81,14 @@ class TrialProcess:
             if self._closed:
                 raise EngineError("Chatlab is being closed.")
             process = self._process = Child(
-                self.module, what, folder, environment=ALONE, stdin=DEVNULL, stdout=said, stderr=said
+                self.module,
+                what,
+                folder,
+                niceness=self.niceness,
+                environment=ALONE,
+                stdin=DEVNULL,
+                stdout=said,
+                stderr=said,
             )
         try:
             return process.wait(seconds)
