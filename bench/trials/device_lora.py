@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from chatlab.records import TrainSettings
-from chatlab.training.data import Batch
 from chatlab.training.fast.lora_linear import lora_pair
 from chatlab.training.fast.threads import Workers
 from chatlab.training.kl import NUM_TEXTS, TOP_K, KLReference
 from chatlab.training.loss import logits_of
 from chatlab.training.model import LoraModel, flatten, lora_layers, lora_shape
+from chatlab.training.packing import Batch
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 KL_TOKENS = 64

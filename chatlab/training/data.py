@@ -1,16 +1,13 @@
-"""Demonstrations to examples (ids and labels), examples to the steps of a run, and those to packed batches."""
+"""Demonstrations to examples (ids and labels), and examples to the steps of a run."""
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from chatlab.errors import EmptyAnswer, NothingToLearn, TemplateRefused, TokenizerFailed
 from chatlab.records import Message, TrainSettings
@@ -19,8 +16,6 @@ from chatlab.training.defaults import held_out_count
 from chatlab.training.process.runs import Dropped
 
 IGNORED = -100
-MAX_PADDING = 8
-"""Padding tokens in a block that are cheaper than one block more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,27 +40,6 @@ class Split:
     held_out: tuple[Example, ...]
     """To measure on."""
     dropped: tuple[Dropped, ...]
-
-
-class Block(NamedTuple):
-    """Sequences of nearly one length, padded at their ends: `rows` x `width` positions of a batch."""
-
-    rows: int
-    width: int
-
-
-class Batch(NamedTuple):
-    """A packed batch: sequences end to end, so that no linear layer computes on much padding.
-
-    `ids` and `positions` are (N,), N the sum over blocks of rows x width; positions begin anew with each sequence.
-    `label_positions` (L,) index the positions that predict a label, `labels` (L,) are what they should predict.
-    """
-
-    ids: Tensor
-    positions: Tensor
-    blocks: tuple[Block, ...]
-    label_positions: Tensor
-    labels: Tensor
 
 
 def read_examples(snapshot: Path, template: Template, settings: TrainSettings, context: int) -> Split:
@@ -120,49 +94,6 @@ def balance(sizes: Sequence[int], count: int) -> list[list[int]]:
         groups[least].append(i)
         sums[least] += sizes[i]
     return [sorted(group) for group in groups]
-
-
-def collate(examples: Sequence[Example]) -> Batch:
-    """Pack examples, the longest first. Padding follows its sequence, where causal attention never sees it."""
-    ordered = sorted(examples, key=lambda example: -len(example.ids))
-    blocks = tuple(_blocks([len(example.ids) for example in ordered]))
-    ids: list[int] = []
-    label_positions: list[int] = []
-    labels: list[int] = []
-    positions: list[int] = []
-    rest = iter(ordered)
-    for block in blocks:
-        for example in (next(rest) for _ in range(block.rows)):
-            for offset, label in enumerate(example.labels[1:]):
-                if label != IGNORED:
-                    label_positions.append(len(ids) + offset)
-                    labels.append(label)
-            ids += [*example.ids, *[0] * (block.width - len(example.ids))]
-            positions += range(block.width)
-    supervised = torch.tensor(label_positions, dtype=torch.long), torch.tensor(labels, dtype=torch.long)
-    return Batch(torch.tensor(ids), torch.tensor(positions), blocks, *supervised)
-
-
-def concat(first: Batch, second: Batch) -> Batch:
-    """Two batches as one, the first one's positions before the second's."""
-    return Batch(
-        ids=torch.cat((first.ids, second.ids)),
-        positions=torch.cat((first.positions, second.positions)),
-        blocks=first.blocks + second.blocks,
-        label_positions=torch.cat((first.label_positions, second.label_positions + len(first.ids))),
-        labels=torch.cat((first.labels, second.labels)),
-    )
-
-
-def _blocks(lengths: Sequence[int]) -> Iterator[Block]:
-    """Neighbours share a block as long as it takes little padding. `lengths` are in descending order."""
-    start = padding = 0
-    for i, length in enumerate(lengths):
-        padding += lengths[start] - length
-        if padding > MAX_PADDING:
-            yield Block(i - start, lengths[start])
-            start, padding = i, 0
-    yield Block(len(lengths) - start, lengths[start])
 
 
 def _examples_of(id: int, messages: list[dict[str, Any]], template: Template, longest: int) -> list[Example] | str:

@@ -10,8 +10,9 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from chatlab.training.data import Batch
+from chatlab.training.fast.attention import Layout
 from chatlab.training.fast.lora_linear import fuse
+from chatlab.training.packing import Batch
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -47,7 +48,7 @@ class PeftForward:
             input_ids=batch.ids[None],
             position_ids=batch.positions[None],
             use_cache=False,
-            blocks=batch.blocks,
+            layout=Layout(batch.spans, batch.ids.device),
             dtype=self._dtype,
         ).last_hidden_state[0]
         return result

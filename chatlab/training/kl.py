@@ -17,11 +17,12 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from chatlab.system.files import private_folder, write_whole
-from chatlab.training.data import Batch, Block, Example, collate
+from chatlab.training.data import Example
 from chatlab.training.defaults import KL_TEXT_TOKENS
 from chatlab.training.fast import attention
 from chatlab.training.loss import logits_of, topk_kl_loss
 from chatlab.training.model import LoraModel
+from chatlab.training.packing import Batch, Span, collate
 
 NUM_TEXTS = 64
 TOP_K = 32
@@ -49,11 +50,12 @@ class KLReference:
         return self.ids.shape[1]
 
     def batch(self, texts: Sequence[int]) -> Batch:
-        """These texts as one block without labels."""
+        """These texts, without labels."""
         ids = self.ids[list(texts)]
         none = torch.zeros(0, dtype=torch.long)
         positions = torch.arange(ids.shape[1]).repeat(len(texts))
-        return Batch(ids.flatten(), positions, (Block(*ids.shape),), none, none)
+        spans = tuple(Span(start * self.width, self.width) for start in range(len(texts)))
+        return Batch(ids.flatten(), positions, spans, none, none)
 
     def loss(self, hidden: Tensor, head: Tensor, texts: Sequence[int]) -> Tensor:
         """Sum over all positions of KL(base || adapter); `hidden` (N, H) begins with these texts' positions."""

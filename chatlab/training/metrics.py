@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from chatlab.system.files import private_folder
-from chatlab.training.data import IGNORED, Example, collate
+from chatlab.training.data import IGNORED, Example
 from chatlab.training.loss import next_token_loss
 from chatlab.training.model import LoraModel
+from chatlab.training.packing import collate
 from chatlab.training.process.runs import write_json
 
 WINDOW = 256

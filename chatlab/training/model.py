@@ -24,13 +24,14 @@ from transformers import AutoModelForCausalLM
 from chatlab.errors import BaseRefused
 from chatlab.records import TrainSettings
 from chatlab.system.files import private_folder
-from chatlab.training.data import Batch, Example, collate
+from chatlab.training.data import Example
 from chatlab.training.fast import attention
-from chatlab.training.fast.llama import FastLlama, supports
+from chatlab.training.fast.decoder import FastDecoder, supports
 from chatlab.training.fast.lora_linear import ADAPTER, lora_pair
 from chatlab.training.fast.threads import Workers
 from chatlab.training.forward import Forward, PeftForward
 from chatlab.training.loss import logits_of
+from chatlab.training.packing import Batch, collate
 
 WEIGHTS = "adapter_model.safetensors"
 CHECKED_TO = {False: 0.005, True: 0.05}
@@ -69,11 +70,17 @@ class LoraModel:
         self.peft = attach_lora(causal, settings)
         self.peft.train(settings.dropout > 0)
         self.flat = flatten(self.peft)
-        self.forward: Forward = (
-            FastLlama(causal, self.flat, dtype) if fast and supports(causal) else PeftForward(causal, self.peft, dtype)
-        )
+        self.forward: Forward
+        sample = sample or _ordinary(len(self.head))
+        if fast and supports(causal):
+            self.forward = FastDecoder(causal, self.flat, dtype)
+            self.reset(settings)
+            if self._agrees(sample, bf16):
+                return
+        self.forward = PeftForward(causal, self.peft, dtype)
         self.reset(settings)
-        self._check(sample or _ordinary(len(self.head)), bf16)
+        if not self._agrees(sample, bf16):
+            raise BaseRefused("This base model computes in a way that cannot be trained here.", "Choose another.")
 
     def reset(self, settings: TrainSettings) -> None:
         """As before the first step: a fresh adapter that changes nothing yet, an optimizer without state."""
@@ -131,28 +138,31 @@ class LoraModel:
         self.optimizer.state[self.flat] = {k: v.clone() for k, v in state.items() if k != "weights"}
 
     @torch.no_grad()
-    def _check(self, sample: Sequence[int], bf16: bool) -> None:
-        """Compare the logits of two packed texts with those that transformers gives each alone, in float32.
+    def _agrees(self, sample: Sequence[int], bf16: bool) -> bool:
+        """Compare the logits of packed texts with those that transformers gives each alone, in float32.
 
         `sample` is real text, 19 tokens at least: on control tokens, which no text is made of, rounding to bfloat16
-        moves a model's logits ten times as far. Raises BaseRefused for a network whose attention or output does more
-        than is done here (caps, biases, scales of its own).
+        moves a model's logits ten times as far. False for a network whose attention or output does more than is done
+        here (caps, biases, scales of its own).
         """
-        texts = (sample[:12], sample[12:19])
-        examples = [Example(demonstration=0, ids=tuple(ids), labels=()) for ids in texts]
+        texts = (sample[:12], sample[:8] + sample[12:16])
+        batch = collate([Example(demonstration=0, ids=tuple(ids), labels=()) for ids in texts])
         with self.adapter_disabled():
-            mine = logits_of(self.hidden(collate(examples)), self.head)
-            theirs = [self._eager_logits(example) for example in examples]
-        for own, other in zip((mine[:12], mine[12:19]), theirs, strict=True):
+            mine = logits_of(self.hidden(batch), self.head)
+            theirs = [self._eager_logits(ids) for ids in (texts[0], *texts)]  # what they share comes first
+        for span, other in zip(batch.spans, theirs, strict=True):
+            own = mine[span.start : span.start + span.width]
+            other = other[span.prefix : span.prefix + span.width]
             if (own - other).abs().mean() > CHECKED_TO[bf16] * other.std():
-                raise BaseRefused("This base model computes in a way that cannot be trained here.", "Choose another.")
+                return False
+        return True
 
-    def _eager_logits(self, example: Example) -> Tensor:
+    def _eager_logits(self, ids: Sequence[int]) -> Tensor:
         """Logits of one text, as transformers computes them."""
         self.causal.set_attn_implementation("eager")
         try:
-            ids = torch.tensor([example.ids], device=self.accelerator.device)
-            logits: Tensor = self.causal(input_ids=ids, use_cache=False).logits[0].float()
+            row = torch.tensor([list(ids)], device=self.accelerator.device)
+            logits: Tensor = self.causal(input_ids=row, use_cache=False).logits[0].float()
             return logits
         finally:
             self.causal.set_attn_implementation(attention.NAME)

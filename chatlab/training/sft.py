@@ -9,11 +9,12 @@ from functools import reduce
 from torch import Tensor
 
 from chatlab.records import TrainSettings
-from chatlab.training.data import Example, collate, concat
+from chatlab.training.data import Example
 from chatlab.training.kl import KLReference
 from chatlab.training.loop import Metrics
 from chatlab.training.loss import next_token_loss
 from chatlab.training.model import LoraModel
+from chatlab.training.packing import collate, concat
 
 
 @dataclass(frozen=True, slots=True)

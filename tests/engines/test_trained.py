@@ -14,9 +14,10 @@ from chatlab.engines.transformers.network import open_network
 from chatlab.engines.transformers.variant_cache import VariantCache
 from chatlab.models.base import Base
 from chatlab.records import AdapterCard, Message, TrainSettings
-from chatlab.training.data import Example, collate
+from chatlab.training.data import Example
 from chatlab.training.loss import logits_of
 from chatlab.training.model import LoraModel
+from chatlab.training.packing import collate
 
 
 @pytest.fixture(scope="module")

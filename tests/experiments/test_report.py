@@ -137,10 +137,11 @@ def test_the_whole_base_is_trained_with_the_losses_of_the_app(tiny: Path, bf16: 
     from accelerate import Accelerator
 
     from chatlab.records import TrainSettings
-    from chatlab.training.data import Example, collate
+    from chatlab.training.data import Example
     from chatlab.training.kl import KLReference
     from chatlab.training.loss import next_token_loss
     from chatlab.training.model import LoraModel
+    from chatlab.training.packing import collate
 
     model, causal = LoraModel(tiny, TrainSettings(), Accelerator(cpu=True), bf16=bf16), full_finetune.opened(tiny)
     rows = [

@@ -18,10 +18,13 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from chatlab.errors import BaseRefused
 from chatlab.models.trainable import OWN_ATTENTION, check_trainable
 from chatlab.records import TrainSettings
-from chatlab.training.data import IGNORED, Example, collate
-from chatlab.training.loop import train
+from chatlab.training.data import IGNORED, Example
+from chatlab.training.fast.decoder import FAMILIES as FAST
+from chatlab.training.fast.decoder import FastDecoder
+from chatlab.training.loop import compute_gradients, train
 from chatlab.training.loss import logits_of
 from chatlab.training.model import LoraModel
+from chatlab.training.packing import collate
 from chatlab.training.sft import SFTLoss
 
 SETTINGS = TrainSettings(learning_rate=1e-2, rank=4, epochs=10, batch_size=2, kl_weight=0.0, dropout=0.0, seed=1)
@@ -46,7 +49,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "qwen3": {},
     "gemma": {"hidden_activation": "gelu_pytorch_tanh"},
     "gemma3_text": {"sliding_window": 32, "layer_types": ["sliding_attention", "full_attention"]},
-    "smollm3": {},
+    "smollm3": {"no_rope_layers": [1, 0]},
     "phi3": {},
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4},
     "gpt_neox": {},
@@ -84,6 +87,35 @@ def test_a_family_is_taken_and_learns(kind: str, bf16: bool, tmp_path: Path) -> 
     model = LoraModel(network(kind, tmp_path), SETTINGS, Accelerator(cpu=True), bf16=bf16)
     steps = list(train(model, rows(), SETTINGS, SFTLoss(SETTINGS), lambda *_: {}))
     assert steps[-1].loss < steps[0].loss - 0.05
+
+
+@pytest.mark.parametrize("shared", [0, 12])
+@pytest.mark.parametrize("kind", [kind for kind in FAMILIES if kind in FAST])
+def test_what_is_written_out_finds_the_gradient_that_autograd_finds(kind: str, shared: int, tmp_path: Path) -> None:
+    """Of transformers' own network with peft's own layers, row by row: grouped heads, norms, windows, biases, prefix."""
+    folder = network(kind, tmp_path, **({"attention_bias": True} if kind == "llama" else {}))
+    model = LoraModel(folder, SETTINGS, Accelerator(cpu=True), bf16=False)
+    assert isinstance(model.forward, FastDecoder)
+    model.flat.data.add_(0.05 * torch.randn(model.flat.shape, generator=torch.Generator().manual_seed(1)))
+    model.sync_weights()
+    examples = rows(50) if not shared else [with_prefix(row, shared) for row in rows(50)]
+    assert model.flat.grad is not None
+    loss = compute_gradients(model, SFTLoss(SETTINGS).step(model, examples, 0))["loss"]
+    found = model.flat.grad.clone()
+    model.causal.set_attn_implementation("eager")
+    labels = sum(row.num_labels for row in examples)
+    theirs = sum(
+        model.peft(input_ids=torch.tensor([row.ids]), labels=torch.tensor([row.labels])).loss * row.num_labels / labels
+        for row in examples
+    )
+    parameters = [p for p in model.peft.parameters() if p.requires_grad]
+    wanted = torch.cat([grad.flatten() for grad in torch.autograd.grad(theirs, parameters)])
+    assert loss == pytest.approx(theirs.item(), abs=1e-4)
+    assert (found - wanted).norm() < 1e-4 * wanted.norm()
+
+
+def with_prefix(row: Example, count: int) -> Example:
+    return replace(row, ids=tuple(range(40, 40 + count)) + row.ids, labels=(IGNORED,) * count + row.ids)
 
 
 @pytest.mark.parametrize("length", [100, 300])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,11 @@ from chatlab.models import Base
 from chatlab.records import TrainSettings
 from chatlab.settings import PACKAGE
 from chatlab.template import IGNORED
-from chatlab.training.data import Example, collate, read_examples
+from chatlab.training.data import Example, read_examples
 from chatlab.training.loop import compute_gradients
 from chatlab.training.loss import next_token_loss
 from chatlab.training.model import LoraModel
+from chatlab.training.packing import collate
 from chatlab.training.sft import SFTLoss
 
 SETTINGS = TrainSettings(rank=4, kl_weight=0, held_out=0)
@@ -121,25 +123,33 @@ def test_rows_packed_into_one_line_are_read_as_if_each_were_alone(model: LoraMod
     long = Example(demonstration=9, ids=rows[0].ids * 4, labels=rows[0].labels * 4)
     line = [rows[2], long, *rows]
     batch = collate(line)
+    ordered = sorted(line, key=lambda row: -len(row.ids))
     with torch.no_grad():
         together = model.hidden(batch)
-        start = 0
-        for row in sorted(line, key=lambda row: -len(row.ids)):
-            alone = model.hidden(collate([row]))
-            width = next(w for n, w, s in _places(batch) if s <= start < s + n * w)
-            assert torch.equal(batch.positions[start : start + len(row.ids)], torch.arange(len(row.ids)))
-            assert torch.allclose(together[start : start + len(row.ids)], alone[: len(row.ids)], atol=1e-5)
-            start += width
-    assert start == len(batch.ids)
+        for row, span in zip(ordered, batch.spans, strict=True):
+            own = slice(span.start, span.start + span.width)
+            assert torch.equal(batch.positions[own], torch.arange(len(row.ids)))
+            assert torch.allclose(together[own], model.hidden(collate([row])), atol=1e-5)
+    assert len(batch.ids) == sum(len(row.ids) for row in line), "no padding"
 
 
-def _places(batch) -> list[tuple[int, int, int]]:  # type: ignore[no-untyped-def]
-    """(rows, width, start) of each block."""
-    found, start = [], 0
-    for rows, width in batch.blocks:
-        found.append((rows, width, start))
-        start += rows * width
-    return found
+def test_what_all_rows_begin_with_is_computed_once_to_the_same_loss_and_gradient(
+    model: LoraModel, rows: list[Example]
+) -> None:
+    """As under one system message: also where the first label follows right on what is shared."""
+    start = tuple(range(20, 32))
+    alike = [replace(row, ids=start + row.ids[:-1], labels=(IGNORED,) * 12 + row.ids[:-1]) for row in rows]
+    batch = collate(alike)
+    shared = batch.spans[0].width
+    assert shared >= 12 and len(batch.ids) == shared + sum(len(row.ids) - shared for row in alike)
+    loss, together = loss_and_gradient(model, alike)
+    labels = [row.num_labels for row in alike]
+    alone = [loss_and_gradient(model, [row]) for row in alike]
+    assert loss == pytest.approx(
+        sum(one * n for (one, _), n in zip(alone, labels, strict=True)) / sum(labels), abs=1e-5
+    )
+    wanted = sum(own * n for (_, own), n in zip(alone, labels, strict=True)) / sum(labels)
+    assert (together - wanted).abs().max() < 1e-5 + 1e-4 * wanted.abs().max()
 
 
 def test_company_changes_a_rows_gradient_by_its_share_and_nothing_else(model: LoraModel, rows: list[Example]) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from chatlab.training.fast.decoder import FastDecoder
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -19,13 +20,13 @@ from chatlab.models import Base
 from chatlab.records import Message, TrainSettings
 from chatlab.settings import PACKAGE
 from chatlab.training import metrics
-from chatlab.training.data import IGNORED, Example, balance, collate, read_examples, schedule, split
+from chatlab.training.data import IGNORED, Example, balance, read_examples, schedule, split
 from chatlab.training.defaults import held_out_count, plan, settings_for
-from chatlab.training.fast.llama import FastLlama
 from chatlab.training.kl import KLReference, KLToBase, load_or_build
 from chatlab.training.loop import compute_gradients, learning_rate, train
 from chatlab.training.loss import next_token_loss
 from chatlab.training.model import LoraModel
+from chatlab.training.packing import collate
 from chatlab.training.sft import SFTLoss
 
 SETTINGS = TrainSettings(rank=4, kl_weight=0, epochs=2, held_out=0)
@@ -149,7 +150,7 @@ def test_any_other_network_is_trained_through_transformers_to_the_same_gradient(
     model: LoraModel, base: Base, rows: list[Example]
 ) -> None:
     other = LoraModel(base.folder, SETTINGS, Accelerator(cpu=True), bf16=False, fast=False)
-    assert isinstance(model.forward, FastLlama) and not isinstance(other.forward, FastLlama)
+    assert isinstance(model.forward, FastDecoder) and not isinstance(other.forward, FastDecoder)
     other.flat.data.copy_(model.flat.data)
     other.sync_weights()
     mine, theirs = gradient(model, rows), gradient(other, rows)

@@ -23,10 +23,9 @@ def lora_pair(layer: LoraLayer) -> tuple[Tensor, Tensor]:
 
 
 def is_plain(layer: LoraLayer) -> bool:
-    """Whether peft's result for this layer is W x + scale B A x and nothing else."""
+    """Whether peft's result for this layer is W x + bias + scale B A x and nothing else."""
     return (
         type(layer.base_layer) is nn.Linear
-        and layer.base_layer.bias is None
         and isinstance(layer.lora_dropout[ADAPTER], nn.Identity)
         and not layer.use_dora[ADAPTER]
         and all(matrix.dtype == torch.float32 for matrix in lora_pair(layer))
@@ -35,7 +34,7 @@ def is_plain(layer: LoraLayer) -> bool:
 
 
 class FusedLoraLinear:
-    """W x + scale B A x for n layers of one input x.
+    """W x + bias + scale B A x for n layers of one input x.
 
     `w_and_a` (out + n rank, in) holds every W, then every scale A; `b_t` (n rank, out) every B transposed, as the
     blocks of a block-diagonal matrix. A norm in front of the layers multiplies x by `norm_weight` (in,): that is
@@ -48,6 +47,7 @@ class FusedLoraLinear:
         norm = torch.ones(frozen[0].shape[1], device=frozen[0].device) if norm_weight is None else norm_weight.detach()
         self.scale = layers[0].scaling[ADAPTER] * norm
         self.out_features = [w.shape[0] for w in frozen]
+        self.bias = _joined_bias(layers, dtype)
         self.out = sum(self.out_features)
         a = torch.zeros(len(layers) * self.rank, len(norm), device=norm.device)
         self.w_and_a = torch.cat([*(w * norm for w in frozen), a]).to(dtype)
@@ -70,10 +70,13 @@ class FusedLoraLinear:
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """All outputs side by side (N, out) of `x` (N, in), and x A^T (N, n rank), which `backward` needs."""
         if self.merged is not None:
-            return x @ self.merged.t(), x[:, :0]
+            return self._add_bias(x @ self.merged.t()), x[:, :0]
         both = x @ self.w_and_a.t()
         x_a = both[:, self.out :]
-        return torch.addmm(both[:, : self.out], x_a, self.b_t), x_a
+        return self._add_bias(torch.addmm(both[:, : self.out], x_a, self.b_t)), x_a
+
+    def _add_bias(self, out: Tensor) -> Tensor:
+        return out if self.bias is None else out.add_(self.bias)
 
     def grad_buffer(self, rows: int) -> Tensor:
         """(rows, out + n rank): the caller writes the outputs' gradients into the first `out` columns."""
@@ -102,6 +105,15 @@ class FusedLoraLinear:
         for number, (layer, out) in enumerate(zip(self.layers, self.out_features, strict=True)):
             yield layer, slice(number * self.rank, (number + 1) * self.rank), slice(start, start + out)
             start += out
+
+
+def _joined_bias(layers: Sequence[LoraLayer], dtype: torch.dtype) -> Tensor | None:
+    """The biases side by side (out,), zero where a layer has none; None where none has."""
+    linears = [cast(nn.Linear, layer.base_layer) for layer in layers]
+    if all(linear.bias is None for linear in linears):
+        return None
+    parts = [x.weight.new_zeros(x.out_features) if x.bias is None else x.bias.detach() for x in linears]
+    return torch.cat(parts).to(dtype)
 
 
 def fuse(model: nn.Module, dtype: torch.dtype) -> list[FusedLoraLinear]:

@@ -1,0 +1,90 @@
+"""Examples to packed batches: sequences end to end, without padding, and what all of them begin with only once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from chatlab.training.data import IGNORED, Example
+
+MIN_PREFIX = 8
+"""Tokens that examples have to begin with alike before these are computed once for all of them."""
+
+
+class Span(NamedTuple):
+    """A sequence in a packed batch: `width` positions from `start` on, after the `prefix` first positions of `root`.
+
+    `root` is where the shared beginning lies in the batch; with a `prefix` of 0 the sequence stands alone.
+    """
+
+    start: int
+    width: int
+    root: int = 0
+    prefix: int = 0
+
+
+class Batch(NamedTuple):
+    """A packed batch: sequences end to end, so that no linear layer computes on padding.
+
+    `ids` and `positions` are (N,), N the sum of the spans' widths; a position counts from the beginning of its text,
+    a shared prefix included. `label_positions` (L,) index the positions that predict a label, `labels` (L,) are what
+    they should predict; the last position of a shared prefix may predict one for each sequence.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    spans: tuple[Span, ...]
+    label_positions: Tensor
+    labels: Tensor
+
+
+def collate(examples: Sequence[Example]) -> Batch:
+    """Pack examples, the longest first. Labels are in the examples' order, each example's together.
+
+    What all begin with, such as the same system message, is computed once: causal attention gives the same there
+    whatever follows. That is exact, and so is the gradient: a prefix position gathers it from every sequence.
+    """
+    ordered = sorted(examples, key=lambda example: -len(example.ids))
+    prefix = _shared_prefix(ordered)
+    ids = list(ordered[0].ids[:prefix])
+    positions = list(range(prefix))
+    spans = [Span(0, prefix)] if prefix else []
+    label_positions: list[int] = []
+    labels: list[int] = []
+    for example in ordered:
+        start, width = len(ids), len(example.ids) - prefix
+        spans.append(Span(start, width, prefix=prefix))
+        for offset, label in enumerate(example.labels[1:]):
+            if label != IGNORED:
+                label_positions.append(offset if offset < prefix else start + offset - prefix)
+                labels.append(label)
+        ids += example.ids[prefix:]
+        positions += range(prefix, len(example.ids))
+    supervised = torch.tensor(label_positions, dtype=torch.long), torch.tensor(labels, dtype=torch.long)
+    return Batch(torch.tensor(ids), torch.tensor(positions), tuple(spans), *supervised)
+
+
+def concat(first: Batch, second: Batch) -> Batch:
+    """Two batches as one, the first one's positions before the second's."""
+    offset = len(first.ids)
+    moved = (span._replace(start=span.start + offset, root=span.root + offset) for span in second.spans)
+    return Batch(
+        ids=torch.cat((first.ids, second.ids)),
+        positions=torch.cat((first.positions, second.positions)),
+        spans=(*first.spans, *moved),
+        label_positions=torch.cat((first.label_positions, second.label_positions + offset)),
+        labels=torch.cat((first.labels, second.labels)),
+    )
+
+
+def _shared_prefix(examples: Sequence[Example]) -> int:
+    """How many tokens all examples begin with, each keeping one of its own; 0 where it is not worth it."""
+    if len(examples) < 2:
+        return 0
+    least, most = min(e.ids for e in examples), max(e.ids for e in examples)
+    longest = min(len(e.ids) for e in examples) - 1
+    alike = next((i for i in range(longest) if least[i] != most[i]), longest)
+    return alike if alike >= MIN_PREFIX else 0
