@@ -11,7 +11,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from chatlab.training.fast.attention import Layout
-from chatlab.training.fast.lora_linear import fuse
+from chatlab.training.fast.lora_linear import fuse, sync_weights
 from chatlab.training.packing import Batch
 
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ class PeftForward:
         return result
 
     def sync_weights(self) -> None:
-        for linear in self._linears:
-            linear.sync_weights()
+        sync_weights(self._linears)
 
     @contextmanager
     def merged(self) -> Iterator[None]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 EPS = 1e-37
 """Keeps the logarithm of a probability finite; float32 holds little less."""
+CACHED = 1 << 18
+"""Numbers worked on at once where logits are turned into probabilities and those into gradients: 1 MB."""
 REST = 1e-6
 """Least probability of all tokens outside the top K together."""
 
@@ -40,13 +44,17 @@ class CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, hidden, head, labels):  # type: ignore[no-untyped-def]
-        probs = F.softmax(logits_of(hidden, head), dim=-1)
-        right = labels[:, None]
-        own = probs.gather(1, right)
-        loss = -own.clamp_min(EPS).log().sum()
+        logits = F.linear(hidden.to(head.dtype), head)
+        loss = hidden.new_zeros((), dtype=torch.float32)
+        for rows in _few(logits):
+            probs = F.softmax(logits[rows], dim=-1, dtype=torch.float32)
+            right = labels[rows, None]
+            own = probs.gather(1, right)
+            loss -= own.clamp_min(EPS).log().sum()
+            if ctx.needs_input_grad[0]:
+                logits[rows] = probs.scatter_(1, right, own - 1)
         if ctx.needs_input_grad[0]:
-            grad = probs.scatter_(1, right, own - 1)
-            ctx.save_for_backward((grad.to(head.dtype) @ head).float())
+            ctx.save_for_backward((logits @ head).float())
         return loss
 
     @staticmethod
@@ -65,17 +73,27 @@ class TopKKL(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, hidden, head, topk_ids, topk_probs):  # type: ignore[no-untyped-def]
-        probs = F.softmax(logits_of(hidden, head), dim=-1)
-        near = probs.gather(1, topk_ids)
-        own_rest = (1 - near.sum(1, keepdim=True)).clamp_min_(REST)
-        rest = (1 - topk_probs.sum(1, keepdim=True)).clamp_min_(REST)
-        loss = (topk_probs * (topk_probs.clamp_min(EPS) / near.clamp_min(EPS)).log()).sum()
-        loss += (rest * (rest / own_rest).log()).sum()
+        logits = F.linear(hidden.to(head.dtype), head)
+        loss = hidden.new_zeros((), dtype=torch.float32)
+        for rows in _few(logits):
+            probs, ids, theirs = F.softmax(logits[rows], dim=-1, dtype=torch.float32), topk_ids[rows], topk_probs[rows]
+            near = probs.gather(1, ids)
+            own_rest = (1 - near.sum(1, keepdim=True)).clamp_min_(REST)
+            rest = (1 - theirs.sum(1, keepdim=True)).clamp_min_(REST)
+            loss += (theirs * (theirs.clamp_min(EPS) / near.clamp_min(EPS)).log()).sum()
+            loss += (rest * (rest / own_rest).log()).sum()
+            if ctx.needs_input_grad[0]:
+                logits[rows] = probs.mul_(1 - rest / own_rest).scatter_(1, ids, near - theirs)
         if ctx.needs_input_grad[0]:
-            grad = probs.mul_(1 - rest / own_rest).scatter_(1, topk_ids, near - topk_probs)
-            ctx.save_for_backward((grad.to(head.dtype) @ head).float())
+            ctx.save_for_backward((logits @ head).float())
         return loss
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         return ctx.saved_tensors[0] * grad, None, None, None
+
+
+def _few(logits: Tensor) -> Iterator[slice]:
+    """So many rows at a time that what is made of them stays in the processor's cache."""
+    count = max(1, CACHED // logits.shape[1])
+    return (slice(start, start + count) for start in range(0, len(logits), count))

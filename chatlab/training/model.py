@@ -105,8 +105,8 @@ class LoraModel:
         """The gradient of `loss` by `flat`, for `accumulate`. Several threads may call this at once."""
         parameters = self.forward.parameters
         found = torch.autograd.grad(loss, parameters, allow_unused=True)
-        own = (torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True))
-        return torch.cat([grad.flatten() for grad in own])
+        own = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+        return own[0].flatten() if len(own) == 1 else torch.cat([grad.flatten() for grad in own])
 
     def accumulate(self, grad: Tensor) -> None:
         """Add to the gradient that the next `step` follows."""
@@ -145,7 +145,7 @@ class LoraModel:
         moves a model's logits ten times as far. False for a network whose attention or output does more than is done
         here (caps, biases, scales of its own).
         """
-        texts = (sample[:12], sample[:8] + sample[12:16])
+        texts = (sample[:12], [*sample[:8], *sample[12:16]])
         batch = collate([Example(demonstration=0, ids=tuple(ids), labels=()) for ids in texts])
         with self.adapter_disabled():
             mine = logits_of(self.hidden(batch), self.head)

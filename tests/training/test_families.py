@@ -92,7 +92,7 @@ def test_a_family_is_taken_and_learns(kind: str, bf16: bool, tmp_path: Path) -> 
 @pytest.mark.parametrize("shared", [0, 12])
 @pytest.mark.parametrize("kind", [kind for kind in FAMILIES if kind in FAST])
 def test_what_is_written_out_finds_the_gradient_that_autograd_finds(kind: str, shared: int, tmp_path: Path) -> None:
-    """Of transformers' own network with peft's own layers, row by row: grouped heads, norms, windows, biases, prefix."""
+    """In transformers' own network with peft's own layers, row by row: heads, norms, windows, biases, prefix."""
     folder = network(kind, tmp_path, **({"attention_bias": True} if kind == "llama" else {}))
     model = LoraModel(folder, SETTINGS, Accelerator(cpu=True), bf16=False)
     assert isinstance(model.forward, FastDecoder)

@@ -11,7 +11,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from chatlab.training.fast.decoder import FastDecoder
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -22,6 +21,7 @@ from chatlab.settings import PACKAGE
 from chatlab.training import metrics
 from chatlab.training.data import IGNORED, Example, balance, read_examples, schedule, split
 from chatlab.training.defaults import held_out_count, plan, settings_for
+from chatlab.training.fast.decoder import FastDecoder
 from chatlab.training.kl import KLReference, KLToBase, load_or_build
 from chatlab.training.loop import compute_gradients, learning_rate, train
 from chatlab.training.loss import next_token_loss

@@ -28,13 +28,10 @@ NOWHERE = 1 << 30
 class Block(NamedTuple):
     """Sequences laid out as `rows`, T queries and S keys each, padded at their ends by repeating the last.
 
-    `queries` (rows T,) and `keys` (rows S,) are positions in the batch; `slots` say where among `queries` each of the
-    block's positions `start` to `end` is. `query_places` (rows, T) and `key_places` (rows, S) count from a text's
-    beginning.
+    `queries` (rows, T) and `keys` (rows, S) are positions in the batch; `slots` say where among `queries` each of the
+    block's own positions is. `query_places` (rows, T) and `key_places` (rows, S) count from a text's beginning.
     """
 
-    start: int
-    end: int
     queries: Tensor
     keys: Tensor
     slots: Tensor
@@ -42,9 +39,22 @@ class Block(NamedTuple):
     key_places: Tensor
 
 
+class Indices(NamedTuple):
+    """A block's rows of (position, head) for one number of heads: K of keys, each with the queries of G heads.
+
+    `queries` (rows K G T,) and `keys` (rows K S,) gather from (N G K, d) and (N K, d) what is multiplied, head by head;
+    `out` (n G K,) gathers from what comes of it, (rows K G T, d), the block's own positions.
+    """
+
+    queries: Tensor
+    keys: Tensor
+    out: Tensor
+    rows: int
+
+
 class Attended(NamedTuple):
-    """What a block's backward needs: queries (n, G T, d) with n = rows x key heads and G queries' heads for each of
-    those, keys and values (n, S, d), the mask, and the weights (n, G T, S), None where they are computed again.
+    """What a block's backward needs: queries (n, G T, d) with n = rows x key heads, keys and values (n, S, d), the
+    mask, and the weights (n, G T, S), None where they are computed again.
     """
 
     queries: Tensor
@@ -55,23 +65,24 @@ class Attended(NamedTuple):
 
 
 class Layout:
-    """The blocks of a batch, with the masks that its layers share."""
+    """The blocks of a batch, with the indices and masks that its layers share."""
 
     def __init__(self, spans: Sequence[Span], device: torch.device | None = None) -> None:
         self.blocks = [_block(group, device) for group in _groups(spans)]
-        self._masks: dict[tuple[int, int, int, int, torch.dtype], Tensor] = {}
+        self._indices: dict[tuple[int, int], list[Indices]] = {}
+        self._masks: dict[tuple[int, int, int, torch.dtype], list[Tensor]] = {}
 
-    def mask(self, number: int, heads: int, groups: int, window: int | None, dtype: torch.dtype) -> Tensor:
-        """-inf where a query does not see a key, (rows heads, groups T, S). A window counts the query itself."""
-        key = number, heads, groups, window or 0, dtype
+    def indices(self, heads: int, groups: int) -> list[Indices]:
+        """Of each block, for so many heads of keys with so many of queries each."""
+        if (heads, groups) not in self._indices:
+            self._indices[heads, groups] = [_indices(block, heads, groups) for block in self.blocks]
+        return self._indices[heads, groups]
+
+    def masks(self, heads: int, groups: int, window: int | None, dtype: torch.dtype) -> list[Tensor]:
+        """Of each block, -inf where a query does not see a key, (rows heads, groups T, S). Windows count the query."""
+        key = heads, groups, window or 0, dtype
         if key not in self._masks:
-            block = self.blocks[number]
-            back = block.query_places[:, :, None] - block.key_places[:, None, :]
-            hidden = (back < 0) | (back >= window) if window else back < 0
-            bias = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, float("-inf"))
-            rows, t, s = bias.shape
-            shared = bias[:, None, None].expand(rows, heads, groups, t, s)
-            self._masks[key] = shared.reshape(rows * heads, groups * t, s)
+            self._masks[key] = [_mask(block, heads, groups, window, dtype) for block in self.blocks]
         return self._masks[key]
 
 
@@ -79,40 +90,37 @@ def attend(
     q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float, window: int | None = None
 ) -> tuple[Tensor, list[Attended]]:
     """Attention of `q` (N, H, d) on `k` and `v` (N, K, d), H a multiple of K; (N, H, d), and what backward needs."""
-    heads, groups = k.shape[1], q.shape[1] // k.shape[1]
-    mixed, kept = torch.empty_like(q), []
-    for number, block in enumerate(layout.blocks):
-        rows = len(block.query_places)
-        mask = layout.mask(number, heads, groups, window, q.dtype)
-        queries = _by_head(q.index_select(0, block.queries), rows, heads)
-        keys, values = (_by_head(x.index_select(0, block.keys), rows, heads) for x in (k, v))
+    heads, groups, d = k.shape[1], q.shape[1] // k.shape[1], q.shape[2]
+    masks = layout.masks(heads, groups, window, q.dtype)
+    flat_q, flat_k, flat_v = (x.reshape(-1, d) for x in (q, k, v))
+    mixed, kept = [], []
+    for mask, own in zip(masks, layout.indices(heads, groups), strict=True):
+        queries = flat_q.index_select(0, own.queries).view(own.rows * heads, -1, d)
+        keys, values = (x.index_select(0, own.keys).view(own.rows * heads, -1, d) for x in (flat_k, flat_v))
         weights = _weights(queries, keys, mask, scale)
-        mixed[block.start : block.end] = _by_place(weights.bmm(values), rows, groups).index_select(0, block.slots)
+        mixed.append(weights.bmm(values).view(-1, d).index_select(0, own.out))
         kept.append(Attended(queries, keys, values, mask, weights if keys.shape[1] < WIDE else None))
-    return mixed, kept
+    return _joined(mixed).view_as(q), kept
 
 
 def attend_backward(
-    grad: Tensor, kept: Sequence[Attended], layout: Layout, scale: float
+    grad: Tensor, kept: Sequence[Attended], layout: Layout, scale: float, heads: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of q, k and v, from that of what `attend` gave (N, H, d)."""
-    heads = kept[0].keys.shape[0] // len(layout.blocks[0].query_places)
-    groups, d = grad.shape[1] // heads, grad.shape[2]
-    grad_q = torch.empty_like(grad)
+    """Gradients of q, k and v with `heads` heads of keys, from that of what `attend` gave (N, H, d)."""
+    positions, groups, d = len(grad), grad.shape[1] // heads, grad.shape[2]
+    parts = grad.reshape(-1, d).split([len(own.out) for own in layout.indices(heads, groups)])
+    grad_q = []
     # Added up in float32: a shared prefix's positions gather from every sequence.
-    grad_k, grad_v = (grad.new_zeros(len(grad), heads, d, dtype=torch.float32) for _ in range(2))
-    for block, own in zip(layout.blocks, kept, strict=True):
-        rows = len(block.query_places)
-        padded = grad.new_zeros(len(block.queries), *grad.shape[1:])
-        padded.index_copy_(0, block.slots, grad[block.start : block.end])
-        out = _by_head(padded, rows, heads)
-        weights = own.weights if own.weights is not None else _weights(own.queries, own.keys, own.mask, scale)
-        score = torch._softmax_backward_data(out.bmm(own.values.transpose(1, 2)), weights, -1, weights.dtype)
+    grad_k, grad_v = (grad.new_zeros(positions * heads, d, dtype=torch.float32) for _ in range(2))
+    for part, own, its in zip(parts, layout.indices(heads, groups), kept, strict=True):
+        out = part.new_zeros(len(own.queries), d).index_copy_(0, own.out, part).view_as(its.queries)
+        weights = its.weights if its.weights is not None else _weights(its.queries, its.keys, its.mask, scale)
+        score = torch._softmax_backward_data(out.bmm(its.values.transpose(1, 2)), weights, -1, weights.dtype)
         score.mul_(scale)
-        grad_q[block.start : block.end] = _by_place(score.bmm(own.keys), rows, groups).index_select(0, block.slots)
-        grad_k.index_add_(0, block.keys, _by_place(score.transpose(1, 2).bmm(own.queries), rows, 1).float())
-        grad_v.index_add_(0, block.keys, _by_place(weights.transpose(1, 2).bmm(out), rows, 1).float())
-    return grad_q, grad_k, grad_v
+        grad_q.append(score.bmm(its.keys).view(-1, d).index_select(0, own.out))
+        grad_k.index_add_(0, own.keys, score.transpose(1, 2).bmm(its.queries).float().view(-1, d))
+        grad_v.index_add_(0, own.keys, weights.transpose(1, 2).bmm(out).float().view(-1, d))
+    return _joined(grad_q).view_as(grad), grad_k.view(positions, heads, d), grad_v.view(positions, heads, d)
 
 
 class PackedAttention(torch.autograd.Function):
@@ -121,12 +129,12 @@ class PackedAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, v, layout, scale, window):  # type: ignore[no-untyped-def]
         mixed, ctx.kept = attend(q, k, v, layout, scale, window)
-        ctx.layout, ctx.scale = layout, scale
+        ctx.layout, ctx.scale, ctx.heads = layout, scale, k.shape[1]
         return mixed
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        grads = attend_backward(grad, ctx.kept, ctx.layout, ctx.scale)
+        grads = attend_backward(grad, ctx.kept, ctx.layout, ctx.scale, ctx.heads)
         return *(each.to(grad.dtype) for each in grads), None, None, None
 
 
@@ -165,16 +173,26 @@ def _weights(queries: Tensor, keys: Tensor, mask: Tensor, scale: float) -> Tenso
     return torch.baddbmm(mask, queries, keys.transpose(1, 2), alpha=scale).softmax(-1)
 
 
-def _by_head(x: Tensor, rows: int, heads: int) -> Tensor:
-    """(rows T, G heads, d) to (rows heads, G T, d), contiguous."""
-    apart = x.view(rows, -1, heads, x.shape[1] // heads, x.shape[2]).permute(0, 2, 3, 1, 4)
-    return apart.reshape(rows * heads, -1, x.shape[2])
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _by_place(x: Tensor, rows: int, groups: int) -> Tensor:
-    """(rows heads, G T, d) to (rows T, G heads, d): undoes `_by_head`."""
-    apart = x.view(rows, len(x) // rows, groups, -1, x.shape[2]).permute(0, 3, 1, 2, 4)
-    return apart.reshape(-1, len(x) // rows * groups, x.shape[2])
+def _indices(block: Block, heads: int, groups: int) -> Indices:
+    rows, t = block.queries.shape
+    own = torch.arange(heads * groups, device=block.queries.device).view(1, heads, groups, 1)
+    queries = block.queries[:, None, None] * (heads * groups) + own
+    keys = block.keys[:, None] * heads + torch.arange(heads, device=block.keys.device)[:, None]
+    row, place = block.slots // t, block.slots % t
+    out = (row[:, None] * heads * groups + own.flatten()) * t + place[:, None]
+    return Indices(queries.flatten(), keys.flatten(), out.flatten(), rows)
+
+
+def _mask(block: Block, heads: int, groups: int, window: int | None, dtype: torch.dtype) -> Tensor:
+    back = block.query_places[:, :, None] - block.key_places[:, None, :]
+    hidden = (back < 0) | (back >= window) if window else back < 0
+    bias = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, float("-inf"))
+    rows, t, s = bias.shape
+    return bias[:, None, None].expand(rows, heads, groups, t, s).reshape(rows * heads, groups * t, s)
 
 
 def _groups(spans: Sequence[Span]) -> Iterator[Sequence[Span]]:
@@ -191,14 +209,14 @@ def _groups(spans: Sequence[Span]) -> Iterator[Sequence[Span]]:
 
 def _block(spans: Sequence[Span], device: torch.device | None) -> Block:
     t, s = max(span.width for span in spans), max(span.prefix + span.width for span in spans)
-    queries, keys, slots, query_places, key_places = [], [], [], [], []
+    queries, keys, query_places, key_places = [], [], [], []
+    slots: list[int] = []
     for row, span in enumerate(spans):
         more, own = t - span.width, range(span.start, span.start + span.width)
         end = span.prefix + span.width
-        queries += [*own, *[own[-1]] * more]
+        queries.append([*own, *[own[-1]] * more])
         query_places.append([*range(span.prefix, end), *[end - 1] * more])
-        keys += [*range(span.root, span.root + span.prefix), *own, *[own[-1]] * (s - end)]
+        keys.append([*range(span.root, span.root + span.prefix), *own, *[own[-1]] * (s - end)])
         key_places.append([*range(end), *[NOWHERE] * (s - end)])
         slots += range(row * t, row * t + span.width)
-    made = (torch.tensor(x, device=device) for x in (queries, keys, slots, query_places, key_places))
-    return Block(spans[0].start, spans[-1].start + spans[-1].width, *made)
+    return Block(*(torch.tensor(x, device=device) for x in (queries, keys, slots, query_places, key_places)))

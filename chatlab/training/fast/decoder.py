@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from chatlab.training.fast.attention import Layout
 from chatlab.training.fast.layer import ACTIVATIONS, Activations, Layer, Packing, hidden_act, norm, norm_backward
 from chatlab.training.fast.layer import norm_weight as weight_of
-from chatlab.training.fast.lora_linear import FusedLoraLinear, is_plain, lora_pair
+from chatlab.training.fast.lora_linear import Gradients, is_plain, lora_pair, sync_weights, write_gradients
 from chatlab.training.packing import Batch
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma3_text", "smollm3")
@@ -50,18 +50,14 @@ class FastDecoder:
         self.layers = [Layer(layer, causal.config, dtype) for layer in inner.layers]
         self.embed, self.final_norm, self._rotary = inner.embed_tokens, weight_of(inner.norm), inner.rotary_emb
         self.eps = causal.config.rms_norm_eps
+        self._linears = [linear for layer in self.layers for linear in layer.linears]
         self._kinds = sorted({layer.kind for layer in self.layers})
-        adapted = (own for linear in self.linears for own in linear.layers)
+        adapted = (own for linear in self._linears for own in linear.layers)
         self._shapes = [tuple(matrix.shape for matrix in lora_pair(own)) for own in adapted]
-
-    @property
-    def linears(self) -> list[FusedLoraLinear]:
-        return [linear for layer in self.layers for linear in layer.linears]
 
     def sync_weights(self) -> None:
         """To be called whenever `flat` has been written to."""
-        for linear in self.linears:
-            linear.sync_weights()
+        sync_weights(self._linears)
 
     def hidden(self, batch: Batch) -> Tensor:
         """Hidden states of the last layer, after the final norm, (N, H)."""
@@ -74,7 +70,7 @@ class FastDecoder:
 
         In bfloat16 the sum would lose the small part, so there nothing changes.
         """
-        linears = self.linears if self.dtype == torch.float32 else []
+        linears = self._linears if self.dtype == torch.float32 else []
         try:
             for linear in linears:
                 linear.merge(True)
@@ -99,11 +95,12 @@ class FastDecoder:
     ) -> Tensor:
         """The gradient of `flat`, from that of the hidden states (N, H)."""
         grad_flat = torch.empty_like(self.flat)
-        pairs = self._pairs(grad_flat)
+        found: list[Gradients] = []
         grad_x = norm_backward(torch.zeros_like(grad), grad * self.final_norm, normed, inv_rms)
         for number in reversed(range(len(self.layers))):
-            own = pairs[7 * number : 7 * number + 7]
-            grad_x = self.layers[number].backward(grad_x, kept.pop(), packing, own, number > 0)
+            grad_x, own = self.layers[number].backward(grad_x, kept.pop(), packing, number > 0)
+            found = own + found
+        write_gradients(self._pairs(grad_flat), found)
         return grad_flat
 
     def _angles(self, positions: Tensor) -> dict[str, tuple[Tensor, Tensor]]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from chatlab.training.fast.attention import Attended, Layout, attend, attend_backward
-from chatlab.training.fast.lora_linear import FusedLoraLinear
+from chatlab.training.fast.lora_linear import FusedLoraLinear, Gradients
 
-Pairs = Sequence[tuple[Tensor, Tensor]]
-"""Gradients of A and B, one pair a LoRA layer."""
 ACTIVATIONS = {"silu": "none", "gelu_pytorch_tanh": "tanh"}
 """Activations of the gate that are computed here: SiLU, and GELU as `torch` approximates it."""
 
@@ -113,28 +110,31 @@ class Layer:
         first = (inv_rms1, normed1, x_a_qkv, qk_norm, attended, mixed, x_a_out, after1)
         return x, Activations(*first, inv_rms2, normed2, x_a_gate_up, gate, up, gate_act, product, x_a_down, after2)
 
-    def backward(self, grad: Tensor, kept: Activations, packing: Packing, pairs: Pairs, needs_grad_x: bool) -> Tensor:
-        """The gradient of the layer's input, if needed, from that of its output; `pairs` are written to."""
+    def backward(
+        self, grad: Tensor, kept: Activations, packing: Packing, needs_grad_x: bool
+    ) -> tuple[Tensor, list[Gradients]]:
+        """The gradient of the layer's input, if needed, and those of its matrices, from that of its output."""
         positions, wide = len(grad), self.gate_up.out // 2
         buffer = self.down.grad_buffer(positions)
         buffer[:, : self.down.out] = self._add_backward(grad, kept.after2, self.after2)
-        product = self.down.backward(buffer, kept.product, kept.x_a_down, pairs[6:])
+        product, of_down = self.down.backward(buffer, kept.product, kept.x_a_down)
         assert product is not None
         buffer = self.gate_up.grad_buffer(positions)
         torch.mul(product, kept.gate_act, out=buffer[:, wide : 2 * wide])
         self._activation_backward(product.mul_(kept.up), kept.gate, buffer[:, :wide])
-        normed = self.gate_up.backward(buffer, kept.normed2, kept.x_a_gate_up, pairs[4:6])
+        normed, of_gate_up = self.gate_up.backward(buffer, kept.normed2, kept.x_a_gate_up)
         grad = norm_backward(grad, normed, kept.normed2, kept.inv_rms2)
         buffer = self.out.grad_buffer(positions)
         buffer[:, : self.out.out] = self._add_backward(grad, kept.after1, self.after1)
-        mixed = self.out.backward(buffer, kept.mixed, kept.x_a_out, pairs[3:4])
+        mixed, of_out = self.out.backward(buffer, kept.mixed, kept.x_a_out)
         assert mixed is not None
         by_heads = mixed.unflatten(1, (self.heads, -1))
         buffer = self.qkv.grad_buffer(positions)
-        grads = attend_backward(by_heads, kept.attended, packing.layout, self.scale)
+        grads = attend_backward(by_heads, kept.attended, packing.layout, self.scale, self.key_heads)
         self._heads_backward(*grads, kept.qk_norm, packing, buffer)
-        normed = self.qkv.backward(buffer, kept.normed1, kept.x_a_qkv, pairs[:3], needs_grad_x)
-        return norm_backward(grad, normed, kept.normed1, kept.inv_rms1) if needs_grad_x else grad
+        normed, of_qkv = self.qkv.backward(buffer, kept.normed1, kept.x_a_qkv, needs_grad_x)
+        grad = norm_backward(grad, normed, kept.normed1, kept.inv_rms1) if needs_grad_x else grad
+        return grad, [*of_qkv, *of_out, *of_gate_up, *of_down]
 
     def _heads(self, qkv: Tensor, packing: Packing) -> tuple[Tensor, Tensor, Tensor, QKNorm | None]:
         """Queries (N, heads, d), keys and values (N, key heads, d), normed and rotated."""
@@ -196,8 +196,8 @@ def hidden_act(config: Any) -> str:
 
 def norm_weight(module: nn.Module) -> Tensor:
     """What a norm multiplies by; Gemma's stores it less one."""
-    weight: Any = module.weight
-    return weight.detach() + 1 if type(module).__name__.startswith("Gemma") else weight.detach()
+    weight = cast(Tensor, module.weight).detach()
+    return weight + 1 if type(module).__name__.startswith("Gemma") else weight
 
 
 def norm(x: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

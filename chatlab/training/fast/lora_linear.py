@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from peft.tuners.lora import Linear as LoraLayer
@@ -33,12 +33,31 @@ def is_plain(layer: LoraLayer) -> bool:
     )
 
 
+class Copies(NamedTuple):
+    """A LoRA layer's matrices, and the parts of fused ones that are copies of them."""
+
+    a: Tensor
+    b: Tensor
+    scaled_a: Tensor
+    copied_b: Tensor
+    scale: Tensor
+    """By which each column of A is multiplied, (in,)."""
+
+
+class Gradients(NamedTuple):
+    """Gradients of a LoRA layer's matrices, that of A still to be multiplied by `scale` (in,)."""
+
+    a: Tensor
+    b: Tensor
+    scale: Tensor
+
+
 class FusedLoraLinear:
     """W x + bias + scale B A x for n layers of one input x.
 
-    `w_and_a` (out + n rank, in) holds every W, then every scale A; `b_t` (n rank, out) every B transposed, as the
-    blocks of a block-diagonal matrix. A norm in front of the layers multiplies x by `norm_weight` (in,): that is
-    multiplied into the matrices, so that x is given without it.
+    `w_and_a` (out + n rank, in) holds every W, then every scale A; `b` (out, n rank) every B, as the blocks of a
+    block-diagonal matrix. A norm in front of the layers multiplies x by `norm_weight` (in,): that is multiplied into
+    the matrices, so that x is given without it. `copies` are what `sync_weights` keeps up to date.
     """
 
     def __init__(self, layers: Sequence[LoraLayer], dtype: torch.dtype, norm_weight: Tensor | None = None) -> None:
@@ -51,21 +70,18 @@ class FusedLoraLinear:
         self.out = sum(self.out_features)
         a = torch.zeros(len(layers) * self.rank, len(norm), device=norm.device)
         self.w_and_a = torch.cat([*(w * norm for w in frozen), a]).to(dtype)
-        self.b_t = torch.zeros(len(a), self.out, dtype=dtype, device=norm.device)
+        self.b = torch.zeros(self.out, len(a), dtype=dtype, device=norm.device)
+        self.copies = [
+            Copies(*lora_pair(layer), self.w_and_a[self.out :][rows], self.b[columns, rows], self.scale)
+            for layer, rows, columns in self._blocks()
+        ]
         self.merged: Tensor | None = None
         """W + scale B A (out, in), while merged."""
-
-    def sync_weights(self) -> None:
-        """Copy A and B as they are now."""
-        for layer, rows, columns in self._blocks():
-            a, b = (matrix.detach() for matrix in lora_pair(layer))
-            self.w_and_a[self.out :][rows].copy_(a * self.scale)
-            self.b_t[rows, columns].copy_(b.t())
 
     def merge(self, on: bool) -> None:
         """Compute with one merged matrix from now on, or with its parts again. With B all zero it is W to the bit."""
         w, a = self.w_and_a[: self.out], self.w_and_a[self.out :]
-        self.merged = torch.addmm(w, self.b_t.t(), a) if on else None
+        self.merged = torch.addmm(w, self.b, a) if on else None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """All outputs side by side (N, out) of `x` (N, in), and x A^T (N, n rank), which `backward` needs."""
@@ -73,31 +89,24 @@ class FusedLoraLinear:
             return self._add_bias(x @ self.merged.t()), x[:, :0]
         both = x @ self.w_and_a.t()
         x_a = both[:, self.out :]
-        return self._add_bias(torch.addmm(both[:, : self.out], x_a, self.b_t)), x_a
-
-    def _add_bias(self, out: Tensor) -> Tensor:
-        return out if self.bias is None else out.add_(self.bias)
+        return self._add_bias(torch.addmm(both[:, : self.out], x_a, self.b.t())), x_a
 
     def grad_buffer(self, rows: int) -> Tensor:
         """(rows, out + n rank): the caller writes the outputs' gradients into the first `out` columns."""
         return self.w_and_a.new_empty(rows, len(self.w_and_a))
 
     def backward(
-        self,
-        grad_buffer: Tensor,
-        x: Tensor,
-        x_a: Tensor,
-        grads: Sequence[tuple[Tensor, Tensor]],
-        needs_grad_x: bool = True,
-    ) -> Tensor | None:
-        """Write the gradients of every A and B into `grads`; return that of x if asked, before any norm weight."""
+        self, grad_buffer: Tensor, x: Tensor, x_a: Tensor, needs_grad_x: bool = True
+    ) -> tuple[Tensor | None, list[Gradients]]:
+        """The gradient of x if asked, before any norm weight, and those of every A and B; see `write_gradients`."""
         grad_out, grad_x_a = grad_buffer[:, : self.out], grad_buffer[:, self.out :]
-        torch.mm(grad_out, self.b_t.t(), out=grad_x_a)
-        all_a, all_b = grad_x_a.t() @ x, x_a.t() @ grad_out
-        for (grad_a, grad_b), (_, rows, columns) in zip(grads, self._blocks(), strict=True):
-            torch.mul(all_a[rows], self.scale, out=grad_a)
-            grad_b.copy_(all_b[rows, columns].t())
-        return grad_buffer @ self.w_and_a if needs_grad_x else None
+        torch.mm(grad_out, self.b, out=grad_x_a)
+        all_a, all_b = grad_x_a.t() @ x, grad_out.t() @ x_a
+        found = [Gradients(all_a[rows], all_b[columns, rows], self.scale) for _, rows, columns in self._blocks()]
+        return grad_buffer @ self.w_and_a if needs_grad_x else None, found
+
+    def _add_bias(self, out: Tensor) -> Tensor:
+        return out if self.bias is None else out.add_(self.bias)
 
     def _blocks(self) -> Iterator[tuple[LoraLayer, slice, slice]]:
         """Each layer, its rows among the low-rank ones, and its columns among the outputs."""
@@ -105,6 +114,24 @@ class FusedLoraLinear:
         for number, (layer, out) in enumerate(zip(self.layers, self.out_features, strict=True)):
             yield layer, slice(number * self.rank, (number + 1) * self.rank), slice(start, start + out)
             start += out
+
+
+def sync_weights(linears: Sequence[FusedLoraLinear]) -> None:
+    """Copy all A and B as they are now: hundreds of small matrices in three calls."""
+    copies = [own for linear in linears for own in linear.copies]
+    if not copies:
+        return
+    with torch.no_grad():
+        torch._foreach_copy_([own.copied_b for own in copies], [own.b for own in copies])
+        scaled = torch._foreach_mul([own.a for own in copies], [own.scale for own in copies])
+        torch._foreach_copy_([own.scaled_a for own in copies], list(scaled))
+
+
+def write_gradients(to: Sequence[tuple[Tensor, Tensor]], found: Sequence[Gradients]) -> None:
+    """Write the gradients of A and B into pairs of matrices, in their dtype."""
+    to_a, to_b = [a for a, _ in to], [b for _, b in to]
+    torch._foreach_copy_([*to_a, *to_b], [*(own.a for own in found), *(own.b for own in found)])
+    torch._foreach_mul_(to_a, [own.scale for own in found])
 
 
 def _joined_bias(layers: Sequence[LoraLayer], dtype: torch.dtype) -> Tensor | None:
@@ -167,7 +194,8 @@ class _FusedFunction(torch.autograd.Function):
         linear, shape, dtype = ctx.linear, grad_outputs[0].shape[:-1], grad_outputs[0].dtype
         buffer = linear.grad_buffer(len(flat))
         torch.cat([grad.flatten(0, -2).to(buffer.dtype) for grad in grad_outputs], dim=1, out=buffer[:, : linear.out])
+        grad_x, found = linear.backward(buffer, flat, x_a, ctx.needs_input_grad[0])
         grads = [(torch.empty_like(a), torch.empty_like(b)) for a, b in map(lora_pair, linear.layers)]
-        grad_x = linear.backward(buffer, flat, x_a, grads, ctx.needs_input_grad[0])
+        write_gradients(grads, found)
         grad_x = None if grad_x is None else grad_x.to(dtype).unflatten(0, shape)
         return grad_x, None, *(grad for both in grads for grad in both)
