@@ -59,7 +59,7 @@ class LoraModel:
     ) -> None:
         """`workers` micro-batches are computed at once. Without `fast` even a Llama goes through transformers."""
         attention.register()
-        self.accelerator = accelerator
+        self.folder, self.accelerator = base, accelerator
         self.workers = Workers(workers)
         self.lora_shape = lora_shape(settings)
         causal = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation=attention.NAME)

@@ -39,9 +39,8 @@ class TrainingResources:
         self.base, self.cache = base, cache / "training" / base.fingerprint[:16]
         self._root = cache
         cores = threads or torch.get_num_threads()
-        small = base.parameters < defaults.TINY
-        torch.set_num_threads(1 if small else cores)
-        self.workers = min(2, cores) if small else 1
+        self.workers = min(2, cores)
+        torch.set_num_threads(max(1, cores // self.workers))
         self.bf16 = has_bfloat16()
         self._model: LoraModel | None = None
         self._kl: KLReference | None = None
