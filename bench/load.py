@@ -27,9 +27,9 @@ from bench.table import show
 from chatlab.lab import Lab
 from chatlab.settings import PACKAGE, Settings
 from chatlab.store import Store
+from chatlab.system.malloc import limit_arenas
 from chatlab.system.ports import listening
 from chatlab.web.app import serve
-from chatlab.web.malloc import limit_arenas
 from chatlab.web.shutdown import Shutdown
 
 PEOPLE, MINUTES = 20, 10.0

@@ -26,10 +26,10 @@ from bench.table import show
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import PACKAGE, Settings
+from chatlab.system.malloc import limit_arenas
 from chatlab.system.ports import listening
 from chatlab.web.app import serve
 from chatlab.web.health import PATH
-from chatlab.web.malloc import limit_arenas
 from chatlab.web.shutdown import Shutdown
 
 TURNS, EACH, MARKS = 4000, 20, 20

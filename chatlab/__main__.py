@@ -22,10 +22,10 @@ from chatlab.lab import Lab
 from chatlab.models.library import ModelLibrary
 from chatlab.settings import Settings, smollm2_file
 from chatlab.system.log import Discreet, close_log, open_log
+from chatlab.system.malloc import limit_arenas
 from chatlab.system.ports import is_loopback, listening
 from chatlab.web.guard.passwords import Person, once, password_line, people, random_person, read_people
 from chatlab.web.guard.proxies import networks
-from chatlab.web.malloc import limit_arenas
 from chatlab.web.shutdown import Shutdown
 
 log = logging.getLogger("chatlab")

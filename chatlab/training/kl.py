@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from chatlab.system.files import private_folder, write_whole
+from chatlab.system.malloc import return_freed
 from chatlab.training.data import Example
 from chatlab.training.defaults import KL_TEXT_TOKENS
 from chatlab.training.loss import logits_of, topk_kl_loss
@@ -112,6 +113,7 @@ def load_or_build(model: LoraModel, file: Path, start: int, texts: int = NUM_TEX
 
 def _build(model: LoraModel, start: int, texts: int) -> KLReference:
     ids = _sample_texts(model, start, texts)
+    return_freed()
     bare = KLReference(ids, torch.empty(0), torch.empty(0))
 
     @torch.no_grad()  # which holds for a thread alone

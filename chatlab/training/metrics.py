@@ -28,9 +28,8 @@ QUICK_WINDOW = 128
 UNSUPERVISED = 64
 """Tokens at the start of a window that are only context. How a text begins is just what demonstrations change: there
 alone an adapter that forgot 0.8 % in all looks as if it had forgotten 6 %."""
-BATCH_TOKENS = 384
-"""Tokens computed at once: enough for long products, and few enough that little work too has a share for each worker.
-"""
+BATCH_TOKENS = 1024
+"""Most tokens computed at once: a processor multiplies that many twice as fast as 256."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ def nll(model: LoraModel, examples: Sequence[Example]) -> NLL:
     """NLL of the labels of examples; an example's `demonstration` is its document's number."""
     documents = sorted({example.demonstration for example in examples})
     sums, tokens = dict.fromkeys(documents, 0.0), dict.fromkeys(documents, 0.0)
-    batches = _batches(examples)
+    batches = _batches(examples, model.workers.count)
     with model.merged():
         for batch, found in zip(batches, model.workers.map(partial(_nll_sums, model), batches), strict=True):
             for example, value in zip(batch, found, strict=True):
@@ -132,11 +131,12 @@ def _spread(examples: list[Example], count: int) -> list[Example]:
     return [firsts[numbers[i * len(numbers) // count]] for i in range(count)]
 
 
-def _batches(examples: Sequence[Example]) -> list[list[Example]]:
-    """Examples of like length together, about BATCH_TOKENS at once."""
+def _batches(examples: Sequence[Example], workers: int) -> list[list[Example]]:
+    """Examples of like length together, BATCH_TOKENS at once or so few that each worker has a share."""
+    most = min(BATCH_TOKENS, sum(len(e.ids) for e in examples) // workers + 1)
     batches: list[list[Example]] = [[]]
     for example in sorted(examples, key=lambda example: -len(example.ids)):
-        if sum(len(e.ids) for e in batches[-1]) + len(example.ids) > BATCH_TOKENS and batches[-1]:
+        if sum(len(e.ids) for e in batches[-1]) + len(example.ids) > most and batches[-1]:
             batches.append([])
         batches[-1].append(example)
     return batches

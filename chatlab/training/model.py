@@ -24,6 +24,7 @@ from transformers import AutoModelForCausalLM
 from chatlab.errors import BaseRefused
 from chatlab.records import TrainSettings
 from chatlab.system.files import private_folder
+from chatlab.system.malloc import return_freed
 from chatlab.training.data import Example
 from chatlab.training.fast import attention
 from chatlab.training.fast.decoder import FastDecoder, supports
@@ -62,25 +63,30 @@ class LoraModel:
         self.folder, self.accelerator = base, accelerator
         self.workers = Workers(workers)
         self.lora_shape = lora_shape(settings)
-        causal = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation=attention.NAME)
-        causal.to(accelerator.device)
-        dtype = torch.bfloat16 if bf16 else torch.float32
-        self.head = (causal.get_output_embeddings().weight.detach() * _logit_scale(causal.config)).to(dtype)
-        self.causal = causal
+        self._dtype = torch.bfloat16 if bf16 else torch.float32
+        self._load(settings)
+        check = _Check(self, sample or _ordinary(len(self.head)))
+        if fast and supports(self.causal):
+            self.forward: Forward = FastDecoder(self.causal, self.flat, self._dtype)
+            self.reset(settings)
+            if check.passes(CHECKED_TO[bf16]):
+                return_freed()
+                return
+            self._load(settings)  # the written-out layers have taken the matrices
+        self.forward = PeftForward(self.causal, self.peft, self._dtype)
+        self.reset(settings)
+        if not check.passes(CHECKED_TO[bf16]):
+            raise BaseRefused("This base model computes in a way that cannot be trained here.", "Choose another.")
+
+    def _load(self, settings: TrainSettings) -> None:
+        causal = AutoModelForCausalLM.from_pretrained(
+            self.folder, dtype=torch.float32, attn_implementation=attention.NAME
+        ).to(self.accelerator.device)
+        self.head = (causal.get_output_embeddings().weight.detach() * _logit_scale(causal.config)).to(self._dtype)
+        self.causal: Any = causal
         self.peft = attach_lora(causal, settings)
         self.peft.train(settings.dropout > 0)
         self.flat = flatten(self.peft)
-        self.forward: Forward
-        sample = sample or _ordinary(len(self.head))
-        if fast and supports(causal):
-            self.forward = FastDecoder(causal, self.flat, dtype)
-            self.reset(settings)
-            if self._agrees(sample, bf16):
-                return
-        self.forward = PeftForward(causal, self.peft, dtype)
-        self.reset(settings)
-        if not self._agrees(sample, bf16):
-            raise BaseRefused("This base model computes in a way that cannot be trained here.", "Choose another.")
 
     def reset(self, settings: TrainSettings) -> None:
         """As before the first step: a fresh adapter that changes nothing yet, an optimizer without state."""
@@ -137,36 +143,6 @@ class LoraModel:
         self.sync_weights()
         self.optimizer.state[self.flat] = {k: v.clone() for k, v in state.items() if k != "weights"}
 
-    @torch.no_grad()
-    def _agrees(self, sample: Sequence[int], bf16: bool) -> bool:
-        """Compare the logits of packed texts with those that transformers gives each alone, in float32.
-
-        `sample` is real text, 19 tokens at least: on control tokens, which no text is made of, rounding to bfloat16
-        moves a model's logits ten times as far. False for a network whose attention or output does more than is done
-        here (caps, biases, scales of its own).
-        """
-        texts = (sample[:12], [*sample[:8], *sample[12:16]])
-        batch = collate([Example(demonstration=0, ids=tuple(ids), labels=()) for ids in texts])
-        with self.adapter_disabled():
-            mine = logits_of(self.hidden(batch), self.head)
-            theirs = [self._eager_logits(ids) for ids in (texts[0], *texts)]  # what they share comes first
-        for span, other in zip(batch.spans, theirs, strict=True):
-            own = mine[span.start : span.start + span.width]
-            other = other[span.prefix : span.prefix + span.width]
-            if (own - other).abs().mean() > CHECKED_TO[bf16] * other.std():
-                return False
-        return True
-
-    def _eager_logits(self, ids: Sequence[int]) -> Tensor:
-        """Logits of one text, as transformers computes them."""
-        self.causal.set_attn_implementation("eager")
-        try:
-            row = torch.tensor([list(ids)], device=self.accelerator.device)
-            logits: Tensor = self.causal(input_ids=row, use_cache=False).logits[0].float()
-            return logits
-        finally:
-            self.causal.set_attn_implementation(attention.NAME)
-
     @contextmanager
     def adapter_disabled(self) -> Iterator[None]:
         """Base model, computed by the very operations that the adapter will be."""
@@ -206,6 +182,47 @@ def attach_lora(model: nn.Module, settings: TrainSettings) -> PeftModel:
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config, autocast_adapter_dtype=True)
+
+
+class _Check:
+    """The logits of two packed texts, to be compared with those that transformers gives each alone, in float32.
+
+    `sample` is real text, 19 tokens at least: on control tokens, which no text is made of, rounding to bfloat16 moves a
+    model's logits ten times as far. What both texts begin with is computed once, as in training.
+    """
+
+    def __init__(self, model: LoraModel, sample: Sequence[int]) -> None:
+        texts = (sample[:12], [*sample[:8], *sample[12:16]])
+        self._model = model
+        self._batch = collate([Example(demonstration=0, ids=tuple(ids), labels=()) for ids in texts])
+        self._wanted = [_logits_alone(model.causal, ids) for ids in (texts[0], *texts)]
+
+    @torch.no_grad()
+    def passes(self, limit: float) -> bool:
+        """False for a network that does more than the model's forward does: caps, biases, scales of its own.
+
+        `limit` is in parts of the logits' spread.
+        """
+        with self._model.adapter_disabled():
+            found = logits_of(self._model.hidden(self._batch), self._model.head)
+        for span, alone in zip(self._batch.spans, self._wanted, strict=True):
+            mine = found[span.start : span.start + span.width]
+            wanted = alone[span.prefix : span.prefix + span.width]
+            if (mine - wanted).abs().mean() > limit * wanted.std():
+                return False
+        return True
+
+
+@torch.no_grad()
+def _logits_alone(causal: Any, ids: Sequence[int]) -> Tensor:
+    """Logits of one text, as transformers computes them; an adapter that was never trained changes nothing."""
+    causal.set_attn_implementation("eager")
+    try:
+        row = torch.tensor([list(ids)], device=causal.device)
+        logits: Tensor = causal(input_ids=row, use_cache=False).logits[0].float()
+        return logits
+    finally:
+        causal.set_attn_implementation(attention.NAME)
 
 
 def lora_layers(model: nn.Module) -> Iterator[LoraLayer]:

@@ -35,6 +35,8 @@ StopMode = Literal["", "keep", "stop", "leave"]
 """None; end early and keep what was learned; stop, to go on later; leave, because the app is gone."""
 Outcome = Literal["finished", "stopped", "interrupted"]
 CHECKPOINT_SECONDS = 2.0
+"""Between two checkpoints, at least; and so long that writing them takes no more than CHECKPOINT_SHARE of a run."""
+CHECKPOINT_SHARE = 0.03
 LOCK_SECONDS = 15.0
 """How long a worker that lost its app may take to write its checkpoint and let go of a run."""
 
@@ -126,7 +128,7 @@ class TrainingRun:
             if not checkpoint:
                 with self._clock("evaluate"):
                     log(evaluator.before_training())
-            saved_at = time.perf_counter()
+            saved_at, pause = time.perf_counter(), CHECKPOINT_SECONDS
 
             def evaluate(step: int, steps: int) -> dict[str, float | None]:
                 return self._evaluate(step, steps, evaluator, model)
@@ -136,10 +138,12 @@ class TrainingRun:
                 self.steps_made += 1
                 stopped = self.stop_request()
                 last = step.step == step.steps
-                if stopped or last or time.perf_counter() - saved_at > CHECKPOINT_SECONDS:
+                if stopped or last or time.perf_counter() - saved_at > pause:
+                    saved_at = time.perf_counter()
                     with self._clock("save"):
                         state = Checkpoint(step.step, step.seconds, model.state_dict())
                         checkpoints.write(self.folder / "checkpoint", state)
+                    pause = max(CHECKPOINT_SECONDS, (time.perf_counter() - saved_at) / CHECKPOINT_SHARE)
                     saved_at = time.perf_counter()
                 if stopped:
                     break

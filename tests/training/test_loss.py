@@ -107,6 +107,7 @@ def test_the_loss_of_a_run_is_that_of_the_answers_tokens_and_no_others_worked_ou
     assert loss_and_gradient(model, rows)[0] == pytest.approx(sum(nats) / len(nats), abs=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # which TRL gives for its own settings
 def test_the_loss_is_trls_prompt_completion_loss(
     model: LoraModel, base: Base, talks: list[list[dict[str, str]]], rows: list[Example], tmp_path: Path
 ) -> None:

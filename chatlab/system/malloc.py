@@ -1,4 +1,4 @@
-"""How the C library keeps freed memory in a process that serves for days from dozens of threads."""
+"""How the C library keeps freed memory in a process that lives for days."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ def limit_arenas(arenas: int = ARENAS) -> None:
     glibc gives each new thread a heap of its own, up to eight a core, and what one thread freed another cannot use: a
     server of forty threads grew by 5 MB a minute though it held nothing more (`bench/load.py`). Elsewhere does nothing.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    with suppress(OSError, AttributeError):  # another C library: it has its own ways
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, arenas)
+    _call("mallopt", _M_ARENA_MAX, arenas)
+
+
+def return_freed() -> None:
+    """Give freed memory back to the system, after a model was loaded or thrown away: glibc keeps it as a rule."""
+    _call("malloc_trim", 0)
+
+
+def _call(name: str, *arguments: int) -> None:
+    if sys.platform.startswith("linux"):
+        with suppress(OSError, AttributeError):  # another C library: it has its own ways
+            getattr(ctypes.CDLL(None), name)(*arguments)

@@ -10,7 +10,7 @@ import pytest
 
 COUNT = """
 import ctypes, re, threading
-from chatlab.web.malloc import limit_arenas
+from chatlab.system.malloc import limit_arenas
 {before}
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
