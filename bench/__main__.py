@@ -18,6 +18,7 @@ from chatlab.system.host import has_bfloat16
 NAMES = (
     "models",
     "training",
+    "seconds",
     "beside",
     "engines",
     "gguf",

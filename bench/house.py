@@ -14,17 +14,29 @@ from chatlab.settings import PACKAGE, Settings
 
 
 @contextmanager
-def warm_lab(pack: str = "stage") -> Iterator[Lab]:
-    """With the pack loaded, the engine open and the trainer waiting. The base is CHATLAB_BASE, or the embedded one."""
-    base = Path(os.environ.get("CHATLAB_BASE", PACKAGE / "models" / "embedded"))
+def warm_lab(pack: str = "stage", base: Path | None = None, warmed: list[float] | None = None) -> Iterator[Lab]:
+    """With the pack loaded, the engine open and the trainer waiting. Without a base, CHATLAB_BASE or the embedded one.
+
+    `warmed` is given the seconds that the trainer took.
+    """
+    base = base or Path(os.environ.get("CHATLAB_BASE", PACKAGE / "models" / "embedded"))
     with tempfile.TemporaryDirectory() as home:
         lab = Lab(Settings(home=Path(home), base=base))
         try:
             lab.demonstrations.load_pack(pack)
-            lab.training.warm()
             lab.machine.engine.load(lab.variants.get())
-            while lab.training.status().state == "warming":
-                time.sleep(0.05)
+            took = warm_up(lab)
+            if warmed is not None:
+                warmed.append(took)
             yield lab
         finally:
             lab.close()
+
+
+def warm_up(lab: Lab) -> float:
+    """Seconds until the trainer is ready for a run."""
+    began = time.perf_counter()
+    lab.training.warm()
+    while lab.training.status().state == "warming":
+        time.sleep(0.05)
+    return time.perf_counter() - began

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,8 @@ from bench.house import warm_lab
 from bench.table import middle, show
 from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
-from chatlab.records import TrainSettings
+from chatlab.models import Base
+from chatlab.records import Message, TrainSettings
 from chatlab.system.host import has_bfloat16
 from chatlab.training.process.runs import RunView
 
@@ -30,18 +32,24 @@ ONE = Sampling(temperature=0, max_tokens=1)
 
 
 def measure(rounds: int = 5) -> dict[str, Any]:
+    """Of the base that CHATLAB_BASE names, or the embedded one."""
+    with warm_lab() as lab:
+        return beside_trl(lab, rounds)
+
+
+def beside_trl(lab: Lab, rounds: int) -> dict[str, Any]:
     """Seconds and tokens a second, medians over `rounds`; in each round one of everything, one after the other."""
     mine: list[dict[str, float]] = []
     loops: list[float] = []
     theirs: list[dict[str, float]] = []
-    with warm_lab() as lab, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         for _ in range(rounds):
             times, run = pressed(lab)
             mine.append(times)
             loops.append(loop_alone(lab))
             rows = learned(run)
-            theirs.append(fastest(Path(folder), rows, run.request.settings, run.request.base_folder))
-        losses = same_loss(Path(folder), run)
+            theirs.append(fastest(Path(folder), rows, run.request.settings, weights_of(lab)))
+        losses = same_loss(Path(folder), run, weights_of(lab))
     figures = {
         "chatlab": {name: middle([m[name] for m in mine]) for name in mine[0]},
         "trl": {name: middle([t[name] for t in theirs]) for name in theirs[0]},
@@ -118,17 +126,29 @@ def scripted(folder: Path, job: Mapping[str, Any]) -> dict[str, float]:
     began = time.perf_counter()
     polite = ["nice", "-n", "5"] if shutil.which("nice") else []
     command = [*polite, sys.executable, str(SCRIPT), str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # Our workers wait asleep; TRL is left to what torch does by itself, which is quicker for it on a quiet machine.
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found | {"total": time.perf_counter() - began}
 
 
-def same_loss(folder: Path, run: RunView) -> dict[str, float]:
-    """The loss of one batch under the trained adapter: TRL's, and ours in float32 and as trained."""
+def weights_of(lab: Lab) -> str:
+    """The folder that transformers opens the base from; a GGUF's was unpacked."""
+    return str(lab.machine.training_base(lab.machine.base).folder)
+
+
+def same_loss(folder: Path, run: RunView, base: str) -> dict[str, float]:
+    """The loss of one batch under the trained adapter: TRL's, and ours in float32 and as trained.
+
+    TRL is given our ids and labels: left to itself it also learns the newline that ChatML writes after an answer's end.
+    """
     rows = learned(run)[: run.request.settings.batch_size]
-    job = {"base": run.request.base_folder, "rows": rows, "adapter": str(run.adapter), "batch": len(rows)}
+    encoded = [Base.open(Path(base)).template.encode([Message.of(m) for m in messages])[0] for messages in rows]
+    examples = [{"input_ids": list(e.ids), "labels": list(e.labels)} for e in encoded]
+    job = {"base": base, "examples": examples, "adapter": str(run.adapter), "batch": len(rows)}
     theirs = scripted(folder, job)["loss"]
     code = "import sys; from bench.training import own_loss; print(own_loss(sys.argv[1], sys.argv[2] == 'bf16'))"
     own = {}
@@ -149,23 +169,20 @@ def own_loss(job_file: str, bf16: bool) -> float:
     from accelerate import Accelerator
     from safetensors.torch import load_file
 
-    from chatlab.models import Base
-    from chatlab.records import Message
     from chatlab.training.data import Example
     from chatlab.training.loop import compute_gradients
     from chatlab.training.model import WEIGHTS, LoraModel
     from chatlab.training.sft import SFTLoss
 
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
-    base, weights = Base.open(Path(job["base"])), load_file(Path(job["adapter"]) / WEIGHTS)
+    weights = load_file(Path(job["adapter"]) / WEIGHTS)
     rank = next(t.shape[0] for name, t in weights.items() if "lora_A" in name)
-    model = LoraModel(base.folder, TrainSettings(rank=rank), Accelerator(cpu=True), bf16)
+    model = LoraModel(Path(job["base"]), TrainSettings(rank=rank), Accelerator(cpu=True), bf16)
     for name, parameter in model.peft.named_parameters():
         if parameter.requires_grad:
             parameter.data.copy_(weights[name.replace(".default", "")])
     model.sync_weights()
-    encoded = [base.template.encode([Message(**m) for m in messages])[0] for messages in job["rows"]]
-    examples = [Example(demonstration=0, ids=e.ids, labels=e.labels) for e in encoded]
+    examples = [Example(demonstration=0, ids=tuple(e["input_ids"]), labels=tuple(e["labels"])) for e in job["examples"]]
     return compute_gradients(model, SFTLoss(TrainSettings(rank=rank)).step(model, examples, 0))["loss"]
 
 

@@ -78,10 +78,11 @@ def loss_of(job: dict) -> dict[str, float]:
     from trl import SFTConfig, SFTTrainer
 
     model = AutoModelForCausalLM.from_pretrained(job["base"], dtype=torch.float32)
+    rows = job.get("examples") or [{"prompt": m[:-1], "completion": m[-1:]} for m in job["rows"]]
     trainer = SFTTrainer(
         model=PeftModel.from_pretrained(model, job["adapter"], is_trainable=True),
         processing_class=AutoTokenizer.from_pretrained(job["base"]),
-        train_dataset=Dataset.from_list([{"prompt": m[:-1], "completion": m[-1:]} for m in job["rows"]]),
+        train_dataset=Dataset.from_list(rows),
         args=SFTConfig(
             output_dir=tempfile.mkdtemp(),
             use_cpu=True,
