@@ -19,6 +19,7 @@ NAMES = (
     "models",
     "training",
     "seconds",
+    "corrections",
     "beside",
     "engines",
     "gguf",

@@ -46,6 +46,7 @@ def beside_trl(lab: Lab, rounds: int) -> dict[str, Any]:
         for _ in range(rounds):
             times, run = pressed(lab)
             mine.append(times)
+            lab.unseen_evaluator.wait()
             loops.append(loop_alone(lab))
             rows = learned(run)
             theirs.append(fastest(Path(folder), rows, run.request.settings, weights_of(lab)))

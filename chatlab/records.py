@@ -240,6 +240,9 @@ class TrainSettings:
     max_grad_norm: float = 1.0
     """Largest norm of the gradient."""
     weight_decay: float = 0.0
+    adam_epsilon: float = 1e-8
+    """Added to the root of Adam's second moment. A large one keeps a run of few steps from moving every parameter by
+    about the learning rate, however small its gradient."""
     mask: bool = True
     """Compute the loss on the assistant's tokens alone. Off is for the comparison that shows why it is on."""
 
@@ -263,6 +266,8 @@ class AdapterCard:
     settings: TrainSettings = field(default_factory=TrainSettings)
     demonstrations: tuple[int, ...] = ()
     """Ids in the store at the time of the snapshot."""
+    corrections: tuple[int, ...] = ()
+    """Those of them that were learned one at a time since the last run from the base, in that order."""
     snapshot: str = ""
     """sha256 of the snapshot file."""
     parameters: int = 0

@@ -12,7 +12,16 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar
 
-from chatlab.adapters.manifest import AGAIN, CARD, LARGEST_JSON, REPLY_METRICS, parsed, read_file, read_object
+from chatlab.adapters.manifest import (
+    AGAIN,
+    CARD,
+    FORGETTING,
+    LARGEST_JSON,
+    REPLY_METRICS,
+    parsed,
+    read_file,
+    read_object,
+)
 from chatlab.errors import AdapterDamaged, WrongBase
 from chatlab.former_names import current_fields, with_current_names
 from chatlab.measurements import ReplyMetrics
@@ -42,7 +51,8 @@ def card_from_json(data: Mapping[str, Any]) -> AdapterCard:
     """
     known = current_fields(AdapterCard, data)
     known["settings"] = _checked(TrainSettings(**current_fields(TrainSettings, known.get("settings", {}))))
-    known["demonstrations"] = _ids(known.get("demonstrations", ()))
+    for name in ("demonstrations", "corrections"):
+        known[name] = _ids(name, known.get(name, ()))
     if (interval := known.get("forgetting_interval")) is not None:
         low, high = map(_finite, interval)
         known["forgetting_interval"] = None if low is None or high is None else (low, high)
@@ -61,9 +71,9 @@ def read_card(folder: Path) -> AdapterCard:
     Raises AdapterMissing, and AdapterDamaged for a card that is missing or makes no sense.
     """
     try:
-        return card_from_json(
-            with_current_names(AdapterCard, read_object(folder, CARD, exact=False)) | _reply_metrics(folder)
-        )
+        card = with_current_names(AdapterCard, read_object(folder, CARD, exact=False))
+        later = _forgetting(folder) if card.get("forgetting") is None else {}
+        return card_from_json(card | _reply_metrics(folder) | later)
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise AdapterDamaged(f"The card of adapter {folder.name!r} makes no sense: {error}.", AGAIN) from error
 
@@ -81,6 +91,21 @@ def check_base(card: AdapterCard, fingerprint: str) -> None:
 def reply_metrics_as_json(before: ReplyMetrics, after: ReplyMetrics) -> dict[str, Any]:
     """What `REPLY_METRICS` holds."""
     return dict(zip(MEASURED, (asdict(before), asdict(after)), strict=True))
+
+
+def forgetting_as_json(forgetting: float, interval: tuple[float, float]) -> dict[str, Any]:
+    """What `FORGETTING` holds."""
+    return {"forgetting": forgetting, "forgetting_interval": interval}
+
+
+def _forgetting(folder: Path) -> dict[str, Any]:
+    """Nothing where it was not measured, or cannot be read."""
+    try:
+        data = parsed(read_file(folder, FORGETTING, LARGEST_JSON))
+        low, high = data["forgetting_interval"]
+        return forgetting_as_json(float(data["forgetting"]), (float(low), float(high)))
+    except (AdapterDamaged, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _reply_metrics(folder: Path) -> dict[str, Any]:
@@ -128,12 +153,12 @@ def _checked(record: R) -> R:
     return replace(record, **changed) if changed else record
 
 
-def _ids(found: object) -> tuple[int, ...]:
+def _ids(name: str, found: object) -> tuple[int, ...]:
     if not isinstance(found, list | tuple):
-        raise ValueError("demonstrations is no list")
+        raise ValueError(f"{name} is no list")
     for number in found:
         if type(number) is not int or abs(number) > _LARGEST_NUMBER:
-            raise ValueError(f"demonstrations cannot hold {number!r:.80}")
+            raise ValueError(f"{name} cannot hold {number!r:.80}")
     return tuple(found)
 
 

@@ -23,6 +23,8 @@ MANIFEST = "manifest.json"
 REPLY_METRICS = "manner.json"
 """How the base and the adapter answered the unseen prompts: measured once the adapter is published, so that nobody
 waits for it, and therefore not in the manifest. It decides nothing of how the adapter answers."""
+FORGETTING = "forgetting.json"
+"""Of a correction, which is live before that is measured."""
 DEMONSTRATIONS = "demonstrations.jsonl"
 """The demonstrations as they were when the run was asked for: the snapshot, byte for byte. It may be taken out."""
 

@@ -7,8 +7,8 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-from chatlab.adapters.card import check_base, read_card, reply_metrics_as_json
-from chatlab.adapters.manifest import CARD, CONFIG, REPLY_METRICS, check_bytes, check_demonstrations
+from chatlab.adapters.card import check_base, forgetting_as_json, read_card, reply_metrics_as_json
+from chatlab.adapters.manifest import CARD, CONFIG, FORGETTING, REPLY_METRICS, check_bytes, check_demonstrations
 from chatlab.adapters.names import check_name, unlike
 from chatlab.adapters.publish import HIDDEN, hidden_copy, replace_json, space_or_error
 from chatlab.errors import AdapterError, AdapterMissing, NameRefused
@@ -64,6 +64,11 @@ class Adapters:
         """Keep how the base and this adapter answered the unseen prompts. Raises AdapterMissing, DiskFull."""
         with self._lock, space_or_error(f"The proof of adapter {name!r} cannot be kept"):
             replace_json(self._existing(name) / REPLY_METRICS, reply_metrics_as_json(before, after))
+
+    def note_forgetting(self, name: str, forgetting: float, interval: tuple[float, float]) -> None:
+        """Keep what was measured after an adapter was published. Raises AdapterMissing, DiskFull."""
+        with self._lock, space_or_error(f"The forgetting of adapter {name!r} cannot be kept"):
+            replace_json(self._existing(name) / FORGETTING, forgetting_as_json(forgetting, interval))
 
     def open(self, name: str, base_fingerprint: str) -> tuple[AdapterCard, Path]:
         """Its card and folder, every byte checked. Raises AdapterMissing, AdapterDamaged, WrongBase."""

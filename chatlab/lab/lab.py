@@ -40,6 +40,7 @@ from chatlab.lab.runs.exports import Exports
 from chatlab.lab.runs.mask_ablation import MaskAblation
 from chatlab.lab.runs.prompt_mismatch import MismatchCheck
 from chatlab.lab.runs.publisher import Publisher
+from chatlab.lab.runs.requests import Requests
 from chatlab.lab.runs.training import Training
 from chatlab.lab.runs.unseen_evaluator import UnseenEvaluator
 from chatlab.lab.switch import ModelSwitch
@@ -104,10 +105,9 @@ class Lab:
         self.training = Training(
             folder=settings.runs,
             cache=settings.cache,
-            store=self.store,
             demonstrations=self.demonstrations,
             machine=self.machine,
-            variants=self.variants,
+            requests=Requests(settings.runs, self.store, self.demonstrations, self.variants),
             publisher=publisher,
             trainer=self._trainer,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,15 +42,20 @@ class Split:
     dropped: tuple[Dropped, ...]
 
 
-def read_examples(snapshot: Path, template: Template, settings: TrainSettings, context: int) -> Split:
-    """Tokenise a snapshot of demonstrations. Raises NothingToLearn where none can be used.
+def read_examples(
+    snapshot: Path, template: Template, settings: TrainSettings, context: int, only: Collection[int] | None = None
+) -> Split:
+    """Tokenise a snapshot of demonstrations, or `only` those with these ids.
 
-    Held-out examples are measured on their answers alone, also where every token is learned: so the two compare.
+    Raises NothingToLearn where none can be used. Held-out examples are measured on their answers alone, also where
+    every token is learned: so the two compare.
     """
     examples: list[Example] = []
     dropped: list[Dropped] = []
     for line in snapshot.read_text(encoding="utf-8").splitlines():
         raw = json.loads(line)
+        if only is not None and raw["id"] not in only:
+            continue
         made = _examples_of(raw["id"], raw["messages"], template, min(settings.max_tokens, context))
         if isinstance(made, str):
             dropped.append(Dropped(id=raw["id"], reason=made))

@@ -15,6 +15,9 @@ TINY = 30_000_000
 """Parameters below which a base spends its time on starting operations, not on computing them."""
 KL_TEXT_TOKENS = 64
 """Length of a text that the base wrote for the KL penalty."""
+CORRECTION_STEPS = 6
+CORRECTION_RATE = 2.0
+"""Peak rate of a correction, in parts of a run's."""
 FEW = 20
 """With fewer demonstrations none is held out: each is needed more for learning than for measuring."""
 
@@ -72,6 +75,31 @@ def settings_for(demonstrations: int, parameters: int, **overrides: Any) -> Trai
         held_out=0.1 if demonstrations < 2000 else 0.05,
     )
     return replace(chosen, **{k: v for k, v in overrides.items() if v is not None})
+
+
+def correction_settings(settings: TrainSettings, parameters: int, seed: int = 0) -> TrainSettings:
+    """For a correction of an adapter that was trained with `settings`, whose shape it keeps.
+
+    `epochs` is the number of steps: each reads the new demonstration, and `batch_size` - 1 replayed ones.
+    """
+    return replace(
+        settings,
+        learning_rate=CORRECTION_RATE * _learning_rate(parameters),
+        epochs=CORRECTION_STEPS,
+        batch_size=4,
+        grad_accumulation=1,
+        kl_weight=7.0,
+        kl_samples=1,
+        held_out=0.0,
+        seed=seed,
+    )
+
+
+def plan_correction(settings: TrainSettings, parameters: int, throughput: Throughput | None = None) -> Plan:
+    """What a correction with these settings will cost."""
+    planned = plan(settings, settings.batch_size, parameters, throughput=throughput)
+    throughput = throughput or guess_throughput(parameters)
+    return replace(planned, demonstrations=1, learned=1, seconds=planned.seconds - throughput.evaluate)
 
 
 def plan(

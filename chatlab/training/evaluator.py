@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from chatlab.measurements import Step
 from chatlab.records import TrainSettings
@@ -22,13 +22,29 @@ STAND_INS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinalMetrics:
-    """What has become of the model."""
+    """What has become of the model; None for what was not measured."""
 
-    held_out_loss: float | None
+    held_out_loss: float | None = None
     """On held-out demonstrations; None where there are none."""
-    forgetting: float
-    interval: tuple[float, float]
-    kl: float | None
+    forgetting: float | None = None
+    interval: tuple[float, float] | None = None
+    kl: float | None = None
+
+
+class Evaluator(Protocol):
+    """What a run measures, and when."""
+
+    def before_training(self) -> Step:
+        """Step 0."""
+
+    def is_eval_step(self, step: int) -> bool:
+        """Whether to evaluate after this step."""
+
+    def quick_eval(self, step: int) -> dict[str, Any]:
+        """Fields of a Step."""
+
+    def final(self, step: int) -> FinalMetrics:
+        """After the run's last step."""
 
 
 class RunEvaluator:

@@ -58,14 +58,17 @@ def train(
     loss: Loss[T],
     evaluate: Evaluate,
     *,
+    steps: Sequence[Sequence[int]] = (),
     done: int = 0,
     seconds: float = 0.0,
 ) -> Iterator[Step]:
     """Go on after step `done` to the end; the model is in the state of the step that was yielded last.
 
+    `steps` are the indices of each step's examples; those of `schedule` unless given.
+
     Every random choice follows from the seed and the step's number, so going on equals never having stopped.
     """
-    steps = schedule(len(examples), settings)
+    steps = steps or schedule(len(examples), settings)
     began = time.perf_counter() - seconds
     for number in range(done, len(steps)):
         torch.manual_seed(settings.seed * 1_000_003 + number)  # Only dropout draws from it.

@@ -45,6 +45,11 @@ class NLL:
         return float(self.nll_sum.sum() / self.tokens.sum())
 
 
+def joined(parts: Sequence[NLL]) -> NLL:
+    """Of all documents of the parts, in their order."""
+    return NLL(np.concatenate([p.nll_sum for p in parts]), np.concatenate([p.tokens for p in parts]))
+
+
 def nll(model: LoraModel, examples: Sequence[Example]) -> NLL:
     """NLL of the labels of examples; an example's `demonstration` is its document's number."""
     documents = sorted({example.demonstration for example in examples})

@@ -21,7 +21,7 @@ from peft.tuners.lora import Linear as LoraLayer
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
-from chatlab.errors import BaseRefused
+from chatlab.errors import BaseRefused, TrainingError
 from chatlab.records import TrainSettings
 from chatlab.system.files import private_folder
 from chatlab.system.malloc import return_freed
@@ -92,7 +92,11 @@ class LoraModel:
         """As before the first step: a fresh adapter that changes nothing yet, an optimizer without state."""
         reset_lora(self.peft, settings.seed)
         self.optimizer = torch.optim.AdamW(
-            [self.flat], lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+            [self.flat],
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            eps=settings.adam_epsilon,
+            fused=True,
         )
         assert self.flat.grad is not None
         self.flat.grad.zero_()
@@ -142,6 +146,19 @@ class LoraModel:
         self.flat.data.copy_(state["weights"])
         self.sync_weights()
         self.optimizer.state[self.flat] = {k: v.clone() for k, v in state.items() if k != "weights"}
+
+    def load(self, folder: Path) -> None:
+        """Go on from the adapter in a PEFT folder. Raises TrainingError for one of another shape than this."""
+        found = safetensors.torch.load_file(folder / WEIGHTS)
+        own = get_peft_model_state_dict(self.peft, save_embedding_layers=False)
+        if {name: t.shape for name, t in found.items()} != {name: t.shape for name, t in own.items()}:
+            raise TrainingError(
+                "The live adapter has other layers or another rank than adapters made here.",
+                "Retrain on all demonstrations instead.",
+            )
+        for name, tensor in own.items():  # views of `flat`
+            tensor.copy_(found[name])
+        self.sync_weights()
 
     @contextmanager
     def adapter_disabled(self) -> Iterator[None]:

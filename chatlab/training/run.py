@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,9 +22,10 @@ from chatlab.system.files import write_whole
 from chatlab.system.host import gc_paused
 from chatlab.training import checkpoint as checkpoints
 from chatlab.training.checkpoint import Checkpoint
-from chatlab.training.data import Split, read_examples
+from chatlab.training.correction import CorrectionEvaluator, read_correction
+from chatlab.training.data import Split, read_examples, schedule
 from chatlab.training.defaults import KL_TEXT_TOKENS
-from chatlab.training.evaluator import FinalMetrics, RunEvaluator
+from chatlab.training.evaluator import Evaluator, FinalMetrics, RunEvaluator
 from chatlab.training.loop import train
 from chatlab.training.model import LoraModel
 from chatlab.training.process.runs import Request, Result, lock_of, read_request, read_steps, write_json
@@ -89,15 +90,21 @@ class TrainingRun:
 
     def _work(self, request: Request) -> Outcome:
         with self._phase("tokenise"):
-            split = self._read(request)
+            split, steps = self._read(request)
             model = self.resources.model(request.settings)
             kl = self.resources.kl_reference() if request.settings.kl_weight > 0 else None
+            if (self.folder / "start").exists():
+                model.load(self.folder / "start")
         self.emit("phase", phase="steps")
         gc.collect()
         with gc_paused():
             with self._clock("evaluate"):
-                evaluator = RunEvaluator(self.resources, request.settings, split)
-            stopped = self._train(request, split, model, SFTLoss(request.settings, kl), evaluator)
+                evaluator: Evaluator
+                if request.corrections:
+                    evaluator = CorrectionEvaluator(model, split, steps)
+                else:
+                    evaluator = RunEvaluator(self.resources, request.settings, split)
+            stopped = self._train(request, split, steps, model, SFTLoss(request.settings, kl), evaluator)
         if stopped in ("stop", "leave"):
             if stopped == "stop":
                 (self.folder / "stopped").touch()
@@ -105,16 +112,27 @@ class TrainingRun:
         self._finish(request, split, model, evaluator)
         return "finished"
 
-    def _read(self, request: Request) -> Split:
+    def _read(self, request: Request) -> tuple[Split, list[tuple[int, ...]]]:
+        """The examples, and the indices of those that each step reads."""
         if request.base != self.resources.base.fingerprint:
             raise WrongBase("This run uses another base model.", "Switch to that model, or start a new run.")
         snapshot = self.folder / "snapshot.jsonl"
         if hashlib.sha256(snapshot.read_bytes()).hexdigest() != request.snapshot:
             raise TrainingError("The run's snapshot of demonstrations has been changed.", "Start a new run.")
-        return read_examples(snapshot, self.resources.base.template, request.settings, self.resources.base.context)
+        settings, template, context = request.settings, self.resources.base.template, self.resources.base.context
+        if request.corrections:
+            return read_correction(snapshot, template, settings, context, request.corrections)
+        split = read_examples(snapshot, template, settings, context)
+        return split, schedule(len(split.train), settings)
 
     def _train(
-        self, request: Request, split: Split, model: LoraModel, loss: SFTLoss, evaluator: RunEvaluator
+        self,
+        request: Request,
+        split: Split,
+        steps: Sequence[Sequence[int]],
+        model: LoraModel,
+        loss: SFTLoss,
+        evaluator: Evaluator,
     ) -> StopMode:
         """All steps still to be made, or those until a stop is requested."""
         checkpoint = checkpoints.read(self.folder / "checkpoint")
@@ -133,7 +151,8 @@ class TrainingRun:
             def evaluate(step: int, steps: int) -> dict[str, float | None]:
                 return self._evaluate(step, steps, evaluator, model)
 
-            for step in train(model, split.train, request.settings, loss, evaluate, done=done, seconds=spent):
+            made = train(model, split.train, request.settings, loss, evaluate, steps=steps, done=done, seconds=spent)
+            for step in made:
                 log(step)
                 self.steps_made += 1
                 stopped = self.stop_request()
@@ -151,7 +170,7 @@ class TrainingRun:
         self.seconds.steps += time.perf_counter() - began - elsewhere
         return stopped
 
-    def _evaluate(self, step: int, steps: int, evaluator: RunEvaluator, model: LoraModel) -> dict[str, float | None]:
+    def _evaluate(self, step: int, steps: int, evaluator: Evaluator, model: LoraModel) -> dict[str, float | None]:
         """What is measured after an evaluation step; the adapter as it was there is kept, to be tried and compared."""
         if not evaluator.is_eval_step(step):
             return {}
@@ -161,7 +180,7 @@ class TrainingRun:
         with self._clock("evaluate"):
             return evaluator.quick_eval(step)
 
-    def _finish(self, request: Request, split: Split, model: LoraModel, evaluator: RunEvaluator) -> None:
+    def _finish(self, request: Request, split: Split, model: LoraModel, evaluator: Evaluator) -> None:
         """Measure, save the adapter whole, and write the result last of all."""
         steps = list(read_steps(self.folder))
         with self._phase("evaluate"):
@@ -169,7 +188,8 @@ class TrainingRun:
         with self._phase("save"):
             sha256 = self._save(model, self.folder / "adapter")
         self._write_result(request, split, model, steps, sha256, final)
-        self._correct_throughput(request, steps)
+        if not request.corrections:
+            self._correct_throughput(request, steps)
         shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
 
     def _correct_throughput(self, request: Request, steps: list[Step]) -> None:

@@ -137,6 +137,7 @@ PATHS: Final = {
     "copy": "M9 9h11v11H9zM5 15H4V4h11v1",
     "retry": "M20 11a8 8 0 1 0-2 6M20 4v7h-7",
     "keep": "M6 3h12v18l-6-5-6 5z",
+    "learn": "M13 3L5 14h6l-1 7 8-11h-6z",
     "menu": "M4 6h16M4 12h16M4 18h16",
     "dials": "M4 7h9M17 7h3M13 4.5v5M4 17h3M11 17h9M7 14.5v5",
     "plus": "M12 5v14M5 12h14",

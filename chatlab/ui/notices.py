@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,10 +10,14 @@ from markupsafe import Markup
 
 from chatlab.errors import ChatlabError, PromptTooLong, UnseenRepeated
 from chatlab.lab import Lab
+from chatlab.training.defaults import Plan
 from chatlab.training.process.client import TrainerStatus
 from chatlab.training.process.runs import RunView
 from chatlab.ui.html import NOTHING, button, control, counted, div, duration, element, escaped
 from chatlab.ui.shell import error_text
+
+MANY_CORRECTIONS = 10
+"""After so many a run on everything is offered: each moves the adapter a little further from the base."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +46,11 @@ def render(notice: Notice | None) -> Markup:
     return div(f"notice {notice.kind}", bar, words, *buttons, close)
 
 
-def offer(lab: Lab, text: str) -> Notice:
-    """A kept answer, and the button that trains on it."""
-    return Notice(text=text, kind="good", actions=(("retrain", f"Retrain now{_about(lab)}"),))
+def offer(lab: Lab, text: str, turn: int | None = None) -> Notice:
+    """What was kept, and the buttons that train on it: on the answer of `turn` alone, and on everything."""
+    learn = (("learn", f"Learn this now{_about(lab.training.plan_correction)}"),) if turn is not None else ()
+    retrain = ("retrain", f"Retrain {'on everything' if learn else 'now'}{_about(lab.training.plan)}")
+    return Notice(text=text, kind="good", actions=(*learn, retrain), turn=turn)
 
 
 def asked(error: UnseenRepeated, turn: int, edited: bool) -> Notice:
@@ -82,14 +89,24 @@ def ended(lab: Lab, run: RunView, asked: bool) -> Notice:
     if lab.training.news:
         return Notice(text=lab.training.news, kind="bad", actions=(("train", "Open Train"),))
     if run.state == "finished" and name and name == lab.variants.live:
-        verdict = "" if run.result is None else _forgot(run.result.forgetting)
         again = (("again", "Show the new answer"),) if asked else ()
         back = () if lab.variants.previous is None else (("undo-live", f"Back to {lab.variants.previous}"),)
-        return Notice(text=f"{name} is live.{verdict}", kind="good", actions=(*again, *back))
+        piled_up = len(run.request.corrections) >= MANY_CORRECTIONS
+        everything = (("retrain", f"Retrain on everything{_about(lab.training.plan)}"),) if piled_up else ()
+        return Notice(text=_live(run, name), kind="good", actions=(*again, *back, *everything))
     if run.state == "finished":
         return Notice(text=f"{name or 'The adapter'} is ready.", kind="good", actions=(("train", "Open Train"),))
     reason = f"{run.error} {run.hint}".strip() or f"The run is {run.state}."
     return Notice(text=reason, kind="bad" if run.state == "failed" else "plain", actions=(("train", "Open Train"),))
+
+
+def _live(run: RunView, name: str) -> str:
+    if not (corrections := run.request.corrections):
+        return f"{name} is live.{_forgot(run.result.forgetting if run.result else None)}"
+    learned = f"{name} is live: it learned demonstration {corrections[-1]}."
+    if len(corrections) < MANY_CORRECTIONS:
+        return learned
+    return f"{learned} These are {len(corrections)} corrections since the last run on everything."
 
 
 def remaining(status: TrainerStatus) -> str:
@@ -113,9 +130,9 @@ def added(count: int, waiting: int = 0) -> str:
     return f"{counted(count, 'demonstration')} added.{waits}"
 
 
-def _about(lab: Lab) -> str:
+def _about(plan: Callable[[], Plan]) -> str:
     try:
-        return f" (about {duration(lab.training.plan().seconds)})"
+        return f" (about {duration(plan().seconds)})"
     except ChatlabError:
         return ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from chatlab.conversation import Turn
+from chatlab.conversation import Conversation, Turn
 from chatlab.errors import InputError
 from chatlab.records import Reason
 from chatlab.ui.html import REASONS
@@ -23,6 +23,8 @@ class PageEvent:
     conversation: int = 0
     text: str = ""
     reason: str = ""
+    learn: bool = False
+    """Whether the answer is to be learned at once, not only kept."""
 
     @classmethod
     def read(cls, payload: str) -> PageEvent:
@@ -35,9 +37,16 @@ class PageEvent:
                 conversation=int(given.get("conversation", 0)),
                 text=str(given.get("text", "")),
                 reason=str(given.get("reason", "")),
+                learn=bool(given.get("learn")),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError("The page sent an unreadable request.", "Reload the page.") from error
+
+    def turn_in(self, conversation: Conversation) -> Turn:
+        """The message that the press is about. Raises InputError where there is none."""
+        if not 0 <= self.turn < len(conversation.turns):
+            raise InputError("That message is not in this conversation.", "Reload the page.")
+        return conversation.turns[self.turn]
 
     def toggled(self, turn: Turn) -> tuple[Reason, ...]:
         """The turn's reasons with this one added, or taken back."""

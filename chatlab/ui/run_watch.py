@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from chatlab.errors import TrainingError
 from chatlab.lab import Lab
-from chatlab.training.process.runs import RunView
+from chatlab.training.process.runs import RunView, read_forgetting
 
 
 class Pulse(NamedTuple):
@@ -17,15 +17,17 @@ class Pulse(NamedTuple):
     state: str
     published: bool
     evaluated: bool
+    measured: bool
     steps: int
     phase: str
     left: int
     news: str
 
     @property
-    def stage(self) -> tuple[str, str, bool, bool, str]:
-        """Differs only when a run begins, ends, is published, is proven or, once it has ended, needs a word."""
-        return self.run, self.state, self.published, self.evaluated, "" if self.state == "training" else self.news
+    def stage(self) -> tuple[str, str, bool, bool, bool, str]:
+        """Differs only when a run begins, ends, is published or measured or, once it has ended, needs a word."""
+        news = "" if self.state == "training" else self.news
+        return self.run, self.state, self.published, self.evaluated, self.measured, news
 
 
 class RunWatch:
@@ -42,6 +44,7 @@ class RunWatch:
             state=status.state,
             published=published,
             evaluated=published and status.run is not None and self._lab.training.evaluated(status.run.name),
+            measured=published and status.run is not None and read_forgetting(status.run) is not None,
             steps=len(status.steps),
             phase=status.phase,
             left=-1 if status.eta is None else round(status.eta),

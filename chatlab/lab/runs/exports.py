@@ -10,7 +10,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from chatlab.adapters.manifest import CARD, CONFIG, MANIFEST, REPLY_METRICS, WEIGHTS, read_file
+from chatlab.adapters.manifest import CARD, CONFIG, FORGETTING, MANIFEST, REPLY_METRICS, WEIGHTS, read_file
 from chatlab.engines.base import Sampling
 from chatlab.errors import AdapterError, ChatlabError, DiskFull, InputError
 from chatlab.lab.models import ModelHost
@@ -20,7 +20,7 @@ from chatlab.records import BASE
 from chatlab.system.files import DISK_FULL
 
 README = "README.md"
-OPTIONAL = (README, REPLY_METRICS)
+OPTIONAL = (README, REPLY_METRICS, FORGETTING)
 """Files of an adapter's folder that can be away."""
 
 
@@ -101,7 +101,7 @@ def _peft(base: Base, adapter: Path, strength: float, to: Path) -> None:
     """Without the words it learned from: those stay at home. Nor does anything else that lies in its folder leave: a
     link there might lead to any file.
     """
-    for name in (CONFIG, WEIGHTS, CARD, MANIFEST, README, REPLY_METRICS):
+    for name in (CONFIG, WEIGHTS, CARD, MANIFEST, README, REPLY_METRICS, FORGETTING):
         if name not in OPTIONAL or ((adapter / name).is_file() and not (adapter / name).is_symlink()):
             (to / name).write_bytes(read_file(adapter, name))
 

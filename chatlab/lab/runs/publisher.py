@@ -13,10 +13,10 @@ from chatlab.evaluation.checkpoint_selection import CheckpointMetrics
 from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.unseen_evaluator import UnseenEvaluator
 from chatlab.lab.variants import Variants
-from chatlab.records import AdapterCard
+from chatlab.records import BEARABLE, AdapterCard
 from chatlab.system.clock import now
 from chatlab.system.files import DISK_FULL
-from chatlab.training.process.runs import Request, RunView, write_json
+from chatlab.training.process.runs import Request, Result, RunView, read_forgetting, write_json
 
 log = logging.getLogger("chatlab.lab")
 
@@ -40,7 +40,7 @@ class Publisher:
     def evaluate(self, run_id: str) -> None:
         """Ask a run's adapter the unseen prompts, unless that was done; a start makes up for an end that came early."""
         card = next((card for card in self._adapters.cards() if card.run == run_id), None)
-        if card is not None and card.reply_metrics_after is None:
+        if card is not None and card.reply_metrics_after is None and not card.corrections:
             self._evaluator.begin(card.name)
 
     def evaluated(self, run_id: str) -> bool:
@@ -67,6 +67,20 @@ class Publisher:
         except Exception:
             log.exception("The run %s could not be published", run.id)
             return "The adapter could not be saved. The log has details; restart Chatlab to retry."
+
+    def note_forgetting(self, run: RunView) -> str:
+        """Keep what was measured after a correction went live; what a person should know, empty when all is well."""
+        name, found = self.adapter_of(run.id), read_forgetting(run.folder)
+        card = self._variants.card(name) if name else None
+        if card is None or found is None or card.forgetting is not None:
+            return ""
+        try:
+            self._adapters.note_forgetting(card.name, found.per_cent, found.interval)
+        except ChatlabError as error:
+            return f"{error} {error.hint}".strip()
+        if found.per_cent <= BEARABLE:
+            return ""
+        return f"{card.name} has {found.per_cent:.1f} % forgetting, above the limit. Go back, or retrain on everything."
 
     def publish_checkpoint(self, run: RunView, metrics: CheckpointMetrics, folder: Path) -> str:
         """Publish what a run's adapter was after a step; its name. Raises TrainingError, DiskFull.
@@ -100,7 +114,8 @@ class Publisher:
         news = self._go_live(card) if run.request.live else ""
         seconds = {"publish": published - began, "swap": perf_counter() - published}
         write_json(run.folder / RECEIPT, {"adapter": card.name, "seconds": seconds})
-        self._evaluator.begin(card.name)
+        if not card.corrections:  # the next one may be seconds away
+            self._evaluator.begin(card.name)
         return news
 
     def _go_live(self, card: AdapterCard) -> str:
@@ -134,7 +149,8 @@ class Publisher:
             run=run.id,
             parent=request.parent,
             settings=request.settings,
-            demonstrations=result.demonstrations,
+            demonstrations=_learned(request, result),
+            corrections=request.corrections,
             snapshot=request.snapshot,
             parameters=result.parameters,
             base_parameters=result.base_parameters,
@@ -148,6 +164,11 @@ class Publisher:
             kl=result.kl,
             stopped_early=result.stopped_early,
         )
+
+
+def _learned(request: Request, result: Result) -> tuple[int, ...]:
+    """What an adapter has learned: in a correction, also what was not replayed."""
+    return request.demonstrations if request.corrections else result.demonstrations
 
 
 def _snapshot(run: RunView) -> Path | None:

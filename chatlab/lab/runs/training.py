@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import re
-import secrets
 import shutil
 import threading
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from chatlab.adapters import check_name
-from chatlab.errors import BaseRefused, InputError, NothingToLearn, RunBusy, TemplateRefused, TrainingError
+from chatlab.errors import BaseRefused, RunBusy, TrainingError
 from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.publisher import Publisher
-from chatlab.lab.variants import Variants
+from chatlab.lab.runs.requests import Requests, check_template
 from chatlab.models.base import Base
 from chatlab.records import AdapterCard
-from chatlab.store import Store
-from chatlab.system.clock import now
-from chatlab.system.files import private_folder
-from chatlab.training.defaults import Plan, plan, read_throughput, settings_for
+from chatlab.training.defaults import (
+    Plan,
+    correction_settings,
+    plan,
+    plan_correction,
+    read_throughput,
+    settings_for,
+)
 from chatlab.training.process.client import TrainerClient, TrainerStatus
-from chatlab.training.process.runs import Request, RunView, list_runs, read_run, write_request
+from chatlab.training.process.runs import RunView, list_runs, read_forgetting, read_run
 
 _RUN = re.compile(r"[A-Za-z0-9_][\w.-]{0,99}")
 """What a run's folder can be called."""
@@ -45,19 +46,17 @@ class Training:
         *,
         folder: Path,
         cache: Path,
-        store: Store,
         demonstrations: Demonstrations,
         machine: ModelHost,
-        variants: Variants,
+        requests: Requests,
         publisher: Publisher,
         trainer: TrainerClient,
     ) -> None:
         self._folder = folder
         self._cache = cache
-        self._store = store
         self._demonstrations = demonstrations
         self._machine = machine
-        self._variants = variants
+        self._requests = requests
         self._publisher = publisher
         self._trainer = trainer
         self._lock = threading.Lock()
@@ -81,9 +80,26 @@ class Training:
         """
         with self._lock, self._machine.lease() as model:
             self._check_idle()
-            run = self._prepared(model.base, name, live, overrides)
+            run = self._requests.retraining(model.base, name, live, overrides)
             self._start(run, model.base)
         return run.name
+
+    def learn(self, demonstration_id: int) -> str:
+        """Start a run of a few steps on one demonstration, going on from the live adapter; its id.
+
+        What comes of it goes live, as the next version of that adapter. Raises InputError, and what `retrain` raises.
+        """
+        with self._lock, self._machine.lease() as model:
+            self._check_idle()
+            run = self._requests.correction(model, demonstration_id)
+            self._start(run, model.base)
+        return run.name
+
+    def plan_correction(self) -> Plan:
+        """What `learn` would do."""
+        base = self._machine.base
+        settings = correction_settings(settings_for(1, base.parameters), base.parameters)
+        return plan_correction(settings, base.parameters, read_throughput(self._cache, base.fingerprint))
 
     def retrain_like(self, card: AdapterCard) -> str:
         """Train the approved demonstrations on the model that answers, with the settings of an adapter of another one.
@@ -97,7 +113,7 @@ class Training:
     def prepare(self, name: str = "", live: bool = True, **overrides: Any) -> str:
         """Freeze the same as `retrain` would, for a run that `resume` begins later; its id."""
         with self._lock, self._machine.lease() as model:
-            return self._prepared(model.base, name, live, overrides).name
+            return self._requests.retraining(model.base, name, live, overrides).name
 
     def resume(self, run_id: str) -> None:
         """Begin a run that was prepared, or go on with a stopped or interrupted one from its last checkpoint.
@@ -110,7 +126,7 @@ class Training:
             if run.state == "finished":
                 raise TrainingError("That run is finished already.", "Its adapter is in the list.")
             self.check_same_base(run, model.base)
-            _check_template(model.base)
+            check_template(model.base)
             self._start(run.folder, model.base)
 
     def stop(self, keep: bool = False) -> None:
@@ -182,6 +198,7 @@ class Training:
                 self.news = self._publisher.publish(run)
             elif run.state == "finished":
                 self._publisher.evaluate(run.id)
+                self._publisher.note_forgetting(run)
 
     def wait(self, timeout: float | None = None) -> None:
         """Until the run under way has ended and been published."""
@@ -203,43 +220,6 @@ class Training:
         if run.request.base != base.fingerprint:
             used = f" ({run.request.base_name})" if run.request.base_name else ""
             raise TrainingError(f"That run uses another base model{used}.", "Switch to that model, or start a new run.")
-
-    def _prepared(self, base: Base, name: str, live: bool, overrides: dict[str, Any]) -> Path:
-        began = now()
-        checked = check_name(name) if name else ""
-        ids = self._demonstrations.approved()
-        if not ids:
-            raise NothingToLearn(
-                "There are no approved demonstrations to train on.",
-                "Keep an answer in the chat, write one, or load the starter pack.",
-            )
-        _check_template(base)
-        return self._freeze(base, ids, checked, began, live, overrides)
-
-    def _freeze(
-        self, base: Base, ids: list[int], name: str, created: str, live: bool, overrides: dict[str, Any]
-    ) -> Path:
-        """The run's folder, with everything it will ever read."""
-        settings = settings_for(len(ids), base.parameters, **overrides)
-        if settings.epochs < 1 or settings.batch_size < 1 or settings.rank < 1 or settings.learning_rate <= 0:
-            raise InputError("Epochs, batch size, rank and learning rate must be above zero.", "Correct the settings.")
-        run = self._folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-        private_folder(run)
-        request = Request(
-            base=base.fingerprint,
-            base_folder=str(base.folder),
-            base_name=base.name,
-            snapshot=self._store.snapshot(run / "snapshot.jsonl", ids),
-            settings=settings,
-            demonstrations=tuple(ids),
-            name=name,
-            parent=self._variants.live,
-            created=created,
-            live=live,
-            held_back=tuple(self._demonstrations.held_back()),
-        )
-        write_request(run, request)
-        return run
 
     def _start(self, run: Path, base: Base) -> None:
         self.news = ""
@@ -264,14 +244,14 @@ class Training:
                 pass
         finally:
             self._machine.yield_cores(False)
-        if not self._closing.is_set() and read_run(run).state == "finished":
-            self.news = self._publisher.publish(read_run(run))
+        if not self._closing.is_set() and (ended := read_run(run)).state == "finished":
+            self.news = self._publisher.publish(ended)
+            if ended.request.corrections:
+                threading.Thread(target=self._follow, args=(run,), name="forgetting", daemon=True).start()
 
-
-def _check_template(base: Base) -> None:
-    """Refuse a template whose training sequences would differ from chat's prompts."""
-    base.check_trainable()
-    if problems := base.template.check():
-        raise TemplateRefused(
-            " ".join(problems[:3]), "Choose another model, or put another chat_template.jinja into its folder."
-        )
+    def _follow(self, run: Path) -> None:
+        """Wait until the trainer has measured what a correction forgot; unless it is given another run before."""
+        while not self._closing.wait(0.25) and self._trainer.status().run == run:
+            if read_forgetting(run):
+                self.news = self._publisher.note_forgetting(read_run(run))
+                return

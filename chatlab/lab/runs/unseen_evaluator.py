@@ -105,11 +105,11 @@ class UnseenEvaluator:
 
 
 def _asked(model: LoadedModel, variant: Variant, prompts: Sequence[str]) -> ReplyMetrics:
-    """Gives way to whoever chats: a token of a person's reply would wait for one of these."""
+    """Gives way to whoever chats, whose tokens would wait for these, and to training."""
     ends = time.monotonic() + PATIENCE
 
     def give_way() -> None:
-        while model.leases > 1 and time.monotonic() < ends:  # one is this measurement's own
+        while (model.leases > 1 or model.yielding) and time.monotonic() < ends:  # one is this measurement's own
             time.sleep(0.05)
 
     return reply_metrics(ask_all(model.engine, model.base, variant, prompts, between=give_way))

@@ -1,12 +1,14 @@
 """A run is a folder: its request, its steps so far, its result. Read here without torch.
 
     run.json        Request, written once by whoever asks for the run
+    start/          PEFT folder of the adapter that a correction goes on from
     snapshot.jsonl  the demonstrations as they were then, a line each: {"id": ..., "messages": [...]}
     steps.jsonl     one Step a line, appended as they are made
     checkpoint/     from which an interrupted run goes on
     kept/18/        PEFT folder of what the adapter was after step 18, where the run was evaluated
     adapter/        PEFT folder, once finished
     result.json     Result, the last thing written
+    forgetting.json Forgetting, measured after a correction is finished
     stopped, error.json   how a run ended without a result; removed when it goes on
     worker.lock     locked by the process that works on it, freed by the system when that process ends
 
@@ -54,6 +56,9 @@ class Request:
     """ISO 8601, UTC."""
     live: bool = True
     """Whether the adapter is to go live when it is done."""
+    corrections: tuple[int, ...] = ()
+    """Demonstrations learned one at a time since the last run from the base. The last is to be learned now, going on
+    from the adapter in `start/`, if there is one. Empty for a run from the base."""
     held_back: tuple[int, ...] = ()
     """Approved demonstrations that were left out, because they ask what the unseen prompts asked then."""
 
@@ -99,6 +104,15 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Forgetting:
+    """By how much perplexity on held-out general text rose, per cent."""
+
+    per_cent: float
+    interval: tuple[float, float]
+    """95 % bootstrap interval over documents."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
     """A run's folder as it stands."""
 
@@ -117,10 +131,25 @@ class RunView:
         return self.folder / "adapter"
 
     @property
+    def start(self) -> Path:
+        """The PEFT folder that a correction goes on from."""
+        return self.folder / "start"
+
+    @property
     def checkpoints(self) -> dict[int, Path]:
         """By step, PEFT folders of what the adapter was after it."""
         found = (folder for folder in (self.folder / "kept").glob("*") if folder.name.isdecimal())
         return {int(folder.name): folder for folder in sorted(found, key=lambda folder: int(folder.name))}
+
+
+def read_forgetting(run: Path) -> Forgetting | None:
+    """What was measured after a correction; None as long as it was not."""
+    try:
+        raw = _json_or_empty(run / "forgetting.json")
+        low, high = raw["interval"]
+        return Forgetting(per_cent=raw["per_cent"], interval=(low, high))
+    except (KeyError, TypeError, ValueError, OSError):
+        return None
 
 
 def write_request(run: Path, request: Request) -> None:
@@ -135,6 +164,7 @@ def read_request(run: Path) -> Request:
     raw["settings"] = TrainSettings(**current_fields(TrainSettings, raw["settings"]))
     raw["demonstrations"] = tuple(raw["demonstrations"])
     raw["held_back"] = tuple(raw.get("held_back", ()))
+    raw["corrections"] = tuple(raw.get("corrections", ()))
     return Request(**current_fields(Request, raw))
 
 

@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 from chatlab.errors import ChatlabError, DiskFull, TrainingError
 from chatlab.system.bootstrap import answer_pipe
 from chatlab.system.files import DISK_FULL
-from chatlab.training.process.runs import write_json
+from chatlab.training.process.runs import read_request, write_json
 
 if TYPE_CHECKING:
     from chatlab.training.resources import TrainingResources
@@ -57,6 +57,11 @@ class CommandReader:
         self.runs: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._source = source
         self._stop_mode: StopMode = ""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a run waits to be begun, or the app has gone."""
+        return not self.runs.empty()
 
     def stop_mode(self) -> StopMode:
         return self._stop_mode
@@ -113,17 +118,24 @@ def _open(folder: Path, cache: Path, threads: int | None, fingerprint: str) -> T
 
 
 def _run(resources: TrainingResources, command: dict[str, Any], events: EventWriter, commands: CommandReader) -> None:
+    from chatlab.training.correction import measure_forgetting
     from chatlab.training.run import TrainingRun
 
     folder = Path(command["run"])
     try:
         outcome = TrainingRun(resources, folder, events.emit, commands.stop_mode, command["requested_at"]).run()
-        events.emit("ended", state=outcome)
     except Exception as error:
         shown = _as_chatlab_error(error)
         with suppress(OSError):
             write_json(folder / "error.json", {"message": str(shown), "hint": shown.hint})
         events.emit("ended", state="failed", message=str(shown), hint=shown.hint)
+        return
+    events.emit("ended", state=outcome)
+    try:
+        if outcome == "finished" and read_request(folder).corrections:
+            measure_forgetting(resources, folder, lambda: commands.waiting)
+    except Exception as error:  # its adapter is live, and says that forgetting was not measured
+        traceback.print_exception(error, file=sys.stderr)
 
 
 def _as_chatlab_error(error: Exception) -> ChatlabError:

@@ -190,26 +190,28 @@
     area.value = text;
     area.setAttribute("aria-label", answer ? "Edited answer" : "Your message");
     const save = made("button", answer ? "Save and keep as demonstration" : "Resend", "small primary");
+    const learn = answer && $(":scope > .foot [data-act=keep], :scope > .foot .kept", turn) ? made("button", "Learn this now", "small") : null;
     const cancel = made("button", "Cancel", "small");
     const row = made("div", "", "row");
-    row.append(save, cancel);
+    row.append(save, ...(learn ? [learn] : []), cancel);
     editor.append(area, row);
     body.after(editor);
     turn.classList.add("edited");
     const grow = () => { area.style.height = "auto"; area.style.height = `${area.scrollHeight + 2}px`; editing.text = area.value; };
     const close = () => { editing = null; editor.remove(); turn.classList.remove("edited"); };
-    const done = () => {
+    const done = (more) => {
       const said = area.value.trim();
       if (!said) return area.focus();
-      report("chat", { act: answer ? "rewrite" : "ask", turn: turn.dataset.turn, text: area.value });
+      report("chat", { act: answer ? "rewrite" : "ask", turn: turn.dataset.turn, text: area.value, ...more });
       close();
     };
     area.addEventListener("input", grow);
     area.addEventListener("keydown", (event) => {
       if (event.key === "Escape") { event.stopPropagation(); close(); }
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey || (!answer && !event.shiftKey))) { event.preventDefault(); done(); }
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey || (!answer && !event.shiftKey))) { event.preventDefault(); done({}); }
     });
-    save.addEventListener("click", done);
+    save.addEventListener("click", () => done({}));
+    learn?.addEventListener("click", () => done({ learn: true }));
     cancel.addEventListener("click", close);
     grow();
     area.focus();

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import gradio as gr
 
-from chatlab.conversation import Budget, Conversation, Turn
-from chatlab.errors import InputError, NotFound, UnseenRepeated
+from chatlab.conversation import Budget, Conversation
+from chatlab.errors import InputError, NotFound
 from chatlab.lab import Lab
 from chatlab.lab.chat.reply_stream import ReplyOptions, ReplyStream
 from chatlab.ui import notices
@@ -18,6 +18,7 @@ from chatlab.ui.chat.replies import Replies
 from chatlab.ui.chat.rows import SHOWN, rows
 from chatlab.ui.chat.screen import SAME, Screen
 from chatlab.ui.chat.session import Session, View
+from chatlab.ui.chat.teaching import Teaching
 from chatlab.ui.chat.transcript import growing
 from chatlab.ui.notices import Notice
 from chatlab.ui.page_event import PageEvent
@@ -35,6 +36,7 @@ class ChatHandlers:
         self.replies = replies
         self.screen = Screen(lab, replies)
         self.list = ConversationList(lab, replies, self.screen)
+        self.teaching = Teaching(lab, replies, self.screen)
 
     def load(self, wanted: str | None = None, person: str | None = "") -> View:
         """A page that opens, or opens again: back to its conversation, its reply under way and the run under way."""
@@ -55,7 +57,7 @@ class ChatHandlers:
         yield from self.watch(view.session)
 
     def _say(self, text: str, session: Session, system: str, options: ReplyOptions) -> View:
-        self._check_idle(session)
+        self.replies.check_idle(session.conversation)
         if not text.strip():
             raise InputError("There is nothing to send.", "Write a message first.")
         conversation_id = self._conversation(session, system, options)
@@ -75,7 +77,7 @@ class ChatHandlers:
             case "ask":
                 return self._ask(act, session, options)
             case "shorten":
-                self.lab.chat.shorten(_id(session))
+                self.lab.chat.shorten(session.open_conversation)
                 return self._retry(replace(act, do="again"), session, options)
             case "afresh":
                 return self._afresh(session, options)
@@ -92,7 +94,9 @@ class ChatHandlers:
             case "earlier" | "dismiss":
                 return self._look(act, session)
             case "like" | "dislike" | "reason" | "show" | "keep" | "keep-sourced" | "rewrite" | "release":
-                return self._teach(act, session)
+                return self.teaching.act(act, session)
+            case "learn":
+                return self.teaching.act(replace(act, do="keep", learn=True), session)
         raise InputError(f"The page sent an unknown request: {act.do!r}.", "Reload the page.")
 
     def watch(self, session: Session) -> Iterator[View]:
@@ -169,22 +173,18 @@ class ChatHandlers:
         head = self.lab.chat.get(conversation_id).head if prompt is None else prompt
         self.replies.start(conversation_id, 0 if head is None else head, stream)
 
-    def _check_idle(self, session: Session) -> None:
-        if self.replies.running(session.conversation) is not None:
-            raise InputError("The model is still answering.", "Stop it, or wait.")
-
     def _retry(self, act: PageEvent, session: Session, options: ReplyOptions) -> View:
         """Another answer: to a turn's question, or with `again` to the last one."""
-        self._check_idle(session)
+        self.replies.check_idle(session.conversation)
         conversation = self._open(session)
         path = conversation.path()
         if not path and act.do == "again":
             return self.view(replace(session, notice=None))
-        turn = path[-1] if act.do == "again" else _turn(conversation, act)
+        turn = path[-1] if act.do == "again" else act.turn_in(conversation)
         prompt = turn.parent if turn.role != "user" else turn.id
         self._spend(options.budget, session)
-        stream = self.lab.chat.retry(_id(session), turn.id, options)
-        self._begin(_id(session), stream, prompt)
+        stream = self.lab.chat.retry(session.open_conversation, turn.id, options)
+        self._begin(session.open_conversation, stream, prompt)
         return self._answering(_without_notice(session))
 
     def _afresh(self, session: Session, options: ReplyOptions) -> View:
@@ -199,11 +199,11 @@ class ChatHandlers:
 
     def _ask(self, act: PageEvent, session: Session, options: ReplyOptions) -> View:
         """A question put differently, and the answer to it."""
-        self._check_idle(session)
-        turn = _turn(self._open(session), act)
+        self.replies.check_idle(session.conversation)
+        turn = act.turn_in(self._open(session))
         self._spend(options.budget, session)
-        stream = self.lab.chat.edit_prompt(_id(session), turn.id, act.text, options)
-        self._begin(_id(session), stream)
+        stream = self.lab.chat.edit_prompt(session.open_conversation, turn.id, act.text, options)
+        self._begin(session.open_conversation, stream)
         return self._answering(_without_notice(session))
 
     def _load_pack(self, session: Session) -> View:
@@ -225,52 +225,8 @@ class ChatHandlers:
             return self.view(replace(session, shown=session.shown + SHOWN))
         return self.view(replace(session, notice=None, run=None))
 
-    def _teach(self, act: PageEvent, session: Session) -> View:
-        """Ratings, versions, and answers kept as demonstrations."""
-        chat, conversation_id = self.lab.chat, _id(session)
-        turn = _turn(self._open(session), act)
-        match act.do:
-            case "like" | "dislike":
-                liked = act.do == "like"
-                taken_back = turn.rating is not None and turn.rating.liked == liked
-                chat.rate(conversation_id, turn.id, None if taken_back else liked)
-            case "reason":
-                chat.rate(conversation_id, turn.id, False, act.toggled(turn))
-            case "show":
-                self._check_idle(session)
-                chat.show(conversation_id, turn.id)
-            case _:
-                return self._keep(act, session)
-        return self.view(session)
-
-    def _keep(self, act: PageEvent, session: Session) -> View:
-        """An answer as it stands, or as the person rewrote it, becomes a demonstration.
-
-        The person is asked first where it was made with sources, and where it answers an unseen prompt.
-        """
-        self._check_idle(session)
-        text = act.text if act.do == "rewrite" else None
-        agreed = act.do in ("keep-sourced", "release")  # sources are asked about before unseen prompts are
-        turn = _turn(self._open(session), act)
-        if turn.sources and not agreed:
-            if text is not None and text != turn.content:
-                turn = self.lab.chat.rewrite(_id(session), turn.id, text).turns[-1]
-            return self.view(replace(session, notice=notices.made_with_sources(turn.id), run=None))
-        try:
-            kept = self.lab.demonstrations.keep(_id(session), act.turn, text, act.do == "release", agreed)
-        except UnseenRepeated as error:
-            return self._ask_release(error, act, session)
-        notice = notices.offer(self.lab, f"Kept as demonstration {kept.demonstration}.")
-        return self.view(replace(session, notice=notice, run=None))
-
-    def _ask_release(self, error: UnseenRepeated, act: PageEvent, session: Session) -> View:
-        path = self._open(session).path()
-        edited = act.do == "rewrite" and bool(path) and path[-1].edited_from == act.turn
-        notice = notices.asked(error, path[-1].id if edited else act.turn, edited)
-        return self.view(replace(session, notice=notice, run=None))
-
     def _open(self, session: Session) -> Conversation:
-        return self.lab.chat.get(_id(session))
+        return self.lab.chat.get(session.open_conversation)
 
 
 def _alone(conversation: Conversation | None) -> bool:
@@ -278,18 +234,6 @@ def _alone(conversation: Conversation | None) -> bool:
     return conversation is None or conversation.truncates or len(conversation.path()) < 2
 
 
-def _id(session: Session) -> int:
-    if session.conversation is None:
-        raise InputError("There is no conversation yet.", "Send a message first.")
-    return session.conversation
-
-
 def _without_notice(session: Session) -> Session:
     """Without the notice above the composer, unless it shows a run under way."""
     return session if session.run else replace(session, notice=None)
-
-
-def _turn(conversation: Conversation, act: PageEvent) -> Turn:
-    if not 0 <= act.turn < len(conversation.turns):
-        raise InputError("That message is not in this conversation.", "Reload the page.")
-    return conversation.turns[act.turn]

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Iterator
 
-from chatlab.errors import ChatlabError
+from chatlab.errors import ChatlabError, InputError
 from chatlab.lab.chat.reply_stream import ReplyStream
 
 log = logging.getLogger("chatlab.ui")
@@ -101,6 +101,11 @@ class Replies:
         """The reply being written in a conversation."""
         reply = self._running.get(conversation) if conversation is not None else None
         return None if reply is None or reply.done else reply
+
+    def check_idle(self, conversation: int | None) -> None:
+        """Raises InputError while an answer is being written there."""
+        if self.running(conversation) is not None:
+            raise InputError("The model is still answering.", "Stop it, or wait.")
 
     def last(self, conversation: int | None) -> Reply | None:
         """The last one, running or done."""

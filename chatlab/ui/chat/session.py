@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from chatlab.errors import InputError
 from chatlab.ui.chat.rows import SHOWN
 from chatlab.ui.notices import Notice
 
@@ -29,6 +30,13 @@ class Session:
     """The run whose progress stands above the composer."""
     waiting: bool = False
     """The page was rendered while an answer was under way, so it has to be watched."""
+
+    @property
+    def open_conversation(self) -> int:
+        """Raises InputError before the first message."""
+        if self.conversation is None:
+            raise InputError("There is no conversation yet.", "Send a message first.")
+        return self.conversation
 
 
 class View(NamedTuple):

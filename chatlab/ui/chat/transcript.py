@@ -124,7 +124,8 @@ def _teach(turn: Turn, incognito: bool) -> tuple[Markup, ...]:
     if incognito:
         return ()
     if turn.demonstration is not None:
-        return edit, span("kept", "kept", title=f"Kept as demonstration {turn.demonstration}")
+        learn = tool("learn", "learn", "Learn this answer now", turn.id)
+        return edit, learn, span("kept", "kept", title=f"Kept as demonstration {turn.demonstration}")
     return edit, tool("keep", "keep", "Keep as demonstration", turn.id)
 
 

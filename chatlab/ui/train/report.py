@@ -9,7 +9,7 @@ from markupsafe import Markup
 from chatlab.measurements import ReplyMetrics
 from chatlab.records import AdapterCard, TrainSettings
 from chatlab.training.process.client import TrainerStatus
-from chatlab.training.process.runs import RunView
+from chatlab.training.process.runs import RunView, read_forgetting
 from chatlab.ui.html import NOTHING, counted, div, duration, element, escaped, joined, one_line, progress_bar, span
 from chatlab.ui.train.plots import sparkline
 from chatlab.ui.train.settings import label
@@ -67,9 +67,13 @@ def ended(run: RunView, card: AdapterCard | None, news: str = "", evaluated: boo
             _warning(news),
         )
     result = run.result
-    found = verdict(result.forgetting, result.forgetting_interval)
+    late = read_forgetting(run.folder) if run.request.corrections else None
+    found = verdict(late.per_cent, late.interval) if late else verdict(result.forgetting, result.forgetting_interval)
     figures = div("figures", _figure("Forgetting", found.figure, found.colour), _learned(run), _took(run))
     facts = [f"{counted(len(result.demonstrations), 'demonstration')} trained", f"{result.steps} steps"]
+    if run.request.corrections:
+        replayed = len(result.demonstrations) - 1
+        facts[0] = f"Learned demonstration {run.request.corrections[-1]}, {replayed} replayed"
     if result.base_parameters:
         facts.append(f"{result.parameters / result.base_parameters:.1%} of the base model")
     if card is None:

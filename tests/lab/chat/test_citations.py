@@ -163,13 +163,13 @@ def test_keeping_in_chat_asks_first_and_an_edit_is_not_lost(lab: Lab) -> None:
     conversation_id, conversation = said(lab, "Where do boats moor?")
     session, turn = Session(conversation=conversation_id), conversation.turns[-1].id
     before = lab.demonstrations.counts()
-    view = handlers._keep(PageEvent(do="keep", turn=turn), session)
+    view = handlers.teaching.act(PageEvent(do="keep", turn=turn), session)
     assert "Keep it as a demonstration?" in view.session.notice.text and lab.demonstrations.counts() == before
-    view = handlers._keep(PageEvent(do="rewrite", turn=turn, text="At the outer pier [1]."), session)
+    view = handlers.teaching.act(PageEvent(do="rewrite", turn=turn, text="At the outer pier [1]."), session)
     edited = lab.chat.get(conversation_id).turns[-1]
     assert edited.content == "At the outer pier [1]." and edited.sources and lab.demonstrations.counts() == before
     assert view.session.notice.turn == edited.id and f'data-turn="{edited.id}"' in view.notice
-    handlers._keep(PageEvent(do="keep-sourced", turn=edited.id), session)
+    handlers.teaching.act(PageEvent(do="keep-sourced", turn=edited.id), session)
     assert lab.demonstrations.counts()["approved"] == before.get("approved", 0) + 1
     ((_, pair),) = list(lab.store.preferences.rows())
     assert pair.prompt[0].content.startswith("Sources:") and pair.chosen == "At the outer pier [1]."

@@ -160,7 +160,8 @@ def test_a_rewritten_answer_is_kept_and_retraining_is_offered(page: Page) -> Non
     lab = page.handlers.lab
     assert lab.demonstrations.get(1).answer == "Good morrow, friend!"
     assert [p.rejected for _, p in lab.store.preferences.rows()] == [FOX]
-    assert "Kept as demonstration 1" in page.view.notice and "Retrain now" in page.view.notice
+    assert "Kept as demonstration 1" in page.view.notice
+    assert "Learn this now" in page.view.notice and "Retrain on everything" in page.view.notice
     assert "edited by you" in page.view.transcript and ">kept<" in page.view.transcript
 
 
