@@ -34,6 +34,7 @@ from chatlab.lab.guide.answer_length import AnswerLengths
 from chatlab.lab.guide.checklist import Checklist
 from chatlab.lab.guide.symptoms import Symptoms
 from chatlab.lab.models import ModelHost, OpenEngine
+from chatlab.lab.models.first_reply import wait_for_first_reply
 from chatlab.lab.models.takeover import Takeover
 from chatlab.lab.runs.checkpoints import Checkpoints
 from chatlab.lab.runs.exports import Exports
@@ -130,9 +131,10 @@ class Lab:
         self.symptoms = Symptoms(self.store, self.variants, self.quality, self.mismatch, self.answer_lengths)
         self.switch = ModelSwitch(self.store, self.machine, self.variants, self.training, self.quality.difficulties)
         self._takeover = Takeover(self.switch.renew)
+        self._closing = threading.Event()
 
     def warm(self) -> None:
-        """Open what the first reply and the first run would wait for, in the background."""
+        """Open what the first reply would wait for, in the background; once it is given, what the first run would."""
         if not self.settings.engine:
             self._takeover.begin()
         threading.Thread(target=self._warm, name="warm-up", daemon=True).start()
@@ -158,6 +160,7 @@ class Lab:
 
     def close(self) -> None:
         """End the trainer (its run can be resumed), the engine and the store. Nothing that was said is lost."""
+        self._closing.set()
         self._takeover.close()
         self.datasets.close()
         self.knowledge.close()
@@ -179,8 +182,9 @@ class Lab:
                 model.engine.load(self.variants.get(model=model))  # first: a person speaks, then trains
             self.variants.come_back()
             self.switch.note()
-            self.training.warm()
             self.training.adopt()
+            wait_for_first_reply(self.machine, self._closing)
+            self.training.warm()
         except ChatlabError as error:
             log.warning("%s %s", error, error.hint)
 
