@@ -64,6 +64,8 @@ class Health:
 
     engine: str
     """Name of the open engine; empty while it is not open."""
+    opening: bool
+    """Whether the engine is still to be opened, and did not fail to."""
     base: str
     llama_cpp: bool
     """Whether llama-cpp-python is installed."""
@@ -145,6 +147,8 @@ class Lab:
         if (chosen := self.library.chosen) is not None and chosen.problem:
             warnings.append(f"{chosen.problem} Another model answers; choose one in Models.")
         base = ""
+        if failure := self.machine.current.failure:
+            warnings.append(failure)
         try:
             base = self.machine.base.name
             warnings += self.machine.base.template.check()
@@ -152,6 +156,7 @@ class Lab:
             warnings.append(f"{error} {error.hint}".strip())
         return Health(
             engine=self.machine.engine.name if self.machine.started else "",
+            opening=not self.machine.started and not failure,
             base=base,
             llama_cpp=bool(package.version()),
             memory_mb=_memory_mb(),
