@@ -1,5 +1,6 @@
-"""Corrections on the model that comes with the app: how long one takes until a reply follows it, and what twenty in a
-row do. Are they followed, are the earlier ones still, how much is forgotten; beside a run from the base on the same data.
+"""Corrections on the model that comes with the app: how long one takes until a reply follows it, and what twenty do.
+
+Are they followed, are the earlier ones still, and how much is forgotten; beside a run from the base on the same data.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ from chatlab.lab.guide.answer_length import AnswerLengths
 from chatlab.lab.guide.checklist import Checklist
 from chatlab.lab.guide.symptoms import Symptoms
 from chatlab.lab.models import ModelHost, OpenEngine
+from chatlab.lab.models.first_reply import wait_for_first_reply
 from chatlab.lab.models.takeover import Takeover
 from chatlab.lab.runs.checkpoints import Checkpoints
 from chatlab.lab.runs.exports import Exports
@@ -64,6 +65,8 @@ class Health:
 
     engine: str
     """Name of the open engine; empty while it is not open."""
+    opening: bool
+    """Whether the engine is still to be opened, and did not fail to."""
     base: str
     llama_cpp: bool
     """Whether llama-cpp-python is installed."""
@@ -130,9 +133,10 @@ class Lab:
         self.symptoms = Symptoms(self.store, self.variants, self.quality, self.mismatch, self.answer_lengths)
         self.switch = ModelSwitch(self.store, self.machine, self.variants, self.training, self.quality.difficulties)
         self._takeover = Takeover(self.switch.renew)
+        self._closing = threading.Event()
 
     def warm(self) -> None:
-        """Open what the first reply and the first run would wait for, in the background."""
+        """Open what the first reply would wait for, in the background; once it is given, what the first run would."""
         if not self.settings.engine:
             self._takeover.begin()
         threading.Thread(target=self._warm, name="warm-up", daemon=True).start()
@@ -143,6 +147,8 @@ class Lab:
         if (chosen := self.library.chosen) is not None and chosen.problem:
             warnings.append(f"{chosen.problem} Another model answers; choose one in Models.")
         base = ""
+        if failure := self.machine.current.failure:
+            warnings.append(failure)
         try:
             base = self.machine.base.name
             warnings += self.machine.base.template.check()
@@ -150,6 +156,7 @@ class Lab:
             warnings.append(f"{error} {error.hint}".strip())
         return Health(
             engine=self.machine.engine.name if self.machine.started else "",
+            opening=not self.machine.started and not failure,
             base=base,
             llama_cpp=bool(package.version()),
             memory_mb=_memory_mb(),
@@ -158,6 +165,7 @@ class Lab:
 
     def close(self) -> None:
         """End the trainer (its run can be resumed), the engine and the store. Nothing that was said is lost."""
+        self._closing.set()
         self._takeover.close()
         self.datasets.close()
         self.knowledge.close()
@@ -179,8 +187,9 @@ class Lab:
                 model.engine.load(self.variants.get(model=model))  # first: a person speaks, then trains
             self.variants.come_back()
             self.switch.note()
-            self.training.warm()
             self.training.adopt()
+            wait_for_first_reply(self.machine, self._closing)
+            self.training.warm()
         except ChatlabError as error:
             log.warning("%s %s", error, error.hint)
 

@@ -23,8 +23,18 @@ class GgufFile:
 
     def unchanged(self) -> Path:
         """The file, if it is the one that was tried. Raises BaseMissing, BaseRefused."""
-        if stamp(self.file) != self.stamp:
-            raise BaseRefused(f"{self.file.name} has changed since it was checked.", "Start Chatlab again.")
+        try:
+            now = stamp(self.file)
+        except BaseMissing as gone:
+            raise BaseMissing(
+                f"{self.file.name} has gone since it was opened; another program may have deleted or renamed it.",
+                "Fetch it again, or choose another model in Models.",
+            ) from gone
+        if now != self.stamp:
+            raise BaseRefused(
+                f"{self.file.name} has changed since it was checked.",
+                "Choose it again in Models.",
+            )
         return self.file
 
 

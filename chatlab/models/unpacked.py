@@ -90,7 +90,10 @@ class UnpackedBases:
                 half = Path(temporary) / "whole"
                 half.mkdir()
                 self.done = 0.0
-                self._process.unpack(file, half, self._tell)
+                try:
+                    self._process.unpack(file, half, self._tell)
+                except DiskFull as full:
+                    raise _full(base.name) from full
                 _finish(base, half)
                 base.gguf.unchanged()
                 try:
@@ -132,6 +135,7 @@ class _Unpacking(TrialProcess):
     """`chatlab.models.gguf.unpack`, waited for, its progress read from the size of what it has written."""
 
     module = "chatlab.models.gguf.unpack"
+    act = "unpacking"
     dies = "{name} cannot be unpacked: it is damaged."
     niceness = 5
 

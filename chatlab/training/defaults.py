@@ -18,6 +18,8 @@ KL_TEXT_TOKENS = 64
 CORRECTION_STEPS = 6
 CORRECTION_RATE = 2.0
 """Peak rate of a correction, in parts of a run's."""
+TRAINER_MB, BYTES_A_PARAMETER = 500, 6
+"""Of the trainer process's memory: what is the same for every base, and what grows with it."""
 FEW = 20
 """With fewer demonstrations none is held out: each is needed more for learning than for measuring."""
 
@@ -124,8 +126,18 @@ def plan(
         held_out=held_out,
         steps=steps,
         seconds=steps * throughput.per_step + read * throughput.per_token + throughput.evaluate + throughput.save,
-        memory_mb=500 + parameters * 6 // 2**20,
+        memory_mb=trainer_mb(parameters),
     )
+
+
+def trainer_mb(parameters: int) -> int:
+    """Memory of the trainer process, estimate."""
+    return TRAINER_MB + parameters * BYTES_A_PARAMETER // 2**20
+
+
+def parameters_in(memory_mb: int) -> int:
+    """Of the largest model that can be trained in so much memory."""
+    return max(0, memory_mb - TRAINER_MB) * 2**20 // BYTES_A_PARAMETER
 
 
 def held_out_count(demonstrations: int, share: float) -> int:

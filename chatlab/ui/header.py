@@ -89,7 +89,7 @@ class Header:
         if health is None:
             return NOTHING
         warned = "" if not health.warnings else WARNED
-        waking = NOTHING if health.engine or not health.base else span("chip waking", "loading the model")
+        waking = span("chip waking", "loading the model") if health.opening and health.base else NOTHING
         return warned + waking + span("memory", f"{health.memory_mb / 1024:.1f} GB", "Memory in use by Chatlab")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tokenizers import AddedToken
 
 from chatlab.engines.base import Sampling
@@ -139,6 +140,59 @@ def test_a_run_trains_a_base_with_a_given_template(settings: Settings, untemplat
         card = lab.variants.card(lab.training.adapter_of(run) or "")
         assert card is not None and card.base == lab.machine.base.fingerprint, lab.training.news
         assert card.template == lab.machine.base.template.sha256
+    finally:
+        lab.close()
+
+
+def gemma_base(base_folder: Path, folder: Path) -> Path:
+    """A Gemma 3 of two layers that has learned nothing: with its turn marks, and without a template."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    tokenizer: Any = load(base_folder, "embedded")
+    tokenizer.add_special_tokens({"bos_token": "<bos>", "eos_token": "<eos>"})
+    tokenizer.add_tokens([AddedToken(mark, special=True) for mark in ("<start_of_turn>", "<end_of_turn>")])
+    tokenizer.chat_template = None
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        "gemma3_text",
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=1,
+        head_dim=16,
+        query_pre_attn_scalar=16,
+        max_position_embeddings=512,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_a_gemma_base_is_given_gemmas_template_trained_and_answers_with_its_adapter(
+    settings: Settings, base_folder: Path, tmp_path: Path
+) -> None:
+    folder = gemma_base(base_folder, tmp_path / "gemma-base")
+    lab = Lab(settings)
+    try:
+        entry = lab.library.add(folder)
+        assert lab.library.facts(entry).lacks_template
+        form = next(one for one in fitting(Base.open(folder).tokenizer.get_vocab()) if one.name == "Gemma")
+        lab.templates.give(folder, form.source)
+        lab.switch.use(folder)
+        assert lab.machine.base.template.check() == [] and not lab.health().warnings
+        asked = ReplyOptions(sampling=Sampling(temperature=0.0, max_tokens=12))
+        before = lab.chat.reply(lab.chat.new(), "Good morning.", asked).finish().text
+        lab.demonstrations.write("Good morning.", "Good morrow, friend.")
+        lab.training.retrain("friend", epochs=60, learning_rate=2e-2, kl_weight=0.0)
+        lab.training.wait(timeout=240)
+        lab.variants.go_live("friend", knowingly=True)
+        reply = lab.chat.reply(lab.chat.new(), "Good morning.", asked).finish()
+        assert reply.provenance is not None and reply.provenance.adapter == "friend", lab.training.news
+        assert reply.text.strip() == "Good morrow, friend." != before.strip()
     finally:
         lab.close()
 

@@ -178,8 +178,6 @@ class ModelHost:
         if model is before and self.started:
             return model.base
         base = model.base
-        if model.opened_engine is None:
-            self._make_room(base, before)
         try:
             model.engine  # noqa: B018 - opened here, so that the old model stays where this one cannot be
         except ChatlabError:
@@ -195,17 +193,18 @@ class ModelHost:
         self._close_unused()
         return base
 
-    def _make_room(self, base: Base, before: LoadedModel) -> None:
-        """Close what nobody uses where the memory does not hold one more, the model that answers last of all.
+    def _engine_with_room(self, base: Base) -> Engine:
+        """An engine. Where the memory does not hold one more, what nobody uses is closed; what answers, last of all.
 
         Raises EngineError where that is not enough.
         """
         idle = [one for one in self._open if not one.leases and one.opened_base is not None and one.opened_engine]
         check_memory(base, [one.opened_base for one in idle if one.opened_base is not None])
-        for one in sorted(idle, key=lambda one: one is before):
+        for one in sorted(idle, key=lambda one: one is self._current):
             if fits_beside(base):
-                return
+                break
             self._put_to_sleep(one)
+        return self._open_engine(base)
 
     def _put_to_sleep(self, model: LoadedModel) -> None:
         """Close a model; the one that answers is opened again by whoever asks it next."""
@@ -233,7 +232,7 @@ class ModelHost:
         return [engine for engine in found if engine is not None]
 
     def _new(self, path: Path) -> LoadedModel:
-        model = LoadedModel(path, self._opened_base, self._open_engine, self._template(path))
+        model = LoadedModel(path, self._opened_base, self._engine_with_room, self._template(path))
         model.yielding = self._yielding
         return model
 

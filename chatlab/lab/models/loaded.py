@@ -33,6 +33,8 @@ class LoadedModel:
         """How many use it now. The host counts, under its own lock."""
         self.yielding = False
         """Whether its engine leaves a core to training."""
+        self.failure = ""
+        """Why its engine could not be opened when it was tried last; empty where it was not, or could."""
         self._open_base = open_base
         self._open_engine = open_engine
         self._lock = threading.RLock()
@@ -59,7 +61,13 @@ class LoadedModel:
             if self._closed:
                 raise EngineError("This model was closed meanwhile.", "Ask again.")
             if self._engine is None:
-                self._engine = self._open_engine(self.base)
+                base = self.base
+                try:
+                    self._engine = self._open_engine(base)
+                except ChatlabError as error:
+                    self.failure = f"{error} {error.hint}".strip()
+                    raise
+                self.failure = ""
                 if self.yielding:
                     self._engine.yield_cores(True)
             return self._engine

@@ -1,14 +1,17 @@
-"""What a model takes of the memory when it chats, told before it is loaded."""
+"""What a model takes of the memory when it chats or is trained, told before it is loaded."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import psutil
 
-from chatlab.errors import EngineError
+from chatlab.errors import EngineError, TrainingError
 from chatlab.models.base import Base
 from chatlab.models.gguf.architectures import heads
+from chatlab.training.defaults import parameters_in, trainer_mb
+from chatlab.training.process.client import WORKER
 
 CONTEXT = 8192
 """Tokens of context that an engine makes room for, at most."""
@@ -46,6 +49,32 @@ def check_memory(base: Base, spare: Sequence[Base] = ()) -> None:
 def fits_beside(base: Base) -> bool:
     """Whether it can be opened with all that is open kept open."""
     return chat_memory(base) <= int(psutil.virtual_memory().available)
+
+
+def check_training_memory(base: Base) -> None:
+    """Raises TrainingError where the memory does not hold a trainer of this base. Says what fits."""
+    needs = trainer_mb(base.parameters) * 2**20
+    free = psutil.virtual_memory().available + _trainer_memory()
+    if needs <= free:
+        return
+    fits = parameters_in(free // 2**20)
+    smaller = f"or train a smaller model: one of {fits / 1e9:.1f} billion parameters fits."
+    if fits < GB / 20:
+        smaller = "no model can be trained in what is free."
+    raise TrainingError(
+        f"{base.name} needs about {needs / GB:.1f} GB of memory to be trained, and {free / GB:.1f} GB are free.",
+        f"Close other programs, {smaller}",
+    )
+
+
+def _trainer_memory() -> int:
+    """Bytes that the trainer has already: it holds this base, or ends before it opens another one."""
+    total = 0
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if WORKER in child.cmdline():
+                total += int(child.memory_info().rss)
+    return total
 
 
 def _kv_cache(base: Base) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 from chatlab.errors import BaseRefused, RunBusy, TrainingError
 from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.lab.models import ModelHost
+from chatlab.lab.models.memory import check_training_memory
 from chatlab.lab.runs.publisher import Publisher
 from chatlab.lab.runs.requests import Requests, check_template
 from chatlab.models.base import Base
@@ -178,17 +179,23 @@ class Training:
     def warm(self) -> None:
         """Start the trainer process, so that the first run does not wait for it.
 
-        None for a base that has no runs, and none yet for a large GGUF: that is unpacked for its first run.
+        None for a base that has no runs or that the memory does not hold, and none yet for a large GGUF: that is
+        unpacked for its first run.
         """
+        if self._closing.is_set():
+            return
         base = self._machine.base
         try:
             base.check_trainable()
-        except BaseRefused:
+            check_training_memory(base)
+        except (BaseRefused, TrainingError):
             return
         if base.gguf is None or base.parameters < UNPACKED_AT_ONCE:
             self._trainer.use(self._machine.training_base(base))
             if self._trainer.status().state != "training":
                 self._trainer.warm()
+                if self._closing.is_set():  # nobody else would end it
+                    self._trainer.close()
                 threading.Thread(target=self._yield_to_warming, name="trainer warm-up", daemon=True).start()
 
     def adopt(self) -> None:
@@ -223,6 +230,7 @@ class Training:
 
     def _start(self, run: Path, base: Base) -> None:
         self.news = ""
+        check_training_memory(base)
         self._trainer.use(self._machine.training_base(base))
         self._trainer.start(run)
         self._machine.yield_cores(True)

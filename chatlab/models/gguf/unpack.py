@@ -21,10 +21,11 @@ import numpy as np
 from gguf import GGMLQuantizationType as Kind
 from gguf.quants import dequantize
 
-from chatlab.errors import BaseRefused, ChatlabError
+from chatlab.errors import BaseRefused, ChatlabError, DiskFull
 from chatlab.models.gguf.config import Network, full_config, network, tensors_of, untrainable
 from chatlab.models.gguf.header import Header, TensorInfo, check_model, read_header
 from chatlab.models.validation.process import refuse
+from chatlab.system.files import DISK_FULL
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -170,6 +171,11 @@ def main(file: Path, folder: Path) -> int:
         return refuse(error, folder)
     except MemoryError:
         return refuse(BaseRefused("The memory is too small to unpack this model.", "Close other programs."), folder)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        (folder / WEIGHTS).unlink(missing_ok=True)  # makes room for the reason
+        return refuse(DiskFull(f"{file.name} cannot be unpacked: the disk is full.", "Free some space."), folder)
     return 0
 
 

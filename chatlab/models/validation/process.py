@@ -39,6 +39,8 @@ class TrialProcess:
     """
 
     module = ""
+    act = "opening"
+    """What the process does with it, in messages."""
     dies = "{name} breaks down when it is opened: it is damaged."
     """The message about what ends the process."""
     broken = "Download it again."
@@ -107,7 +109,7 @@ class TrialProcess:
         if code is None or code == -getattr(signal, "SIGXCPU", 0):
             return BaseRefused(f"{name} takes longer to open than any whole file would.", self.broken)
         if code == -getattr(signal, "SIGKILL", 0):
-            return EngineError(f"The system ended the opening of {name}: memory was short.", "Close other programs.")
+            return EngineError(f"The system ended the {self.act} of {name}: memory was short.", "Close other programs.")
         if code < 0 or code > 1:  # a signal; on Windows, a large number
             return BaseRefused(self.dies.format(name=name), self.broken)
         last = said.splitlines()[-1:] or ["no reason was given"]

@@ -70,7 +70,7 @@ class KnownModels:
                 entry=entry,
                 facts=self._usable(entry),
                 given=entry in self._given,
-                in_use=entry.path == host.path,
+                in_use=entry.path == host.path and host.current.unchanged,  # else it can be opened anew
                 is_open=entry.path in is_open,
                 seconds=self._seconds(entry, approved),
             )

@@ -6,11 +6,11 @@ import shutil
 from dataclasses import dataclass
 from typing import Literal
 
-import psutil
 from markupsafe import Markup
 
 from chatlab.errors import ChatlabError
 from chatlab.lab import Lab
+from chatlab.lab.models.memory import check_training_memory
 from chatlab.records import Message
 from chatlab.training.defaults import FEW, Plan
 from chatlab.ui.html import counted, div, span
@@ -47,7 +47,7 @@ class Preflight:
         """Tokens of the checked demonstrations; None for what the template does not take."""
 
     def check(self, plan: Plan) -> list[Tick]:
-        return [*self._demonstrations(plan), *self._base(), *self._room(plan), self._trainer()]
+        return [*self._demonstrations(plan), *self._base(), *self._room(), self._trainer()]
 
     def _demonstrations(self, plan: Plan) -> list[Tick]:
         if not plan.demonstrations:
@@ -111,10 +111,12 @@ class Preflight:
             return [Tick("note", f"Preparing {base.name} for training: {part:.0%}")]
         return [Tick("good", f"{base.name}: same chat template in training and chat")]
 
-    def _room(self, plan: Plan) -> list[Tick]:
-        free = psutil.virtual_memory().available // 2**20
-        short = f"Not enough memory: {plan.memory_mb} MB needed, {free} MB free"
-        ticks = [] if free > plan.memory_mb else [Tick("note", short)]
+    def _room(self) -> list[Tick]:
+        ticks = []
+        try:
+            check_training_memory(self._lab.machine.base)
+        except ChatlabError as error:
+            ticks.append(Tick("bad", f"{error} {error.hint}"))
         if shutil.disk_usage(self._lab.settings.home).free < ROOM:
             ticks.append(Tick("bad", "Disk nearly full: the adapter may not fit"))
         return ticks or [Tick("good", "Enough memory and disk space")]
