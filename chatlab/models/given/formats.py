@@ -30,14 +30,17 @@ SYSTEM_IN_FIRST_TURN = """\
 {%- set first = messages[0]['content'] + '\\n\\n' %}{%- set turns = messages[1:] %}
 {%- endif %}
 """
-"""The system message, `first`, is written before the first of the `turns`: Gemma and Mistral have no turn of its own."""
+"""The system message, `first`, is written before the first of the `turns`: these models have no turn of its own."""
 
-GEMMA = SYSTEM_IN_FIRST_TURN + """\
+GEMMA = (
+    SYSTEM_IN_FIRST_TURN
+    + """\
 {%- for message in turns %}
 {%- set role = 'model' if message['role'] == 'assistant' else message['role'] %}
 {{- '<start_of_turn>' + role + '\\n' + (first if loop.first else '') + message['content'] + '<end_of_turn>\\n' }}
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<start_of_turn>model\\n' }}{%- endif %}"""
+)
 
 LLAMA_3 = """\
 {{- bos_token }}
@@ -46,7 +49,9 @@ LLAMA_3 = """\
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{%- endif %}"""
 
-MISTRAL = SYSTEM_IN_FIRST_TURN + """\
+MISTRAL = (
+    SYSTEM_IN_FIRST_TURN
+    + """\
 {%- for message in turns %}
 {%- if message['role'] == 'assistant' %}
 {{- ' ' + message['content'] + eos_token }}
@@ -54,6 +59,7 @@ MISTRAL = SYSTEM_IN_FIRST_TURN + """\
 {{- '[INST] ' + (first if loop.first else '') + message['content'] + ' [/INST]' }}
 {%- endif %}
 {%- endfor %}"""
+)
 
 PHI_3 = """\
 {%- for message in messages %}
