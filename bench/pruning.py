@@ -184,11 +184,11 @@ class Bench:
 
     def _kept(self, cell: Cell) -> Sequence[int]:
         """A draw at random is a hardness at random."""
-        chance = random.Random(f"random {cell.seed}")
+        rng = random.Random(f"random {cell.seed}")
         hardness = {
             "loss": {i: each.loss for i, each in self.difficulty.items()},
             "ratio": {i: each.ratio for i, each in self.difficulty.items()},
-            "random": {i: chance.random() for i in self.pool},
+            "random": {i: rng.random() for i in self.pool},
         }
         return pruned(self.pool, (), hardness[cell.by], cell.share / 100).kept
 

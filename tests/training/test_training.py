@@ -324,8 +324,8 @@ def kl_on(model: LoraModel) -> KLReference:
     bare = KLReference(ids, torch.empty(0), torch.empty(0))
     with torch.no_grad(), model.adapter_disabled():
         logits = F.linear(model.hidden(bare.batch([0, 1])), model.head)
-    chance, top = logits.softmax(-1).unflatten(0, (2, 24)).topk(32)
-    return KLReference(ids, top, chance)
+    probs, top = logits.softmax(-1).unflatten(0, (2, 24)).topk(32)
+    return KLReference(ids, top, probs)
 
 
 def test_the_adapter_that_is_saved_speaks_as_the_one_that_learned(

@@ -248,11 +248,11 @@ def test_a_folder_that_cannot_be_trained_says_what_would_work(
 
 
 def test_headers_that_lie_never_raise(gguf: Path) -> None:
-    whole, chance = gguf.read_bytes(), random.Random(17)
+    whole, rng = gguf.read_bytes(), random.Random(17)
     names = list(mutations().items())
-    for name, mutate in chance.sample(names, 80):
+    for name, mutate in rng.sample(names, 80):
         taken = parsed(whole)
-        changed_to = mutate(taken, chance)
+        changed_to = mutate(taken, rng)
         gguf.write_bytes(changed_to if changed_to is not None else taken.packed())
         found = facts(gguf)
         assert found.unusable or found.parameters, name
