@@ -1,7 +1,7 @@
 """What keeping the hardest 100 / 50 / 25 / 10 % of a training set does to the loss on answers kept aside.
 
-`python -m bench.pruning [--rows N] [--aside N] [--seeds N] [--workers N]`. Dolly rows; LoRA on the embedded base, no
-leash. Hardest by the base's own loss, hardest by how little the instruction helps (Li et al. 2024), and as many drawn
+`python -m bench.pruning [--rows N] [--aside N] [--seeds N] [--workers N]`. Dolly rows; LoRA on the embedded base, no KL
+penalty. Hardest by the base's own loss, hardest by how little the instruction helps (Li et al. 2024), and as many drawn
 at random; each trained for as many passes as the whole set (fewer steps: cheaper) and for as many steps (more passes:
 as dear). A cell is written down as it is done, in `bench/results/pruning.tmp`; a run that was stopped goes on there.
 """

@@ -308,9 +308,9 @@ class Person:
         self.page.press("refresh", "tab-train")
         self.will("live", name=name)
         try:
-            self.page.press("gone_live", "Go live", voices=name)
+            self.page.press("gone_live", "Go live", adapters=name)
         except Refused:  # it forgot too much: once more, knowingly
-            self.page.press("gone_live", "Go live", voices=name)
+            self.page.press("gone_live", "Go live", adapters=name)
         self.done("live", name=name)
 
     def vote(self) -> None:
@@ -320,7 +320,7 @@ class Person:
             return
         self.page.press("opened", "tab-compare")
         asked = self.fresh("vote")
-        given = {"compare-prompt": asked, "compare-voices": variants[:2], "compare-blind": True}
+        given = {"compare-prompt": asked, "compare-variants": variants[:2], "compare-blind": True}
         self.page.press("answered", "compare-ask", **given, **{"Max tokens": TOKENS})
         self.will("vote", text=asked)
         if "last-vote" in self.page.press("vote", "Tie (T)"):
