@@ -21,6 +21,8 @@ from typing import Any
 
 import httpx
 
+from tests.support.served import visitor
+
 Json = dict[str, Any]
 TOKENS = 16
 """Of an answer."""
@@ -99,7 +101,7 @@ class Page:
     """One open page. Raises httpx.HTTPError once the app is gone, Refused where it says no."""
 
     def __init__(self, address: str, layout: Layout) -> None:
-        self.http = httpx.Client(base_url=address, trust_env=False, timeout=120)
+        self.http = visitor(address, timeout=120)
         self._layout, self._session = layout, secrets.token_hex(6)
         self.press("load")
 
