@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench.quality import dolly
 from bench.table import show
 from chatlab.evaluation.difficulty import Difficulty
-from chatlab.models import Base
+from chatlab.models.base import Base
 from chatlab.quality.pruning import pruned
 from chatlab.records import Message, TrainSettings
 from chatlab.settings import PACKAGE

@@ -15,7 +15,7 @@ from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from chatlab.errors import BaseRefused, NothingToLearn
-from chatlab.models import Base
+from chatlab.models.base import Base
 from chatlab.records import Message, TrainSettings
 from chatlab.settings import PACKAGE
 from chatlab.training import metrics

@@ -19,7 +19,7 @@ from chatlab.engines.gguf_export.files import write_base  # noqa: E402
 from chatlab.errors import BaseRefused  # noqa: E402
 from chatlab.models.base import Base  # noqa: E402
 from chatlab.models.gguf_file import GgufFile, stamp  # noqa: E402
-from chatlab.models.library import ModelEntry, ModelFacts  # noqa: E402
+from chatlab.models.library.entry import ModelEntry, ModelFacts  # noqa: E402
 from chatlab.models.library.facts import read_facts  # noqa: E402
 from chatlab.models.library.facts_cache import FactsCache  # noqa: E402
 from chatlab.models.library.memory import Sizes, chat_bytes, kv_bytes, training_bytes  # noqa: E402
