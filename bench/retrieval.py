@@ -40,9 +40,10 @@ from bench.house import warm_lab
 from bench.table import show
 from chatlab.lab import Lab
 from chatlab.lab.chat.knowledge import Knowledge
-from chatlab.retrieval import DocumentInfo, Index, Library, SearchHit, Tuning
-from chatlab.retrieval.document import Span, indexed_text, key_of
+from chatlab.retrieval.document import DocumentInfo, Span, indexed_text, key_of
 from chatlab.retrieval.embedding.client import EmbeddingClient
+from chatlab.retrieval.index import Index, SearchHit, Tuning
+from chatlab.retrieval.library import Library
 from chatlab.retrieval.vectors import Vectors
 from chatlab.settings import PACKAGE
 from chatlab.store import Store

@@ -21,8 +21,9 @@ import numpy as np
 from chatlab.adapters import Adapters
 from chatlab.adapters.manifest import CONFIG, WEIGHTS, check_bytes
 from chatlab.records import AdapterCard
-from chatlab.retrieval import DocumentInfo, Library
+from chatlab.retrieval.document import DocumentInfo
 from chatlab.retrieval.embedding.client import Model
+from chatlab.retrieval.library import Library
 from chatlab.retrieval.reading.chunking import spans
 from chatlab.retrieval.vectors import Vectors
 from tests.support.kills.store import heard
