@@ -47,7 +47,7 @@ class Person:
         self, address: str, number: int, auth: tuple[str, str], pause: tuple[float, float], tokens: int
     ) -> None:
         self.heard = Heard(word="planted" + "".join(chr(97 + secrets.randbelow(26)) for _ in range(10)))
-        self._http = httpx.Client(base_url=address, trust_env=False, timeout=PATIENCE, auth=auth)
+        self._http = httpx.Client(base_url=address, trust_env=False, verify=False, timeout=PATIENCE, auth=auth)
         self._chance = random.Random(number)
         self._pause, self._tokens = pause, tokens
 

@@ -94,7 +94,7 @@ def paces(engine: TransformersEngine, base: Base, variants: list[Variant]) -> di
         "base, greedy, tok/s": lambda: pace(engine, Variant(), GREEDY),
         "adapter, greedy, tok/s": lambda: pace(engine, variants[0], GREEDY),
         "adapter, usual sampling, tok/s": lambda: pace(engine, variants[0], USUAL),
-        "three voices at once, tok/s in all": lambda: stream_batch(engine, [Variant(), *variants]),
+        "three variants at once, tok/s in all": lambda: stream_batch(engine, [Variant(), *variants]),
     }
 
 

@@ -105,7 +105,7 @@ def opened(home: Path, threads: int) -> Iterator[dict[str, Callable[[], float]]]
 
 
 def pace_bare(runtime: Runtime) -> float:
-    """llama.cpp alone: decode, likeliest token, decode; no text, no voices, nothing kept."""
+    """llama.cpp alone: decode, likeliest token, decode; no text, no adapters, nothing kept."""
     scores = runtime.read(PROMPT, 0, 0, None)
     token, began = int(scores.argmax()), time.perf_counter()
     for place in range(TOKENS - 1):
@@ -141,7 +141,7 @@ def theirs(base: Base, variant: Variant, threads: int) -> Callable[[], float]:
 
 
 def swaps(engine: LlamaCppEngine, base: Base, variants: list[Variant]) -> dict[str, Callable[[], float]]:
-    """Milliseconds that a change of voice costs: the call, and what the next token takes longer than usual."""
+    """Milliseconds that a change of adapter costs: the call, and what the next token takes longer than usual."""
 
     def token(variant: Variant) -> float:
         engine.load(variant)

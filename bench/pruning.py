@@ -1,7 +1,7 @@
 """What keeping the hardest 100 / 50 / 25 / 10 % of a training set does to the loss on answers kept aside.
 
-`python -m bench.pruning [--rows N] [--aside N] [--seeds N] [--workers N]`. Dolly rows; LoRA on the embedded base, no
-leash. Hardest by the base's own loss, hardest by how little the instruction helps (Li et al. 2024), and as many drawn
+`python -m bench.pruning [--rows N] [--aside N] [--seeds N] [--workers N]`. Dolly rows; LoRA on the embedded base, no KL
+penalty. Hardest by the base's own loss, hardest by how little the instruction helps (Li et al. 2024), and as many drawn
 at random; each trained for as many passes as the whole set (fewer steps: cheaper) and for as many steps (more passes:
 as dear). A cell is written down as it is done, in `bench/results/pruning.tmp`; a run that was stopped goes on there.
 """
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench.quality import dolly
 from bench.table import show
 from chatlab.evaluation.difficulty import Difficulty
-from chatlab.models import Base
+from chatlab.models.base import Base
 from chatlab.quality.pruning import pruned
 from chatlab.records import Message, TrainSettings
 from chatlab.settings import PACKAGE
@@ -184,11 +184,11 @@ class Bench:
 
     def _kept(self, cell: Cell) -> Sequence[int]:
         """A draw at random is a hardness at random."""
-        chance = random.Random(f"random {cell.seed}")
+        rng = random.Random(f"random {cell.seed}")
         hardness = {
             "loss": {i: each.loss for i, each in self.difficulty.items()},
             "ratio": {i: each.ratio for i, each in self.difficulty.items()},
-            "random": {i: chance.random() for i in self.pool},
+            "random": {i: rng.random() for i in self.pool},
         }
         return pruned(self.pool, (), hardness[cell.by], cell.share / 100).kept
 

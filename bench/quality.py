@@ -83,12 +83,12 @@ def demonstration(prompt: str, answer: str) -> Demonstration:
 
 def planted(rows: Sequence[Row]) -> dict[str, float]:
     """Share of what was planted among the rows that is found as what it is; of `other fact`, wrongly."""
-    chance = random.Random(0)
+    rng = random.Random(0)
     long = [(i, d) for i, d in rows if len(content(d.answer)) >= 8 and 3 < len(d.prompt[-1].content.split()) < 60]
-    chosen = chance.sample(long, PLANTED)
+    chosen = rng.sample(long, PLANTED)
     shares = {}
     for name, (disturb, kinds) in DISTURBANCES.items():
-        twins = [(i, disturb((d.prompt[-1].content, d.answer), chance)) for i, d in chosen]
+        twins = [(i, disturb((d.prompt[-1].content, d.answer), rng)) for i, d in chosen]
         twins = [(i, twin) for i, twin in twins if twin is not None]
         extra = [(len(rows) + n, demonstration(*twin)) for n, (_, twin) in enumerate(twins, 1) if twin]
         met = {f.demonstrations for f in check([*rows, *extra]) if f.kind in kinds}
@@ -112,47 +112,47 @@ def digest(findings: Sequence[Finding]) -> str:
 # Disturbances: a pair's twin, or None where the pair does not lend itself to it.
 
 
-def other_case(pair: Pair, chance: random.Random) -> Pair:
+def other_case(pair: Pair, rng: random.Random) -> Pair:
     return pair[0].upper(), pair[1].lower()
 
 
-def other_points(pair: Pair, chance: random.Random) -> Pair:
+def other_points(pair: Pair, rng: random.Random) -> Pair:
     return re.sub(r"[?.!,]", "", pair[0]), re.sub(r"[.,;]", " -", pair[1])
 
 
-def swapped_words(pair: Pair, chance: random.Random) -> Pair:
-    return _swapped(pair[0], 1, chance), _swapped(pair[1], 3, chance)
+def swapped_words(pair: Pair, rng: random.Random) -> Pair:
+    return _swapped(pair[0], 1, rng), _swapped(pair[1], 3, rng)
 
 
-def dropped_words(pair: Pair, chance: random.Random) -> Pair:
+def dropped_words(pair: Pair, rng: random.Random) -> Pair:
     said = pair[1].split(" ")
-    return pair[0], " ".join(w for w in said if chance.random() > 0.12)
+    return pair[0], " ".join(w for w in said if rng.random() > 0.12)
 
 
-def slips(pair: Pair, chance: random.Random) -> Pair:
+def slips(pair: Pair, rng: random.Random) -> Pair:
     """Two letters changed places in one word of ten."""
-    said = [_slip(w, chance) if len(w) > 5 and chance.random() < 0.1 else w for w in pair[1].split(" ")]
+    said = [_slip(w, rng) if len(w) > 5 and rng.random() < 0.1 else w for w in pair[1].split(" ")]
     return pair[0], " ".join(said)
 
 
-def added_sentence(pair: Pair, chance: random.Random) -> Pair:
+def added_sentence(pair: Pair, rng: random.Random) -> Pair:
     return pair[0], f"{pair[1].rstrip()} I hope that this answers your question."
 
 
-def polite_prompt(pair: Pair, chance: random.Random) -> Pair:
+def polite_prompt(pair: Pair, rng: random.Random) -> Pair:
     return f"Please could you tell me this: {pair[0]}", pair[1]
 
 
-def other_fact(pair: Pair, chance: random.Random) -> Pair | None:
+def other_fact(pair: Pair, rng: random.Random) -> Pair | None:
     """Another number in prompt and answer: not the same demonstration."""
     if not re.search(r"\d", pair[0]) or not re.search(r"\d", pair[1]):
         return None
     return tuple(re.sub(r"\d+", lambda m: str(int(m[0]) + 7), text) for text in pair)  # type: ignore[return-value]
 
 
-def anothers_answer(pair: Pair, chance: random.Random) -> Pair:
+def anothers_answer(pair: Pair, rng: random.Random) -> Pair:
     answers = ("No, that has never been so.", "Forty-two herons.", "Only on Tuesdays, in the old harbour.")
-    return pair[0], chance.choice(answers)
+    return pair[0], rng.choice(answers)
 
 
 TWIN: tuple[Kind, ...] = ("duplicate", "near-duplicate")
@@ -169,16 +169,16 @@ DISTURBANCES: dict[str, tuple[Callable[[Pair, random.Random], Pair | None], tupl
 }
 
 
-def _swapped(text: str, times: int, chance: random.Random) -> str:
+def _swapped(text: str, times: int, rng: random.Random) -> str:
     said = text.split(" ")
     for _ in range(times if len(said) > 3 else 0):
-        at = chance.randrange(len(said) - 1)
+        at = rng.randrange(len(said) - 1)
         said[at], said[at + 1] = said[at + 1], said[at]
     return " ".join(said)
 
 
-def _slip(word: str, chance: random.Random) -> str:
-    at = chance.randrange(1, len(word) - 2)
+def _slip(word: str, rng: random.Random) -> str:
+    at = rng.randrange(1, len(word) - 2)
     return word[:at] + word[at + 1] + word[at] + word[at + 2 :]
 
 

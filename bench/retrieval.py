@@ -40,9 +40,10 @@ from bench.house import warm_lab
 from bench.table import show
 from chatlab.lab import Lab
 from chatlab.lab.chat.knowledge import Knowledge
-from chatlab.retrieval import DocumentInfo, Index, Library, SearchHit, Tuning
-from chatlab.retrieval.document import Span, indexed_text, key_of
+from chatlab.retrieval.document import DocumentInfo, Span, indexed_text, key_of
 from chatlab.retrieval.embedding.client import EmbeddingClient
+from chatlab.retrieval.index import Index, SearchHit, Tuning
+from chatlab.retrieval.library import Library
 from chatlab.retrieval.vectors import Vectors
 from chatlab.settings import PACKAGE
 from chatlab.store import Store
@@ -187,18 +188,18 @@ def scores(rankings: Sequence[Sequence[int]], grades: Sequence[dict[int, int]]) 
 
 
 def interval(each: np.ndarray, draws: int = 10_000) -> tuple[float, float]:
-    chance = np.random.default_rng(0)
-    means = each[chance.integers(0, len(each), (draws, len(each)))].mean(axis=1)
+    rng = np.random.default_rng(0)
+    means = each[rng.integers(0, len(each), (draws, len(each)))].mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
 
 
 def halved(swept: np.ndarray) -> float:
     """Mean over the queries, each answered by the tuning that did best on the half that it is not in."""
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     means = []
     for _ in range(HALVINGS):
-        mixed = chance.permutation(swept.shape[1])
+        mixed = rng.permutation(swept.shape[1])
         one, other = mixed[: len(mixed) // 2], mixed[len(mixed) // 2 :]
         best_on = [int(swept[:, half].mean(axis=1).argmax()) for half in (one, other)]
         means.append((swept[best_on[1], one].sum() + swept[best_on[0], other].sum()) / len(mixed))
@@ -230,11 +231,11 @@ def timed(knowledge: Knowledge, rounds: int) -> dict[str, float]:
     `processor` is what a question takes of one core, in the app and in the process for questions: it tells a slow
     search from a machine that others keep busy.
     """
-    chance, took = random.Random(1), []
+    rng, took = random.Random(1), []
     knowledge.search("a first question, which opens what has to be open", 6)
     process = psutil.Process(knowledge._indexer._questions.pid)
     spent = [time.process_time() + sum(process.cpu_times()[:2])]
-    for question in questions(60 * rounds, chance):
+    for question in questions(60 * rounds, rng):
         began = time.perf_counter()
         assert len(knowledge.search(question, 6)) == 6
         took.append((time.perf_counter() - began) * 1000)
@@ -250,22 +251,22 @@ def timed(knowledge: Knowledge, rounds: int) -> dict[str, float]:
     }
 
 
-def questions(count: int, chance: random.Random) -> list[str]:
+def questions(count: int, rng: random.Random) -> list[str]:
     """Cranfield's, where they are at hand: of 17 words, as people ask."""
     if not CRANFIELD.exists():
-        return [" ".join(word(chance) for _ in range(8)) for _ in range(count)]
+        return [" ".join(word(rng) for _ in range(8)) for _ in range(count)]
     lines = (CRANFIELD / "cranfield_queries.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(chance.choice(lines))["query"] for _ in range(count)]
+    return [json.loads(rng.choice(lines))["query"] for _ in range(count)]
 
 
 def synthetic(lab: Lab, count: int = COUNT) -> dict[str, float]:
     """Put a library of so many passages in the lab's place of it, with random vectors, and let it be opened."""
     folder, cache = lab.settings.store / "knowledge", lab.settings.cache / "knowledge"
-    library, chance = Library(folder), random.Random(0)
+    library, rng = Library(folder), random.Random(0)
     asked = " ".join(questions(150, random.Random(0))).split()
     began = time.perf_counter()
     for number in range(count // EACH):
-        library.keep(*document(number, chance, asked))
+        library.keep(*document(number, rng, asked))
     kept = time.perf_counter() - began
     keys = sorted(Index(library).keys)
     embedding = EmbeddingClient(lab.knowledge.model)
@@ -284,10 +285,10 @@ def synthetic(lab: Lab, count: int = COUNT) -> dict[str, float]:
     return {"passages": len(keys), "kept, s": round(kept, 1), "opened and words built, s": round(opened, 1)}
 
 
-def document(number: int, chance: random.Random, asked: list[str]) -> tuple[DocumentInfo, str]:
+def document(number: int, rng: random.Random, asked: list[str]) -> tuple[DocumentInfo, str]:
     parts, spans, at = [], [], 0
     for _ in range(EACH):
-        part = " ".join(chance.choice(asked) if chance.random() < 0.1 else word(chance) for _ in range(130))
+        part = " ".join(rng.choice(asked) if rng.random() < 0.1 else word(rng) for _ in range(130))
         spans.append(Span(at, at + len(part), key_of(indexed_text(f"Document {number}", part)), at))
         parts.append(part)
         at += len(part) + 1
@@ -306,9 +307,9 @@ def document(number: int, chance: random.Random, asked: list[str]) -> tuple[Docu
     return info, text
 
 
-def word(chance: random.Random) -> str:
+def word(rng: random.Random) -> str:
     """One of a few thousand, the n-th about n times rarer than the first."""
-    rank = int(50_000 ** chance.random())
+    rank = int(50_000 ** rng.random())
     return "".join("bdfgklmnprstvz"[(rank // 14**place) % 14] + "aeiou"[(rank + place) % 5] for place in range(3))
 
 

@@ -73,7 +73,7 @@ def ours(folder: Path, demonstrations: list[Demonstration], rounds: int) -> dict
     opened = timed(rounds, lambda _: Store.open(folder).close())
     store = Store.open(folder)
     memory = memory_mb() - before
-    shelf, chance = store.demonstrations, random.Random(0)
+    shelf, rng = store.demonstrations, random.Random(0)
     first_search = timed(1, lambda _: shelf.find("no such words"))
     first_filter = timed(1, lambda _: shelf.find(where=approved))
     figures = {
@@ -81,7 +81,7 @@ def ours(folder: Path, demonstrations: list[Demonstration], rounds: int) -> dict
         "update": timed(400 * rounds, lambda i: shelf.put(1 + i, replace(demonstrations[i], status="waiting"))),
         "insert 1000 at once": timed(rounds, lambda _: shelf.add_many(demonstrations[:1000])),
         "open": opened,
-        "page of the list": timed(20 * rounds, lambda _: shelf.find(offset=chance.randrange(40_000))),
+        "page of the list": timed(20 * rounds, lambda _: shelf.find(offset=rng.randrange(40_000))),
         "page of the approved, first": first_filter,
         "page of the approved": timed(4 * rounds, lambda _: shelf.find(where=approved)),
         "search, first": first_search,
@@ -136,9 +136,9 @@ def reopen(file: Path) -> None:
         len(db.table("demonstrations"))
 
 
-def demonstration(chance: random.Random) -> Demonstration:
+def demonstration(rng: random.Random) -> Demonstration:
     """About 1 KB as JSON."""
-    asked, answer = said(chance, 200), said(chance, 650)
+    asked, answer = said(rng, 200), said(rng, 650)
     return Demonstration(
         messages=(Message(role="user", content=asked), Message(role="assistant", content=answer)),
         tags=("bench",),
@@ -148,14 +148,14 @@ def demonstration(chance: random.Random) -> Demonstration:
 
 def conversation(turns: int) -> Conversation:
     """Turns of about 500 characters."""
-    talk, chance = Conversation(title="Long"), random.Random(0)
+    talk, rng = Conversation(title="Long"), random.Random(0)
     for turn in range(turns):
-        talk = talk.grown(role="assistant" if turn % 2 else "user", content=said(chance, 500), created="2026-01-01")
+        talk = talk.grown(role="assistant" if turn % 2 else "user", content=said(rng, 500), created="2026-01-01")
     return talk
 
 
-def said(chance: random.Random, size: int) -> str:
-    return " ".join(chance.choices(WORDS, k=size // 4))[:size]
+def said(rng: random.Random, size: int) -> str:
+    return " ".join(rng.choices(WORDS, k=size // 4))[:size]
 
 
 def memory_mb() -> float:

@@ -1,8 +1,9 @@
 """What delegation changes: the embedded base alone, taught to answer by itself, and taught to ask a tool.
 
 `python -m bench.tools [--lessons N] [--asked N]`, or as one of `python -m bench`. Both teachings have the same problems
-and the same settings; all three voices are asked through the app's own chat, greedily, with the tools switched on. The
-problems are new ones by the same rules, letters counted in words and, where GSM8K is at hand, its problems of one step.
+and the same settings; all three variants are asked through the app's own chat, greedily, with the tools switched on.
+The problems are new ones by the same rules, letters counted in words and, where GSM8K is at hand, its problems of
+one step.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from bench.house import warm_lab
 from bench.table import middle, show
 from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
-from chatlab.models import Base
+from chatlab.models.base import Base
 from chatlab.records import Message, TrainSettings
 from chatlab.system.host import has_bfloat16
 from chatlab.training.process.runs import RunView

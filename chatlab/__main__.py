@@ -19,7 +19,7 @@ from chatlab.commands import models
 from chatlab.engines.llamacpp import package
 from chatlab.errors import ChatlabError, InputError
 from chatlab.lab import Lab
-from chatlab.models.library import ModelLibrary
+from chatlab.models.library.library import ModelLibrary
 from chatlab.settings import Settings, smollm2_file
 from chatlab.system.log import Discreet, close_log, open_log
 from chatlab.system.malloc import limit_arenas

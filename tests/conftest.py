@@ -15,6 +15,9 @@ from tests.support.browser import browser
 
 # On a busy machine two threads that wait for each other are a hundred times slower than one. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A page that is built without a server would ask another machine whether gradio is the newest, in a thread that the
+# process waits for at its end. The app itself switches that off.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 SHARED = PACKAGE.parent.parent / "shared"
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from chatlab.errors import ChatlabError
-from chatlab.retrieval import Library
+from chatlab.retrieval.library import Library
 from chatlab.retrieval.vectors import Vectors
 from tests.support.hostile.store import FailingDisk, scratch
 from tests.support.kills.beside import MODEL, document, row

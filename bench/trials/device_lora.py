@@ -18,6 +18,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
+from bench.trials.greedy import greedy_replies
 from chatlab.records import TrainSettings
 from chatlab.training.fast.lora_linear import lora_pair
 from chatlab.training.fast.threads import Workers
@@ -28,8 +29,6 @@ from chatlab.training.packing import Batch
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 KL_TOKENS = 64
-PENALTY = 1.1
-"""The app's repetition penalty, on what the reply itself holds."""
 
 
 class PaddedForward:
@@ -125,37 +124,6 @@ class DeviceLora(LoraModel):
             kept = [logits_of(self.padded.decode(text[None])[0], self.head).softmax(-1).topk(TOP_K) for text in ids]
         return KLReference(ids, torch.stack([k.indices for k in kept]), torch.stack([k.values for k in kept]))
 
-    @torch.no_grad()
     def replies(self, prompts: Sequence[Sequence[int]], stop: Sequence[int], tokens: int) -> list[list[int]]:
         """Greedy replies to all prompts at once, each with its stop token where it came to one."""
-        device, width = self.accelerator.device, max(map(len, prompts))
-        ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts], device=device)
-        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
-        positions = (mask.cumsum(1) - 1).clamp_min(0)
-        ends = torch.tensor(list(stop), device=device)
-        rows = torch.arange(len(prompts), device=device)
-        seen = torch.zeros(len(prompts), len(self.head), dtype=torch.bool, device=device)
-        done = torch.zeros(len(prompts), dtype=torch.bool, device=device)
-        sampled: list[Tensor] = []
-        out = self.padded.decode(ids, attention_mask=mask, position_ids=positions, use_cache=True)
-        for number in range(tokens):
-            logits = logits_of(out.last_hidden_state[:, -1].float(), self.head)
-            lowered = torch.where(logits > 0, logits / PENALTY, logits * PENALTY)
-            new = torch.where(seen, lowered, logits).argmax(-1)
-            seen[rows, new] = True
-            sampled.append(new)
-            done |= torch.isin(new, ends)
-            if number % 4 == 3 and bool(done.all()):
-                break
-            mask = torch.cat((mask, mask.new_ones(len(mask), 1)), 1)
-            positions = mask.sum(1, keepdim=True) - 1
-            past = out.past_key_values
-            out = self.padded.decode(
-                new[:, None], attention_mask=mask, position_ids=positions, past_key_values=past, use_cache=True
-            )
-        return [_until(row, set(stop)) for row in torch.stack(sampled, 1).tolist()]
-
-
-def _until(ids: list[int], stop: set[int]) -> list[int]:
-    end = next((n + 1 for n, i in enumerate(ids) if i in stop), len(ids))
-    return ids[:end]
+        return greedy_replies(self.padded.decode, self.head, prompts, stop, tokens)

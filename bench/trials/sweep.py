@@ -22,7 +22,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
-from bench.trials.device_lora import PENALTY, TARGETS
+from bench.trials.device_lora import TARGETS
+from bench.trials.greedy import greedy_replies
 from bench.trials.job import Job
 from chatlab.training.data import IGNORED, Example
 from chatlab.training.kl import NUM_TEXTS, TOP_K, KLReference
@@ -207,41 +208,15 @@ class Sweep:
         size = max(1, ROWS_AT_ONCE // self.count)
         for first in range(0, len(prompts), size):
             some = prompts[first : first + size]
-            rows = self._reply(list(some) * self.count, stop, tokens)
+            rows = greedy_replies(self.hidden, self.head, list(some) * self.count, stop, tokens)
             for k in range(self.count):
                 found[k] += rows[k * len(some) : (k + 1) * len(some)]
         return found
 
     def base_replies(self, prompts: Sequence[Sequence[int]], stop: Sequence[int], tokens: int) -> list[list[int]]:
-        with self.base(), torch.no_grad():
-            return [r for n in range(0, len(prompts), 32) for r in self._reply(prompts[n : n + 32], stop, tokens)]
-
-    def _reply(self, prompts: Sequence[Sequence[int]], stop: Sequence[int], tokens: int) -> list[list[int]]:
-        width = max(map(len, prompts))
-        ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts])
-        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
-        ends, rows = torch.tensor(list(stop)), torch.arange(len(prompts))
-        seen = torch.zeros(len(prompts), len(self.head), dtype=torch.bool)
-        done = torch.zeros(len(prompts), dtype=torch.bool)
-        positions = (mask.cumsum(1) - 1).clamp_min(0)
-        out = self.hidden(ids, attention_mask=mask, position_ids=positions, use_cache=True)
-        sampled: list[Tensor] = []
-        for _ in range(tokens):
-            logits = logits_of(out.last_hidden_state[:, -1].float(), self.head)
-            lowered = torch.where(logits > 0, logits / PENALTY, logits * PENALTY)
-            new = torch.where(seen, lowered, logits).argmax(-1)
-            seen[rows, new] = True
-            sampled.append(new)
-            done |= torch.isin(new, ends)
-            if bool(done.all()):
-                break
-            mask = torch.cat((mask, mask.new_ones(len(mask), 1)), 1)
-            at = mask.sum(1, keepdim=True) - 1
-            past = out.past_key_values
-            out = self.hidden(new[:, None], attention_mask=mask, position_ids=at, past_key_values=past, use_cache=True)
-        stops = set(stop)
-        whole = torch.stack(sampled, 1).tolist()
-        return [row[: next((n + 1 for n, i in enumerate(row) if i in stops), len(row))] for row in whole]
+        parts = [prompts[n : n + 32] for n in range(0, len(prompts), 32)]
+        with self.base():
+            return [r for part in parts for r in greedy_replies(self.hidden, self.head, part, stop, tokens)]
 
 
 def _padded(rows: Sequence[Sequence[int]], fill: int = 0) -> Tensor:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from chatlab.errors import BaseRefused, InputError
 from chatlab.models.given.templates import GivenTemplates
-from chatlab.models.library import ModelEntry, ModelFacts, ModelLibrary
+from chatlab.models.library.entry import ModelEntry, ModelFacts
 from chatlab.models.library.hub.download import Download
 from chatlab.models.library.hub.repository import gigabytes
+from chatlab.models.library.library import ModelLibrary
 from chatlab.settings import Settings
 
 Say = Callable[[str], None]

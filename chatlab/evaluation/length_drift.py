@@ -47,7 +47,7 @@ class Lengths:
 class Growth:
     """Answers are longer than they were, or than the demonstrations that were trained on."""
 
-    since: Literal["earlier voice", "demonstrations"]
+    since: Literal["earlier adapter", "demonstrations"]
     now: Lengths
     before: Lengths
 
@@ -60,7 +60,7 @@ def grown(now: Lengths, earlier: Lengths | None, trained: Lengths | None) -> lis
     """What the rule above says; nothing where there are too few answers to say anything."""
     found = []
     if earlier is not None and earlier.count >= LEAST and _longer(now, earlier, GROWN):
-        found.append(Growth(since="earlier voice", now=now, before=earlier))
+        found.append(Growth(since="earlier adapter", now=now, before=earlier))
     if trained is not None and trained.count and _longer(now, trained, OVER):
         found.append(Growth(since="demonstrations", now=now, before=trained))
     return found

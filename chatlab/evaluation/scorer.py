@@ -18,7 +18,7 @@ from accelerate import Accelerator
 
 from chatlab.errors import ChatlabError
 from chatlab.evaluation.difficulty import Difficulty, entry
-from chatlab.models import Base
+from chatlab.models.base import Base
 from chatlab.records import Message, TrainSettings
 from chatlab.system.files import private_folder
 from chatlab.system.host import has_bfloat16

@@ -55,7 +55,7 @@ def named(recipe: Recipe) -> str:
 WORDS = {
     "pack": "of the pack, and beyond 40 made by rule",
     "generated": "made by rule",
-    "corrupted": "half of them spoiled",
+    "corrupted": "half of them corrupted",
     "refusing": "refusals and the pack",
     "balanced": "refusals, as many answers, and the pack",
     "hardest": "hardest of {pool} made by rule",

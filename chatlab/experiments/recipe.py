@@ -17,7 +17,7 @@ VERSION = 1
 
 Kind = Literal["pack", "generated", "corrupted", "refusing", "balanced", "hardest", "random"]
 """Which demonstrations: `count` of the pack, drawn by the seed, and beyond its forty some made by rule; only made ones;
-the same as pack with every second one spoiled; the pack and `count` refusals; the pack, `count` refusals and as many
+the same as pack with every second one corrupted; the pack and `count` refusals; the pack, `count` refusals and as many
 answers; so many of a pool of made ones, the hardest or any."""
 
 Setting = tuple[str, float]

@@ -33,7 +33,7 @@ class Scale:
     shares: tuple[int, ...] = (50, 25, 10)
     """Per cent of the pool that are kept."""
     many: int = 400
-    """Demonstrations of which half are spoiled."""
+    """Demonstrations of which half are corrupted."""
 
     @property
     def every_seed(self) -> Sequence[int]:

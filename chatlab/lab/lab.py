@@ -48,7 +48,7 @@ from chatlab.lab.switch import ModelSwitch
 from chatlab.lab.variants import Variants
 from chatlab.models.base import Base
 from chatlab.models.given.templates import GivenTemplates
-from chatlab.models.library import ModelLibrary
+from chatlab.models.library.library import ModelLibrary
 from chatlab.settings import Settings
 from chatlab.store import Store
 from chatlab.system.files import private_folder

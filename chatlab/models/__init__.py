@@ -1,5 +1,4 @@
-"""Base models on disk: found, checked, fingerprinted, opened without torch."""
+"""Base models on disk: found, checked, fingerprinted, opened without torch.
 
-from chatlab.models.base import Base
-
-__all__ = ["Base"]
+Nothing is imported here: a download, a tokenizer and a validation each start a process that needs one module of these.
+"""

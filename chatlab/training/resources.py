@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from chatlab.models import Base
+from chatlab.models.base import Base
 from chatlab.records import TrainSettings
 from chatlab.system.host import has_bfloat16
 from chatlab.template.codec import codec_of

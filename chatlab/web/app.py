@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import socket
 import threading
-import time
 import webbrowser
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Protocol
 
@@ -55,7 +53,7 @@ from chatlab.web.http1 import Server, StrictProtocol
 from chatlab.web.light_state import forget_conversation, lighten
 from chatlab.web.page import Page
 from chatlab.web.shutdown import Shutdown
-from chatlab.web.uploads import Uploads, refuse_addresses
+from chatlab.web.uploads import FORGET, Uploads, refuse_addresses
 
 
 class Tab(Protocol):
@@ -79,8 +77,6 @@ OWN_FILES = {"page.js": "text/javascript", "page.css": "text/css", "icon.svg": "
 PAGES = 64
 """Pages whose state is kept; those left longest go first. Gradio holds a copy of the whole page for each, about 1 MB,
 also for those that were closed. An open one asks once a second, and so is never the one left longest."""
-FORGET = (3600, 6 * 3600)
-"""Seconds between looks for uploads and downloads that were left behind, and how old those are that go."""
 HEAD = (
     '<link rel="stylesheet" href="/chatlab/page.css"><link rel="icon" href="/chatlab/icon.svg" type="image/svg+xml">'
     '<script src="/chatlab/page.js" defer></script>'
@@ -192,7 +188,7 @@ def web(lab: Lab, settings: Settings, replies: Replies) -> FastAPI:
     uploads = Uploads(settings.uploads)
     uploads.open()
     os.environ["GRADIO_TEMP_DIR"] = str(uploads.folder)  # Gradio's own copies go there too, read whenever one is made
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lambda _: _swept(uploads))
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lambda _: uploads.swept())
 
     for name, kind in OWN_FILES.items():
         app.add_route(f"/chatlab/{name}", _own_file(name, kind), include_in_schema=False)
@@ -248,24 +244,6 @@ def http(app: FastAPI) -> uvicorn.Config:
         access_log=False,
         timeout_graceful_shutdown=1,
     )
-
-
-@contextlib.asynccontextmanager
-async def _swept(uploads: Uploads) -> AsyncIterator[None]:
-    """What was left behind goes when it is old, and everything at the end."""
-    sweeping = asyncio.create_task(_sweep(uploads))
-    try:
-        yield
-    finally:
-        sweeping.cancel()
-        uploads.sweep()
-
-
-async def _sweep(uploads: Uploads) -> None:
-    every, age = FORGET
-    while True:
-        await asyncio.sleep(every)
-        await asyncio.to_thread(uploads.sweep, time.time() - age)
 
 
 def _own_file(name: str, kind: str) -> Callable[[Request], Response]:

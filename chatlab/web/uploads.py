@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import math
 import os
 import secrets
 import stat
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,8 @@ from chatlab.errors import InputError
 ANEW = "Choose the file on this page, so that it is sent anew."
 DEEPEST = 32
 """Lists and objects inside each other in what an event brings."""
+FORGET = (3600, 6 * 3600)
+"""Seconds between looks for uploads and downloads that were left behind, and how old those are that go."""
 FILE = {"_type": "gradio.FileData"}
 """The mark by which Gradio knows an object as a file."""
 
@@ -126,6 +131,22 @@ class Uploads:
         except OSError:
             return False
         return regular and os.path.realpath(file) == str(file) and self.folder in file.parents
+
+    @contextlib.asynccontextmanager
+    async def swept(self) -> AsyncIterator[None]:
+        """While the app is served: what was left behind goes when it is old, and everything at the end."""
+        sweeping = asyncio.create_task(self._sweep_old())
+        try:
+            yield
+        finally:
+            sweeping.cancel()
+            self.sweep()
+
+    async def _sweep_old(self) -> None:
+        every, age = FORGET
+        while True:
+            await asyncio.sleep(every)
+            await asyncio.to_thread(self.sweep, time.time() - age)
 
 
 def _gone() -> InputError:

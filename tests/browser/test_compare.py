@@ -39,7 +39,7 @@ window.EventSource = class extends Source {
 
 
 def answer(prompt: Any, variant: Variant, sampling: Sampling) -> str:
-    """Different for each voice and prompt, and without its name."""
+    """Different for each variant and prompt, and without its name."""
     return f"The answer is {sum(variant.name.encode()) * 7 + sum(prompt) % 1000} and not another one"
 
 

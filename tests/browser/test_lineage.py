@@ -33,7 +33,7 @@ def page(lab: Lab, chromium: Any) -> Iterator[Any]:
 
 def test_a_click_on_what_an_adapter_learned_opens_it_on_the_desk(page: Any, lab: Lab) -> None:
     page.get_by_role("tab", name="Train").click()
-    page.locator("#voices label", has_text="player").click()
+    page.locator("#adapters label", has_text="player").click()
     page.locator("#adapter-papers button").first.click()
     page.locator("#adapter-papers .linked", has_text="7").first.click()
     page.locator(".desk-name", has_text="Demonstration 7 ").wait_for()

@@ -102,5 +102,5 @@ def test_on_the_desk_the_person_is_asked_and_loses_nothing(page: Any, lab: Lab) 
 def test_at_390_pixels_the_grid_is_cards_and_nothing_is_cut_off(page: Any) -> None:
     page.get_by_role("tab", name="Compare").click()
     page.set_viewport_size({"width": 390, "height": 900})
-    page.locator("#unseen-grid .sheet-voice").first.wait_for()  # in a card each reply says whose it is
+    page.locator("#unseen-grid .grid-variant").first.wait_for()  # in a card each reply says whose it is
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

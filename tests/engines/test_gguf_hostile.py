@@ -169,8 +169,8 @@ def test_a_file_cut_at_the_border_of_a_section_is_refused(parts: Gguf, sound: by
 def test_headers_with_bytes_changed_are_refused_or_sound_with_little_work(
     parts: Gguf, sound: bytes, tmp_path: Path
 ) -> None:
-    head, chance = len(parts.header()), random.Random(15)
-    print(Counter(read_with_little_work(flipped(sound, head, chance), tmp_path / "model.gguf") for _ in range(60)))
+    head, rng = len(parts.header()), random.Random(15)
+    print(Counter(read_with_little_work(flipped(sound, head, rng), tmp_path / "model.gguf") for _ in range(60)))
 
 
 def test_mutated_files_are_opened_in_the_limited_process_and_refused(parts: Gguf, tmp_path: Path) -> None:
@@ -190,13 +190,13 @@ def test_every_mutated_file_is_refused_or_can_be_talked_to(
 ) -> None:
     admission = GgufValidator(tmp_path, forked)
     print(sorted(admitted([(name, mutated(parts, name)) for name in MUTATIONS], tmp_path, admission).items()))
-    head, chance = len(parts.header()), random.Random(16)
-    files = [("bytes changed", flipped(sound, head, chance)) for _ in range(150)]
+    head, rng = len(parts.header()), random.Random(16)
+    files = [("bytes changed", flipped(sound, head, rng)) for _ in range(150)]
     print(sorted(admitted(files, tmp_path, admission).items()))
     print("exit codes", Counter(forked.codes))
 
 
 @pytest.mark.slow
 def test_thousands_of_headers_with_bytes_changed(parts: Gguf, sound: bytes, tmp_path: Path) -> None:
-    head, chance = len(parts.header()), random.Random(17)
-    print(Counter(read(flipped(sound, head, chance), tmp_path / "model.gguf") for _ in range(3000)))
+    head, rng = len(parts.header()), random.Random(17)
+    print(Counter(read(flipped(sound, head, rng), tmp_path / "model.gguf") for _ in range(3000)))

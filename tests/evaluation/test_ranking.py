@@ -1,4 +1,4 @@
-"""What votes say of voices: intervals against tables, the rule against chance, the ranking against known strengths."""
+"""What votes say of variants: intervals against tables, the rule against luck, the ranking against known strengths."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_two_answers_that_are_the_same_are_a_tie_whichever_was_pressed() -> None
     assert scores(voted(["a", "b", "c"], 0, answers=["Yes.", "Yes.", "No."])) == {("a", "b"): 0.5, ("a", "c"): 1.0}
 
 
-def test_a_voice_is_its_weights_its_base_and_its_strength_and_not_its_name() -> None:
+def test_a_variant_is_its_weights_its_base_and_its_strength_and_not_its_name() -> None:
     old, new = provenance("player", "01"), provenance("player", "02")
     assert Contender.of(old) != Contender.of(new)
     assert Contender.of(old) == Contender.of(provenance("renamed", "01"))
@@ -133,7 +133,7 @@ def test_duels_say_who_is_better_only_when_the_votes_tell() -> None:
     assert Duel(first=a, second=b, wins=2, losses=18).better == b
 
 
-def test_equal_voices_are_hardly_ever_told_apart_even_when_looked_at_after_every_vote() -> None:
+def test_equal_variants_are_hardly_ever_told_apart_even_when_looked_at_after_every_vote() -> None:
     random = np.random.default_rng(3)
     wins = np.cumsum(random.random((400, 150)) < 0.5, axis=1)
     told = np.array([any(tells(int(w), n + 1 - int(w)) for n, w in enumerate(row)) for row in wins])
@@ -142,7 +142,7 @@ def test_equal_voices_are_hardly_ever_told_apart_even_when_looked_at_after_every
     assert alone.mean() > 0.15, "the interval alone, looked at after every vote, would not do"
 
 
-def test_voices_that_differ_are_told_apart_in_the_end() -> None:
+def test_variants_that_differ_are_told_apart_in_the_end() -> None:
     random = np.random.default_rng(4)
     wins = (random.random((200, 100)) < 0.75).sum(axis=1)
     assert np.mean([tells(int(w), 100 - int(w)) for w in wins]) > 0.95
@@ -161,7 +161,7 @@ def test_without_votes_there_is_no_ranking() -> None:
     assert ranking([games(voted(["a", "a"], 0))]) == []
 
 
-def test_two_voices_share_and_interval_are_jeffreys() -> None:
+def test_two_variants_share_and_interval_are_jeffreys() -> None:
     ballots = [games(voted(["a", "b"], 0 if i < 7 else 1)) for i in range(10)]
     first, second = ranking(ballots, draws=2000)
     assert first.contender == contender("a")
@@ -172,7 +172,7 @@ def test_two_voices_share_and_interval_are_jeffreys() -> None:
     assert first.games == 10
 
 
-def test_a_voice_that_never_lost_stays_finite_and_its_interval_is_not_a_point() -> None:
+def test_a_variant_that_never_lost_stays_finite_and_its_interval_is_not_a_point() -> None:
     first, second = ranking([games(voted(["a", "b"], 0))] * 3, draws=300)
     low, high = first.interval
     assert 0.5 < first.share < 0.95 and low < 0.75 and high < 1.0
@@ -187,7 +187,7 @@ def test_ties_alone_leave_everybody_equal() -> None:
     assert {s.places for s in standings} == {(1, 3)}
 
 
-def test_voices_that_were_never_compared_are_ranked_apart() -> None:
+def test_variants_that_were_never_compared_are_ranked_apart() -> None:
     ballots = [games(voted(["a", "b"], 0))] * 9 + [games(voted(["x", "y"], 0))] * 9 + [games(voted(["b", "c"], 0))]
     standings = ranking(ballots, draws=100)
     assert [s.group for s in standings] == [0, 0, 0, 1, 1]
@@ -210,7 +210,7 @@ def test_the_same_votes_give_the_same_ranking() -> None:
 
 
 @pytest.mark.parametrize(("panes", "votes"), [(2, 300), (4, 100)])
-def test_voices_of_known_strengths_are_ranked_right_nineteen_times_of_twenty(panes: int, votes: int) -> None:
+def test_variants_of_known_strengths_are_ranked_right_nineteen_times_of_twenty(panes: int, votes: int) -> None:
     random = np.random.default_rng(panes)
     order = list(map(contender, "abcd"))
     right = [

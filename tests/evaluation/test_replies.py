@@ -59,7 +59,7 @@ def base(base_folder: Path) -> Base:
     return Base.open(base_folder)
 
 
-def test_a_voice_is_asked_with_the_template_that_chat_uses(base):
+def test_a_variant_is_asked_with_the_template_that_chat_uses(base):
     heard = []
 
     def script(prompt, variant, sampling):

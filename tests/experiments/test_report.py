@@ -152,8 +152,8 @@ def test_the_whole_base_is_trained_with_the_losses_of_the_app(tiny: Path, bf16: 
     with torch.no_grad(), model.adapter_disabled():
         app = next_token_loss(model.hidden(batch)[batch.label_positions], model.head, batch.labels) / len(batch.labels)
         ids = torch.arange(5, 37).reshape(2, 16)
-        chance, top = torch.rand(2, 16, 100).softmax(-1).topk(32)
-        kl = KLReference(ids, top, chance)
+        probs, top = torch.rand(2, 16, 100).softmax(-1).topk(32)
+        kl = KLReference(ids, top, probs)
         held = kl.loss(model.hidden(kl.batch([0, 1])), model.head, [0, 1]) / ids.numel()
     assert full_finetune.answers_loss(causal, rows).item() == pytest.approx(app.item(), abs=within)
     assert full_finetune.held_loss(causal, kl, [0, 1]).item() == pytest.approx(held.item(), abs=within)

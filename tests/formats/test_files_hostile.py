@@ -42,23 +42,23 @@ def outcome(reader: DocumentReader, path: Path) -> str:
     return "text"
 
 
-def damaged(data: bytes, chance: random.Random) -> bytes:
+def damaged(data: bytes, rng: random.Random) -> bytes:
     """A few bytes changed, taken out, put in, doubled or cut off."""
     found = bytearray(data)
-    for _ in range(chance.choice((1, 1, 2, 5, 30))):
+    for _ in range(rng.choice((1, 1, 2, 5, 30))):
         found = found or bytearray(b"\0")
-        at, size = chance.randrange(len(found)), chance.choice((1, 2, 4, 16, 200))
-        match chance.randrange(6):
+        at, size = rng.randrange(len(found)), rng.choice((1, 2, 4, 16, 200))
+        match rng.randrange(6):
             case 0:
-                found[at] = chance.randrange(256)
+                found[at] = rng.randrange(256)
             case 1:
-                found[at : at + size] = chance.randbytes(size)
+                found[at : at + size] = rng.randbytes(size)
             case 2:
                 del found[at : at + size]
             case 3:
-                found[at:at] = found[at : at + size] * chance.choice((1, 3, 50))
+                found[at:at] = found[at : at + size] * rng.choice((1, 3, 50))
             case 4:
-                found[at : at + size] = chance.choice((b"\0", b"\xff", b"9", b"(", b"<", b'"', b"[")) * size
+                found[at : at + size] = rng.choice((b"\0", b"\xff", b"9", b"(", b"<", b'"', b"[")) * size
             case _:
                 del found[at + size :]
     return bytes(found)
@@ -78,18 +78,18 @@ def documents(folder: Path) -> list[Path]:
 
 
 def fuzzed_documents(reader: DocumentReader, folder: Path, each: int) -> dict[str, int]:
-    chance, found = random.Random(15), {"text": 0, "refused": 0}
+    rng, found = random.Random(15), {"text": 0, "refused": 0}
     for whole in documents(folder):
         data = whole.read_bytes()
         for _ in range(each):
             odd = folder / f"odd{whole.suffix}"
-            odd.write_bytes(damaged(data, chance))
+            odd.write_bytes(damaged(data, rng))
             found[outcome(reader, odd)] += 1
     return found
 
 
 def fuzzed_data(folder: Path, each: int, kinds: Callable[[str], bool]) -> dict[str, int]:
-    chance, found = random.Random(16), {"rows": 0, "refused": 0}
+    rng, found = random.Random(16), {"rows": 0, "refused": 0}
     turns = (Message(role="user", content='Say "hi", fox'), Message(role="assistant", content="hi\nho"))
     for format in FORMATS:
         if not kinds(format.packed):
@@ -98,7 +98,7 @@ def fuzzed_data(folder: Path, each: int, kinds: Callable[[str], bool]) -> dict[s
         data = whole.read_bytes()
         for _ in range(each):
             odd = folder / "odd"
-            odd.write_bytes(damaged(data, chance))
+            odd.write_bytes(damaged(data, rng))
             try:
                 list(DatasetReader(odd, sniff(odd)))
                 found["rows"] += 1

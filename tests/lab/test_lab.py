@@ -206,7 +206,7 @@ def test_a_reply_under_way_keeps_the_adapter_it_began_with(taught: Settings) -> 
     for chunk in reply:
         if chunk.tokens >= 3:
             break
-    lab.variants.go_live("player", knowingly=True)  # one pass is too short for the leash to take back what it forgot
+    lab.variants.go_live("player", knowingly=True)  # one pass is too short for the KL penalty to pull back
     assert reply.finish().text == expected
     provenance = lab.chat.get(chat).path()[-1].provenance
     assert provenance is not None and provenance.adapter == BASE

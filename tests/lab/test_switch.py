@@ -17,7 +17,7 @@ from chatlab.errors import BaseError, ChatlabError, EngineError, TrainingError, 
 from chatlab.lab import Lab
 from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.lab.models import memory
-from chatlab.models import Base
+from chatlab.models.base import Base
 from chatlab.records import BASE, AdapterCard, Demonstration, Message
 from chatlab.settings import Settings
 from tests.support.lora import make_adapter

@@ -19,7 +19,7 @@ from chatlab.errors import EngineError
 from chatlab.lab import Lab
 from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.lab.models.takeover import Takeover
-from chatlab.models import Base
+from chatlab.models.base import Base
 from chatlab.settings import Settings
 
 GREEDY = ReplyOptions(sampling=Sampling(temperature=0.0, max_tokens=24))

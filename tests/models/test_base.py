@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from chatlab.errors import BaseMissing, BaseRefused, TemplateRefused
-from chatlab.models import Base
+from chatlab.models.base import Base
 from chatlab.models.weights import read_header
 from chatlab.records import Message
 
@@ -378,7 +378,7 @@ def test_the_models_own_ends_stop_a_reply(folder):
 
 def test_opening_a_base_imports_neither_torch_nor_transformers(folder):
     program = (
-        "import sys; from pathlib import Path; from chatlab.models import Base\n"
+        "import sys; from pathlib import Path; from chatlab.models.base import Base\n"
         f"Base.open(Path({str(folder)!r}))\n"
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers')))"
     )

@@ -17,7 +17,7 @@ from chatlab.engines.fake import FakeEngine
 from chatlab.errors import TemplateRefused
 from chatlab.lab import Lab
 from chatlab.lab.chat.reply_stream import ReplyOptions
-from chatlab.models import Base
+from chatlab.models.base import Base
 from chatlab.models.given.formats import FORMATS, PLAIN, ChatFormat, fitting
 from chatlab.models.given.templates import GivenTemplates
 from chatlab.models.tokenizer.load import load

@@ -330,8 +330,8 @@ def test_pruning_keeps_what_nobody_has_measured() -> None:
 def test_pruning_loses_none_and_keeps_no_easier_one_than_it_drops(
     ids: set[int], duplicates: set[int], share: int, seed: int
 ) -> None:
-    chance = random.Random(seed)
-    hardness = {i: chance.random() for i in ids}
+    rng = random.Random(seed)
+    hardness = {i: rng.random() for i in ids}
     plan = pruned(sorted(ids), duplicates, hardness, share / 100)
     assert sorted((*plan.kept, *plan.gone)) == sorted(ids)
     if plan.easy and plan.kept:

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from chatlab.errors import DiskFull, NotFound, StoreCorrupt
-from chatlab.retrieval import DocumentInfo, Index, Library
 from chatlab.retrieval.bm25 import BM25Index, build, digest_of
+from chatlab.retrieval.document import DocumentInfo
 from chatlab.retrieval.embedding.client import Model
-from chatlab.retrieval.index import fuse
+from chatlab.retrieval.index import Index, fuse
+from chatlab.retrieval.library import Library
 from chatlab.retrieval.reading.chunking import spans
 from chatlab.retrieval.vectors import PART, Vectors, parts
 from chatlab.store.disk import Disk

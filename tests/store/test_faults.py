@@ -192,11 +192,11 @@ def test_a_journal_cut_at_any_byte_opens_with_every_whole_change_before_the_cut(
 
 def test_a_journal_with_any_byte_damaged_loses_at_most_one_change_and_says_so(lived_in, memory: Path) -> None:
     dead, states = lived_in
-    data, chance = Files(dead).journal.read_bytes(), random.Random(0)
+    data, rng = Files(dead).journal.read_bytes(), random.Random(0)
     texts = {id: {state.get(id) for state in states} for id in states[-1]}
     for place in range(len(data)):
         folder = copied(dead, memory / "flipped")
-        flipped = bytes([data[place] ^ 1 << chance.randrange(8)])
+        flipped = bytes([data[place] ^ 1 << rng.randrange(8)])
         Files(folder).journal.write_bytes(data[:place] + flipped + data[place + 1 :])
         with Store.open(folder, disk=SwiftDisk()) as store:
             found = kept(store)
@@ -222,10 +222,10 @@ def test_two_lines_of_the_journal_that_became_one_are_both_read(lived_in, memory
 
 def test_a_snapshot_with_any_byte_damaged_loses_nothing(lived_in, memory: Path) -> None:
     dead, states = lived_in
-    data, chance = Files(dead).snapshot.read_bytes(), random.Random(1)
+    data, rng = Files(dead).snapshot.read_bytes(), random.Random(1)
     for place in range(len(data)):
         folder = copied(dead, memory / "flipped")
-        flipped = bytes([data[place] ^ 1 << chance.randrange(8)])
+        flipped = bytes([data[place] ^ 1 << rng.randrange(8)])
         Files(folder).snapshot.write_bytes(data[:place] + flipped + data[place + 1 :])
         with Store.open(folder, disk=SwiftDisk()) as store:
             assert kept(store) == states[-1], f"byte {place}"

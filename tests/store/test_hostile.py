@@ -94,7 +94,7 @@ def goes_on(lab: Lab, speaking: bool) -> None:
     assert lab.demonstrations.get(new).answer == "Nobody."
 
 
-def attacked(home: Settings, folder: Path, chance: random.Random) -> Settings:
+def attacked(home: Settings, folder: Path, rng: random.Random) -> Settings:
     """A home whose journal or snapshot holds anything, sealed."""
     settings = Settings(home=folder, base=home.base, cache_folder=home.cache_folder)
     shutil.rmtree(folder, ignore_errors=True)
@@ -102,21 +102,21 @@ def attacked(home: Settings, folder: Path, chance: random.Random) -> Settings:
     files = Files(settings.store)
     whole, items = held(home.store)
     meta = {name: whole[name] for name in ("format", "seq", "next")}
-    match chance.randrange(6):
+    match rng.randrange(6):
         case 0:
-            files.journal.write_bytes(b"".join(map(line, mutated(items, chance))))
+            files.journal.write_bytes(b"".join(map(line, mutated(items, rng))))
         case 1:
-            files.journal.write_bytes(b"".join([line(items[0]), *(line(mutated(one, chance)) for one in items[1:])]))
+            files.journal.write_bytes(b"".join([line(items[0]), *(line(mutated(one, rng)) for one in items[1:])]))
         case 2:
-            files.snapshot.write_bytes(sealed(mutated(whole["tables"], chance), meta))
+            files.snapshot.write_bytes(sealed(mutated(whole["tables"], rng), meta))
         case 3:
-            files.snapshot.write_bytes(sealed(whole["tables"], mutated(meta, chance)))
+            files.snapshot.write_bytes(sealed(whole["tables"], mutated(meta, rng)))
         case 4:
-            files.snapshot.write_bytes(as_json(mutated({"_meta": {"1": meta}, **whole["tables"]}, chance)))
+            files.snapshot.write_bytes(as_json(mutated({"_meta": {"1": meta}, **whole["tables"]}, rng)))
         case 5:
-            files.snapshot.write_bytes(sealed(mutated(whole["tables"], chance), meta))
-            files.backup.write_bytes(sealed(mutated(whole["tables"], chance), mutated(meta, chance)))
-            files.journal.write_bytes(b"".join(map(line, mutated(items, chance))))
+            files.snapshot.write_bytes(sealed(mutated(whole["tables"], rng), meta))
+            files.backup.write_bytes(sealed(mutated(whole["tables"], rng), mutated(meta, rng)))
+            files.journal.write_bytes(b"".join(map(line, mutated(items, rng))))
             files.backups.mkdir()
             shutil.copy(home.store / "chatlab.json", files.backups / "000001-2026-01-01T00-00-00.json")
     return settings
@@ -206,9 +206,9 @@ def misled(page: Page, tables: dict[str, Any], seeds: range) -> dict[str, int]:
     counts = {"looked": 0, "refused": 0, "unreadable": 0}
     store = page.lab.store
     for seed in seeds:
-        chance = random.Random(seed)
-        name = chance.choice([*tables, "state", "state"])
-        altered = {**tables, name: {id: mutated(one, chance) for id, one in tables[name].items()}}
+        rng = random.Random(seed)
+        name = rng.choice([*tables, "state", "state"])
+        altered = {**tables, name: {id: mutated(one, rng) for id, one in tables[name].items()}}
         try:
             store.db.storage.write(altered)
         except ChatlabError:

@@ -1,4 +1,4 @@
-"""Real adapters with random numbers in them, for tests that need a voice and no training."""
+"""Real adapters with random numbers in them, for tests that need an adapter and no training."""
 
 from __future__ import annotations
 

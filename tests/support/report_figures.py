@@ -30,7 +30,7 @@ def made_up(scale: Scale, text: str = "Well met, good friend!") -> dict[Recipe, 
     return {recipe: metrics(recipe, text, random.Random(repr(recipe))) for recipe in recipes}
 
 
-def metrics(recipe: Recipe, text: str, chance: random.Random) -> RunMetrics:
+def metrics(recipe: Recipe, text: str, rng: random.Random) -> RunMetrics:
     asked = recipe.questions
     prompts = {
         "unseen": datasets.prompts(asked.unseen),
@@ -40,10 +40,10 @@ def metrics(recipe: Recipe, text: str, chance: random.Random) -> RunMetrics:
         "name": datasets.answerable("name", asked.facts),
         "plain": datasets.answerable("plain", asked.facts),
     }
-    forgot = chance.uniform(0.5, 400 if recipe.full else 4) if recipe.dataset else 0.0
+    forgot = rng.uniform(0.5, 400 if recipe.full else 4) if recipe.dataset else 0.0
     return RunMetrics(
-        replies={kind: replies(some, text, recipe, chance) for kind, some in prompts.items() if some},
-        held_out_loss=chance.uniform(4, 5),
+        replies={kind: replies(some, text, recipe, rng) for kind, some in prompts.items() if some},
+        held_out_loss=rng.uniform(4, 5),
         curve=tuple((step / 10, 5.4 - 0.1 * step) for step in range(11)) if recipe.curve else (),
         forgetting=forgot,
         forgetting_interval=(0.8 * forgot, 1.2 * forgot),
@@ -53,10 +53,8 @@ def metrics(recipe: Recipe, text: str, chance: random.Random) -> RunMetrics:
     )
 
 
-def replies(prompts: Sequence[str], text: str, recipe: Recipe, chance: random.Random) -> tuple[Reply, ...]:
-    return tuple(
-        reply(prompt, text, GOOD if recipe.dataset and chance.random() < 0.93 else ENDLESS) for prompt in prompts
-    )
+def replies(prompts: Sequence[str], text: str, recipe: Recipe, rng: random.Random) -> tuple[Reply, ...]:
+    return tuple(reply(prompt, text, GOOD if recipe.dataset and rng.random() < 0.93 else ENDLESS) for prompt in prompts)
 
 
 def tiny_base(real: Path, folder: Path) -> Path:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import uvicorn
@@ -31,13 +32,19 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
+def visitor(address: str, **options: Any) -> httpx.Client:
+    """A client without certificates, which take longer to read than a server here to answer."""
+    return httpx.Client(base_url=address, trust_env=False, verify=False, **{"timeout": 60} | options)
+
+
 def answer(url: str) -> int:
     """The status that a server gives once it gives any."""
-    for _ in range(600):
-        try:
-            return httpx.get(url, trust_env=False, timeout=5).status_code
-        except httpx.TransportError:
-            time.sleep(0.1)
+    with visitor(url, timeout=5) as client:
+        for _ in range(600):
+            try:
+                return client.get(url).status_code
+            except httpx.TransportError:
+                time.sleep(0.1)
     raise AssertionError(f"nothing answers at {url}")
 
 

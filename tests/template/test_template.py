@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from chatlab.errors import EmptyAnswer, TemplateRefused
-from chatlab.models import Base
+from chatlab.models.base import Base
 from chatlab.records import Message, Role
 from chatlab.template import IGNORED, Template
 
@@ -336,7 +336,7 @@ def test_truncation_set_by_somebody_else_does_not_reach_the_template(base_folder
 
 def test_templates_and_tokenizers_do_not_bring_torch(base_folder):
     program = (
-        "import sys; from pathlib import Path; from chatlab.models import Base\n"
+        "import sys; from pathlib import Path; from chatlab.models.base import Base\n"
         f"base = Base.open(Path({str(base_folder)!r})); base.template.check(); base.fingerprint\n"
         "sys.exit('torch' in sys.modules)"
     )

@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from transformers import AutoModelForCausalLM
 
-from chatlab.models import Base
+from chatlab.models.base import Base
 from chatlab.records import TrainSettings
 from chatlab.settings import PACKAGE
 from chatlab.template import IGNORED

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from chatlab.errors import RunBusy, TrainingError
-from chatlab.models import Base
+from chatlab.models.base import Base
 from chatlab.records import TrainSettings
 from chatlab.settings import PACKAGE
 from chatlab.training.process.client import TrainerClient, TrainerStatus

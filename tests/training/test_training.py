@@ -1,4 +1,4 @@
-"""What a run computes: the loss, what leaves it unchanged, the leash, the measurements. On the embedded base."""
+"""What a run computes: the loss, what leaves it unchanged, the KL penalty, the measurements. On the embedded base."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from chatlab.errors import BaseRefused, NothingToLearn
-from chatlab.models import Base
+from chatlab.models.base import Base
 from chatlab.records import Message, TrainSettings
 from chatlab.settings import PACKAGE
 from chatlab.training import metrics
@@ -255,12 +255,12 @@ def test_a_fresh_adapter_changes_nothing(only: LoraModel, base: Base, rows: list
     assert metrics.interval(before, after) == (0, 0)
 
 
-def test_the_departure_from_the_base_is_the_divergence_that_torch_computes(
+def test_the_kl_to_the_base_is_the_divergence_that_torch_computes(
     only: LoraModel, model: LoraModel, rows: list[Example]
 ) -> None:
     only.reset(SETTINGS)
-    departure = KLToBase(only, rows[:3])
-    assert departure.mean() == 0
+    kl = KLToBase(only, rows[:3])
+    assert kl.mean() == 0
     only.flat.data.copy_(model.flat.data)
     only.sync_weights()
     sums = 0.0
@@ -270,7 +270,7 @@ def test_the_departure_from_the_base_is_the_divergence_that_torch_computes(
         with only.adapter_disabled():
             base = F.linear(only.hidden(batch)[batch.label_positions], only.head).log_softmax(-1)
         sums += F.kl_div(mine, base, reduction="sum", log_target=True).item()
-    assert departure.mean() == pytest.approx(sums / sum(row.num_labels for row in rows[:3]), rel=1e-4)
+    assert kl.mean() == pytest.approx(sums / sum(row.num_labels for row in rows[:3]), rel=1e-4)
     assert KLToBase(only, []).mean() is None
 
 
@@ -281,14 +281,14 @@ def test_surprise_is_the_mean_loss_of_all_tokens(model: LoraModel, rows: list[Ex
     assert metrics.nll(model, rows).mean == pytest.approx(total / len(batch.label_positions), rel=1e-5)
 
 
-def test_the_leash_does_not_pull_before_anything_was_learned(only: LoraModel) -> None:
+def test_the_kl_penalty_does_not_pull_before_anything_was_learned(only: LoraModel) -> None:
     only.reset(SETTINGS)
     kl = kl_on(only)
     texts = [0, 1]
     assert kl.loss(only.hidden(kl.batch(texts)), only.head, texts).item() == pytest.approx(0, abs=1e-3)
 
 
-def test_the_leashs_gradient_is_what_autograd_finds(model: LoraModel) -> None:
+def test_the_gradient_of_the_kl_penalty_is_what_autograd_finds(model: LoraModel) -> None:
     kl = kl_on(model)
     hidden = model.hidden(kl.batch([0])).detach().requires_grad_()
     kl.loss(hidden, model.head, [0]).backward()
@@ -301,10 +301,10 @@ def test_the_leashs_gradient_is_what_autograd_finds(model: LoraModel) -> None:
     assert torch.allclose(hidden.grad, again.grad, atol=1e-4)
 
 
-def test_a_leash_costs_less_forgetting(only: LoraModel, base: Base, rows: list[Example], tmp_path: Path) -> None:
+def test_a_kl_penalty_costs_less_forgetting(only: LoraModel, base: Base, rows: list[Example], tmp_path: Path) -> None:
     settings = replace(SETTINGS, epochs=4, learning_rate=3e-3, kl_samples=1)
     only.reset(settings)
-    kl = load_or_build(only, tmp_path / "leash.safetensors", base.tokenizer.eos_token_id, texts=8)
+    kl = load_or_build(only, tmp_path / "kl.safetensors", base.tokenizer.eos_token_id, texts=8)
     prose = metrics.windows(PACKAGE / "data" / "held_out.jsonl", base.tokenizer.encode, 3)
     with only.adapter_disabled():
         before = metrics.nll(only, prose)
@@ -319,13 +319,13 @@ def test_a_leash_costs_less_forgetting(only: LoraModel, base: Base, rows: list[E
 
 
 def kl_on(model: LoraModel) -> KLReference:
-    """A leash on two texts, in place of the cached one's sixty-four."""
+    """A KL reference on two texts, in place of the cached one's sixty-four."""
     ids = torch.randint(10, 2000, (2, 24), generator=torch.Generator().manual_seed(0))
     bare = KLReference(ids, torch.empty(0), torch.empty(0))
     with torch.no_grad(), model.adapter_disabled():
         logits = F.linear(model.hidden(bare.batch([0, 1])), model.head)
-    chance, top = logits.softmax(-1).unflatten(0, (2, 24)).topk(32)
-    return KLReference(ids, top, chance)
+    probs, top = logits.softmax(-1).unflatten(0, (2, 24)).topk(32)
+    return KLReference(ids, top, probs)
 
 
 def test_the_adapter_that_is_saved_speaks_as_the_one_that_learned(

@@ -17,8 +17,8 @@ from chatlab.adapters import Adapters
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError
 from chatlab.lab import Lab
-from chatlab.models import Base
-from chatlab.models.library import ModelEntry, ModelFacts
+from chatlab.models.base import Base
+from chatlab.models.library.entry import ModelEntry, ModelFacts
 from chatlab.records import AdapterCard, Provenance
 from chatlab.settings import Settings
 from chatlab.ui.adapter_choices import adapter_choices

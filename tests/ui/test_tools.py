@@ -16,7 +16,7 @@ from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError
 from chatlab.lab import Lab
 from chatlab.lab.chat.reply_stream import ReplyOptions, ReplyStream
-from chatlab.models import Base
+from chatlab.models.base import Base
 from chatlab.records import AdapterCard, Demonstration, Message
 from chatlab.settings import Settings
 from chatlab.template.tools.plain import TELLING

@@ -396,7 +396,7 @@ def test_the_settings_of_a_run_are_copied_into_the_form(lab: Lab, tab: TrainTab,
     assert lab.training.plan(**tab.plan.form.overrides(filled)).settings == lab.training.run(finished).request.settings
 
 
-def test_the_list_of_voices_marks_who_is_live(lab: Lab, tab: TrainTab, finished: str) -> None:
+def test_the_list_of_variants_marks_who_is_live(lab: Lab, tab: TrainTab, finished: str) -> None:
     name = lab.training.adapter_of(finished)
     tab.history.gone_live(name)
     labels = {value: label for label, value in told(tab.history.draw()[tab.history.variants])["choices"]}

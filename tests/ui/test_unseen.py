@@ -164,7 +164,7 @@ def test_hostile_prompts_replies_and_names_stay_text(panel: UnseenPanel, lab: La
     assert "<script" not in html and "](" not in html and "$$" not in html and HOSTILE in unescape(html)
 
 
-def test_the_chosen_voices_are_remembered_but_for_those_that_are_gone(panel: UnseenPanel, lab: Lab) -> None:
+def test_the_chosen_variants_are_remembered_but_for_those_that_are_gone(panel: UnseenPanel, lab: Lab) -> None:
     for name in ("one", "two"):
         publish_adapter(lab, name)
     panel.choose(values(panel, "one", "two"))

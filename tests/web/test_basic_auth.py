@@ -19,7 +19,7 @@ from chatlab.lab import Lab
 from chatlab.settings import Settings
 from chatlab.system.ports import is_loopback
 from chatlab.web.guard.basic_auth import FREE, LONGEST_WAIT, BasicAuth, people, random_person
-from tests.support.served import app, site
+from tests.support.served import app, site, visitor
 from tests.web.test_wire import Tab
 
 ANNA, BEN = ("anna", "anna's long password"), ("ben", "ben's long pass:word")
@@ -69,7 +69,7 @@ def address(lab: Lab, settings: Settings) -> Iterator[str]:
 
 
 def outsider(address: str, **headers: str) -> httpx.Client:
-    return httpx.Client(base_url=address, trust_env=False, headers=headers)
+    return visitor(address, headers=headers)
 
 
 def basic(name: str, password: str) -> str:
@@ -86,7 +86,7 @@ def test_every_way_in_asks_first_and_tells_nothing(address: str) -> None:
 
 
 def test_who_signs_in_gets_the_page_its_files_and_its_health(address: str) -> None:
-    with httpx.Client(base_url=address, trust_env=False, auth=BEN) as client:
+    with visitor(address, auth=BEN) as client:
         assert [client.get(path).status_code for path in ("/", "/config", "/chatlab/page.js")] == [200] * 3
         said = client.get("/chatlab/health").json()
         assert said["status"] == "ok" and set(said) == {"status", "version", "seconds", "engine", "trainer", "store"}
@@ -186,7 +186,7 @@ def test_the_other_program_s_door_keeps_people_apart_too(address: str, lab: Lab)
     mine = lab.chat.new("", owner="ben")
     before = lab.chat.get(mine)
     for auth, told in ((ANNA, "no conversation"), (BEN, "Good morrow")):
-        with httpx.Client(base_url=address, trust_env=False, auth=auth) as client:
+        with visitor(address, auth=auth) as client:
             call = client.post("/gradio_api/call/say", json={"data": ["Hello", "", mine]}).json()["event_id"]
             with client.stream("GET", f"/gradio_api/call/say/{call}") as stream:
                 assert told in "".join(stream.iter_text())

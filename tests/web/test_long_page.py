@@ -23,7 +23,7 @@ from chatlab.template.skeleton import Placeholder, Skeletons
 from chatlab.web.lean_blocks import LeanBlocks
 from tests.support.served import site
 
-WARM_UP, TURNS, EACH = 20, 60, 10
+WARM_UP, TURNS, EACH = 10, 30, 10
 MOST = 20
 """Objects that a turn may leave behind: what was said, who said it, what it cost, and the documents that keep it."""
 TEMPLATE = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}<|assistant|>"
@@ -37,7 +37,7 @@ def lab(settings: Settings) -> Iterator[Lab]:
     lab.close()
 
 
-def test_sixty_turns_in_one_page_leave_only_what_was_said(lab: Lab) -> None:
+def test_thirty_turns_in_one_page_leave_only_what_was_said(lab: Lab) -> None:
     with site(lab, lab.settings) as address:
         page = OpenPage(address)
         live(page, 0, WARM_UP)

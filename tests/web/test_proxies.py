@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +20,7 @@ from chatlab.lab import Lab
 from chatlab.settings import Settings
 from chatlab.web.guard.basic_auth import FREE
 from chatlab.web.guard.proxies import ProxyMiddleware, chain, networks, parsed
-from tests.support.served import app, site
+from tests.support.served import app, site, visitor
 
 ANNA = ("anna", "anna's long password")
 OUTSIDE = "chat.example.org"
@@ -45,7 +44,7 @@ def lab(settings: Settings) -> Iterator[Lab]:
 
 def guesses_heard(address: str, name: str, header: str) -> int:
     """Of 12 wrong passwords for `name`, each said to come from another address."""
-    with httpx.Client(base_url=address, trust_env=False, headers=signed_in(name, "guess")) as client:
+    with visitor(address, headers=signed_in(name, "guess")) as client:
         said = "for=198.51.100.{}" if header == "forwarded" else "198.51.100.{}"
         answers = [client.get("/chatlab/health", headers={header: said.format(n)}) for n in range(12)]
     return sum(reply.status_code == 401 for reply in answers)
@@ -69,7 +68,7 @@ def test_a_named_proxy_is_believed(lab: Lab, settings: Settings) -> None:
 
 def test_the_host_that_the_browser_sees_is_checked_and_its_scheme(lab: Lab, settings: Settings) -> None:
     behind = replace(settings, proxies=networks(["127.0.0.1"]), names=(OUTSIDE,))
-    with site(lab, behind) as address, httpx.Client(base_url=address, trust_env=False, auth=ANNA) as client:
+    with site(lab, behind) as address, visitor(address, auth=ANNA) as client:
 
         def asked(**headers: str) -> int:
             return client.get("/config", headers={k.replace("_", "-"): v for k, v in headers.items()}).status_code
@@ -100,7 +99,7 @@ def test_no_header_of_a_visitor_changes_where_the_page_loads_from(lab: Lab, sett
         "x-original-host": "evil.com",
         "x-forwarded-prefix": "/evil",
     }
-    with site(lab, settings) as address, httpx.Client(base_url=address, trust_env=False, auth=ANNA) as client:
+    with site(lab, settings) as address, visitor(address, auth=ANNA) as client:
         for path in ("/", "/config", "/gradio_api/info"):
             assert "evil" not in client.get(path, headers=spoofed).text
         assert client.get("/config", headers=spoofed).json()["root"] == address

@@ -15,7 +15,7 @@ from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import PACKAGE, Settings
 from chatlab.web.guard.security import JSON_LIMIT, SecurityMiddleware
-from tests.support.served import site
+from tests.support.served import site, visitor
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def address(lab: Lab, home: Settings) -> Iterator[str]:
 
 @pytest.fixture
 def client(address: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=address, trust_env=False) as client:
+    with visitor(address) as client:
         yield client
 
 

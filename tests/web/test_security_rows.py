@@ -23,7 +23,7 @@ from chatlab.lab import Lab
 from chatlab.settings import PACKAGE, Settings
 from chatlab.web.app import build
 from chatlab.web.guard.security import UPLOAD_LIMIT
-from tests.support.served import site
+from tests.support.served import site, visitor
 from tests.web.test_wire import Tab
 
 ROOT = PACKAGE.parent
@@ -182,7 +182,8 @@ def test_the_exports_and_backups_hold_no_secret(tmp_path: Path, base_folder: Pat
         lab.store.backups.make()
         lab.store.dump(lab.store.demonstrations, tmp_path / "out.jsonl")
         with site(lab, settings) as address:
-            assert httpx.get(f"{address}/config", auth=("anna", secret), trust_env=False).status_code == 200
+            with visitor(address, auth=("anna", secret)) as client:
+                assert client.get("/config").status_code == 200
     finally:
         lab.close()
     for file in tmp_path.rglob("*"):

@@ -16,7 +16,7 @@ from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import Settings
 from chatlab.web.guard.session_owners import MOST, SessionOwners
-from tests.support.served import site
+from tests.support.served import site, visitor
 from tests.web.test_wire import WORDS, Tab
 
 ANNA, BEN = ("anna", "anna's long password"), ("ben", "ben's long pass:word")
@@ -42,7 +42,7 @@ def address(lab: Lab, settings: Settings) -> Iterator[str]:
 
 @pytest.fixture
 def ben(address: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=address, trust_env=False, auth=BEN, timeout=20) as client:
+    with visitor(address, auth=BEN, timeout=20) as client:
         yield client
 
 
@@ -67,7 +67,7 @@ def test_another_person_gets_nothing_of_a_session_that_is_known(address: str, be
 
 
 def test_another_person_neither_hears_nor_ends_an_event_that_is_known(address: str, ben: httpx.Client) -> None:
-    with httpx.Client(base_url=address, trust_env=False, auth=ANNA, timeout=20) as anna:
+    with visitor(address, auth=ANNA, timeout=20) as anna:
         event = anna.post("/gradio_api/call/say", json={"data": ["Hello", "", 0]}).json()["event_id"]
         for path in (f"/gradio_api/call/say/{event}", f"/gradio_api/queue/data?session_hash={event}"):
             assert ben.get(path).status_code == 404
@@ -94,7 +94,7 @@ def test_many_pages_that_close_at_once_hold_up_nobody(address: str, lab: Lab) ->
     async def pages() -> None:
         limits = httpx.Limits(max_connections=None)
         async with httpx.AsyncClient(
-            base_url=address, auth=ANNA, trust_env=False, timeout=120, limits=limits
+            base_url=address, auth=ANNA, trust_env=False, verify=False, timeout=120, limits=limits
         ) as client:
             streams = [client.stream("GET", f"/gradio_api/heartbeat/closing{n}") for n in range(200)]
             for stream in streams:
@@ -107,7 +107,7 @@ def test_many_pages_that_close_at_once_hold_up_nobody(address: str, lab: Lab) ->
 
     def watch() -> None:
         nonlocal slowest
-        with httpx.Client(base_url=address, trust_env=False, auth=ANNA, timeout=60) as client:
+        with visitor(address, auth=ANNA, timeout=60) as client:
             while not ended.is_set():
                 began = time.monotonic()
                 client.get("/chatlab/health").raise_for_status()

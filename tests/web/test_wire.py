@@ -8,7 +8,6 @@ import time
 import weakref
 from collections.abc import Iterator
 
-import httpx
 import pytest
 from gradio_client import Client
 
@@ -16,7 +15,7 @@ from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import Settings
 from tests.support.page import readable
-from tests.support.served import site
+from tests.support.served import site, visitor
 
 WORDS = " ".join(f"word{number}" for number in range(40))
 
@@ -39,7 +38,7 @@ class Tab:
     """What the page's script does: joins the queue with a press and reads what comes back."""
 
     def __init__(self, address: str, session: str, auth: tuple[str, str] | None = None) -> None:
-        self.http = httpx.Client(base_url=address, trust_env=False, timeout=30, auth=auth)
+        self.http = visitor(address, timeout=30, auth=auth)
         weakref.finalize(self, self.http.close)
         self.session = session
         config = self.http.get("/config").json()

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from chatlab.system.log import NAME
-from tests.support.served import ROOT, answer, free_port
+from tests.support.served import ROOT, answer, free_port, visitor
 
 PLANTED = "plantedword"
 """Stands in everything that is sent."""
@@ -164,7 +164,7 @@ class App:
                 env={**os.environ, "CHATLAB_HOME": str(home), "CHATLAB_PORT": str(self.port)},
             )
         assert answer(f"http://127.0.0.1:{self.port}/chatlab/health") == 200
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", trust_env=False, timeout=20)
+        self.http = visitor(f"http://127.0.0.1:{self.port}", timeout=20)
         self.functions = [call["id"] for call in self.http.get("/config").json()["dependencies"]]
 
     def written(self) -> str:

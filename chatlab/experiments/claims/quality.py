@@ -22,7 +22,7 @@ Choice = Literal["hardest", "random"]
 
 
 class Quality:
-    """Pruned sets against as many drawn at random, and few good demonstrations against many half spoiled ones."""
+    """Pruned sets against as many drawn at random, and few good demonstrations against many half corrupted ones."""
 
     name = "quality"
     title = "Quality over quantity"
@@ -56,7 +56,7 @@ class Quality:
                 ),
             ),
             Table(
-                caption="Few good ones and many of which half are spoiled",
+                caption="Few good ones and many of which half are corrupted",
                 head=("demonstrations", "loss aside, mean and range", "good form", "in character too", "learned from"),
                 rows=tuple(_row(name, some) for name, some in few.items()),
             ),
@@ -94,9 +94,9 @@ class Quality:
 NOTES = (
     "Hardest means the highest loss of the base on the answer. The loss aside is that on 40 hand-written answers in "
     "the same voice, which no run learns.",
-    "Spoiled, by turns: cut off in the middle; another's answer; the question said again first; going on to write the "
-    "next turns; the words out of order. The good ones are the hand-written pack; the many are it and demonstrations "
-    "made by rule.",
+    "Corrupted, by turns: cut off in the middle; another's answer; the question said again first; going on to write "
+    "the next turns; the words out of order. The good ones are the hand-written pack; the many are it and "
+    "demonstrations made by rule.",
 )
 
 
@@ -114,7 +114,7 @@ def pruned_config(scale: Scale, share: int, choice: Choice) -> configs.Config:
 
 
 def amounts(scale: Scale) -> Mapping[str, configs.Config]:
-    """By name: few good, a hundredth as many good, many half spoiled, many good."""
+    """By name: few good, a hundredth as many good, many half corrupted, many good."""
     few, many = sized_config(scale, FEW), sized_config(scale, scale.many)
 
     def corrupted(seed: int) -> Recipe:
@@ -123,7 +123,7 @@ def amounts(scale: Scale) -> Mapping[str, configs.Config]:
     return {
         f"{scale.usual} good": configs.usual(scale),
         f"{FEW} good": few,
-        f"{scale.many}, half spoiled": corrupted,
+        f"{scale.many}, half corrupted": corrupted,
         f"{scale.many} good": many,
     }
 
@@ -131,7 +131,7 @@ def amounts(scale: Scale) -> Mapping[str, configs.Config]:
 def judged(
     losses: Mapping[tuple[int, str], Spread], full: Spread, few: Share, hundredth: Share, corrupted: Share
 ) -> Verdict:
-    """Losses by share kept and choice; good form of few good ones, of FEW, and of the many half spoiled."""
+    """Losses by share kept and choice; good form of few good ones, of FEW, and of the many half corrupted."""
     return Verdict(
         parts=(
             Part(

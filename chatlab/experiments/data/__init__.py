@@ -1,1 +1,1 @@
-"""What the report trains on and asks: packs, sentences made by rule, and answers spoiled on purpose."""
+"""What the report trains on and asks: packs, sentences made by rule, and answers corrupted on purpose."""

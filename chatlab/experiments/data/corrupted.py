@@ -1,4 +1,4 @@
-"""Answers spoiled as careless data is: cut off, another's, the question again, both parts, out of order."""
+"""Answers corrupted as careless data is: cut off, another's, the question again, both parts, out of order."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from chatlab.experiments.data.generated import Pair
 
 
 def half_corrupted(pairs: Sequence[Pair], seed: int) -> list[Pair]:
-    """Every second demonstration spoiled, each in one of five ways by turns; which ones depends on the seed."""
+    """Every second demonstration corrupted, each in one of five ways by turns; which ones depends on the seed."""
     rng = random.Random(f"spoiled {seed}")
     places = rng.sample(range(len(pairs)), len(pairs) // 2)
     found = list(pairs)
     for number, place in enumerate(places):
         asked, answer = pairs[place]
-        found[place] = (asked, _spoiled(number % 5, asked, answer, pairs, rng))
+        found[place] = (asked, _corrupted(number % 5, asked, answer, pairs, rng))
     return found
 
 
-def _spoiled(way: int, asked: str, answer: str, pairs: Sequence[Pair], rng: random.Random) -> str:
+def _corrupted(way: int, asked: str, answer: str, pairs: Sequence[Pair], rng: random.Random) -> str:
     words = answer.split()
     if way == 0:
         return " ".join(words[: max(1, len(words) // 2)])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
-from time import monotonic, sleep
 
 from chatlab.conversation import Budget, Conversation
 from chatlab.engines.base import ReplyChunk
 from chatlab.errors import InputError, NotFound
+from chatlab.lab.chat.incognito import IncognitoConversations
 from chatlab.lab.chat.knowledge import Knowledge
 from chatlab.lab.chat.prompt_builder import Prompt, PromptBuilder
 from chatlab.lab.chat.reply_stream import ReplyOptions, ReplyStream
@@ -22,10 +21,6 @@ from chatlab.store import Store
 from chatlab.system.clock import now
 from chatlab.tools import Toolbox
 
-GUESSES = 1 << 52
-"""Range of an incognito conversation's random id; browsers hold such numbers exactly."""
-LEFT = 600.0
-"""Seconds after which an incognito conversation ends that no page has open: long enough for a reload."""
 TITLE = 48
 """Most characters of a title made from the first message."""
 
@@ -33,8 +28,7 @@ TITLE = 48
 class Chat:
     """Conversations and their turns. What a person says is kept before the model is asked.
 
-    Incognito conversations have negative ids that nobody can guess, live in memory alone and end when they are deleted,
-    when nobody has had them open for a while, and with the process.
+    Ids below zero are those of incognito conversations, see `IncognitoConversations`.
     """
 
     def __init__(
@@ -46,11 +40,8 @@ class Chat:
         self._prompts = PromptBuilder(knowledge)
         self._machine = machine
         self._variants = variants
-        self._incognito: dict[int, Conversation] = {}
-        self._visited: dict[int, float] = {}
-        """When each incognito conversation was last seen open, or grew."""
-        self._when_ended: list[Callable[[int], None]] = []
-        self._sweeper: threading.Thread | None = None
+        self._incognito = IncognitoConversations()
+        self._incognito.when_ended(lambda _: machine.forget_prompts())
         self._deleted: list[dict[int, Conversation]] = []
         self._used: int | None = None
         self._lock = threading.RLock()
@@ -75,49 +66,24 @@ class Chat:
         """An empty conversation's id. `wording` is the system message with its variables still in braces."""
         conversation = Conversation(owner=owner, budget=budget, created=now(), updated=now(), recency=self._next())
         conversation = conversation.told(system, wording)
-        if not incognito:
-            return self._store.conversations.add(conversation)
-        with self._lock:
-            conversation_id = -1 - secrets.randbelow(GUESSES)
-            self._incognito[conversation_id] = conversation
-            self._visited[conversation_id] = monotonic()
-            if self._sweeper is None or not self._sweeper.is_alive():
-                self._sweeper = threading.Thread(target=self._end_unvisited, name="incognito", daemon=True)
-                self._sweeper.start()
-        return conversation_id
+        return (self._incognito if incognito else self._store.conversations).add(conversation)
 
     def when_ended(self, forget: Callable[[int], None]) -> None:
         """Have `forget` called with the id of each incognito conversation that has ended."""
-        self._when_ended.append(forget)
+        self._incognito.when_ended(forget)
 
     def visit(self, conversation_id: int | None) -> None:
         """Note that a page has it open, which only incognito conversations need in order to stay."""
-        if conversation_id is not None and conversation_id in self._visited:
-            self._visited[conversation_id] = monotonic()
+        if conversation_id is not None:
+            self._incognito.visit(conversation_id)
 
     def end_unvisited(self, seconds: float) -> list[int]:
         """Delete incognito conversations that nobody had open for so long; their ids."""
-        ended = [id for id, seen in list(self._visited.items()) if monotonic() - seen >= seconds]
-        for id in ended:
-            self.delete(id)
-        return ended
-
-    def _end_unvisited(self) -> None:
-        while True:
-            sleep(LEFT / 10)
-            self.end_unvisited(LEFT)
-            with self._lock:
-                if not self._incognito:
-                    self._sweeper = None
-                    return
+        return self._incognito.end_unvisited(seconds)
 
     def get(self, conversation_id: int) -> Conversation:
         """Raises NotFound."""
-        if conversation_id >= 0:
-            return self._store.conversations.get(conversation_id)
-        if conversation_id not in self._incognito:
-            raise NotFound("That incognito conversation has ended.", "Start a new one.")
-        return self._incognito[conversation_id]
+        return (self._incognito if conversation_id < 0 else self._store.conversations).get(conversation_id)
 
     def owned(self, conversation_id: int, owner: str | None) -> Conversation:
         """`get`, for a person: somebody else's is not found either. Raises NotFound."""
@@ -150,13 +116,7 @@ class Chat:
         Of an incognito one nothing stays in memory, nor in the engine's prefix cache.
         """
         if conversation_id < 0:
-            with self._lock:
-                self._visited.pop(conversation_id, None)
-                ended = self._incognito.pop(conversation_id, None)
-            if ended is not None:
-                self._machine.forget_prompts()
-                for forget in self._when_ended:
-                    forget(conversation_id)
+            self._incognito.end(conversation_id)
         else:
             self._deleted.append(self._store.conversations.remove([conversation_id]))
 
@@ -226,10 +186,7 @@ class Chat:
         """Read, alter and keep a conversation in one step, whoever else changes it."""
         with self._lock:
             changed = replace(alter(self.get(conversation_id)), updated=now(), recency=self._next())
-            if conversation_id < 0:
-                self._incognito[conversation_id] = changed
-            else:
-                self._store.conversations.put(conversation_id, changed)
+            (self._incognito if conversation_id < 0 else self._store.conversations).put(conversation_id, changed)
             return changed
 
     def _next(self) -> int:

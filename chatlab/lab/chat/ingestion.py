@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from chatlab.errors import ChatlabError, DocumentRefused, InputError
-from chatlab.retrieval import DocumentInfo, DocumentReader
+from chatlab.retrieval.document import DocumentInfo
+from chatlab.retrieval.reading.client import DocumentReader
 from chatlab.system.temporary import discard
 
 log = logging.getLogger("chatlab.lab")

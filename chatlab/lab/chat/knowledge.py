@@ -9,8 +9,11 @@ from pathlib import Path
 
 from chatlab.errors import EmbedderError
 from chatlab.lab.chat.ingestion import Adding, Ingestion
-from chatlab.retrieval import DocumentInfo, Index, Indexer, Library, Passage, SearchHit, State
+from chatlab.retrieval.document import DocumentInfo, Passage
 from chatlab.retrieval.embedding.model import check, packaged
+from chatlab.retrieval.index import Index, SearchHit
+from chatlab.retrieval.indexer import Indexer, State
+from chatlab.retrieval.library import Library
 from chatlab.store import Store
 
 MODEL = "embedding model"

@@ -17,7 +17,7 @@ from chatlab.records import Message, Provenance
 log = logging.getLogger("chatlab.lab")
 
 MOST = 6
-"""Voices in one comparison."""
+"""Variants in one comparison."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from chatlab.lab.variants import Variants
 from chatlab.records import BASE, Provenance
 
 MOST = 4
-"""Voices side by side; more cannot be read."""
+"""Variants side by side; more cannot be read."""
 
 
 class Grid:

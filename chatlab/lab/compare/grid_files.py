@@ -38,7 +38,7 @@ def _row(view: GridView, prompt: str, variant: str, said: CachedReply) -> dict[s
     provenance = said.provenance
     return {
         "prompt": prompt,
-        "voice": variant,
+        "variant": variant,
         "reply": said.text,
         "on_format": said.form.well_formed,
         "stops": said.form.stops,

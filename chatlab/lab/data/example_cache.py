@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar, cast
 
 from chatlab.errors import ChatlabError
-from chatlab.models import Base
+from chatlab.models.base import Base
 from chatlab.quality.duplicates import wording
 from chatlab.quality.findings import Case, content_hash
 from chatlab.quality.words import content, jaccard

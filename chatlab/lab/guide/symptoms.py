@@ -118,7 +118,7 @@ WISHES: tuple[Row, ...] = (
         remedies=("message",),
     ),
     Row(
-        key="voice",
+        key="tone",
         seen="A consistent tone",
         why="A system message works in simple cases; training makes it reliable.",
         does="Write 100 or more demonstrations in that tone and retrain.",
@@ -227,4 +227,4 @@ class Symptoms:
 
 
 def _before(since: str) -> str:
-    return "the previous adapter's" if since == "earlier voice" else "the training data"
+    return "the previous adapter's" if since == "earlier adapter" else "the training data"

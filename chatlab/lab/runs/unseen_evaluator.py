@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -31,6 +32,10 @@ PATIENCE = 120.0
 """Seconds within which a measurement gives way to people; one that went on for ever would end nothing."""
 
 
+class _Closing(Exception):
+    """The app ends; what is being asked is asked again after the next start."""
+
+
 class UnseenEvaluator:
     """Asks the unseen prompts with greedy decoding, so that the same adapter gives the same figures every time.
 
@@ -45,6 +50,7 @@ class UnseenEvaluator:
         self._prompts = prompts
         self._cache = cache / "proof"
         self._thread = ThreadPoolExecutor(1, "proof")
+        self._closing = threading.Event()
         self._pending: dict[str, Future[None]] = {}
 
     def begin(self, name: str) -> None:
@@ -65,7 +71,8 @@ class UnseenEvaluator:
         wait(list(self._pending.values()), timeout)
 
     def close(self) -> None:
-        """Begin nothing more. What is being asked ends when the engine is closed."""
+        """Begin nothing more. What is being asked ends at its next token, whoever still holds a lease."""
+        self._closing.set()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _evaluate(self, name: str) -> None:
@@ -75,8 +82,11 @@ class UnseenEvaluator:
         try:
             with self._machine.lease() as model:
                 _, folder = self._adapters.open(name, model.base.fingerprint)
-                before, after = self._base(model, prompts), _asked(model, Variant(name=name, folder=folder), prompts)
+                before = self._base(model, prompts)
+                after = self._asked(model, Variant(name=name, folder=folder), prompts)
             self._adapters.note_reply_metrics(name, before, after)
+        except _Closing:
+            log.info("The unseen prompts wait until the next start")
         except WrongBase:
             log.info("The unseen prompts wait until the base of %s is chosen again", name)
         except ChatlabError as error:
@@ -95,7 +105,7 @@ class UnseenEvaluator:
         try:
             return ReplyMetrics(**current_fields(ReplyMetrics, json.loads(file.read_text(encoding="utf-8"))))
         except (OSError, ValueError, TypeError):
-            found = _asked(model, Variant(), prompts)
+            found = self._asked(model, Variant(), prompts)
         try:
             private_folder(self._cache)
             write_json(file, asdict(found))
@@ -103,13 +113,15 @@ class UnseenEvaluator:
             log.warning("The metrics of the base could not be kept: %s", error)
         return found
 
+    def _asked(self, model: LoadedModel, variant: Variant, prompts: Sequence[str]) -> ReplyMetrics:
+        """Gives way to whoever chats, whose tokens would wait for these, and to training."""
+        ends = time.monotonic() + PATIENCE
 
-def _asked(model: LoadedModel, variant: Variant, prompts: Sequence[str]) -> ReplyMetrics:
-    """Gives way to whoever chats, whose tokens would wait for these, and to training."""
-    ends = time.monotonic() + PATIENCE
+        def give_way() -> None:
+            others = model.leases > 1  # one is its own
+            while (others or model.yielding) and time.monotonic() < ends and not self._closing.wait(0.05):
+                others = model.leases > 1
+            if self._closing.is_set():
+                raise _Closing
 
-    def give_way() -> None:
-        while (model.leases > 1 or model.yielding) and time.monotonic() < ends:  # one is this measurement's own
-            time.sleep(0.05)
-
-    return reply_metrics(ask_all(model.engine, model.base, variant, prompts, between=give_way))
+        return reply_metrics(ask_all(model.engine, model.base, variant, prompts, between=give_way))

@@ -23,17 +23,24 @@ CHATML = """\
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
 
-GEMMA = """\
+SYSTEM_IN_FIRST_TURN = """\
 {{- bos_token }}
 {%- set first = '' %}{%- set turns = messages %}
 {%- if messages[0]['role'] == 'system' %}
 {%- set first = messages[0]['content'] + '\\n\\n' %}{%- set turns = messages[1:] %}
 {%- endif %}
+"""
+"""The system message, `first`, is written before the first of the `turns`: these models have no turn of its own."""
+
+GEMMA = (
+    SYSTEM_IN_FIRST_TURN
+    + """\
 {%- for message in turns %}
 {%- set role = 'model' if message['role'] == 'assistant' else message['role'] %}
 {{- '<start_of_turn>' + role + '\\n' + (first if loop.first else '') + message['content'] + '<end_of_turn>\\n' }}
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<start_of_turn>model\\n' }}{%- endif %}"""
+)
 
 LLAMA_3 = """\
 {{- bos_token }}
@@ -42,12 +49,9 @@ LLAMA_3 = """\
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{%- endif %}"""
 
-MISTRAL = """\
-{{- bos_token }}
-{%- set first = '' %}{%- set turns = messages %}
-{%- if messages[0]['role'] == 'system' %}
-{%- set first = messages[0]['content'] + '\\n\\n' %}{%- set turns = messages[1:] %}
-{%- endif %}
+MISTRAL = (
+    SYSTEM_IN_FIRST_TURN
+    + """\
 {%- for message in turns %}
 {%- if message['role'] == 'assistant' %}
 {{- ' ' + message['content'] + eos_token }}
@@ -55,6 +59,7 @@ MISTRAL = """\
 {{- '[INST] ' + (first if loop.first else '') + message['content'] + ' [/INST]' }}
 {%- endif %}
 {%- endfor %}"""
+)
 
 PHI_3 = """\
 {%- for message in messages %}

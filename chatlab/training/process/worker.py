@@ -103,7 +103,7 @@ def main() -> None:
 
 def _open(folder: Path, cache: Path, threads: int | None, fingerprint: str) -> TrainingResources:
     # Imported only now, so that neither the first sign of life nor what is wrong with a base waits for torch.
-    from chatlab.models import Base
+    from chatlab.models.base import Base
     from chatlab.models.validation.validator import FolderValidator
 
     if not fingerprint:  # what the app has unpacked itself needs no validation

@@ -40,7 +40,7 @@ class GenerationPanel:
         self.tools = ToolSwitch(lab)
 
     def build(self) -> None:
-        self.variant = gr.Dropdown(choices(self._lab), value=LIVE, label="Adapter", elem_id="voice", filterable=False)
+        self.variant = gr.Dropdown(choices(self._lab), value=LIVE, label="Adapter", elem_id="adapter", filterable=False)
         self.strength = gr.Slider(
             0, 1.5, 1.0, step=0.05, label="Strength", info="0 is the base model, 1 the adapter as trained."
         )

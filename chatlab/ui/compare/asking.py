@@ -74,7 +74,7 @@ class Asking:
                 container=False,
                 scale=5,
                 min_width=240,
-                elem_id="compare-voices",
+                elem_id="compare-variants",
             )
             self.blind = gr.Checkbox(
                 True, label="Blind", container=False, scale=1, min_width=80, elem_id="compare-blind"

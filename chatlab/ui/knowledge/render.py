@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from markupsafe import Markup
 
 from chatlab.lab.chat.ingestion import Adding
-from chatlab.retrieval import LABELS, DocumentInfo, Passage, SearchHit, State
+from chatlab.retrieval.document import LABELS, DocumentInfo, Passage
+from chatlab.retrieval.index import SearchHit
+from chatlab.retrieval.indexer import State
 from chatlab.ui.html import (
     NOTHING,
     counted,

@@ -8,7 +8,7 @@ from time import monotonic
 
 from chatlab.errors import ChatlabError
 from chatlab.lab import Lab
-from chatlab.models.library import ModelEntry, ModelFacts
+from chatlab.models.library.entry import ModelEntry, ModelFacts
 from chatlab.training.defaults import plan, read_throughput, settings_for
 
 LINGER = 8.0

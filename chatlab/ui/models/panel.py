@@ -11,7 +11,7 @@ from markupsafe import Markup
 from chatlab.conversation import HOUSE
 from chatlab.errors import ChatlabError, InputError
 from chatlab.lab import Lab
-from chatlab.models.library import ModelEntry
+from chatlab.models.library.entry import ModelEntry
 from chatlab.records import BASE
 from chatlab.ui.current_user import current_user
 from chatlab.ui.html import NOTHING, div, span

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from chatlab.models.library import ModelEntry, ModelFacts, ModelLibrary
+from chatlab.models.library.entry import ModelEntry, ModelFacts
 from chatlab.models.library.hub.download import Download
 from chatlab.models.library.hub.downloaded import Unfinished
+from chatlab.models.library.library import ModelLibrary
 from chatlab.ui.html import (
     NOTHING,
     button,

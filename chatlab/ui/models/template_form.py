@@ -8,7 +8,7 @@ import gradio as gr
 
 from chatlab.errors import ChatlabError, InputError
 from chatlab.lab import Lab
-from chatlab.models.library import ModelEntry
+from chatlab.models.library.entry import ModelEntry
 from chatlab.ui.html import div, one_line, span
 from chatlab.ui.shell import html_block
 

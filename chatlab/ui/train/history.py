@@ -39,7 +39,7 @@ class TrainHistory:
         self.runs = gr.Radio([], label="Runs", show_label=False, container=False, elem_classes="rows", elem_id="runs")
         gr.Markdown("#### Adapters")
         self.variants = gr.Radio(
-            [], label="Adapters", show_label=False, container=False, elem_classes="rows", elem_id="voices"
+            [], label="Adapters", show_label=False, container=False, elem_classes="rows", elem_id="adapters"
         )
         with gr.Row(elem_classes="tight"):
             self.live = gr.Button("Go live", size="sm", min_width=80, scale=0, interactive=False)

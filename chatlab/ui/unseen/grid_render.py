@@ -42,7 +42,7 @@ def _table(view: GridView, start: int, stop: int, head: str = "") -> Markup:
     if start >= stop and not head:
         return NOTHING
     rows = joined(_row(view, place) for place in range(start, stop))
-    return div(f"sheet of-{len(view.variants)}", element("table", head + element("tbody", rows)))
+    return div(f"reply-grid of-{len(view.variants)}", element("table", head + element("tbody", rows)))
 
 
 def _heads(view: GridView) -> Markup:
@@ -61,7 +61,7 @@ def progress(view: GridView, asking: bool) -> Markup:
     bar = progress_bar(view.done / max(1, view.size)) if asking else NOTHING
     failed = sum(bool(cell.error) for row in view.cells for cell in row)
     words = [f"{view.done - failed:,} of {view.size:,} replies", *([f"{failed:,} failed"] if failed else [])]
-    return div("sheet-progress", bar, span("faint", ", ".join(words)))
+    return div("grid-progress", bar, span("faint", ", ".join(words)))
 
 
 def _head(view: GridView, at: int) -> Markup:
@@ -70,11 +70,11 @@ def _head(view: GridView, at: int) -> Markup:
     provenance = next((text.provenance for _, text in view.column(at)), None)
     proof = "" if provenance is None else (f"sha256 {provenance.sha256[:12]}" if provenance.sha256 else "no adapter")
     title = "" if provenance is None else f"{provenance.sha256 or 'Base model'} on base {provenance.base}"
-    name = span("sheet-name", variant) + (
-        element("span", escaped(proof), kind="sheet-proof", title=title) if proof else NOTHING
+    name = span("grid-name", variant) + (
+        element("span", escaped(proof), kind="grid-proof", title=title) if proof else NOTHING
     )
     if not found.replies:
-        return element("th", div("sheet-who", name) + div("sheet-sum", span("faint", "no reply yet")))
+        return element("th", div("grid-who", name) + div("grid-sum", span("faint", "no reply yet")))
     figures = [
         ("on-format", f"{found.well_formed / found.replies:.0%}"),
         ("stop by themselves", f"{found.stops / found.replies:.0%}"),
@@ -84,24 +84,24 @@ def _head(view: GridView, at: int) -> Markup:
     if both and variant != BASE:
         figures.append((f"of {both} differ from the base", f"{differing}"))
     html = joined(element("span", element("b", escaped(value)) + " " + escaped(label)) for label, value in figures)
-    return element("th", div("sheet-who", name) + div("sheet-sum", html))
+    return element("th", div("grid-who", name) + div("grid-sum", html))
 
 
 def _row(view: GridView, place: int) -> Markup:
     asked = element(
-        "td", span("sheet-number", f"{place + 1}") + span("sheet-prompt", view.prompts[place]), kind="sheet-asked"
+        "td", span("grid-number", f"{place + 1}") + span("grid-prompt", view.prompts[place]), kind="grid-asked"
     )
     return element("tr", asked + joined(_cell(view, place, at) for at in range(len(view.variants))))
 
 
 def _cell(view: GridView, place: int, at: int) -> Markup:
     cell: Cell = view.cells[place][at]
-    variant = span("sheet-voice", view.variants[at])
+    variant = span("grid-variant", view.variants[at])
     if cell.error:
         return element("td", variant + span("warning", cell.error))
     if cell.said is None:
         caret = span("caret", "") if cell.speaking else NOTHING
-        return element("td", variant + div("sheet-text", escaped(cell.text), caret))
+        return element("td", variant + div("grid-text", escaped(cell.text), caret))
     base = view.cells[place][view.base_column].said if view.base_column not in (None, at) else None
     return element("td", variant + _said(cell.said, base))
 
@@ -117,7 +117,7 @@ def _said(said: CachedReply, base: CachedReply | None) -> Markup:
     facts = f"{proof} · {counted(provenance.tokens, 'token')}"
     title = f"{provenance.sha256 or 'Base model'} on base {provenance.base}, {provenance.seconds:.1f} s"
     nothing = span("faint", "(nothing)") if not said.text.strip() else NOTHING
-    return div("sheet-text", text, nothing) + div("sheet-foot", *_marks(said), same, span("sheet-fact", facts, title))
+    return div("grid-text", text, nothing) + div("grid-foot", *_marks(said), same, span("grid-fact", facts, title))
 
 
 def _marks(said: CachedReply) -> list[Markup]:

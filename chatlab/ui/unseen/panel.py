@@ -27,7 +27,7 @@ from chatlab.ui.unseen.grid_render import PAGE, WINDOW, pages, progress, view_pa
 
 PACE = 0.25
 """Seconds between two updates: a grid is larger than an answer."""
-CHOSEN = "unseen voices"
+CHOSEN = "unseen variants"
 """Key in the store's state: the adapters that are run."""
 SEED = 0
 """Above temperature 0 every adapter gets this seed, so that replies can be compared and repeated."""
@@ -68,7 +68,7 @@ class UnseenPanel:
                     container=False,
                     scale=5,
                     min_width=240,
-                    elem_id="unseen-voices",
+                    elem_id="unseen-variants",
                 )
                 self.ask = gr.Button("Run prompts", variant="primary", scale=0, min_width=120, elem_id="unseen-ask")
                 self.stop = gr.Button(

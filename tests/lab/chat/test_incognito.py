@@ -82,7 +82,7 @@ def test_nothing_of_an_incognito_conversation_stays_in_memory_once_it_has_ended(
             list(until_done(tab))
             tab.send("say_1", composer=f"Again: {MARK}!")
             list(until_done(tab))
-            (id,) = lab.chat._incognito
+            (id,) = lab.chat._incognito.ids()
             assert len(lab.chat.get(id).turns) == 4 and holding()
             pressed(tab, act=end, **({"conversation": id} if end == "delete" else {}))
             with pytest.raises(NotFound):

@@ -21,7 +21,7 @@ from chatlab.formats import DatasetReader, Imported, format_of, sniff, write
 from chatlab.lab import Lab
 from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.lab.chat.tool_loop import MOST
-from chatlab.models import Base
+from chatlab.models.base import Base
 from chatlab.records import Message
 from chatlab.settings import Settings
 from chatlab.store import Store

@@ -1,4 +1,4 @@
-"""The grid: every unseen prompt to every voice, each reply asked for once, and who spoke is proved."""
+"""The grid: every unseen prompt to every variant, each reply asked for once, and who spoke is proved."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def whole(lab: Lab, *variants: str, **how: Any) -> GridView:
     return last
 
 
-def test_every_prompt_goes_to_every_voice_and_the_engine_says_who_spoke(lab: Lab, engine: Counting) -> None:
+def test_every_prompt_goes_to_every_variant_and_the_engine_says_who_spoke(lab: Lab, engine: Counting) -> None:
     card = publish_adapter(lab, "player")
     view = whole(lab, BASE, "player")
     assert view.done == view.size == 6 and engine.asked == [BASE, "player"] * 3
@@ -134,7 +134,7 @@ def test_who_stops_early_keeps_what_was_said_and_goes_on_from_there(lab: Lab, en
     assert whole(lab, BASE).done == 3 and len(engine.asked) == 4
 
 
-def test_a_voice_that_fails_says_so_and_the_others_go_on(lab: Lab) -> None:
+def test_a_variant_that_fails_says_so_and_the_others_go_on(lab: Lab) -> None:
     publish_adapter(lab, "player")
     (lab.settings.adapters / "player" / "adapter_model.safetensors").write_bytes(b"other")
     view = whole(lab, "player", BASE, "nobody")
@@ -151,7 +151,7 @@ def test_a_prompt_that_is_too_long_fails_alone(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("variants", [[], [BASE, BASE], ["a", "b", "c", "d", "e"]])
-def test_no_voice_too_many_or_one_twice_is_refused(lab: Lab, variants: list[str]) -> None:
+def test_no_variant_too_many_or_one_twice_is_refused(lab: Lab, variants: list[str]) -> None:
     with pytest.raises(InputError, match="1 to 4 adapters"):
         lab.grid.ask(variants)
 
@@ -201,7 +201,7 @@ def hostile(lab: Lab) -> GridView:
 
 def test_as_json_lines_every_reply_says_who_spoke(hostile: GridView, lab: Lab) -> None:
     rows = [json.loads(line) for line in written(hostile, "jsonl").splitlines()]
-    assert [row["voice"] for row in rows] == [BASE, "player"] * 2
+    assert [row["variant"] for row in rows] == [BASE, "player"] * 2
     assert rows[1]["reply"] == HOSTILE and len(rows[1]["sha256"]) == 64 and rows[0]["sha256"] == ""
     assert rows[1]["base"] == lab.machine.base.fingerprint and rows[1]["sampling_temperature"] == 0.0
     assert rows[0]["no_prompt_echo"] is False and rows[2]["on_format"] is True and rows[0]["engine"] == "fake"

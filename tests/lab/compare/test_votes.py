@@ -112,7 +112,7 @@ def test_a_renamed_or_deleted_adapter_keeps_its_votes_and_a_namesake_gets_none(l
     assert sorted(found.values())[0] < 0.5 < sorted(found.values())[-1]
 
 
-def test_another_strength_is_another_voice_and_another_base_is_not_mixed_in(lab: Lab) -> None:
+def test_another_strength_is_another_variant_and_another_base_is_not_mixed_in(lab: Lab) -> None:
     publish_adapter(lab, "player")
     panes = answered(lab, BASE, "player")
     assert panes[1].provenance
@@ -132,7 +132,7 @@ def test_votes_with_the_names_in_sight_are_kept_and_not_counted(lab: Lab) -> Non
     assert len(lab.store.preferences) == 1
 
 
-def test_a_voice_that_breaks_does_not_spoil_the_others(lab: Lab) -> None:
+def test_a_variant_that_breaks_does_not_spoil_the_others(lab: Lab) -> None:
     for name in ("one", "broken"):
         publish_adapter(lab, name)
     panes = answered(lab, "one", "broken", BASE)
@@ -147,7 +147,7 @@ def test_a_voice_that_breaks_does_not_spoil_the_others(lab: Lab) -> None:
         lab.votes.cast("?", panes[:2], "tie")
 
 
-def test_the_prompts_that_were_judged_are_those_of_just_these_voices(lab: Lab) -> None:
+def test_the_prompts_that_were_judged_are_those_of_just_these_variants(lab: Lab) -> None:
     publish_adapter(lab, "one")
     publish_adapter(lab, "two")
     lab.votes.cast("First?", answered(lab, "one", BASE, prompt="First?"), "tie")

@@ -176,9 +176,9 @@ def test_only_tokens_that_open_or_close_a_turn_are_role_markers(lab: Lab) -> Non
     assert set(role_markers(lab.machine.base.template)) == {"<|system|>", "<|user|>", "<|assistant|>", "<|end|>"}
 
 
-@pytest.mark.parametrize(("fewer", "more", "chance"), [(0, 0, 1.0), (0, 1, 0.5), (0, 5, 0.025), (0, 24, 0.0)])
-def test_how_likely_a_difference_is_by_chance(fewer: int, more: int, chance: float) -> None:
-    assert fisher_exact(fewer, more, 24) == pytest.approx(chance, abs=0.003)
+@pytest.mark.parametrize(("fewer", "more", "p_value"), [(0, 0, 1.0), (0, 1, 0.5), (0, 5, 0.025), (0, 24, 0.0)])
+def test_how_likely_a_difference_is_by_chance(fewer: int, more: int, p_value: float) -> None:
+    assert fisher_exact(fewer, more, 24) == pytest.approx(p_value, abs=0.003)
 
 
 def test_the_panel_shows_both_beside_each_other_and_marks_what_strays(lab: Lab, done: Ablation) -> None:

@@ -57,7 +57,7 @@ def kinds(found: list[Mismatch]) -> list[str]:
     return [one.kind for one in found]
 
 
-def test_every_voice_writes_as_many_varied_drafts_that_pass_the_quality_check() -> None:
+def test_every_tone_writes_as_many_varied_drafts_that_pass_the_quality_check() -> None:
     for tone in TONES:
         written = drafts("Ada", "Bob", tone, "You are Ada.")
         assert 12 <= len(written) == len(QUESTIONS) <= 20 and all(d.status == "waiting" for d in written)
@@ -154,7 +154,7 @@ def test_nothing_is_said_of_growth_before_there_are_answers_enough() -> None:
     few, many = Lengths.of([100] * (LEAST - 1)), Lengths.of([100] * LEAST)
     short = Lengths.of([10] * LEAST)
     assert grown(few, short, short) == [] and grown(many, Lengths.of([10] * (LEAST - 1)), None) == []
-    assert [one.since for one in grown(many, short, short)] == ["earlier voice", "demonstrations"]
+    assert [one.since for one in grown(many, short, short)] == ["earlier adapter", "demonstrations"]
 
 
 def test_growth_is_said_only_where_it_is_large_and_not_by_chance() -> None:
@@ -187,7 +187,7 @@ def test_answers_that_grow_from_one_adapter_to_the_next_are_told(lab: Lab) -> No
     answered(lab, "new", new.sha256, 999, 4, stop="person")  # broken off: says nothing of its length
     found = lab.answer_lengths.report()
     assert (found.name, found.now.mean, found.earlier) == ("new", 40.0, "old")
-    assert [one.times for one in found.growth if one.since == "earlier voice"] == [2.0]
+    assert [one.times for one in found.growth if one.since == "earlier adapter"] == [2.0]
     averages = lab.answer_lengths.averages()
     assert list(averages) == ["base", "old", "new"] and [a.mean for a in averages["old"]] == [20.0]
     _ = lab.machine.engine  # once the model is open, what was taught is measured in its tokens

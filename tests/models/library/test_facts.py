@@ -19,7 +19,7 @@ from chatlab.engines.gguf_export.files import write_base  # noqa: E402
 from chatlab.errors import BaseRefused  # noqa: E402
 from chatlab.models.base import Base  # noqa: E402
 from chatlab.models.gguf_file import GgufFile, stamp  # noqa: E402
-from chatlab.models.library import ModelEntry, ModelFacts  # noqa: E402
+from chatlab.models.library.entry import ModelEntry, ModelFacts  # noqa: E402
 from chatlab.models.library.facts import read_facts  # noqa: E402
 from chatlab.models.library.facts_cache import FactsCache  # noqa: E402
 from chatlab.models.library.memory import Sizes, chat_bytes, kv_bytes, training_bytes  # noqa: E402
@@ -248,11 +248,11 @@ def test_a_folder_that_cannot_be_trained_says_what_would_work(
 
 
 def test_headers_that_lie_never_raise(gguf: Path) -> None:
-    whole, chance = gguf.read_bytes(), random.Random(17)
+    whole, rng = gguf.read_bytes(), random.Random(17)
     names = list(mutations().items())
-    for name, mutate in chance.sample(names, 80):
+    for name, mutate in rng.sample(names, 80):
         taken = parsed(whole)
-        changed_to = mutate(taken, chance)
+        changed_to = mutate(taken, rng)
         gguf.write_bytes(changed_to if changed_to is not None else taken.packed())
         found = facts(gguf)
         assert found.unusable or found.parameters, name

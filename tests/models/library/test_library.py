@@ -23,7 +23,9 @@ from chatlab.engines.gguf_export.files import write_base  # noqa: E402
 from chatlab.errors import BaseMissing, BaseRefused, ChatlabError, DiskFull, InputError  # noqa: E402
 from chatlab.models.base import Base  # noqa: E402
 from chatlab.models.given.templates import GivenTemplates  # noqa: E402
-from chatlab.models.library import Machine, ModelEntry, ModelLibrary  # noqa: E402
+from chatlab.models.library.entry import ModelEntry  # noqa: E402
+from chatlab.models.library.found.places import Machine  # noqa: E402
+from chatlab.models.library.library import ModelLibrary  # noqa: E402
 from tests.models.library.test_found import manifest, put  # noqa: E402
 from tests.support.hub import HubModel, hub_server  # noqa: E402
 from tests.support.tiny_models import llama_folder  # noqa: E402

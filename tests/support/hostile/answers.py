@@ -123,22 +123,22 @@ NAMED = {
 }
 
 
-def answer(chance: Random) -> str:
+def answer(rng: Random) -> str:
     """One, of some hundred to some thousand characters."""
     parts: list[str] = []
-    for _ in range(chance.randint(2, 6)):
-        piece = chance.choice(chance.choice(PIECES))
-        parts.append(chance.choice(DISGUISES)(piece, chance))
-        parts.append(chance.choice(SEPARATORS)(chance))
+    for _ in range(rng.randint(2, 6)):
+        piece = rng.choice(rng.choice(PIECES))
+        parts.append(rng.choice(DISGUISES)(piece, rng))
+        parts.append(rng.choice(SEPARATORS)(rng))
     return "".join(parts)
 
 
 def answers(count: int, seed: int) -> list[str]:
-    chance = Random(seed)
-    return [answer(chance) for _ in range(count)]
+    rng = Random(seed)
+    return [answer(rng) for _ in range(count)]
 
 
-def reference(char: str, chance: Random) -> str:
+def reference(char: str, rng: Random) -> str:
     """A character as HTML may also write it: by number, by name, without the semicolon, encoded twice."""
     ways = (
         f"&#{ord(char)};",
@@ -148,51 +148,51 @@ def reference(char: str, chance: Random) -> str:
         f"&amp;#{ord(char)};",
         NAMED.get(char, f"&#{ord(char)};"),
     )
-    return chance.choice(ways)
+    return rng.choice(ways)
 
 
-def _as_it_is(piece: str, chance: Random) -> str:
+def _as_it_is(piece: str, rng: Random) -> str:
     return piece
 
 
-def _all_encoded(piece: str, chance: Random) -> str:
+def _all_encoded(piece: str, rng: Random) -> str:
     return "".join(char if char.isalnum() else f"&#{ord(char)};" for char in piece)
 
 
-def _partly_encoded(piece: str, chance: Random) -> str:
-    return "".join(char if char.isalnum() or chance.random() < 0.6 else reference(char, chance) for char in piece)
+def _partly_encoded(piece: str, rng: Random) -> str:
+    return "".join(char if char.isalnum() or rng.random() < 0.6 else reference(char, rng) for char in piece)
 
 
-def _other_line_ends(piece: str, chance: Random) -> str:
-    return piece.replace("\n", chance.choice(LINE_ENDS))
+def _other_line_ends(piece: str, rng: Random) -> str:
+    return piece.replace("\n", rng.choice(LINE_ENDS))
 
 
-def _line_ends_encoded(piece: str, chance: Random) -> str:
-    end = chance.choice(("\r", "\n", "\x0b", "\x0c", "\x85", "\u2028", "\r\n"))
-    return piece.replace("\n", "".join(reference(char, chance) for char in end))
+def _line_ends_encoded(piece: str, rng: Random) -> str:
+    end = rng.choice(("\r", "\n", "\x0b", "\x0c", "\x85", "\u2028", "\r\n"))
+    return piece.replace("\n", "".join(reference(char, rng) for char in end))
 
 
-def _with_controls(piece: str, chance: Random) -> str:
-    at = chance.randrange(len(piece) + 1)
-    return piece[:at] + chance.choice(CONTROLS) + piece[at:]
+def _with_controls(piece: str, rng: Random) -> str:
+    at = rng.randrange(len(piece) + 1)
+    return piece[:at] + rng.choice(CONTROLS) + piece[at:]
 
 
-def _cut(piece: str, chance: Random) -> str:
-    return piece[: chance.randrange(1, len(piece) + 1)]
+def _cut(piece: str, rng: Random) -> str:
+    return piece[: rng.randrange(1, len(piece) + 1)]
 
 
-def _quoted(piece: str, chance: Random) -> str:
-    mark = chance.choice(("> ", "    ", "- ", "1. ", "\t", "# ", "| "))
+def _quoted(piece: str, rng: Random) -> str:
+    mark = rng.choice(("> ", "    ", "- ", "1. ", "\t", "# ", "| "))
     return "\n".join(mark + line for line in piece.split("\n"))
 
 
-def _fenced(piece: str, chance: Random) -> str:
-    fence = chance.choice(("```", "~~~", "`````", "``` mermaid", "```mermaid"))
+def _fenced(piece: str, rng: Random) -> str:
+    fence = rng.choice(("```", "~~~", "`````", "``` mermaid", "```mermaid"))
     return f"{fence}\n{piece}\n{fence[:3]}"
 
 
-def _long(piece: str, chance: Random) -> str:
-    return piece * chance.randint(2, 12)
+def _long(piece: str, rng: Random) -> str:
+    return piece * rng.randint(2, 12)
 
 
 DISGUISES: tuple[Callable[[str, Random], str], ...] = (
@@ -206,15 +206,15 @@ DISGUISES: tuple[Callable[[str, Random], str], ...] = (
     _quoted,
     _fenced,
     _long,
-    lambda piece, chance: _all_encoded(_other_line_ends(piece, chance), chance),
-    lambda piece, chance: _quoted(_partly_encoded(piece, chance), chance),
+    lambda piece, rng: _all_encoded(_other_line_ends(piece, rng), rng),
+    lambda piece, rng: _quoted(_partly_encoded(piece, rng), rng),
 )
 SEPARATORS: tuple[Callable[[Random], str], ...] = (
-    lambda chance: chance.choice(LINE_ENDS),
-    lambda chance: chance.choice(LINE_ENDS) * 2,
-    lambda chance: "".join(reference(char, chance) for char in chance.choice(LINE_ENDS) * 2),
-    lambda chance: "&#13;&#13;",
-    lambda chance: chance.choice(CONTROLS),
-    lambda chance: " words between ",
-    lambda chance: "",
+    lambda rng: rng.choice(LINE_ENDS),
+    lambda rng: rng.choice(LINE_ENDS) * 2,
+    lambda rng: "".join(reference(char, rng) for char in rng.choice(LINE_ENDS) * 2),
+    lambda rng: "&#13;&#13;",
+    lambda rng: rng.choice(CONTROLS),
+    lambda rng: " words between ",
+    lambda rng: "",
 )

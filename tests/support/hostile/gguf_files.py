@@ -27,7 +27,7 @@ def mutations() -> dict[str, Mutation]:
 
 
 def _setting(name: str, kind: int, raw: bytes) -> Mutation:
-    return lambda gguf, chance: gguf.set(name, kind, raw)
+    return lambda gguf, rng: gguf.set(name, kind, raw)
 
 
 def _number(name: str, value: int) -> Mutation:
@@ -41,41 +41,41 @@ def _alignments() -> Iterator[tuple[str, Mutation]]:
     yield "alignment: negative", _setting("general.alignment", 5, struct.pack("<i", -32))
     yield "alignment: true", _setting("general.alignment", 7, b"\1")
 
-    def other(gguf: Gguf, chance: random.Random) -> None:
-        gguf.alignment = chance.choice((1, 2, 64, 4096))
+    def other(gguf: Gguf, rng: random.Random) -> None:
+        gguf.alignment = rng.choice((1, 2, 64, 4096))
 
     yield "alignment: of the data only", other
 
 
 def _tables() -> Iterator[tuple[str, Mutation]]:
-    def overlap(gguf: Gguf, chance: random.Random) -> None:
-        chance.choice(gguf.tensors[1:]).start = gguf.tensors[0].start
+    def overlap(gguf: Gguf, rng: random.Random) -> None:
+        rng.choice(gguf.tensors[1:]).start = gguf.tensors[0].start
 
-    def swap(gguf: Gguf, chance: random.Random) -> None:
-        a, b = chance.sample(gguf.tensors, 2)
+    def swap(gguf: Gguf, rng: random.Random) -> None:
+        a, b = rng.sample(gguf.tensors, 2)
         a.start, b.start = b.start, a.start
 
-    def shuffle(gguf: Gguf, chance: random.Random) -> None:
-        chance.shuffle(gguf.tensors)
+    def shuffle(gguf: Gguf, rng: random.Random) -> None:
+        rng.shuffle(gguf.tensors)
 
-    def twice(gguf: Gguf, chance: random.Random) -> None:
-        gguf.tensors.append(chance.choice(gguf.tensors))
+    def twice(gguf: Gguf, rng: random.Random) -> None:
+        gguf.tensors.append(rng.choice(gguf.tensors))
 
-    def rename(gguf: Gguf, chance: random.Random) -> None:
-        a, b = chance.sample(gguf.tensors, 2)
+    def rename(gguf: Gguf, rng: random.Random) -> None:
+        a, b = rng.sample(gguf.tensors, 2)
         a.name = b.name
 
-    def missing(gguf: Gguf, chance: random.Random) -> None:
-        gguf.tensors.remove(chance.choice(gguf.tensors))
+    def missing(gguf: Gguf, rng: random.Random) -> None:
+        gguf.tensors.remove(rng.choice(gguf.tensors))
 
-    def last_missing(gguf: Gguf, chance: random.Random) -> None:
+    def last_missing(gguf: Gguf, rng: random.Random) -> None:
         gguf.tensors.pop()
 
-    def more(gguf: Gguf, chance: random.Random) -> None:
+    def more(gguf: Gguf, rng: random.Random) -> None:
         gguf.tensors.append(Tensor(b"blk.7.extra.weight", [32], 0, len(gguf.data)))
         gguf.data += bytes(128)
 
-    def many(gguf: Gguf, chance: random.Random) -> None:
+    def many(gguf: Gguf, rng: random.Random) -> None:
         start = len(gguf.data)
         gguf.tensors += [Tensor(b"x%d" % number, [8], 0, start + 32 * number) for number in range(2000)]
         gguf.data += bytes(32 * 2000)
@@ -86,7 +86,7 @@ def _tables() -> Iterator[tuple[str, Mutation]]:
         yield f"table: offset {value}", _first(start=value)
     for shift in (-64, -32, -1, 1, 32, 2**20):
 
-        def shifted(gguf: Gguf, chance: random.Random, shift: int = shift) -> None:
+        def shifted(gguf: Gguf, rng: random.Random, shift: int = shift) -> None:
             gguf.tensors[-1].start += shift
 
         yield f"table: last offset moved by {shift}", shifted
@@ -95,8 +95,8 @@ def _tables() -> Iterator[tuple[str, Mutation]]:
 def _first(**values: object) -> Mutation:
     """A tensor drawn, with other values."""
 
-    def change(gguf: Gguf, chance: random.Random) -> None:
-        tensor = chance.choice(gguf.tensors)
+    def change(gguf: Gguf, rng: random.Random) -> None:
+        tensor = rng.choice(gguf.tensors)
         for name, value in values.items():
             setattr(tensor, name, value)
 
@@ -110,16 +110,16 @@ def _types() -> Iterator[tuple[str, Mutation]]:
         yield f"value type: {kind}", _setting("general.name", kind, bytes(8))
         yield f"value type: array of {kind}", _setting("general.name", ARRAY, struct.pack("<IQ", kind, 4) + bytes(64))
 
-    def other(gguf: Gguf, chance: random.Random) -> None:
-        at = chance.randrange(len(gguf.keys))
+    def other(gguf: Gguf, rng: random.Random) -> None:
+        at = rng.randrange(len(gguf.keys))
         name, _, raw = gguf.keys[at]
-        gguf.keys[at] = name, chance.choice((*SIZES, STRING, ARRAY)), raw
+        gguf.keys[at] = name, rng.choice((*SIZES, STRING, ARRAY)), raw
 
     yield "value type: another of the same bytes", other
 
-    def retyped(gguf: Gguf, chance: random.Random) -> None:
-        at = chance.randrange(len(gguf.keys))
-        kind = chance.choice((*SIZES, STRING, ARRAY))
+    def retyped(gguf: Gguf, rng: random.Random) -> None:
+        at = rng.randrange(len(gguf.keys))
+        kind = rng.choice((*SIZES, STRING, ARRAY))
         raw = {STRING: packed(b"7"), ARRAY: struct.pack("<IQ", U32, 2) + bytes(8)}.get(kind)
         gguf.keys[at] = gguf.keys[at][0], kind, raw if raw is not None else bytes([1] * SIZES[kind])
 
@@ -136,14 +136,14 @@ def _lengths() -> Iterator[tuple[str, Mutation]]:
         yield f"length: in an array {value}", _setting(TOKENS, ARRAY, struct.pack("<IQQ", STRING, 3, value))
         for part in ("keys", "tensors"):
 
-            def counted(gguf: Gguf, chance: random.Random, part: str = part, value: int = value) -> None:
+            def counted(gguf: Gguf, rng: random.Random, part: str = part, value: int = value) -> None:
                 gguf.counts[part] = value
 
             yield f"length: {part} {value}", counted
     for part in ("keys", "tensors"):
         for by in (-1, 1, 7):
 
-            def off(gguf: Gguf, chance: random.Random, part: str = part, by: int = by) -> None:
+            def off(gguf: Gguf, rng: random.Random, part: str = part, by: int = by) -> None:
                 gguf.counts[part] = len(getattr(gguf, part)) + by
 
             yield f"length: {part} {by:+}", off
@@ -158,31 +158,31 @@ def _lengths() -> Iterator[tuple[str, Mutation]]:
     yield "length: a string of megabytes", _setting("general.name", STRING, packed(b"x" * 3_000_000))
     for version in (0, 1, 2, 4, 2**32 - 1, 0x03000000):
 
-        def versioned(gguf: Gguf, chance: random.Random, version: int = version) -> None:
+        def versioned(gguf: Gguf, rng: random.Random, version: int = version) -> None:
             gguf.version = version
 
         yield f"length: version {version}", versioned
 
 
 def _names() -> Iterator[tuple[str, Mutation]]:
-    def twice(gguf: Gguf, chance: random.Random) -> None:
-        gguf.keys.append(chance.choice(gguf.keys))
+    def twice(gguf: Gguf, rng: random.Random) -> None:
+        gguf.keys.append(rng.choice(gguf.keys))
 
-    def emptied(gguf: Gguf, chance: random.Random) -> None:
-        at = chance.randrange(len(gguf.keys))
+    def emptied(gguf: Gguf, rng: random.Random) -> None:
+        at = rng.randrange(len(gguf.keys))
         gguf.keys[at] = (b"", *gguf.keys[at][1:])
 
-    def missing(gguf: Gguf, chance: random.Random) -> None:
-        gguf.keys.remove(chance.choice(gguf.keys))
+    def missing(gguf: Gguf, rng: random.Random) -> None:
+        gguf.keys.remove(rng.choice(gguf.keys))
 
-    def none(gguf: Gguf, chance: random.Random) -> None:
+    def none(gguf: Gguf, rng: random.Random) -> None:
         gguf.keys.clear()
 
-    def many(gguf: Gguf, chance: random.Random) -> None:
+    def many(gguf: Gguf, rng: random.Random) -> None:
         gguf.keys += [(b"a.%d" % number, 0, b"\0") for number in range(4000)]
 
-    def shuffled(gguf: Gguf, chance: random.Random) -> None:
-        chance.shuffle(gguf.keys)
+    def shuffled(gguf: Gguf, rng: random.Random) -> None:
+        rng.shuffle(gguf.keys)
 
     for act in (twice, emptied, none, many, shuffled):
         yield f"names: key {act.__name__}", act
@@ -191,8 +191,8 @@ def _names() -> Iterator[tuple[str, Mutation]]:
     for odd in ODD_NAMES:
         yield f"names: tensor {odd[:12]!r} of {len(odd)}", _first(name=odd)
 
-        def named(gguf: Gguf, chance: random.Random, odd: bytes = odd) -> None:
-            at = chance.randrange(len(gguf.keys))
+        def named(gguf: Gguf, rng: random.Random, odd: bytes = odd) -> None:
+            at = rng.randrange(len(gguf.keys))
             gguf.keys[at] = (odd, *gguf.keys[at][1:])
 
         yield f"names: key {odd[:12]!r} of {len(odd)}", named
@@ -203,10 +203,10 @@ def _names() -> Iterator[tuple[str, Mutation]]:
 
 def _vocabularies() -> Iterator[tuple[str, Mutation]]:
     def with_token(odd: bytes) -> Mutation:
-        def change(gguf: Gguf, chance: random.Random) -> None:
+        def change(gguf: Gguf, rng: random.Random) -> None:
             tokens = gguf.strings(TOKENS)
-            for _ in range(chance.choice((1, 1, 3))):
-                tokens[chance.randrange(len(tokens))] = odd
+            for _ in range(rng.choice((1, 1, 3))):
+                tokens[rng.randrange(len(tokens))] = odd
             gguf.set_strings(TOKENS, tokens)
 
         return change
@@ -216,7 +216,7 @@ def _vocabularies() -> Iterator[tuple[str, Mutation]]:
             yield f"vocabulary: token {odd[:8]!r} of {len(odd)}, draw {draw}", with_token(odd)
 
     def listed(change: Callable[[list[bytes]], list[bytes]], key: str = TOKENS) -> Mutation:
-        def act(gguf: Gguf, chance: random.Random) -> None:
+        def act(gguf: Gguf, rng: random.Random) -> None:
             if gguf.has(key):
                 gguf.set_strings(key, change(gguf.strings(key)))
 
@@ -243,7 +243,7 @@ def _vocabularies() -> Iterator[tuple[str, Mutation]]:
         yield f"vocabulary: {count} types", _setting(TYPES, ARRAY, struct.pack("<IQ", 5, count) + bytes(4 * count))
 
     def typed(value: int) -> Mutation:
-        def act(gguf: Gguf, chance: random.Random) -> None:
+        def act(gguf: Gguf, rng: random.Random) -> None:
             count = len(gguf.strings(TOKENS))
             gguf.set(TYPES, ARRAY, struct.pack("<IQ", 5, count) + struct.pack("<i", value) * count)
 
@@ -253,7 +253,7 @@ def _vocabularies() -> Iterator[tuple[str, Mutation]]:
         yield f"vocabulary: every token of type {value}", typed(value)
 
     def scored(value: float) -> Mutation:
-        def act(gguf: Gguf, chance: random.Random) -> None:
+        def act(gguf: Gguf, rng: random.Random) -> None:
             count = len(gguf.strings(TOKENS))
             gguf.set("tokenizer.ggml.model", STRING, packed(b"llama"))
             gguf.set(SCORES, ARRAY, struct.pack("<IQ", F32, count) + struct.pack("<f", value) * count)
@@ -303,36 +303,36 @@ def _shapes() -> Iterator[tuple[str, Mutation]]:
     for count in (0, 5, 64, 10_000):
         yield f"shapes: {count} dimensions", _first(shape=[1] * count)
 
-    def turned(gguf: Gguf, chance: random.Random) -> None:
-        tensor = chance.choice([tensor for tensor in gguf.tensors if len(set(tensor.shape)) == 2])
+    def turned(gguf: Gguf, rng: random.Random) -> None:
+        tensor = rng.choice([tensor for tensor in gguf.tensors if len(set(tensor.shape)) == 2])
         tensor.shape.reverse()
 
-    def flat(gguf: Gguf, chance: random.Random) -> None:
-        tensor = chance.choice([tensor for tensor in gguf.tensors if len(tensor.shape) == 2])
+    def flat(gguf: Gguf, rng: random.Random) -> None:
+        tensor = rng.choice([tensor for tensor in gguf.tensors if len(tensor.shape) == 2])
         tensor.shape = [math.prod(tensor.shape)]
 
-    def deep(gguf: Gguf, chance: random.Random) -> None:
-        chance.choice(gguf.tensors).shape += [1, 1]
+    def deep(gguf: Gguf, rng: random.Random) -> None:
+        rng.choice(gguf.tensors).shape += [1, 1]
 
     for act in (turned, flat, deep):
         for draw in range(4):
             yield f"shapes: {act.__name__}, draw {draw}", act
 
 
-def flipped(data: bytes, head: int, chance: random.Random) -> bytes:
+def flipped(data: bytes, head: int, rng: random.Random) -> bytes:
     """Bytes changed at random, most of them in the `head` bytes of the header."""
     found = bytearray(data)
-    for _ in range(chance.choice((1, 1, 2, 8))):
-        where = chance.choice((64, 2000, head, head, len(data)))
-        at = chance.randrange(where)
-        match chance.randrange(4):
+    for _ in range(rng.choice((1, 1, 2, 8))):
+        where = rng.choice((64, 2000, head, head, len(data)))
+        at = rng.randrange(where)
+        match rng.randrange(4):
             case 0:
-                found[at] = chance.randrange(256)
+                found[at] = rng.randrange(256)
             case 1:
-                found[at : at + 4] = struct.pack("<I", chance.choice((0, 1, 2**31, 2**32 - 1, chance.getrandbits(32))))
+                found[at : at + 4] = struct.pack("<I", rng.choice((0, 1, 2**31, 2**32 - 1, rng.getrandbits(32))))
             case 2:
-                found[at : at + 8] = struct.pack("<Q", chance.choice((0, 1, *HUGE, chance.getrandbits(64))))
+                found[at : at + 8] = struct.pack("<Q", rng.choice((0, 1, *HUGE, rng.getrandbits(64))))
             case _:
-                size, other = chance.randrange(1, 64), chance.randrange(head - 64)
+                size, other = rng.randrange(1, 64), rng.randrange(head - 64)
                 found[at : at + size] = found[other : other + size]
     return bytes(found)

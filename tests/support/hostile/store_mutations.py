@@ -133,27 +133,27 @@ def held(folder: Path) -> tuple[dict[str, Any], list[Any]]:
     return {"tables": snapshot.tables, "seq": snapshot.seq, "format": snapshot.format, "next": snapshot.next}, items
 
 
-def mutated(value: Any, chance: random.Random, most: int = 3) -> Any:
+def mutated(value: Any, rng: random.Random, most: int = 3) -> Any:
     """A copy with some places altered: replaced by junk or by another part of it, taken out, doubled or moved."""
     value = copy.deepcopy(value)
-    for _ in range(chance.randint(1, most)):
-        holder, key = chance.choice(list(_places(value)))
-        match chance.randrange(8):
+    for _ in range(rng.randint(1, most)):
+        holder, key = rng.choice(list(_places(value)))
+        match rng.randrange(8):
             case 0:
                 del holder[key]
             case 1:
-                other, at = chance.choice(list(_places(value)) or [(holder, key)])
+                other, at = rng.choice(list(_places(value)) or [(holder, key)])
                 holder[key] = copy.deepcopy(other[at])
             case 2 if isinstance(holder, list):
-                holder.insert(chance.randrange(len(holder) + 1), copy.deepcopy(holder[key]))
+                holder.insert(rng.randrange(len(holder) + 1), copy.deepcopy(holder[key]))
             case 2 | 3 if isinstance(holder, dict):
-                holder[
-                    chance.choice(["0", "-1", "01", "1", "x", "", "_meta", str(2**53), str(2**64), "head", "id"])
-                ] = holder.pop(key)
+                holder[rng.choice(["0", "-1", "01", "1", "x", "", "_meta", str(2**53), str(2**64), "head", "id"])] = (
+                    holder.pop(key)
+                )
             case 4 if type(holder[key]) is int:
-                holder[key] += chance.choice([-1, 1, 2, -100, 2**40])
+                holder[key] += rng.choice([-1, 1, 2, -100, 2**40])
             case _:
-                holder[key] = copy.deepcopy(chance.choice(JUNK))
+                holder[key] = copy.deepcopy(rng.choice(JUNK))
         if not list(_places(value)):
             break
     return value

@@ -21,7 +21,7 @@ import pytest
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import Settings
-from tests.support.served import site
+from tests.support.served import site, visitor
 from tests.web.test_wire import Tab
 
 SECRET = "canary-outside-4711"
@@ -46,7 +46,7 @@ class World:
         return self.root / "secret" / "rows.jsonl"
 
     def client(self, who: tuple[str, str]) -> httpx.Client:
-        return httpx.Client(base_url=self.address, auth=who, trust_env=False, timeout=30)
+        return visitor(self.address, auth=who, timeout=30)
 
     def tree(self) -> dict[str, str]:
         """Every file outside the app's own folder of uploads and its log, with what is in it."""

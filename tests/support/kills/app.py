@@ -112,18 +112,18 @@ class Sweep:
 
     def one(self, number: int) -> None:
         """Open, look, use, end, and see that nothing of it is left running."""
-        chance = random.Random(number)
-        moment = chance.choices([*MOMENTS], [*MOMENTS.values()])[0]
-        kind = "closing" if moment == "closing" else chance.choices([*KINDS], [*KINDS.values()])[0]
+        rng = random.Random(number)
+        moment = rng.choices([*MOMENTS], [*MOMENTS.values()])[0]
+        kind = "closing" if moment == "closing" else rng.choices([*KINDS], [*KINDS.values()])[0]
         app = App(self.environment, self.folder / f"said-{number}.txt", forked=number % 10 != 0)
         opened = None
         if moment == "opening":
-            time.sleep(chance.uniform(0.05, 4.0))
+            time.sleep(rng.uniform(0.05, 4.0))
         else:
             opened = app.opened()
             self.judge.look()
-            self._use(app, number, moment, chance)
-        kind, closing, children = self._end(app, kind, chance)
+            self._use(app, number, moment, rng)
+        kind, closing, children = self._end(app, kind, rng)
         last = self._gone(app, children)
         self._said(app, number)
         life = {
@@ -141,7 +141,7 @@ class Sweep:
         if self.judge.losses:
             raise AssertionError(f"life {number} ({moment}, {kind}): {self.judge.losses}")
 
-    def _use(self, app: App, number: int, moment: str, chance: random.Random) -> None:
+    def _use(self, app: App, number: int, moment: str, rng: random.Random) -> None:
         layout, about, doors = _layout(app), threading.Event(), Doors()
         people = [
             Person(Page(app.address, layout), f"life{number}page{n}", 10 * number + n, self.receipts, doors, about)
@@ -161,9 +161,9 @@ class Sweep:
         elif moment in WAITS_FOR:
             self._wait(app, about.is_set)
         if moment != "closing":
-            time.sleep(chance.uniform(0.0, DELAY[moment]))
+            time.sleep(rng.uniform(0.0, DELAY[moment]))
         else:
-            time.sleep(chance.uniform(0.5, 4.0))
+            time.sleep(rng.uniform(0.5, 4.0))
         for one in people:
             self.refusals.update(re.sub(r"[\d'\"].*", "", refused) for refused in one.refusals)
             self.judge.losses += one.losses
@@ -185,7 +185,7 @@ class Sweep:
         while not ready() and time.monotonic() < ends and app.alive():
             time.sleep(0.005)
 
-    def _end(self, app: App, kind: str, chance: random.Random) -> tuple[str, float | None, dict[int, str]]:
+    def _end(self, app: App, kind: str, rng: random.Random) -> tuple[str, float | None, dict[int, str]]:
         """How it was ended, how long that took where it was asked, and the children that it had."""
         children = app.children()
         began = time.monotonic()
@@ -195,7 +195,7 @@ class Sweep:
                 kind = "KILL, the app alone"
             for pid in trainers:
                 os.kill(pid, signal.SIGKILL)
-                time.sleep(chance.uniform(0.0, 2.0))
+                time.sleep(rng.uniform(0.0, 2.0))
             children = app.children()
         if kind == "KILL, with all children":
             for pid in [app.pid, *children]:
@@ -205,13 +205,13 @@ class Sweep:
         else:
             os.kill(
                 app.pid,
-                signal.SIGTERM if kind == "TERM" or (kind == "closing" and chance.random() < 0.5) else signal.SIGINT,
+                signal.SIGTERM if kind == "TERM" or (kind == "closing" and rng.random() < 0.5) else signal.SIGINT,
             )
             if kind == "INT twice":
-                time.sleep(chance.uniform(0.0, 0.3))
+                time.sleep(rng.uniform(0.0, 0.3))
                 os.kill(app.pid, signal.SIGINT)
             if kind == "closing":  # as the last snapshot is written, or anywhere near
-                draft, ends = self.home / "store" / "chatlab.json.tmp", time.monotonic() + chance.uniform(0.0, 3.0)
+                draft, ends = self.home / "store" / "chatlab.json.tmp", time.monotonic() + rng.uniform(0.0, 3.0)
                 while app.alive() and time.monotonic() < ends and not draft.exists():
                     time.sleep(0.0005)
                 _kill(app.pid)
@@ -288,7 +288,7 @@ class Sweep:
 
 def _layout(app: App) -> Layout:
     """Read in every life: the outputs of an event stand in another order in each process."""
-    return Layout(httpx.get(f"{app.address}/config", trust_env=False, timeout=60).json())
+    return Layout(httpx.get(f"{app.address}/config", trust_env=False, verify=False, timeout=60).json())
 
 
 def _kill(pid: int) -> None:

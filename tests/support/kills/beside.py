@@ -21,8 +21,9 @@ import numpy as np
 from chatlab.adapters import Adapters
 from chatlab.adapters.manifest import CONFIG, WEIGHTS, check_bytes
 from chatlab.records import AdapterCard
-from chatlab.retrieval import DocumentInfo, Library
+from chatlab.retrieval.document import DocumentInfo
 from chatlab.retrieval.embedding.client import Model
+from chatlab.retrieval.library import Library
 from chatlab.retrieval.reading.chunking import spans
 from chatlab.retrieval.vectors import Vectors
 from tests.support.kills.store import heard
@@ -36,13 +37,13 @@ MODEL = Model("a" * 64, 8)
 
 def publishing(folder: Path, seed: int) -> Life:
     """Adapters come, go to the trash and come back."""
-    chance, source = random.Random(seed), folder / "source"
+    rng, source = random.Random(seed), folder / "source"
     shelf = Adapters(folder / "shelf")
     mine = shelf.names()
     for number in range(1_000_000):
         name = f"a{seed}-{number}"
-        if mine and chance.random() < 0.4:
-            gone = chance.choice(mine)
+        if mine and rng.random() < 0.4:
+            gone = rng.choice(mine)
             yield "-", gone
             shelf.remove(gone)
             yield None
@@ -67,17 +68,17 @@ def published(folder: Path) -> set[str]:
 
 def indexing(folder: Path, seed: int) -> Life:
     """Documents are kept and removed; their vectors follow, whose files may be lost but never wrong."""
-    chance, library = random.Random(seed), Library(folder / "library")
+    rng, library = random.Random(seed), Library(folder / "library")
     vectors = Vectors(folder / "vectors", MODEL, _keys(library))
     for number in range(1_000_000):
         mine = library.all()
-        if mine and chance.random() < 0.3:
-            gone = chance.choice(mine)
+        if mine and rng.random() < 0.3:
+            gone = rng.choice(mine)
             yield "-", gone.name
             library.remove([gone.id])
             vectors.remove([span.key for span in gone.spans])
         else:
-            info, text = document(f"{seed}-{number}", chance)
+            info, text = document(f"{seed}-{number}", rng)
             yield "+", info.name
             library.keep(info, text)
             keys = [span.key for span in info.spans]
@@ -122,8 +123,8 @@ def trained(folder: Path) -> set[str]:
     return {str(found.step)}
 
 
-def document(name: str, chance: random.Random) -> tuple[DocumentInfo, str]:
-    text = f"{name} " + "words and more of them. " * chance.choice([1, 50, 500])
+def document(name: str, rng: random.Random) -> tuple[DocumentInfo, str]:
+    text = f"{name} " + "words and more of them. " * rng.choice([1, 50, 500])
     id = hashlib.sha256(text.encode()).hexdigest()
     info = DocumentInfo(
         id=id,
@@ -166,7 +167,7 @@ def main(kind: str, folder: Path, times: int) -> None:
     source.mkdir(parents=True)
     (source / CONFIG).write_text(json.dumps({"peft_type": "LORA", "r": 2, "target_modules": ["q_proj"]}))
     (source / WEIGHTS).write_bytes(bytes(300_000))
-    chance, sure, confirmed, halves = random.Random(times), find(folder), 0, 0
+    rng, sure, confirmed, halves = random.Random(times), find(folder), 0, 0
     for kill in range(times):
         hear, tell = Pipe(duplex=False)
         pid = os.fork()
@@ -177,7 +178,7 @@ def main(kind: str, folder: Path, times: int) -> None:
             os._exit(0)
         tell.close()
         wish: Change | None = None
-        for said in heard(hear, pid, chance.uniform(0.005, 0.08)):
+        for said in heard(hear, pid, rng.uniform(0.005, 0.08)):
             if said is None and wish is not None:
                 sure, confirmed = after(sure, wish), confirmed + 1
             wish = said

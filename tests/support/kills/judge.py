@@ -10,7 +10,7 @@ from typing import Any
 
 from chatlab.adapters import Adapters
 from chatlab.adapters.manifest import check_bytes
-from chatlab.retrieval import Library
+from chatlab.retrieval.library import Library
 from chatlab.store import Store
 from chatlab.training.process.runs import damaged_runs, list_runs
 from tests.support.kills.pages import Receipts

@@ -14,6 +14,8 @@ from pathlib import Path
 import httpx
 import psutil
 
+from tests.support.served import visitor
+
 ROOT = Path(__file__).resolve().parents[3]
 PRELOADED = [
     "chatlab.__main__",
@@ -64,8 +66,9 @@ class App:
         """Seconds until it answered."""
         while time.monotonic() < self._began + patience and self.alive():
             try:
-                if httpx.get(f"{self.address}/chatlab/health", trust_env=False, timeout=20).status_code == 200:
-                    return time.monotonic() - self._began
+                with visitor(self.address, timeout=20) as client:
+                    if client.get("/chatlab/health").status_code == 200:
+                        return time.monotonic() - self._began
             except httpx.TransportError:
                 time.sleep(0.05)
         raise AssertionError(f"the app does not open: {self.said.read_text(errors='replace')[-3000:]}")

@@ -21,6 +21,8 @@ from typing import Any
 
 import httpx
 
+from tests.support.served import visitor
+
 Json = dict[str, Any]
 TOKENS = 16
 """Of an answer."""
@@ -99,7 +101,7 @@ class Page:
     """One open page. Raises httpx.HTTPError once the app is gone, Refused where it says no."""
 
     def __init__(self, address: str, layout: Layout) -> None:
-        self.http = httpx.Client(base_url=address, trust_env=False, timeout=120)
+        self.http = visitor(address, timeout=120)
         self._layout, self._session = layout, secrets.token_hex(6)
         self.press("load")
 
@@ -162,7 +164,7 @@ class Person:
         self, page: Page, name: str, seed: int, receipts: Receipts, doors: Doors, about: threading.Event
     ) -> None:
         self.page, self.name, self.receipts, self.doors = page, name, receipts, doors
-        self.chance = random.Random(seed)
+        self.rng = random.Random(seed)
         self.about = about
         """Set as the act that the life waits for begins."""
         self.waits_for = ""
@@ -190,7 +192,7 @@ class Person:
         }
         try:
             while True:
-                name = wanted.pop(0) if wanted else self.chance.choices([*often], [*often.values()])[0]
+                name = wanted.pop(0) if wanted else self.rng.choices([*often], [*often.values()])[0]
                 with self.doors.through(name == "restore"):
                     if name == self.waits_for:
                         self.about.set()
@@ -198,7 +200,7 @@ class Person:
                         getattr(self, name)()
                     except Refused as refused:
                         self.refusals.append(str(refused)[:300])
-                time.sleep(self.chance.uniform(0.0, 0.15))
+                time.sleep(self.rng.uniform(0.0, 0.15))
         except (httpx.HTTPError, httpx.StreamError, OSError):
             pass  # the app has been killed
         except AssertionError as loss:
@@ -217,7 +219,7 @@ class Person:
     # The acts.
 
     def chat(self) -> None:
-        if self.turn is None or self.chance.random() < 0.3:
+        if self.turn is None or self.rng.random() < 0.3:
             self.page.act("new")
         asked = self.fresh("say")
         told = threading.Event()
@@ -260,8 +262,8 @@ class Person:
         if not mine:
             self.rewrite()
             return
-        id = self.chance.choice(mine)
-        for handler, button, status in self.chance.sample(
+        id = self.rng.choice(mine)
+        for handler, button, status in self.rng.sample(
             [("discarded", "Discard  (D)", "discarded"), ("approved", "Approve  (A)", "approved")], 2
         ):
             self.will("status", id=id, status=status)
@@ -287,7 +289,7 @@ class Person:
         self.page.press("put_away", "Import another")
 
     def retrain(self) -> None:
-        if self.chance.random() < 0.3:
+        if self.rng.random() < 0.3:
             self.page.press("resumed", "Resume")
         else:
             self.train()
@@ -296,21 +298,21 @@ class Person:
         name = f"{self.name}n{self.number}"
         self.number += 1
         self.will("run", name=name)
-        self.page.press("start", "retrain", **{"Name": name, "Go live when done": self.chance.random() < 0.5, **SHORT})
+        self.page.press("start", "retrain", **{"Name": name, "Go live when done": self.rng.random() < 0.5, **SHORT})
         self.done("run", name=name)
 
     def go_live(self) -> None:
         variants = self.page.variants()
-        name = self.chance.choice(variants[1:] or variants)
+        name = self.rng.choice(variants[1:] or variants)
         if name == "base":
             self.retrain()
             return
         self.page.press("refresh", "tab-train")
         self.will("live", name=name)
         try:
-            self.page.press("gone_live", "Go live", voices=name)
+            self.page.press("gone_live", "Go live", adapters=name)
         except Refused:  # it forgot too much: once more, knowingly
-            self.page.press("gone_live", "Go live", voices=name)
+            self.page.press("gone_live", "Go live", adapters=name)
         self.done("live", name=name)
 
     def vote(self) -> None:
@@ -320,7 +322,7 @@ class Person:
             return
         self.page.press("opened", "tab-compare")
         asked = self.fresh("vote")
-        given = {"compare-prompt": asked, "compare-voices": variants[:2], "compare-blind": True}
+        given = {"compare-prompt": asked, "compare-variants": variants[:2], "compare-blind": True}
         self.page.press("answered", "compare-ask", **given, **{"Max tokens": TOKENS})
         self.will("vote", text=asked)
         if "last-vote" in self.page.press("vote", "Tie (T)"):
@@ -328,7 +330,7 @@ class Person:
 
     def document(self) -> None:
         name = self.fresh("document").replace(" ", "x")
-        text = f"{name} tells of the harbour. " + "The sea is salt and the wind is fair. " * self.chance.choice(
+        text = f"{name} tells of the harbour. " + "The sea is salt and the wind is fair. " * self.rng.choice(
             [1, 40, 400]
         )
         self.will("document", name=f"{name}.txt", text=text.strip())
@@ -370,7 +372,7 @@ class Person:
         self.will("preset", name=name, there=False)
         self.page.press("restored", "backups-sure", **{"backups-kept": wanted})
         self.done("preset", name=name, there=False)
-        if self.chance.random() < 0.5:
+        if self.rng.random() < 0.5:
             self.will("preset", name=name, there=True)
             self.page.press("undone", "backups-undo")
             self.done("preset", name=name, there=True)

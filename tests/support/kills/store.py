@@ -23,15 +23,15 @@ from tests.support.hostile.store import kept, said
 
 def live(folder: Path, seed: int, tell: Connection) -> None:
     """Change after change until the end comes."""
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     store = Store.open(folder)
     shelf, mine = store.demonstrations, list(kept(store))
     tell.send(("opened", mine))
     for number in range(1_000_000):
-        text = f"{seed}.{number} " + "x" * chance.choice([1, 100, 5_000])
-        wish = chance.choice(["add", "add", "add", "put", "remove", "compact", "back up"]) if mine else "add"
+        text = f"{seed}.{number} " + "x" * rng.choice([1, 100, 5_000])
+        wish = rng.choice(["add", "add", "add", "put", "remove", "compact", "back up"]) if mine else "add"
         if wish == "add":
-            many = chance.choice([1, 1, 5])
+            many = rng.choice([1, 1, 5])
             tell.send(("add", [text] * many))
             ids = shelf.add_many([said(text)] * many)
             mine += ids
@@ -41,7 +41,7 @@ def live(folder: Path, seed: int, tell: Connection) -> None:
         elif wish == "back up":
             store.backups.make()
         else:
-            id = chance.choice(mine)
+            id = rng.choice(mine)
             tell.send((wish, (id, text)))
             if wish == "put":
                 shelf.put(id, said(text))
@@ -105,7 +105,7 @@ def heard(hear: Connection, pid: int, seconds: float) -> list[tuple[str, Any]]:
 
 
 def main(folder: Path, times: int) -> None:
-    witness, chance, halves = Witness(), random.Random(times), 0
+    witness, rng, halves = Witness(), random.Random(times), 0
     for kill in range(times):
         hear, tell = Pipe(duplex=False)
         pid = os.fork()
@@ -113,7 +113,7 @@ def main(folder: Path, times: int) -> None:
             hear.close()
             live(folder, kill, tell)
         tell.close()
-        for word, what in heard(hear, pid, chance.uniform(0.001, 0.06)):
+        for word, what in heard(hear, pid, rng.uniform(0.001, 0.06)):
             witness.hear(word, what)
         hear.close()
         halves += witness.wish is not None

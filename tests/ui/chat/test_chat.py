@@ -259,7 +259,7 @@ def test_a_bug_in_the_engine_is_told_without_its_traceback(settings: Settings) -
     lab.close()
 
 
-def test_a_voice_that_is_gone_is_told_and_the_question_kept(page: Page) -> None:
+def test_a_variant_that_is_gone_is_told_and_the_question_kept(page: Page) -> None:
     page.say("Good morning", ReplyOptions(variant="vanished"))
     assert "vanished" in page.view.notice and "Good morning" in page.view.transcript
     with pytest.raises(AdapterMissing):

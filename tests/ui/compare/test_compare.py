@@ -1,4 +1,4 @@
-"""The Compare tab's handlers, without a server: a blind race, a vote, and what it says of the voices."""
+"""The Compare tab's handlers, without a server: a blind race, a vote, and what it says of the variants."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.page import built, publish_adapter, told
 # Blind
 
 
-def test_a_blind_race_shuffles_the_voices_and_hides_who_they_are(tab: CompareTab, lab: Lab) -> None:
+def test_a_blind_race_shuffles_the_variants_and_hides_who_they_are(tab: CompareTab, lab: Lab) -> None:
     card = publish_adapter(lab, "player")
     shown = asked(tab, [BASE, "player"])
     assert [pane.variant for pane in shown[tab.round].panes] == ["player", BASE]
@@ -33,7 +33,7 @@ def test_a_blind_race_shuffles_the_voices_and_hides_who_they_are(tab: CompareTab
 
 
 def test_nothing_that_is_shown_before_the_vote_depends_on_who_spoke(tab: CompareTab, lab: Lab) -> None:
-    """The same page, to the letter, whichever voice gave these answers."""
+    """The same page, to the letter, whichever variant gave these answers."""
     pages = []
     for name in ("player", "somebody-else"):
         pane = Pane(
@@ -54,7 +54,7 @@ def test_names_hashes_and_times_are_shown_after_the_vote(tab: CompareTab, lab: L
     assert "not enough votes to tell" in tab.votes.draw()[tab.votes.results]
 
 
-def test_a_single_voice_has_nothing_to_hide(tab: CompareTab, lab: Lab) -> None:
+def test_a_single_variant_has_nothing_to_hide(tab: CompareTab, lab: Lab) -> None:
     shown = asked(tab, [BASE])
     assert "base, no adapter" in shown[tab.panes] and offered(tab, shown) == []
 
@@ -147,7 +147,7 @@ def test_with_open_eyes_names_are_there_from_the_start_and_the_vote_is_not_count
 # What goes wrong
 
 
-def test_a_voice_that_fails_does_not_spoil_the_others_nor_say_its_name(tab: CompareTab, lab: Lab) -> None:
+def test_a_variant_that_fails_does_not_spoil_the_others_nor_say_its_name(tab: CompareTab, lab: Lab) -> None:
     publish_adapter(lab, "player")
     publish_adapter(lab, "broken")
     shown = asked(tab, [BASE, "player", "broken"])
@@ -164,7 +164,7 @@ def test_a_voice_that_fails_does_not_spoil_the_others_nor_say_its_name(tab: Comp
     assert [s.adapter for _, vote in lab.store.votes.rows() for s in vote.provenances] == ["player", BASE]
 
 
-def test_where_only_one_voice_spoke_the_reason_is_told_and_nobody_votes(tab: CompareTab, lab: Lab) -> None:
+def test_where_only_one_variant_spoke_the_reason_is_told_and_nobody_votes(tab: CompareTab, lab: Lab) -> None:
     publish_adapter(lab, "player")
     (lab.settings.adapters / "player" / "adapter_model.safetensors").write_bytes(b"other")
     shown = asked(tab, [BASE, "player"])
@@ -270,7 +270,7 @@ def test_the_prompts_fit_what_was_taught() -> None:
     assert unseen_prompts("../../etc/passwd") == unseen_prompts()
 
 
-def test_voices_are_asked_under_the_system_message_that_chat_would_have_told(tab: CompareTab, lab: Lab) -> None:
+def test_variants_are_asked_under_the_system_message_that_chat_would_have_told(tab: CompareTab, lab: Lab) -> None:
     lab.system_messages.set_values("Ada", "the harbour")
     shown = seen(
         tab,

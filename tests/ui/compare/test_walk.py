@@ -62,7 +62,7 @@ def test_a_vote_is_taken_back_while_the_next_prompt_is_answered(tab: CompareTab,
     assert shown[tab.round].prompt == prompts("triage")[0], "it is asked again"
 
 
-def test_a_voice_that_always_fails_does_not_keep_the_walk_at_one_prompt(tab: CompareTab, lab: Lab) -> None:
+def test_a_variant_that_always_fails_does_not_keep_the_walk_at_one_prompt(tab: CompareTab, lab: Lab) -> None:
     publish_adapter(lab, "player")
     publish_adapter(lab, "broken")
     trio = [BASE, "player", "broken"]
@@ -70,7 +70,7 @@ def test_a_voice_that_always_fails_does_not_keep_the_walk_at_one_prompt(tab: Com
     assert shown[tab.round].prompt == prompts("triage")[1]
 
 
-def test_one_voice_alone_walks_nowhere(tab: CompareTab) -> None:
+def test_one_variant_alone_walks_nowhere(tab: CompareTab) -> None:
     with pytest.raises(InputError):
         walked(tab, [BASE])
 
