@@ -13,7 +13,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from chatlab.system.host import has_bfloat16
+from chatlab.system.host import bfloat16_is_faster
 
 NAMES = (
     "models",
@@ -38,7 +38,7 @@ def machine() -> dict[str, Any]:
     """What the figures were taken on."""
     return {
         "cores": os.cpu_count(),
-        "bfloat16": has_bfloat16(),
+        "bfloat16": bfloat16_is_faster(),
         "system": platform.system(),
         "python": platform.python_version(),
     }

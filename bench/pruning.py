@@ -218,10 +218,10 @@ def _row(base: Base, number: int, messages: Sequence[Message]) -> Example | None
 def _model(base: Base) -> LoraModel:
     from accelerate import Accelerator
 
-    from chatlab.system.host import has_bfloat16
+    from chatlab.system.host import bfloat16_is_faster
     from chatlab.training.model import LoraModel
 
-    return LoraModel(base.folder, TrainSettings(), Accelerator(cpu=True), has_bfloat16())
+    return LoraModel(base.folder, TrainSettings(), Accelerator(cpu=True), bfloat16_is_faster())
 
 
 _bench: Bench | None = None

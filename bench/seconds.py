@@ -15,7 +15,7 @@ from bench.house import warm_lab
 from bench.table import show
 from bench.training import beside_trl
 from chatlab.settings import smollm2_file
-from chatlab.system.host import has_bfloat16
+from chatlab.system.host import bfloat16_is_faster
 
 TARGETS = {"share_of_trl": 0.5, "loop_ratio": 2, "warmup_s": 15, "estimate_error": 0.25, "evaluate_share": 0.15}
 TARGET_MB = 1536
@@ -37,7 +37,7 @@ def measure(rounds: int = 3) -> dict[str, Any]:
         "estimate_error": abs(expected - took) / took,
         "evaluate_share": own["evaluate"] / own["total"],
         "peak_mb": peak,
-        "processor": {"bfloat16": has_bfloat16(), "cores": psutil.cpu_count()},
+        "processor": {"bfloat16": bfloat16_is_faster(), "cores": psutil.cpu_count()},
     }
     show([{"": name, "here": figures[name], "target": limit} for name, limit in TARGETS.items()])
     show([{"": "trainer, peak MB", "here": peak, "target": TARGET_MB}])

@@ -26,7 +26,7 @@ from bench.trials.run import run
 from bench.trials.side_by_side import run_sweep
 from bench.trials.texts import PACKS, ROWS, model_ids, open_base
 from chatlab.models.base import Base
-from chatlab.system.host import has_bfloat16
+from chatlab.system.host import bfloat16_is_faster
 
 OUT = Path(__file__).with_name("results") / "settings.json"
 RATES = (3e-4, 5e-4, 1e-3, 2e-3)
@@ -150,7 +150,7 @@ def main() -> None:
         return
     if given.side_by_side:
         for group in sweeps(jobs):
-            run_sweep(group, work, trials, bf16=has_bfloat16())
+            run_sweep(group, work, trials, bf16=bfloat16_is_faster())
     elif not given.table:
         run(jobs, work, trials, workers=given.workers, device=given.device)
     figures = table(bases, work)

@@ -24,7 +24,7 @@ from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
 from chatlab.models.base import Base
 from chatlab.records import Message, TrainSettings
-from chatlab.system.host import has_bfloat16
+from chatlab.system.host import bfloat16_is_faster
 from chatlab.training.process.runs import RunView
 
 SCRIPT = Path(__file__).with_name("trl_script.py")
@@ -116,7 +116,7 @@ def fastest(folder: Path, rows: Sequence[Any], settings: TrainSettings, base: st
         "learning_rate": settings.learning_rate,
         "out": str(folder / "trl"),
     }
-    tried = (False, True) if has_bfloat16() else (False,)
+    tried = (False, True) if bfloat16_is_faster() else (False,)
     return min((scripted(folder, job | {"bf16": bf16}) for bf16 in tried), key=lambda times: times["total"])
 
 

@@ -161,9 +161,9 @@ class Worker:
 
 
 def _bf16(device: str) -> bool:
-    from chatlab.system.host import has_bfloat16
+    from chatlab.system.host import bfloat16_is_faster
 
-    return device != "cpu" or has_bfloat16()
+    return device != "cpu" or bfloat16_is_faster()
 
 
 if __name__ == "__main__":

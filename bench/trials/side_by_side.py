@@ -19,7 +19,7 @@ import torch
 from bench.trials.job import Job, ModelIds, read_jobs
 from bench.trials.run import KL_ROWS, append
 from bench.trials.sweep import Sweep
-from chatlab.system.host import has_bfloat16
+from chatlab.system.host import bfloat16_is_faster
 from chatlab.training.data import schedule, split
 from chatlab.training.loop import learning_rate
 from chatlab.training.metrics import forgetting
@@ -101,7 +101,7 @@ def main(jobs: str, models: str, out: str, documents: str = "24") -> None:
     def log(line: str) -> None:
         print(f"{line} {time.process_time() - began:.0f}", flush=True)
 
-    run_sweep(read_jobs(Path(jobs)), Path(models), Path(out), bf16=has_bfloat16(), prose=int(documents), log=log)
+    run_sweep(read_jobs(Path(jobs)), Path(models), Path(out), bf16=bfloat16_is_faster(), prose=int(documents), log=log)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from chatlab.evaluation.difficulty import Difficulty, entry
 from chatlab.models.base import Base
 from chatlab.records import Message, TrainSettings
 from chatlab.system.files import private_folder
-from chatlab.system.host import has_bfloat16
+from chatlab.system.host import bfloat16_is_faster
 from chatlab.template import Template
 from chatlab.training.data import Example
 from chatlab.training.defaults import TINY
@@ -59,7 +59,7 @@ def open_model(base: Base) -> LoraModel:
     """The base as training reads it, under an adapter that changes nothing. A small one leaves a core to the chat."""
     cores = torch.get_num_threads()
     torch.set_num_threads(1 if base.parameters < TINY else max(1, cores - 1))
-    return LoraModel(base.folder, TrainSettings(rank=1), Accelerator(cpu=True), has_bfloat16())
+    return LoraModel(base.folder, TrainSettings(rank=1), Accelerator(cpu=True), bfloat16_is_faster())
 
 
 def score(model: LoraModel, template: Template, context: int, tasks: Sequence[Task]) -> Iterator[tuple[int, list[str]]]:

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from chatlab.models.base import Base
 from chatlab.records import TrainSettings
-from chatlab.system.host import has_bfloat16
+from chatlab.system.host import bfloat16_is_faster
 from chatlab.template.codec import codec_of
 from chatlab.training import defaults, metrics
 from chatlab.training.data import IGNORED, Example
@@ -41,7 +41,7 @@ class TrainingResources:
         cores = threads or torch.get_num_threads()
         self.workers = min(2, cores)
         torch.set_num_threads(max(1, cores // self.workers))
-        self.bf16 = has_bfloat16()
+        self.bf16 = bfloat16_is_faster()
         self._model: LoraModel | None = None
         self._kl: KLReference | None = None
         self._base_nll: dict[bool, NLL] = {}

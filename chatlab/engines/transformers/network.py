@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
 from chatlab.errors import BaseRefused
-from chatlab.system.host import has_bfloat16
+from chatlab.system.host import bfloat16_is_faster
 
 EXACT = 64_000_000
 """Parameters up to which a model computes in 32 bits: nothing is rounded, and the speed is the same."""
@@ -24,7 +24,7 @@ def open_network(folder: Path, parameters: int, dtype: torch.dtype | None = None
     Nothing is fetched, and no code but transformers' own runs.
     """
     logging.disable_progress_bar()
-    dtype = dtype or (torch.bfloat16 if parameters > EXACT and has_bfloat16() else torch.float32)
+    dtype = dtype or (torch.bfloat16 if parameters > EXACT and bfloat16_is_faster() else torch.float32)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder,
