@@ -222,6 +222,8 @@ class TrainSettings:
     dropout: float = 0.0
     learning_rate: float = 1e-3
     """Peak; warmed up over 5 % of the steps, then down a cosine."""
+    lr_scheduler_type: str = "cosine"
+    """Or `constant`, for a few steps."""
     epochs: int = 6
     """Times that every demonstration is read."""
     batch_size: int = 4

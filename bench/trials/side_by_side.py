@@ -47,7 +47,7 @@ def run_sweep(
     losses = []
     for number, chosen in enumerate(steps):
         drawn = kl.sample(number, first.kl_samples, first.seed) if kl else []
-        rates = [learning_rate(number, len(steps), job.train_settings.learning_rate) for job in jobs]
+        rates = [learning_rate(number, len(steps), job.train_settings) for job in jobs]
         losses.append(model.step([examples[i] for i in chosen], kl, drawn, rates))
         log(f"{number + 1}/{len(steps)} {[round(float(x), 3) for x in losses[-1]]}")
     for number, job in enumerate(jobs):

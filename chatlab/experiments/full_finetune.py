@@ -55,7 +55,7 @@ def tune(
         loss.backward()
         if settings.max_grad_norm > 0:
             torch.nn.utils.clip_grad_norm_(causal.parameters(), settings.max_grad_norm)
-        optimizer.param_groups[0]["lr"] = learning_rate(number, len(steps), settings.learning_rate)
+        optimizer.param_groups[0]["lr"] = learning_rate(number, len(steps), settings)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     return len(steps)

@@ -12,10 +12,12 @@ from typing import Any
 from chatlab.errors import EmptyAnswer, NothingToLearn, TemplateRefused, TokenizerFailed
 from chatlab.records import Message, TrainSettings
 from chatlab.template import Template
-from chatlab.training.defaults import held_out_count
+from chatlab.training.defaults import Lengths, held_out_count
 from chatlab.training.process.runs import Dropped
 
 IGNORED = -100
+MIN_PREFIX = 8
+"""Tokens that sequences have to begin with alike before these are computed once for all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,23 @@ def balance(sizes: Sequence[int], count: int) -> list[list[int]]:
         groups[least].append(i)
         sums[least] += sizes[i]
     return [sorted(group) for group in groups]
+
+
+def shared_prefix(sequences: Sequence[tuple[int, ...]]) -> int:
+    """How many tokens all of them begin with, each keeping one of its own; 0 where it is not worth computing once."""
+    if len(sequences) < 2:
+        return 0
+    least, most = min(sequences), max(sequences)
+    longest = min(map(len, sequences)) - 1
+    alike = next((i for i in range(longest) if least[i] != most[i]), longest)
+    return alike if alike >= MIN_PREFIX else 0
+
+
+def lengths_of(sequences: Sequence[tuple[int, ...]]) -> Lengths:
+    """How long they are; guessed where there are none."""
+    if not sequences:
+        return Lengths()
+    return Lengths(sum(map(len, sequences)) / len(sequences), shared_prefix(sequences))
 
 
 def _examples_of(id: int, messages: list[dict[str, Any]], template: Template, longest: int) -> list[Example] | str:

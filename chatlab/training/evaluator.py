@@ -9,13 +9,10 @@ from chatlab.measurements import Step
 from chatlab.records import TrainSettings
 from chatlab.training import metrics
 from chatlab.training.data import Split, schedule
+from chatlab.training.defaults import evaluations
 from chatlab.training.kl import KLToBase
 from chatlab.training.resources import TrainingResources
 
-FEWEST, MOST = 3, 10
-"""Evaluations during a run."""
-STRIDE = 18
-"""Steps between two evaluations, within those limits: one costs what three or four steps do."""
 STAND_INS = 4
 """Training examples measured where there are too few demonstrations to hold any out."""
 
@@ -78,8 +75,8 @@ class RunEvaluator:
 
     def is_eval_step(self, step: int) -> bool:
         """Whether to evaluate after this step."""
-        evaluations = min(MOST, max(FEWEST, self._steps // STRIDE))
-        return step * evaluations // self._steps > (step - 1) * evaluations // self._steps
+        count = evaluations(self._steps)
+        return step * count // self._steps > (step - 1) * count // self._steps
 
     def quick_eval(self, step: int) -> dict[str, Any]:
         """Fields of a Step: of general text, only a little is read."""

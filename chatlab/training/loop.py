@@ -73,7 +73,7 @@ def train(
     for number in range(done, len(steps)):
         torch.manual_seed(settings.seed * 1_000_003 + number)  # Only dropout draws from it.
         batch = loss.step(model, [examples[i] for i in steps[number]], number)
-        lr = learning_rate(number, len(steps), settings.learning_rate)
+        lr = learning_rate(number, len(steps), settings)
         metrics = compute_gradients(model, batch, settings.grad_accumulation)
         model.step(lr, settings.max_grad_norm)
         measured: dict[str, Any] = evaluate(number + 1, len(steps))
@@ -106,8 +106,11 @@ def compute_gradients(model: LoraModel, batch: StepBatch, grad_accumulation: int
     return total
 
 
-def learning_rate(number: int, steps: int, peak: float) -> float:
-    """Linear warm-up over the first WARMUP of the steps, then half a cosine down to nearly nothing."""
+def learning_rate(number: int, steps: int, settings: TrainSettings) -> float:
+    """Linear warm-up over the first WARMUP of the steps, then half a cosine down to nearly nothing; or constant."""
+    peak = settings.learning_rate
+    if settings.lr_scheduler_type == "constant":
+        return peak
     rise = max(1, round(WARMUP * steps))
     if number < rise:
         return peak * (number + 1) / rise

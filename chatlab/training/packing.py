@@ -8,10 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from chatlab.training.data import IGNORED, Example
-
-MIN_PREFIX = 8
-"""Tokens that examples have to begin with alike before these are computed once for all of them."""
+from chatlab.training.data import IGNORED, Example, shared_prefix
 
 
 class Span(NamedTuple):
@@ -48,7 +45,7 @@ def collate(examples: Sequence[Example]) -> Batch:
     whatever follows. That is exact, and so is the gradient: a prefix position gathers it from every sequence.
     """
     ordered = sorted(examples, key=lambda example: -len(example.ids))
-    prefix = _shared_prefix(ordered)
+    prefix = shared_prefix([example.ids for example in ordered])
     ids = list(ordered[0].ids[:prefix])
     positions = list(range(prefix))
     spans = [Span(0, prefix)] if prefix else []
@@ -78,13 +75,3 @@ def concat(first: Batch, second: Batch) -> Batch:
         label_positions=torch.cat((first.label_positions, second.label_positions + offset)),
         labels=torch.cat((first.labels, second.labels)),
     )
-
-
-def _shared_prefix(examples: Sequence[Example]) -> int:
-    """How many tokens all examples begin with, each keeping one of its own; 0 where it is not worth it."""
-    if len(examples) < 2:
-        return 0
-    least, most = min(e.ids for e in examples), max(e.ids for e in examples)
-    longest = min(len(e.ids) for e in examples) - 1
-    alike = next((i for i in range(longest) if least[i] != most[i]), longest)
-    return alike if alike >= MIN_PREFIX else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -26,8 +27,9 @@ DOCUMENTS = 24
 """Held-out documents read at a run's end: one window of each, which takes about a tenth of a default run."""
 QUICK_DOCUMENTS = 4
 """Held-out documents read while a run goes on."""
-EVALUATIONS = 8
-"""What a run reads while it goes on, in quick texts: four of them, and as much again for held-out demonstrations."""
+QUICK_SHARE = 1.5
+"""What an evaluation while a run goes on takes, in parts of reading the quick text: it reads held-out demonstrations as
+well, twice."""
 SHORT, LONG = 16, 80
 """Tokens of an example in the two steps by which the throughput of this machine is measured."""
 
@@ -39,7 +41,7 @@ class TrainingResources:
         self.base, self.cache = base, cache / "training" / base.fingerprint[:16]
         self._root = cache
         cores = threads or torch.get_num_threads()
-        self.workers = min(2, cores)
+        self.workers = min(defaults.WORKERS, cores)
         torch.set_num_threads(max(1, cores // self.workers))
         self.bf16 = bfloat16_is_faster()
         self._model: LoraModel | None = None
@@ -95,45 +97,54 @@ class TrainingResources:
     def _ids(self, text: str) -> list[int]:
         return codec_of(self.base.tokenizer.backend_tokenizer).encode(text)
 
-    def correct_throughput(self, steps: int, tokens: int, seconds: Mapping[str, float]) -> None:
-        """After a whole run: what it took, by phase, against what was expected."""
+    def correct_throughput(self, steps: int, tokens: float, seconds: Mapping[str, float]) -> None:
+        """After a whole run of so many steps and computed tokens: what it took, against what was expected."""
         measured = defaults.read_throughput(self._root, self.base.fingerprint)
         if measured is None:
             return
         off = seconds["steps"] / max(1e-6, steps * measured.per_step + tokens * measured.per_token)
-        per_step, per_token = measured.per_step * off, measured.per_token * off
-        self._write_throughput(per_step, per_token, seconds["evaluate"], seconds["save"])
-
-    def _write_throughput(self, per_step: float, per_token: float, evaluate: float, save: float) -> None:
-        throughput = defaults.Throughput(
-            per_step=per_step,
-            per_token=per_token,
-            evaluate=evaluate,
-            save=save,
-            threads=torch.get_num_threads(),
-            bf16=self.bf16,
+        measuring = (defaults.evaluations(steps) + 1) * measured.quick + measured.final
+        slower = seconds["evaluate"] / max(1e-6, measuring)
+        corrected = replace(
+            measured,
+            per_step=measured.per_step * off,
+            per_token=measured.per_token * off,
+            quick=measured.quick * slower,
+            final=measured.final * slower,
+            save=seconds["save"],
         )
-        defaults.write_throughput(self._root, self.base.fingerprint, throughput)
+        defaults.write_throughput(self._root, self.base.fingerprint, corrected)
 
     def _measure_throughput(self, settings: TrainSettings) -> None:
         """Two steps of different length give what a step costs and what a token costs."""
         model = self.model(settings)
         short, long = (self._step_seconds(model, settings, length) for length in (SHORT, LONG))
         per_token = max(1e-6, (long - short) / (settings.batch_size * (LONG - SHORT)))
-        read = sum(len(e.ids) for e in self.text) + EVALUATIONS * sum(len(e.ids) for e in self.quick_text)
-        evaluate = read * per_token / 3  # there is no backward pass
-        self._write_throughput(max(0.0, short - settings.batch_size * SHORT * per_token), per_token, evaluate, 0.1)
+        began = time.perf_counter()
+        metrics.nll(model, self.quick_text)
+        quick = time.perf_counter() - began
+        throughput = defaults.Throughput(
+            per_step=max(0.0, short - settings.batch_size * SHORT * per_token),
+            per_token=per_token,
+            quick=QUICK_SHARE * quick,
+            final=quick * sum(len(e.ids) for e in self.text) / max(1, sum(len(e.ids) for e in self.quick_text)),
+            threads=torch.get_num_threads(),
+            bf16=self.bf16,
+        )
+        defaults.write_throughput(self._root, self.base.fingerprint, throughput)
         model.reset(settings)
 
     def _step_seconds(self, model: LoraModel, settings: TrainSettings, length: int) -> float:
-        """Seconds of a step whose examples have so many tokens; the best of a few."""
+        """Seconds of a step whose examples have so many tokens, none in common; the better of two."""
         context = length // 2
-        ids = tuple(range(length))
-        example = Example(demonstration=0, ids=ids, labels=(IGNORED,) * context + ids[context:])
+        examples = []
+        for row in range(settings.batch_size):
+            ids = tuple((row + 7 * n) % len(model.head) for n in range(length))
+            examples.append(Example(demonstration=row, ids=ids, labels=(IGNORED,) * context + ids[context:]))
         best = float("inf")
-        for number in range(4):
+        for number in range(2):
             began = time.perf_counter()
-            compute_gradients(model, SFTLoss(settings).step(model, [example] * settings.batch_size, number))
+            compute_gradients(model, SFTLoss(settings).step(model, examples, number))
             model.step(0.0, settings.max_grad_norm)
             best = min(best, time.perf_counter() - began)
         return best

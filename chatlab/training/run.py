@@ -23,8 +23,8 @@ from chatlab.system.host import gc_paused
 from chatlab.training import checkpoint as checkpoints
 from chatlab.training.checkpoint import Checkpoint
 from chatlab.training.correction import CorrectionEvaluator, read_correction
-from chatlab.training.data import Split, read_examples, schedule
-from chatlab.training.defaults import KL_TEXT_TOKENS
+from chatlab.training.data import Split, lengths_of, read_examples, schedule
+from chatlab.training.defaults import computed_tokens
 from chatlab.training.evaluator import Evaluator, FinalMetrics, RunEvaluator
 from chatlab.training.loop import train
 from chatlab.training.model import LoraModel
@@ -189,14 +189,14 @@ class TrainingRun:
             sha256 = self._save(model, self.folder / "adapter")
         self._write_result(request, split, model, steps, sha256, final)
         if not request.corrections:
-            self._correct_throughput(request, steps)
+            self._correct_throughput(request, split, steps)
         shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
 
-    def _correct_throughput(self, request: Request, steps: list[Step]) -> None:
+    def _correct_throughput(self, request: Request, split: Split, steps: list[Step]) -> None:
         """Let a whole run correct the estimate for the next one."""
-        texts = request.settings.kl_samples * KL_TEXT_TOKENS if request.settings.kl_weight else 0
         if steps[-1].step == steps[-1].steps and self.steps_made == steps[-1].steps:
-            tokens = sum(step.tokens + texts for step in steps[1:])
+            lengths = lengths_of([example.ids for example in split.train])
+            tokens = computed_tokens(request.settings, len(split.train), lengths)
             self.resources.correct_throughput(len(steps) - 1, tokens, asdict(self.seconds))
 
     def _save(self, model: LoraModel, to: Path) -> str:

@@ -373,7 +373,7 @@ def test_every_pass_reads_every_row_once() -> None:
 
 
 def test_the_learning_rate_rises_and_falls_to_nearly_nothing() -> None:
-    rates = [learning_rate(number, 100, 1.0) for number in range(100)]
+    rates = [learning_rate(number, 100, TrainSettings(learning_rate=1.0)) for number in range(100)]
     assert rates[0] < rates[3] < rates[4] == max(rates) == 1.0
     assert rates[-1] < 0.01
 

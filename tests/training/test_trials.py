@@ -48,7 +48,7 @@ def losses_of_the_app(examples, reference, settings):
 def losses_side_by_side(sweep, examples, reference, first):
     steps, found = schedule(len(examples), first), []
     for number, chosen in enumerate(steps):
-        rates = [learning_rate(number, len(steps), job.train_settings.learning_rate) for job in sweep.jobs]
+        rates = [learning_rate(number, len(steps), job.train_settings) for job in sweep.jobs]
         drawn = reference.sample(number, first.kl_samples, first.seed)
         found.append(sweep.step([examples[i] for i in chosen], reference, drawn, rates))
     return torch.stack(found).T.tolist()

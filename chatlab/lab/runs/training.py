@@ -6,11 +6,12 @@ import contextlib
 import re
 import shutil
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from chatlab.errors import BaseRefused, RunBusy, TrainingError
+from chatlab.errors import BaseRefused, ChatlabError, RunBusy, TrainingError
 from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.lab.models import ModelHost
 from chatlab.lab.models.memory import check_training_memory
@@ -18,7 +19,9 @@ from chatlab.lab.runs.publisher import Publisher
 from chatlab.lab.runs.requests import Requests, check_template
 from chatlab.models.base import Base
 from chatlab.records import AdapterCard
+from chatlab.training.data import lengths_of
 from chatlab.training.defaults import (
+    Lengths,
     Plan,
     correction_settings,
     plan,
@@ -31,6 +34,8 @@ from chatlab.training.process.runs import RunView, list_runs, read_forgetting, r
 
 _RUN = re.compile(r"[A-Za-z0-9_][\w.-]{0,99}")
 """What a run's folder can be called."""
+LOOKED_AT = 16
+"""Demonstrations whose tokens are counted for an estimate."""
 UNPACKED_AT_ONCE = 500_000_000
 """Parameters of a GGUF that is unpacked for training when the app starts: at most 1 GB on the disk, and seconds."""
 
@@ -63,15 +68,17 @@ class Training:
         self._lock = threading.Lock()
         self._watcher: threading.Thread | None = None
         self._closing = threading.Event()
+        self._counted: tuple[tuple[str, tuple[int, ...]], Lengths] = ("", ()), Lengths()
         self.news: str = ""
         """What became of the last run, when it needs saying: why it was not published, or did not go live."""
 
     def plan(self, **overrides: Any) -> Plan:
         """What `retrain` with these settings would do. Overrides are fields of TrainSettings."""
         base = self._machine.base
-        count = len(self._demonstrations.approved())
-        settings = settings_for(count, base.parameters, **overrides)
-        return plan(settings, count, base.parameters, throughput=read_throughput(self._cache, base.fingerprint))
+        ids = self._demonstrations.approved()
+        settings = settings_for(len(ids), base.parameters, **overrides)
+        throughput = read_throughput(self._cache, base.fingerprint)
+        return plan(settings, len(ids), base.parameters, lengths=self._lengths(base, ids), throughput=throughput)
 
     def retrain(self, name: str = "", live: bool = True, **overrides: Any) -> str:
         """Freeze the approved demonstrations and start a run on them; its id.
@@ -100,7 +107,9 @@ class Training:
         """What `learn` would do."""
         base = self._machine.base
         settings = correction_settings(settings_for(1, base.parameters), base.parameters)
-        return plan_correction(settings, base.parameters, read_throughput(self._cache, base.fingerprint))
+        lengths = self._lengths(base, self._demonstrations.approved())
+        throughput = read_throughput(self._cache, base.fingerprint)
+        return plan_correction(settings, base.parameters, lengths, throughput)
 
     def retrain_like(self, card: AdapterCard) -> str:
         """Train the approved demonstrations on the model that answers, with the settings of an adapter of another one.
@@ -217,6 +226,17 @@ class Training:
         self._closing.set()
         self._trainer.close()
         self.wait(timeout=10)
+
+    def _lengths(self, base: Base, ids: Sequence[int]) -> Lengths:
+        """Of some of the demonstrations, spread over all; counted again only when there are others."""
+        some = tuple(ids[i * len(ids) // LOOKED_AT] for i in range(LOOKED_AT)) if len(ids) > LOOKED_AT else tuple(ids)
+        if self._counted[0] != (base.fingerprint, some):
+            encoded = []
+            for id in some:
+                with contextlib.suppress(ChatlabError):
+                    encoded += [tuple(one.ids) for one in base.template.encode(self._demonstrations.get(id).messages)]
+            self._counted = (base.fingerprint, some), lengths_of(encoded)
+        return self._counted[1]
 
     def _check_idle(self) -> None:
         if self._trainer.status().state == "training" or (self._watcher is not None and self._watcher.is_alive()):

@@ -63,6 +63,8 @@ OTHERS = {
     "kl_samples": "KL samples",
     "max_grad_norm": "Max gradient norm",
     "weight_decay": "Weight decay",
+    "adam_epsilon": "Adam epsilon",
+    "lr_scheduler_type": "LR schedule",
     "mask": "Loss mask",
 }
 """Labels of settings that the form has no box for."""
