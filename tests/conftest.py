@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,26 +56,17 @@ def settings(tmp_path: Path, base_folder: Path, cache_folder: Path) -> Settings:
     return Settings(home=tmp_path / "home", base=base_folder, cache_folder=cache_folder)
 
 
-@pytest.fixture(scope="session")
-def taught_home(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, cache_folder: Path) -> Path:
-    """A home whose adapter "player" learned the starter pack in the trainer process, once for all; not live."""
-    from chatlab.lab import Lab  # brings numpy, which asks how many threads it may have as it is imported
-    from chatlab.records import BASE
-
-    home = tmp_path_factory.mktemp("taught") / "home"
-    lab = Lab(Settings(home=home, base=base_folder, cache_folder=cache_folder))
-    lab.demonstrations.load_pack("stage")
-    lab.training.retrain("player", live=False, epochs=1, learning_rate=3e-4)
-    lab.training.wait(timeout=240)
-    assert lab.variants.names() == [BASE, "player"] and lab.variants.live == BASE, lab.training.news
-    lab.close()
-    return home
-
-
 @pytest.fixture
-def taught(taught_home: Path, settings: Settings) -> Settings:
-    """Settings with a home of one's own in which "player" is on the shelf."""
-    shutil.copytree(taught_home, settings.home)
+def with_player(settings: Settings, tmp_path: Path) -> Settings:
+    """Settings with an adapter "player" that was never trained, of the embedded base; not live."""
+    from chatlab.adapters import Adapters  # brings numpy, which asks how many threads it may have as it is imported
+    from chatlab.models.base import Base
+    from chatlab.records import AdapterCard
+    from tests.support.lora import make_adapter
+
+    made = make_adapter(settings.base, tmp_path / "made", seed=1)
+    card = AdapterCard(name="player", base=Base.open(settings.base).fingerprint, base_name="embedded")
+    Adapters(settings.adapters).publish(made, card)
     return settings
 
 
