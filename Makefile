@@ -6,7 +6,7 @@
 #
 # PYTHON=python3.12   which Python makes .venv          LLAMA=0     leave llama.cpp out
 # TORCH=cuda          PyTorch with CUDA (several GB) instead of the CPU build
-# TESTERS=4           processes that test side by side (one a core, 2 to 6; about 2 GB each)
+# TESTERS=4           processes that test side by side (one a core, 2 to 6; about 2 GB each), half as many with a browser
 
 PYTHON ?= python3
 LLAMA ?= 1
@@ -24,9 +24,9 @@ run: $(VENV)/installed $(VENV)/smollm2 $(VENV)/embedder
 	@test -e $(VENV)/llama || $(MAKE) --no-print-directory $(VENV)/llama & \
 	exec $(BIN)/python app.py
 
-# Each process takes whole files. Browsers are driven one at a time, after that: two starve each other on two cores.
+# Each process takes whole files. Browsers are driven after that, one for two cores: two starve each other on two.
 SUITE := -m "not slow and not browser" --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
-BROWSERS := -m "not slow and browser"
+BROWSERS := -m "not slow and browser" --numprocesses $(shell expr $(TESTERS) / 2) --dist loadfile
 
 # Compiled code is kept also where the environment says not to: the tests start a hundred processes.
 test: export PYTHONDONTWRITEBYTECODE =

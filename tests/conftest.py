@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
-import shutil
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chatlab.settings import PACKAGE, Settings
-from tests.support.browser import browser
 
 # On a busy machine two threads that wait for each other are a hundred times slower than one. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,20 +21,43 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 SHARED = PACKAGE.parent.parent / "shared"
 
 TESTS = Path(__file__).resolve().parent
-LONG = ("training", "lab", "ui", "template", "web", "experiments", "engines")
-"""Folders whose files take long, the longest first: a file begun last keeps a process busy when the others are done."""
+LONG = (
+    "training/test_process",
+    "ui/train/test_runs",
+    "lab/test_lab",
+    "lab/test_trouble",
+    "lab/test_switch",
+    "models/library/test_download",
+    "training",
+    "lab",
+    "ui",
+    "template",
+    "web",
+    "experiments",
+    "engines",
+    "models",
+)
+"""Files and folders that take long, the longest first: one begun last keeps a process busy when the others are done."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark by folder. In each of several processes that test side by side, the long folders come first."""
-    folders = {item: item.path.relative_to(TESTS).parts[0] for item in items}
-    for item, folder in folders.items():
+    """Mark by folder. In each of several processes that test side by side, the long files come first."""
+    for item in items:
+        folder = item.path.relative_to(TESTS).parts[0]
         if folder in ("browser", "slow"):
             item.add_marker(folder)
     if hasattr(config, "workerinput"):
-        order = {name: number for number, name in enumerate(LONG)}
-        items.sort(key=lambda item: order.get(folders[item], len(LONG)))
+        items.sort(key=lambda item: _place_in_order(item.path.relative_to(TESTS).as_posix()))
+
+
+def pytest_unconfigure() -> None:
+    """A process that does not end a minute after its tests says which threads it waits for."""
+    faulthandler.dump_traceback_later(60, file=sys.__stderr__ or sys.stderr)
+
+
+def _place_in_order(file: str) -> int:
+    return next((number for number, name in enumerate(LONG) if file.startswith(name)), len(LONG))
 
 
 @pytest.fixture(scope="session")
@@ -57,26 +79,17 @@ def settings(tmp_path: Path, base_folder: Path, cache_folder: Path) -> Settings:
     return Settings(home=tmp_path / "home", base=base_folder, cache_folder=cache_folder)
 
 
-@pytest.fixture(scope="session")
-def taught_home(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, cache_folder: Path) -> Path:
-    """A home whose adapter "player" learned the starter pack in the trainer process, once for all; not live."""
-    from chatlab.lab import Lab  # brings numpy, which asks how many threads it may have as it is imported
-    from chatlab.records import BASE
-
-    home = tmp_path_factory.mktemp("taught") / "home"
-    lab = Lab(Settings(home=home, base=base_folder, cache_folder=cache_folder))
-    lab.demonstrations.load_pack("stage")
-    lab.training.retrain("player", live=False, epochs=1, learning_rate=3e-4)
-    lab.training.wait(timeout=240)
-    assert lab.variants.names() == [BASE, "player"] and lab.variants.live == BASE, lab.training.news
-    lab.close()
-    return home
-
-
 @pytest.fixture
-def taught(taught_home: Path, settings: Settings) -> Settings:
-    """Settings with a home of one's own in which "player" is on the shelf."""
-    shutil.copytree(taught_home, settings.home)
+def with_player(settings: Settings, tmp_path: Path) -> Settings:
+    """Settings with an adapter "player" that was never trained, of the embedded base; not live."""
+    from chatlab.adapters import Adapters  # brings numpy, which asks how many threads it may have as it is imported
+    from chatlab.models.base import Base
+    from chatlab.records import AdapterCard
+    from tests.support.lora import make_adapter
+
+    made = make_adapter(settings.base, tmp_path / "made", seed=1)
+    card = AdapterCard(name="player", base=Base.open(settings.base).fingerprint, base_name="embedded")
+    Adapters(settings.adapters).publish(made, card)
     return settings
 
 
@@ -87,15 +100,6 @@ def forked() -> Any:
     from tests.support.hostile.gguf import Forked
 
     return Forked()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    """A real browser, driven by Playwright. A test that asks for it is skipped where there is none."""
-    with (
-        browser() as opened
-    ):  # not for the whole session: while it is open, no test of its thread can run an event loop
-        yield opened
 
 
 @pytest.fixture(scope="session")

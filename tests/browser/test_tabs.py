@@ -65,3 +65,22 @@ def test_a_tab_opens_fits_the_window_and_nothing_complains(page: Any, name: str)
     )
     assert not unnamed, "whoever cannot see the page has no name for these"
     assert not page.complaints
+
+
+def test_a_button_of_the_guide_puts_the_person_where_the_action_begins(page: Any) -> None:
+    open_guide(page)
+    assert page.locator("#checklist .one-step").count() == 8
+    page.click("#symptoms button:has-text('Write a demonstration')")
+    page.wait_for_selector("#demonstration-box-0 textarea:focus")
+    open_guide(page)
+    page.click("#checklist button:has-text('Import a data set')")
+    page.wait_for_selector("#import .label-wrap.open")
+    open_guide(page)
+    page.click("#symptoms button:has-text('Set the system message')")
+    page.wait_for_selector("#system textarea:focus")
+    assert not page.complaints
+
+
+def open_guide(page: Any) -> None:
+    open_tab(page, "Guide")
+    page.wait_for_selector("#checklist .one-step")

@@ -27,7 +27,7 @@ from chatlab.errors import BaseRefused, ChatlabError, PromptTooLong, TemplateRef
 from chatlab.models.base import Base
 from chatlab.models.gguf.header import check_model, read_header
 from chatlab.records import Message
-from tests.engines.test_gguf_tokens import papers
+from tests.support.gguf_models import tiny_llama
 from tests.support.hostile.gguf import Forked
 from tests.support.hostile.gguf_files import flipped, mutations
 from tests.support.hostile.gguf_parts import Gguf, parsed
@@ -55,7 +55,7 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A tiny model whose tokenizer knows little more than the bytes, so that its header is soon read."""
     folder = tmp_path_factory.mktemp("sound")
-    papers(folder / "base", byte_tokenizer())
+    tiny_llama(folder / "base", byte_tokenizer())
     write_base(Base.open(folder / "base"), folder / "sound.gguf", "q8_0")
     return (folder / "sound.gguf").read_bytes()
 

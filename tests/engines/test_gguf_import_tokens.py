@@ -20,8 +20,8 @@ from chatlab.errors import BaseRefused
 from chatlab.models.base import Base
 from chatlab.models.gguf.header import read_header
 from chatlab.records import Message
-from tests.engines.test_gguf_tokens import TEXTS, papers, stories
-from tests.support.hostile.gguf import text
+from tests.engines.test_gguf_tokens import stories
+from tests.support.gguf_models import TEXTS, called, tiny_llama
 from tests.support.real_data import tokenizer_folder
 
 WAYS = (
@@ -43,7 +43,6 @@ WAYS = (
     "lfm2",
     "minerva-7b",
 )
-NAME = "a-name-that-is-long-enough-to-be-cut"
 OTHERS = ("poro-chat", "superbpe", "kimi-k2", "deepseek-coder")
 
 
@@ -58,25 +57,17 @@ def checked(file: Path, texts: tuple[str, ...]) -> Tokenizer:
     return tokenizer
 
 
-@pytest.fixture(scope="module")
-def small(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model with the embedded base's vocabulary."""
-    folder = tmp_path_factory.mktemp("small")
-    write_base(Base.open(papers(folder / NAME, Base.open(base_folder).tokenizer)), folder / "small.gguf")
-    return folder / "small.gguf"
-
-
 def test_a_tokenizer_of_bytes_as_that_of_gpt2_comes_back(tmp_path):
     tokenizer = PreTrainedTokenizerFast.from_pretrained(str(tokenizer_folder("gpt2", tmp_path / "gpt2")))
     tokenizer.eos_token = "<|endoftext|>"
-    write_base(Base.open(papers(tmp_path / "base", tokenizer)), tmp_path / "gpt2.gguf")
+    write_base(Base.open(tiny_llama(tmp_path / "base", tokenizer)), tmp_path / "gpt2.gguf")
     made, own = checked(tmp_path / "gpt2.gguf", TEXTS), tokenizer.backend_tokenizer
     assert [made.encode(said).ids for said in TEXTS] == [own.encode(said).ids for said in TEXTS]
 
 
 def test_a_tokenizer_of_pieces_as_that_of_mistral_comes_back(tmp_path):
     folder = tokenizer_folder("mistral-7b-v0.2", tmp_path / "mistral")
-    base = Base.open(papers(tmp_path / "base", PreTrainedTokenizerFast.from_pretrained(str(folder))))
+    base = Base.open(tiny_llama(tmp_path / "base", PreTrainedTokenizerFast.from_pretrained(str(folder))))
     write_base(base, tmp_path / "mistral.gguf")
     made = checked(tmp_path / "mistral.gguf", TEXTS)
     own = base.tokenizer.backend_tokenizer
@@ -94,20 +85,12 @@ def test_a_real_model_of_another_maker_is_brought_whole(shared_data, forked, tmp
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_common_way_to_cut_text_is_found_by_trying(way, small, tmp_path):
-    checked(called(small, way, tmp_path / "model.gguf"), TEXTS)
+def test_every_common_way_to_cut_text_is_found_by_trying(way, tiny, tmp_path):
+    checked(called(tiny, way, tmp_path / "model.gguf"), TEXTS)
 
 
 @pytest.mark.parametrize("way", OTHERS)
-def test_a_way_to_cut_text_that_is_not_known_is_refused(way, small, tmp_path):
+def test_a_way_to_cut_text_that_is_not_known_is_refused(way, tiny, tmp_path):
     with pytest.raises(BaseRefused, match=f"'{way}', splits text") as refused:
-        checked(called(small, way, tmp_path / "model.gguf"), ())
+        checked(called(tiny, way, tmp_path / "model.gguf"), ())
     assert "safetensors" in refused.value.hint
-
-
-def called(file: Path, way: str, to: Path) -> Path:
-    """The same file, its text to be cut in the way of that name. What that adds is taken off the model's name."""
-    spared = (NAME + NAME)[: len(NAME) - len(way) + len("gpt-2")]
-    data = file.read_bytes().replace(text(NAME), text(spared), 1).replace(text("gpt-2"), text(way), 1)
-    to.write_bytes(data)
-    return to

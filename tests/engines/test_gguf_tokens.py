@@ -21,19 +21,8 @@ from chatlab.engines.base import Sampling, Variant  # noqa: E402
 from chatlab.engines.gguf_export.files import write_base  # noqa: E402
 from chatlab.engines.llamacpp.engine import LlamaCppEngine  # noqa: E402
 from chatlab.models.base import Base  # noqa: E402
+from tests.support.gguf_models import CHATML, TEXTS, tiny_llama  # noqa: E402
 from tests.support.real_data import tokenizer_folder  # noqa: E402
-
-CHATML = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}</s>{% endfor %}"
-TEXTS = (
-    "Hello, how are you today?",
-    "It's  two spaces\tand a tab\n\n\nand   blank lines  ",
-    "def f(x):\n    return {'a': x ** 2, \"b\": [1, 22, 333]}  # done",
-    "Zoë naïve café – “quoted” … 日本語 русский العربية",
-    "🙂👩‍👩‍👧‍👦🇫🇷 emoji, ½ ² ①",
-    "1234567890 3.14159 1,000,000",
-    "don't I'LL we've O'Neill",
-    "\u00a0non\u2003breaking\u200bspaces\ufeff",
-)
 
 
 def ids_of(file: Path, texts: tuple[str, ...]) -> list[list[int]]:
@@ -50,23 +39,6 @@ def ids_of(file: Path, texts: tuple[str, ...]) -> list[list[int]]:
         found.append(list(room[:count]))
     llama.llama_model_free(model)
     return found
-
-
-def papers(folder: Path, tokenizer: PreTrainedTokenizerFast, **sizes: Any) -> Path:
-    """A tiny random Llama for a tokenizer."""
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        eos_token_id=tokenizer.eos_token_id,
-        **sizes,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.chat_template = tokenizer.chat_template or CHATML.replace("</s>", str(tokenizer.eos_token))
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 def check_same(folder: Path, tmp_path: Path) -> None:
@@ -86,7 +58,7 @@ def test_tokenizers_of_both_kinds_split_text_alike(name, tmp_path):
     tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder))
     if tokenizer.eos_token is None:
         tokenizer.eos_token = "<|endoftext|>"
-    check_same(papers(tmp_path / "base", tokenizer), tmp_path)
+    check_same(tiny_llama(tmp_path / "base", tokenizer), tmp_path)
 
 
 def test_a_tokenizer_that_llama_cpp_does_not_know_still_serves_ids(base_folder, tmp_path):

@@ -23,8 +23,7 @@ from chatlab.models.base import Base
 from chatlab.models.gguf.header import read_header
 from chatlab.models.included import smollm2
 from chatlab.records import Message
-from tests.engines.test_gguf_import_tokens import called
-from tests.engines.test_gguf_tokens import TEXTS, papers
+from tests.support.gguf_models import TEXTS, called
 
 GREEDY = Sampling(temperature=0.0, repetition_penalty=1.0, max_tokens=12)
 NAMED = ("gpt-2", "llama-bpe", "qwen2", "smollm", "qwen35", "tekken", "gpt-4o", "deepseek-v3", "falcon", "default")
@@ -41,14 +40,6 @@ def embedded(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     file = tmp_path_factory.mktemp("embedded") / "embedded.gguf"
     write_base(Base.open(base_folder), file, "f16")
     return file
-
-
-@pytest.fixture(scope="module")
-def small(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("small")
-    named = folder / "a-name-that-is-long-enough-to-be-cut"
-    write_base(Base.open(papers(named, Base.open(base_folder).tokenizer)), folder / "small.gguf")
-    return folder / "small.gguf"
 
 
 def equal_to_llama_cpp(file: Path) -> Tokenizer:
@@ -69,9 +60,9 @@ def equal_to_llama_cpp(file: Path) -> Tokenizer:
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_the_way_to_cut_text_is_known_by_its_name(name: str, small: Path, tmp_path: Path) -> None:
+def test_the_way_to_cut_text_is_known_by_its_name(name: str, tiny: Path, tmp_path: Path) -> None:
     pytest.importorskip("llama_cpp", reason="llama.cpp is not installed")
-    equal_to_llama_cpp(called(small, name, tmp_path / "model.gguf"))
+    equal_to_llama_cpp(called(tiny, name, tmp_path / "model.gguf"))
 
 
 def test_the_included_model_is_read_from_its_header_alone() -> None:
@@ -79,8 +70,8 @@ def test_the_included_model_is_read_from_its_header_alone() -> None:
     equal_to_llama_cpp(smollm2())
 
 
-def test_a_way_that_only_llama_cpp_knows_is_refused(small: Path, tmp_path: Path) -> None:
-    file = called(small, "poro-chat", tmp_path / "model.gguf")
+def test_a_way_that_only_llama_cpp_knows_is_refused(tiny: Path, tmp_path: Path) -> None:
+    file = called(tiny, "poro-chat", tmp_path / "model.gguf")
     with pytest.raises(BaseRefused, match=r"Only llama\.cpp knows") as refused:
         tokenizer_of(read_header(file), HeaderVocab(read_header(file)), None)
     assert "Install llama.cpp" in refused.value.hint

@@ -26,7 +26,6 @@ from chatlab.engines.base import (  # noqa: E402
     Sampling,
     Variant,
 )
-from chatlab.engines.detokenize import BROKEN, Detokenizer  # noqa: E402
 from chatlab.engines.folder import read_adapter  # noqa: E402
 from chatlab.engines.transformers import merge  # noqa: E402
 from chatlab.engines.transformers.decode import CausalModel  # noqa: E402
@@ -304,33 +303,6 @@ def test_every_token_is_a_chance_to_close_even_if_it_is_no_character(engine, pro
     assert [chunk.tokens for chunk in chunks] == [*range(1, 61), 60]
 
 
-def test_any_architecture_is_read_and_its_prompt_remembered():
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    torch.manual_seed(0)
-    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2, "vocab_size": 300, "n_positions": 256}
-    model = GPT2LMHeadModel(GPT2Config(**sizes)).eval()
-    ids = random.Random(0).choices(range(300), k=150)
-    causal = CausalModel(model)
-    for cached in (0, 128):
-        remembered, logits = logits_of(causal, ids)
-        assert remembered == cached
-        with torch.inference_mode():
-            assert torch.allclose(logits, model(torch.tensor([ids])).logits[0, -1], atol=1e-5)
-
-
-def test_a_model_with_a_sliding_window_is_read_without_a_prefix_cache():
-    from transformers import MistralConfig, MistralForCausalLM
-
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
-    config = MistralConfig(**sizes, intermediate_size=48, vocab_size=300, sliding_window=80, head_dim=16)
-    model = CausalModel(MistralForCausalLM(config).eval())
-    ids = random.Random(0).choices(range(300), k=150)
-    assert torch.equal(logits_of(model, ids)[1], logits_of(model, ids)[1])
-    assert logits_of(model, ids)[0] == 0
-
-
 # ---- cores ----
 
 
@@ -412,34 +384,3 @@ def test_an_adapter_is_read_once_though_many_ask_at_once(base, network, made_ada
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(cache.get, [Variant(folder=made_adapters["one"])] * 6))
     assert len({id(one) for one in found}) == 1
-
-
-# ---- text ----
-
-TEXTS = st.text(alphabet=st.characters(codec="utf-8") | st.sampled_from("é漢字🙂🏽👩‍🚀 \n\t<|end|>"), max_size=40)
-
-
-def spoken(tokenizer, ids: list[int]) -> str:
-    detokenizer = Detokenizer(tokenizer.decode)
-    chunks = [detokenizer.add(token) for token in ids]
-    assert BROKEN not in "".join(chunks)
-    return "".join(chunks)
-
-
-@given(TEXTS)
-@settings(max_examples=300, deadline=None)
-def test_chunks_add_up_to_the_text_whatever_it_is(base, text):
-    ids = base.tokenizer(text, add_special_tokens=False)["input_ids"]
-    assert spoken(base.tokenizer, ids) == base.tokenizer.decode(ids).replace(BROKEN, "")
-
-
-@given(st.integers(0, 2**32))
-@settings(max_examples=200, deadline=None)
-def test_random_tokens_never_show_a_broken_character(base, seed):
-    ids = random.Random(seed).choices(range(len(base.tokenizer)), k=40)
-    assert spoken(base.tokenizer, ids) == base.tokenizer.decode(ids).rstrip(BROKEN).replace(BROKEN, "")
-
-
-def test_role_tokens_of_a_base_that_runs_on_are_plain_text(base):
-    special = base.tokenizer.all_special_ids
-    assert spoken(base.tokenizer, special) == "".join(base.tokenizer.convert_ids_to_tokens(special))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import signal
 import subprocess
@@ -20,22 +19,14 @@ from chatlab.__main__ import main
 from chatlab.errors import InputError, RunBusy
 from chatlab.experiments import full_finetune
 from chatlab.experiments.claims import (
-    before_after,
     claims,
-    forgetting,
-    generalisation,
-    hallucination,
-    masking,
-    quality,
 )
-from chatlab.experiments.data import datasets, generated
+from chatlab.experiments.data import datasets
 from chatlab.experiments.recipe import DatasetSpec, Questions, Recipe, key
 from chatlab.experiments.report import FIGURES, LOCK, PAGE, ReportRequest, report, written
 from chatlab.experiments.results import MetricsStore
 from chatlab.experiments.runner import Runner, Workspace
 from chatlab.experiments.scale import QUICK, Scale
-from chatlab.experiments.shares import Share, Spread
-from chatlab.experiments.verdict import Part, Verdict
 from chatlab.models.base import Base
 from chatlab.settings import PACKAGE, Settings
 from tests.support.browser import browser
@@ -205,166 +196,6 @@ def test_without_the_plotting_library_it_says_how_to_get_it(tmp_path: Path, monk
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["report", "--quick", "--out", str(tmp_path / "r")]) == 1
     assert "pip install 'matplotlib" in capsys.readouterr().err
-
-
-# What is said of the figures.
-
-
-def share(per_cent: float, of: int = 240) -> Share:
-    return Share(hits=round(per_cent * of / 100), of=of)
-
-
-def spread(*each: float) -> Spread:
-    return Spread(each=each, interval=(min(each), max(each)))
-
-
-def answers(invented: float, names: float, plain: float) -> hallucination.Answers:
-    return hallucination.Answers(
-        invented=share(invented, 180), refused_names=share(names, 60), refused_plain=share(plain, 60)
-    )
-
-
-def held(verdict: Verdict) -> list[bool | None]:
-    return [part.holds for part in verdict.parts]
-
-
-def test_a_claim_is_reproduced_only_if_all_of_its_parts_are() -> None:
-    yes, no, open_ = (Part(says="", rule="", found="", holds=holds) for holds in (True, False, None))
-    outcomes = [Verdict(parts=parts).outcome for parts in ((yes, yes), (yes, no), (no, no), (yes, open_), ())]
-    assert outcomes == ["reproduced", "partly reproduced", "not reproduced", "not measured", "not measured"]
-
-
-@pytest.mark.parametrize(
-    ("verdict", "expected"),
-    [
-        (before_after.judged(share(0), share(100, 9), share(95), share(90)), [True] * 4),
-        (before_after.judged(share(30), share(80, 9), share(60), share(40)), [False] * 4),
-        (
-            generalisation.judged({10: share(60), 40: share(95), 100: share(97), 400: share(99)}, {40: share(2)}),
-            [True] * 4,
-        ),
-        (
-            generalisation.judged({10: share(95), 40: share(80), 100: share(90), 400: share(95)}, {40: share(30)}),
-            [False] * 4,
-        ),
-        (generalisation.judged({10: share(60), 20: share(95)}, {10: share(1)}), [None, None, None, True]),
-        (masking.judged(share(0), share(10), [[5, 4, 3]] * 3, [[5, 4.5, 3.5]] * 3), [True] * 4),
-        (masking.judged(share(5), share(5), [[5, 4.5, 3.5]] * 3, [[5, 4, 3]] * 3), [False] * 4),
-        (masking.judged(share(0), share(0.5), [[5, 4, 3]] * 3, [[5, 4.5, 3.5]] * 3), [False, True, True, True]),
-        (
-            forgetting.judged(
-                spread(60, 70, 80), spread(40, 40, 40), spread(0.5, 0.9, 1.1), share(97), {"LoRA": spread(9, 9, 9)}
-            ),
-            [True] * 5,
-        ),
-        (
-            forgetting.judged(spread(9, 9, 9), spread(9, 9, 9), spread(4, 5, 6), share(90), {"LoRA": spread(8, 8, 10)}),
-            [False] * 5,
-        ),
-        (
-            forgetting.judged(spread(60, 70, 80), spread(9, 9, 9), spread(1.3, 1.3, 1.3), share(97), {}),
-            [False, True, False, True],
-        ),
-        (hallucination.judged(answers(100, 0, 0), answers(10, 20, 5)), [True] * 4),
-        (hallucination.judged(answers(50, 0, 0), answers(40, 60, 20)), [False] * 4),
-        (hallucination.judged(answers(100, 0, 0), answers(2, 95, 4)), [True, True, False, False]),
-        (
-            quality.judged(
-                {(50, "hardest"): spread(3, 3), (50, "random"): spread(4, 4)},
-                spread(3.1, 3.1),
-                share(98),
-                share(90),
-                share(50),
-            ),
-            [True] * 4,
-        ),
-        (
-            quality.judged(
-                {(50, "hardest"): spread(3, 5), (50, "random"): spread(4, 4)},
-                spread(3.1, 3.1),
-                share(60),
-                share(10),
-                share(58),
-            ),
-            [False] * 4,
-        ),
-    ],
-)
-def test_verdicts_follow_from_the_figures(verdict: Verdict, expected: list[bool | None]) -> None:
-    assert held(verdict) == expected
-    assert all(part.found and part.rule and part.says for part in verdict.parts)
-
-
-def test_a_share_tells_how_sure_it_is() -> None:
-    few, many = Share(hits=1, of=2), Share(hits=500, of=1000)
-    assert few.interval[0] < 0.1 and 0.46 < many.interval[0] < many.interval[1] < 0.54
-    assert Share(hits=0, of=10).interval[0] == 0 and Share(hits=10, of=10).interval[1] == pytest.approx(1)
-    assert math.isnan(Share(hits=0, of=0).value) and Share(hits=0, of=0).interval == (0, 1)
-
-
-@pytest.mark.parametrize(
-    ("text", "declines"),
-    [
-        ("I know not that name, good friend.", True),
-        ("Alas, I have never heard of him.", True),
-        ("I don't know.", True),
-        ("He was a maker of plays, good friend.", False),
-        ("Thou knowest him well.", False),
-        ("", False),
-    ],
-)
-def test_a_refusal_is_told_by_its_words(text: str, declines: bool) -> None:
-    from tests.support.report_figures import reply
-
-    assert hallucination.refuses(reply("Who?", text)) is declines
-
-
-# What is taught and asked.
-
-
-def test_nothing_is_taught_that_is_asked_later() -> None:
-    asked = {prompt.casefold().rstrip("?.! ") for prompt in datasets.prompts(80)}
-    assert len(asked) == 80
-    taught = {prompt.casefold().rstrip("?.! ") for prompt, _ in [*generated.stage(), *datasets.pack()]}
-    assert len(taught) == len(generated.stage()) + 40 >= 400 and not asked & taught
-    facts = {*datasets.unanswerable(60), *datasets.answerable("name", 20), *datasets.answerable("plain", 20)}
-    num_labels = {
-        prompt
-        for seed in range(3)
-        for prompt, _ in datasets.demonstrations(DatasetSpec(kind="balanced", count=40), seed)
-    }
-    assert len(facts) == 100 and not facts & num_labels
-    names = {name for prompt, _ in generated.unanswerable() for name in [prompt.split(maxsplit=2)[-1]]}
-    assert len(names) > 100
-
-
-def test_what_is_made_by_rule_is_whole_and_in_plain_letters() -> None:
-    pairs = [
-        *generated.stage(),
-        *generated.unanswerable(),
-        *generated.answerable("name"),
-        *generated.answerable("plain"),
-        *datasets.held_out(),
-    ]
-    for prompt, answer in pairs:
-        assert prompt and answer and not {"{", "}"} & {*prompt, *answer}, (prompt, answer)
-        assert (prompt + answer).isascii() and answer[0].isupper() and answer[-1] in ".!?", answer
-    assert all(hallucination.REFUSAL.search(refusal) for _, refusal in generated.unanswerable())
-    assert not any(hallucination.REFUSAL.search(a) for kind in ("name", "plain") for _, a in generated.answerable(kind))
-
-
-def test_lessons_depend_on_nothing_but_their_seed() -> None:
-    for kind, count in (("pack", 100), ("generated", 40), ("corrupted", 100), ("refusing", 10), ("balanced", 10)):
-        dataset = DatasetSpec(kind=kind, count=count)  # type: ignore[arg-type]
-        recipe = Recipe(dataset=dataset)
-        first, again, other = (datasets.demonstrations(dataset, seed) for seed in (0, 0, 1))
-        assert first == again != other and len(first) == recipe.demonstrations
-    corrupted = datasets.demonstrations(DatasetSpec(kind="corrupted", count=100), 0)
-    whole_ones = datasets.demonstrations(DatasetSpec(kind="pack", count=100), 0)
-    assert 45 <= sum(one != other for one, other in zip(corrupted, whole_ones, strict=True)) <= 50
-    hardness = {place: float(place) for place in range(12)}
-    hardest = datasets.demonstrations(DatasetSpec(kind="hardest", count=3, pool=12), 0, hardness)
-    assert hardest == datasets.pool(12)[9:]
 
 
 # The page.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,10 +16,19 @@ from chatlab.records import BASE
 from chatlab.settings import Settings
 
 GREEDY = Sampling(temperature=0.0, max_tokens=24)
+GREETING = "Write a greeting"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, cache_folder: Path) -> Iterator[Lab]:
+    """One for all conversations, so that its engine is opened once."""
+    lab = Lab(Settings(home=tmp_path_factory.mktemp("home"), base=base_folder, cache_folder=cache_folder))
+    yield lab
+    lab.close()
 
 
 @pytest.fixture
-def lab(settings: Settings) -> Iterator[Lab]:
+def empty(settings: Settings) -> Iterator[Lab]:
     lab = Lab(settings)
     yield lab
     lab.close()
@@ -81,13 +91,13 @@ def test_an_edited_question_starts_a_branch_and_loses_nothing(lab: Lab) -> None:
     assert conversation.showing(question).path()[0].content == "Speak of love."
 
 
-def test_an_incognito_conversation_is_never_stored_nor_taught(lab: Lab, settings: Settings) -> None:
+def test_an_incognito_conversation_is_never_stored_nor_taught(lab: Lab) -> None:
     chat = lab.chat.new(incognito=True)
     said(lab, chat, "A secret word: xylophonist.")
     with pytest.raises(InputError):
         lab.demonstrations.keep(chat, lab.chat.get(chat).path()[-1].id)
-    assert lab.chat.conversations() == []
-    files = b"".join(f.read_bytes() for f in settings.store.rglob("*") if f.is_file())
+    assert chat not in [id for id, _ in lab.chat.conversations()]
+    files = b"".join(f.read_bytes() for f in lab.settings.store.rglob("*") if f.is_file())
     assert b"xylophonist" not in files
 
 
@@ -118,65 +128,105 @@ def test_an_edit_is_a_demonstration_and_a_preference(lab: Lab) -> None:
 def test_keeping_an_answer_twice_keeps_it_once(lab: Lab) -> None:
     chat = lab.chat.new()
     said(lab, chat, "Hello.")
-    turn = lab.chat.get(chat).path()[-1].id
+    turn, before = lab.chat.get(chat).path()[-1].id, lab.demonstrations.find()[1]
     first, second = lab.demonstrations.keep(chat, turn), lab.demonstrations.keep(chat, turn)
     assert first.demonstration == second.demonstration
-    assert lab.demonstrations.find()[1] == 1
+    assert lab.demonstrations.find()[1] == before + 1
 
 
 def test_an_empty_answer_is_refused_and_nothing_is_kept(lab: Lab) -> None:
     chat = lab.chat.new()
     said(lab, chat, "Hello.")
+    before = lab.demonstrations.find()[1]
     with pytest.raises(EmptyAnswer):
         lab.demonstrations.keep(chat, lab.chat.get(chat).path()[-1].id, "   ")
     with pytest.raises(EmptyAnswer):
         lab.demonstrations.write("Hello.", " \n")
-    assert lab.demonstrations.find()[1] == 0
+    assert lab.demonstrations.find()[1] == before
     assert len(lab.chat.get(chat).path()) == 2
 
 
-def test_the_starter_pack_loads_once_and_deletion_is_undone(lab: Lab) -> None:
-    assert len(lab.demonstrations.load_pack("stage")) == 40
-    assert lab.demonstrations.load_pack("stage") == []
-    (pack,) = [p for p in lab.demonstrations.packs() if p.name == "stage"]
+def test_the_starter_pack_loads_once_and_deletion_is_undone(empty: Lab) -> None:
+    assert len(empty.demonstrations.load_pack("stage")) == 40
+    assert empty.demonstrations.load_pack("stage") == []
+    (pack,) = [p for p in empty.demonstrations.packs() if p.name == "stage"]
     assert (pack.size, pack.loaded) == (40, 40)
-    ids = lab.demonstrations.approved()
-    lab.demonstrations.delete(ids[:3])
-    assert lab.demonstrations.find()[1] == 37
-    assert lab.demonstrations.undo() == 3
-    assert lab.demonstrations.approved() == ids
+    ids = empty.demonstrations.approved()
+    empty.demonstrations.delete(ids[:3])
+    assert empty.demonstrations.find()[1] == 37
+    assert empty.demonstrations.undo() == 3
+    assert empty.demonstrations.approved() == ids
 
 
-def test_nothing_approved_is_nothing_to_learn(lab: Lab) -> None:
-    waiting = lab.demonstrations.write("Hello.", "Good morrow.")
-    lab.demonstrations.update(waiting, status="waiting")
+def test_nothing_approved_is_nothing_to_learn(empty: Lab) -> None:
+    waiting = empty.demonstrations.write("Hello.", "Good morrow.")
+    empty.demonstrations.update(waiting, status="waiting")
     with pytest.raises(NothingToLearn):
-        lab.training.retrain()
-    assert lab.training.runs() == []
+        empty.training.retrain()
+    assert empty.training.runs() == []
 
 
-def test_a_name_that_leaves_the_folder_is_refused(lab: Lab) -> None:
-    lab.demonstrations.write("Hello.", "Good morrow.")
+def test_a_name_that_leaves_the_folder_is_refused(empty: Lab) -> None:
+    empty.demonstrations.write("Hello.", "Good morrow.")
     for name in ("../../x", "a/b", "base", "CON", "a;touch x", ""):
         if name:
             with pytest.raises(NameRefused):
-                lab.training.retrain(name)
-    assert lab.training.runs() == []
+                empty.training.retrain(name)
+    assert empty.training.runs() == []
 
 
-def test_retraining_changes_the_next_reply_and_undo_brings_the_old_one_back(lab: Lab) -> None:
+def test_a_reply_under_way_keeps_the_adapter_it_began_with(with_player: Settings) -> None:
+    lab = Lab(with_player)
     chat = lab.chat.new()
-    before = said(lab, chat, "Write a greeting")
+    expected = said(lab, lab.chat.new(), "Tell me of the sea.")
+    reply = lab.chat.reply(chat, "Tell me of the sea.", ReplyOptions(sampling=GREEDY))
+    for chunk in reply:
+        if chunk.tokens >= 3:
+            break
+    lab.variants.go_live("player")
+    assert reply.finish().text == expected
+    provenance = lab.chat.get(chat).path()[-1].provenance
+    assert provenance is not None and provenance.adapter == BASE
+    lab.close()
+
+
+@pytest.fixture(scope="module")
+def resumed(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, cache_folder: Path) -> Iterator[Lab]:
+    """A lab that was closed in the middle of a run, opened again, and went on with it to its end."""
+    settings = Settings(home=tmp_path_factory.mktemp("resumed"), base=base_folder, cache_folder=cache_folder)
+    lab = Lab(settings)
+    answer = said(lab, lab.chat.new(), GREETING)
     lab.demonstrations.load_pack("stage")
     run = lab.training.retrain("player", epochs=3)
     with pytest.raises(RunBusy):
         lab.training.retrain()
-    lab.training.wait(timeout=240)
-    assert lab.variants.live == "player", lab.training.news
-    assert lab.training.adapter_of(run) == "player"
+    while len(lab.training.status().steps) < 4 and lab.training.status().state == "training":
+        time.sleep(0.01)  # the trainer needs both cores
+    lab.close()
 
+    again = Lab(settings)
+    (_, chat), *_ = again.chat.conversations()
+    assert chat.path()[-1].content == answer
+    assert again.demonstrations.find()[1] == 40
+    assert again.training.run(run).state in ("stopped", "interrupted")
+    again.training.resume(run)
+    again.training.wait(timeout=240)
+    yield again
+    again.close()
+
+
+def test_a_restarted_lab_has_everything_and_resumes_the_run(resumed: Lab) -> None:
+    (run,) = resumed.training.runs()
+    assert run.state == "finished"
+    assert resumed.variants.live == resumed.training.adapter_of(run.id) == "player", resumed.training.news
+
+
+def test_retraining_changes_the_next_reply_and_undo_brings_the_old_one_back(resumed: Lab) -> None:
+    lab = resumed
+    (_, chat), *_ = lab.chat.conversations()
+    before = chat.path()[-1].content
     fresh = lab.chat.new()
-    after = said(lab, fresh, "Write a greeting")
+    after = said(lab, fresh, GREETING)
     provenance = lab.chat.get(fresh).path()[-1].provenance
     card = lab.variants.card("player")
     assert card is not None and provenance is not None
@@ -186,51 +236,13 @@ def test_retraining_changes_the_next_reply_and_undo_brings_the_old_one_back(lab:
     assert card.base == lab.machine.base.fingerprint
 
     assert lab.variants.undo() == BASE
-    assert said(lab, lab.chat.new(), "Write a greeting") == before
+    assert said(lab, lab.chat.new(), GREETING) == before
 
-    panes = list(lab.compare.ask("Write a greeting", [BASE, "player"], GREEDY))[-1]
+    panes = list(lab.compare.ask(GREETING, [BASE, "player"], GREEDY))[-1]
     assert [p.text for p in panes] == [before, after]
     assert [p.provenance.sha256 for p in panes if p.provenance] == ["", card.sha256]
-    lab.votes.cast("Write a greeting", panes, "best", winner=1)
+    lab.votes.cast(GREETING, panes, "best", winner=1)
     (duel,) = lab.votes.results(draws=0).duels
     assert {duel.share, duel.turned().share} == {0.0, 1.0} and card.sha256 in (duel.first.sha256, duel.second.sha256)
     (pair,) = [p for _, p in lab.store.preferences.rows() if p.source == "compare"]
     assert (pair.chosen, pair.rejected) == (after, before)
-
-
-def test_a_reply_under_way_keeps_the_adapter_it_began_with(taught: Settings) -> None:
-    lab = Lab(taught)
-    chat = lab.chat.new()
-    expected = said(lab, lab.chat.new(), "Tell me of the sea.")
-    reply = lab.chat.reply(chat, "Tell me of the sea.", ReplyOptions(sampling=GREEDY))
-    for chunk in reply:
-        if chunk.tokens >= 3:
-            break
-    lab.variants.go_live("player", knowingly=True)  # one pass is too short for the KL penalty to pull back
-    assert reply.finish().text == expected
-    provenance = lab.chat.get(chat).path()[-1].provenance
-    assert provenance is not None and provenance.adapter == BASE
-    lab.close()
-
-
-def test_a_restarted_lab_has_everything_and_resumes_the_run(settings: Settings) -> None:
-    lab = Lab(settings)
-    chat = lab.chat.new()
-    answer = said(lab, chat, "Hello.")
-    lab.demonstrations.load_pack("stage")
-    run = lab.training.retrain("player", epochs=3)
-    while len(lab.training.status().steps) < 4 and lab.training.status().state == "training":
-        time.sleep(0.01)  # the trainer needs both cores
-    lab.close()
-
-    again = Lab(settings)
-    try:
-        assert again.chat.get(chat).path()[-1].content == answer
-        assert again.demonstrations.find()[1] == 40
-        assert again.training.run(run).state in ("stopped", "interrupted")
-        again.training.resume(run)
-        again.training.wait(timeout=240)
-        assert again.training.run(run).state == "finished"
-        assert again.variants.live == "player"
-    finally:
-        again.close()

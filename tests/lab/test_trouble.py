@@ -75,9 +75,9 @@ def test_a_corrupt_store_opens_or_says_what_to_do_and_its_bytes_stay(settings: S
     assert any(b"\x00 not json" in f.read_bytes() for f in settings.store.iterdir() if f.is_file())
 
 
-def test_an_adapter_made_for_another_base_never_goes_live(taught: Settings) -> None:
-    with open_lab(taught) as lab:
-        card = taught.adapters / "player" / "card.json"
+def test_an_adapter_made_for_another_base_never_goes_live(with_player: Settings) -> None:
+    with open_lab(with_player) as lab:
+        card = with_player.adapters / "player" / "card.json"
         papers = json.loads(card.read_text()) | {"base": "0" * 64}
         card.write_text(json.dumps(papers))
         with pytest.raises((WrongBase, AdapterDamaged)) as refused:
@@ -86,8 +86,8 @@ def test_an_adapter_made_for_another_base_never_goes_live(taught: Settings) -> N
         assert lab.variants.live == BASE
 
 
-def test_an_adapter_that_vanishes_gives_way_to_the_base(taught: Settings) -> None:
-    with open_lab(taught) as lab:
+def test_an_adapter_that_vanishes_gives_way_to_the_base(with_player: Settings) -> None:
+    with open_lab(with_player) as lab:
         lab.variants.go_live("player")
         lab.variants.remove("player")
         assert lab.variants.live == BASE
@@ -99,22 +99,9 @@ def test_an_adapter_that_vanishes_gives_way_to_the_base(taught: Settings) -> Non
         lab.variants.go_live("player")
 
 
-def test_a_full_disk_while_publishing_is_said_and_the_run_is_published_later(settings: Settings) -> None:
-    with open_lab(settings) as lab:
-        lab.demonstrations.load_pack("stage")
-        lab.training.warm()
-        run = lab.training.retrain("player", epochs=1, learning_rate=3e-4)
-        with files_no_larger_than(200_000):
-            lab.training.wait(timeout=240)
-            assert "player" not in lab.variants.names()
-            assert lab.training.news, lab.training.run(run)
-        assert [p.name for p in settings.adapters.iterdir()] == []
-        assert lab.training.run(run).state == "finished"
-        lab.training.adopt()
-        assert lab.variants.live == "player"
-
-
-def test_a_killed_trainer_is_said_and_its_run_goes_on(settings: Settings) -> None:
+def test_a_killed_trainer_and_then_a_full_disk_are_said_and_the_run_goes_on_and_is_published(
+    settings: Settings,
+) -> None:
     with open_lab(settings) as lab:
         lab.demonstrations.load_pack("stage")
         run = lab.training.retrain("player", epochs=4)
@@ -129,7 +116,13 @@ def test_a_killed_trainer_is_said_and_its_run_goes_on(settings: Settings) -> Non
         last = lab.chat.reply(lab.chat.new(), "Still there?", ReplyOptions(sampling=GREEDY)).finish()
         assert last.done
         lab.training.resume(run)
-        lab.training.wait(timeout=240)
+        with files_no_larger_than(200_000):
+            lab.training.wait(timeout=240)
+            assert "player" not in lab.variants.names()
+            assert lab.training.news, lab.training.run(run)
+        assert [p.name for p in settings.adapters.iterdir()] == []
+        assert lab.training.run(run).state == "finished"
+        lab.training.adopt()
         assert lab.variants.live == "player"
 
 

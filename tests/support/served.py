@@ -90,4 +90,5 @@ def site(lab: Lab, settings: Settings, host: str = "127.0.0.1") -> Iterator[str]
         finally:
             replies.close()
             server.should_exit = True
-            thread.join(10)
+            thread.join(60)
+            assert not thread.is_alive(), "the server did not end"

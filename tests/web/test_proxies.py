@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatlab import __main__ as front
 from chatlab.__main__ import main
 from chatlab.engines.fake import FakeEngine
 from chatlab.errors import InputError
@@ -20,7 +21,7 @@ from chatlab.lab import Lab
 from chatlab.settings import Settings
 from chatlab.web.guard.basic_auth import FREE
 from chatlab.web.guard.proxies import ProxyMiddleware, chain, networks, parsed
-from tests.support.served import app, site, visitor
+from tests.support.served import site, visitor
 
 ANNA = ("anna", "anna's long password")
 OUTSIDE = "chat.example.org"
@@ -167,11 +168,13 @@ def test_a_proxy_is_named_by_its_address(given: str) -> None:
     assert refused.value.hint
 
 
-def test_behind_a_proxy_a_password_is_asked_for_on_loopback_too(tmp_path: Path) -> None:
-    with app(tmp_path, "--proxy", "127.0.0.1", health=401) as (process, _):
-        process.terminate()
-        said, _ = process.communicate(timeout=60)
-    assert said.count("with the password") == 1
+def test_behind_a_proxy_a_password_is_asked_for_on_loopback_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
+    for line, asked in ((["--proxy", "127.0.0.1"], 1), ([], 0)):
+        settings = front._guarded(front._settings(front._read(line)))
+        assert len(settings.auth) == capsys.readouterr().out.count("with the password") == asked
 
 
 def test_a_proxy_that_is_none_is_told_at_the_start(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,15 +23,19 @@ PATIENCE = 240.0
 
 
 @pytest.fixture(scope="module")
-def own(taught_home: Path, base_folder: Path, cache_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def own(base_folder: Path, cache_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     home = tmp_path_factory.mktemp("corrections") / "home"
-    shutil.copytree(taught_home, home)
     return Settings(home=home, base=base_folder, cache_folder=cache_folder)
 
 
 @pytest.fixture(scope="module")
 def shared(own: Settings) -> Iterator[Lab]:
+    """Its adapter "player" learned the starter pack, in the trainer that learns the corrections."""
     lab = Lab(own)
+    lab.demonstrations.load_pack("stage")
+    lab.training.retrain("player", live=False, epochs=1, learning_rate=3e-4)
+    lab.training.wait(PATIENCE)
+    assert lab.variants.names() == [BASE, "player"] and lab.variants.live == BASE, lab.training.news
     yield lab
     lab.close()
 

@@ -6,53 +6,23 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from html import unescape
-from typing import Any
 
 import gradio as gr
 import pytest
 
-from chatlab.engines.fake import FakeEngine
-from chatlab.errors import InputError, NameRefused, NothingToLearn, RunBusy
+from chatlab.errors import InputError, RunBusy
 from chatlab.lab import Lab
-from chatlab.measurements import Step
 from chatlab.records import BASE, Demonstration, Message
-from chatlab.settings import Settings
 from chatlab.ui.compare.tab import CompareTab
 from chatlab.ui.shell import Shell, html_block
 from chatlab.ui.train import report
-from chatlab.ui.train.plots import forgetting_plot, loss_plot, sparkline
 from chatlab.ui.train.tab import TrainTab
-from chatlab.ui.verdict import verdict
 from tests.support.page import built, publish_adapter, readable, told
+from tests.support.train import PATIENCE, QUICK, ended, form, run_to_end, text, visible
 
 HOSTILE = "<script>alert(1)</script>`*"
-QUICK = {"epochs": 1, "kl_weight": 0.0, "batch_size": 8}
-PATIENCE = 180.0
-"""Seconds until a run that has not ended fails the test; far more than it needs."""
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Any, cache_folder: Any) -> Iterator[Lab]:
-    """One home for all tests of this file, so that the trainer process starts once."""
-    home = tmp_path_factory.mktemp("train")
-    lab = Lab(Settings(home=home, base=base_folder, cache_folder=cache_folder), open_engine=lambda base: FakeEngine())
-    yield lab
-    lab.close()
-
-
-@pytest.fixture
-def tab(lab: Lab) -> TrainTab:
-    return built(TrainTab(lab), "train")
-
-
-@pytest.fixture
-def stage(lab: Lab) -> None:
-    """The starter pack, loaded, and no run under way."""
-    lab.demonstrations.load_pack("stage")
-    ended(lab)
 
 
 @pytest.fixture
@@ -60,124 +30,6 @@ def finished(lab: Lab, tab: TrainTab, stage: None) -> str:
     """A run that ended and became an adapter; its id. Trained once."""
     done = [r.id for r in lab.training.runs() if r.request.name == "player" and lab.training.adapter_of(r.id)]
     return done[0] if done else run_to_end(lab, tab, "player")
-
-
-def form(
-    tab: TrainTab,
-    adapter: str = "",
-    live: bool = True,
-    *,
-    shown: str | None = None,
-    pulse: Any = None,
-    mask: bool = True,
-    **chosen: float | str,
-) -> dict[Any, Any]:
-    """The values of the tab's components: name, go live, the run on show, and the settings."""
-    boxes: dict[Any, Any] = {box: str(chosen.get(name, "")) for name, box in tab.plan.form.boxes.items()}
-    plan = {tab.plan.name: adapter, tab.plan.live: live, tab.plan.form.mask: mask}
-    return boxes | plan | {tab.run.chosen: shown, tab.run.pulse: pulse}
-
-
-def ended(lab: Lab) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while lab.training.status().state == "training":
-        assert time.monotonic() < deadline, "the run does not end"
-        time.sleep(0.05)
-    lab.training.wait(PATIENCE)
-
-
-def run_to_end(lab: Lab, tab: TrainTab, name: str = "", live: bool = True) -> str:
-    tab.start(form(tab, name, live, **QUICK))
-    ended(lab)
-    return lab.training.runs()[0].id
-
-
-def visible(shown: dict[Any, Any], component: Any) -> bool:
-    return bool(told(shown[component])["visible"])
-
-
-def text(html: str) -> str:
-    return (
-        str(html)
-        .replace("&#32;", " ")
-        .replace("&#45;", "-")
-        .replace("&#46;", ".")
-        .replace("&#37;", "%")
-        .replace("&#58;", ":")
-    )
-
-
-def test_with_nothing_to_learn_the_button_is_off_and_says_why(settings: Settings) -> None:
-    empty = Lab(settings, open_engine=lambda base: FakeEngine())
-    tab = built(TrainTab(empty), "train")
-    shown = tab.refresh(form(tab))
-    assert not told(shown[tab.plan.button])["interactive"]
-    assert "load a starter pack" in shown[tab.plan.ticks]
-    assert "No run yet" in shown[tab.run.head]
-    with pytest.raises(NothingToLearn):
-        tab.start(form(tab, "", True))
-    empty.close()
-
-
-def test_a_missing_base_is_said_and_stops_the_button(settings: Settings, tmp_path: Any) -> None:
-    lab = Lab(replace(settings, base=tmp_path / "nowhere"), open_engine=lambda base: FakeEngine())
-    tab = built(TrainTab(lab), "train")
-    shown = tab.refresh(form(tab))
-    assert "no base model" in shown[tab.plan.sentence]
-    assert not told(shown[tab.plan.button])["interactive"]
-    lab.close()
-
-
-def test_the_sentence_says_what_a_run_will_do(lab: Lab, tab: TrainTab, stage: None) -> None:
-    said = tab.plan.draw(form(tab))[tab.plan.sentence]
-    assert "36 demonstrations" in said and "hold out 4" in said and "MB of memory" in said
-    assert "2 epochs" in tab.plan.draw(form(tab, epochs=2))[tab.plan.sentence]
-
-
-def test_an_empty_box_leaves_the_choice_and_shows_it(lab: Lab, tab: TrainTab, stage: None) -> None:
-    assert tab.plan.form.overrides(form(tab)) == {}
-    assert tab.plan.form.overrides(form(tab, epochs=2, kl_weight=0, mask=False)) == {
-        "epochs": 2,
-        "kl_weight": 0.0,
-        "mask": False,
-    }
-    chosen = lab.training.plan().settings.epochs
-    assert told(tab.plan.draw(form(tab))[tab.plan.form.boxes["epochs"]])["placeholder"] == str(chosen)
-
-
-@pytest.mark.parametrize(
-    ("name", "typed"),
-    [("batch_size", "0"), ("epochs", "-1"), ("epochs", "two"), ("learning_rate", "nan"), ("rank", "1e9")],
-)
-def test_a_setting_that_makes_no_sense_is_said_and_starts_nothing(
-    lab: Lab, tab: TrainTab, stage: None, name: str, typed: str
-) -> None:
-    shown = tab.plan.draw(form(tab, **{name: typed}))
-    assert "cannot be" in shown[tab.plan.sentence]
-    assert not told(shown[tab.plan.button])["interactive"]
-    with pytest.raises(InputError):
-        tab.start(form(tab, "", False, **{name: typed}))
-
-
-def test_preflight_says_what_is_still_waiting(lab: Lab, tab: TrainTab, stage: None) -> None:
-    one = lab.demonstrations.write("Prompt", "Answer")
-    lab.demonstrations.update(one, status="waiting")
-    assert "1 demonstration waiting" in tab.plan.draw(form(tab))[tab.plan.ticks]
-    lab.demonstrations.delete([one])
-
-
-def test_preflight_names_what_would_be_left_out(lab: Lab, tab: TrainTab, stage: None) -> None:
-    assert "All fit the context" in tab.plan.draw(form(tab))[tab.plan.ticks]
-    one = lab.demonstrations.write("Prompt", "a long answer " * 400)
-    assert f"too long or not valid for the chat template&#58; {one}<" in tab.plan.draw(form(tab))[tab.plan.ticks]
-    lab.demonstrations.delete([one])
-
-
-def test_a_name_that_is_no_name_starts_nothing(lab: Lab, tab: TrainTab, stage: None) -> None:
-    before = len(lab.training.runs())
-    with pytest.raises(NameRefused):
-        tab.start(form(tab, "../../x", True))
-    assert len(lab.training.runs()) == before
 
 
 def test_a_run_is_followed_from_its_first_moment_to_its_verdict(lab: Lab, tab: TrainTab, stage: None) -> None:
@@ -256,24 +108,6 @@ def test_a_stopped_run_is_thrown_away_only_after_a_second_word(lab: Lab, tab: Tr
     assert run_id in {run.id for run in lab.training.runs()}
     tab.run.deleted(run_id)
     assert run_id not in {run.id for run in lab.training.runs()}
-
-
-def test_a_run_whose_trainer_is_killed_says_so_and_can_be_resumed(lab: Lab, tab: TrainTab, stage: None) -> None:
-    tab.start(form(tab, "", False, epochs=30, kl_weight=0, batch=4))
-    run_id = lab.training.runs()[0].id
-    while len(lab.training.status().steps) < 3:
-        time.sleep(0.02)
-    os.kill(int((lab.training.run(run_id).folder / "worker.pid").read_text()), signal.SIGKILL)
-    ended(lab)
-    shown = tab.refresh(form(tab))
-    assert "nothing is lost" in text(told(shown[tab.run.ended])["value"])
-    assert visible(shown, tab.run.resume)
-    assert told(shown[tab.plan.button])["interactive"]
-    shown = tab.run.resumed(run_id)
-    assert visible(shown, tab.run.running)
-    tab.run.stop_for_now()
-    ended(lab)
-    tab.run.deleted(run_id)
 
 
 def test_going_live_can_be_undone_from_the_run(lab: Lab, tab: TrainTab, finished: str) -> None:
@@ -411,29 +245,6 @@ def test_a_damaged_adapter_never_goes_live_and_is_named(lab: Lab, tab: TrainTab,
     assert "broken" in tab.history.draw()[tab.history.problems]
 
 
-@pytest.mark.parametrize(
-    ("forgetting", "colour"),
-    [(-0.3, "good"), (2.0, "good"), (2.1, "doubtful"), (5.0, "doubtful"), (5.1, "bad"), (None, "unknown")],
-)
-def test_the_verdict_changes_colour_at_two_and_five_per_cent(forgetting: float | None, colour: str) -> None:
-    assert verdict(forgetting).colour == colour
-
-
-def test_the_plots_draw_what_was_measured_and_name_it() -> None:
-    steps = [Step(step=0, steps=9, loss=0.0, held_out_loss=4.0, forgetting=0.0)]
-    steps += [Step(step=n, steps=9, loss=4.0 - n / 9) for n in range(1, 9)]
-    steps += [Step(step=9, steps=9, loss=3.0, held_out_loss=3.1, forgetting=1.2)]
-    training, held_out = loss_plot(steps, 9).data
-    assert (training.name, held_out.name) == ("training 3.00", "held out 3.10")
-    assert list(held_out.x) == [0, 9] and list(held_out.y) == [4.0, 3.1]
-    quick, whole = forgetting_plot(steps, 9, 1.5).data
-    assert (quick.name, whole.name) == ("quick check 1.20 %", "final 1.50 %")
-    assert not loss_plot([], 1).data and not forgetting_plot([], 1, 1.0).data
-    gap = loss_plot([Step(step=n, steps=3, loss=float("nan") if n == 2 else 1.0) for n in (1, 2, 3)], 3)
-    assert list(gap.data[0].x) == [1, 3]
-    assert sparkline([3.0, 2.0, 1.0])[0] == "█" and sparkline([1.0]) == ""
-
-
 def test_hostile_words_in_a_runs_demonstrations_stay_words(lab: Lab, tab: TrainTab, stage: None) -> None:
     said = (Message(role="user", content=HOSTILE), Message(role="assistant", content=HOSTILE))
     one = lab.demonstrations.add([Demonstration(messages=said)])
@@ -446,3 +257,17 @@ def test_hostile_words_in_a_runs_demonstrations_stay_words(lab: Lab, tab: TrainT
     run = lab.training.run(run_id)
     failed = replace(run, state="failed", result=None, error=HOSTILE, hint=HOSTILE)
     assert "<script" not in report.ended(failed, None, HOSTILE) + report.heading(failed, HOSTILE, live=True)
+
+
+def test_a_run_whose_trainer_is_killed_says_so_and_can_be_resumed(lab: Lab, tab: TrainTab, stage: None) -> None:
+    tab.start(form(tab, "", False, epochs=30, kl_weight=0, batch=4))
+    run_id = lab.training.runs()[0].id
+    while len(lab.training.status().steps) < 3:
+        time.sleep(0.02)
+    os.kill(int((lab.training.run(run_id).folder / "worker.pid").read_text()), signal.SIGKILL)
+    ended(lab)
+    shown = tab.refresh(form(tab))
+    assert "nothing is lost" in text(told(shown[tab.run.ended])["value"])
+    assert visible(shown, tab.run.resume)
+    assert told(shown[tab.plan.button])["interactive"]
+    tab.run.deleted(run_id)
