@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,6 +26,7 @@ from chatlab.settings import Settings
 from chatlab.ui.models.known import KnownModels
 from chatlab.ui.train.preflight import Preflight
 from tests.support.report_figures import tiny_base
+from tests.support.tiny_models import changed, in_shards, llama_folder
 
 SHORT = ReplyOptions(sampling=Sampling(temperature=0.0, max_tokens=4))
 
@@ -128,3 +130,27 @@ def test_training_that_the_memory_does_not_hold_is_refusedto_before_anything_is_
     with pytest.raises(TrainingError) as refused:
         lab.training.retrain("player")
     assert "no model can be trained" in refused.value.hint
+
+
+@pytest.mark.parametrize("kind", ["folder", "gguf"])
+def test_padded_vocabulary_end_tokens_shards_and_what_is_missing_keep_nothing_from_answering_and_training(
+    kind: str, settings: Settings, base_folder: Path, tmp_path: Path
+) -> None:
+    rows = json.loads((base_folder / "config.json").read_bytes())["vocab_size"]
+    odd = llama_folder(base_folder, tmp_path / "odd", vocab_size=rows + 122, eos_token_id=[0, 4], pad_token_id=None)
+    in_shards(changed(odd, "tokenizer_config.json", pad_token=None))
+    (odd / "generation_config.json").unlink()
+    if kind == "gguf":
+        write_base(Base.open(odd), tmp_path / "odd.gguf", "q8_0")
+        odd = tmp_path / "odd.gguf"
+    lab = Lab(replace(settings, base=odd, cache_folder=tmp_path / "cache"))
+    try:
+        before = said(lab)
+        assert not lab.health().warnings
+        lab.demonstrations.write("Good morning.", "Good morrow, friend.")
+        lab.training.retrain("friend", epochs=40, learning_rate=2e-2, kl_weight=0.0)
+        lab.training.wait(timeout=240)
+        lab.variants.go_live("friend", knowingly=True)
+        assert said(lab) != before and lab.machine.engine.name == "llama.cpp"
+    finally:
+        lab.close()

@@ -116,10 +116,10 @@ def _handle(part: str, picture: str, label: str) -> Markup:
 
 
 EXAMPLES = (
-    "Who are you",
-    "Write a greeting for a guest",
-    "How do I make a cup of tea",
-    "Tell me why the sea is salt",
+    "Who are you?",
+    "Write a greeting for a guest.",
+    "How do I make a cup of tea?",
+    "Why is the sea salty?",
 )
 
 

@@ -38,7 +38,7 @@ class TrainPlan:
                 max_lines=1,
                 scale=2,
             )
-            self.live = gr.Checkbox(True, label="Go live when done", container=False, scale=1, min_width=150)
+            self.live = gr.Checkbox(True, label="Go live when done", container=False, scale=0, min_width=180)
         self.ticks = html_block(elem_id="preflight")
         self.form.build()
 
