@@ -36,7 +36,7 @@ def measure(rounds: int = 1) -> dict[str, Any]:
         lab.training.wait()
         lab.unseen_evaluator.wait()
         for correction in corrections:
-            demonstration = lab.demonstrations.write(correction["prompt"], correction["answer"])
+            demonstration = lab.demonstrations.write(correction["prompt"], correction["answer"], release=True)
             began = time.perf_counter()
             run = lab.training.learn(demonstration)
             lab.training.wait()
