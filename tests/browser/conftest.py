@@ -1,4 +1,4 @@
-"""One browser for all tests of this folder."""
+"""One browser for all tests of this folder, and the site that it opens."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from chatlab.lab import Lab
 from tests.support.browser import browser
+from tests.support.served import site
 
 
 @pytest.fixture(scope="package")
@@ -18,3 +20,10 @@ def chromium() -> Iterator[Any]:
     """
     with browser() as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def address(lab: Lab) -> Iterator[str]:
+    """Of a site over the lab of a file."""
+    with site(lab, lab.settings) as address:
+        yield address

@@ -11,7 +11,6 @@ from playwright.sync_api import expect
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import Settings
-from tests.support.served import site
 
 WORDS = " ".join(f"word{number}" for number in range(60))
 BOX = "#composer textarea"
@@ -30,12 +29,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory, base_folder, engine: FakeEngin
     lab = Lab(settings, open_engine=lambda base: engine)
     yield lab
     lab.close()
-
-
-@pytest.fixture(scope="module")
-def address(lab: Lab) -> Iterator[str]:
-    with site(lab, lab.settings) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ from chatlab.ui.compare.asking import choose
 from chatlab.ui.compare.session import prompts
 from chatlab.ui.html_block import decode
 from tests.support.page import publish_adapter
-from tests.support.served import site
 
 NAMES = ("merry-player", "grave-player")
 LISTEN = """
@@ -53,12 +52,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Any) -> Iterator[
     choose(lab, [BASE, *NAMES])
     yield lab
     lab.close()
-
-
-@pytest.fixture(scope="module")
-def address(lab: Lab) -> Iterator[str]:
-    with site(lab, lab.settings) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from chatlab.lab import Lab
 from chatlab.records import Demonstration, Message
 from chatlab.settings import Settings
 from tests.support.page import publish_adapter
-from tests.support.served import site
 
 HOSTILE = "<script>window.hurt=1</script><img src=x onerror='window.hurt=2'>![x](http://evil.example/q) $$x$$"
 
@@ -26,12 +25,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Any, cache_folder
     publish_adapter(lab, "player")
     yield lab
     lab.close()
-
-
-@pytest.fixture(scope="module")
-def address(lab: Lab) -> Iterator[str]:
-    with site(lab, lab.settings) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

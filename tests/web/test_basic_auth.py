@@ -62,12 +62,6 @@ def lab(settings: Settings) -> Iterator[Lab]:
     lab.close()
 
 
-@pytest.fixture(scope="module")
-def address(lab: Lab, settings: Settings) -> Iterator[str]:
-    with site(lab, settings) as address:
-        yield address
-
-
 def outsider(address: str, **headers: str) -> httpx.Client:
     return visitor(address, headers=headers)
 

@@ -15,7 +15,7 @@ from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import PACKAGE, Settings
 from chatlab.web.guard.security import JSON_LIMIT, SecurityMiddleware
-from tests.support.served import site, visitor
+from tests.support.served import visitor
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +28,6 @@ def lab(home: Settings) -> Iterator[Lab]:
     lab = Lab(home, open_engine=lambda base: FakeEngine())
     yield lab
     lab.close()
-
-
-@pytest.fixture(scope="module")
-def address(lab: Lab, home: Settings) -> Iterator[str]:
-    with site(lab, home) as address:
-        yield address
 
 
 @pytest.fixture

@@ -36,12 +36,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Path) -> Iterator
     lab.close()
 
 
-@pytest.fixture(scope="module")
-def address(lab: Lab) -> Iterator[str]:
-    with site(lab, lab.settings) as address:
-        yield address
-
-
 def test_every_test_that_the_document_names_is_there() -> None:
     named = re.findall(r"`([\w/]*test_\w+)\.(test_\w+)`", (ROOT / "docs" / "security.md").read_text(encoding="utf-8"))
     assert len(named) > 30

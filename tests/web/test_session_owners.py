@@ -16,7 +16,7 @@ from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import Settings
 from chatlab.web.guard.session_owners import MOST, SessionOwners
-from tests.support.served import site, visitor
+from tests.support.served import visitor
 from tests.web.test_wire import WORDS, Tab
 
 ANNA, BEN = ("anna", "anna's long password"), ("ben", "ben's long pass:word")
@@ -32,12 +32,6 @@ def lab(settings: Settings) -> Iterator[Lab]:
     lab = Lab(settings, open_engine=lambda base: FakeEngine(script=lambda *_: WORDS, pause=0.02))
     yield lab
     lab.close()
-
-
-@pytest.fixture(scope="module")
-def address(lab: Lab, settings: Settings) -> Iterator[str]:
-    with site(lab, settings) as address:
-        yield address
 
 
 @pytest.fixture

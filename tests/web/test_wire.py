@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from gradio_client import Client
@@ -15,23 +16,19 @@ from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import Settings
 from tests.support.page import readable
-from tests.support.served import site, visitor
+from tests.support.served import visitor
 
 WORDS = " ".join(f"word{number}" for number in range(40))
 
 
-@pytest.fixture
-def lab(settings: Settings) -> Iterator[Lab]:
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, base_folder: Path) -> Iterator[Lab]:
+    settings = Settings(home=tmp_path_factory.mktemp("home"), base=base_folder)
     lab = Lab(settings, open_engine=lambda base: FakeEngine(script=lambda *_: WORDS, pause=0.01))
-    yield lab
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_PROXY", "127.0.0.1,localhost")
+        yield lab
     lab.close()
-
-
-@pytest.fixture
-def address(lab: Lab, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    with site(lab, settings) as address:
-        yield address
 
 
 class Tab:
@@ -75,8 +72,9 @@ def test_a_program_says_something_and_hears_the_answer_grow(address: str) -> Non
 
 
 def test_what_a_program_says_is_in_nobodys_list(address: str, lab: Lab) -> None:
+    before = lab.chat.conversations()
     Client(address, verbose=False).predict("Good morning", api_name="/say")
-    assert lab.chat.conversations() == []
+    assert lab.chat.conversations() == before
 
 
 def test_a_program_is_told_what_went_wrong_without_a_traceback(address: str) -> None:
@@ -93,7 +91,7 @@ def test_a_message_over_the_wire_is_kept_and_answered_though_the_page_closes_at_
     tab.send("say_1", composer="Good morning")
     tab.http.close()
     for _ in range(200):
-        path = [turn for _, chat in lab.chat.conversations() for turn in chat.path()]
+        path = [turn for _, chat in lab.chat.conversations("Good morning") for turn in chat.path()]
         if len(path) == 2:
             break
         time.sleep(0.05)
@@ -101,6 +99,7 @@ def test_a_message_over_the_wire_is_kept_and_answered_though_the_page_closes_at_
 
 
 def test_many_pages_talk_at_once_and_each_hears_its_own_answer(address: str, lab: Lab) -> None:
+    before = lab.chat.conversations()
     clients = [Client(address, verbose=False) for _ in range(4)]
     heard: list[str] = []
     threads = [
@@ -111,7 +110,7 @@ def test_many_pages_talk_at_once_and_each_hears_its_own_answer(address: str, lab
     for thread in threads:
         thread.join(30)
     assert heard == [WORDS] * 4
-    assert lab.chat.conversations() == []
+    assert lab.chat.conversations() == before
 
 
 def test_a_press_that_cannot_be_read_is_answered_and_the_server_goes_on(address: str) -> None:
