@@ -1,4 +1,4 @@
-"""The whole loop in a real browser on SmolLM2: ask, correct, approve, retrain, compare, and correct once more at once."""
+"""The whole loop in a browser on SmolLM2: ask, correct, approve, retrain, compare, and correct once more at once."""
 
 from __future__ import annotations
 
