@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from chatlab.lab import Health, Lab
 from chatlab.records import BASE, AdapterCard
-from chatlab.training.process.client import TrainerStatus
+from chatlab.training.process.status import TrainerStatus
 from chatlab.ui.html import NOTHING, control, div, element, escaped, icon, one_line, press, span
 from chatlab.ui.notices import remaining, share
 from chatlab.ui.verdict import verdict

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from chatlab.errors import ChatlabError, PromptTooLong, UnseenRepeated
 from chatlab.lab import Lab
 from chatlab.training.defaults import Plan
-from chatlab.training.process.client import TrainerStatus
 from chatlab.training.process.runs import RunView
+from chatlab.training.process.status import TrainerStatus
 from chatlab.ui.html import NOTHING, button, control, counted, div, duration, element, escaped
 from chatlab.ui.shell import error_text
 

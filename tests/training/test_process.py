@@ -21,8 +21,9 @@ from chatlab.errors import RunBusy, TrainingError
 from chatlab.models.base import Base
 from chatlab.records import TrainSettings
 from chatlab.settings import PACKAGE
-from chatlab.training.process.client import TrainerClient, TrainerStatus
+from chatlab.training.process.client import TrainerClient
 from chatlab.training.process.runs import Request, RunView, list_runs, lock_of, read_run, write_request
+from chatlab.training.process.status import TrainerStatus
 from chatlab.training.process.watchdog import Silence
 
 SETTINGS = TrainSettings(rank=4, epochs=3, batch_size=4, kl_samples=1, held_out=0)

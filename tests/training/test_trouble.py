@@ -18,7 +18,8 @@ from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.settings import Settings
-from chatlab.training.process.client import TrainerClient, TrainerStatus
+from chatlab.training.process.client import TrainerClient
+from chatlab.training.process.status import TrainerStatus
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit and its signals")]
 PATIENCE = 240.0

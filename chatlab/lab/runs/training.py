@@ -29,8 +29,9 @@ from chatlab.training.defaults import (
     read_throughput,
     settings_for,
 )
-from chatlab.training.process.client import TrainerClient, TrainerStatus
+from chatlab.training.process.client import TrainerClient
 from chatlab.training.process.runs import RunView, list_runs, read_forgetting, read_run
+from chatlab.training.process.status import TrainerStatus
 
 _RUN = re.compile(r"[A-Za-z0-9_][\w.-]{0,99}")
 """What a run's folder can be called."""

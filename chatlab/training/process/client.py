@@ -12,9 +12,9 @@ import os
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from chatlab.errors import RunBusy, TrainingError
 from chatlab.measurements import Step
@@ -22,9 +22,9 @@ from chatlab.models.unpacked import TrainingBase
 from chatlab.system.child import Child
 from chatlab.system.files import open_private, private_folder
 from chatlab.training.process.runs import read_run, read_steps
+from chatlab.training.process.status import TrainerState, TrainerStatus, eta
 from chatlab.training.process.watchdog import FROZEN, GRACE, TICK, Silence, StopRequest, is_overdue
 
-TrainerState = Literal["cold", "warming", "ready", "training", "dead"]
 SILENCE = 10.0
 """Seconds without a sign of life after which the status says so; the worker gives one every second."""
 
@@ -32,23 +32,6 @@ WORKER = "chatlab.training.process.worker"
 NICENESS = 5
 LARGEST_LOG = 1_000_000
 """Bytes of trainer.log at which another is begun."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainerStatus:
-    """How the trainer process is doing."""
-
-    state: TrainerState
-    run: Path | None = None
-    """The run under way, or the last one."""
-    steps: tuple[Step, ...] = ()
-    """Steps of that run, so far."""
-    phase: str = ""
-    """While training: waiting, tokenise, steps, evaluate or save."""
-    message: str = ""
-    """What a person should know: why it died, why the last run failed, that it does not answer."""
-    eta: float | None = None
-    """Seconds until the run is over, as far as can be told."""
 
 
 class TrainerClient:
@@ -126,7 +109,7 @@ class TrainerClient:
                 steps=tuple(self._steps),
                 message=message,
                 phase=self._phase if self._busy else "",
-                eta=self._eta(),
+                eta=eta(self._steps) if self._busy else None,
             )
 
     def wait(self, timeout: float) -> TrainerStatus:
@@ -286,14 +269,6 @@ class TrainerClient:
 
     def _is_alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
-
-    def _eta(self) -> float | None:
-        made = [s for s in self._steps if s.step > 0]
-        if not self._busy or len(made) < 2:
-            return None
-        first, last = made[0], made[-1]
-        pace = (last.seconds - first.seconds) / (last.step - first.step)
-        return (last.steps - last.step) * pace if pace >= 0 else None
 
 
 def _log(file: Path) -> Path:

@@ -8,8 +8,8 @@ from markupsafe import Markup
 
 from chatlab.measurements import ReplyMetrics
 from chatlab.records import AdapterCard, TrainSettings
-from chatlab.training.process.client import TrainerStatus
 from chatlab.training.process.runs import RunView, read_forgetting
+from chatlab.training.process.status import TrainerStatus
 from chatlab.ui.html import NOTHING, counted, div, duration, element, escaped, joined, one_line, progress_bar, span
 from chatlab.ui.train.plots import sparkline
 from chatlab.ui.train.settings import label

@@ -15,7 +15,7 @@ from chatlab.lab import Lab
 from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.records import AdapterCard, Provenance
 from chatlab.settings import Settings
-from chatlab.training.process.client import TrainerStatus
+from chatlab.training.process.status import TrainerStatus
 from chatlab.ui import notices
 from chatlab.ui.chat.handlers import ChatHandlers
 from chatlab.ui.chat.replies import Replies
