@@ -104,6 +104,7 @@ def load_or_build(model: LoraModel, file: Path, start: int, texts: int = NUM_TEX
         return KLReference(kept["ids"].long(), kept["topk_ids"].long(), kept["topk_probs"])
     except (OSError, SafetensorError, KeyError):
         made = _build(model, start, texts)
+        return_freed()  # the second copy of the base
     private_folder(file.parent)
     tensors = {"ids": made.ids.int(), "topk_ids": made.topk_ids.int(), "topk_probs": made.topk_probs}
     write_whole(file, safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}))
@@ -133,7 +134,6 @@ def _build(model: LoraModel, start: int, texts: int) -> KLReference:
         return torch.cat(ids, 1), topk_ids, torch.stack([found.values for found in likeliest], 1)
 
     parts = list(model.workers.map(write, range(model.workers.count)))
-    return_freed()
     return KLReference(*(torch.cat([part[i] for part in parts]) for i in range(3)))
 
 

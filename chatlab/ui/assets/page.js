@@ -319,6 +319,8 @@
   }
 
   // --- what is typed and not yet sent outlives a reload ----------------------------------------------------------------
+  let restored = false; // a box that is drawn anew just after a message was sent would get that message back
+
   function draft() {
     const box = $("#composer textarea");
     if (!box || box.dataset.kept) return;
@@ -328,7 +330,8 @@
     box.addEventListener("input", () => { if (!$(".top .badge")) write(box.value); });
     let old = "";
     try { old = sessionStorage.getItem(key) || ""; } catch { /* private window */ }
-    if (old && !box.value) { box.value = old; box.dispatchEvent(new Event("input", { bubbles: true })); }
+    if (old && !box.value && !restored) { box.value = old; box.dispatchEvent(new Event("input", { bubbles: true })); }
+    restored = true;
     setInterval(() => { if (!box.value && !$(".top .badge")) write(""); }, 1000);
   }
 
