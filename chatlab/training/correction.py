@@ -25,7 +25,7 @@ from chatlab.training.model import LoraModel
 from chatlab.training.process.runs import Forgetting, write_json
 from chatlab.training.resources import TrainingResources
 
-WINDOWS_AT_ONCE = 6
+WINDOWS_AT_ONCE = 2
 """Measured before it is asked again whether somebody waits."""
 
 

@@ -156,7 +156,7 @@ class TrainingRun:
                 log(step)
                 self.steps_made += 1
                 stopped = self.stop_request()
-                last = step.step == step.steps
+                last = step.step == step.steps and not request.corrections  # which have nothing to measure after it
                 if stopped or last or time.perf_counter() - saved_at > pause:
                     saved_at = time.perf_counter()
                     with self._clock("save"):
