@@ -1,4 +1,4 @@
-"""The whole loop in a browser on SmolLM2: ask, correct, approve, retrain, compare, and correct once more at once."""
+"""The whole loop in a real browser on SmolLM2: ask, correct, approve, retrain, compare, and correct once more."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_ask_correct_approve_retrain_compare_and_learn_a_correction_at_once(lab:
         page.locator("#compare-prompt textarea").fill(QUESTION)
         page.locator("#compare-ask").click()
         page.locator("#ballot").wait_for()
-        page.get_by_role("button", name=re.compile("^Left")).click()
+        page.get_by_role("button", name=re.compile("^A is better")).click()
         page.locator(".pane.won .proof").wait_for()
         names = " ".join(page.locator(".pane-name").all_inner_texts())
         assert live in names and "base" in names
