@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
 
 MUCH_FASTER = 1.2
 """Bfloat16 has to be so many times as fast as float32 before rounding to it pays."""
@@ -25,26 +24,36 @@ def bfloat16_is_faster() -> bool:
 
     AMX does so in a quarter of the time. The older instructions of AVX-512 take half of float32's time on some
     processors, and nearly twice as long on others (Emerald Rapids without AMX, as in a virtual machine: 90 against
-    166 GFLOP/s), so there it is tried for some 30 ms. Without either, software is slower.
+    166 GFLOP/s), so there it is tried for some 50 ms. Without either, software is slower.
     """
     import torch
 
     if torch.cpu._is_amx_tile_supported() or not torch.cpu._is_avx512_bf16_supported():
         return bool(torch.cpu._is_amx_tile_supported())
-    return MUCH_FASTER * _product_seconds(torch.bfloat16) < _product_seconds(torch.float32)
+    bfloat16, float32 = _product_seconds()
+    return MUCH_FASTER * bfloat16 < float32
 
 
-def _product_seconds(dtype: Any) -> float:
-    """Of one product of the size that training computes; the best of a few."""
+def _product_seconds() -> tuple[float, float]:
+    """Of one product of the size that training computes, in bfloat16 and in float32: the best of several.
+
+    In turns, and on one core, so that other work on the machine slows both or neither.
+    """
     import torch
 
-    rows, columns = torch.ones(256, 576, dtype=dtype), torch.ones(1536, 576, dtype=dtype)
-    best = float("inf")
-    for _ in range(8):
-        began = time.perf_counter()
-        torch.nn.functional.linear(rows, columns)
-        best = min(best, time.perf_counter() - began)
-    return best
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    best = {torch.bfloat16: float("inf"), torch.float32: float("inf")}
+    try:
+        for _ in range(12):
+            for dtype in best:
+                rows, columns = torch.ones(128, 576, dtype=dtype), torch.ones(1536, 576, dtype=dtype)
+                began = time.perf_counter()
+                torch.nn.functional.linear(rows, columns)
+                best[dtype] = min(best[dtype], time.perf_counter() - began)
+    finally:
+        torch.set_num_threads(threads)
+    return best[torch.bfloat16], best[torch.float32]
 
 
 @contextmanager
