@@ -105,7 +105,8 @@ def test_a_killed_trainer_and_then_a_full_disk_are_said_and_the_run_goes_on_and_
     with open_lab(settings) as lab:
         lab.demonstrations.load_pack("stage")
         run = lab.training.retrain("player", epochs=4)
-        while len(lab.training.status().steps) < 5:
+        while len((status := lab.training.status()).steps) < 5:
+            assert status.state == "training", status.message
             time.sleep(0.02)
         for child in psutil.Process().children(recursive=True):
             if "chatlab.training.process.worker" in " ".join(child.cmdline()):
