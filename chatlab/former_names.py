@@ -41,6 +41,9 @@ FORMER: Mapping[str, Mapping[str, str]] = {
 }
 """Class -> former name -> the name of today. No former name is the name of another field of the class today."""
 
+ADDED: Mapping[str, Mapping[str, Any]] = {"TrainSettings": {"lr_scheduler_type": "cosine", "adam_epsilon": 1e-8}}
+"""Class -> a field that what was hashed before did not have -> what was always done then."""
+
 FORMER_STATE: Mapping[str, str] = {"looked through": "audit", "unseen voices": "unseen variants"}
 """The same of the store's small values by name."""
 
@@ -67,6 +70,9 @@ def current_fields(kind: type[Any], raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_former_names(kind: type, current: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields under the oldest names that they had, in the same order."""
+    """Fields under the oldest names that they had, in the same order; without those ADDED where they change nothing."""
+    added = ADDED.get(kind.__name__, {})
     former = {name: old for old, name in FORMER.get(kind.__name__, {}).items()}
-    return {former.get(name, name): value for name, value in current.items()}
+    return {
+        former.get(name, name): value for name, value in current.items() if name not in added or value != added[name]
+    }
