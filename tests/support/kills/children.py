@@ -9,6 +9,7 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,38 +44,53 @@ def main(folder: Path, base: Path) -> None:
     file = folder / "file"
     file.write_bytes(b"GGUF" + bytes(100))
     library = Library(folder / "library")
-    hopeless = [
+    index, scoring = Indexer(library, Index(library), folder / "index", None), Scoring()
+    said = (Message(role="user", content="Hello."), Message(role="assistant", content="Good morrow."))
+    short_lived = [
         lambda: GgufSandbox().run(file, folder),
         lambda: list(parquet_rows(file)),
         lambda: DocumentReader().read(file, "file.txt"),
         lambda: EmbeddingClient(folder).model,
+        lambda: _built(index),
+        lambda: _scored(scoring, base, folder, said),
     ]
-    for start in hopeless:
-        threading.Thread(target=_quietly, args=(start,), daemon=True).start()
-    Indexer(library, Index(library), folder / "index", None)._start_builder("digest")
+    for start in short_lived:
+        threading.Thread(target=_again, args=(start,), daemon=True).start()
     TrainerClient(base, folder / "cache").warm()
-    said = (Message(role="user", content="Hello."), Message(role="assistant", content="Good morrow."))
-    Scoring().start(base, folder / "ledger", [("a", said)])
     stuck = Child("tests.support.kills.stuck", "interpreter")
     assert stuck.stdout and stuck.stdout.readline() == b"busy\n"
     found: dict[int, str] = {}
     while True:
         for child in psutil.Process().children():
             with suppress(psutil.Error):
-                said = " ".join(child.cmdline())
-                for kind in KINDS if "chatlab.system.bootstrap" in said else ():
+                command = " ".join(child.cmdline())
+                for kind in KINDS if "chatlab.system.bootstrap" in command else ():
                     # The trainer is to be stopped: only once its threads run, for before them it is tied to nobody.
-                    if kind in said and (kind != KINDS[0] or child.num_threads() > 1):
+                    if kind in command and (kind != KINDS[0] or child.num_threads() > 1):
                         found[child.pid] = kind
         if set(found.values()) == set(KINDS):
             print(json.dumps(found), flush=True)
         time.sleep(0.005)
 
 
-def _quietly(start: object) -> None:
-    assert callable(start)
-    with suppress(ChatlabError):
-        start()
+def _again(start: Callable[[], object]) -> None:
+    """Start one that soon ends over and over: a look in between may miss it."""
+    while True:
+        with suppress(ChatlabError):
+            start()
+
+
+def _built(index: Indexer) -> None:
+    index._start_builder("digest")
+    assert index._builder is not None
+    index._builder.wait()
+    index._builder.end()
+
+
+def _scored(scoring: Scoring, base: Path, folder: Path, said: tuple[Message, ...]) -> None:
+    scoring.start(base, folder / "ledger", [("a", said)])
+    while scoring.progress().running:
+        time.sleep(0.005)
 
 
 if __name__ == "__main__":
