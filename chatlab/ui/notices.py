@@ -79,8 +79,8 @@ def failed(error: ChatlabError, alone: bool = False) -> Notice:
 def training(status: TrainerStatus) -> Notice:
     """A run under way."""
     soon = remaining(status)
-    left = f", {soon}" if soon else ""
-    return Notice(text=f"Training{left}. You can keep chatting.", progress=share(status), actions=(("train", "Watch"),))
+    doing = "Starting the trainer" if status.phase == "waiting" else f"Training, {soon}" if soon else "Training"
+    return Notice(text=f"{doing}. You can keep chatting.", progress=share(status), actions=(("train", "Watch"),))
 
 
 def ended(lab: Lab, run: RunView, asked: bool) -> Notice:

@@ -36,9 +36,10 @@ class TrainPlan:
                 show_label=False,
                 container=False,
                 max_lines=1,
-                scale=2,
+                scale=1,
+                min_width=120,
             )
-            self.live = gr.Checkbox(True, label="Go live when done", container=False, scale=0, min_width=180)
+            self.live = gr.Checkbox(True, label="Go live when done", container=False, scale=1, min_width=190)
         self.ticks = html_block(elem_id="preflight")
         self.form.build()
 

@@ -115,6 +115,8 @@ def row(run: RunView, adapter: str | None) -> str:
 
 def _learned(run: RunView) -> Markup:
     result = run.result
+    if run.request.corrections:
+        return NOTHING  # none is held out, however many there are
     if result is None or result.held_out_before is None or result.held_out_after is None:
         return _figure("Held-out loss", "too few to hold any out", "unknown")
     better = "good" if result.held_out_after < result.held_out_before else "bad"

@@ -167,21 +167,12 @@ def test_an_adapter_that_forgot_too_much_goes_live_only_when_told_twice(lab: Lab
     lab.variants.remove("forgetful")
 
 
-def test_a_discarded_adapter_can_be_brought_back(lab: Lab, tab: TrainTab, finished: str) -> None:
+@pytest.mark.parametrize("at_its_run", [False, True])
+def test_a_discarded_adapter_can_be_brought_back(lab: Lab, tab: TrainTab, finished: str, at_its_run: bool) -> None:
     name = lab.training.adapter_of(finished)
     assert name
-    shown = tab.history.set_aside(name)
+    shown = tab.discarded(finished) if at_its_run else tab.history.set_aside(name)
     assert lab.training.adapter_of(finished) is None
-    assert told(shown[tab.history.restore])["value"] == f"Restore {name}"
-    tab.history.brought_back()
-    assert lab.training.adapter_of(finished) == name
-
-
-def test_an_adapter_discarded_at_its_run_can_be_brought_back_from_the_list(
-    lab: Lab, tab: TrainTab, finished: str
-) -> None:
-    name = lab.training.adapter_of(finished)
-    shown = tab.discarded(finished)
     assert told(shown[tab.history.restore])["value"] == f"Restore {name}"
     tab.history.brought_back()
     assert lab.training.adapter_of(finished) == name
