@@ -6,6 +6,7 @@ import contextlib
 import re
 import shutil
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -35,6 +36,8 @@ from chatlab.training.process.status import TrainerStatus
 
 _RUN = re.compile(r"[A-Za-z0-9_][\w.-]{0,99}")
 """What a run's folder can be called."""
+MEASURING = 300.0
+"""Seconds after which nobody waits any more for what a correction forgot: the trainer has failed or has ended."""
 LOOKED_AT = 16
 """Demonstrations whose tokens are counted for an estimate."""
 UNPACKED_AT_ONCE = 500_000_000
@@ -280,7 +283,8 @@ class Training:
 
     def _follow(self, run: Path) -> None:
         """Wait until the trainer has measured what a correction forgot; unless it is given another run before."""
-        while not self._closing.wait(0.25) and self._trainer.status().run == run:
+        ends = time.monotonic() + MEASURING
+        while not self._closing.wait(0.25) and self._trainer.status().run == run and time.monotonic() < ends:
             if read_forgetting(run):
                 self.news = self._publisher.note_forgetting(read_run(run))
                 return
