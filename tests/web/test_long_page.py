@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from datetime import date
@@ -41,13 +42,16 @@ def test_thirty_turns_in_one_page_leave_only_what_was_said(lab: Lab) -> None:
     with site(lab, lab.settings) as address:
         page = OpenPage(address)
         live(page, 0, WARM_UP)
-        before, components = held(), held(Block)
-        live(page, WARM_UP, TURNS)
-        after = held()
+        counts, components = [held()], held(Block)
+        for first in range(WARM_UP, TURNS, EACH):
+            live(page, first, first + EACH)
+            counts.append(held())
         assert held(Block) == components, "Gradio's components for this page"
         page.close()
-    print(f"{(after - before) / (TURNS - WARM_UP):.1f} objects a turn")
-    assert after - before <= MOST * (TURNS - WARM_UP)
+    # What a turn leaves behind is there in each stretch; in one of them something else of this process may be made.
+    least = min(after - before for before, after in itertools.pairwise(counts))
+    print(f"{least / EACH:.1f} objects a turn")
+    assert least <= MOST * EACH
 
 
 def live(page: OpenPage, first: int, last: int) -> None:
