@@ -62,8 +62,10 @@ class StrictConnection(h11.Connection):
         if head is None:
             if CHUNK_BEGUN.fullmatch(received) is None:
                 raise h11.RemoteProtocolError("A chunk begins with its size and nothing else")
-        elif int(head[1], 16) == 0:
-            self._chunk_is_due, self._end_is_due = False, True
+            return
+        self._chunk_is_due = False  # h11 takes the size now, also where none of the chunk's bytes have come yet
+        if int(head[1], 16) == 0:
+            self._end_is_due = True
             if received[head.end() :][:2] not in (b"", b"\r", b"\r\n"):
                 raise h11.RemoteProtocolError("A body has no trailers")
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import h11
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from chatlab.engines.fake import FakeEngine
 from chatlab.lab import Lab
 from chatlab.settings import Settings
-from chatlab.web.http1 import LONGEST_HEAD, check_head
+from chatlab.web.http1 import LONGEST_HEAD, StrictConnection, check_head
 from tests.support.served import site
 
 HOST = b"Host: 127.0.0.1\r\n"
@@ -160,6 +161,22 @@ def test_what_is_plain_is_answered_one_for_one(address: str, kind: str, piece: i
     assert answer.count(b"HTTP/1.1 200 ") == count == answer.count(b"HTTP/1.1 ")
 
 
+@pytest.mark.parametrize("kind", ["length", "chunks"])
+def test_a_body_is_read_alike_wherever_the_network_cuts_it(kind: str) -> None:
+    """A piece may end anywhere, also right after a chunk's size."""
+    said, _ = CLEAR[kind]
+    for cuts in [(at, at) for at in range(len(said))] + [(at, at + 1) for at in range(len(said))] + [range(len(said))]:
+        connection = StrictConnection()
+        body = b""
+        ends = [*cuts, len(said)]
+        for start, end in zip([0, *ends], ends, strict=False):
+            if start < end:
+                connection.receive_data(said[start:end])
+            while (event := connection.next_event()) not in (h11.NEED_DATA, h11.PAUSED):
+                body += bytes(event.data) if isinstance(event, h11.Data) else b""
+        assert body == BODY and connection.their_state is h11.MUST_CLOSE
+
+
 def test_a_body_that_waits_to_be_asked_for_is_asked_for_or_hung_up_on(address: str) -> None:
     where = urlsplit(address)
     waits = b"Expect: 100-continue\r\nConnection: close\r\nContent-Length: 17\r\n\r\n"
@@ -184,8 +201,6 @@ def test_a_refused_request_with_a_body_gives_its_bytes_to_nobody(address: str) -
 @given(st.sampled_from(sorted(UNCLEAR)), st.integers(0, 10_000))
 def test_a_head_that_is_refused_whole_is_never_taken_in_part(kind: str, at: int) -> None:
     """As it comes in piece by piece, what is refused early is refused in the end, and nothing is taken back."""
-    import h11
-
     head, _, _ = UNCLEAR[kind].partition(b"\r\n\r\n")
     head += b"\r\n\r\n"
     try:
