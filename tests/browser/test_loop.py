@@ -77,7 +77,7 @@ def test_say_correct_retrain_reload_and_talk_to_the_changed_model(settings: Sett
         page.get_by_text("Kept as demonstration 41").wait_for()
         assert page.locator(f"{ANSWER} .body").inner_text() == taught
 
-        page.get_by_role("button", name=re.compile("^Retrain now")).click()
+        page.get_by_role("button", name=re.compile("^Retrain on everything")).click()
         page.locator("#bar .chip.run").wait_for()
         page.reload()
         page.locator("#bar .chip.run, #bar .chip.live:not(.unknown)").first.wait_for()
