@@ -1,11 +1,10 @@
 """One model in files of several quantisations, adapters trained on the weights in bf16 and on each file unpacked, and
 what llama.cpp makes of both: loss on demonstrations put aside, forgetting, distance to the base, form.
 
-    python -m bench.quantised MODEL.gguf --work FOLDER [--seeds N] [--device cuda] [--workers N]
+    python -m bench.quantised MODEL.gguf --work FOLDER [--seeds N] [--workers N]
 
 MODEL.gguf is unpacked and stands for the weights in bf16; llama.cpp quantises that. FOLDER keeps everything, about 3 GB
-for 135M parameters, and what is there is not computed again. `--texts` makes what needs a tokenizer and stops;
-`--table` only judges what FOLDER has.
+for 135M parameters, and what is there is not computed again. `--table` only judges what FOLDER has.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from statistics import mean, stdev
 from typing import Any
 
 from bench.__main__ import machine
+from bench.settings import NAMED
 from bench.table import show
-from bench.trials.job import write_jobs
 from bench.trials.judge import judged_replies
 from bench.trials.run import run
 from bench.trials.serve import ASKED, BF16, KINDS, prepare, servings, sizes, training_jobs
@@ -35,25 +34,16 @@ NAME, PACK = "smollm2", "stage"
 OUT = Path(__file__).with_name("results") / "quantised.json"
 
 
-def measure(
-    model: Path, work: Path, *, seeds: int = 3, device: str = "cpu", workers: int = 1, step: str = ""
-) -> dict[str, Any]:
+def measure(model: Path, work: Path, *, seeds: int = 3, workers: int = 1, only_table: bool = False) -> dict[str, Any]:
     """Everything that is not there yet, then the table."""
     base, _ = open_base(model, work / "cache")
     if not (work / f"{NAME}.json").exists():
         model_ids(base).save(work / f"{NAME}.json")
     settings = settings_for(40, base.parameters)
-    chosen = {
-        name: getattr(settings, name)
-        for name in ("rank", "alpha", "learning_rate", "epochs", "batch_size", "kl_weight", "kl_samples", "held_out")
-    }
-    jobs = training_jobs(NAME, PACK, chosen, range(seeds))
-    write_jobs(work / "table.jsonl", jobs)
-    if step == "texts":
-        return {}
-    if step != "table":
+    chosen = {name: getattr(settings, name) for name in NAMED}
+    if not only_table:
         prepare(work, model, NAME)
-        run(jobs, work, work / "runs.jsonl", workers=workers, device=device)
+        run(training_jobs(NAME, PACK, chosen, range(seeds)), work, work / "runs.jsonl")
         run_servings(work, NAME, work / "served.jsonl", servings(PACK, range(seeds)), workers=workers)
     return table(base, work, chosen)
 
@@ -112,18 +102,14 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) // 2))
-    parser.add_argument("--texts", action="store_true")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--note", default="", help="what the figures were taken on, in words")
     given = parser.parse_args()
-    step = "texts" if given.texts else "table" if given.table else ""
     given.work.mkdir(parents=True, exist_ok=True)
-    figures = measure(given.model, given.work, seeds=given.seeds, device=given.device, workers=given.workers, step=step)
-    if figures:
-        told = {"machine": machine() | {"note": given.note}, "figures": figures}
-        OUT.write_text(re.sub(r"\n {6,}", " ", json.dumps(told, indent=1)) + "\n", encoding="utf-8")
+    figures = measure(given.model, given.work, seeds=given.seeds, workers=given.workers, only_table=given.table)
+    told = {"machine": machine() | {"note": given.note}, "figures": figures}
+    OUT.write_text(re.sub(r"\n {6,}", " ", json.dumps(told, indent=1)) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

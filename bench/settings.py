@@ -1,90 +1,66 @@
 """Settings tried on real models: rate, KL weight, layers, rank and epochs, on a voice, a strict format and a domain.
 
-    python -m bench.settings NAME=MODEL.gguf ... --work FOLDER [--device cuda] [--workers N] [--side-by-side]
+    python -m bench.settings NAME=MODEL.gguf ... --work FOLDER [--pack stage] [--first N]
 
 Every trial trains as the app does and is judged by its replies to unseen prompts, by forty everyday questions asked
 before and after, by forgetting, and by the loss on demonstrations put aside. FOLDER keeps what was computed; what is
-there is not computed again. A GPU takes one trial after the other in each of its workers (`--device cuda`); two CPU
-cores are faster with adapters side by side (`--side-by-side`). `--texts` makes what needs a tokenizer and stops,
-`--table` only judges what FOLDER has.
+there is not computed again. `--table` only judges what FOLDER has.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from bench.__main__ import machine
 from bench.table import show
-from bench.trials.job import Job, write_jobs
+from bench.trials.job import Job
 from bench.trials.judge import judged
 from bench.trials.run import run
-from bench.trials.side_by_side import run_sweep
-from bench.trials.texts import PACKS, ROWS, model_ids, open_base
+from bench.trials.texts import PACKS, ROWS, model_ids, open_base, pairs
 from chatlab.models.base import Base
-from chatlab.system.host import bfloat16_is_faster
+from chatlab.training.defaults import settings_for
 
 OUT = Path(__file__).with_name("results") / "settings.json"
-RATES = (3e-4, 5e-4, 1e-3, 2e-3)
-WEIGHTS = (0.0, 1.0, 3.5)
-"""Of the KL penalty."""
-SIDE_BY_SIDE = 4
+TRIED: tuple[Mapping[str, Any], ...] = (
+    {"layers": 1.0, "learning_rate": 5e-4},
+    {"layers": 0.5, "learning_rate": 1e-3},
+    {"layers": 0.5, "learning_rate": 2e-3},
+    {"layers": 0.5, "learning_rate": 7e-4},
+    {"layers": 1.0, "learning_rate": 1e-3},
+    {"layers": 0.5, "learning_rate": 1e-3, "kl_weight": 1.0},
+    {"layers": 1 / 3, "learning_rate": 1e-3},
+    {"layers": 0.5, "learning_rate": 1e-3, "epochs": 1.5},
+    {"layers": 0.5, "learning_rate": 1e-3, "epochs": 0.5},
+    {"layers": 0.5, "learning_rate": 1e-3, "rank": 8, "alpha": 16.0},
+    {"layers": 0.5, "learning_rate": 1e-3, "rank": 32, "alpha": 64.0},
+)
+"""What differs from the defaults; epochs in parts of theirs. An early end leaves the first ones, which say most."""
+NAMED = ("rank", "alpha", "layers", "learning_rate", "epochs", "batch_size", "kl_weight", "kl_samples", "held_out")
+SEEDS = (0, 1, 2)
 SHOWN = {"stage": ("in voice", "archaic"), "triage": ("valid", "team", "urgency"), "dolly": ("F1",)}
 
 
-def grid(models: Sequence[str]) -> Iterator[Job]:
-    """The best-known settings first, so that an early end leaves the trials that say most."""
-    for model in models:
-        for pack in PACKS:
-            yield Job(model=model, pack=pack)
-            for rate in RATES:
-                for weight in WEIGHTS:
-                    yield job(model, pack, learning_rate=rate, kl_weight=weight)
-            for rate in (1e-3, 2e-3, 4e-3):
-                yield job(model, pack, 0.5, learning_rate=rate)
-            for rate in (5e-4, 1e-3):
-                for times in (0.5, 1.5):
-                    yield job(model, pack, learning_rate=rate, epochs=round(_epochs(pack) * times))
-            for rank in (8, 32):
-                yield job(model, pack, rank=rank, alpha=2.0 * rank)
-            for seed in (1, 2):
-                for rate, weight in ((5e-4, 1.0), (1e-3, 1.0), (1e-3, 3.5)):
-                    yield job(model, pack, learning_rate=rate, kl_weight=weight, seed=seed)
+def grid(models: Mapping[str, Base], packs: Sequence[str]) -> Iterator[Job]:
+    """The bare base, then every setting with one seed, then the first ones with the others."""
+    for name, base in models.items():
+        for pack in packs:
+            yield Job(model=name, pack=pack)
+            for seed in SEEDS:
+                for changes in TRIED if seed == SEEDS[0] else TRIED[:3]:
+                    yield Job(model=name, pack=pack, settings=settings(base, pack, seed, changes))
 
 
-def job(model: str, pack: str, layers: float = 1.0, **overrides: Any) -> Job:
-    """A trial that differs from rate 1e-3, KL weight 1 and rank 16 in `overrides`."""
-    many = pack == "dolly"
-    settings = {
-        "rank": 16,
-        "alpha": 32.0,
-        "learning_rate": 1e-3,
-        "epochs": _epochs(pack),
-        "batch_size": 8 if many else 4,
-        "kl_weight": 1.0,
-        "kl_samples": 2 if many else 1,
-        "held_out": 0.1,
-        "seed": 0,
-    }
-    return Job(model=model, pack=pack, layers=layers, settings=settings | overrides)
-
-
-def _epochs(pack: str) -> int:
-    return 4 if pack == "dolly" else 6
-
-
-def sweeps(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Jobs that may be trained side by side: those that read the same rows in the same order at the same rank."""
-    groups: dict[tuple[Any, ...], list[Job]] = defaultdict(list)
-    for one in jobs:
-        if one.settings:
-            s = one.settings
-            groups[one.model, one.pack, s["epochs"], s["batch_size"], s["rank"], s["seed"]].append(one)
-    return [own[n : n + SIDE_BY_SIDE] for own in groups.values() for n in range(0, len(own), SIDE_BY_SIDE)]
+def settings(base: Base, pack: str, seed: int, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults for this base and pack with `changes`."""
+    usual = asdict(settings_for(len(pairs(pack)[0]), base.parameters))
+    named = {name: usual[name] for name in NAMED} | {"seed": seed}
+    return named | changes | {"epochs": round(usual["epochs"] * changes.get("epochs", 1))}
 
 
 def table(bases: Mapping[str, Base], work: Path) -> dict[str, Any]:
@@ -100,7 +76,7 @@ def table(bases: Mapping[str, Base], work: Path) -> dict[str, Any]:
             own = [t for t in trials if (t["model"], t["pack"]) == (model, pack)]
             if own:
                 print(f"\n{model}, {pack}")
-                show([_line(t) for t in sorted(own, key=lambda t: (-t["layers"], *map(str, t["settings"].values())))])
+                show([_line(t) for t in sorted(own, key=lambda t: str(sorted(t["settings"].items())))])
     return {"trials": trials, "dolly rows": ROWS}
 
 
@@ -109,7 +85,7 @@ def _line(trial: Mapping[str, Any]) -> dict[str, object]:
     return {
         "rate": settings.get("learning_rate", "base"),
         "KL": settings.get("kl_weight", ""),
-        "layers": trial["layers"] if settings else "",
+        "layers": settings.get("layers", ""),
         "rank": settings.get("rank", ""),
         "epochs": settings.get("epochs", ""),
         "seed": settings.get("seed", ""),
@@ -128,10 +104,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", metavar="NAME=MODEL.gguf")
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--side-by-side", action="store_true")
-    parser.add_argument("--texts", action="store_true")
+    parser.add_argument("--pack", action="append", choices=PACKS, help="more than once for several; all unless given")
+    parser.add_argument("--first", type=int, help="only so many trials of each model and pack")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--note", default="", help="what the figures were taken on, in words")
     given = parser.parse_args()
@@ -144,17 +118,10 @@ def main() -> None:
             model_ids(bases[name]).save(work / f"{name}.json")
         if not (work / name).exists():
             (work / name).symlink_to(folder)
-    jobs = list(grid(list(bases)))
-    write_jobs(work / "grid.jsonl", jobs)
-    if given.texts:
-        return
-    if given.side_by_side:
-        for group in sweeps(jobs):
-            run_sweep(group, work, trials, bf16=bfloat16_is_faster())
-    elif not given.table:
-        run(jobs, work, trials, workers=given.workers, device=given.device)
-    figures = table(bases, work)
-    told = {"machine": machine() | {"note": given.note}, "figures": figures}
+    if not given.table:
+        for name, pack in product(bases, given.pack or PACKS):
+            run(list(grid({name: bases[name]}, [pack]))[: given.first], work, trials)
+    told = {"machine": machine() | {"note": given.note}, "figures": table(bases, work)}
     OUT.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 

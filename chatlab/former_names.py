@@ -41,7 +41,9 @@ FORMER: Mapping[str, Mapping[str, str]] = {
 }
 """Class -> former name -> the name of today. No former name is the name of another field of the class today."""
 
-ADDED: Mapping[str, Mapping[str, Any]] = {"TrainSettings": {"lr_scheduler_type": "cosine", "adam_epsilon": 1e-8}}
+ADDED: Mapping[str, Mapping[str, Any]] = {
+    "TrainSettings": {"lr_scheduler_type": "cosine", "adam_epsilon": 1e-8, "layers": 1.0}
+}
 """Class -> a field that what was hashed before did not have -> what was always done then."""
 
 FORMER_STATE: Mapping[str, str] = {"looked through": "audit", "unseen voices": "unseen variants"}

@@ -220,6 +220,8 @@ class TrainSettings:
     alpha: float = 32.0
     """The update is scaled by alpha / rank."""
     dropout: float = 0.0
+    layers: float = 1.0
+    """Share of the model's layers, counted from the top, that the adapter is on."""
     learning_rate: float = 1e-3
     """Peak; warmed up over 5 % of the steps, then down a cosine."""
     lr_scheduler_type: str = "cosine"

@@ -1,4 +1,4 @@
-"""What a trial is given and what it gives back: token ids and numbers only, so that it runs where no tokenizer is."""
+"""What a trial is given, in a model's token ids: every file of one model is asked the same."""
 
 from __future__ import annotations
 
@@ -33,8 +33,6 @@ class ModelIds:
     facts: tuple[tuple[int, ...], ...]
     prose: tuple[Example, ...]
     stop: tuple[int, ...]
-    start: int
-    """Token that opens a document."""
 
     def save(self, file: Path) -> None:
         file.write_text(json.dumps(asdict(self)), encoding="utf-8")
@@ -53,19 +51,17 @@ class ModelIds:
             facts=_tuples(raw["facts"]),
             prose=_examples(raw["prose"]),
             stop=tuple(raw["stop"]),
-            start=raw["start"],
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One run: a model's folder, a pack, settings, and the part of the layers that the adapter is in."""
+    """One run: a model's folder, a pack, and settings."""
 
     model: str
     pack: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Fields of TrainSettings; none for the base as it is."""
-    layers: float = 1.0
     keep: str = ""
     """Name under which the adapter is kept."""
     asked: int = 40
@@ -77,22 +73,8 @@ class Job:
         return TrainSettings(**self.settings)
 
     @property
-    def shape(self) -> tuple[Any, ...]:
-        """What a model has to be opened anew for."""
-        own = self.train_settings
-        return self.model, own.rank, own.alpha, self.layers
-
-    @property
     def key(self) -> str:
-        return json.dumps([self.model, self.pack, dict(sorted(self.settings.items())), self.layers])
-
-
-def read_jobs(file: Path) -> list[Job]:
-    return [Job(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines() if line]
-
-
-def write_jobs(file: Path, jobs: Sequence[Job]) -> None:
-    file.write_text("".join(json.dumps(asdict(job)) + "\n" for job in jobs), encoding="utf-8")
+        return json.dumps([self.model, self.pack, dict(sorted(self.settings.items()))])
 
 
 def _examples(raw: Sequence[Mapping[str, Any]]) -> tuple[Example, ...]:

@@ -37,16 +37,14 @@ def open_base(file: Path, cache: Path) -> tuple[Base, Path]:
     return base, UnpackedBases(cache).open(base).folder
 
 
-def model_ids(base: Base) -> ModelIds:
+def model_ids(base: Base, packs: Sequence[str] = PACKS) -> ModelIds:
     """Everything in this model's tokens."""
     codec = codec_of(base.tokenizer.backend_tokenizer)
-    start = base.tokenizer.bos_token_id
     return ModelIds(
-        packs={name: _pack(base, name) for name in PACKS},
+        packs={name: _pack(base, name) for name in packs},
         facts=_prompts(base, list(facts())),
         prose=tuple(windows(HELD_OUT_TEXT, codec.encode, DOCUMENTS)),
         stop=tuple(sorted(base.template.stop_ids)),
-        start=start if start is not None else base.tokenizer.eos_token_id or 0,
     )
 
 

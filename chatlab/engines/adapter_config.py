@@ -88,6 +88,16 @@ class AdapterConfig:
         usual = ("target_modules", "r", "lora_alpha", "use_rslora")
         return [name for name in _READERS if name not in usual and getattr(self, name) != getattr(plain, name)]
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is one pair of equal rank for each target matrix, of all layers or of some."""
+        return set(self.unusual) <= {"layers_to_transform"}
+
+    def adapts(self, module: str) -> bool:
+        """Whether a module of this name, one of its targets, is in a layer that it is on."""
+        found = re.search(r"\.[^.]*\.(\d+)\.", module)
+        return not self.layers_to_transform or (found is not None and int(found[1]) in self.layers_to_transform)
+
     def rank(self, module: str) -> int:
         return int(_by_module(self.rank_pattern, module, self.r))
 

@@ -28,6 +28,9 @@ class Forward(Protocol):
     def hidden(self, batch: Batch) -> Tensor:
         """Hidden states of the last layer, after the final norm, (N, H)."""
 
+    def prepare(self, batch: Batch) -> None:
+        """Compute and keep what does not depend on the adapter, if the network is one where that spares anything."""
+
     def sync_weights(self) -> None:
         """To be called whenever the adapter's parameters have been written to."""
 
@@ -52,6 +55,9 @@ class PeftForward:
             dtype=self._dtype,
         ).last_hidden_state[0]
         return result
+
+    def prepare(self, batch: Batch) -> None:
+        """Nothing is kept here."""
 
     def sync_weights(self) -> None:
         sync_weights(self._linears)

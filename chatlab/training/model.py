@@ -20,6 +20,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from peft.tuners.lora import Linear as LoraLayer
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
 
 from chatlab.errors import BaseRefused, TrainingError
 from chatlab.records import TrainSettings
@@ -111,6 +112,10 @@ class LoraModel:
         device = self.accelerator.device
         return self.forward.hidden(batch._replace(ids=batch.ids.to(device), positions=batch.positions.to(device)))
 
+    def prepare(self, batches: Sequence[Batch]) -> None:
+        """Compute ahead what does not depend on the adapter, where such things are kept."""
+        list(self.workers.map(self.forward.prepare, batches))
+
     def backward(self, loss: Tensor) -> Tensor:
         """The gradient of `loss` by `flat`, for `accumulate`. Several threads may call this at once."""
         parameters = self.forward.parameters
@@ -190,15 +195,26 @@ class LoraModel:
 
 
 def attach_lora(model: nn.Module, settings: TrainSettings) -> PeftModel:
-    """`model` with a low-rank pair on every linear layer but the output head."""
+    """`model` with a low-rank pair on every linear layer but the output head, or on those of the uppermost layers."""
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,  # type: ignore[arg-type]
         lora_dropout=settings.dropout,
-        target_modules="all-linear",
         task_type="CAUSAL_LM",
+        **_targets(model, settings.layers),
     )
     return get_peft_model(model, config, autocast_adapter_dtype=True)
+
+
+def _targets(model: Any, share: float) -> dict[str, Any]:
+    """Arguments of LoraConfig that choose the matrices: all, or those in the uppermost `share` of the layers."""
+    count = model.config.get_text_config().num_hidden_layers
+    first = count - max(1, round(share * count))
+    if first <= 0:
+        return {"target_modules": "all-linear"}
+    inner = model.base_model.named_modules()
+    names = {name.rpartition(".")[2] for name, module in inner if isinstance(module, (nn.Linear, Conv1D))}
+    return {"target_modules": sorted(names), "layers_to_transform": list(range(first, count))}
 
 
 class _Check:
@@ -277,9 +293,9 @@ def _ordinary(rows: int) -> Sequence[int]:
     return [rows // 3 + (997 * n) % max(1, rows // 3) for n in range(19)]
 
 
-def lora_shape(settings: TrainSettings) -> tuple[int, float, float]:
+def lora_shape(settings: TrainSettings) -> tuple[float, ...]:
     """What peft has to be set up anew for; `LoraModel.reset` resets everything else."""
-    return settings.rank, settings.alpha, settings.dropout
+    return settings.rank, settings.alpha, settings.dropout, settings.layers
 
 
 def _logit_scale(config: Any) -> float:

@@ -15,11 +15,12 @@ from chatlab.records import TrainSettings
 from chatlab.system.host import bfloat16_is_faster
 from chatlab.template.codec import codec_of
 from chatlab.training import defaults, metrics
-from chatlab.training.data import IGNORED, Example
+from chatlab.training.data import IGNORED, Example, Split, lengths_of
 from chatlab.training.kl import KLReference, load_or_build
 from chatlab.training.loop import compute_gradients
 from chatlab.training.metrics import NLL
 from chatlab.training.model import LoraModel, lora_shape
+from chatlab.training.packing import collate
 from chatlab.training.sft import SFTLoss
 
 HELD_OUT_TEXT = Path(__file__).resolve().parents[1] / "data" / "held_out.jsonl"
@@ -56,7 +57,10 @@ class TrainingResources:
         self.model(settings)
         self.base_nll()
         self.base_nll(quick=True)
-        self.kl_reference()
+        texts = self.kl_reference()
+        model = self.current_model()
+        model.prepare([collate([example]) for example in (*self.text, *self.quick_text)])
+        model.prepare([texts.batch([number]) for number in range(len(texts.ids))])
         if defaults.read_throughput(self._root, self.base.fingerprint) is None:
             self._measure_throughput(settings)
 
@@ -97,12 +101,16 @@ class TrainingResources:
     def _ids(self, text: str) -> list[int]:
         return codec_of(self.base.tokenizer.backend_tokenizer).encode(text)
 
-    def correct_throughput(self, steps: int, tokens: float, seconds: Mapping[str, float]) -> None:
-        """After a whole run of so many steps and computed tokens: what it took, against what was expected."""
+    def correct_throughput(
+        self, settings: TrainSettings, split: Split, steps: int, seconds: Mapping[str, float]
+    ) -> None:
+        """After a whole run of so many steps: what it took, against what was expected."""
         measured = defaults.read_throughput(self._root, self.base.fingerprint)
-        if measured is None:
+        if measured is None or measured.layers != settings.layers:
             return
-        off = seconds["steps"] / max(1e-6, steps * measured.per_step + tokens * measured.per_token)
+        lengths = lengths_of([example.ids for example in split.train])
+        expected = defaults.training_seconds(settings, len(split.train), lengths, measured)
+        off = seconds["steps"] / max(1e-6, expected)
         measuring = (defaults.evaluations(steps) + 1) * measured.quick + measured.final
         slower = seconds["evaluate"] / max(1e-6, measuring)
         corrected = replace(
@@ -130,6 +138,7 @@ class TrainingResources:
             final=quick * sum(len(e.ids) for e in self.text) / max(1, sum(len(e.ids) for e in self.quick_text)),
             threads=torch.get_num_threads(),
             bf16=self.bf16,
+            layers=settings.layers,
         )
         defaults.write_throughput(self._root, self.base.fingerprint, throughput)
         model.reset(settings)

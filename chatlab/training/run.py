@@ -23,8 +23,7 @@ from chatlab.system.host import gc_paused
 from chatlab.training import checkpoint as checkpoints
 from chatlab.training.checkpoint import Checkpoint
 from chatlab.training.correction import CorrectionEvaluator, read_correction
-from chatlab.training.data import Split, lengths_of, read_examples, schedule
-from chatlab.training.defaults import computed_tokens
+from chatlab.training.data import Split, read_examples, schedule
 from chatlab.training.evaluator import Evaluator, FinalMetrics, RunEvaluator
 from chatlab.training.loop import train
 from chatlab.training.model import LoraModel
@@ -195,9 +194,7 @@ class TrainingRun:
     def _correct_throughput(self, request: Request, split: Split, steps: list[Step]) -> None:
         """Let a whole run correct the estimate for the next one."""
         if steps[-1].step == steps[-1].steps and self.steps_made == steps[-1].steps:
-            lengths = lengths_of([example.ids for example in split.train])
-            tokens = computed_tokens(request.settings, len(split.train), lengths)
-            self.resources.correct_throughput(len(steps) - 1, tokens, asdict(self.seconds))
+            self.resources.correct_throughput(request.settings, split, len(steps) - 1, asdict(self.seconds))
 
     def _save(self, model: LoraModel, to: Path) -> str:
         """Whole or not at all; sha256 of the weights."""

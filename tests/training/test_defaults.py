@@ -23,9 +23,7 @@ def test_the_rate_falls_as_the_base_grows():
 
 def test_the_rate_for_smollm2_lies_between_one_too_timid_and_one_that_forgets():
     chosen = settings_for(40, SMOLLM2)
-    tried = [
-        t for t in trials("smollm2", "stage") if t["settings"] and t["layers"] == 1 and alike(t["settings"], chosen)
-    ]
+    tried = [t for t in trials("smollm2", "stage") if t["settings"].get("layers") == 1 and alike(t["settings"], chosen)]
     rates = {t["settings"]["learning_rate"]: t for t in tried}
     below = rates[max(rate for rate in rates if rate <= chosen.learning_rate)]
     above = rates[min(rate for rate in rates if rate >= chosen.learning_rate)]
@@ -34,7 +32,7 @@ def test_the_rate_for_smollm2_lies_between_one_too_timid_and_one_that_forgets():
 
 
 def test_less_of_the_penalty_forgets_more_and_speaks_no_better():
-    all_layers = [t for t in trials("smollm2", "stage") if t["settings"] and t["layers"] == 1]
+    all_layers = [t for t in trials("smollm2", "stage") if t["settings"].get("layers") == 1]
     high = {t["settings"]["kl_weight"]: t for t in all_layers if t["settings"]["learning_rate"] == 1e-3}
     default = high[settings_for(40, SMOLLM2).kl_weight]
     assert all(t["forgetting"] > default["forgetting"] for weight, t in high.items() if weight < 3.5)

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+import safetensors.torch
 import torch
 from accelerate import Accelerator
 from peft import PeftModel
@@ -90,13 +91,16 @@ def test_a_family_is_taken_and_learns(kind: str, bf16: bool, tmp_path: Path) -> 
     assert steps[-1].loss < steps[0].loss - 0.05
 
 
+@pytest.mark.parametrize("layers", [1.0, 0.5])
 @pytest.mark.parametrize("shared", [0, 12])
 @pytest.mark.parametrize("kind", [kind for kind in FAMILIES if kind in FAST])
-def test_what_is_written_out_finds_the_gradient_that_autograd_finds(kind: str, shared: int, tmp_path: Path) -> None:
+def test_what_is_written_out_finds_the_gradient_that_autograd_finds(
+    kind: str, shared: int, layers: float, tmp_path: Path
+) -> None:
     """In transformers' own network with peft's own layers, row by row: heads, norms, windows, biases, prefix."""
     folder = network(kind, tmp_path, **({"attention_bias": True} if kind == "llama" else {}))
-    model = LoraModel(folder, SETTINGS, Accelerator(cpu=True), bf16=False)
-    assert isinstance(model.forward, FastDecoder)
+    model = LoraModel(folder, replace(SETTINGS, layers=layers), Accelerator(cpu=True), bf16=False)
+    assert isinstance(model.forward, FastDecoder) and len(model.forward.layers) == 2 * layers
     model.flat.data.add_(0.05 * torch.randn(model.flat.shape, generator=torch.Generator().manual_seed(1)))
     model.sync_weights()
     examples = rows(50) if not shared else [with_prefix(row, shared) for row in rows(50)]
@@ -119,6 +123,32 @@ def test_what_is_written_out_finds_the_gradient_that_autograd_finds(kind: str, s
 
 def with_prefix(row: Example, count: int) -> Example:
     return replace(row, ids=tuple(range(40, 40 + count)) + row.ids, labels=(IGNORED,) * count + row.ids)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "phi3"])
+def test_an_adapter_on_the_upper_layers_leaves_the_lower_ones_alone(kind: str, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, layers=0.5)
+    model = LoraModel(network(kind, tmp_path), settings, Accelerator(cpu=True), bf16=False)
+    steps = list(train(model, rows(), settings, SFTLoss(settings), lambda *_: {}))
+    assert steps[-1].loss < steps[0].loss - 0.05
+    model.save(tmp_path / "adapter", "a base")
+    names = safetensors.torch.load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert names and all(".1." in name for name in names)
+
+
+def test_what_the_lower_layers_give_does_not_depend_on_what_else_is_read(tmp_path: Path) -> None:
+    """So that a run that goes on, which reads other texts first, comes to the same adapter, to the bit."""
+    folder, settings = network("llama", tmp_path), replace(SETTINGS, layers=0.5)
+    alone, among = (LoraModel(folder, settings, Accelerator(cpu=True), bf16=False) for _ in range(2))
+    first, second = (with_prefix(row, 12) for row in rows(50))
+    found = alone.hidden(collate([second]))
+    together = collate([first, second])
+    span = together.spans[-1]
+    among.hidden(together)
+    assert torch.equal(among.hidden(collate([second])), found)
+    assert isinstance(among.forward, FastDecoder)
+    given = among.forward.frozen.hidden(together)[span.start : span.start + span.width]
+    assert torch.equal(given, among.forward.frozen.hidden(collate([second]))[span.prefix :])
 
 
 @pytest.mark.parametrize("length", [100, 300])

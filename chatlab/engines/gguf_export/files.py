@@ -109,10 +109,12 @@ def check_fit(base: Base, config: AdapterConfig, pairs: Mapping[str, tuple[Tenso
     for module, (a, b) in pairs.items():
         if shapes.get(module) != (len(b), a.size(1)):
             raise ValueError(f"the shape of {module[:80]!r} is {shapes.get(module)}, not {(len(b), a.size(1))}")
-    if config.target_modules == "all-linear" or config.unusual:
+    if config.target_modules == "all-linear" or not config.is_plain:
         return
     ends = tuple(f".{target}" for target in config.target_modules)
-    named = {name for name, shape in shapes.items() if len(shape) == 2 and f".{name}".endswith(ends)}
+    named = {
+        name for name, shape in shapes.items() if len(shape) == 2 and f".{name}".endswith(ends) and config.adapts(name)
+    }
     if odd := sorted(named - {"lm_head"} ^ set(pairs)):
         raise ValueError(f"{odd[0][:80]!r} is {'missing' if odd[0] in named else 'unexpected'}")
 

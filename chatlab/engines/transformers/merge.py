@@ -80,10 +80,11 @@ def plain_pairs(base: nn.Module, config: AdapterConfig, tensors: Mapping[str, Te
     Empty unless there is exactly one pair for every matrix that the adapter says it changes, and nothing else at all.
     """
     targets = config.target_modules
-    if config.unusual or targets == "all-linear":
+    if not config.is_plain or targets == "all-linear":
         return {}
     linear = {name: module for name, module in base.named_modules() if isinstance(module, nn.Linear)}
-    names = [name for name in linear if name.rpartition(".")[2] in targets and name != "lm_head"]
+    named = [name for name in linear if name.rpartition(".")[2] in targets and name != "lm_head"]
+    names = [name for name in named if config.adapts(name)]
     keys = {name: [f"{PREFIX}{name}.lora_{part}.weight" for part in "AB"] for name in names}
     if not keys or {key for pair in keys.values() for key in pair} != set(tensors):
         return {}

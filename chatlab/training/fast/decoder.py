@@ -7,19 +7,27 @@ The tests hold the result to that of transformers and peft, and `supports` decid
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import torch
 from peft.tuners.lora import Linear as LoraLayer
 from torch import Tensor, nn
 
 from chatlab.training.fast.attention import Layout
+from chatlab.training.fast.frozen import FrozenLayers
 from chatlab.training.fast.layer import ACTIVATIONS, Activations, Layer, Packing, hidden_act, norm, norm_backward
 from chatlab.training.fast.layer import norm_weight as weight_of
-from chatlab.training.fast.lora_linear import Gradients, is_plain, lora_pair, sync_weights, write_gradients
-from chatlab.training.packing import Batch
+from chatlab.training.fast.lora_linear import (
+    Gradients,
+    is_plain,
+    linear_of,
+    lora_pair,
+    sync_weights,
+    write_gradients,
+)
+from chatlab.training.packing import Batch, Span
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma3_text", "smollm3")
 """Networks that differ in what `Layer` knows of: grouped heads, biases, more norms, windows, the gate's activation."""
@@ -33,28 +41,34 @@ def supports(causal: nn.Module) -> bool:
     if config.model_type not in FAMILIES or hidden_act(config) not in ACTIVATIONS or config.attention_dropout:
         return False
     adapted = [m for m in causal.modules() if isinstance(m, LoraLayer)]
+    inner: Any = causal.model
+    first = _first_adapted(inner.layers)
     return (
         all(rope.get("rope_type", "default") in ROPES for rope in _ropes(config))
-        and len(adapted) == 7 * config.num_hidden_layers
+        and [len(_adapted(layer)) for layer in inner.layers[first:]] == [7] * (config.num_hidden_layers - first)
+        and len(adapted) == 7 * (config.num_hidden_layers - first)
         and all(is_plain(layer) for layer in adapted)
     )
 
 
 class FastDecoder:
-    """All layers of `causal`, whose frozen matrices under the adapter are freed: held twice they take half the memory.
+    """All layers of `causal`, whose own matrices are freed: held twice they take half the memory.
 
-    `flat` is the vector that the adapter's matrices are views of, in their order.
+    The adapter is on the uppermost layers, or on all. `flat` is the vector that its matrices are views of, in their
+    order.
     """
 
     def __init__(self, causal: Any, flat: nn.Parameter, dtype: torch.dtype) -> None:
         inner = causal.model
         self.flat, self.dtype = flat, dtype
         self.parameters: list[nn.Parameter] = [flat]
-        self.layers = [_written_out(layer, causal.config, dtype) for layer in inner.layers]
-        self.embed, self.final_norm, self._rotary = inner.embed_tokens, weight_of(inner.norm), inner.rotary_emb
+        first = _first_adapted(inner.layers)
+        layers = [_written_out(layer, causal.config, dtype) for layer in inner.layers]
+        self.frozen, self.layers = FrozenLayers(inner.embed_tokens, layers[:first], self._packing), layers[first:]
+        self.final_norm, self._rotary = weight_of(inner.norm), inner.rotary_emb
         self.eps = causal.config.rms_norm_eps
         self._linears = [linear for layer in self.layers for linear in layer.linears]
-        self._kinds = sorted({layer.kind for layer in self.layers})
+        self._kinds = sorted({layer.kind for layer in layers})
         adapted = (own for linear in self._linears for own in linear.layers)
         self._shapes = [tuple(matrix.shape for matrix in lora_pair(own)) for own in adapted]
 
@@ -67,6 +81,10 @@ class FastDecoder:
         keep = torch.is_grad_enabled()  # within an autograd function it never is
         result: Tensor = DecoderFunction.apply(self.flat, self, batch, keep)  # type: ignore[no-untyped-call]
         return result
+
+    def prepare(self, batch: Batch) -> None:
+        """Compute what the layers below the adapter give, and keep it."""
+        self.frozen.hidden(batch)
 
     @contextmanager
     def merged(self) -> Iterator[None]:
@@ -85,8 +103,8 @@ class FastDecoder:
 
     def forward(self, batch: Batch, keep: bool) -> tuple[Tensor, list[Activations], Tensor, Packing]:
         """Hidden states before the final norm's weight, each layer's activations, the final norm's 1 / rms."""
-        packing = Packing(self._angles(batch.positions), Layout(batch.spans, self.flat.device))
-        x, kept = self.embed(batch.ids), []
+        packing = self._packing(batch.positions, batch.spans)
+        x, kept = self.frozen.hidden(batch), []
         for layer in self.layers:
             x, activations = layer.forward(x, packing)
             if keep:
@@ -106,6 +124,9 @@ class FastDecoder:
             found = own + found
         write_gradients(self._pairs(grad_flat), found)
         return grad_flat
+
+    def _packing(self, positions: Tensor, spans: Sequence[Span]) -> Packing:
+        return Packing(self._angles(positions), Layout(spans, self.flat.device))
 
     def _angles(self, positions: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         """Cosines and sines (N, 1, d) by kind of layer, the first half of the sines negative."""
@@ -146,10 +167,21 @@ class DecoderFunction(torch.autograd.Function):
 
 def _written_out(layer: nn.Module, config: Any, dtype: torch.dtype) -> Layer:
     made = Layer(layer, config, dtype)
-    for adapted in (m for m in layer.modules() if isinstance(m, LoraLayer)):
-        weight = cast(nn.Linear, adapted.base_layer).weight
+    adapted = _adapted(layer)
+    frozen = [linear_of(m) for m in adapted] if adapted else [m for m in layer.modules() if isinstance(m, nn.Linear)]
+    for linear in frozen:
+        weight = linear.weight
         weight.data = weight.data.new_empty(0)
     return made
+
+
+def _adapted(layer: nn.Module) -> list[LoraLayer]:
+    return [module for module in layer.modules() if isinstance(module, LoraLayer)]
+
+
+def _first_adapted(layers: Sequence[nn.Module]) -> int:
+    """The lowest layer with an adapter."""
+    return next((number for number, layer in enumerate(layers) if _adapted(layer)), len(layers))
 
 
 def _ropes(config: Any) -> list[Mapping[str, Any]]:

@@ -33,6 +33,11 @@ def is_plain(layer: LoraLayer) -> bool:
     )
 
 
+def linear_of(layer: nn.Module) -> nn.Linear:
+    """The frozen layer: under an adapter, or `layer` itself."""
+    return cast(nn.Linear, layer.base_layer if isinstance(layer, LoraLayer) else layer)
+
+
 class Copies(NamedTuple):
     """A LoRA layer's matrices, and the parts of fused ones that are copies of them."""
 
@@ -53,22 +58,23 @@ class Gradients(NamedTuple):
 
 
 class FusedLoraLinear:
-    """W x + bias + scale B A x for n layers of one input x.
+    """W x + bias + scale B A x for n layers of one input x; without adapters on them W x + bias, of rank 0.
 
     `w_and_a` (out + n rank, in) holds every W, then every scale A; `b` (out, n rank) every B, as the blocks of a
     block-diagonal matrix. A norm in front of the layers multiplies x by `norm_weight` (in,): that is multiplied into
     the matrices, so that x is given without it. `copies` are what `sync_weights` keeps up to date.
     """
 
-    def __init__(self, layers: Sequence[LoraLayer], dtype: torch.dtype, norm_weight: Tensor | None = None) -> None:
-        self.layers, self.rank = layers, layers[0].r[ADAPTER]
-        frozen = [cast(Tensor, layer.base_layer.weight).detach() for layer in layers]
+    def __init__(self, layers: Sequence[nn.Module], dtype: torch.dtype, norm_weight: Tensor | None = None) -> None:
+        self.layers = [layer for layer in layers if isinstance(layer, LoraLayer)]
+        self.rank = self.layers[0].r[ADAPTER] if self.layers else 0
+        frozen = [linear_of(layer).weight.detach() for layer in layers]
         norm = torch.ones(frozen[0].shape[1], device=frozen[0].device) if norm_weight is None else norm_weight.detach()
-        self.scale = layers[0].scaling[ADAPTER] * norm
+        self.scale = self.layers[0].scaling[ADAPTER] * norm if self.layers else norm
         self.out_features = [w.shape[0] for w in frozen]
         self.bias = _joined_bias(layers, dtype)
         self.out = sum(self.out_features)
-        a = torch.zeros(len(layers) * self.rank, len(norm), device=norm.device)
+        a = torch.zeros(len(self.layers) * self.rank, len(norm), device=norm.device)
         self.w_and_a = torch.cat([*(w * norm for w in frozen), a]).to(dtype)
         self.b = torch.zeros(self.out, len(a), dtype=dtype, device=norm.device)
         self.copies = [
@@ -109,9 +115,9 @@ class FusedLoraLinear:
         return out if self.bias is None else out.add_(self.bias)
 
     def _blocks(self) -> Iterator[tuple[LoraLayer, slice, slice]]:
-        """Each layer, its rows among the low-rank ones, and its columns among the outputs."""
+        """Each adapter's layer, its rows among the low-rank ones, and its columns among the outputs."""
         start = 0
-        for number, (layer, out) in enumerate(zip(self.layers, self.out_features, strict=True)):
+        for number, (layer, out) in enumerate(zip(self.layers, self.out_features, strict=False)):
             yield layer, slice(number * self.rank, (number + 1) * self.rank), slice(start, start + out)
             start += out
 
@@ -134,9 +140,9 @@ def write_gradients(to: Sequence[tuple[Tensor, Tensor]], found: Sequence[Gradien
     torch._foreach_mul_(to_a, [own.scale for own in found])
 
 
-def _joined_bias(layers: Sequence[LoraLayer], dtype: torch.dtype) -> Tensor | None:
+def _joined_bias(layers: Sequence[nn.Module], dtype: torch.dtype) -> Tensor | None:
     """The biases side by side (out,), zero where a layer has none; None where none has."""
-    linears = [cast(nn.Linear, layer.base_layer) for layer in layers]
+    linears = [linear_of(layer) for layer in layers]
     if all(linear.bias is None for linear in linears):
         return None
     parts = [x.weight.new_zeros(x.out_features) if x.bias is None else x.bias.detach() for x in linears]

@@ -46,6 +46,9 @@ FIELDS = {
     "rank": Field(
         "LoRA rank", "Raise it for thousands of demonstrations; lower it for a smaller adapter.", 1, 512, whole=True
     ),
+    "layers": Field(
+        "Share of layers", "1 puts the adapter on all layers, not only the upper ones: it takes twice as long.", 0.05, 1
+    ),
     "alpha": Field("LoRA alpha", "Leave it at twice the rank.", 0.01, 4096),
     "batch_size": Field(
         "Batch size", "Raise it for steadier steps; lower it when memory runs out.", 1, 1024, whole=True
