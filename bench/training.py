@@ -1,4 +1,4 @@
-"""Retraining beside a TRL script, on the same rows, passes, batch and rank: from the press of the button to the first
+"""Retraining beside a TRL script, on the same rows, epochs, batch and rank: from the press of the button to the first
 token of the new voice, the training loops alone, and the loss of one batch.
 
 `python -m bench.training [--rounds N] [--json PATH]`, or as one of `python -m bench`.
@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.house import warm_lab
+from bench.house import warm_lab, warm_up
 from bench.table import middle, show
 from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
@@ -48,24 +48,25 @@ def beside_trl(lab: Lab, rounds: int) -> dict[str, Any]:
             mine.append(times)
             lab.unseen_evaluator.wait()
             loops.append(loop_alone(lab))
+            warm_up(lab)  # the adapter was on other layers
             rows = learned(run)
             theirs.append(fastest(Path(folder), rows, run.request.settings, weights_of(lab)))
         losses = same_loss(Path(folder), run, weights_of(lab))
     figures = {
         "chatlab": {name: middle([m[name] for m in mine]) for name in mine[0]},
         "trl": {name: middle([t[name] for t in theirs]) for name in theirs[0]},
-        "chatlab_loop_without_leash": middle(loops),
+        "chatlab_loop_without_kl": middle(loops),
         "trl_loop": middle([t["tokens"] / t["steps"] for t in theirs]),
         **losses,
     }
     figures["share_of_trl"] = figures["chatlab"]["total"] / figures["trl"]["total"]
-    figures["loop_ratio"] = figures["chatlab_loop_without_leash"] / figures["trl_loop"]
+    figures["loop_ratio"] = figures["chatlab_loop_without_kl"] / figures["trl_loop"]
     _print(figures)
     return figures
 
 
 def pressed(lab: Lab) -> tuple[dict[str, float], RunView]:
-    """Retrain with the default settings and ask the new voice for a token; seconds by part."""
+    """Retrain with the default settings and ask the new adapter for a token; seconds by part."""
     began = time.perf_counter()
     run = lab.training.retrain()
     lab.training.wait()
@@ -86,8 +87,8 @@ def first_token(lab: Lab) -> None:
 
 
 def loop_alone(lab: Lab) -> float:
-    """Demonstration tokens a second of a run without leash, measurements left out."""
-    run = lab.training.retrain(live=False, kl_weight=0.0)
+    """Demonstration tokens a second of a run without KL penalty and on all layers, as TRL's; evaluations left out."""
+    run = lab.training.retrain(live=False, kl_weight=0.0, layers=1.0)
     lab.training.wait()
     result = lab.training.run(run).result
     assert result is not None
@@ -111,7 +112,7 @@ def fastest(folder: Path, rows: Sequence[Any], settings: TrainSettings, base: st
         "rows": rows,
         "rank": settings.rank,
         "alpha": settings.alpha,
-        "passes": settings.epochs,
+        "epochs": settings.epochs,
         "batch": settings.batch_size,
         "learning_rate": settings.learning_rate,
         "out": str(folder / "trl"),
@@ -149,7 +150,8 @@ def same_loss(folder: Path, run: RunView, base: str) -> dict[str, float]:
     rows = learned(run)[: run.request.settings.batch_size]
     encoded = [Base.open(Path(base)).template.encode([Message.of(m) for m in messages])[0] for messages in rows]
     examples = [{"input_ids": list(e.ids), "labels": list(e.labels)} for e in encoded]
-    job = {"base": base, "examples": examples, "adapter": str(run.adapter), "batch": len(rows)}
+    layers = run.request.settings.layers
+    job = {"base": base, "examples": examples, "adapter": str(run.adapter), "batch": len(rows), "layers": layers}
     theirs = scripted(folder, job)["loss"]
     code = "import sys; from bench.training import own_loss; print(own_loss(sys.argv[1], sys.argv[2] == 'bf16'))"
     own = {}
@@ -178,13 +180,14 @@ def own_loss(job_file: str, bf16: bool) -> float:
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     weights = load_file(Path(job["adapter"]) / WEIGHTS)
     rank = next(t.shape[0] for name, t in weights.items() if "lora_A" in name)
-    model = LoraModel(Path(job["base"]), TrainSettings(rank=rank), Accelerator(cpu=True), bf16)
+    settings = TrainSettings(rank=rank, layers=job["layers"])
+    model = LoraModel(Path(job["base"]), settings, Accelerator(cpu=True), bf16)
     for name, parameter in model.peft.named_parameters():
         if parameter.requires_grad:
             parameter.data.copy_(weights[name.replace(".default", "")])
     model.sync_weights()
     examples = [Example(demonstration=0, ids=tuple(e["input_ids"]), labels=tuple(e["labels"])) for e in job["examples"]]
-    return compute_gradients(model, SFTLoss(TrainSettings(rank=rank)).step(model, examples, 0))["loss"]
+    return compute_gradients(model, SFTLoss(settings).step(model, examples, 0))["loss"]
 
 
 def _print(figures: Mapping[str, Any]) -> None:
@@ -197,7 +200,7 @@ def _print(figures: Mapping[str, Any]) -> None:
         [
             {"": "press to first token / TRL", "here": figures["share_of_trl"], "target": "<= 0.6"},
             {"": "press to first token, s", "here": own["total"], "target": "< 10"},
-            {"": "loop, tokens/s", "here": figures["chatlab_loop_without_leash"], "target": "-"},
+            {"": "loop, tokens/s", "here": figures["chatlab_loop_without_kl"], "target": "-"},
             {"": "TRL's loop, tokens/s", "here": figures["trl_loop"], "target": "-"},
             {"": "loop / TRL's loop", "here": figures["loop_ratio"], "target": ">= 1.3"},
             {"": "loss - TRL's loss, fp32", "here": figures["loss_difference_fp32"], "target": "<= 1e-4"},

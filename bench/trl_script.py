@@ -42,7 +42,7 @@ def main(job: dict) -> dict[str, float]:
             use_cpu=True,
             bf16=job["bf16"],
             gradient_checkpointing=False,
-            num_train_epochs=job["passes"],
+            num_train_epochs=job["epochs"],
             per_device_train_batch_size=job["batch"],
             learning_rate=job["learning_rate"],
             lr_scheduler_type="cosine",
@@ -65,7 +65,7 @@ def main(job: dict) -> dict[str, float]:
     trainer.model.eval()
     trainer.model.generate(**prompt, max_new_tokens=1, do_sample=False)
     clock.lap("first token")
-    tokens = sum(len(ids) for ids in trainer.train_dataset["input_ids"]) * job["passes"]
+    tokens = sum(len(ids) for ids in trainer.train_dataset["input_ids"]) * job["epochs"]
     return {**clock.laps, "tokens": tokens, "steps taken": trainer.state.global_step}
 
 

@@ -31,6 +31,8 @@ STEPS_AN_EVALUATION = 18
 """Steps between two evaluations, within those limits: one costs what three or four steps do."""
 
 
+UPPER = 0.5
+"""Share of the layers, from the top, that an adapter is on; a tiny base needs all of its few."""
 FORWARD = 0.4
 """A forward pass, in parts of a step's."""
 
@@ -104,12 +106,10 @@ def settings_for(demonstrations: int, parameters: int, **overrides: Any) -> Trai
     0.9 % at 95 to 96 %, 4: 0.7 % at 95 to 96 %, 5: 0.2 % at 90 to 93 %. Rank 8 with weight 2 or 3 keeps 90 % of form,
     rank 32 forgets 4.4 %, seven passes 2.9 %, rate 2e-3 with weight 5 2.7 to 3.1 %.
 
-    On SmolLM2-135M with weight 3.5, one seed (bench/results/settings.json): rate 3e-4 lowers the perplexity of general
-    text by 2.3 % and leaves a quarter of the replies out of voice, 1e-3 forgets 6.5 % and leaves one in sixteen out;
-    5e-4 lies between them and has not been measured itself. Weight 1 at 1e-3 forgets 12.9 % and reads no better. The
-    rest follows what others report for their sizes.
+    On SmolLM2-135M with weight 3.5 (bench/results/settings.json), means of three seeds: TABLE
+    Weight 1 at 1e-3 forgets 12.9 % and reads no better. The rest follows what others report for their sizes.
     """
-    layers = overrides.get("layers") or (1.0 if parameters < TINY else 0.5)
+    layers = overrides.get("layers") or (1.0 if parameters < TINY else UPPER)
     chosen = TrainSettings(
         rank=16 if demonstrations < 2000 else 32,
         layers=layers,
@@ -172,7 +172,7 @@ def plan(
     learned = demonstrations - held_out
     steps = math.ceil(learned / settings.batch_size) * settings.epochs
     throughput = (throughput or guess_throughput(parameters)).for_layers(settings.layers)
-    measuring = (evaluations(steps) + 1) * throughput.quick + throughput.final
+    measuring = evaluations(steps) * throughput.quick + throughput.final
     training = training_seconds(settings, learned, lengths, throughput)
     return Plan(
         settings=settings,
@@ -247,9 +247,10 @@ def throughput_file(cache: Path, fingerprint: str) -> Path:
 
 
 def _learning_rate(parameters: int, layers: float) -> float:
-    """LoRA's peak rate falls with the size of the base. Half the layers have to move about twice as far."""
-    rate = next((rate for limit, rate in ((1e8, 1e-3), (5e8, 5e-4), (4e9, 2e-4)) if parameters < limit), 1e-4)
-    return rate * min(2.0, 1 / layers)
+    """LoRA's peak rate falls with the size of the base; half the layers take more of it than all do."""
+    rates = (rate for limit, rate in ((1e8, 1e-3), (5e8, 5e-4), (4e9, 2e-4)) if parameters < limit)
+    rate = next(rates, 1e-4)
+    return rate if layers > UPPER else 1.4 * rate
 
 
 def _passes(demonstrations: int) -> int:

@@ -52,26 +52,16 @@ class RunEvaluator:
         self._model = resources.current_model()
         self._split = split
         self._steps = len(schedule(len(split.train), settings))
-        self._kl = KLToBase(self._model, split.held_out or split.train[:STAND_INS])
-        self._base = resources.base_nll(quick=True)
-        self._last: tuple[int, dict[str, Any]] = (-1, {})
+        self._shown = split.held_out or split.train[:STAND_INS]
+        self._kl = KLToBase(self._model, self._shown)
+        self._final: tuple[int, FinalMetrics] = (-1, FinalMetrics())
 
     def before_training(self) -> Step:
-        """Step 0. The adapter changes nothing yet, and the measurements say so: no forgetting, to the bit."""
-        shown = self._split.held_out or self._split.train[:STAND_INS]
-        loss = metrics.nll(self._model, shown).mean
-        forgetting = self._quick_forgetting()
-        if forgetting != 0:  # what the cache says of the base was measured otherwise than it would be now
-            self._base = self._resources.base_nll(quick=True, anew=True)
-            forgetting = self._quick_forgetting()
-        return Step(
-            step=0,
-            steps=self._steps,
-            loss=loss,
-            held_out_loss=loss if self._split.held_out else None,
-            forgetting=forgetting,
-            kl=self._kl.mean(),
-        )
+        """Step 0. The adapter changes nothing yet: there is no forgetting, to the bit."""
+        self._resources.verify_base_nll()
+        kl, loss = self._on_answers()
+        held_out_loss = loss if self._split.held_out else None
+        return Step(step=0, steps=self._steps, loss=loss, held_out_loss=held_out_loss, forgetting=0.0, kl=kl)
 
     def is_eval_step(self, step: int) -> bool:
         """Whether to evaluate after this step."""
@@ -79,31 +69,33 @@ class RunEvaluator:
         return step * count // self._steps > (step - 1) * count // self._steps
 
     def quick_eval(self, step: int) -> dict[str, Any]:
-        """Fields of a Step: of general text, only a little is read."""
-        measured = {
-            "held_out_loss": self._held_out_loss(),
-            "forgetting": self._quick_forgetting(),
-            "kl": self._kl.mean(),
-        }
-        self._last = step, measured
-        return measured
+        """Fields of a Step: of general text only a little is read, but for the last step, where this is `final`."""
+        if step == self._steps:
+            last = self.final(step)
+            return {"held_out_loss": last.held_out_loss, "forgetting": last.forgetting, "kl": last.kl}
+        kl, loss = self._on_answers()
+        base = self._resources.base_nll(quick=True)
+        forgetting = metrics.forgetting(base, metrics.nll(self._model, self._resources.quick_text))
+        return {"held_out_loss": loss if self._split.held_out else None, "forgetting": forgetting, "kl": kl}
 
     def final(self, step: int) -> FinalMetrics:
-        """After the run's last step. What a quick evaluation of that same step measured is taken over."""
-        base = self._resources.base_nll()
-        after = metrics.nll(self._model, self._resources.text)
-        evaluated, measured = self._last
-        if evaluated != step:
-            measured = {"held_out_loss": self._held_out_loss(), "kl": self._kl.mean()}
-        return FinalMetrics(
-            held_out_loss=measured["held_out_loss"],
-            kl=measured["kl"],
-            forgetting=metrics.forgetting(base, after),
-            interval=metrics.interval(base, after),
-        )
+        """After the run's last step, which may have been measured by now."""
+        if self._final[0] != step:
+            kl, loss = self._on_answers()
+            base = self._resources.base_nll()
+            after = metrics.nll(self._model, self._resources.text)
+            found = FinalMetrics(
+                held_out_loss=loss if self._split.held_out else None,
+                kl=kl,
+                forgetting=metrics.forgetting(base, after),
+                interval=metrics.interval(base, after),
+            )
+            self._final = step, found
+        return self._final[1]
 
-    def _held_out_loss(self) -> float | None:
-        return metrics.nll(self._model, self._split.held_out).mean if self._split.held_out else None
-
-    def _quick_forgetting(self) -> float:
-        return metrics.forgetting(self._base, metrics.nll(self._model, self._resources.quick_text))
+    def _on_answers(self) -> tuple[float | None, float]:
+        """KL to the base and loss, on held-out demonstrations or their stand-ins."""
+        kl, loss = self._kl.with_loss()
+        if loss is None or not self._kl.has_all:
+            loss = metrics.nll(self._model, self._shown).mean
+        return kl, loss

@@ -24,7 +24,7 @@ from chatlab.training.data import Example
 from chatlab.training.defaults import KL_TEXT_TOKENS
 from chatlab.training.loss import logits_of, topk_kl_loss
 from chatlab.training.model import LoraModel
-from chatlab.training.packing import Batch, Span, collate
+from chatlab.training.packing import Batch, Span, collate, shares
 
 NUM_TEXTS = 64
 TOP_K = 32
@@ -78,20 +78,32 @@ class KLToBase:
     def __init__(self, model: LoraModel, examples: Sequence[Example]) -> None:
         self._model = model
         fitting = _fitting(examples, MAX_NUMBERS // model.head.shape[0])
-        self._batch = collate(fitting) if fitting else None
+        self.has_all = len(fitting) == len(examples)
+        """Whether they were few enough for all to be measured on."""
+        self._batches = [collate(some) for some in shares(fitting, model.workers.count)]
         with model.adapter_disabled():
-            self._base = self._log_probs(self._batch) if self._batch else None
+            self._base = self._log_probs()
 
     def mean(self) -> float | None:
         """Nats a token, over the supervised positions, as the adapter is now; None where there are none."""
-        if self._batch is None or self._base is None:
-            return None
-        terms = self._base.exp() * (self._base - self._log_probs(self._batch))
-        return float(terms.sum()) / len(terms)
+        return self.with_loss()[0]
+
+    def with_loss(self) -> tuple[float | None, float | None]:
+        """`mean`, and the cross-entropy there, nats a token, of the same forward pass."""
+        kl, loss, tokens = 0.0, 0.0, 0
+        for batch, base, own in zip(self._batches, self._base, self._log_probs(), strict=True):
+            kl += float((base.exp() * (base - own)).sum())
+            loss -= float(own.gather(1, batch.labels[:, None]).sum())
+            tokens += len(own)
+        return (kl / tokens, loss / tokens) if tokens else (None, None)
+
+    def _log_probs(self) -> list[Tensor]:
+        """(L, V) of each batch, at the positions that predict a label."""
+        with self._model.merged():
+            return list(self._model.workers.map(self._of, self._batches))
 
     @torch.no_grad()
-    def _log_probs(self, batch: Batch) -> Tensor:
-        """(L, V) at the positions that predict a label."""
+    def _of(self, batch: Batch) -> Tensor:
         hidden = self._model.hidden(batch)[batch.label_positions]
         return logits_of(hidden, self._model.head).log_softmax(-1)
 

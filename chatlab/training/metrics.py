@@ -18,7 +18,7 @@ from chatlab.system.files import private_folder
 from chatlab.training.data import IGNORED, Example
 from chatlab.training.loss import next_token_loss
 from chatlab.training.model import LoraModel
-from chatlab.training.packing import collate
+from chatlab.training.packing import collate, shares
 from chatlab.training.process.runs import write_json
 
 WINDOW = 256
@@ -28,8 +28,6 @@ QUICK_WINDOW = 128
 UNSUPERVISED = 64
 """Tokens at the start of a window that are only context. How a text begins is just what demonstrations change: there
 alone an adapter that forgot 0.8 % in all looks as if it had forgotten 6 %."""
-BATCH_TOKENS = 1024
-"""Most tokens computed at once: a processor multiplies that many twice as fast as 256."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ def nll(model: LoraModel, examples: Sequence[Example]) -> NLL:
     """NLL of the labels of examples; an example's `demonstration` is its document's number."""
     documents = sorted({example.demonstration for example in examples})
     sums, tokens = dict.fromkeys(documents, 0.0), dict.fromkeys(documents, 0.0)
-    batches = _batches(examples, model.workers.count)
+    batches = shares(examples, model.workers.count)
     with model.merged():
         for batch, found in zip(batches, model.workers.map(partial(_nll_sums, model), batches), strict=True):
             for example, value in zip(batch, found, strict=True):
@@ -101,9 +99,10 @@ def interval(before: NLL, after: NLL, draws: int = 1000) -> tuple[float, float]:
 
 
 def base_nll(model: LoraModel, examples: Sequence[Example], cache: Path, anew: bool = False) -> NLL:
-    """NLL of the base, computed once and kept in `cache`; or `anew`."""
+    """NLL of the base, computed once and kept in `cache`; or `anew`. Other layers under the adapter round otherwise."""
     text = repr([(example.demonstration, example.ids) for example in examples])
-    key = hashlib.sha256(f"{model.head.dtype} {torch.__version__} {text}".encode()).hexdigest()[:16]
+    how = f"{model.head.dtype} {model.layers:g} {torch.__version__}"
+    key = hashlib.sha256(f"{how} {text}".encode()).hexdigest()[:16]
     file = cache / f"prose-{key}.json"
     try:
         kept = {} if anew else json.loads(file.read_text(encoding="utf-8"))
@@ -134,14 +133,3 @@ def _spread(examples: list[Example], count: int) -> list[Example]:
     numbers = sorted(firsts)
     count = min(len(numbers), count)
     return [firsts[numbers[i * len(numbers) // count]] for i in range(count)]
-
-
-def _batches(examples: Sequence[Example], workers: int) -> list[list[Example]]:
-    """Examples of like length together, BATCH_TOKENS at once or so few that each worker has a share."""
-    most = min(BATCH_TOKENS, sum(len(e.ids) for e in examples) // workers + 1)
-    batches: list[list[Example]] = [[]]
-    for example in sorted(examples, key=lambda example: -len(example.ids)):
-        if sum(len(e.ids) for e in batches[-1]) + len(example.ids) > most and batches[-1]:
-            batches.append([])
-        batches[-1].append(example)
-    return batches

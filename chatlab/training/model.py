@@ -63,7 +63,7 @@ class LoraModel:
         attention.register()
         self.folder, self.accelerator = base, accelerator
         self.workers = Workers(workers)
-        self.lora_shape = lora_shape(settings)
+        self.lora_shape, self.layers = lora_shape(settings), settings.layers
         self._dtype = torch.bfloat16 if bf16 else torch.float32
         self._load(settings)
         check = _Check(self, sample or _ordinary(len(self.head)))

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from chatlab.training.data import IGNORED, Example, shared_prefix
 
+BATCH_TOKENS = 1024
+"""Most tokens computed at once for a measurement: a processor multiplies that many twice as fast as 256."""
+
 
 class Span(NamedTuple):
     """A sequence in a packed batch: `width` positions from `start` on, after the `prefix` first positions of `root`.
@@ -62,6 +65,17 @@ def collate(examples: Sequence[Example]) -> Batch:
         positions += range(prefix, len(example.ids))
     supervised = torch.tensor(label_positions, dtype=torch.long), torch.tensor(labels, dtype=torch.long)
     return Batch(torch.tensor(ids), torch.tensor(positions), tuple(spans), *supervised)
+
+
+def shares(examples: Sequence[Example], workers: int, most: int = BATCH_TOKENS) -> list[list[Example]]:
+    """Examples of like length together, `most` tokens at once or so few that each worker has a share."""
+    most = min(most, sum(len(e.ids) for e in examples) // workers + 1)
+    batches: list[list[Example]] = [[]]
+    for example in sorted(examples, key=lambda example: -len(example.ids)):
+        if sum(len(e.ids) for e in batches[-1]) + len(example.ids) > most and batches[-1]:
+            batches.append([])
+        batches[-1].append(example)
+    return [batch for batch in batches if batch]
 
 
 def concat(first: Batch, second: Batch) -> Batch:

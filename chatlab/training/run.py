@@ -176,6 +176,8 @@ class TrainingRun:
         if step < steps:
             with self._clock("save"):
                 self._save(model, self.folder / "kept" / str(step))
+        else:
+            self.emit("phase", phase="evaluate")
         with self._clock("evaluate"):
             return evaluator.quick_eval(step)
 
