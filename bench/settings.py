@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
@@ -122,7 +123,7 @@ def main() -> None:
         for name, pack in product(bases, given.pack or PACKS):
             run(list(grid({name: bases[name]}, [pack]))[: given.first], work, trials)
     told = {"machine": machine() | {"note": given.note}, "figures": table(bases, work)}
-    OUT.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    OUT.write_text(re.sub(r"\n {5,}", " ", json.dumps(told, indent=1)) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -106,8 +106,11 @@ def settings_for(demonstrations: int, parameters: int, **overrides: Any) -> Trai
     0.9 % at 95 to 96 %, 4: 0.7 % at 95 to 96 %, 5: 0.2 % at 90 to 93 %. Rank 8 with weight 2 or 3 keeps 90 % of form,
     rank 32 forgets 4.4 %, seven passes 2.9 %, rate 2e-3 with weight 5 2.7 to 3.1 %.
 
-    On SmolLM2-135M with weight 3.5 (bench/results/settings.json), means of three seeds: TABLE
-    Weight 1 at 1e-3 forgets 12.9 % and reads no better. The rest follows what others report for their sizes.
+    On SmolLM2-135M with weight 3.5 (bench/results/settings.json), means of three seeds: the upper half of the layers at
+    7e-4 has 92 % of the replies in voice, forgets 0.4 % and keeps 15 of the 25 everyday facts that the base knows, in
+    0.6 of the time of all layers at 5e-4, which have 97 %, forget -1.3 % and keep 14. At 1e-3 the upper half forgets
+    4.7 %, at 5e-4 it drops the voice more often; two thirds of the layers lie between. On all layers weight 1 at 1e-3
+    forgets 12.9 % and reads no better. The rest follows what others report for their sizes.
     """
     layers = overrides.get("layers") or (1.0 if parameters < TINY else UPPER)
     chosen = TrainSettings(
