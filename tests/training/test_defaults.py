@@ -32,9 +32,6 @@ def test_the_defaults_for_smollm2_were_tried_and_are_the_best_of_their_layers():
     by_rate = defaultdict(list)
     for trial in upper:
         by_rate[trial["settings"]["learning_rate"]].append(trial)
-        rate: [t for t in upper if t["settings"]["learning_rate"] == rate]
-        for rate in {t["settings"]["learning_rate"] for t in upper}
-    }
     own = by_rate.pop(chosen.learning_rate)
     assert len(own) >= 3 and min(by_rate) < chosen.learning_rate < max(by_rate)
     assert mean(t["in voice"] for t in own) >= 0.9 and mean(t["forgetting"] for t in own) <= 2
