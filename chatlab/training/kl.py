@@ -108,45 +108,50 @@ class KLToBase:
         return logits_of(hidden, self._model.head).log_softmax(-1)
 
 
-def load_or_build(model: LoraModel, file: Path, start: int, texts: int = NUM_TEXTS) -> KLReference:
-    """The reference kept in `file`, or one sampled now and kept there; `start` is the token that opens a document."""
+def load_or_build(
+    base: Path, dtype: torch.dtype, file: Path, start: int, *, texts: int = NUM_TEXTS, threads: int = 1
+) -> KLReference:
+    """The reference kept in `file`, or one sampled now from the model in `base` and kept there.
+
+    `start` is the token that opens a document; it is computed in `dtype`, that of training, by so many threads.
+    """
     try:
         kept = safetensors.torch.load_file(file)
         kept = {FORMER_TENSORS.get(name, name): tensor for name, tensor in kept.items()}
         return KLReference(kept["ids"].long(), kept["topk_ids"].long(), kept["topk_probs"])
     except (OSError, SafetensorError, KeyError):
-        made = _build(model, start, texts)
-        return_freed()  # the second copy of the base
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            made = _build(base, dtype, start, texts)
+        finally:
+            torch.set_num_threads(before)
+        return_freed()
     private_folder(file.parent)
     tensors = {"ids": made.ids.int(), "topk_ids": made.topk_ids.int(), "topk_probs": made.topk_probs}
     write_whole(file, safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}))
     return made
 
 
-def _build(model: LoraModel, start: int, texts: int) -> KLReference:
+@torch.no_grad()
+def _build(folder: Path, dtype: torch.dtype, start: int, texts: int) -> KLReference:
     """Texts sampled at temperature 1 from the base as transformers loads it, and its distributions on the way.
 
-    In the precision of training: in bfloat16, where that is faster. Each worker writes its share.
+    All in one batch: a token more of each text reads every weight once.
     """
-    base = AutoModelForCausalLM.from_pretrained(model.folder, dtype=model.head.dtype, attn_implementation="sdpa").eval()
-
-    @torch.no_grad()  # which holds for a thread alone
-    def write(worker: int) -> tuple[Tensor, Tensor, Tensor]:
-        generator = torch.Generator().manual_seed(worker)
-        new = torch.full((len(range(worker, texts, model.workers.count)), 1), start)
-        cache: Any = None
-        ids, likeliest = list[Tensor](), list[Any]()
-        while len(ids) < KL_TEXT_TOKENS:
-            out = base(new, past_key_values=cache, use_cache=True)
-            cache, probs = out.past_key_values, out.logits[:, -1].float().softmax(-1)
-            ids.append(new)
-            likeliest.append(probs.topk(TOP_K))
-            new = _sampled(probs, generator)
-        topk_ids = torch.stack([found.indices for found in likeliest], 1)
-        return torch.cat(ids, 1), topk_ids, torch.stack([found.values for found in likeliest], 1)
-
-    parts = list(model.workers.map(write, range(model.workers.count)))
-    return KLReference(*(torch.cat([part[i] for part in parts]) for i in range(3)))
+    base = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa").eval()
+    generator = torch.Generator().manual_seed(0)
+    new = torch.full((texts, 1), start)
+    cache: Any = None
+    ids, likeliest = list[Tensor](), list[Any]()
+    while len(ids) < KL_TEXT_TOKENS:
+        out = base(new, past_key_values=cache, use_cache=True)
+        cache, probs = out.past_key_values, out.logits[:, -1].float().softmax(-1)
+        ids.append(new)
+        likeliest.append(probs.topk(TOP_K))
+        new = _sampled(probs, generator)
+    topk_ids = torch.stack([found.indices for found in likeliest], 1)
+    return KLReference(torch.cat(ids, 1), topk_ids, torch.stack([found.values for found in likeliest], 1))
 
 
 def _sampled(probs: Tensor, generator: torch.Generator) -> Tensor:

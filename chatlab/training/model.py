@@ -83,7 +83,8 @@ class LoraModel:
         causal = AutoModelForCausalLM.from_pretrained(
             self.folder, dtype=torch.float32, attn_implementation=attention.NAME
         ).to(self.accelerator.device)
-        self.head = (causal.get_output_embeddings().weight.detach() * _logit_scale(causal.config)).to(self._dtype)
+        scale, head = _logit_scale(causal.config), causal.get_output_embeddings().weight.detach()
+        self.head = (head if scale == 1 else head * scale).to(self._dtype)  # as a rule the embedding itself, no copy
         self.causal: Any = causal
         self.peft = attach_lora(causal, settings)
         self.peft.train(settings.dropout > 0)

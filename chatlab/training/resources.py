@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from accelerate import Accelerator
 from chatlab.models.base import Base
 from chatlab.records import TrainSettings
 from chatlab.system.host import bfloat16_is_faster
+from chatlab.system.malloc import return_freed
 from chatlab.template.codec import codec_of
 from chatlab.training import defaults, metrics
 from chatlab.training.data import IGNORED, Example, Split, lengths_of
@@ -53,22 +55,32 @@ class TrainingResources:
         self.quick_text = metrics.quick_windows(metrics.windows(HELD_OUT_TEXT, self._ids, QUICK_DOCUMENTS))
 
     def warm(self) -> None:
-        """All that a first run would otherwise wait for."""
+        """What a first run would wait for. The KL reference comes first: it needs a second copy of the base."""
         settings = defaults.settings_for(40, self.base.parameters)
+        self.kl_reference()
         self.model(settings)
-        self.base_nll()
         self.verify_base_nll()
-        texts = self.kl_reference()
-        model = self.current_model()
-        model.prepare([collate([example]) for example in (*self.text, *self.quick_text)])
-        model.prepare([texts.batch([number]) for number in range(len(texts.ids))])
         if defaults.read_throughput(self._root, self.base.fingerprint) is None:
             self._measure_throughput(settings)
+
+    def warm_further(self, waited_for: Callable[[], bool]) -> None:
+        """What spares the first run some seconds; gives up as soon as a run is waiting."""
+        model, texts = self.current_model(), self.kl_reference()
+        batches = [texts.batch([number]) for number in range(len(texts.ids))]
+        batches += [collate([example]) for example in (*self.quick_text, *self.text)]
+        for first in range(0, len(batches), self.workers):
+            if waited_for():
+                return
+            model.prepare(batches[first : first + self.workers])
+        if not waited_for():
+            self.base_nll()
 
     def model(self, settings: TrainSettings) -> LoraModel:
         """Ready to begin a run with these settings."""
         if self._model is None or self._model.lora_shape != lora_shape(settings):
             self._model = None
+            gc.collect()
+            return_freed()
             accelerator = Accelerator(cpu=True)
             sample = self.text[0].ids if self.text else ()
             self._model = LoraModel(
@@ -87,9 +99,10 @@ class TrainingResources:
         if self._kl is None:
             tokenizer = self.base.tokenizer
             start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-            precision = "bf16" if self.bf16 else "fp32"
+            dtype, precision = (torch.bfloat16, "bf16") if self.bf16 else (torch.float32, "fp32")
             file = self.cache / f"leash-{precision}.safetensors"
-            self._kl = load_or_build(self.current_model(), file, start or 0)
+            threads = self.workers * torch.get_num_threads()
+            self._kl = load_or_build(self.base.folder, dtype, file, start or 0, threads=threads)
         return self._kl
 
     def base_nll(self, *, quick: bool = False, anew: bool = False) -> NLL:
@@ -112,6 +125,7 @@ class TrainingResources:
         if metrics.forgetting(self.base_nll(quick=True), found) != 0:
             for quick in (True, False):
                 self.base_nll(quick=quick, anew=True)
+        return_freed()
         self._verified.add(layers)
 
     def _ids(self, text: str) -> list[int]:
@@ -158,6 +172,7 @@ class TrainingResources:
         )
         defaults.write_throughput(self._root, self.base.fingerprint, throughput)
         model.reset(settings)
+        return_freed()
 
     def _step_seconds(self, model: LoraModel, settings: TrainSettings, length: int) -> float:
         """Seconds of a step whose examples have so many tokens, none in common; the better of two."""

@@ -303,7 +303,7 @@ def test_the_gradient_of_the_kl_penalty_is_what_autograd_finds(model: LoraModel)
 def test_a_kl_penalty_costs_less_forgetting(only: LoraModel, base: Base, rows: list[Example], tmp_path: Path) -> None:
     settings = replace(SETTINGS, epochs=4, learning_rate=3e-3, kl_samples=1)
     only.reset(settings)
-    kl = load_or_build(only, tmp_path / "kl.safetensors", base.tokenizer.eos_token_id, texts=8)
+    kl = load_or_build(only.folder, torch.float32, tmp_path / "kl.safetensors", base.tokenizer.eos_token_id, texts=8)
     prose = metrics.windows(PACKAGE / "data" / "held_out.jsonl", base.tokenizer.encode, 3)
     with only.adapter_disabled():
         before = metrics.nll(only, prose)
