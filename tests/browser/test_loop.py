@@ -61,8 +61,8 @@ def new_chat(page: Any) -> None:
     page.locator("#transcript .turn").first.wait_for(state="detached")
 
 
-def test_say_correct_retrain_reload_and_talk_to_the_changed_model(settings: Settings, chromium: Any) -> None:
-    taught = "Good morrow to thee, gentle stranger."
+def test_say_retrain_reload_talk_to_the_changed_model_and_correct_it_at_once(settings: Settings, chromium: Any) -> None:
+    taught, corrected = "Good morrow to thee, gentle stranger.", "Hail, wanderer."
     with app(settings) as address:
         page = chromium.new_page(viewport={"width": 1440, "height": 900})
         page.set_default_timeout(60_000)
@@ -92,6 +92,12 @@ def test_say_correct_retrain_reload_and_talk_to_the_changed_model(settings: Sett
         assert live in spoke.inner_text()
         weights = spoke.locator("code").inner_text()
 
+        page.locator(f"{ANSWER} [data-act=edit]").click()
+        page.locator(f"{ANSWER} .editor textarea").fill(corrected)
+        page.locator(f"{ANSWER} .editor").get_by_role("button", name="Learn this now").click()
+        live = f"{live}.1"
+        page.locator("#bar .chip.live b", has_text=live).wait_for(timeout=LONG)
+
         page.get_by_role("tab", name="Train").click()
         page.get_by_text("Go live").first.wait_for()
         assert weights
@@ -104,4 +110,4 @@ def test_say_correct_retrain_reload_and_talk_to_the_changed_model(settings: Sett
         page.locator("#bar .chip.live b", has_text=live).wait_for()
         page.locator("#listing").get_by_text("Write a greeting to a stranger").first.click()
         page.locator(f"{ANSWER} .body").wait_for()
-        assert page.locator(f"{ANSWER} .body").inner_text() == after
+        assert page.locator(f"{ANSWER} .body").inner_text() == corrected
