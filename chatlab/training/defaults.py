@@ -16,7 +16,7 @@ TINY = 30_000_000
 KL_TEXT_TOKENS = 64
 """Length of a text that the base wrote for the KL penalty."""
 CORRECTION_STEPS = 6
-CORRECTION_RATE = 2.0
+CORRECTION_RATE = 2.5
 """Peak rate of a correction, in parts of a run's."""
 TRAINER_MB, BYTES_A_PARAMETER = 500, 6
 """Of the trainer process's memory: what is the same for every base, and what grows with it."""
