@@ -94,7 +94,25 @@ def test_many_replies_leave_room_for_a_chat_and_wait_for_each_other(engine, vari
     assert [number for number, chunk in ended if chunk.stop] == [0, 1]
 
 
+def test_more_variants_than_slots_take_turns_in_one_thread_and_all_come_to_an_end(
+    base, cache_folder, variants, prompt, alone, monkeypatch
+):
+    """Keys and values of a larger model leave room for two replies, and Compare advances up to six in one thread."""
+    monkeypatch.setattr("chatlab.engines.llamacpp.engine.MEMORY", 0)
+    few = LlamaCppEngine.open(base, cache_folder / "gguf", threads=1)
+    try:
+        many = few.stream_batch([prompt] * 3, GREEDY, variants[0], NEVER)
+        next(many)
+        assert said_in_turns(few, prompt, variants) == alone, "while the unseen prompts hold one of the two"
+    finally:
+        few.close()
+
+
 def test_variants_that_take_turns_at_every_token_say_what_each_says_alone(engine, variants, prompt, alone):
+    assert said_in_turns(engine, prompt, variants) == alone
+
+
+def said_in_turns(engine, prompt, variants):
     streams = [engine.stream(prompt, GREEDY, variant, NEVER) for variant in variants]
     told = [""] * len(variants)
     under_way = set(range(len(variants)))
@@ -105,7 +123,7 @@ def test_variants_that_take_turns_at_every_token_say_what_each_says_alone(engine
                 under_way.discard(n)
             else:
                 told[n] += chunk.text
-    assert told == alone
+    return told
 
 
 def test_variants_in_many_threads_say_what_each_says_alone(engine, variants, prompt, alone):

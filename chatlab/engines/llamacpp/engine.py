@@ -29,6 +29,9 @@ LONGEST = 8192
 MEMORY = 1 << 29
 """Bytes for keys and values; there are as many slots as fit, from two to eight."""
 
+LOOK = 0.01
+"""Seconds that a reply without a slot waits for one before others may go on."""
+
 
 class LlamaCppEngine:
     """One context, a slot in it for each reply, and adapters switched between tokens.
@@ -140,9 +143,14 @@ class LlamaCppEngine:
     def _sample(
         self, prompt: list[int], sampling: Sampling, adapter: ActiveAdapter
     ) -> Generator[int | None, None, None]:
-        """Token after token, without end; None for each block of the prompt, so that a reply can be closed there."""
+        """Token after token, without end. None while it waits for a slot and for each block of the prompt, so that a
+        reply can be closed there, and others that the same thread advances can go on.
+        """
         sampler = Sampler(sampling)
-        with self._slots.acquire(adapter, prompt) as (slot, position):
+        while (taken := self._slots.take(adapter, prompt, LOOK)) is None:
+            yield None
+        slot, position = taken
+        try:
             while position < len(prompt):
                 block = prompt[position : position + BLOCK]
                 logits = self._read(block, slot, position, adapter)
@@ -154,6 +162,8 @@ class LlamaCppEngine:
                 yield (token := sampler.sample(logits))
                 logits = self._read([token], slot, position, adapter)
                 position += 1
+        finally:
+            self._slots.give_back(slot)
 
     def _replies(
         self, prompts: Sequence[Sequence[int]], sampling: Sampling, adapter: ActiveAdapter, stop_ids: frozenset[int]

@@ -46,21 +46,35 @@ class Slots:
     @contextmanager
     def acquire(self, adapter: Hashable, prompt: Sequence[int]) -> Iterator[tuple[Slot, int]]:
         """A slot for the time of a reply, and how many tokens of the prompt it holds. Waits where all are busy."""
+        while (taken := self.take(adapter, prompt, timeout=60)) is None:
+            pass
+        try:
+            yield taken
+        finally:
+            self.give_back(taken[0])
+
+    def take(self, adapter: Hashable, prompt: Sequence[int], timeout: float) -> tuple[Slot, int] | None:
+        """As `acquire`, to be given back; None where all are still busy after `timeout` seconds.
+
+        One thread may advance several replies in turn: it must not wait for a slot that another of them holds.
+        """
         with self._free:
-            self._free.wait_for(lambda: any(not slot.busy for slot in self._slots))
+            if not self._free.wait_for(lambda: any(not slot.busy for slot in self._slots), timeout):
+                return None
             idle = (slot for slot in self._slots if not slot.busy)
             slot = max(idle, key=lambda slot: (slot.cached(adapter, prompt), -slot.used))
             cached = slot.cached(adapter, prompt)
             self._clock += 1
             slot.busy, slot.adapter, slot.used, slot.ids = True, adapter, self._clock, slot.ids[:cached]
-        try:
-            yield slot, cached
-        finally:
-            with self._free:
-                slot.busy = False
-                if slot.discard:
-                    slot.clear()
-                self._free.notify()
+        return slot, cached
+
+    def give_back(self, slot: Slot) -> None:
+        """For the next reply. What it holds stays, unless it was to be discarded."""
+        with self._free:
+            slot.busy = False
+            if slot.discard:
+                slot.clear()
+            self._free.notify()
 
     def clear(self) -> list[Slot]:
         """Forget all prompts: idle slots, which are returned, at once, and the others after their reply."""
