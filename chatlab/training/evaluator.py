@@ -57,11 +57,11 @@ class RunEvaluator:
         self._final: tuple[int, FinalMetrics] = (-1, FinalMetrics())
 
     def before_training(self) -> Step:
-        """Step 0. The adapter changes nothing yet: there is no forgetting, to the bit."""
-        self._resources.verify_base_nll()
+        """Step 0. The adapter changes nothing yet, and the measurements say so: no forgetting, to the bit."""
+        forgetting = self._resources.untrained_forgetting()
         kl, loss = self._on_answers()
         held_out_loss = loss if self._split.held_out else None
-        return Step(step=0, steps=self._steps, loss=loss, held_out_loss=held_out_loss, forgetting=0.0, kl=kl)
+        return Step(step=0, steps=self._steps, loss=loss, held_out_loss=held_out_loss, forgetting=forgetting, kl=kl)
 
     def is_eval_step(self, step: int) -> bool:
         """Whether to evaluate after this step."""

@@ -50,7 +50,9 @@ class TrainingResources:
         self._model: LoraModel | None = None
         self._kl: KLReference | None = None
         self._base_nll: dict[tuple[bool, float], NLL] = {}
-        self._verified: set[float] = set()
+        self._untrained: dict[tuple[float, ...], float] = {}
+        self.warmed = False
+        """Whether `warm_further` has come to its end with the model as it is."""
         self.text = metrics.windows(HELD_OUT_TEXT, self._ids, DOCUMENTS)
         self.quick_text = metrics.quick_windows(metrics.windows(HELD_OUT_TEXT, self._ids, QUICK_DOCUMENTS))
 
@@ -59,12 +61,14 @@ class TrainingResources:
         settings = defaults.settings_for(40, self.base.parameters)
         self.kl_reference()
         self.model(settings)
-        self.verify_base_nll()
+        self.untrained_forgetting()
         if defaults.read_throughput(self._root, self.base.fingerprint) is None:
             self._measure_throughput(settings)
 
     def warm_further(self, waited_for: Callable[[], bool]) -> None:
-        """What spares the first run some seconds; gives up as soon as a run is waiting."""
+        """What spares the next run some seconds; gives up as soon as one is waiting."""
+        if self.warmed:
+            return
         model, texts = self.current_model(), self.kl_reference()
         batches = [texts.batch([number]) for number in range(len(texts.ids))]
         batches += [collate([example]) for example in (*self.quick_text, *self.text)]
@@ -74,11 +78,12 @@ class TrainingResources:
             model.prepare(batches[first : first + self.workers])
         if not waited_for():
             self.base_nll()
+            self.warmed = True
 
     def model(self, settings: TrainSettings) -> LoraModel:
         """Ready to begin a run with these settings."""
         if self._model is None or self._model.lora_shape != lora_shape(settings):
-            self._model = None
+            self._model, self.warmed = None, False
             gc.collect()
             return_freed()
             accelerator = Accelerator(cpu=True)
@@ -114,19 +119,19 @@ class TrainingResources:
             self._base_nll[key] = metrics.base_nll(model, examples, self.cache, anew)
         return self._base_nll[key]
 
-    def verify_base_nll(self) -> None:
-        """Once for each process: measure both anew if what the cache says of the base is not, to the bit, what is
-        measured now. The adapter has to be one that changes nothing yet.
+    def untrained_forgetting(self) -> float:
+        """Of an adapter that changes nothing yet, as the model now has: 0, to the bit, unless the cache says otherwise
+        of the base than is measured now; then both are measured anew. Once for each shape of the adapter.
         """
-        layers = self.current_model().layers
-        if layers in self._verified:
-            return
-        found = metrics.nll(self.current_model(), self.quick_text)
-        if metrics.forgetting(self.base_nll(quick=True), found) != 0:
-            for quick in (True, False):
-                self.base_nll(quick=quick, anew=True)
-        return_freed()
-        self._verified.add(layers)
+        shape = self.current_model().lora_shape
+        if shape not in self._untrained:
+            found = metrics.nll(self.current_model(), self.quick_text)
+            if metrics.forgetting(self.base_nll(quick=True), found) != 0:
+                for quick in (True, False):
+                    self.base_nll(quick=quick, anew=True)
+            self._untrained[shape] = metrics.forgetting(self.base_nll(quick=True), found)
+            return_freed()
+        return self._untrained[shape]
 
     def _ids(self, text: str) -> list[int]:
         return codec_of(self.base.tokenizer.backend_tokenizer).encode(text)

@@ -72,6 +72,7 @@ class TrainingRun:
         """`requested_at` is when the app asked for it, seconds since the epoch."""
         self.resources, self.folder, self.emit, self.stop_request = resources, folder, emit, stop_request
         self.steps_made = 0
+        self.began_warm = resources.warmed
         self.seconds = PhaseSeconds(queue=max(0.0, time.time() - requested_at))
 
     def run(self) -> Outcome:
@@ -194,8 +195,8 @@ class TrainingRun:
         shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
 
     def _correct_throughput(self, request: Request, split: Split, steps: list[Step]) -> None:
-        """Let a whole run correct the estimate for the next one."""
-        if steps[-1].step == steps[-1].steps and self.steps_made == steps[-1].steps:
+        """Let a whole run correct the estimate for the next one, unless it paid for what is kept from now on."""
+        if self.began_warm and steps[-1].step == steps[-1].steps and self.steps_made == steps[-1].steps:
             self.resources.correct_throughput(request.settings, split, len(steps) - 1, asdict(self.seconds))
 
     def _save(self, model: LoraModel, to: Path) -> str:

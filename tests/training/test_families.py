@@ -151,6 +151,23 @@ def test_what_the_lower_layers_give_does_not_depend_on_what_else_is_read(tmp_pat
     assert torch.equal(given, among.forward.frozen.hidden(collate([second]))[span.prefix :])
 
 
+def test_more_texts_than_are_kept_go_around_and_some_are_still_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = LoraModel(network("llama", tmp_path), replace(SETTINGS, layers=0.5), Accelerator(cpu=True), bf16=False)
+    assert isinstance(model.forward, FastDecoder)
+    frozen = model.forward.frozen
+    texts = [replace(rows(50)[0], ids=tuple(3 + (n * i) % 80 for i in range(50))) for n in range(1, 41)]
+    monkeypatch.setattr("chatlab.training.fast.frozen.KEPT_BYTES", 20 * 50 * 32 * 4)
+    computed = []
+    compute = frozen._compute
+    monkeypatch.setattr(frozen, "_compute", lambda text: computed.append(text) or compute(text))
+    wanted = [frozen.hidden(collate([text])) for text in texts]
+    for _ in range(4):
+        assert all(torch.equal(frozen.hidden(collate([text])), own) for text, own in zip(texts, wanted, strict=True))
+    assert 40 < len(computed) < 190 and sum(t.nbytes for t in frozen._kept.values()) <= 20 * 50 * 32 * 4
+
+
 @pytest.mark.parametrize("length", [100, 300])
 @pytest.mark.parametrize("kind", [kind for kind, more in FAMILIES.items() if "sliding_window" in more])
 def test_a_text_longer_than_the_window_is_computed_as_transformers_does(kind: str, length: int, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_whatever_befalls_the_trainer_is_said_and_chat_and_the_run_go_on(lab: La
     pid = learning(lab, run, 3)
 
     os.kill(pid, signal.SIGSTOP)
-    status = until(lab, lambda s: "not answered" in s.message)
+    status = until(lab, lambda s: "has not responded" in s.message)
     assert status.state == "training" and talks(lab)
     os.kill(pid, signal.SIGCONT)
     until(lab, lambda s: not s.message)

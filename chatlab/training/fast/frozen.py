@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import random
 from collections.abc import Callable, Sequence
 from threading import Lock
 
@@ -13,7 +13,7 @@ from chatlab.training.fast.layer import Layer, Packing
 from chatlab.training.packing import Batch, Span
 
 KEPT_BYTES = 256 << 20
-"""Of hidden states kept, those of the texts read last."""
+"""Of hidden states kept."""
 
 
 class FrozenLayers:
@@ -30,7 +30,7 @@ class FrozenLayers:
     ) -> None:
         """`packing` makes what layers need of a batch from its positions and spans."""
         self._embed, self._layers, self._packing = embed, layers, packing
-        self._kept: OrderedDict[tuple[int, ...], Tensor] = OrderedDict()
+        self._kept: dict[tuple[int, ...], Tensor] = {}
         self._bytes = 0
         self._lock = Lock()
 
@@ -47,17 +47,15 @@ class FrozenLayers:
 
     def _of(self, text: tuple[int, ...]) -> Tensor:
         """(len(text), H)."""
-        with self._lock:
-            if text in self._kept:
-                self._kept.move_to_end(text)
-                return self._kept[text]
+        if (kept := self._kept.get(text)) is not None:
+            return kept
         made = self._compute(text)
         with self._lock:
             if text not in self._kept:
                 self._kept[text] = made
                 self._bytes += made.nbytes
-            while self._bytes > KEPT_BYTES and len(self._kept) > 1:
-                self._bytes -= self._kept.popitem(last=False)[1].nbytes
+            while self._bytes > KEPT_BYTES:  # of one that goes around, the oldest is the one that is needed next
+                self._bytes -= self._kept.pop(random.choice(list(self._kept))).nbytes
         return made
 
     @torch.no_grad()

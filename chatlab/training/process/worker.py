@@ -97,11 +97,13 @@ def main() -> None:
         events.emit("fatal", message=str(shown), hint=shown.hint)
         raise SystemExit(1) from error
     events.emit("ready")
-    try:
-        resources.warm_further(lambda: commands.waiting)
-    except Exception as error:  # a run does the same when it needs it, and says what is wrong
-        traceback.print_exception(error, file=sys.stderr)
-    while (command := commands.runs.get()) is not None:
+    while True:
+        try:
+            resources.warm_further(lambda: commands.waiting)
+        except Exception as error:  # a run does the same when it needs it, and says what is wrong
+            traceback.print_exception(error, file=sys.stderr)
+        if (command := commands.runs.get()) is None:
+            return
         _run(resources, command, events, commands)
 
 
