@@ -6,7 +6,6 @@ base never seen, the estimate shown before against what it took, the share that 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -29,28 +28,14 @@ def measure(rounds: int = 3) -> dict[str, Any]:
     with warm_lab(base=base, warmed=warm) as lab:
         expected = lab.training.plan().seconds
         figures = beside_trl(lab, rounds)
-        peak = peak_mb()
     own = figures["chatlab"]
     took = own["total"] - own["first token"]
     figures |= {
         "warmup_s": warm[0],
         "estimate_error": abs(expected - took) / took,
         "evaluate_share": own["evaluate"] / own["total"],
-        "peak_mb": peak,
         "processor": {"bfloat16": bfloat16_is_faster(), "cores": psutil.cpu_count()},
     }
     show([{"": name, "here": figures[name], "target": limit} for name, limit in TARGETS.items()])
-    show([{"": "trainer, peak MB", "here": peak, "target": TARGET_MB}])
+    show([{"": "trainer, peak MB", "here": figures["peak_mb"], "target": TARGET_MB}])
     return figures
-
-
-def peak_mb() -> int:
-    """Most memory that the trainer process has held, MB; where the system does not keep that, what it holds now."""
-    found = 0
-    for child in psutil.Process().children(recursive=True):
-        if any("training.process.worker" in part for part in child.cmdline()):
-            status = Path(f"/proc/{child.pid}/status")
-            lines = status.read_text(encoding="ascii").splitlines() if status.exists() else []
-            kept = [int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM")]
-            found = max(found, *kept, child.memory_info().rss >> 20)
-    return found

@@ -18,7 +18,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.house import warm_lab, warm_up
+import psutil
+
+from bench.house import warm_lab
 from bench.table import middle, show
 from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
@@ -40,29 +42,40 @@ def measure(rounds: int = 5) -> dict[str, Any]:
 def beside_trl(lab: Lab, rounds: int) -> dict[str, Any]:
     """Seconds and tokens a second, medians over `rounds`; in each round one of everything, one after the other."""
     mine: list[dict[str, float]] = []
-    loops: list[float] = []
     theirs: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(rounds):
             times, run = pressed(lab)
             mine.append(times)
             lab.unseen_evaluator.wait()
-            loops.append(loop_alone(lab))
-            warm_up(lab)  # the adapter was on other layers
-            rows = learned(run)
-            theirs.append(fastest(Path(folder), rows, run.request.settings, weights_of(lab)))
+            theirs.append(fastest(Path(folder), learned(run), run.request.settings, weights_of(lab)))
         losses = same_loss(Path(folder), run, weights_of(lab))
+    peak = peak_mb()
+    loops = [loop_alone(lab) for _ in range(rounds)]  # last: other layers than the default's are opened anew
     figures = {
         "chatlab": {name: middle([m[name] for m in mine]) for name in mine[0]},
         "trl": {name: middle([t[name] for t in theirs]) for name in theirs[0]},
         "chatlab_loop_without_kl": middle(loops),
         "trl_loop": middle([t["tokens"] / t["steps"] for t in theirs]),
+        "peak_mb": peak,
         **losses,
     }
     figures["share_of_trl"] = figures["chatlab"]["total"] / figures["trl"]["total"]
     figures["loop_ratio"] = figures["chatlab_loop_without_kl"] / figures["trl_loop"]
     _print(figures)
     return figures
+
+
+def peak_mb() -> int:
+    """Most memory that the trainer process has held, MB; where the system does not keep that, what it holds now."""
+    found = 0
+    for child in psutil.Process().children(recursive=True):
+        if any("training.process.worker" in part for part in child.cmdline()):
+            status = Path(f"/proc/{child.pid}/status")
+            lines = status.read_text(encoding="ascii").splitlines() if status.exists() else []
+            kept = [int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM")]
+            found = max(found, *kept, child.memory_info().rss >> 20)
+    return found
 
 
 def pressed(lab: Lab) -> tuple[dict[str, float], RunView]:
