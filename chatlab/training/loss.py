@@ -17,7 +17,12 @@ REST = 1e-6
 
 
 def next_token_loss(hidden: Tensor, head: Tensor, labels: Tensor) -> Tensor:
-    """Sum of the cross-entropies of `labels` (L,), given the hidden states (L, H) that predict them.
+    """Sum of what `token_losses` gives."""
+    return token_losses(hidden, head, labels).sum()
+
+
+def token_losses(hidden: Tensor, head: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of each of `labels` (L,), nats, given the hidden states (L, H) that predict them.
 
     `head` (V, H) is the frozen output matrix; the products are computed in its dtype, the rest in float32.
     """
@@ -45,21 +50,21 @@ class CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden, head, labels):  # type: ignore[no-untyped-def]
         logits = F.linear(hidden.to(head.dtype), head)
-        loss = hidden.new_zeros((), dtype=torch.float32)
+        losses = hidden.new_zeros(len(hidden), dtype=torch.float32)
         for rows in _few(logits):
             probs = F.softmax(logits[rows], dim=-1, dtype=torch.float32)
             right = labels[rows, None]
             own = probs.gather(1, right)
-            loss -= own.clamp_min(EPS).log().sum()
+            losses[rows] = -own[:, 0].clamp_min(EPS).log()
             if ctx.needs_input_grad[0]:
                 logits[rows] = probs.scatter_(1, right, own - 1)
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward((logits @ head).float())
-        return loss
+        return losses
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        return ctx.saved_tensors[0] * grad, None, None
+        return ctx.saved_tensors[0] * grad[:, None], None, None
 
 
 class TopKKL(torch.autograd.Function):

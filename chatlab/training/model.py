@@ -166,11 +166,15 @@ class LoraModel:
             tensor.copy_(found[name])
         self.sync_weights()
 
-    @contextmanager
-    def adapter_disabled(self) -> Iterator[None]:
+    def adapter_disabled(self) -> AbstractContextManager[None]:
         """Base model, computed by the very operations that the adapter will be."""
+        return self.with_weights(torch.zeros_like(self.flat))
+
+    @contextmanager
+    def with_weights(self, weights: Tensor) -> Iterator[None]:
+        """Another adapter of this shape, its vector as `flat` is."""
         kept = self.flat.data.clone()
-        self.flat.data.zero_()
+        self.flat.data.copy_(weights)
         self.sync_weights()
         try:
             yield

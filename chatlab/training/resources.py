@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from chatlab.system.host import bfloat16_is_faster
 from chatlab.system.malloc import return_freed
 from chatlab.template.codec import codec_of
 from chatlab.training import defaults, metrics
-from chatlab.training.data import IGNORED, Example, Split, lengths_of
+from chatlab.training.data import IGNORED, Example, lengths_of
 from chatlab.training.kl import KLReference, load_or_build
 from chatlab.training.loop import compute_gradients
 from chatlab.training.metrics import NLL
@@ -137,14 +137,13 @@ class TrainingResources:
         return codec_of(self.base.tokenizer.backend_tokenizer).encode(text)
 
     def correct_throughput(
-        self, settings: TrainSettings, split: Split, steps: int, seconds: Mapping[str, float]
+        self, settings: TrainSettings, learned: Sequence[tuple[int, ...]], steps: int, seconds: Mapping[str, float]
     ) -> None:
-        """After a whole run of so many steps: what it took, against what was expected."""
+        """After a whole run of so many steps on these sequences: what it took, against what was expected."""
         measured = defaults.read_throughput(self._root, self.base.fingerprint)
         if measured is None or measured.layers != settings.layers:
             return
-        lengths = lengths_of([example.ids for example in split.train])
-        expected = defaults.training_seconds(settings, len(split.train), lengths, measured)
+        expected = defaults.training_seconds(settings, len(learned), lengths_of(learned), measured)
         off = seconds["steps"] / max(1e-6, expected)
         measuring = defaults.evaluations(steps) * measured.quick + measured.final
         slower = seconds["evaluate"] / max(1e-6, measuring)

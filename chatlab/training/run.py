@@ -8,11 +8,11 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from filelock import Timeout
 
@@ -22,14 +22,12 @@ from chatlab.system.files import write_whole
 from chatlab.system.host import gc_paused
 from chatlab.training import checkpoint as checkpoints
 from chatlab.training.checkpoint import Checkpoint
-from chatlab.training.correction import CorrectionEvaluator, read_correction
-from chatlab.training.data import Split, read_examples, schedule
-from chatlab.training.evaluator import Evaluator, FinalMetrics, RunEvaluator
-from chatlab.training.loop import train
+from chatlab.training.evaluator import Evaluator, FinalMetrics
+from chatlab.training.loop import Loss, train
 from chatlab.training.model import LoraModel
 from chatlab.training.process.runs import Request, Result, lock_of, read_request, read_steps, write_json
 from chatlab.training.resources import TrainingResources
-from chatlab.training.sft import SFTLoss
+from chatlab.training.task import Task, read_task
 
 StopMode = Literal["", "keep", "stop", "leave"]
 """None; end early and keep what was learned; stop, to go on later; leave, because the app is gone."""
@@ -90,50 +88,32 @@ class TrainingRun:
 
     def _work(self, request: Request) -> Outcome:
         with self._phase("tokenise"):
-            split, steps = self._read(request)
+            task = self._read(request)
             model = self.resources.model(request.settings)
-            kl = self.resources.kl_reference() if request.settings.kl_weight > 0 else None
             if (self.folder / "start").exists():
                 model.load(self.folder / "start")
         self.emit("phase", phase="steps")
         gc.collect()
         with gc_paused():
             with self._clock("evaluate"):
-                evaluator: Evaluator
-                if request.corrections:
-                    evaluator = CorrectionEvaluator(model, split, steps)
-                else:
-                    evaluator = RunEvaluator(self.resources, request.settings, split)
-            stopped = self._train(request, split, steps, model, SFTLoss(request.settings, kl), evaluator)
+                evaluator, loss = task.evaluator(self.resources), task.loss(self.resources)
+            stopped = self._train(request, task, model, loss, evaluator)
         if stopped in ("stop", "leave"):
             if stopped == "stop":
                 (self.folder / "stopped").touch()
             return "stopped" if stopped == "stop" else "interrupted"
-        self._finish(request, split, model, evaluator)
+        self._finish(request, task, model, evaluator)
         return "finished"
 
-    def _read(self, request: Request) -> tuple[Split, list[tuple[int, ...]]]:
-        """The examples, and the indices of those that each step reads."""
+    def _read(self, request: Request) -> Task:
         if request.base != self.resources.base.fingerprint:
             raise WrongBase("This run uses another base model.", "Switch to that model, or start a new run.")
         snapshot = self.folder / "snapshot.jsonl"
         if hashlib.sha256(snapshot.read_bytes()).hexdigest() != request.snapshot:
             raise TrainingError("The run's snapshot of demonstrations has been changed.", "Start a new run.")
-        settings, template, context = request.settings, self.resources.base.template, self.resources.base.context
-        if request.corrections:
-            return read_correction(snapshot, template, settings, context, request.corrections)
-        split = read_examples(snapshot, template, settings, context)
-        return split, schedule(len(split.train), settings)
+        return read_task(request, snapshot, self.resources.base)
 
-    def _train(
-        self,
-        request: Request,
-        split: Split,
-        steps: Sequence[Sequence[int]],
-        model: LoraModel,
-        loss: SFTLoss,
-        evaluator: Evaluator,
-    ) -> StopMode:
+    def _train(self, request: Request, task: Task, model: LoraModel, loss: Loss[Any], evaluator: Evaluator) -> StopMode:
         """All steps still to be made, or those until a stop is requested."""
         checkpoint = checkpoints.read(self.folder / "checkpoint")
         if checkpoint:
@@ -151,12 +131,13 @@ class TrainingRun:
             def evaluate(step: int, steps: int) -> dict[str, float | None]:
                 return self._evaluate(step, steps, evaluator, model)
 
-            made = train(model, split.train, request.settings, loss, evaluate, steps=steps, done=done, seconds=spent)
+            settings, examples, steps = request.settings, task.examples, task.steps
+            made = train(model, examples, settings, loss, evaluate, steps=steps, done=done, seconds=spent)
             for step in made:
                 log(step)
                 self.steps_made += 1
                 stopped = self.stop_request()
-                last = step.step == step.steps and not request.corrections  # which have nothing to measure after it
+                last = step.step == step.steps and task.is_usual  # else nothing is measured after it
                 if stopped or last or time.perf_counter() - saved_at > pause:
                     saved_at = time.perf_counter()
                     with self._clock("save"):
@@ -182,22 +163,23 @@ class TrainingRun:
         with self._clock("evaluate"):
             return evaluator.quick_eval(step)
 
-    def _finish(self, request: Request, split: Split, model: LoraModel, evaluator: Evaluator) -> None:
+    def _finish(self, request: Request, task: Task, model: LoraModel, evaluator: Evaluator) -> None:
         """Measure, save the adapter whole, and write the result last of all."""
         steps = list(read_steps(self.folder))
         with self._phase("evaluate"):
             final = evaluator.final(steps[-1].step)
         with self._phase("save"):
             sha256 = self._save(model, self.folder / "adapter")
-        self._write_result(request, split, model, steps, sha256, final)
-        if not request.corrections:
-            self._correct_throughput(request, split, steps)
+        self._write_result(request, task, model, steps, sha256, final)
+        if task.is_usual:
+            self._correct_throughput(request, task, steps)
         shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
 
-    def _correct_throughput(self, request: Request, split: Split, steps: list[Step]) -> None:
+    def _correct_throughput(self, request: Request, task: Task, steps: list[Step]) -> None:
         """Let a whole run correct the estimate for the next one, unless it paid for what is kept from now on."""
         if self.began_warm and steps[-1].step == steps[-1].steps and self.steps_made == steps[-1].steps:
-            self.resources.correct_throughput(request.settings, split, len(steps) - 1, asdict(self.seconds))
+            ids = [example.ids for example in task.examples]
+            self.resources.correct_throughput(request.settings, ids, len(steps) - 1, asdict(self.seconds))
 
     def _save(self, model: LoraModel, to: Path) -> str:
         """Whole or not at all; sha256 of the weights."""
@@ -213,7 +195,7 @@ class TrainingRun:
         return sha256
 
     def _write_result(
-        self, request: Request, split: Split, model: LoraModel, steps: list[Step], sha256: str, final: FinalMetrics
+        self, request: Request, task: Task, model: LoraModel, steps: list[Step], sha256: str, final: FinalMetrics
     ) -> None:
         made = [step for step in steps if step.step > 0]
         per_epoch = max(1, made[-1].steps // request.settings.epochs)
@@ -223,9 +205,9 @@ class TrainingRun:
             template=self.resources.base.template.sha256,
             steps=made[-1].step,
             stopped_early=made[-1].step < made[-1].steps,
-            demonstrations=tuple(dict.fromkeys(example.demonstration for example in split.train)),
-            held_out=tuple(dict.fromkeys(example.demonstration for example in split.held_out)),
-            dropped=split.dropped,
+            demonstrations=task.learned,
+            held_out=task.held_out,
+            dropped=task.dropped,
             loss=sum(s.loss for s in last) / len(last),
             held_out_before=steps[0].held_out_loss,
             held_out_after=final.held_out_loss,
