@@ -26,7 +26,40 @@ class Step:
     forgetting: float | None = None
     """Per cent by which perplexity on held-out general text rose, where it was measured at this step."""
     kl: float | None = None
-    """KL divergence to the base on the held-out answers, in nats per token, where it was measured."""
+    """KL divergence to the base on the held-out answers, in nats per token, where it was measured; in a run on
+    preferences to the adapter that it began with.
+    """
+    accuracy: float | None = None
+    """Of a run on preferences: share of this step's pairs whose chosen answer has the larger implicit reward."""
+    margin: float | None = None
+    """By how much it is larger on average."""
+    held_out_accuracy: float | None = None
+    """The same shares and margins on held-out pairs, where they were measured at this step."""
+    held_out_margin: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreferenceMetrics:
+    """How a run on preferences ranks held-out pairs; counts are of pairs whose chosen answer is ranked first."""
+
+    pairs: int
+    prompts: int
+    """Different ones among their prompts."""
+    by_log_prob_before: int
+    """By the answers' log-probability, before the run."""
+    by_log_prob: int
+    """The same after it."""
+    by_reward: int
+    """By the implicit reward: which answer has become more likely, against the adapter that the run began with."""
+    by_length: int
+    """Pairs whose chosen answer is the longer one: what ranking by length alone would get right."""
+    margin: float
+    """Implicit reward of the chosen answer less that of the rejected one, on average."""
+    chosen_before: float
+    """Log-probability of the chosen answers, nats a token."""
+    chosen_after: float
+    kl: float
+    """KL divergence to the adapter that the run began with, on the chosen answers, nats a token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

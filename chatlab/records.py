@@ -249,6 +249,18 @@ class TrainSettings:
     about the learning rate, however small its gradient."""
     mask: bool = True
     """Compute the loss on the assistant's tokens alone. Off is for the comparison that shows why it is on."""
+    loss: str = "sft"
+    """`sft` for demonstrations; for preferences a name in `training.preferences.objectives`."""
+    beta: float = 0.1
+    """How strongly a preference run is held to the model that it began with: the larger, the nearer it stays."""
+    sft_weight: float = 0.0
+    """Weight of the cross-entropy of the chosen answers, added to a preference loss."""
+    dpop_lambda: float = 5.0
+    """Weight of `dpop`'s penalty for a chosen answer that becomes less likely."""
+    simpo_gamma: float = 1.0
+    """Margin that `simpo` aims at."""
+    undesirable_weight: float = 1.0
+    """Weight of disliked answers against liked ones, where answers have thumbs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from chatlab.engines.transformers.network import open_network
 from chatlab.models.base import Base
 from chatlab.training import metrics
 from chatlab.training.data import split
-from chatlab.training.kl import KLToBase
+from chatlab.training.kl import KLToReference
 from chatlab.training.loop import train
 from chatlab.training.resources import TrainingResources
 from chatlab.training.sft import SFTLoss
@@ -62,7 +62,7 @@ class Trials:
         pack = ids.packs[job.pack]
         model = self._resources.model(settings)
         reference, base = self._resources.kl_reference(), self._resources.base_nll()
-        kl = KLToBase(model, pack.task[:KL_ROWS])
+        kl = KLToReference(model, pack.task[:KL_ROWS])
         opened = time.perf_counter()
         losses: list[float] = []
         tokens = 0

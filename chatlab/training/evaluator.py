@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from chatlab.measurements import Step
+from chatlab.measurements import PreferenceMetrics, Step
 from chatlab.records import TrainSettings
 from chatlab.training import metrics
 from chatlab.training.data import Split, schedule
 from chatlab.training.defaults import evaluations
-from chatlab.training.kl import KLToBase
+from chatlab.training.kl import KLToReference
 from chatlab.training.resources import TrainingResources
 
 STAND_INS = 4
@@ -26,6 +26,8 @@ class FinalMetrics:
     forgetting: float | None = None
     interval: tuple[float, float] | None = None
     kl: float | None = None
+    preferences: PreferenceMetrics | None = None
+    """Of a run on preferences with pairs held out."""
 
 
 class Evaluator(Protocol):
@@ -53,7 +55,7 @@ class RunEvaluator:
         self._split = split
         self._steps = len(schedule(len(split.train), settings))
         self._shown = split.held_out or split.train[:STAND_INS]
-        self._kl = KLToBase(self._model, self._shown)
+        self._kl = KLToReference(self._model, self._shown)
         self._final: tuple[int, FinalMetrics] = (-1, FinalMetrics())
 
     def before_training(self) -> Step:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,17 +73,19 @@ class KLReference:
         return [order[(step * count + i) % len(order)] for i in range(count)]
 
 
-class KLToBase:
-    """Mean KL(base || adapter) on the answers of some examples. The base's distributions are computed once."""
+class KLToReference:
+    """Mean KL(reference || adapter) on the answers of some examples. The reference's distributions are computed once:
+    those of the base, or of the adapter that the model holds now.
+    """
 
-    def __init__(self, model: LoraModel, examples: Sequence[Example]) -> None:
+    def __init__(self, model: LoraModel, examples: Sequence[Example], *, to_base: bool = True) -> None:
         self._model = model
         fitting = _fitting(examples, MAX_NUMBERS // model.head.shape[0])
         self.has_all = len(fitting) == len(examples)
         """Whether they were few enough for all to be measured on."""
         self._batches = [collate(some) for some in shares(fitting, model.workers.count)]
-        with model.adapter_disabled():
-            self._base = self._log_probs()
+        with model.adapter_disabled() if to_base else nullcontext():
+            self._reference = self._log_probs()
 
     def mean(self) -> float | None:
         """Nats a token, over the supervised positions, as the adapter is now; None where there are none."""
@@ -91,8 +94,8 @@ class KLToBase:
     def with_loss(self) -> tuple[float | None, float | None]:
         """`mean`, and the cross-entropy there, nats a token, of the same forward pass."""
         kl, loss, tokens = 0.0, 0.0, 0
-        for batch, base, own in zip(self._batches, self._base, self._log_probs(), strict=True):
-            kl += float((base.exp() * (base - own)).sum())
+        for batch, reference, own in zip(self._batches, self._reference, self._log_probs(), strict=True):
+            kl += float((reference.exp() * (reference - own)).sum())
             loss -= float(own.gather(1, batch.labels[:, None]).sum())
             tokens += len(own)
         return (kl / tokens, loss / tokens) if tokens else (None, None)

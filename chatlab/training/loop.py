@@ -82,6 +82,8 @@ def train(
             steps=len(steps),
             loss=metrics["loss"],
             kl_penalty=metrics.get("kl", 0.0),
+            accuracy=metrics.get("accuracy"),
+            margin=metrics.get("margin"),
             learning_rate=lr,
             tokens=batch.tokens,
             seconds=time.perf_counter() - began,

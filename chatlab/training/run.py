@@ -214,6 +214,7 @@ class TrainingRun:
             forgetting=final.forgetting,
             forgetting_interval=final.interval,
             kl=final.kl,
+            preferences=final.preferences,
             parameters=model.flat.numel(),
             base_parameters=self.resources.base.parameters,
             tokens=sum(step.tokens for step in made),

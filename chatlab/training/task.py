@@ -11,6 +11,8 @@ from chatlab.training.correction import CorrectionEvaluator, read_correction
 from chatlab.training.data import Split, read_examples, schedule
 from chatlab.training.evaluator import Evaluator, RunEvaluator
 from chatlab.training.loop import Loss
+from chatlab.training.preferences.pairs import read_preferences
+from chatlab.training.preferences.task import PreferenceTask
 from chatlab.training.process.runs import Dropped, Request
 from chatlab.training.resources import TrainingResources
 from chatlab.training.sft import SFTLoss
@@ -75,6 +77,8 @@ class SFTTask:
 def read_task(request: Request, snapshot: Path, base: Base) -> Task:
     """What the snapshot holds, tokenised. Raises NothingToLearn."""
     settings, template, context = request.settings, base.template, base.context
+    if settings.loss != "sft":
+        return PreferenceTask(request, read_preferences(snapshot, template, settings, context))
     if request.corrections:
         return SFTTask(request, *read_correction(snapshot, template, settings, context, request.corrections))
     split = read_examples(snapshot, template, settings, context)

@@ -21,7 +21,7 @@ from chatlab.settings import PACKAGE
 from chatlab.training import metrics
 from chatlab.training.data import IGNORED, Example, balance, read_examples, schedule
 from chatlab.training.fast.decoder import FastDecoder
-from chatlab.training.kl import KLReference, KLToBase, load_or_build
+from chatlab.training.kl import KLReference, KLToReference, load_or_build
 from chatlab.training.loop import compute_gradients, train
 from chatlab.training.loss import next_token_loss
 from chatlab.training.model import LoraModel
@@ -258,7 +258,7 @@ def test_the_kl_to_the_base_is_the_divergence_that_torch_computes(
     only: LoraModel, model: LoraModel, rows: list[Example]
 ) -> None:
     only.reset(SETTINGS)
-    kl = KLToBase(only, rows[:3])
+    kl = KLToReference(only, rows[:3])
     assert kl.mean() == 0
     only.flat.data.copy_(model.flat.data)
     only.sync_weights()
@@ -270,7 +270,7 @@ def test_the_kl_to_the_base_is_the_divergence_that_torch_computes(
             base = F.linear(only.hidden(batch)[batch.label_positions], only.head).log_softmax(-1)
         sums += F.kl_div(mine, base, reduction="sum", log_target=True).item()
     assert kl.mean() == pytest.approx(sums / sum(row.num_labels for row in rows[:3]), rel=1e-4)
-    assert KLToBase(only, []).mean() is None
+    assert KLToReference(only, []).mean() is None
 
 
 def test_surprise_is_the_mean_loss_of_all_tokens(model: LoraModel, rows: list[Example]) -> None:

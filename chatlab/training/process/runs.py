@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 
 from chatlab.errors import TrainingError
 from chatlab.former_names import current_fields
-from chatlab.measurements import Step
+from chatlab.measurements import PreferenceMetrics, Step
 from chatlab.records import TrainSettings
 from chatlab.system.files import private_folder, write_whole
 
@@ -48,6 +48,8 @@ class Request:
     """sha256 of snapshot.jsonl."""
     settings: TrainSettings = field(default_factory=TrainSettings)
     demonstrations: tuple[int, ...] = ()
+    preferences: tuple[int, ...] = ()
+    """Of a run on preferences: their ids in the store; below 0 those that were made for the run."""
     name: str = ""
     """What the adapter should be called."""
     parent: str = ""
@@ -94,7 +96,10 @@ class Result:
     """Per cent by which perplexity on held-out general text rose."""
     forgetting_interval: tuple[float, float] | None = None
     kl: float | None = None
-    """KL divergence from the base on the answers of held-out demonstrations, nats per token."""
+    """KL divergence from the base on the answers of held-out demonstrations, nats per token; in a run on preferences
+    from the adapter that it began with, on the chosen answers of held-out pairs."""
+    preferences: PreferenceMetrics | None = None
+    """How held-out pairs are ranked; None for a run on demonstrations, or where no pair is held out."""
     parameters: int = 0
     base_parameters: int = 0
     tokens: int = 0
@@ -165,6 +170,7 @@ def read_request(run: Path) -> Request:
     raw["demonstrations"] = tuple(raw["demonstrations"])
     raw["held_back"] = tuple(raw.get("held_back", ()))
     raw["corrections"] = tuple(raw.get("corrections", ()))
+    raw["preferences"] = tuple(raw.get("preferences", ()))
     return Request(**current_fields(Request, raw))
 
 
@@ -273,4 +279,6 @@ def _result(raw: dict[str, Any]) -> Result:
     raw["forgetting_interval"] = tuple(interval) if interval else None
     raw["dropped"] = tuple(Dropped(**d) for d in raw["dropped"])
     raw["demonstrations"], raw["held_out"] = tuple(raw["demonstrations"]), tuple(raw["held_out"])
+    ranked = raw.get("preferences")
+    raw["preferences"] = PreferenceMetrics(**current_fields(PreferenceMetrics, ranked)) if ranked else None
     return Result(**current_fields(Result, raw))

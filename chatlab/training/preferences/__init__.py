@@ -1,0 +1,1 @@
+"""Learning from preferences: pairs of answers, of which one was preferred, and single answers with a thumb."""
