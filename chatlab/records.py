@@ -263,6 +263,10 @@ class TrainSettings:
     """Weight of disliked answers against liked ones, where answers have thumbs."""
 
 
+PREFERENCE_FIELDS = ("loss", "beta", "sft_weight", "dpop_lambda", "simpo_gamma", "undesirable_weight")
+"""Of TrainSettings; what is not read in a run on demonstrations."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterCard:
     """An adapter's card: what it is, its base, its demonstrations, its metrics."""

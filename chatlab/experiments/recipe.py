@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from chatlab.former_names import with_former_names
-from chatlab.records import TrainSettings
+from chatlab.records import PREFERENCE_FIELDS, TrainSettings
 from chatlab.training.defaults import held_out_count, settings_for
 
 VERSION = 1
@@ -100,7 +100,7 @@ def key(recipe: Recipe, base: str, parameters: int, data: str) -> str:
     Settings count under their former names, so that what was measured before they were renamed is found.
     """
     former = tuple(with_former_names(TrainSettings, dict(recipe.settings)).items())
-    trained = asdict(recipe.trained_with(parameters))
+    trained = {k: v for k, v in asdict(recipe.trained_with(parameters)).items() if k not in PREFERENCE_FIELDS}
     told: Mapping[str, Any] = {
         "version": VERSION,
         "base": base,

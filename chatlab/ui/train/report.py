@@ -7,7 +7,7 @@ from dataclasses import asdict
 from markupsafe import Markup
 
 from chatlab.measurements import ReplyMetrics
-from chatlab.records import AdapterCard, TrainSettings
+from chatlab.records import PREFERENCE_FIELDS, AdapterCard, TrainSettings
 from chatlab.training.process.runs import RunView, read_forgetting
 from chatlab.training.process.status import TrainerStatus
 from chatlab.ui.html import NOTHING, counted, div, duration, element, escaped, joined, one_line, progress_bar, span
@@ -96,6 +96,7 @@ def settings_table(settings: TrainSettings) -> Markup:
     rows = (
         element("tr", element("td", span("", label(name))) + element("td", span("", _plain(value))))
         for name, value in asdict(settings).items()
+        if settings.loss != "sft" or name not in PREFERENCE_FIELDS
     )
     return element("table", joined(rows), kind="settings")
 
