@@ -288,6 +288,8 @@ class AdapterCard:
     """Ids in the store at the time of the snapshot."""
     corrections: tuple[int, ...] = ()
     """Those of them that were learned one at a time since the last run from the base, in that order."""
+    preferences: tuple[int, ...] = ()
+    """Ids of the preferences that it learned, going on from `parent`; below 0 pairs that were made for the run."""
     snapshot: str = ""
     """sha256 of the snapshot file."""
     parameters: int = 0

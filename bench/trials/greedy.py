@@ -18,13 +18,20 @@ LOOK = 4
 
 @torch.no_grad()
 def greedy_replies(
-    decode: Callable[..., Any], head: Tensor, prompts: Sequence[Sequence[int]], stop: Sequence[int], tokens: int
+    decode: Callable[..., Any],
+    head: Tensor,
+    prompts: Sequence[Sequence[int]],
+    stop: Sequence[int],
+    tokens: int,
+    temperature: float = 0.0,
+    seed: int = 0,
 ) -> list[list[int]]:
-    """Greedy replies to all prompts, each with its stop token where it came to one.
+    """Greedy replies to all prompts, or sampled ones, each with its stop token where it came to one.
 
     `decode` (ids, attention_mask, position_ids, past_key_values, use_cache) gives what a transformers decoder gives;
     `head` is (V, H).
     """
+    generator = torch.Generator().manual_seed(seed)
     device, width = head.device, max(map(len, prompts))
     ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts], device=device)
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
@@ -37,7 +44,11 @@ def greedy_replies(
     for number in range(tokens):
         logits = logits_of(out.last_hidden_state[:, -1].float(), head)
         lowered = torch.where(logits > 0, logits / PENALTY, logits * PENALTY)
-        new = torch.where(seen, lowered, logits).argmax(-1)
+        scores = torch.where(seen, lowered, logits)
+        if temperature:  # Gumbel's way to draw from a softmax
+            noise = -torch.rand(scores.shape, generator=generator).clamp_min(1e-20).log()
+            scores = scores / temperature - noise.log().to(device)
+        new = scores.argmax(-1)
         seen[rows, new] = True
         sampled.append(new)
         done |= torch.isin(new, ends)

@@ -50,18 +50,19 @@ class Trials:
 
     def __init__(self, models: Path, name: str) -> None:
         self._models, self._name = models, name
-        self._ids = ModelIds.read(models / f"{name.split('@')[0]}.json")  # files of one model differ in weights alone
+        self.ids = ModelIds.read(models / f"{name.split('@')[0]}.json")  # files of one model differ in weights alone
         base = Base.open(models / name)
-        self._resources = TrainingResources(base, models / "cache")
+        self.base = base
+        self.resources = TrainingResources(base, models / "cache")
         self._network = open_network(base.folder, base.parameters)
 
     def trial(self, job: Job) -> dict[str, Any]:
         """Train as the app does, then measure and ask."""
         began = time.perf_counter()
-        settings, ids = job.train_settings, self._ids
+        settings, ids = job.train_settings, self.ids
         pack = ids.packs[job.pack]
-        model = self._resources.model(settings)
-        reference, base = self._resources.kl_reference(), self._resources.base_nll()
+        model = self.resources.model(settings)
+        reference, base = self.resources.kl_reference(), self.resources.base_nll()
         kl = KLToReference(model, pack.task[:KL_ROWS])
         opened = time.perf_counter()
         losses: list[float] = []
@@ -73,7 +74,7 @@ class Trials:
                 losses.append(step.loss)
                 tokens += step.tokens
         trained = time.perf_counter()
-        after = metrics.nll(model, self._resources.text)
+        after = metrics.nll(model, self.resources.text)
         measured = {
             "steps": len(losses),
             "tokens": tokens,
@@ -87,12 +88,16 @@ class Trials:
             folder = self._models / "adapters" / job.keep if job.keep else Path(temporary)
             model.save(folder, job.model)
             asked = [*pack.prompts[: job.asked], *ids.facts]
-            replies = self._replies(folder, asked, job.reply_tokens)
+            replies = self.replies(folder, asked, job.reply_tokens)
         own = len(asked) - len(ids.facts)
         seconds = {"open": opened - began, "steps": trained - opened, "rest": time.perf_counter() - trained}
         seconds = {name: round(value, 2) for name, value in seconds.items()}
         return measured | {"replies": replies[:own], "facts": replies[own:], "seconds": seconds}
 
-    def _replies(self, adapter: Path, prompts: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
+    def replies(
+        self, adapter: Path, prompts: Sequence[Sequence[int]], tokens: int, temperature: float = 0.0, seed: int = 0
+    ) -> list[list[int]]:
+        """Greedy, or sampled at a temperature."""
         model: Any = with_adapter(self._network, read_adapter(adapter, None), 1.0, merge=True)
-        return greedy_replies(model.base_model, model.get_output_embeddings().weight, prompts, self._ids.stop, tokens)
+        head = model.get_output_embeddings().weight
+        return greedy_replies(model.base_model, head, prompts, self.ids.stop, tokens, temperature, seed)

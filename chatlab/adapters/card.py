@@ -51,7 +51,7 @@ def card_from_json(data: Mapping[str, Any]) -> AdapterCard:
     """
     known = current_fields(AdapterCard, data)
     known["settings"] = _checked(TrainSettings(**current_fields(TrainSettings, known.get("settings", {}))))
-    for name in ("demonstrations", "corrections"):
+    for name in ("demonstrations", "corrections", "preferences"):
         known[name] = _ids(name, known.get(name, ()))
     if (interval := known.get("forgetting_interval")) is not None:
         low, high = map(_finite, interval)

@@ -36,6 +36,9 @@ from chatlab.lab.guide.symptoms import Symptoms
 from chatlab.lab.models import ModelHost, OpenEngine
 from chatlab.lab.models.first_reply import wait_for_first_reply
 from chatlab.lab.models.takeover import Takeover
+from chatlab.lab.preferences.collected import Preferences
+from chatlab.lab.preferences.free_pairs import FreePairs
+from chatlab.lab.preferences.learning import PreferenceLearning
 from chatlab.lab.runs.checkpoints import Checkpoints
 from chatlab.lab.runs.exports import Exports
 from chatlab.lab.runs.mask_ablation import MaskAblation
@@ -113,6 +116,14 @@ class Lab:
             requests=Requests(settings.runs, self.store, self.demonstrations, self.variants),
             publisher=publisher,
             trainer=self._trainer,
+        )
+        self.preferences = PreferenceLearning(
+            Preferences(self.store, self.machine, self.unseen),
+            FreePairs(self.demonstrations, self.machine, self.variants),
+            self.training,
+            self.machine,
+            self.variants,
+            settings.cache,
         )
         self.checkpoints = Checkpoints(self.training, publisher, self.machine)
         self.annotators = Annotators(self.store)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -136,8 +136,13 @@ class Store:
 
         Raises NotFound, DiskFull or StoreError, and then `path` is as it was.
         """
-        rows = [(id, to_document(self.demonstrations.get(id))["messages"]) for id in ids]
-        data = b"".join(orjson.dumps({"id": id, "messages": messages}) + b"\n" for id, messages in rows)
+        return self.freeze(
+            path, [{"id": id, "messages": to_document(self.demonstrations.get(id))["messages"]} for id in ids]
+        )
+
+    def freeze(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> str:
+        """Write rows for a trainer, one JSON line each; the file's sha256. Raises DiskFull or StoreError."""
+        data = b"".join(orjson.dumps(row) + b"\n" for row in rows)
         with _as_store_error(f"write {path.name}"):
             self._storage.disk.publish(path, data)
         return hashlib.sha256(data).hexdigest()

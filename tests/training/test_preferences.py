@@ -45,6 +45,10 @@ def told(rows: Sequence[dict[str, Any]], folder: Path) -> Path:
     return file
 
 
+def row(id: int, prompt: list[dict[str, str]], chosen: str, rejected: str) -> dict[str, Any]:
+    return {"id": id, "messages": [*prompt, said(chosen)], "rejected": said(rejected)}
+
+
 def asked(prompt: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": prompt}]
 
@@ -59,7 +63,7 @@ def pairs(base: Base, tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
     lines = (PACKAGE / "data" / "packs" / "stage.jsonl").read_text(encoding="utf-8").split("\n")[:10]
     talks = [json.loads(line)["messages"] for line in lines]
     rows = [
-        {"id": n, "prompt": talk[:1], "chosen": talk[1], "rejected": said("I am a program. " * (1 + n % 2 * 3))}
+        row(n, talk[:1], talk[1]["content"], "I am a program. " * (1 + n % 2 * 3))
         for n, talk in enumerate(talks[:6], 1)
     ]
     file = told(rows, tmp_path_factory.mktemp("pairs"))
@@ -216,12 +220,12 @@ def test_thumbs_begin_in_the_middle_and_move_answers_their_own_way(
 
 def test_equal_prompts_are_held_out_together_and_what_cannot_be_used_is_named(base: Base, tmp_path: Path) -> None:
     rows = [
-        {"id": n, "prompt": asked(f"Name bird {n // 2}, please"), "chosen": said("A wren."), "rejected": said(answer)}
+        row(n, asked(f"Name bird {n // 2}, please"), "A wren.", answer)
         for n, answer in enumerate(["An owl.", "A tit."] * 20)
     ]
-    rows[3]["rejected"] = rows[3]["chosen"]
-    rows[5]["chosen"] = said("word " * 600)
-    rows[7]["chosen"] = said(" ")
+    rows[3]["rejected"] = said("A wren.")
+    rows[5]["rejected"] = said("word " * 600)
+    rows[7]["rejected"] = said(" ")
     found = read_preferences(told(rows, tmp_path), base.template, replace(SETTINGS, held_out=0.2), base.context)
     aside, learned = {one.group for one in found.held_out}, {one.group for one in found.train}
     assert aside and learned and not aside & learned
@@ -235,8 +239,8 @@ def test_equal_prompts_are_held_out_together_and_what_cannot_be_used_is_named(ba
 
 def test_only_the_answer_that_was_preferred_has_labels(base: Base, tmp_path: Path) -> None:
     talk = [*asked("Who art thou?"), said("A player."), *asked("Of what company?")]
-    row = {"id": 1, "prompt": talk, "chosen": said("The King's Men."), "rejected": said("The King's own.")}
-    (pair,) = read_preferences(told([row], tmp_path), base.template, SETTINGS, base.context).train
+    rows = [row(1, talk, "The King's Men.", "The King's own.")]
+    (pair,) = read_preferences(told(rows, tmp_path), base.template, SETTINGS, base.context).train
     labels = [label for label in pair.chosen.labels if label != -100]
     assert base.template.text(labels).startswith("The King's Men.")
     assert pair.chosen.ids[: -len(labels)] == tuple(base.template.prompt([_message(m) for m in talk]))

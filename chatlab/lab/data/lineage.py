@@ -45,6 +45,8 @@ class TrainedExample:
     part: Part
     now: Now
     """What has become of it in the store."""
+    preferred: bool = False
+    """Whether it is a preference's chosen answer, and `id` that of the preference."""
 
     @property
     def asked(self) -> str:
@@ -86,8 +88,8 @@ class Lineage:
             raise TrainingError(
                 f"The training data of {adapter} is no longer stored.", "The adapter card has their ids."
             )
-        learned = set(card.demonstrations)
-        return [self._trained_example(row, "learned" if row.id in learned else "held out") for row in _rows(file)]
+        learned, preferred = _learned(card), bool(card.preferences)
+        return [self._example(row, "learned" if row.id in learned else "held out", preferred) for row in _rows(file)]
 
     def learned(self, card: AdapterCard) -> list[tuple[Message, ...]]:
         """The words that an adapter learned, those kept aside left out. Raises TrainingError, AdapterError."""
@@ -96,7 +98,7 @@ class Lineage:
             raise TrainingError(
                 f"The training data of {card.name} is no longer stored.", "The adapter card has their ids."
             )
-        learned = set(card.demonstrations)
+        learned = _learned(card)
         return [row.messages for row in _rows(file) if row.id in learned]
 
     def run_examples(self, run: RunView) -> list[TrainedExample]:
@@ -107,7 +109,8 @@ class Lineage:
         def part(number: int) -> Part:
             return "held out" if number in aside else "left out" if number in dropped else "learned"
 
-        return [self._trained_example(row, part(row.id)) for row in _rows(run.folder / "snapshot.jsonl")]
+        preferred = bool(run.request.preferences)
+        return [self._example(row, part(row.id), preferred) for row in _rows(run.folder / "snapshot.jsonl")]
 
     def _learned(self, card: AdapterCard, demonstration_id: int, content_hash: str | None) -> Learned:
         then = self._learned_hashes(card).get(demonstration_id)
@@ -125,7 +128,7 @@ class Lineage:
             if len(self._digests) >= KEPT:
                 self._digests.clear()
             try:
-                file = self._file(card)
+                file = self._file(card) if not card.preferences else None
                 rows = _rows(file) if file else []
             except (AdapterError, TrainingError):
                 rows = []
@@ -139,8 +142,12 @@ class Lineage:
         file = self._runs / card.run / "snapshot.jsonl"
         return file if card.run and file.is_file() else None
 
-    def _trained_example(self, row: _Row, part: Part) -> TrainedExample:
-        return TrainedExample(id=row.id, messages=row.messages, part=part, now=self._now(row.id, row.messages))
+    def _example(self, row: _Row, part: Part, preferred: bool) -> TrainedExample:
+        """Of a demonstration, or of a preference: its chosen answer, as long as that is kept."""
+        now = self._now(row.id, row.messages)
+        if preferred:
+            now = "same" if row.id < 0 or row.id in self._store.preferences else "deleted"
+        return TrainedExample(id=row.id, messages=row.messages, part=part, now=now, preferred=preferred)
 
     def _now(self, number: int, messages: Iterable[Message]) -> Now:
         if number not in self._store.demonstrations:
@@ -149,6 +156,11 @@ class Lineage:
         if kept.messages != tuple(messages):
             return "edited"
         return "discarded" if kept.status == "discarded" else "same"
+
+
+def _learned(card: AdapterCard) -> set[int]:
+    """Ids of the snapshot's rows that its run learned."""
+    return set(card.preferences or card.demonstrations)
 
 
 def _rows(file: Path) -> list[_Row]:

@@ -10,6 +10,7 @@ from time import perf_counter
 from chatlab.adapters import Adapters
 from chatlab.errors import AdapterForgets, ChatlabError, TrainingError, WrongBase
 from chatlab.evaluation.checkpoint_selection import CheckpointMetrics
+from chatlab.evaluation.preference_verdict import why_worse
 from chatlab.lab.models import ModelHost
 from chatlab.lab.runs.unseen_evaluator import UnseenEvaluator
 from chatlab.lab.variants import Variants
@@ -111,15 +112,19 @@ class Publisher:
         card = self._variants.card(there) if there else None
         card = card or self._adapters.publish(run.adapter, self._card(run), _snapshot(run))
         published = perf_counter()
-        news = self._go_live(card) if run.request.live else ""
+        news = self._go_live(card, run.result) if run.request.live else ""
         seconds = {"publish": published - began, "swap": perf_counter() - published}
         write_json(run.folder / RECEIPT, {"adapter": card.name, "seconds": seconds})
         if not card.corrections:  # the next one may be seconds away
             self._evaluator.begin(card.name)
         return news
 
-    def _go_live(self, card: AdapterCard) -> str:
-        """Empty when it answers from now on; else why it does not, be it that another model was chosen meanwhile."""
+    def _go_live(self, card: AdapterCard, result: Result | None = None) -> str:
+        """Empty when it answers from now on; else why it does not, be it that another model was chosen meanwhile, or
+        that it ranks held-out pairs worse than the adapter that it began with.
+        """
+        if result and result.preferences and (worse := why_worse(result.preferences)):
+            return f"Not live: {card.name} {worse} Compare it, or go live with it anyway."
         try:
             self._variants.go_live(card.name)
         except AdapterForgets as forgets:
@@ -151,6 +156,7 @@ class Publisher:
             settings=request.settings,
             demonstrations=_learned(request, result),
             corrections=request.corrections,
+            preferences=result.demonstrations if request.preferences else (),
             snapshot=request.snapshot,
             parameters=result.parameters,
             base_parameters=result.base_parameters,
@@ -167,8 +173,8 @@ class Publisher:
 
 
 def _learned(request: Request, result: Result) -> tuple[int, ...]:
-    """What an adapter has learned: in a correction, also what was not replayed."""
-    return request.demonstrations if request.corrections else result.demonstrations
+    """What an adapter knows: after a correction also what was not replayed, after preferences what it began with."""
+    return request.demonstrations if request.corrections or request.preferences else result.demonstrations
 
 
 def _snapshot(run: RunView) -> Path | None:

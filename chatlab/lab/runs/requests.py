@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ LONGEST_ROOT = 56
 
 
 class Requests:
-    """Writes the folders of runs that are to begin: of all approved demonstrations, or of one correction."""
+    """Writes the folders of runs that are to begin: on all approved demonstrations, on a correction, on preferences."""
 
     def __init__(self, folder: Path, store: Store, demonstrations: Demonstrations, variants: Variants) -> None:
         self._folder = folder
@@ -83,6 +84,29 @@ class Requests:
             start=start.folder,
         )
 
+    def preferring(
+        self, model: LoadedModel, rows: Sequence[Mapping[str, Any]], settings: TrainSettings, name: str, live: bool
+    ) -> Path:
+        """The folder of a run on preferences, going on from the live adapter.
+
+        `rows` are as `read_preferences` reads them. Raises NameRefused, TemplateRefused, AdapterError.
+        """
+        began = now()
+        checked = check_name(name) if name else ""
+        check_template(model.base)
+        start = self._variants.get(model=model)
+        card = self._variants.card(start.name) if start.folder is not None else None
+        return self._write(
+            model.base,
+            list(card.demonstrations) if card else [],
+            settings,
+            name=checked or f"{start.name[:LONGEST_ROOT]}-preferred",
+            created=began,
+            live=live,
+            start=start.folder,
+            preferred=rows,
+        )
+
     def _write(
         self,
         base: Base,
@@ -94,6 +118,7 @@ class Requests:
         live: bool,
         corrections: tuple[int, ...] = (),
         start: Path | None = None,
+        preferred: Sequence[Mapping[str, Any]] = (),
     ) -> Path:
         run = self._folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         private_folder(run)
@@ -105,15 +130,20 @@ class Requests:
             base=base.fingerprint,
             base_folder=str(base.folder),
             base_name=base.name,
-            snapshot=self._store.snapshot(run / "snapshot.jsonl", ids),
+            snapshot=(
+                self._store.freeze(run / "snapshot.jsonl", preferred)
+                if preferred
+                else self._store.snapshot(run / "snapshot.jsonl", ids)
+            ),
             settings=settings,
             demonstrations=tuple(ids),
+            preferences=tuple(row["id"] for row in preferred),
             name=name,
             parent=self._variants.live,
             created=created,
             live=live,
             corrections=corrections,
-            held_back=() if corrections else tuple(self._demonstrations.held_back()),
+            held_back=() if corrections or preferred else tuple(self._demonstrations.held_back()),
         )
         write_request(run, request)
         return run

@@ -7,7 +7,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from chatlab.lab.models.memory import check_training_memory
 from chatlab.lab.runs.publisher import Publisher
 from chatlab.lab.runs.requests import Requests, check_template
 from chatlab.models.base import Base
-from chatlab.records import AdapterCard
+from chatlab.records import AdapterCard, TrainSettings
 from chatlab.training.data import lengths_of
 from chatlab.training.defaults import (
     Lengths,
@@ -104,6 +104,16 @@ class Training:
         with self._lock, self._machine.lease() as model:
             self._check_idle()
             run = self._requests.correction(model, demonstration_id)
+            self._start(run, model.base)
+        return run.name
+
+    def prefer(
+        self, rows: Sequence[Mapping[str, Any]], settings: TrainSettings, name: str = "", live: bool = True
+    ) -> str:
+        """Start a run on preferences, going on from the live adapter; its id. Raises what `retrain` raises."""
+        with self._lock, self._machine.lease() as model:
+            self._check_idle()
+            run = self._requests.preferring(model, rows, settings, name, live)
             self._start(run, model.base)
         return run.name
 

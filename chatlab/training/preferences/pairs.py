@@ -82,8 +82,8 @@ class Preferred:
 
 
 def read_preferences(snapshot: Path, template: Template, settings: TrainSettings, context: int) -> Preferred:
-    """Tokenise a snapshot of preferences: a JSON object a line with `id`, `prompt`, and `chosen` and `rejected` or
-    `answer` and `liked`.
+    """Tokenise a snapshot of preferences: a JSON object a line with `id`, `messages`, the last of them the chosen
+    answer, and `rejected`, the other one; or `liked`, true or false, where there is only one.
 
     Raises NothingToLearn where none can be used.
     """
@@ -120,11 +120,11 @@ def split(found: Sequence[T], settings: TrainSettings) -> tuple[list[T], list[T]
 
 def _read(raw: dict[str, Any], template: Template, longest: int) -> Pair | Judged | str:
     """One of the snapshot's lines, or why it is left out."""
-    prompt = [Message.of(m) for m in raw["prompt"]]
+    *prompt, answer = [Message.of(m) for m in raw["messages"]]
     group = json.dumps([[m.role, " ".join(m.content.casefold().split())] for m in prompt])
-    sides = ("chosen", "rejected") if "chosen" in raw else ("answer",)
+    answers = [answer, *([Message.of(raw["rejected"])] if "rejected" in raw else [])]
     try:
-        examples = [_example(raw["id"], prompt, Message.of(raw[side]), template) for side in sides]
+        examples = [_example(raw["id"], prompt, each, template) for each in answers]
     except (EmptyAnswer, TemplateRefused, TokenizerFailed) as error:
         return str(error)
     if (found := max(len(example.ids) for example in examples)) > longest:

@@ -2,7 +2,8 @@
 
     run.json        Request, written once by whoever asks for the run
     start/          PEFT folder of the adapter that a correction goes on from
-    snapshot.jsonl  the demonstrations as they were then, a line each: {"id": ..., "messages": [...]}
+    snapshot.jsonl  the demonstrations as they were then, a line each: {"id": ..., "messages": [...]}; of preferences
+                    the messages end with the chosen answer, and "rejected" is the other, or "liked" is true or false
     steps.jsonl     one Step a line, appended as they are made
     checkpoint/     from which an interrupted run goes on
     kept/18/        PEFT folder of what the adapter was after step 18, where the run was evaluated
@@ -84,7 +85,7 @@ class Result:
     steps: int
     stopped_early: bool = False
     demonstrations: tuple[int, ...] = ()
-    """Trained on; neither dropped nor held out."""
+    """Trained on; neither dropped nor held out. Of a run on preferences these are theirs, as in `held_out`."""
     held_out: tuple[int, ...] = ()
     """Held out to measure on."""
     dropped: tuple[Dropped, ...] = ()

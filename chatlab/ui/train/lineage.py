@@ -56,7 +56,7 @@ def _row(example: TrainedExample) -> Markup:
 
 
 def _number(example: TrainedExample) -> Markup:
-    if example.now == "deleted":
+    if example.now == "deleted" or example.preferred:
         return span("faint", str(example.id))
     act = control(act="open-demonstration", to="page", turn=example.id)
     title = "Open it on the Demonstrations tab"

@@ -12,6 +12,7 @@ from chatlab.training.process.runs import RunView, read_forgetting
 from chatlab.training.process.status import TrainerStatus
 from chatlab.ui.html import NOTHING, counted, div, duration, element, escaped, joined, one_line, progress_bar, span
 from chatlab.ui.train.plots import sparkline
+from chatlab.ui.train.preference_report import preferred
 from chatlab.ui.train.settings import label
 from chatlab.ui.verdict import verdict
 
@@ -70,7 +71,8 @@ def ended(run: RunView, card: AdapterCard | None, news: str = "", evaluated: boo
     late = read_forgetting(run.folder) if run.request.corrections else None
     found = verdict(late.per_cent, late.interval) if late else verdict(result.forgetting, result.forgetting_interval)
     figures = div("figures", _figure("Forgetting", found.figure, found.colour), _learned(run), _took(run))
-    facts = [f"{counted(len(result.demonstrations), 'demonstration')} trained", f"{result.steps} steps"]
+    learned = "preference" if run.request.preferences else "demonstration"
+    facts = [f"{counted(len(result.demonstrations), learned)} trained", f"{result.steps} steps"]
     if run.request.corrections:
         replayed = len(result.demonstrations) - 1
         facts[0] = f"Learned demonstration {run.request.corrections[-1]}, {replayed} replayed"
@@ -84,6 +86,7 @@ def ended(run: RunView, card: AdapterCard | None, news: str = "", evaluated: boo
         "run-ended",
         div(f"verdict {found.colour}", span("", found.words)),
         figures,
+        preferred(run),
         _manners(card, evaluated),
         div("faint", span("", " · ".join(facts))),
         _dropped(run),
@@ -103,7 +106,11 @@ def settings_table(settings: TrainSettings) -> Markup:
 
 def row(run: RunView, adapter: str | None) -> str:
     """Two plain lines for the list of runs."""
-    facts = [counted(len(run.request.demonstrations), "demo")]
+    facts = [
+        counted(len(run.request.preferences), "preference")
+        if run.request.preferences
+        else counted(len(run.request.demonstrations), "demo")
+    ]
     if run.result is not None:
         if run.result.held_out_after is not None:
             facts.append(f"loss {run.result.held_out_after:.2f}")
@@ -116,8 +123,8 @@ def row(run: RunView, adapter: str | None) -> str:
 
 def _learned(run: RunView) -> Markup:
     result = run.result
-    if run.request.corrections:
-        return NOTHING  # none is held out, however many there are
+    if run.request.corrections or run.request.preferences:
+        return NOTHING  # what is held out of these is told otherwise
     if result is None or result.held_out_before is None or result.held_out_after is None:
         return _figure("Held-out loss", "too few to hold any out", "unknown")
     better = "good" if result.held_out_after < result.held_out_before else "bad"

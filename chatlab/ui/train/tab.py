@@ -15,6 +15,7 @@ from chatlab.ui.shell import Shell
 from chatlab.ui.train.history import TrainHistory
 from chatlab.ui.train.mask_ablation import MaskTrialPanel
 from chatlab.ui.train.plan import TrainPlan
+from chatlab.ui.train.preferences import PreferencesPanel
 from chatlab.ui.train.run import TrainRun
 
 Updates = dict[Any, Any]
@@ -30,6 +31,7 @@ class TrainTab:
         self.run = TrainRun(lab)
         self.history = TrainHistory(lab)
         self.mask_ablation = MaskTrialPanel(lab)
+        self.preferences = PreferencesPanel(lab)
 
     def build(self, shell: Shell) -> None:
         with gr.Row(equal_height=False, elem_classes="train"):
@@ -39,18 +41,20 @@ class TrainTab:
                 self.run.build()
             with gr.Column(min_width=300, elem_classes="train-history"):
                 self.history.build()
+        self.preferences.build()
         self.mask_ablation.build()
         self._wire(shell)
+        self.preferences.wire(shell)
         self.mask_ablation.wire(shell)
 
     @property
     def shown(self) -> set[Any]:
-        return self.plan.shown | self.run.shown | self.history.shown
+        return self.plan.shown | self.run.shown | self.history.shown | self.preferences.shown
 
     def _wire(self, shell: Shell) -> None:
         plan, run = self.plan, self.run
         plan.wire(shell)
-        at_hand = plan.form.inputs | {run.chosen}
+        at_hand = plan.form.inputs | {run.chosen, *self.preferences.inputs}
         for opened in (shell.items["train"].select, shell.model.change):
             shell.on(opened, do=self.refresh, inputs=at_hand, outputs=self.shown)
         shell.on(
@@ -62,6 +66,15 @@ class TrainTab:
             queue=False,
         )
         shell.refresh(shell.on(plan.button.click, do=self.start, inputs=plan.inputs, outputs=self.shown))
+        preferences = self.preferences
+        done = shell.on(
+            preferences.button.click,
+            do=preferences.started,
+            inputs=[*preferences.inputs, preferences.live],
+            outputs=[preferences.progress],
+            trigger_mode="once",
+        )
+        shell.refresh(shell.on(done.then, do=self.newest, inputs=at_hand, outputs=self.shown))
         self._wire_run(shell, at_hand)
         self._wire_history(shell, at_hand)
 
@@ -128,7 +141,7 @@ class TrainTab:
     def refresh(self, values: Values) -> Updates:
         """Everything as it is now."""
         run = self.run.draw(values[self.run.chosen]) | {self.run.pulse: self.run.watch.pulse()}
-        return self.plan.draw(values) | run | self.history.draw()
+        return self.plan.draw(values) | run | self.history.draw() | self.preferences.draw_all(values)
 
     def tick(self, values: Values) -> Any:
         """Once a second. Draws the rest again only when a run begins, ends or is published, and nothing before the
@@ -143,11 +156,15 @@ class TrainTab:
         now: Pulse = updates[self.run.pulse]
         if before.stage == now.stage:
             return updates
-        return updates | self.plan.draw(values) | self.history.draw()
+        return updates | self.plan.draw(values) | self.history.draw() | self.preferences.draw_all(values)
 
     def start(self, values: Values) -> Updates:
         """The big button."""
         self.plan.start(values)
+        return self.newest(values)
+
+    def newest(self, values: Values) -> Updates:
+        """Show the run that was begun last."""
         return self.refresh({**values, self.run.chosen: None}) | {self.run.chosen: None, self.run.fresh: ""}
 
     def open(self, chosen: str | None) -> Updates:

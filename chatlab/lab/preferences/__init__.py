@@ -1,0 +1,1 @@
+"""What a person preferred, as something to learn from."""
