@@ -133,6 +133,7 @@ LAB = (
     ("chat",),
     ("data",),
     ("runs",),
+    ("preferences",),
     ("compare",),
     ("guide",),
     ("switch",),

@@ -91,21 +91,24 @@ class ModelHost:
         return tuple(model for model in self._open if model.opened_engine is not None)
 
     @contextmanager
-    def lease(self, model: LoadedModel | None = None) -> Iterator[LoadedModel]:
+    def lease(self, model: LoadedModel | None = None, *, background: bool = False) -> Iterator[LoadedModel]:
         """The model that answers now, or one that did a moment ago, kept open until this ends.
 
-        Raises EngineError for one that is closed already.
+        Nobody gives way to a `background` lease: two of those would wait for each other. Raises EngineError for one
+        that is closed already.
         """
         with self._lock:
             leased = model or self._current
             if leased not in self._open:
                 raise EngineError("Another model was chosen meanwhile.", "Ask again.")
             leased.leases += 1
+            leased.background += background
         try:
             yield leased
         finally:
             with self._lock:
                 leased.leases -= 1
+                leased.background -= background
             self._close_unused()
 
     def use(self, path: Path) -> Base:

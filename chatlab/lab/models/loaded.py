@@ -31,6 +31,8 @@ class LoadedModel:
         """A chat template that a person gave the model; empty for its own."""
         self.leases = 0
         """How many use it now. The host counts, under its own lock."""
+        self.background = 0
+        """How many of them are work that nobody waits for in the chat."""
         self.yielding = False
         """Whether its engine leaves a core to training."""
         self.failure = ""

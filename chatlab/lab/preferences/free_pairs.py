@@ -58,7 +58,7 @@ class FreePairs:
 
     def sample(self) -> Iterator[tuple[int, int]]:
         """Answer the prompts; yields how many of how many are done. What a person chats meanwhile goes before."""
-        with self._lock, self._machine.lease() as model:
+        with self._lock, self._machine.lease(background=True) as model:
             chosen = self._chosen()
             live = self._variants.get(model=model)
             key = model.base.fingerprint, self._variants.live, tuple(chosen.items())

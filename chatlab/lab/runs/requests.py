@@ -26,6 +26,8 @@ from chatlab.training.process.runs import Request, write_request
 
 _VERSION = re.compile(r"(.+?)\.\d+(?:-\d+)?")
 """The name of an adapter that learned a correction; a second one of that name has another number."""
+PREFERRED = "-preferred"
+"""Ends the name of an adapter that learned preferences; a second one of that name has a number."""
 LONGEST_ROOT = 56
 """Characters of an adapter's name that the names of its corrections begin with."""
 
@@ -100,7 +102,7 @@ class Requests:
             model.base,
             list(card.demonstrations) if card else [],
             settings,
-            name=checked or f"{start.name[:LONGEST_ROOT]}-preferred",
+            name=checked or f"{start.name.removesuffix(PREFERRED)[:LONGEST_ROOT]}{PREFERRED}",
             created=began,
             live=live,
             start=start.folder,

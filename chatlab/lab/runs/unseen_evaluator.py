@@ -80,7 +80,7 @@ class UnseenEvaluator:
         if not prompts:
             return
         try:
-            with self._machine.lease() as model:
+            with self._machine.lease(background=True) as model:
                 _, folder = self._adapters.open(name, model.base.fingerprint)
                 before = self._base(model, prompts)
                 after = self._asked(model, Variant(name=name, folder=folder), prompts)
@@ -118,9 +118,9 @@ class UnseenEvaluator:
         ends = time.monotonic() + PATIENCE
 
         def give_way() -> None:
-            others = model.leases > 1  # one is its own
+            others = model.leases > model.background
             while (others or model.yielding) and time.monotonic() < ends and not self._closing.wait(0.05):
-                others = model.leases > 1
+                others = model.leases > model.background
             if self._closing.is_set():
                 raise _Closing
 
