@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from typing import Any
 
 from chatlab.errors import EmptyAnswer, NothingToLearn, TemplateRefused, TokenizerFailed
 from chatlab.records import Message, TrainSettings
+from chatlab.system.lines import json_lines
 from chatlab.template import Template
 from chatlab.training.defaults import Lengths, held_out_count
 from chatlab.training.process.runs import Dropped
@@ -54,8 +54,10 @@ def read_examples(
     """
     examples: list[Example] = []
     dropped: list[Dropped] = []
-    for line in snapshot.read_text(encoding="utf-8").splitlines():
-        raw = json.loads(line)
+    for number, raw in json_lines(snapshot):
+        if raw is None or not {"id", "messages"} <= raw.keys():
+            dropped.append(Dropped(id=0, reason=f"line {number} of the snapshot cannot be read"))
+            continue
         if only is not None and raw["id"] not in only:
             continue
         made = _examples_of(raw["id"], raw["messages"], template, min(settings.max_tokens, context))

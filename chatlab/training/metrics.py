@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from chatlab.system.files import private_folder
+from chatlab.system.lines import json_rows
 from chatlab.training.data import IGNORED, Example
 from chatlab.training.loss import next_token_loss
 from chatlab.training.model import LoraModel
@@ -66,7 +67,7 @@ def windows(file: Path, encode: Callable[[str], list[int]], documents: int | Non
 
     `encode` gives the ids of a text. All of it, or the first window of so many documents, spread over the file.
     """
-    texts = [encode(json.loads(line)["text"]) for line in file.read_text(encoding="utf-8").splitlines()]
+    texts = [encode(row["text"]) for row in json_rows(file)]
     examples = [
         Example(demonstration=number, ids=tuple(ids[i : i + WINDOW]), labels=(IGNORED, *ids[i + 1 : i + WINDOW]))
         for number, ids in enumerate(texts)

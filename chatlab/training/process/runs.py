@@ -68,6 +68,7 @@ class Dropped:
     """A demonstration that was left out of a run, and why."""
 
     id: int
+    """0 for a line of the snapshot that cannot be read."""
     reason: str
 
 

@@ -161,7 +161,7 @@ def _dropped(run: RunView) -> Markup:
     dropped = run.result.dropped if run.result else ()
     if not dropped:
         return NOTHING
-    reasons = "; ".join(f"{d.id}: {d.reason}" for d in dropped[:10])
+    reasons = "; ".join(f"{d.id}: {d.reason}" if d.id else d.reason for d in dropped[:10])
     return _warning(f"{counted(len(dropped), 'demonstration')} left out. {reasons}")
 
 
