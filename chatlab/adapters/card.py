@@ -35,7 +35,15 @@ R = TypeVar("R", AdapterCard, TrainSettings, ReplyMetrics)
 _LONGEST_TEXT = 1000
 _LARGEST_NUMBER = 1 << 53
 """JSON elsewhere, the page's own included, counts no further."""
-_COUNTS = {"parameters", "base_parameters", "steps", "seconds", *(field.name for field in fields(ReplyMetrics))}
+_COUNTS = {
+    "parameters",
+    "base_parameters",
+    "steps",
+    "seconds",
+    "questions",
+    "held_out_questions",
+    *(field.name for field in fields(ReplyMetrics)),
+}
 _RUN = re.compile(r"(?:[A-Za-z0-9_][\w.-]{0,99})?", re.ASCII)
 
 

@@ -86,8 +86,11 @@ def quick_windows(examples: Sequence[Example]) -> list[Example]:
 
 
 def forgetting(before: NLL, after: NLL) -> float:
-    """Per cent by which perplexity rose."""
-    return 100 * math.expm1(after.mean - before.mean)
+    """Per cent by which perplexity rose; infinite where no number says how much."""
+    try:
+        return 100 * math.expm1(after.mean - before.mean)
+    except OverflowError:
+        return math.inf
 
 
 def interval(before: NLL, after: NLL, draws: int = 1000) -> tuple[float, float]:
@@ -95,7 +98,8 @@ def interval(before: NLL, after: NLL, draws: int = 1000) -> tuple[float, float]:
     rng = np.random.default_rng(0)
     drawn = rng.integers(0, len(before.tokens), (draws, len(before.tokens)))
     rise = (after.nll_sum - before.nll_sum)[drawn].sum(1) / before.tokens[drawn].sum(1)
-    low, high = 100 * np.expm1(np.percentile(rise, [2.5, 97.5]))
+    with np.errstate(over="ignore"):
+        low, high = 100 * np.expm1(np.percentile(rise, [2.5, 97.5]))
     return float(low), float(high)
 
 

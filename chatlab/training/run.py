@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +25,7 @@ from chatlab.training.checkpoint import Checkpoint
 from chatlab.training.correction import CorrectionEvaluator, read_correction
 from chatlab.training.data import Split, read_examples, schedule
 from chatlab.training.evaluator import Evaluator, FinalMetrics, RunEvaluator
-from chatlab.training.loop import train
+from chatlab.training.loop import check_finite, train
 from chatlab.training.model import LoraModel
 from chatlab.training.process.runs import Request, Result, lock_of, read_request, read_steps, write_json
 from chatlab.training.resources import TrainingResources
@@ -145,7 +145,9 @@ class TrainingRun:
         with self._log(done) as log:
             if not checkpoint:
                 with self._clock("evaluate"):
-                    log(evaluator.before_training())
+                    before = evaluator.before_training()
+                check_finite(before, request.settings)
+                log(before)
             saved_at, pause = time.perf_counter(), CHECKPOINT_SECONDS
 
             def evaluate(step: int, steps: int) -> dict[str, float | None]:
@@ -187,6 +189,8 @@ class TrainingRun:
         steps = list(read_steps(self.folder))
         with self._phase("evaluate"):
             final = evaluator.final(steps[-1].step)
+            measured = replace(steps[-1], held_out_loss=final.held_out_loss, forgetting=final.forgetting, kl=final.kl)
+            check_finite(measured, request.settings)
         with self._phase("save"):
             sha256 = self._save(model, self.folder / "adapter")
         self._write_result(request, split, model, steps, sha256, final)
@@ -225,6 +229,8 @@ class TrainingRun:
             stopped_early=made[-1].step < made[-1].steps,
             demonstrations=tuple(dict.fromkeys(example.demonstration for example in split.train)),
             held_out=tuple(dict.fromkeys(example.demonstration for example in split.held_out)),
+            questions=split.questions,
+            held_out_questions=split.held_out_questions,
             dropped=split.dropped,
             loss=sum(s.loss for s in last) / len(last),
             held_out_before=steps[0].held_out_loss,

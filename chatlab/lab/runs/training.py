@@ -20,7 +20,7 @@ from chatlab.lab.runs.publisher import Publisher
 from chatlab.lab.runs.requests import Requests, check_template
 from chatlab.models.base import Base
 from chatlab.records import AdapterCard
-from chatlab.training.data import lengths_of
+from chatlab.training.data import held_out_ids, lengths_of
 from chatlab.training.defaults import (
     Lengths,
     Plan,
@@ -82,7 +82,11 @@ class Training:
         ids = self._demonstrations.approved()
         settings = settings_for(len(ids), base.parameters, **overrides)
         throughput = read_throughput(self._cache, base.fingerprint)
-        return plan(settings, len(ids), base.parameters, lengths=self._lengths(base, ids), throughput=throughput)
+        lengths, held_out = (
+            self._lengths(base, ids),
+            len(held_out_ids(self._demonstrations.like_questions(ids), settings)),
+        )
+        return plan(settings, len(ids), base.parameters, lengths=lengths, throughput=throughput, held_out=held_out)
 
     def retrain(self, name: str = "", live: bool = True, **overrides: Any) -> str:
         """Freeze the approved demonstrations and start a run on them; its id.

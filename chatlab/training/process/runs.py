@@ -86,6 +86,10 @@ class Result:
     """Trained on; neither dropped nor held out."""
     held_out: tuple[int, ...] = ()
     """Held out to measure on."""
+    questions: int = 0
+    """Different questions among all of these; 0 in results from before they were counted."""
+    held_out_questions: int = 0
+    """Those held out. Nothing that was trained on asks them."""
     dropped: tuple[Dropped, ...] = ()
     loss: float | None = None
     """Mean over the last epoch, nats per token."""
