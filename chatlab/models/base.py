@@ -106,13 +106,13 @@ class Base:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over config, tokenizer, chat template and weights; adapters name it as the base they are made for."""
+        """Hash of config, tokenizer, chat template and weights; adapters name it as the base they are made for."""
         if self._told_fingerprint:
             return self._told_fingerprint
         if self.gguf is not None:
             return fingerprint_of_file(self.gguf.sha256, self.template.source)
-        files = [self.folder / "config.json", self.folder / "tokenizer.json", *self.weights]
-        return fingerprint(files, self.template.source, self._cache)
+        assert self._inventory is not None
+        return fingerprint(self.folder, self.config, self.weights, self._inventory, self.template.source, self._cache)
 
     @property
     def context(self) -> int:
