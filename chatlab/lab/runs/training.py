@@ -31,7 +31,7 @@ from chatlab.training.defaults import (
     settings_for,
 )
 from chatlab.training.process.client import TrainerClient
-from chatlab.training.process.runs import RunView, list_runs, read_forgetting, read_run
+from chatlab.training.process.runs import RunView, list_runs, read_forgetting, read_run, write_failure
 from chatlab.training.process.status import TrainerStatus
 
 _RUN = re.compile(r"[A-Za-z0-9_][\w.-]{0,99}")
@@ -257,10 +257,16 @@ class Training:
             raise TrainingError(f"That run uses another base model{used}.", "Switch to that model, or start a new run.")
 
     def _start(self, run: Path, base: Base) -> None:
+        """A run that cannot be started has failed, and its folder says why."""
         self.news = ""
-        check_training_memory(base)
-        self._trainer.use(self._machine.training_base(base))
-        self._trainer.start(run)
+        try:
+            check_training_memory(base)
+            self._trainer.use(self._machine.training_base(base))
+            self._trainer.start(run)
+        except ChatlabError as error:
+            if not isinstance(error, RunBusy):
+                write_failure(run, str(error), error.hint)
+            raise
         self._machine.yield_cores(True)
         self._watcher = threading.Thread(target=self._watch, args=(run,), name="run watcher", daemon=True)
         self._watcher.start()

@@ -163,6 +163,12 @@ def write_request(run: Path, request: Request) -> None:
     write_json(run / "run.json", asdict(request))
 
 
+def write_failure(run: Path, message: str, hint: str) -> None:
+    """Make `run` one that failed, with the reason. Where the disk is full it stays as it was."""
+    with suppress(OSError):
+        write_json(run / "error.json", {"message": message, "hint": hint})
+
+
 def read_request(run: Path) -> Request:
     """Raises FileNotFoundError where `run` is no run."""
     raw = json.loads((run / "run.json").read_text(encoding="utf-8"))
