@@ -81,6 +81,8 @@ class Skeletons:
     def __init__(self, source: str, variables: Mapping[str, Any], date: Any) -> None:
         self._sandbox = Sandbox(source, date)
         self._variables = dict(variables)
+        self.begin = str(variables.get("bos_token") or "")
+        """The token that begins a text, as templates write it."""
         self._kept: dict[tuple[tuple[Role, ...], bool], tuple[Part, ...]] = {}
         self._kept_parts = 0
         self._in_parts = False

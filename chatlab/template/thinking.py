@@ -25,8 +25,8 @@ class Thinking:
 
     asks: str
     """After the last message, up to where the reasoning begins."""
-    instead: str
-    """What a prompt without reasoning has in that place."""
+    adds: str
+    """The end of `asks` that the template leaves for the model to write."""
     end: str
     """What a model writes to say that it has thought enough."""
     closes: str
@@ -39,13 +39,13 @@ def find_thinking(source: str, asks: str, plain: str) -> Thinking | None:
     `asks` is what it writes after a question when it is told to think, `plain` what a prompt has there otherwise.
     """
     if ANALYSIS in source and plain.startswith(asks) and plain.startswith(ANALYSIS_END):
-        return Thinking(asks + ANALYSIS, plain, ANALYSIS_END, plain)
+        return Thinking(asks + ANALYSIS, ANALYSIS, ANALYSIS_END, plain)
     end = next(iter(REASONING_END.findall(source)), "")
     if not end or not (is_open(asks) or end in plain):
         return None
-    opened = asks if is_open(asks) else asks + end.replace("/", "", 1) + "\n"
+    adds = "" if is_open(asks) else end.replace("/", "", 1) + "\n"
     gap = plain.rpartition(end)[2] if end in plain else "\n\n"
-    return Thinking(opened, plain, end, f"\n{end}{gap}")
+    return Thinking(asks + adds, adds, end, f"\n{end}{gap}")
 
 
 def is_open(words: str) -> bool:

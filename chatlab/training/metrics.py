@@ -62,18 +62,27 @@ def nll(model: LoraModel, examples: Sequence[Example]) -> NLL:
     return NLL(np.array([sums[d] for d in documents]), np.array([tokens[d] for d in documents]))
 
 
-def windows(file: Path, encode: Callable[[str], list[int]], documents: int | None = None) -> list[Example]:
+def windows(
+    file: Path, encode: Callable[[str], list[int]], documents: int | None = None, begin: int | None = None
+) -> list[Example]:
     """Held-out text, {"title", "text"} a line, as examples of WINDOW ids that all but the first are labels.
 
-    `encode` gives the ids of a text. All of it, or the first window of so many documents, spread over the file.
+    `encode` gives the ids of a text; each window begins with `begin`, without which some models are at a loss. All of
+    it, or the first window of so many documents, spread over the file.
     """
+    first = () if begin is None else (begin,)
+    own = WINDOW - len(first)
     texts = [encode(row["text"]) for row in json_rows(file)]
     examples = [
-        Example(demonstration=number, ids=tuple(ids[i : i + WINDOW]), labels=(IGNORED, *ids[i + 1 : i + WINDOW]))
+        _window(number, (*first, *ids[i : i + own]))
         for number, ids in enumerate(texts)
-        for i in range(0, len(ids) - 8, WINDOW)
+        for i in range(0, len(ids) - 8, own)
     ]
     return examples if documents is None else _spread(examples, documents)
+
+
+def _window(number: int, ids: tuple[int, ...]) -> Example:
+    return Example(demonstration=number, ids=ids, labels=(IGNORED, *ids[1:]))
 
 
 def quick_windows(examples: Sequence[Example]) -> list[Example]:
