@@ -49,6 +49,9 @@ PINNED_DATE = Date(2024, 7, 26)
 PINNED = {"tools": None, "documents": None, "enable_thinking": False, "thinking": False}
 """What every rendering is given beside the messages, in training and in chat."""
 
+NONE_AS_LISTS: dict[str, list[str]] = {"tools": [], "documents": []}
+"""The same for templates that break off over a null there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -88,7 +91,13 @@ class Template:
         self._tokenizer = SegmentTokenizer(tokenizer.backend_tokenizer, control_tokens(tokenizer, self.source))
         self._date, self._system = date, system
         self._variables = PINNED | special_tokens(tokenizer)
-        self._skeletons = Skeletons(self.source, self._variables, date)
+        try:
+            self._skeletons = Skeletons(self.source, self._variables, date)
+        except TemplateRefused as refused:
+            if "not iterable" not in str(refused):
+                raise
+            self._variables |= NONE_AS_LISTS  # it loops over its tools without asking whether there are any
+            self._skeletons = Skeletons(self.source, self._variables, date)
         self._renderer = Renderer(self._skeletons, self._tokenizer.first_control, system)
         self._tool_formats = ToolFormats(self.source, self._variables, date, system, self._tokenizer)
         self._reasoning_tool_formats = ToolFormats(self.source, self._variables | ON, date, system, self._tokenizer)

@@ -121,6 +121,14 @@ def test_a_byte_order_mark_is_no_part_of_a_template(base_folder: Path, source: s
     assert Template(made, "\ufeff" + plain).sha256 == Template(made, plain).sha256
 
 
+@pytest.mark.parametrize("looped", ["tools", "documents"])
+def test_a_template_that_loops_over_tools_that_are_not_there_is_read(base_folder: Path, looped: str) -> None:
+    plain = "{% for m in messages %}{{ '<|im_start|>' + m.role + m.content + '<|im_end|>' }}{% endfor %}<|im_start|>"
+    made = tokenizer(base_folder)
+    template = Template(made, f"{{% for one in {looped} %}}{{{{ one }}}}{{% endfor %}}" + plain)
+    assert template.check() == [] and template.prompt([USER]) == Template(made, plain).prompt([USER])
+
+
 def test_several_templates_without_a_default_are_named_and_a_single_one_is_taken(base_folder: Path) -> None:
     plain = "{% for m in messages %}{{ '<|im_start|>' + m.role + m.content + '<|im_end|>' }}{% endfor %}<|im_start|>"
     made = tokenizer(base_folder)
