@@ -29,7 +29,7 @@ from chatlab.template.segment_tokenizer import (
     special_tokens,
 )
 from chatlab.template.skeleton import Skeletons
-from chatlab.template.thinking import ANALYSIS, ON, Thinking, find_thinking
+from chatlab.template.thinking import ANALYSIS, ON, Thinking, find_thinking, written_thinking
 from chatlab.template.tools import plain
 from chatlab.template.tools.formats import ToolFormats
 from chatlab.template.tools.plain import ParsedReply
@@ -119,7 +119,7 @@ class Template:
     @cached_property
     def thinking(self) -> Thinking | None:
         """How it writes reasoning before an answer; None where it has no place for it."""
-        if "think" not in self.source and ANALYSIS not in self.source:
+        if "think" not in self.source.casefold() and ANALYSIS not in self.source:
             return None
         try:
             roles = (*self._skeletons.required, "user")
@@ -127,7 +127,12 @@ class Template:
         except TemplateRefused:
             return None
         usual = self._renderer.prompt([Message(role="user", content="x")])[-1].segments[-1]
-        return find_thinking(self.source, asks, usual.text) if isinstance(asks, str) and not usual.is_content else None
+        if not isinstance(asks, str) or usual.is_content:
+            return None
+        if (found := find_thinking(self.source, asks, usual.text)) is not None:
+            return found
+        around = self._reasoning_skeletons.around_reasoning(asks)
+        return written_thinking(asks, *around) if around is not None else None
 
     def prompt(self, messages: Sequence[Message], reasoning: bool = False) -> list[int]:
         """What chat asks with: the conversation up to where the answer begins, or the `reasoning` before it.

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chatlab.template.skeleton import REASONING_END
+from chatlab.template.skeleton import REASONING_END, opening
 
 ON = {"enable_thinking": True, "thinking": True}
 """Variables of a rendering that asks for reasoning."""
 
 ANALYSIS, ANALYSIS_END = "<|channel|>analysis<|message|>", "<|end|>"
 """How templates that name channels open and end reasoning."""
-_TAGS = ("think", "thinking", "thought", "reasoning")
+_PAIRS = (
+    *((f"<{tag}>", f"</{tag}>") for tag in ("think", "thinking", "thought", "reasoning", "seed:think")),
+    ("[THINK]", "[/THINK]"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +47,21 @@ def find_thinking(source: str, asks: str, plain: str) -> Thinking | None:
     end = next(iter(REASONING_END.findall(source)), "")
     if not end or not (is_open(asks) or end in plain):
         return None
-    adds = "" if is_open(asks) else end.replace("/", "", 1) + "\n"
+    adds = "" if is_open(asks) else opening(end) + ("" if end.startswith("<|") else "\n")
     gap = plain.rpartition(end)[2] if end in plain else "\n\n"
     return Thinking(asks + adds, adds, end, f"\n{end}{gap}")
 
 
+def written_thinking(asks: str, before: str, after: str) -> Thinking | None:
+    """For templates that ask for no reasoning, but write that of answers given earlier between marks of their own.
+
+    `before` and `after` are what stands around it; None where one of them is no mark.
+    """
+    if not (is_open(before) and REASONING_END.search(after)):
+        return None
+    return Thinking(asks + before, before, after.strip(), after)
+
+
 def is_open(words: str) -> bool:
     """Whether they open reasoning and do not close it."""
-    return any(words.rfind(f"<{tag}>") > words.rfind(f"</{tag}>") for tag in _TAGS)
+    return any(words.rfind(begin) > words.rfind(end) for begin, end in _PAIRS)

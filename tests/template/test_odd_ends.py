@@ -137,3 +137,42 @@ def test_several_templates_without_a_default_are_named_and_a_single_one_is_taken
         Template(made)
     made.chat_template = {"chat": plain}
     assert Template(made).source == plain
+
+
+SEED = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
+    "{% if m.reasoning_content %}{{ '<seed:think>' + m.reasoning_content + '</seed:think>' }}{% endif %}"
+    "{{ m.content + '<|im_end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+COMMAND = (
+    "{% for m in messages %}{{ '<|turn|>' + m.role }}{% if m.thinking %}"
+    "{{ '<|START_THINKING|>' + m.thinking + '<|END_THINKING|>' }}{% endif %}{{ m.content + '<|over|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|turn|>assistant' }}{% if not thinking %}"
+    "{{ '<|START_THINKING|><|END_THINKING|>' }}{% endif %}{% endif %}"
+)
+"""Thinks unless told not to."""
+
+
+@pytest.mark.parametrize(
+    ("source", "opened", "written"),
+    [
+        (SEED, "<seed:think>", "Small and loud.</seed:think>Wren.<|im_end|>"),
+        (COMMAND, "<|START_THINKING|>", "Small and loud.<|END_THINKING|>Wren.<|over|>"),
+    ],
+)
+def test_a_thought_goes_where_the_template_itself_would_write_it(
+    base_folder: Path, source: str, opened: str, written: str
+) -> None:
+    template = Template(tokenizer(base_folder), source)
+    assert template.check() == [] and template.thinking is not None
+    asked = template.prompt([USER], reasoning=True)
+    assert template.text(asked).endswith(f"assistant{opened}") or template.text(asked).endswith(f"assistant\n{opened}")
+    said = learned(template, USER, SOLVED)
+    assert said.replace("\n", "") == written
+    (one,) = template.encode([USER, SOLVED])
+    assert list(one.ids[: len(asked)]) == asked
+
+
+def test_a_template_that_leaves_thoughts_out_has_no_place_for_them(base_folder: Path) -> None:
+    plain = "{# no think #}{% for m in messages %}{{ '<|im_start|>' + m.role + m.content + '<|im_end|>' }}{% endfor %}"
+    assert Template(tokenizer(base_folder), plain + "<|im_start|>").thinking is None
