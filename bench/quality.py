@@ -22,6 +22,7 @@ from chatlab.quality.findings import Case, counts
 from chatlab.quality.words import content
 from chatlab.records import Demonstration, Message
 from chatlab.settings import PACKAGE
+from chatlab.system.lines import split_lines
 
 CHAT = PACKAGE.parent.parent / "shared" / "data" / "chat"
 PLANTED = 300
@@ -64,14 +65,14 @@ def measure(rounds: int = 5) -> dict[str, Any]:
 
 def dolly() -> list[Row]:
     """All rows, numbered from 1."""
-    lines = (CHAT / "dolly_4300.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = split_lines((CHAT / "dolly_4300.jsonl").read_text(encoding="utf-8"))
     raw = map(json.loads, lines)
     return [(i, demonstration(row["instruction"], row["response"])) for i, row in enumerate(raw, 1)]
 
 
 def helpful(limit: int = 1000) -> list[Row]:
     """Chosen and rejected answers of the preference pairs, as if both were to be learned."""
-    lines = (CHAT / "hh_pairs_1000.jsonl").read_text(encoding="utf-8").splitlines()[:limit]
+    lines = split_lines((CHAT / "hh_pairs_1000.jsonl").read_text(encoding="utf-8"))[:limit]
     talks = [_talk(json.loads(line)[side]) for line in lines for side in ("chosen", "rejected")]
     whole = [talk for talk in talks if len(talk) > 1 and talk[-1].role == "assistant" and talk[-1].content]
     return [(i, Demonstration(messages=talk)) for i, talk in enumerate(whole, 1)]

@@ -28,6 +28,7 @@ from bench.trials.run import run
 from bench.trials.serve import ASKED, BF16, KINDS, prepare, servings, sizes, training_jobs
 from bench.trials.serve import run as run_servings
 from bench.trials.texts import model_ids, open_base
+from chatlab.system.lines import json_rows
 from chatlab.training.defaults import settings_for
 
 NAME, PACK = "smollm2", "stage"
@@ -50,7 +51,7 @@ def measure(model: Path, work: Path, *, seeds: int = 3, workers: int = 1, only_t
 
 def table(base: Any, work: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What each file gives, with the adapter trained on bf16 and on itself; means over the seeds that are there."""
-    rows = [json.loads(line) for line in (work / "served.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = json_rows(work / "served.jsonl")
     bare = {row["file"]: row for row in rows if not row["trained"]}
     groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for row in (row for row in rows if row["file"] in bare):

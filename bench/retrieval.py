@@ -47,6 +47,7 @@ from chatlab.retrieval.library import Library
 from chatlab.retrieval.vectors import Vectors
 from chatlab.settings import PACKAGE
 from chatlab.store import Store
+from chatlab.system.lines import split_lines
 
 CRANFIELD = PACKAGE.parent.parent / "shared" / "data" / "retrieval"
 COUNT = 100_000
@@ -255,7 +256,7 @@ def questions(count: int, rng: random.Random) -> list[str]:
     """Cranfield's, where they are at hand: of 17 words, as people ask."""
     if not CRANFIELD.exists():
         return [" ".join(word(rng) for _ in range(8)) for _ in range(count)]
-    lines = (CRANFIELD / "cranfield_queries.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = split_lines((CRANFIELD / "cranfield_queries.jsonl").read_text(encoding="utf-8"))
     return [json.loads(rng.choice(lines))["query"] for _ in range(count)]
 
 

@@ -25,6 +25,7 @@ from bench.trials.judge import judged
 from bench.trials.run import run
 from bench.trials.texts import PACKS, ROWS, model_ids, open_base, pairs
 from chatlab.models.base import Base
+from chatlab.system.lines import json_rows
 from chatlab.training.defaults import settings_for
 
 OUT = Path(__file__).with_name("results") / "settings.json"
@@ -66,7 +67,7 @@ def settings(base: Base, pack: str, seed: int, changes: Mapping[str, Any]) -> di
 
 def table(bases: Mapping[str, Base], work: Path) -> dict[str, Any]:
     """Every trial with what its replies show, replies and all."""
-    rows = [json.loads(line) for line in (work / "trials.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = json_rows(work / "trials.jsonl")
     trials = []
     for row in {row["key"]: row for row in rows if "error" not in row}.values():
         found = judged(bases[row["model"]], row)

@@ -26,6 +26,7 @@ from chatlab.lab import Lab
 from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.records import BASE
 from chatlab.settings import PACKAGE, Settings
+from chatlab.system.lines import split_lines
 from chatlab.tools.calculator import calculate
 
 GSM8K = PACKAGE.parent.parent / "shared" / "data" / "chat" / "gsm8k_train.jsonl"
@@ -57,7 +58,7 @@ def questions(number: int, known: set[str]) -> dict[str, Asked]:
     letters = [p for p in new if p.call.name == "count"][:number]
     sets: dict[str, Asked] = {"word problems": _pairs(sums), "letters": _pairs(letters)}
     if GSM8K.exists():
-        sets["GSM8K, one step"] = one_step(GSM8K.read_text(encoding="utf-8").splitlines())[:number]
+        sets["GSM8K, one step"] = one_step(split_lines(GSM8K.read_text(encoding="utf-8")))[:number]
     return sets
 
 

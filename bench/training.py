@@ -27,6 +27,7 @@ from chatlab.lab import Lab
 from chatlab.models.base import Base
 from chatlab.records import Message, TrainSettings
 from chatlab.system.host import bfloat16_is_faster
+from chatlab.system.lines import split_lines
 from chatlab.training.process.runs import RunView
 
 SCRIPT = Path(__file__).with_name("trl_script.py")
@@ -111,7 +112,7 @@ def loop_alone(lab: Lab) -> float:
 def learned(run: RunView) -> list[list[dict[str, str]]]:
     """Messages of the demonstrations that a run learned from."""
     assert run.result is not None
-    lines = (run.folder / "snapshot.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = split_lines((run.folder / "snapshot.jsonl").read_text(encoding="utf-8"))
     by_id = {row["id"]: row["messages"] for row in map(json.loads, lines)}
     return [by_id[id] for id in run.result.demonstrations]
 

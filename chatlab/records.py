@@ -298,6 +298,10 @@ class AdapterCard:
     steps: int = 0
     seconds: float = 0.0
     loss: float | None = None
+    questions: int = 0
+    """Different questions that the demonstrations ask, those held out among them; 0 where nobody counted."""
+    held_out_questions: int = 0
+    """Those that were held out, and that nothing it learned from asks."""
     held_out_before: float | None = None
     held_out_after: float | None = None
     forgetting: float | None = None

@@ -22,6 +22,7 @@ FLOORS = (
         "settings",
         "citations",
         "former_names",
+        "fingerprints",
         "system",
     },
     {"store", "template", "formats", "quality"},

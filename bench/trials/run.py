@@ -18,6 +18,7 @@ from chatlab.engines.folder import read_adapter
 from chatlab.engines.transformers.merge import with_adapter
 from chatlab.engines.transformers.network import open_network
 from chatlab.models.base import Base
+from chatlab.system.lines import json_rows
 from chatlab.training import metrics
 from chatlab.training.data import split
 from chatlab.training.kl import KLToReference
@@ -31,7 +32,7 @@ KL_ROWS = 20
 
 def run(jobs: Sequence[Job], models: Path, out: Path) -> None:
     """MODELS holds, for each model, a folder `NAME/` that transformers opens and `NAME.json`, its ids."""
-    done = {json.loads(line)["key"] for line in out.read_text("utf-8").splitlines()} if out.exists() else set()
+    done = {row["key"] for row in json_rows(out)} if out.exists() else set()
     left = [job for job in jobs if job.key not in done]
     for name in dict.fromkeys(job.model for job in left):
         trials = Trials(models, name)

@@ -25,6 +25,7 @@ from typing import Any
 
 from bench.trials.job import Job, ModelIds
 from bench.trials.run import append
+from chatlab.system.lines import json_rows
 
 KINDS = {"Q8_0": 7, "Q5_K_M": 17, "Q4_K_M": 15, "Q3_K_M": 12, "Q2_K": 10}
 """llama.cpp's numbers of these file types (llama_ftype)."""
@@ -183,7 +184,7 @@ def sizes(models: Path, name: str) -> dict[str, Any]:
 
 def run(models: Path, name: str, out: Path, what: Sequence[Serving], *, workers: int = 1, threads: int = 2) -> None:
     """Those of `what` that `out` does not have, several at once."""
-    done = {json.loads(line)["key"] for line in out.read_text("utf-8").splitlines()} if out.exists() else set()
+    done = {row["key"] for row in json_rows(out)} if out.exists() else set()
     own = [sys.executable, "-m", "bench.trials.serve", str(models), name, str(out), "--threads", str(threads)]
 
     def one(serving: Serving) -> None:

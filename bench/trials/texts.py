@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from chatlab.models.base import Base
 from chatlab.models.unpacked import UnpackedBases
 from chatlab.records import Message
 from chatlab.settings import PACKAGE
+from chatlab.system.lines import json_rows
 from chatlab.template.codec import codec_of
 from chatlab.training.data import Example
 from chatlab.training.metrics import windows
@@ -93,4 +93,4 @@ def _prompts(base: Base, prompts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
 
 
 def _rows(file: Path) -> list[dict]:  # type: ignore[type-arg]
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return json_rows(file)

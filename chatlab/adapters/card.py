@@ -23,6 +23,7 @@ from chatlab.adapters.manifest import (
     read_object,
 )
 from chatlab.errors import AdapterDamaged, WrongBase
+from chatlab.fingerprints import differing
 from chatlab.former_names import current_fields, with_current_names
 from chatlab.measurements import ReplyMetrics
 from chatlab.records import AdapterCard, TrainSettings
@@ -35,7 +36,15 @@ R = TypeVar("R", AdapterCard, TrainSettings, ReplyMetrics)
 _LONGEST_TEXT = 1000
 _LARGEST_NUMBER = 1 << 53
 """JSON elsewhere, the page's own included, counts no further."""
-_COUNTS = {"parameters", "base_parameters", "steps", "seconds", *(field.name for field in fields(ReplyMetrics))}
+_COUNTS = {
+    "parameters",
+    "base_parameters",
+    "steps",
+    "seconds",
+    "questions",
+    "held_out_questions",
+    *(field.name for field in fields(ReplyMetrics)),
+}
 _RUN = re.compile(r"(?:[A-Za-z0-9_][\w.-]{0,99})?", re.ASCII)
 
 
@@ -82,8 +91,10 @@ def check_base(card: AdapterCard, fingerprint: str) -> None:
     """Raises WrongBase for an adapter of another base."""
     if card.base != fingerprint:
         made_for = card.base_name or card.base[:12]
+        differs = " and ".join(differing(card.base, fingerprint))
+        why = f": {differs} differ{'' if ' and ' in differs or differs.endswith('weights') else 's'}" if differs else ""
         raise WrongBase(
-            f"Adapter {card.name!r} was made for another base model ({made_for}).",
+            f"Adapter {card.name!r} was made for another base model ({made_for}){why}.",
             "Choose that base, or train the adapter again on this one.",
         )
 

@@ -62,7 +62,8 @@ def _size(card: AdapterCard) -> str:
 def _before_and_after(card: AdapterCard) -> str:
     if card.held_out_before is None or card.held_out_after is None:
         return ""
-    return f"{card.held_out_before:.3f} before, {card.held_out_after:.3f} after"
+    asked = f", on {card.held_out_questions} of {card.questions} different questions" if card.questions else ""
+    return f"{card.held_out_before:.3f} before, {card.held_out_after:.3f} after{asked}"
 
 
 def _forgetting(card: AdapterCard) -> str:

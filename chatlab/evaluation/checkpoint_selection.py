@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf, isfinite
 
 from chatlab.records import GOOD
 
@@ -33,23 +34,27 @@ class Choice:
 
 def choose(points: Sequence[CheckpointMetrics]) -> Choice | None:
     """None where there is no choice: fewer than two checkpoints, or no held-out demonstrations."""
-    measured = [(point, loss) for point in points if (loss := point.held_out_loss) is not None]
+    measured = [(point, loss) for point in points if (loss := point.held_out_loss) is not None and isfinite(loss)]
     if len(measured) < 2:
         return None
     bearable = [(point, loss) for point, loss in measured if point.forgetting <= GOOD]
     if not bearable:
-        point = min((point for point, _ in measured), key=lambda point: (point.forgetting, point.step))
+        point = min((point for point, _ in measured), key=_forgotten)
         return Choice(step=point.step, why=f"All forget more than {GOOD:g} %; this one forgets least.")
     least = min(loss for _, loss in bearable)
     point, loss = next((point, loss) for point, loss in bearable if loss <= least * (1 + NEAR))
     return Choice(step=point.step, why=_why(point, loss, measured[-1], len(bearable) < len(measured)))
 
 
+def _forgotten(point: CheckpointMetrics) -> tuple[float, int]:
+    return (point.forgetting if isfinite(point.forgetting) else inf), point.step
+
+
 def _why(point: CheckpointMetrics, loss: float, last: tuple[CheckpointMetrics, float], some_forgot: bool) -> str:
     end, end_loss = last
     if point.step == end.step:
         return f"Held-out loss fell to the end ({loss:.2f}), with acceptable forgetting."
-    if some_forgot and end.forgetting > GOOD:
+    if some_forgot and not end.forgetting <= GOOD:
         return (
             f"Later steps reached a held-out loss of {end_loss:.2f} instead of {loss:.2f}, "
             f"but with {end.forgetting:+.1f} % forgetting."

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from chatlab.system.lines import split_lines
+
 UNKNOWN = -1.0
 """Kept in place of a loss, for a demonstration that the base cannot read: too long, or refused by its template."""
 
@@ -51,7 +53,7 @@ class Ledger:
         """By content hash; None for what cannot be measured. Lines that were cut off are passed over."""
         size = self.file.stat().st_size if self.file.exists() else 0
         if size != self._size:
-            lines = self.file.read_text(encoding="utf-8").splitlines()
+            lines = split_lines(self.file.read_text(encoding="utf-8"))
             self._known = dict(found for line in lines if (found := _entry(line)))
             self._size = size
         return self._known

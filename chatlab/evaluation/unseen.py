@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from chatlab.evaluation.replies import ReplyForm, form
 from chatlab.models.base import Base
 from chatlab.records import Message, Role
 from chatlab.settings import PACKAGE
+from chatlab.system.lines import json_rows
 from chatlab.template import Template
 
 DATA = PACKAGE / "data"
@@ -37,8 +37,7 @@ class Reply:
 def unseen(kind: str = "", count: int | None = FIRST, folder: Path = DATA) -> list[str]:
     """Prompts that are in no pack, the first `count`. `kind` names a pack that has prompts of its own."""
     file = folder / (f"unseen_{kind}.jsonl" if kind else "unseen.jsonl")
-    lines = file.read_text(encoding="utf-8").splitlines()
-    return [str(json.loads(line)["prompt"]) for line in lines][:count]
+    return [str(row["prompt"]) for row in json_rows(file)][:count]
 
 
 def ask(

@@ -145,7 +145,7 @@ class Variants:
 
     def _check_forgetting(self, name: str, knowingly: bool = False) -> None:
         card = self.card(name)
-        if card and not knowingly and (card.forgetting or 0.0) > BEARABLE:
+        if card and not knowingly and not (card.forgetting or 0.0) <= BEARABLE:
             raise AdapterForgets(
                 f"{name} has {card.forgetting:.1f} % forgetting, above the limit.",
                 "Compare it first, or train with fewer epochs. Press Go live anyway to use it.",

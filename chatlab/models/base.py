@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatlab.errors import BaseRefused
-from chatlab.models.checks import CONTEXT_KEYS, check_config, check_shapes
+from chatlab.models.checks import CONTEXT_KEYS, check_config
 from chatlab.models.files import check_tokenizer_files, is_there, read_json
 from chatlab.models.fingerprint import fingerprint, fingerprint_of_file
 from chatlab.models.gguf_file import GgufFile
+from chatlab.models.inventory import Inventory, says_tied, take_inventory
 from chatlab.models.layout import Layout, find
 from chatlab.models.tokenizer.isolated import IsolatedTokenizer
 from chatlab.models.tokenizer.known_parts import unknown_part
 from chatlab.models.tokenizer.load import check_vocabulary, load
 from chatlab.models.trainable import check_trainable
 from chatlab.models.validation.validator import known_harmless
-from chatlab.models.weights import parameters, read_header
 from chatlab.template import Template
 
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ class Base:
         gguf: GgufFile | None = None,
         spared: bool = False,
         fingerprint: str = "",
-        tensors: Collection[str] = (),
+        inventory: Inventory | None = None,
     ) -> None:
-        """`tensors` are the names of a folder's weights."""
+        """`inventory` is of a folder's weights."""
         self._told_fingerprint = fingerprint
-        self._tensors = tensors
+        self._inventory = inventory
         self.folder = layout.folder
         self.name = layout.name
         self.config = config
@@ -70,10 +70,8 @@ class Base:
         check_config(config, layout.name)
         if is_there(layout.folder / GENERATION):
             read_json(layout.folder / GENERATION)  # transformers reads it with the weights
-        tensors = {name: t for file in layout.weights for name, t in read_header(file).items()}
-        check_shapes(config, tensors)
-        count = parameters(tensors, bool(config.get("tie_word_embeddings", True)))
-        return cls(layout, config, count, cache, spared=spared, fingerprint=fingerprint, tensors=tuple(tensors))
+        held = take_inventory(layout.weights, config)
+        return cls(layout, config, held.parameters, cache, spared=spared, fingerprint=fingerprint, inventory=held)
 
     @classmethod
     def from_gguf(cls, gguf: GgufFile, name: str, folder: Path, parameters: int) -> Base:
@@ -83,9 +81,14 @@ class Base:
     def check_trainable(self) -> None:
         """Raises BaseRefused, with the reason, for a base that can only be talked to."""
         if self.gguf is None:
-            check_trainable(self.config, self._tensors)
+            check_trainable(self.config, self._inventory.tensors if self._inventory else ())
         elif reason := self._untrainable:
             raise reason
+
+    @property
+    def tied(self) -> bool:
+        """Whether the output matrix is the embedding, for whoever reads the weights."""
+        return says_tied(self.config) if self._inventory is None else self._inventory.tied
 
     @cached_property
     def _untrainable(self) -> BaseRefused | None:
@@ -103,13 +106,13 @@ class Base:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over config, tokenizer, chat template and weights; adapters name it as the base they are made for."""
+        """Hash of config, tokenizer, chat template and weights; adapters name it as the base they are made for."""
         if self._told_fingerprint:
             return self._told_fingerprint
         if self.gguf is not None:
             return fingerprint_of_file(self.gguf.sha256, self.template.source)
-        files = [self.folder / "config.json", self.folder / "tokenizer.json", *self.weights]
-        return fingerprint(files, self.template.source, self._cache)
+        assert self._inventory is not None
+        return fingerprint(self.folder, self.config, self.weights, self._inventory, self.template.source, self._cache)
 
     @property
     def context(self) -> int:

@@ -67,9 +67,42 @@ OWN_ATTENTION = frozenset(
 )
 """Networks of transformers that do not let another attention be put in: training packs demonstrations into one row,
 each of which must see itself alone."""
-RECURRENT = ("mamba", "rwkv", "recurrent", "linear_attention", "xlstm")
+TRAINED = frozenset(
+    [
+        *("afmoe", "apertus", "arcee", "aria_text", "bitnet", "cohere", "cohere2", "cohere2_moe", "ctrl"),
+        *("cwm", "diffllama", "doge", "dots1", "ernie4_5", "ernie4_5_moe", "exaone4", "exaone_moe"),
+        *("flex_olmo", "fuyu", "gemma", "gemma2", "gemma3_text", "gemma4_text", "gemma4_unified_text", "glm"),
+        *("glm4", "glm4_moe", "gpt-sw3", "gpt2", "gpt_bigcode", "gpt_neox", "granite", "granitemoe"),
+        *("granitemoeshared", "helium", "hrm_text", "hunyuan_v1_dense", "hunyuan_v1_moe", "hy_v3"),
+        *("hyperclovax", "internlm3", "iquestcoder", "jais2", "jetmoe", "kolibri1", "laguna", "llama"),
+        *("mellum", "minimax_m2", "minimax_m3_vl_text", "ministral", "ministral3", "mistral", "mixtral"),
+        *("moshi", "olmo", "olmo2", "olmo3", "olmoe", "opt", "persimmon", "phi", "phi3", "qwen2", "qwen2_moe"),
+        *("qwen3", "qwen3_moe", "seed_oss", "smollm3", "solar_open", "starcoder2", "vaultgemma"),
+    ]
+)
+"""Networks of transformers of which tiny ones with random weights were trained here, and computed what transformers
+computes, also past their windows (`docs/families.md`)."""
+RECURRENT = ("mamba", "rwkv", "recurrent", "linear_attention", "xlstm", "conv")
 """Words in the names of networks, or of their layers, that compute something else than attention."""
 CAPS = ("final_logit_softcapping", "attn_logit_softcapping")
+CAPPED = frozenset(["gemma2", "vaultgemma", "beam", "gemma3n_text", "inkling2_text"])
+"""Networks that cap their scores unless the config says that they do not."""
+ENCODERS = frozenset(
+    ["bert", "bert-generation", "camembert", "data2vec-text", "electra", "ernie", "roberta", "roc_bert"]
+)
+"""Networks that read in both directions as a rule."""
+SWITCHED = frozenset(["qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "smollm3"])
+"""Networks whose windows are off unless the config switches them on."""
+WINDOWED = frozenset(
+    [
+        *("afmoe", "cohere2", "cohere2_moe", "cwm", "exaone4", "exaone_moe", "gemma3_text", "gemma4_text"),
+        *("gemma4_unified_text", "kolibri1", "laguna", "mellum", "ministral", "ministral3", "mistral", "mixtral"),
+        *("moshi", "olmo3", "phi3", "qwen2", "qwen3", "qwen3_moe", "smollm3", "starcoder2"),
+    ]
+)
+"""Networks whose windows reach the attention that training computes; in others only a mask tells of them."""
+ROUTED = frozenset(["llama4_text", "phimoe"])
+"""Networks whose experts are chosen by a linear layer that peft would adapt, and cannot."""
 INSTEAD = (
     "Chat with it as it is, or train another: Llama, Mistral, Qwen 2 and 3, Gemma 3, SmolLM, Phi-3 and GPT-2 can be."
 )
@@ -83,7 +116,7 @@ def check_trainable(config: Mapping[str, Any], tensors: Collection[str]) -> None
 
 def _reason(config: Mapping[str, Any], tensors: Collection[str]) -> str:
     kind = config.get("model_type")
-    if caps := [cap for cap in CAPS if config.get(cap)]:
+    if caps := [cap for cap in CAPS if config.get(cap, kind in CAPPED)]:
         return f"its scores are capped ({caps[0]})"
     if kind == "gpt_oss":
         return "its attention has sinks"
@@ -95,4 +128,21 @@ def _reason(config: Mapping[str, Any], tensors: Collection[str]) -> str:
         return f"{kind} networks compute attention in a way of their own"
     if any(name.endswith(("lm_head.bias", "embed_out.bias")) for name in tensors):
         return "its output has a bias"
+    if kind in ENCODERS:
+        return f"{kind} networks read in both directions"
+    if kind in ROUTED:
+        return "its experts are chosen by a layer that an adapter cannot be put on"
+    if config.get("kv_lora_rank"):
+        return "its attention keeps keys and values of different widths"
+    if config.get("sliding_window") and not _window_is_known(kind, config):
+        return "its window is not computed here"
+    if kind not in TRAINED:
+        return f"{kind} networks have not been shown to compute the same here as in chat"
     return ""
+
+
+def _window_is_known(kind: object, config: Mapping[str, Any]) -> bool:
+    """False where transformers' mask has a window of which its attention is not told."""
+    if config.get("use_sliding_window", kind not in SWITCHED):
+        return kind in WINDOWED
+    return "sliding_attention" not in (config.get("layer_types") or ())

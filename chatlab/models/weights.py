@@ -20,6 +20,8 @@ LARGEST_HEADER = 16 << 20
 LARGEST = 1 << 48
 """Largest dimension or offset. The product of longer numbers would take as long as somebody likes."""
 MOST_DIMENSIONS = 8
+BLOCK = 1 << 22
+"""Bytes compared at once."""
 
 _BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U8": 8, "BOOL": 8}
 _FLOATS = {"F64", "F32", "F16", "BF16"}
@@ -68,6 +70,24 @@ def parse_header(stream: IO[bytes], size: int, most: int = LARGEST_HEADER) -> di
         raise ValueError(f"its header makes no sense ({error})") from error
     _check_offsets(tensors, size - 8 - length)
     return tensors
+
+
+def same_bytes(file: Path, tensor: Tensor, other_file: Path, other: Tensor) -> bool:
+    """Whether two tensors are equal, number for number. Raises BaseRefused for a file that cannot be read."""
+    if (tensor.dtype, tensor.shape) != (other.dtype, other.shape):
+        return False
+    try:
+        with file.open("rb") as one, other_file.open("rb") as two:
+            for stream, its in ((one, tensor), (two, other)):
+                stream.seek(8 + int.from_bytes(stream.read(8), "little") + its.start)
+            left = tensor.end - tensor.start
+            while left > 0:
+                if one.read(min(left, BLOCK)) != two.read(min(left, BLOCK)):
+                    return False
+                left -= BLOCK
+            return True
+    except OSError as error:
+        raise BaseRefused(f"{file.name} of the base model cannot be read: {error}.", "Download it again.") from error
 
 
 def parameters(tensors: Mapping[str, Tensor], tied: bool) -> int:

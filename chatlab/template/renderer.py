@@ -52,11 +52,14 @@ class Renderer:
         end = self.answer([Message(role="user", content="x"), Message(role="assistant", content="x")]).segments[2:]
         return end[0].text[: -len(end[0].text.lstrip())] if end else ""
 
-    def prompt(self, messages: Sequence[Message]) -> list[Turn]:
-        """The conversation up to where the next answer begins."""
+    def prompt(self, messages: Sequence[Message], asks: bool = False) -> list[Turn]:
+        """The conversation up to where the next answer begins; or, with `asks`, with the template's own request.
+
+        Raises TemplateRefused where that is inside a thought that the template does not close.
+        """
         messages = self._arranged(messages)
         roles = [m.role for m in messages]
-        by_template = self._adds_prompt
+        by_template = self._adds_prompt or asks
         parts = list(
             self._skeletons.parts(roles, True) if by_template else self._skeletons.parts([*roles, "assistant"])
         )
@@ -81,6 +84,11 @@ class Renderer:
                     parts[0] = following[len(answer.segments[-1].text) :]
                 turns += [before, answer]
                 read = []
+        if not asks and read and not read[-1].is_content and is_open(read[-1].text):
+            raise TemplateRefused(
+                "The chat template asks for the answer inside a thought that it does not close.",
+                "Choose a model whose template also takes answers without a thought.",
+            )
         return [*turns, Turn(tuple(read)) if by_template else self._split_space(read)[0]]
 
     def answer(self, messages: Sequence[Message]) -> Turn:
@@ -162,7 +170,18 @@ class Renderer:
             return ""
         user = len(self._skeletons.required)
         opening, between = _before(parts, user), _before(parts, user + 2)
-        return "" if opening.endswith(between.lstrip()) else between
+        if not opening.endswith(between.lstrip()):
+            return between
+        # Nothing but the next question's opening; or a system message of the template's own ends as an answer does.
+        own = opening.removesuffix(between.lstrip()).removeprefix(self._skeletons.begin)
+        opener, end = self._first_control(own), self._first_control(between)
+        return between if opener and end and opener != end else ""
+
+    def _first_control(self, words: str) -> str:
+        """The first control token in the template's words; empty where there is none."""
+        if (end := self._find_end(words)) is None:
+            return ""
+        return words[next(k for k in reversed(range(end)) if self._find_end(words[k:]) == end - k) : end]
 
 
 def _index_of(parts: Sequence[Part], index: int) -> int | None:

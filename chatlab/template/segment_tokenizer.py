@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MOST, LONGEST = 20_000, 500
 """Control tokens, and characters of one. Those that are known have 6,000 and 60."""
+MARK = "\ufeff"
+"""A byte order mark."""
 _NEAR = 16
 """Characters of the text before that decide how the next turn is tokenized."""
 Known = dict[tuple[str, tuple["Segment", ...], bool], list[int]]
@@ -163,15 +165,24 @@ class SegmentTokenizer:
 
 
 def own_source(tokenizer: PreTrainedTokenizerFast | IsolatedTokenizer) -> str:
-    """The chat template that a tokenizer brings. Raises TemplateRefused where it brings none."""
+    """The chat template that a tokenizer brings, without a byte order mark: an editor put that there.
+
+    Raises TemplateRefused where it brings none, or several of which none is the default.
+    """
     source = tokenizer.chat_template
     if isinstance(source, Mapping):
-        source = source.get("default")
+        if len(source) > 1 and "default" not in source:
+            raise TemplateRefused(
+                f"The model brings {len(source)} chat templates and does not say which one is the default: "
+                f"{', '.join(sorted(map(str, source)))[:200]}.",
+                "Put the one to use into its folder as chat_template.jinja.",
+            )
+        source = source.get("default") or next(iter(source.values()), None)
     if not source:
         raise TemplateRefused(
             "The model brings no chat template.", "Choose a model made for chat, or give it a chat_template.jinja."
         )
-    return str(source)
+    return str(source).removeprefix(MARK)
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerFast | IsolatedTokenizer) -> dict[str, Any]:

@@ -31,8 +31,9 @@ WORDS, WORDS_EACH = 200_000, 200
 """Most characters of its own that a template may put around a conversation, and more for each message."""
 REPEATS = 4
 """How often a template may write what messages say, on average. Some ask the last question once more."""
-REASONING_END = re.compile(r"</[a-z:]*think(?:ing)?>|\[/THINK\]")
+REASONING_END = re.compile(r"</[a-z:]*think(?:ing)?>|\[/THINK\]|<\|END_THINKING\|>")
 """How a template that knows of reasoning before an answer marks its end."""
+_THOUGHT, _SAID = "\U000f4c1e", "\U000f4c1f"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,8 @@ class Skeletons:
     def __init__(self, source: str, variables: Mapping[str, Any], date: Any) -> None:
         self._sandbox = Sandbox(source, date)
         self._variables = dict(variables)
+        self.begin = str(variables.get("bos_token") or "")
+        """The token that begins a text, as templates write it."""
         self._kept: dict[tuple[tuple[Role, ...], bool], tuple[Part, ...]] = {}
         self._kept_parts = 0
         self._in_parts = False
@@ -121,6 +124,23 @@ class Skeletons:
         said = [{"role": m.role, "content": self._content(m.content)} for m in messages]
         return self._sandbox.render(messages=said, add_generation_prompt=asks, **self._variables)
 
+    def around_reasoning(self, asks: str) -> tuple[str, str] | None:
+        """What the template writes before and after the reasoning of an answer, past its own request `asks` for one;
+        None where it leaves reasoning out.
+        """
+        answer = {"role": "assistant", "content": self._content(_SAID)}
+        answer |= dict.fromkeys(("reasoning_content", "reasoning", "thinking"), _THOUGHT)
+        before = [{"role": role, "content": self._content("x")} for role in (*self.required, "user")]
+        try:
+            text = self._sandbox.render(messages=[*before, answer], add_generation_prompt=False, **self._variables)
+        except TemplateRefused:
+            return None
+        head, thought, rest = text.partition(_THOUGHT)
+        between, said, _ = rest.partition(_SAID)
+        if not (thought and said) or _THOUGHT in rest or asks not in head:
+            return None
+        return head.rpartition(asks)[2], between
+
     def _trims(
         self, roles: tuple[Role, ...], asks: bool, texts: Sequence[str]
     ) -> tuple[list[str | None], list[str | None]]:
@@ -137,7 +157,7 @@ class Skeletons:
     def _drops(self, roles: tuple[Role, ...], asks: bool, texts: Sequence[str]) -> list[tuple[str, Trim] | None]:
         """Which placeholders leave out reasoning, as templates do in earlier answers, seen by putting some in."""
         end = self._reasoning_end
-        reasoning = f"{end.replace('/', '')}hm{end}{_PAD}"
+        reasoning = f"{opening(end)}hm{end}{_PAD}"
         try:
             padded = _split(self._render(roles, asks, before=reasoning))[0]
         except TemplateRefused:  # of such a content
@@ -175,6 +195,11 @@ class Skeletons:
             return any(int(found[1]) == index for found in _MARK.finditer(self._render(roles, True)))
         except TemplateRefused:
             return False
+
+
+def opening(end: str) -> str:
+    """The mark that begins reasoning, by the one that ends it."""
+    return end.replace("END", "START") if "END" in end else end.replace("/", "", 1)
 
 
 def _split(text: str) -> tuple[list[str], list[tuple[int, bool]]]:

@@ -10,15 +10,17 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date as Date
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from chatlab.errors import EmptyAnswer, TemplateRefused
 from chatlab.records import Message
+from chatlab.template.begin import begin_id, begun
 from chatlab.template.check import problems
 from chatlab.template.mask_preview import Span, spans
 from chatlab.template.renderer import Renderer, Turn
 from chatlab.template.segment_tokenizer import (
+    MARK,
     Known,
     Segment,
     SegmentTokenizer,
@@ -27,7 +29,7 @@ from chatlab.template.segment_tokenizer import (
     special_tokens,
 )
 from chatlab.template.skeleton import Skeletons
-from chatlab.template.thinking import ANALYSIS, ON, Thinking, find_thinking
+from chatlab.template.thinking import ANALYSIS, ON, Thinking, find_thinking, written_thinking
 from chatlab.template.tools import plain
 from chatlab.template.tools.formats import ToolFormats
 from chatlab.template.tools.plain import ParsedReply
@@ -46,6 +48,9 @@ PINNED_DATE = Date(2024, 7, 26)
 
 PINNED = {"tools": None, "documents": None, "enable_thinking": False, "thinking": False}
 """What every rendering is given beside the messages, in training and in chat."""
+
+NONE_AS_LISTS: dict[str, list[str]] = {"tools": [], "documents": []}
+"""The same for templates that break off over a null there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +84,23 @@ class Template:
         system: str = "",
         stop_ids: Iterable[int] = (),
     ) -> None:
-        self.source = source if source is not None else own_source(tokenizer)
+        self.source = source.removeprefix(MARK) if source is not None else own_source(tokenizer)
         self.sha256 = hashlib.sha256(self.source.encode()).hexdigest()
+        self.begin = begin_id(tokenizer)
+        """The token that every prompt and training sequence begins with; None where texts begin with none."""
         self._tokenizer = SegmentTokenizer(tokenizer.backend_tokenizer, control_tokens(tokenizer, self.source))
         self._date, self._system = date, system
         self._variables = PINNED | special_tokens(tokenizer)
-        self._skeletons = Skeletons(self.source, self._variables, date)
+        try:
+            self._skeletons = Skeletons(self.source, self._variables, date)
+        except TemplateRefused as refused:
+            if "not iterable" not in str(refused):
+                raise
+            self._variables |= NONE_AS_LISTS  # it loops over its tools without asking whether there are any
+            self._skeletons = Skeletons(self.source, self._variables, date)
         self._renderer = Renderer(self._skeletons, self._tokenizer.first_control, system)
         self._tool_formats = ToolFormats(self.source, self._variables, date, system, self._tokenizer)
-        self._reasoning_skeletons = partial(Skeletons, self.source, self._variables | ON, date)
+        self._reasoning_tool_formats = ToolFormats(self.source, self._variables | ON, date, system, self._tokenizer)
         self._eos: int | None = tokenizer.eos_token_id
         self._problems: list[str] | None = None
         self.stop_ids = frozenset([*self._end_ids(), *stop_ids, *([] if self._eos is None else [self._eos])])
@@ -106,29 +119,31 @@ class Template:
     @cached_property
     def thinking(self) -> Thinking | None:
         """How it writes reasoning before an answer; None where it has no place for it."""
-        if "think" not in self.source and ANALYSIS not in self.source:
+        if "think" not in self.source.casefold() and ANALYSIS not in self.source:
             return None
         try:
             roles = (*self._skeletons.required, "user")
-            asks = self._reasoning_skeletons().parts(roles, True)[-1]
+            asks = self._reasoning_skeletons.parts(roles, True)[-1]
         except TemplateRefused:
             return None
         usual = self._renderer.prompt([Message(role="user", content="x")])[-1].segments[-1]
-        return find_thinking(self.source, asks, usual.text) if isinstance(asks, str) and not usual.is_content else None
+        if not isinstance(asks, str) or usual.is_content:
+            return None
+        if (found := find_thinking(self.source, asks, usual.text)) is not None:
+            return found
+        around = self._reasoning_skeletons.around_reasoning(asks)
+        return written_thinking(asks, *around) if around is not None else None
 
     def prompt(self, messages: Sequence[Message], reasoning: bool = False) -> list[int]:
         """What chat asks with: the conversation up to where the answer begins, or the `reasoning` before it.
 
         Raises TemplateRefused where reasoning is asked for that the template has no place for.
         """
-        renderer, plain_messages = self._tool_formats.with_tools(messages, self._renderer)
-        return self._tokenize(self._prompt_turns(renderer, plain_messages, reasoning))
+        return self._prompt_ids(self._reasoning_turns(messages) if reasoning else self._prompt_turns(messages))
 
     def prompt_after(self, messages: Sequence[Message], reasoning: str) -> list[int]:
         """What chat asks with once the model has reasoned: the same up to where the answer begins."""
-        renderer, plain_messages = self._tool_formats.with_tools(messages, self._renderer)
-        turns = self._prompt_turns(renderer, plain_messages, True)
-        return self._tokenize([*turns, self._reasoning_turn(reasoning)])
+        return self._prompt_ids([*self._reasoning_turns(messages), self._reasoning_turn(reasoning)])
 
     def encode(self, messages: Sequence[Message], mask: bool = True) -> list[Encoded]:
         """Training sequences in which every answer is learned once: one if the template lets it, else one an answer.
@@ -155,7 +170,8 @@ class Template:
         """Ids of what is read before the last answer, and of that answer with its end."""
         renderer, plain_messages = self._tool_formats.with_tools(messages, self._renderer)
         reasoning = messages[-1].reasoning.strip() if self.thinking else ""
-        prompt = self._prompt_turns(renderer, plain_messages[:-1], bool(reasoning))
+        before = messages[:-1]
+        prompt = self._reasoning_turns(before, messages) if reasoning else self._prompt_turns(before, messages)
         answer = renderer.answer(plain_messages)
         answers = [answer]
         if reasoning:
@@ -163,7 +179,7 @@ class Template:
         ids = self._tokenize(answers, prompt[-1].text, known)
         if not answer.has_end:
             ids += [] if self._eos is None else [self._eos]
-        return self._tokenize(prompt, known=known), ids
+        return self._prompt_ids(prompt, known), ids
 
     def token_spans(self, messages: Sequence[Message], max_tokens: int) -> list[Span]:
         """What of a demonstration is read, learned, or past `max_tokens`, taken from the labels themselves."""
@@ -213,22 +229,38 @@ class Template:
         """The ids as text, control tokens shown."""
         return self._tokenizer.text(ids)
 
-    def _prompt_turns(self, renderer: Renderer, messages: Sequence[Message], reasoning: bool) -> list[Turn]:
-        turns = renderer.prompt(messages)
-        if not reasoning:
-            return turns
-        *before, last = turns[-1].segments
-        if self.thinking is None or last.is_content or not last.text.endswith(self.thinking.instead):
-            raise TemplateRefused(
-                "The chat template has no place for a thought here.", "Set the tokens for thinking to 0."
-            )
-        text = last.text.removesuffix(self.thinking.instead) + self.thinking.asks
-        return [*turns[:-1], replace(turns[-1], segments=(*before, Segment(text, is_content=False)))]
+    @cached_property
+    def _reasoning_skeletons(self) -> Skeletons:
+        return Skeletons(self.source, self._variables | ON, self._date)
+
+    @cached_property
+    def _reasoning_renderer(self) -> Renderer:
+        """Writes conversations as they stand where the model is told to think: some templates say so at their start."""
+        return Renderer(self._reasoning_skeletons, self._tokenizer.first_control, self._system)
+
+    def _prompt_turns(self, messages: Sequence[Message], whole: Sequence[Message] = ()) -> list[Turn]:
+        """Up to where the answer begins. `whole` is the conversation with that answer, where it is known."""
+        renderer, told = self._tool_formats.with_tools(whole or messages, self._renderer)
+        return renderer.prompt(told[: len(told) - bool(whole)])
+
+    def _reasoning_turns(self, messages: Sequence[Message], whole: Sequence[Message] = ()) -> list[Turn]:
+        """Up to where the reasoning begins. Raises TemplateRefused where the template has no place for it."""
+        if self.thinking is not None:
+            renderer, told = self._reasoning_tool_formats.with_tools(whole or messages, self._reasoning_renderer)
+            turns = renderer.prompt(told[: len(told) - bool(whole)], asks=True)
+            *before, last = turns[-1].segments
+            if not last.is_content and last.text.endswith(self.thinking.asks.removesuffix(self.thinking.adds)):
+                opened = Segment(last.text + self.thinking.adds, is_content=False)
+                return [*turns[:-1], replace(turns[-1], segments=(*before, opened))]
+        raise TemplateRefused("The chat template has no place for a thought here.", "Set the tokens for thinking to 0.")
 
     def _reasoning_turn(self, reasoning: str) -> Turn:
         """Reasoning and its end."""
         closes = self.thinking.closes if self.thinking else ""
         return Turn((Segment(reasoning, is_content=True), Segment(closes, is_content=False)), is_answer=True)
+
+    def _prompt_ids(self, turns: Sequence[Turn], known: Known | None = None) -> list[int]:
+        return begun(self._tokenize(turns, known=known), self.begin)
 
     def _tokenize(self, turns: Sequence[Turn], before: str = "", known: Known | None = None) -> list[int]:
         ids: list[int] = []

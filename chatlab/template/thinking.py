@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chatlab.template.skeleton import REASONING_END
+from chatlab.template.skeleton import REASONING_END, opening
 
 ON = {"enable_thinking": True, "thinking": True}
 """Variables of a rendering that asks for reasoning."""
 
 ANALYSIS, ANALYSIS_END = "<|channel|>analysis<|message|>", "<|end|>"
 """How templates that name channels open and end reasoning."""
-_TAGS = ("think", "thinking", "thought", "reasoning")
+_PAIRS = (
+    *((f"<{tag}>", f"</{tag}>") for tag in ("think", "thinking", "thought", "reasoning", "seed:think")),
+    ("[THINK]", "[/THINK]"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +29,8 @@ class Thinking:
 
     asks: str
     """After the last message, up to where the reasoning begins."""
-    instead: str
-    """What a prompt without reasoning has in that place."""
+    adds: str
+    """The end of `asks` that the template leaves for the model to write."""
     end: str
     """What a model writes to say that it has thought enough."""
     closes: str
@@ -39,15 +43,25 @@ def find_thinking(source: str, asks: str, plain: str) -> Thinking | None:
     `asks` is what it writes after a question when it is told to think, `plain` what a prompt has there otherwise.
     """
     if ANALYSIS in source and plain.startswith(asks) and plain.startswith(ANALYSIS_END):
-        return Thinking(asks + ANALYSIS, plain, ANALYSIS_END, plain)
+        return Thinking(asks + ANALYSIS, ANALYSIS, ANALYSIS_END, plain)
     end = next(iter(REASONING_END.findall(source)), "")
     if not end or not (is_open(asks) or end in plain):
         return None
-    opened = asks if is_open(asks) else asks + end.replace("/", "", 1) + "\n"
+    adds = "" if is_open(asks) else opening(end) + ("" if end.startswith("<|") else "\n")
     gap = plain.rpartition(end)[2] if end in plain else "\n\n"
-    return Thinking(opened, plain, end, f"\n{end}{gap}")
+    return Thinking(asks + adds, adds, end, f"\n{end}{gap}")
+
+
+def written_thinking(asks: str, before: str, after: str) -> Thinking | None:
+    """For templates that ask for no reasoning, but write that of answers given earlier between marks of their own.
+
+    `before` and `after` are what stands around it; None where one of them is no mark.
+    """
+    if not (is_open(before) and REASONING_END.search(after)):
+        return None
+    return Thinking(asks + before, before, after.strip(), after)
 
 
 def is_open(words: str) -> bool:
     """Whether they open reasoning and do not close it."""
-    return any(words.rfind(f"<{tag}>") > words.rfind(f"</{tag}>") for tag in _TAGS)
+    return any(words.rfind(begin) > words.rfind(end) for begin, end in _PAIRS)

@@ -7,7 +7,6 @@ demonstrations and the KL penalty.
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from typing import Any
 from chatlab.errors import NothingToLearn
 from chatlab.measurements import Step
 from chatlab.records import TrainSettings
+from chatlab.system.lines import json_lines
 from chatlab.template import Template
 from chatlab.training import metrics
 from chatlab.training.data import Split, read_examples
@@ -38,7 +38,7 @@ def read_correction(
     replayed, as they have been read least. Raises NothingToLearn where the new one cannot be used.
     """
     *earlier, new = corrections
-    known = [json.loads(line)["id"] for line in snapshot.read_text(encoding="utf-8").splitlines()]
+    known = [row["id"] for _, row in json_lines(snapshot) if row is not None]
     recent = [id for id in known if id in set(earlier)]
     older = [id for id in known if id not in set(corrections)]
     replayed = [

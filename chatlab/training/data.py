@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from chatlab.errors import EmptyAnswer, NothingToLearn, TemplateRefused, TokenizerFailed
+from chatlab.quality.questions import like_questions
 from chatlab.records import Message, TrainSettings
+from chatlab.system.lines import json_lines
 from chatlab.template import Template
 from chatlab.training.defaults import Lengths, held_out_count
 from chatlab.training.process.runs import Dropped
 
 IGNORED = -100
+MOST_HELD_OUT = 0.2
+"""Share of the demonstrations that groups of more than one make up at most when they are held out."""
 MIN_PREFIX = 8
 """Tokens that sequences have to begin with alike before these are computed once for all of them."""
 
@@ -42,6 +44,10 @@ class Split:
     held_out: tuple[Example, ...]
     """To measure on."""
     dropped: tuple[Dropped, ...]
+    questions: int = 0
+    """Different questions that all of them answer."""
+    held_out_questions: int = 0
+    """Those that are held out: no training example answers one."""
 
 
 def read_examples(
@@ -54,30 +60,62 @@ def read_examples(
     """
     examples: list[Example] = []
     dropped: list[Dropped] = []
-    for line in snapshot.read_text(encoding="utf-8").splitlines():
-        raw = json.loads(line)
+    messages: dict[int, list[Message]] = {}
+    for number, raw in json_lines(snapshot):
+        if raw is None or not {"id", "messages"} <= raw.keys():
+            dropped.append(Dropped(id=0, reason=f"line {number} of the snapshot cannot be read"))
+            continue
         if only is not None and raw["id"] not in only:
             continue
-        made = _examples_of(raw["id"], raw["messages"], template, min(settings.max_tokens, context))
+        messages[raw["id"]] = turns = [Message.of(said) for said in raw["messages"]]
+        made = _examples_of(raw["id"], turns, template, min(settings.max_tokens, context))
         if isinstance(made, str):
             dropped.append(Dropped(id=raw["id"], reason=made))
         else:
             examples += made
     if not examples:
         raise NothingToLearn(*_why_nothing(dropped))
-    train, held_out = split(examples, settings)
+    groups = like_questions({example.demonstration: messages[example.demonstration] for example in examples})
+    train, held_out = split(examples, settings, groups)
     if not settings.mask:
         train = [replace(example, labels=example.ids) for example in train]
-    return Split(train=tuple(train), held_out=tuple(held_out), dropped=tuple(dropped))
+    ids = {example.demonstration for example in held_out}
+    return Split(
+        train=tuple(train),
+        held_out=tuple(held_out),
+        dropped=tuple(dropped),
+        questions=len(groups),
+        held_out_questions=sum(group[0] in ids for group in groups),
+    )
 
 
-def split(examples: Sequence[Example], settings: TrainSettings) -> tuple[list[Example], list[Example]]:
-    """Training and held-out examples, by demonstration; which ones depends on the seed alone."""
-    ids = sorted({example.demonstration for example in examples})
-    chosen = random.Random(f"aside {settings.seed}").sample(ids, held_out_count(len(ids), settings.held_out))
-    held_out = set(chosen)
+def split(
+    examples: Sequence[Example], settings: TrainSettings, groups: Sequence[tuple[int, ...]] = ()
+) -> tuple[list[Example], list[Example]]:
+    """Training and held-out examples, by demonstration. `groups` are the demonstrations that ask the same; without
+    them each asks something else.
+    """
+    held_out = held_out_ids(groups or [(id,) for id in sorted({e.demonstration for e in examples})], settings)
     train = [e for e in examples if e.demonstration not in held_out]
     return train, [e for e in examples if e.demonstration in held_out]
+
+
+def held_out_ids(groups: Sequence[tuple[int, ...]], settings: TrainSettings) -> set[int]:
+    """The demonstrations to hold out, in whole groups of those that ask the same; which depends on the seed alone.
+
+    `held_out_count` of the groups, as long as they are no more than MOST_HELD_OUT of all demonstrations.
+    """
+    count = held_out_count(len(groups), settings.held_out)
+    draw = random.Random(f"aside {settings.seed}")
+    chosen = draw.sample(groups, count)
+    others = [group for group in groups if group not in set(chosen)]
+    most = max(count, int(MOST_HELD_OUT * sum(map(len, groups))))
+    held_out: set[int] = set()
+    for group in [*chosen, *draw.sample(others, len(others))]:
+        if count and len(held_out) + len(group) <= most:
+            held_out.update(group)
+            count -= 1
+    return held_out
 
 
 def schedule(examples: int, settings: TrainSettings) -> list[tuple[int, ...]]:
@@ -120,10 +158,9 @@ def lengths_of(sequences: Sequence[tuple[int, ...]]) -> Lengths:
     return Lengths(sum(map(len, sequences)) / len(sequences), shared_prefix(sequences))
 
 
-def _examples_of(id: int, messages: list[dict[str, Any]], template: Template, longest: int) -> list[Example] | str:
+def _examples_of(id: int, turns: Sequence[Message], template: Template, longest: int) -> list[Example] | str:
     """The examples of one demonstration, or why it has to be left out."""
     try:
-        turns = [Message.of(m) for m in messages]
         encoded = template.encode(turns)
     except (EmptyAnswer, TemplateRefused, TokenizerFailed) as error:
         return str(error)

@@ -173,9 +173,10 @@ def plan(
     *,
     lengths: Lengths = USUAL,
     throughput: Throughput | None = None,
+    held_out: int | None = None,
 ) -> Plan:
-    """What a run with these settings will do and cost; `lengths` are guessed where nobody has counted."""
-    held_out = held_out_count(demonstrations, settings.held_out)
+    """What a run with these settings will do and cost; `lengths` and `held_out` are guessed if nobody has counted."""
+    held_out = held_out_count(demonstrations, settings.held_out) if held_out is None else held_out
     learned = demonstrations - held_out
     steps = math.ceil(learned / settings.batch_size) * settings.epochs
     throughput = (throughput or guess_throughput(parameters)).for_layers(settings.layers)

@@ -17,8 +17,8 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
+from chatlab.models.network import load_network
 from chatlab.system.files import private_folder, write_whole
 from chatlab.system.malloc import return_freed
 from chatlab.training.data import Example
@@ -142,7 +142,7 @@ def _build(folder: Path, dtype: torch.dtype, start: int, texts: int) -> KLRefere
 
     All in one batch: a token more of each text reads every weight once.
     """
-    base = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa").eval()
+    base = load_network(folder, dtype).eval()
     generator = torch.Generator().manual_seed(0)
     new = torch.full((texts, 1), start)
     cache: Any = None

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from chatlab.system.files import private_folder
+from chatlab.system.lines import json_rows
 from chatlab.training.data import IGNORED, Example
 from chatlab.training.loss import next_token_loss
 from chatlab.training.model import LoraModel
@@ -61,18 +62,27 @@ def nll(model: LoraModel, examples: Sequence[Example]) -> NLL:
     return NLL(np.array([sums[d] for d in documents]), np.array([tokens[d] for d in documents]))
 
 
-def windows(file: Path, encode: Callable[[str], list[int]], documents: int | None = None) -> list[Example]:
+def windows(
+    file: Path, encode: Callable[[str], list[int]], documents: int | None = None, begin: int | None = None
+) -> list[Example]:
     """Held-out text, {"title", "text"} a line, as examples of WINDOW ids that all but the first are labels.
 
-    `encode` gives the ids of a text. All of it, or the first window of so many documents, spread over the file.
+    `encode` gives the ids of a text; each window begins with `begin`, without which some models are at a loss. All of
+    it, or the first window of so many documents, spread over the file.
     """
-    texts = [encode(json.loads(line)["text"]) for line in file.read_text(encoding="utf-8").splitlines()]
+    first = () if begin is None else (begin,)
+    own = WINDOW - len(first)
+    texts = [encode(row["text"]) for row in json_rows(file)]
     examples = [
-        Example(demonstration=number, ids=tuple(ids[i : i + WINDOW]), labels=(IGNORED, *ids[i + 1 : i + WINDOW]))
+        _window(number, (*first, *ids[i : i + own]))
         for number, ids in enumerate(texts)
-        for i in range(0, len(ids) - 8, WINDOW)
+        for i in range(0, len(ids) - 8, own)
     ]
     return examples if documents is None else _spread(examples, documents)
+
+
+def _window(number: int, ids: tuple[int, ...]) -> Example:
+    return Example(demonstration=number, ids=ids, labels=(IGNORED, *ids[1:]))
 
 
 def quick_windows(examples: Sequence[Example]) -> list[Example]:
@@ -85,8 +95,11 @@ def quick_windows(examples: Sequence[Example]) -> list[Example]:
 
 
 def forgetting(before: NLL, after: NLL) -> float:
-    """Per cent by which perplexity rose."""
-    return 100 * math.expm1(after.mean - before.mean)
+    """Per cent by which perplexity rose; infinite where no number says how much."""
+    try:
+        return 100 * math.expm1(after.mean - before.mean)
+    except OverflowError:
+        return math.inf
 
 
 def interval(before: NLL, after: NLL, draws: int = 1000) -> tuple[float, float]:
@@ -94,7 +107,8 @@ def interval(before: NLL, after: NLL, draws: int = 1000) -> tuple[float, float]:
     rng = np.random.default_rng(0)
     drawn = rng.integers(0, len(before.tokens), (draws, len(before.tokens)))
     rise = (after.nll_sum - before.nll_sum)[drawn].sum(1) / before.tokens[drawn].sum(1)
-    low, high = 100 * np.expm1(np.percentile(rise, [2.5, 97.5]))
+    with np.errstate(over="ignore"):
+        low, high = 100 * np.expm1(np.percentile(rise, [2.5, 97.5]))
     return float(low), float(high)
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+from chatlab.errors import BaseRefused
 from chatlab.models.base import Base
 from chatlab.records import TrainSettings
 from chatlab.system.host import bfloat16_is_faster
 from chatlab.system.malloc import return_freed
+from chatlab.template.begin import begin_id, opening_id
 from chatlab.template.codec import codec_of
 from chatlab.training import defaults, metrics
 from chatlab.training.data import IGNORED, Example, lengths_of
@@ -53,8 +55,9 @@ class TrainingResources:
         self._untrained: dict[tuple[float, ...], float] = {}
         self.warmed = False
         """Whether `warm_further` has come to its end with the model as it is."""
-        self.text = metrics.windows(HELD_OUT_TEXT, self._ids, DOCUMENTS)
-        self.quick_text = metrics.quick_windows(metrics.windows(HELD_OUT_TEXT, self._ids, QUICK_DOCUMENTS))
+        begin = begin_id(base.tokenizer)
+        self.text = metrics.windows(HELD_OUT_TEXT, self._ids, DOCUMENTS, begin)
+        self.quick_text = metrics.quick_windows(metrics.windows(HELD_OUT_TEXT, self._ids, QUICK_DOCUMENTS, begin))
 
     def warm(self) -> None:
         """What a first run would wait for. The KL reference comes first: it needs a second copy of the base."""
@@ -86,13 +89,21 @@ class TrainingResources:
             self._model, self.warmed = None, False
             gc.collect()
             return_freed()
-            accelerator = Accelerator(cpu=True)
-            sample = self.text[0].ids if self.text else ()
-            self._model = LoraModel(
-                self.base.folder, settings, accelerator, self.bf16, workers=self.workers, sample=sample[:19]
-            )
+            self._model = self._new_model(settings)
         self._model.reset(settings)
         return self._model
+
+    def _new_model(self, settings: TrainSettings) -> LoraModel:
+        """Raises BaseRefused for a network that the general path does not compute."""
+        sample = self.text[0].ids[:19] if self.text else ()
+        accelerator = Accelerator(cpu=True)
+        try:
+            return LoraModel(self.base.folder, settings, accelerator, self.bf16, workers=self.workers, sample=sample)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, NotImplementedError) as error:
+            raise BaseRefused(
+                f"This base model cannot be trained here: {type(error).__name__}: {str(error)[:200]}.",
+                "Choose another.",
+            ) from error
 
     def current_model(self) -> LoraModel:
         """The one that `model` made ready, as it is now."""
@@ -103,11 +114,10 @@ class TrainingResources:
         """The base's own texts and distributions, from the cache or made now."""
         if self._kl is None:
             tokenizer = self.base.tokenizer
-            start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
             dtype, precision = (torch.bfloat16, "bf16") if self.bf16 else (torch.float32, "fp32")
             file = self.cache / f"leash-{precision}.safetensors"
             threads = self.workers * torch.get_num_threads()
-            self._kl = load_or_build(self.base.folder, dtype, file, start or 0, threads=threads)
+            self._kl = load_or_build(self.base.folder, dtype, file, opening_id(tokenizer), threads=threads)
         return self._kl
 
     def base_nll(self, *, quick: bool = False, anew: bool = False) -> NLL:

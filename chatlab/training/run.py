@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from chatlab.system.host import gc_paused
 from chatlab.training import checkpoint as checkpoints
 from chatlab.training.checkpoint import Checkpoint
 from chatlab.training.evaluator import Evaluator, FinalMetrics
-from chatlab.training.loop import Loss, train
+from chatlab.training.loop import Loss, check_finite, train
 from chatlab.training.model import LoraModel
 from chatlab.training.process.runs import Request, Result, lock_of, read_request, read_steps, write_json
 from chatlab.training.resources import TrainingResources
@@ -125,7 +125,9 @@ class TrainingRun:
         with self._log(done) as log:
             if not checkpoint:
                 with self._clock("evaluate"):
-                    log(evaluator.before_training())
+                    before = evaluator.before_training()
+                check_finite(before, request.settings)
+                log(before)
             saved_at, pause = time.perf_counter(), CHECKPOINT_SECONDS
 
             def evaluate(step: int, steps: int) -> dict[str, float | None]:
@@ -168,6 +170,8 @@ class TrainingRun:
         steps = list(read_steps(self.folder))
         with self._phase("evaluate"):
             final = evaluator.final(steps[-1].step)
+            measured = replace(steps[-1], held_out_loss=final.held_out_loss, forgetting=final.forgetting, kl=final.kl)
+            check_finite(measured, request.settings)
         with self._phase("save"):
             sha256 = self._save(model, self.folder / "adapter")
         self._write_result(request, task, model, steps, sha256, final)
@@ -207,6 +211,8 @@ class TrainingRun:
             stopped_early=made[-1].step < made[-1].steps,
             demonstrations=task.learned,
             held_out=task.held_out,
+            questions=task.questions,
+            held_out_questions=task.held_out_questions,
             dropped=task.dropped,
             loss=sum(s.loss for s in last) / len(last),
             held_out_before=steps[0].held_out_loss,

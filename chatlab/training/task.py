@@ -40,6 +40,14 @@ class Task(Protocol):
         """Ids of what is held out to measure on."""
 
     @property
+    def questions(self) -> int:
+        """How many different questions there are among both."""
+
+    @property
+    def held_out_questions(self) -> int:
+        """How many of them are held out."""
+
+    @property
     def dropped(self) -> tuple[Dropped, ...]:
         """What could not be used, and why."""
 
@@ -62,6 +70,7 @@ class SFTTask:
         self.examples, self.steps, self.dropped = split.train, steps, split.dropped
         self.learned = tuple(dict.fromkeys(example.demonstration for example in split.train))
         self.held_out = tuple(dict.fromkeys(example.demonstration for example in split.held_out))
+        self.questions, self.held_out_questions = split.questions, split.held_out_questions
         self.is_usual = not request.corrections
 
     def loss(self, resources: TrainingResources) -> SFTLoss:

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from chatlab.system.files import sha256_of
+from chatlab.system.lines import split_lines
 from scripts.pretrain import checkpoint, curve, measure, mix, samples
 from scripts.pretrain.model import Llama, Shape
 
@@ -29,7 +30,7 @@ def held_out_nats(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pa
     Each text is read alone, after an end token, and its own end counts.
     """
     nats, tokens, size = 0.0, 0, 0
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in split_lines(path.read_text(encoding="utf-8")):
         text = json.loads(line)["text"]
         end = tokenizer.eos_token_id
         ids = torch.tensor([[end, *tokenizer(text, add_special_tokens=False).input_ids, end]])[:, :1024]

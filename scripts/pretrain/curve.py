@@ -1,13 +1,14 @@
 """Held-out bits per byte at each checkpoint, as rows and as a picture."""
 
-import json
 from pathlib import Path
 from typing import Any
+
+from chatlab.system.lines import json_rows
 
 
 def rows(log: Path) -> list[dict[str, Any]]:
     """The measurements in a run's log: step, tokens, cool_down and bits by source."""
-    lines = (json.loads(line) for line in log.read_text().splitlines())
+    lines = json_rows(log)
     return [line for line in lines if "bits" in line]
 
 

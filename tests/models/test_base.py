@@ -22,6 +22,7 @@ from chatlab.models.weights import read_header
 from chatlab.records import Message
 
 LAYER = "model.layers.{}.self_attn.q_proj.weight"
+NORM = {"model.norm.weight": [2]}
 
 
 @pytest.fixture
@@ -33,8 +34,9 @@ def folder(base_folder: Path, tmp_path: Path) -> Path:
         shutil.copyfile(base_folder / name, made / name)
     rows = json.loads((base_folder / "config.json").read_text())["vocab_size"]
     config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": rows, "hidden_size": 2}
+    config["tie_word_embeddings"] = True
     write(made / "config.json", config | {"num_hidden_layers": 1, "eos_token_id": 0, "max_position_embeddings": 77})
-    weights(made / "model.safetensors", {"model.embed_tokens.weight": [rows, 2], LAYER.format(0): [2, 2]})
+    weights(made / "model.safetensors", {"model.embed_tokens.weight": [rows, 2], LAYER.format(0): [2, 2]} | NORM)
     return made
 
 
@@ -72,24 +74,24 @@ def test_the_embedded_base_opens(base_folder):
 def test_a_small_base_says_what_it_is(folder):
     base = Base.open(folder)
     rows = base.config["vocab_size"]
-    assert (base.name, base.parameters, base.context) == ("small", rows * 2 + 4, 77)
+    assert (base.name, base.parameters, base.context) == ("small", rows * 2 + 6, 77)
 
 
 def test_output_weights_that_are_tied_are_counted_once(folder):
     rows = Base.open(folder).config["vocab_size"]
     shapes = {"model.embed_tokens.weight": [rows, 2], LAYER.format(0): [2, 2], "lm_head.weight": [rows, 2]}
-    weights(folder / "model.safetensors", shapes)
+    weights(folder / "model.safetensors", shapes | NORM)
     configured(folder, tie_word_embeddings=True)
-    assert Base.open(folder).parameters == rows * 2 + 4
+    assert Base.open(folder).parameters == rows * 2 + 6
     configured(folder, tie_word_embeddings=False)
-    assert Base.open(folder).parameters == rows * 4 + 4
+    assert Base.open(folder).parameters == rows * 4 + 6
 
 
 def sharded(folder: Path) -> None:
     rows = Base.open(folder).config["vocab_size"]
     (folder / "model.safetensors").unlink()
     weights(folder / "model-00001-of-00002.safetensors", {"model.embed_tokens.weight": [rows, 2]})
-    weights(folder / "model-00002-of-00002.safetensors", {LAYER.format(0): [2, 2]})
+    weights(folder / "model-00002-of-00002.safetensors", {LAYER.format(0): [2, 2]} | NORM)
     shards = {
         "model.embed_tokens.weight": "model-00001-of-00002.safetensors",
         LAYER.format(0): "model-00002-of-00002.safetensors",
@@ -359,7 +361,7 @@ def test_a_damaged_tokenizer_is_refused(folder, content):
 
 
 def test_a_tokenizer_of_another_model_is_refused(folder):
-    weights(folder / "model.safetensors", {"model.embed_tokens.weight": [9, 2], LAYER.format(0): [2, 2]})
+    weights(folder / "model.safetensors", {"model.embed_tokens.weight": [9, 2], LAYER.format(0): [2, 2]} | NORM)
     configured(folder, vocab_size=9)
     with pytest.raises(BaseRefused, match="only 9 tokens"):
         _ = Base.open(folder).tokenizer

@@ -31,8 +31,9 @@ def go_template(template: Template) -> str:
     """Ollama's template; empty where the Jinja template does more than put text around each message."""
     roles = ("system", "user", "assistant", "user")
     messages = [Message(role=role, content=mark) for role, mark in zip(roles, _MARKS, strict=True)]  # type: ignore[arg-type]
-    whole = template.text(template.prompt(messages))
-    short = template.text(template.prompt(messages[1:2]))
+    own = slice(0 if template.begin is None else 1, None)  # Ollama puts that token there itself, as the file says
+    whole = template.text(template.prompt(messages)[own])
+    short = template.text(template.prompt(messages[1:2])[own])
     positions = [whole.find(mark) for mark in _MARKS]
     if positions != sorted(positions) or any(whole.count(mark) != 1 for mark in _MARKS) or short.count("SAID1") != 1:
         return ""

@@ -49,11 +49,10 @@ def arranged(architecture: Architecture, config: Mapping[str, Any], module: str,
 def converted(base: Base, architecture: Architecture) -> Iterator[tuple[str, Tensor]]:
     """Every tensor of a base, named and arranged for llama.cpp, one at a time."""
     names = architecture.names(int(base.config["num_hidden_layers"]))
-    tied = bool(base.config.get("tie_word_embeddings", architecture.plus_one))
     for file in base.weights:
         with safe_open(file, "pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118
-                if name.endswith("rotary_emb.inv_freq") or (name == "lm_head.weight" and tied):
+                if name.endswith("rotary_emb.inv_freq") or (name == "lm_head.weight" and base.tied):
                     continue
                 module = name.rpartition(".")[0]
                 yield name_of(names, name), arranged(architecture, base.config, module, tensors.get_tensor(name))

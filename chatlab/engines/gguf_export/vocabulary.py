@@ -134,5 +134,4 @@ def _ends(writer: GGUFWriter, base: Base, tokenizer: PreTrainedTokenizerFast) ->
     further = sorted(base.template.stop_ids - {tokenizer.eos_token_id})
     if further:
         writer.add_eot_token_id(further[0])
-    begun = tokenizer("x").input_ids[:1] == [tokenizer.bos_token_id]
-    writer.add_add_bos_token(begun and tokenizer.bos_token_id is not None)
+    writer.add_add_bos_token(base.template.begin is not None)

@@ -19,7 +19,7 @@ from chatlab.models.gguf_file import GgufFile, Stamp, stamp
 from chatlab.models.validation.process import SECONDS, TrialProcess
 from chatlab.system.files import private_folder
 
-REVISION = 1
+REVISION = 2
 """Version of the validation. What passed an older one is validated again."""
 PASSED = "passed.json"
 GIVEN = "given.jinja"

@@ -24,6 +24,8 @@ _ENDS = (
     "<｜end▁of▁sentence｜>",
 )
 """Texts of tokens that end a reply, whatever else the file calls its end."""
+_BEGINNING = ("llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "tekken")
+"""Byte-level tokenizers that put a begin token before every text where the file does not say; of others all do."""
 _DEFAULTS = {BYTE_LEVEL: {"bos": 11, "eos": 11}}
 _DEFAULT = {"bos": 1, "eos": 2}
 """The ids that llama.cpp takes where a file names none: for byte-level tokenizers, and for others."""
@@ -51,6 +53,10 @@ class Vocab(Protocol):
     @property
     def ends(self) -> list[int]:
         """The tokens that end a reply."""
+
+    @property
+    def begins(self) -> bool:
+        """Whether llama.cpp puts the begin token before every text."""
 
     @property
     def named(self) -> dict[str, int]:
@@ -85,6 +91,15 @@ class HeaderVocab:
         named = {self._id(part) for part in ("eos", "eot", "eom")}
         marked = {i for i, text in enumerate(self._texts) if text in _ENDS and self.attributes(i) != NORMAL}
         return sorted(marked | {token for token in named if token is not None})
+
+    @property
+    def begins(self) -> bool:
+        said = self._header.values.get("tokenizer.ggml.add_bos_token")
+        if isinstance(said, bool):
+            return said
+        if self._header.text("tokenizer.ggml.model") == BYTE_LEVEL:
+            return self._header.text("tokenizer.ggml.pre", "default") in _BEGINNING
+        return True
 
     @cached_property
     def named(self) -> dict[str, int]:

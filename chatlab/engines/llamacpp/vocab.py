@@ -64,6 +64,11 @@ class LlamaVocab:
         return [token for token in range(self.tokens) if llama.llama_vocab_is_eog(self._vocab, token)]
 
     @property
+    def begins(self) -> bool:
+        """Whether llama.cpp puts the begin token before every text."""
+        return bool(llama.llama_vocab_get_add_bos(self._vocab))
+
+    @property
     def named(self) -> dict[str, int]:
         """The tokens that have a part of their own, by the names that transformers gives them."""
         found = {

@@ -60,8 +60,9 @@ def write_merged(base: Base, adapter: Path, strength: float, to: Path) -> None:
     files = read_adapter(adapter, base.fingerprint)
     model = with_adapter(open_network(base.folder, base.parameters, torch.float32), files, strength, merge=True)
     targets = files.config.target_modules
-    if targets == "all-linear" or not any("lm_head" in name or "embed_tokens" in name for name in targets):
+    if base.tied and (targets == "all-linear" or not any("lm_head" in t or "embed_tokens" in t for t in targets)):
         model.tie_weights()
+    model.config.tie_word_embeddings = base.tied
     if base.parameters > EXACT:
         model = model.bfloat16()
     model.save_pretrained(to, max_shard_size=SHARD)

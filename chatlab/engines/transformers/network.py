@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.utils import logging
 
-from chatlab.errors import BaseRefused
+from chatlab.models.network import load_network
 from chatlab.system.host import bfloat16_is_faster
 
 EXACT = 64_000_000
@@ -25,20 +25,7 @@ def open_network(folder: Path, parameters: int, dtype: torch.dtype | None = None
     """
     logging.disable_progress_bar()
     dtype = dtype or (torch.bfloat16 if parameters > EXACT and bfloat16_is_faster() else torch.float32)
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            attn_implementation="sdpa",
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-        )
-    except Exception as error:  # whatever a config of wrong kinds or sizes leads transformers into
-        raise BaseRefused(
-            f"The base model in {folder.name!r} cannot be opened: {error}.", "Choose another base model."
-        ) from error
-    frozen: PreTrainedModel = model.eval().requires_grad_(False)
+    frozen: PreTrainedModel = load_network(folder, dtype).eval().requires_grad_(False)
     return frozen
 
 

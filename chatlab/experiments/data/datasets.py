@@ -17,6 +17,7 @@ from chatlab.experiments.data.generated import DATA, Pair
 from chatlab.experiments.recipe import DatasetSpec, Questions
 from chatlab.quality.pruning import pruned
 from chatlab.settings import PACKAGE
+from chatlab.system.lines import json_rows
 
 GUIDE = ("Write a greeting", "Who are you", "Speak of love")
 """The prompts of the guide's own table."""
@@ -112,5 +113,5 @@ def _drawn(pairs: Sequence[Pair], count: int, seed: int) -> list[Pair]:
 
 
 def _pairs(file: Path) -> list[Pair]:
-    rows = [json.loads(line)["messages"] for line in file.read_text(encoding="utf-8").splitlines()]
+    rows = [row["messages"] for row in json_rows(file)]
     return [(messages[0]["content"], messages[1]["content"]) for messages in rows]

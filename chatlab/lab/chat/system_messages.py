@@ -11,6 +11,7 @@ from chatlab.errors import InputError, NotFound
 from chatlab.records import Preset
 from chatlab.store import Store
 from chatlab.system.clock import now
+from chatlab.system.lines import split_lines
 
 BUILT_IN: tuple[Preset, ...] = (
     Preset(name="Nothing"),
@@ -156,7 +157,7 @@ def undated(text: str) -> str:
 def others(lines: str) -> dict[str, str]:
     """Variables from lines like `language: English`. Raises InputError."""
     found: dict[str, str] = {}
-    for line in filter(None, map(str.strip, lines.splitlines())):
+    for line in filter(None, map(str.strip, split_lines(lines))):
         key, colon, value = line.partition(":")
         if not colon:
             raise InputError(f"{line[:80]!r} names no variable.", "Write one per line, like `language: English`.")

@@ -13,6 +13,7 @@ from chatlab.lab.data.annotators import me, resigned, signed
 from chatlab.lab.data.packs import Pack, Packs
 from chatlab.lab.data.unseen import Unseen
 from chatlab.lab.models import ModelHost
+from chatlab.quality.questions import like_questions
 from chatlab.records import Demonstration, Message, Preference, Source, Status
 from chatlab.store import Store
 from chatlab.system.clock import now
@@ -44,6 +45,7 @@ class Demonstrations:
         self._unseen = unseen
         self._packs = Packs()
         self._deleted: list[dict[int, Demonstration]] = []
+        self._alike: tuple[tuple[int, ...], list[tuple[int, ...]]] = (), []
 
     def keep(
         self, conversation_id: int, turn: int, text: str | None = None, release: bool = False, sourced: bool = False
@@ -158,6 +160,14 @@ class Demonstrations:
     def held_back(self) -> list[int]:
         """Ids of what is approved and yet not learned, because it repeats an unseen prompt."""
         return self._unseen.repeating((i, d) for i, d in self._store.demonstrations.rows() if d.status == "approved")
+
+    def like_questions(self, ids: Sequence[int]) -> list[tuple[int, ...]]:
+        """These demonstrations in groups that ask the same; looked at again only where there are others than before."""
+        if self._alike[0] != tuple(ids):
+            wanted = set(ids)
+            asked = {i: d.messages for i, d in self._store.demonstrations.rows() if i in wanted}
+            self._alike = tuple(ids), like_questions(asked)
+        return self._alike[1]
 
     def tags(self) -> list[str]:
         return sorted({tag for _, d in self._store.demonstrations.rows() for tag in d.tags})

@@ -12,6 +12,7 @@ from chatlab.errors import InputError
 from chatlab.lab.data.annotators import PACK
 from chatlab.records import Demonstration, Message
 from chatlab.settings import PACKAGE
+from chatlab.system.lines import json_rows
 
 FOLDER = PACKAGE / "data" / "packs"
 
@@ -59,8 +60,7 @@ class Packs:
         return entries
 
     def _rows(self, entry: dict[str, str]) -> list[Demonstration]:
-        lines = (self._folder / entry["file"]).read_text(encoding="utf-8").splitlines()
-        return [_from_json(json.loads(line)) for line in lines if line.strip()]
+        return [_from_json(row) for row in json_rows(self._folder / entry["file"])]
 
 
 def _from_json(row: dict[str, Any]) -> Demonstration:

@@ -9,6 +9,7 @@ from chatlab.errors import InputError
 from chatlab.evaluation.unseen import FIRST, unseen
 from chatlab.quality.findings import quoted
 from chatlab.quality.words import plain
+from chatlab.system.lines import split_lines
 
 MOST = 500
 """Prompts in the set. More take longer to read than anybody has."""
@@ -39,7 +40,7 @@ def read(file: Path) -> list[str]:
         raise InputError(f"{file.name} cannot be read: {error.strerror}.", "Choose it again.") from error
     if "\0" in text:
         raise InputError(f"{file.name} is no text.", "Save it as plain text, one prompt per line.")
-    return text.splitlines()
+    return split_lines(text)
 
 
 def sifted(lines: Sequence[str], before: Sequence[str] = ()) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -50,7 +51,7 @@ def sifted(lines: Sequence[str], before: Sequence[str] = ()) -> tuple[tuple[str,
     new: list[str] = []
     known: list[str] = []
     seen = {_said(prompt) for prompt in before}
-    for line in (part.strip() for given in lines for part in given.splitlines()):
+    for line in (part.strip() for given in lines for part in split_lines(given)):
         if line:
             (known if _said(line) in seen else new).append(line)
             seen.add(_said(line))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from time import perf_counter
 
@@ -144,6 +145,12 @@ class Publisher:
         result, request = run.result, run.request
         if result is None:
             raise TrainingError("That run has no result yet.")
+        measured = (result.loss, result.held_out_after, result.forgetting, result.kl)
+        if not all(value is None or isfinite(value) for value in measured):
+            raise TrainingError(
+                f"Run {run.id} ended with numbers that are none, so its adapter is not published.",
+                "Delete the run, and start a new one with a lower learning rate.",
+            )
         return AdapterCard(
             name=self._adapters.free_name(request.name or _name_for(request, len(result.demonstrations))),
             base=request.base,
@@ -163,6 +170,8 @@ class Publisher:
             steps=result.steps,
             seconds=sum(result.seconds.values()),
             loss=result.loss,
+            questions=result.questions,
+            held_out_questions=result.held_out_questions,
             held_out_before=result.held_out_before,
             held_out_after=result.held_out_after,
             forgetting=result.forgetting,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -53,8 +55,7 @@ class Requests:
             )
         check_template(base)
         settings = settings_for(len(ids), base.parameters, **overrides)
-        if settings.epochs < 1 or settings.batch_size < 1 or settings.rank < 1 or settings.learning_rate <= 0:
-            raise InputError("Epochs, batch size, rank and learning rate must be above zero.", "Correct the settings.")
+        check_settings(settings)
         return self._write(base, ids, settings, name=checked, created=began, live=live)
 
     def correction(self, model: LoadedModel, demonstration_id: int) -> Path:
@@ -149,6 +150,15 @@ class Requests:
         )
         write_request(run, request)
         return run
+
+
+def check_settings(settings: TrainSettings) -> None:
+    """Raises InputError for settings that no run can have."""
+    if settings.epochs < 1 or settings.batch_size < 1 or settings.rank < 1 or not settings.learning_rate > 0:
+        raise InputError("Epochs, batch size, rank and learning rate must be above zero.", "Correct the settings.")
+    numbers = {name: value for name, value in asdict(settings).items() if isinstance(value, float)}
+    if odd := next((name for name, value in numbers.items() if not math.isfinite(value)), None):
+        raise InputError(f"{numbers[odd]} is no {odd.replace('_', ' ')} to train with.", "Correct the settings.")
 
 
 def check_template(base: Base) -> None:

@@ -20,7 +20,7 @@ from chatlab.lab.runs.publisher import Publisher
 from chatlab.lab.runs.requests import Requests, check_template
 from chatlab.models.base import Base
 from chatlab.records import AdapterCard, TrainSettings
-from chatlab.training.data import lengths_of
+from chatlab.training.data import held_out_ids, lengths_of
 from chatlab.training.defaults import (
     Lengths,
     Plan,
@@ -31,7 +31,7 @@ from chatlab.training.defaults import (
     settings_for,
 )
 from chatlab.training.process.client import TrainerClient
-from chatlab.training.process.runs import RunView, list_runs, read_forgetting, read_run
+from chatlab.training.process.runs import RunView, list_runs, read_forgetting, read_run, write_failure
 from chatlab.training.process.status import TrainerStatus
 
 _RUN = re.compile(r"[A-Za-z0-9_][\w.-]{0,99}")
@@ -82,7 +82,11 @@ class Training:
         ids = self._demonstrations.approved()
         settings = settings_for(len(ids), base.parameters, **overrides)
         throughput = read_throughput(self._cache, base.fingerprint)
-        return plan(settings, len(ids), base.parameters, lengths=self._lengths(base, ids), throughput=throughput)
+        lengths, held_out = (
+            self._lengths(base, ids),
+            len(held_out_ids(self._demonstrations.like_questions(ids), settings)),
+        )
+        return plan(settings, len(ids), base.parameters, lengths=lengths, throughput=throughput, held_out=held_out)
 
     def retrain(self, name: str = "", live: bool = True, **overrides: Any) -> str:
         """Freeze the approved demonstrations and start a run on them; its id.
@@ -263,10 +267,16 @@ class Training:
             raise TrainingError(f"That run uses another base model{used}.", "Switch to that model, or start a new run.")
 
     def _start(self, run: Path, base: Base) -> None:
+        """A run that cannot be started has failed, and its folder says why."""
         self.news = ""
-        check_training_memory(base)
-        self._trainer.use(self._machine.training_base(base))
-        self._trainer.start(run)
+        try:
+            check_training_memory(base)
+            self._trainer.use(self._machine.training_base(base))
+            self._trainer.start(run)
+        except ChatlabError as error:
+            if not isinstance(error, RunBusy):
+                write_failure(run, str(error), error.hint)
+            raise
         self._machine.yield_cores(True)
         self._watcher = threading.Thread(target=self._watch, args=(run,), name="run watcher", daemon=True)
         self._watcher.start()

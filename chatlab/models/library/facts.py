@@ -1,4 +1,4 @@
-"""What a model's headers say of it: config.json and the headers of safetensors, or a GGUF's; weights are never read."""
+"""What a model's headers say of it: config.json and the headers of safetensors, or a GGUF's."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from chatlab.errors import BaseError, BaseRefused
-from chatlab.models.checks import CONTEXT_KEYS, check_config, check_shapes
+from chatlab.models.checks import CONTEXT_KEYS, check_config
 from chatlab.models.files import TEMPLATES, check_tokenizer_files, is_there, read_file, read_json
 from chatlab.models.gguf.header import Header, check_model, read_header
 from chatlab.models.gguf_file import stamp
+from chatlab.models.inventory import take_inventory
 from chatlab.models.layout import find
 from chatlab.models.library.entry import ModelEntry, ModelFacts
 from chatlab.models.library.memory import Sizes, chat_bytes, training_bytes
 from chatlab.models.trainable import check_trainable
-from chatlab.models.weights import Tensor, parameters
-from chatlab.models.weights import read_header as read_safetensors
+from chatlab.models.weights import Tensor
 
 NO_TEMPLATE = (
     "It has no chat template, so nobody can tell how to ask it. Give it one in the Models panel{beside}, or choose its "
@@ -133,11 +133,10 @@ def _of_folder(entry: ModelEntry) -> ModelFacts:
     layout = find(entry.path)
     config = read_json(layout.folder / "config.json")
     check_config(config, entry.name)
-    headers = [read_safetensors(file) for file in layout.weights]
-    tensors = {name: tensor for header in headers for name, tensor in header.items()}
-    check_shapes(config, tensors)
+    held = take_inventory(layout.weights, config)
+    tensors = held.tensors
     check_tokenizer_files(layout.folder)
-    sizes = _folder_sizes(config, tensors)
+    sizes = _folder_sizes(config, held.parameters)
     template = _has_template(layout.folder)
     untrainable = _folder_untrainable(config, tensors)
     return ModelFacts(
@@ -154,14 +153,14 @@ def _of_folder(entry: ModelEntry) -> ModelFacts:
     )
 
 
-def _folder_sizes(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Sizes:
+def _folder_sizes(config: Mapping[str, Any], parameters: int) -> Sizes:
     def number(*keys: str) -> int:
         return next((min(LARGEST, config[key]) for key in keys if type(config.get(key)) is int and config[key] > 0), 0)
 
     width = number("hidden_size", "n_embd")
     heads = max(1, number("num_attention_heads", "n_head"))
     return Sizes(
-        parameters=parameters(tensors, bool(config.get("tie_word_embeddings", True))),
+        parameters=parameters,
         layers=number("num_hidden_layers", "n_layer"),
         width=width,
         kv_width=(number("num_key_value_heads") or heads) * (number("head_dim") or width // heads),

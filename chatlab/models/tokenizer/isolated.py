@@ -62,6 +62,12 @@ class Isolated:
         found: int | None = self._ask({"do": "id", "token": token})["id"]
         return found
 
+    @cached_property
+    def begin_id(self) -> int | None:
+        """The id that the tokenizer puts before every text, if it does."""
+        found: int | None = self.facts()["ids"]["begin"]
+        return found
+
     def facts(self) -> dict[str, Any]:
         """What the tokenizer's files say beside how it splits. Raises BaseRefused where they cannot be read."""
         try:

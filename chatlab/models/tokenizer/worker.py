@@ -68,6 +68,8 @@ def _answer(wish: dict[str, Any], tokenizer: PreTrainedTokenizerFast, codec: Any
 
 def facts(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
     """What `IsolatedTokenizer` answers from."""
+    from chatlab.template.begin import begin_of
+
     vocabulary = tokenizer.get_vocab()
     telling = {max(vocabulary, key=vocabulary.__getitem__), max(vocabulary, key=len)} if vocabulary else set()
     named = {key: str(text) for key, text in tokenizer.special_tokens_map.items() if isinstance(text, str)}
@@ -76,7 +78,11 @@ def facts(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
         "special_tokens_map": named,
         "extra_special_tokens": [str(text) for text in tokenizer.extra_special_tokens],
         "added": [(id, token.content, token.special) for id, token in tokenizer.added_tokens_decoder.items()],
-        "ids": {"eos": tokenizer.eos_token_id, "bos": tokenizer.bos_token_id},
+        "ids": {
+            "eos": tokenizer.eos_token_id,
+            "bos": tokenizer.bos_token_id,
+            "begin": begin_of(tokenizer.backend_tokenizer, tokenizer.bos_token_id),
+        },
         "vocabulary": {token: vocabulary[token] for token in telling},
     }
 

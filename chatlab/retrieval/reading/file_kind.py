@@ -10,6 +10,7 @@ from chatlab.errors import DocumentRefused, FormatRefused
 from chatlab.formats.containers.table import TableLook, table_look
 from chatlab.formats.containers.text import HEAD, decoded, encoding_of
 from chatlab.retrieval.document import Kind
+from chatlab.system.lines import split_lines
 
 SAVE_AS = "Save it as PDF, Word (.docx) or text."
 _OTHERS = (
@@ -58,7 +59,7 @@ def table_in(text: str, whole: bool) -> TableLook | None:
     look = table_look(text, frozenset(), whole)
     if look is None:
         return None
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in split_lines(text) if line.strip()]
     lines = lines[:50] if whole or len(lines) < 2 else lines[:50][:-1]
     counts = [line.count(look.delimiter) for line in lines if '"' not in line]
     regular = sum(count == len(look.columns) - 1 for count in counts)

@@ -7,7 +7,7 @@ ticks; and only harmless methods, filters and tests are known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date as Date
 from functools import partial
@@ -18,6 +18,7 @@ import jinja2
 from jinja2 import nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import loopcontrols
+from jinja2.parser import Parser
 from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
@@ -230,6 +231,32 @@ class _Plain:
 
     def __call__(self, *args: Any) -> Any:
         return self._run(*args)
+
+
+def meaning(source: str) -> str:
+    """What a template does, as text: its syntax tree, in which comments and white space within tags leave no trace.
+
+    Of one that cannot be parsed, its source.
+    """
+    try:
+        tree = Parser(Environment(Date(2024, 1, 1)), source).parse()
+    except (jinja2.TemplateError, RecursionError):
+        return source
+    for output in tree.find_all(nodes.Output):
+        output.nodes = _joined(output.nodes)
+    return repr(tree)
+
+
+def _joined(parts: Sequence[nodes.Expr]) -> list[nodes.Expr]:
+    """Texts next to each other as one."""
+    found: list[nodes.Expr] = []
+    for part in parts:
+        last = found[-1] if found else None
+        if isinstance(part, nodes.TemplateData) and isinstance(last, nodes.TemplateData):
+            found[-1] = nodes.TemplateData(last.data + part.data)
+        else:
+            found.append(part)
+    return found
 
 
 def _reason(fault: Exception) -> str:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from chatlab.errors import BaseRefused
 from chatlab.training.packing import Span
 
 NAME = "packed"
@@ -21,6 +22,8 @@ MAX_WASTE = 4096
 """Scores of padding in a block that cost less than the operations of one block more."""
 WIDE = 512
 """Keys from which the weights of attention are computed again for the backward pass in place of being kept."""
+UNKNOWN = ("softcap", "s_aux", "sinks", "position_bias", "alibi", "head_mask", "relative_position_bias", "indices")
+"""What networks pass to attention to have it compute otherwise."""
 NOWHERE = 1 << 30
 """The place of a key that is padding: after every query."""
 
@@ -154,9 +157,18 @@ def packed_attention(
     dtype: torch.dtype = torch.float32,
     scaling: float | None = None,
     sliding_window: int | None = None,
-    **_: Any,
+    **others: Any,
 ) -> tuple[Tensor, None]:
-    """Attention of `query` (1, H, N, d) on `key` and `value` (1, K, N, d), multiplied in `dtype`; (1, N, H, d)."""
+    """Attention of `query` (1, H, N, d) on `key` and `value` (1, K, N, d), multiplied in `dtype`; (1, N, H, d).
+
+    Raises BaseRefused for what a network asks of attention that is not computed here, and must not be left out.
+    """
+    if asked := [name for name in UNKNOWN if others.get(name) is not None]:
+        raise BaseRefused(
+            f"This base's attention asks for {asked[0]}, which training does not compute.", "Choose another."
+        )
+    if value.shape[3] != query.shape[3]:
+        raise BaseRefused("This base's attention has keys and values of different widths.", "Choose another.")
     layout = layout or _alone(query.shape[2])
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     inputs = (x[0].transpose(0, 1).to(dtype) for x in (query, key, value))

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from chatlab.errors import EmptyAnswer, NothingToLearn, TemplateRefused, TokenizerFailed
 from chatlab.records import Message, TrainSettings
+from chatlab.system.lines import json_lines
 from chatlab.template import Template
 from chatlab.training.data import IGNORED, Example
 from chatlab.training.defaults import held_out_count
@@ -89,10 +90,10 @@ def read_preferences(snapshot: Path, template: Template, settings: TrainSettings
     """
     found: list[Any] = []
     dropped: list[Dropped] = []
-    for line in snapshot.read_bytes().split(b"\n"):
-        if not line:
+    for number, raw in json_lines(snapshot):
+        if raw is None or not {"id", "messages"} <= raw.keys():
+            dropped.append(Dropped(id=0, reason=f"line {number} of the snapshot cannot be read"))
             continue
-        raw = json.loads(line)
         made = _read(raw, template, min(settings.max_tokens, context))
         if isinstance(made, str):
             dropped.append(Dropped(id=raw["id"], reason=made))

@@ -26,6 +26,8 @@ class PreferenceTask:
         self.steps = schedule(len(preferred.train), request.settings)
         self.learned = tuple(one.id for one in preferred.train)
         self.held_out = tuple(one.id for one in preferred.held_out)
+        self.held_out_questions = len({one.group for one in preferred.held_out})
+        self.questions = self.held_out_questions + len({one.group for one in preferred.train})
 
     def loss(self, resources: TrainingResources) -> Loss[Any]:
         """Computes the reference's log-probabilities, once for the run."""

@@ -21,7 +21,7 @@ from chatlab.measurements import Step
 from chatlab.models.unpacked import TrainingBase
 from chatlab.system.child import Child
 from chatlab.system.files import open_private, private_folder
-from chatlab.training.process.runs import read_run, read_steps
+from chatlab.training.process.runs import read_run, read_steps, write_failure
 from chatlab.training.process.status import TrainerState, TrainerStatus, eta
 from chatlab.training.process.watchdog import FROZEN, GRACE, TICK, Silence, StopRequest, is_overdue
 
@@ -223,6 +223,8 @@ class TrainerClient:
                 self._steps.pop()
             self._steps.append(step)
         elif kind in ("ended", "fatal"):
+            if kind == "fatal" and self._busy and self._run is not None:
+                write_failure(self._run, event.get("message", ""), event.get("hint", ""))
             why = self._message if self._stop is not None and self._stop.second else ""
             self._busy, self._message, self._stop = False, event.get("message", "") or why, None
 
@@ -236,7 +238,9 @@ class TrainerClient:
         if not self._message:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
             self._message = f"The trainer process {how}."
-            if self._busy:
+            if self._busy and self._run is not None and code > 0 and not self._ready:
+                write_failure(self._run, self._message, "See trainer.log in the cache folder, then resume the run.")
+            elif self._busy:
                 self._message += " The run can be resumed; nothing is lost."
         self._busy = False
 

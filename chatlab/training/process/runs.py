@@ -71,6 +71,7 @@ class Dropped:
     """A demonstration that was left out of a run, and why."""
 
     id: int
+    """0 for a line of the snapshot that cannot be read."""
     reason: str
 
 
@@ -88,6 +89,10 @@ class Result:
     """Trained on; neither dropped nor held out. Of a run on preferences these are theirs, as in `held_out`."""
     held_out: tuple[int, ...] = ()
     """Held out to measure on."""
+    questions: int = 0
+    """Different questions among all of these; 0 in results from before they were counted."""
+    held_out_questions: int = 0
+    """Those held out. Nothing that was trained on asks them."""
     dropped: tuple[Dropped, ...] = ()
     loss: float | None = None
     """Mean over the last epoch, nats per token."""
@@ -162,6 +167,12 @@ def write_request(run: Path, request: Request) -> None:
     """Make `run` a run that a TrainerClient can start; its snapshot.jsonl is written beside it by the store."""
     private_folder(run)
     write_json(run / "run.json", asdict(request))
+
+
+def write_failure(run: Path, message: str, hint: str) -> None:
+    """Make `run` one that failed, with the reason. Where the disk is full it stays as it was."""
+    with suppress(OSError):
+        write_json(run / "error.json", {"message": message, "hint": hint})
 
 
 def read_request(run: Path) -> Request:

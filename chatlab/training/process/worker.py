@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 from chatlab.errors import ChatlabError, DiskFull, TrainingError
 from chatlab.system.bootstrap import answer_pipe
 from chatlab.system.files import DISK_FULL
-from chatlab.training.process.runs import read_request, write_json
+from chatlab.training.process.runs import read_request, write_failure
 
 if TYPE_CHECKING:
     from chatlab.training.resources import TrainingResources
@@ -132,8 +132,7 @@ def _run(resources: TrainingResources, command: dict[str, Any], events: EventWri
         outcome = TrainingRun(resources, folder, events.emit, commands.stop_mode, command["requested_at"]).run()
     except Exception as error:
         shown = _as_chatlab_error(error)
-        with suppress(OSError):
-            write_json(folder / "error.json", {"message": str(shown), "hint": shown.hint})
+        write_failure(folder, str(shown), shown.hint)
         events.emit("ended", state="failed", message=str(shown), hint=shown.hint)
         return
     events.emit("ended", state=outcome)

@@ -61,7 +61,7 @@ class Preflight:
         ticks += self._left_out(plan)
         if plan.held_out:
             return [*ticks, Tick("good", f"{plan.held_out} held out to measure learning")]
-        return [*ticks, Tick("note", f"None held out (needs {FEW}), so learning is not measured")]
+        return [*ticks, Tick("note", f"None held out (needs {FEW} different questions), so learning is not measured")]
 
     def _left_out(self, plan: Plan) -> list[Tick]:
         """The same look at every demonstration that the trainer will take; at the newest, if there are very many."""
@@ -71,21 +71,29 @@ class Preflight:
         except ChatlabError:
             return []
         lengths = {i: self._length(d.messages) for i, d in rows}
+        thoughts = sum(any(m.reasoning.strip() for m in d.messages) for _, d in rows)
+        lost = self._lab.machine.base.template.thinking is None and thoughts
+        unlearned = (
+            [Tick("note", f"{counted(thoughts, 'thought')} not learned: the chat template has no place for thinking")]
+            if lost
+            else []
+        )
         left_out = [i for i, length in lengths.items() if length is None or length > room]
         if not left_out:
             return [
+                *unlearned,
                 Tick(
                     "good",
                     "All fit the context"
                     if len(rows) == plan.demonstrations
                     else f"The newest {len(rows)} fit the context",
-                )
+                ),
             ]
         which = ", ".join(str(i) for i in left_out[:8]) + (" ..." if len(left_out) > 8 else "")
         words = (
             f"{counted(len(left_out), 'demonstration')} left out, too long or not valid for the chat template: {which}"
         )
-        return [Tick("note", words)]
+        return [*unlearned, Tick("note", words)]
 
     def _length(self, messages: tuple[Message, ...]) -> int | None:
         if messages not in self._lengths:

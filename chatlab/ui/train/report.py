@@ -126,10 +126,18 @@ def _learned(run: RunView) -> Markup:
     if run.request.corrections or run.request.preferences:
         return NOTHING  # what is held out of these is told otherwise
     if result is None or result.held_out_before is None or result.held_out_after is None:
-        return _figure("Held-out loss", "too few to hold any out", "unknown")
+        few = (
+            f"{counted(result.questions, 'different question')} are too few to hold any out"
+            if result and result.questions
+            else ""
+        )
+        return _figure("Held-out loss", "too few to hold any out", "unknown", few)
     better = "good" if result.held_out_after < result.held_out_before else "bad"
     words = f"{result.held_out_before:.2f} → {result.held_out_after:.2f}"
-    return _figure("Held-out loss", words, better)
+    asked = (
+        f"{result.held_out_questions} of {counted(result.questions, 'different question')}" if result.questions else ""
+    )
+    return _figure("Held-out loss", words, better, asked)
 
 
 def _manners(card: AdapterCard | None, evaluated: bool) -> Markup:
@@ -169,7 +177,7 @@ def _dropped(run: RunView) -> Markup:
     dropped = run.result.dropped if run.result else ()
     if not dropped:
         return NOTHING
-    reasons = "; ".join(f"{d.id}: {d.reason}" for d in dropped[:10])
+    reasons = "; ".join(f"{d.id}: {d.reason}" if d.id else d.reason for d in dropped[:10])
     return _warning(f"{counted(len(dropped), 'demonstration')} left out. {reasons}")
 
 

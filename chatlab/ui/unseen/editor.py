@@ -14,6 +14,7 @@ from chatlab.errors import UnseenRepeated
 from chatlab.lab import Lab
 from chatlab.lab.data.prompts import MOST, packaged, read, sifted
 from chatlab.lab.data.unseen import Change
+from chatlab.system.lines import split_lines
 from chatlab.system.temporary import discard
 from chatlab.ui.html import counted, div, one_line, span
 from chatlab.ui.shell import Shell, error_text, html_block
@@ -124,7 +125,7 @@ class UnseenEditor:
         """Keep the set. What cannot be kept stays in the box."""
         self.remember(text, before)
         try:
-            change = self._unseen.rewrite((text or "").splitlines(), before, anyway)
+            change = self._unseen.rewrite(split_lines(text or ""), before, anyway)
         except UnseenRepeated as error:
             return self._ask(error)
         self._lab.store.state.set(DRAFT, None)
@@ -155,7 +156,7 @@ class UnseenEditor:
             lines = read(path)
         finally:
             discard(path)
-        new, known = sifted(lines, (text or "").splitlines())
+        new, known = sifted(lines, split_lines(text or ""))
         longer = "\n".join(part for part in ((text or "").rstrip("\n"), *new) if part)
         words = f"{counted(len(new), 'line')} of {one_line(path.name, 40)} added below, {len(known):,} already there. "
         return self._typed(longer, before, words + "Save to keep them.")

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chatlab.errors import InputError
+from chatlab.system.lines import split_lines
 
 HOUSE = "chatlab"
 """The name that a password made at the start belongs to."""
@@ -85,7 +86,7 @@ def read_people(path: Path) -> tuple[Person, ...]:
     Raises InputError, which names the line and quotes no password.
     """
     found = []
-    for number, line in enumerate(_text(path).splitlines(), start=1):
+    for number, line in enumerate(split_lines(_text(path)), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         try:

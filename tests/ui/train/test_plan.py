@@ -85,6 +85,15 @@ def test_preflight_names_what_would_be_left_out(lab: Lab, tab: TrainTab, stage: 
     lab.demonstrations.delete([one])
 
 
+def test_preflight_says_that_thoughts_have_no_place(lab: Lab, tab: TrainTab, stage: None) -> None:
+    assert "not learned" not in tab.plan.draw(form(tab))[tab.plan.ticks]
+    one = lab.demonstrations.write("Prompt", "Answer")
+    asked, answer = lab.demonstrations.get(one).messages
+    lab.demonstrations.update(one, messages=[asked, replace(answer, reasoning="Let me see.")])
+    assert "1 thought not learned" in tab.plan.draw(form(tab))[tab.plan.ticks]
+    lab.demonstrations.delete([one])
+
+
 def test_a_name_that_is_no_name_starts_nothing(lab: Lab, tab: TrainTab, stage: None) -> None:
     before = len(lab.training.runs())
     with pytest.raises(NameRefused):
