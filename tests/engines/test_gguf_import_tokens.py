@@ -13,13 +13,14 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from chatlab.engines.gguf_export.files import write_base
-from chatlab.engines.gguf_import.tokenizer import tokenizer_of
+from chatlab.engines.gguf_import.tokenizer import begun_as, tokenizer_of
 from chatlab.engines.gguf_import.validator import GgufValidator
 from chatlab.engines.llamacpp.vocab import LlamaVocab
 from chatlab.errors import BaseRefused
 from chatlab.models.base import Base
 from chatlab.models.gguf.header import read_header
 from chatlab.records import Message
+from chatlab.template.begin import begin_of
 from tests.engines.test_gguf_tokens import stories
 from tests.support.gguf_models import TEXTS, called, tiny_llama
 from tests.support.real_data import tokenizer_folder
@@ -57,6 +58,9 @@ def test_a_tokenizer_of_pieces_as_that_of_mistral_comes_back(tmp_path):
     own = base.tokenizer.backend_tokenizer
     for said in TEXTS:
         assert made.encode(said).ids == own.encode(said, add_special_tokens=False).ids
+    with LlamaVocab(tmp_path / "mistral.gguf") as vocab:  # the begin token is put there by both or by none
+        assert vocab.begins == (base.template.begin is not None)
+        assert begin_of(begun_as(made, vocab), base.tokenizer.bos_token_id) == base.template.begin
 
 
 def test_a_real_model_of_another_maker_is_brought_whole(shared_data, forked, tmp_path):

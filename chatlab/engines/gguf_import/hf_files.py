@@ -8,7 +8,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerFast
 
 from chatlab.engines.gguf_import.probes import Splitter
-from chatlab.engines.gguf_import.tokenizer import tokenizer_of
+from chatlab.engines.gguf_import.tokenizer import begun_as, tokenizer_of
 from chatlab.engines.gguf_import.validator import GIVEN
 from chatlab.engines.gguf_import.vocab import Vocab
 from chatlab.errors import BaseRefused, TemplateRefused
@@ -29,7 +29,7 @@ def write_hf_files(file: Path, header: Header, vocab: Vocab, to: Path, splitter:
     _write(to / "config.json", config(header, vocab))
     _write(to / "generation_config.json", {"eos_token_id": vocab.ends})
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer_of(header, vocab, splitter),
+        tokenizer_object=begun_as(tokenizer_of(header, vocab, splitter), vocab),
         chat_template=chat_template(file, header, to),
         clean_up_tokenization_spaces=False,
         **{name: header.texts("tokenizer.ggml.tokens")[token] for name, token in vocab.named.items()},

@@ -83,18 +83,17 @@ def tokenizer_of(header: Header, vocab: Vocab, splitter: Splitter | None) -> Tok
     for tokenizer in _byte_level(header, tokens, chosen) if kind == BYTE_LEVEL else _pieces(header, tokens):
         tokenizer.add_tokens([_added(text, vocab.attributes(i)) for i, text in _special(tokens, vocab)])
         if splitter is None or equal(tokenizer, splitter, {*vocab.ends, *vocab.named.values()}):
-            _begin(tokenizer, tokens, vocab)
             return tokenizer
     raise BaseRefused(f"Chatlab does not know how this file's tokenizer, {name[:40]!r}, splits text.", ELSEWHERE)
 
 
-def _begin(tokenizer: Tokenizer, tokens: list[str], vocab: Vocab) -> None:
-    """Put the begin token before every text, where llama.cpp does."""
+def begun_as(tokenizer: Tokenizer, vocab: Vocab) -> Tokenizer:
+    """`tokenizer`, which puts the begin token before every text where llama.cpp does."""
     bos = vocab.named.get("bos_token")
-    if vocab.begins and bos is not None:
-        tokenizer.post_processor = processors.TemplateProcessing(
-            single=[tokens[bos], "$A"], special_tokens=[(tokens[bos], bos)]
-        )
+    text = None if bos is None else tokenizer.id_to_token(bos)
+    if vocab.begins and bos is not None and text is not None:
+        tokenizer.post_processor = processors.TemplateProcessing(single=[text, "$A"], special_tokens=[(text, bos)])
+    return tokenizer
 
 
 def _byte_level(header: Header, tokens: list[str], chosen: tuple[int, bool] | None) -> Iterator[Tokenizer]:
