@@ -237,6 +237,15 @@ def test_equal_prompts_are_held_out_together_and_what_cannot_be_used_is_named(ba
         read_preferences(told(rows[3:4], tmp_path), base.template, SETTINGS, base.context)
 
 
+def test_prompts_that_differ_in_a_comma_are_on_one_side(base: Base, tmp_path: Path) -> None:
+    birds = ("wren", "owl", "robin", "heron", "finch", "swift", "crane", "raven", "stork", "eagle", "gull", "dove")
+    ways = ("What does the {} eat?", "what does the {}, eat", "What does the {} eat, please?")
+    rows = [row(n, asked(ways[n % 3].format(birds[n // 3])), "Seeds.", "Worms.") for n in range(36)]
+    found = read_preferences(told(rows, tmp_path), base.template, replace(SETTINGS, held_out=0.2), base.context)
+    aside, learned = ({one.id // 3 for one in part} for part in (found.held_out, found.train))
+    assert aside and learned and not aside & learned
+
+
 def test_only_the_answer_that_was_preferred_has_labels(base: Base, tmp_path: Path) -> None:
     talk = [*asked("Who art thou?"), said("A player."), *asked("Of what company?")]
     rows = [row(1, talk, "The King's Men.", "The King's own.")]

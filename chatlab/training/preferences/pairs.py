@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from chatlab.errors import EmptyAnswer, NothingToLearn, TemplateRefused, TokenizerFailed
+from chatlab.quality.questions import like_questions
 from chatlab.records import Message, TrainSettings
 from chatlab.system.lines import json_lines
 from chatlab.template import Template
@@ -25,7 +26,7 @@ class Pair:
     id: int
     """Of the preference in the store; below 0 for one that was made for a run."""
     group: str
-    """Equal for equal prompts: these are held out together."""
+    """Equal for prompts that ask the same: these are held out together."""
     chosen: Example
     rejected: Example
 
@@ -90,6 +91,7 @@ def read_preferences(snapshot: Path, template: Template, settings: TrainSettings
     """
     found: list[Any] = []
     dropped: list[Dropped] = []
+    read: list[list[Message]] = []
     for number, raw in json_lines(snapshot):
         if raw is None or not {"id", "messages"} <= raw.keys():
             dropped.append(Dropped(id=0, reason=f"line {number} of the snapshot cannot be read"))
@@ -99,9 +101,13 @@ def read_preferences(snapshot: Path, template: Template, settings: TrainSettings
             dropped.append(Dropped(id=raw["id"], reason=made))
         else:
             found.append(made)
+            read.append([Message.of(said) for said in raw["messages"]])
     if not found:
         reasons = "; ".join(sorted({one.reason for one in dropped})[:3]) or "there are none"
         raise NothingToLearn(f"None of the preferences can be learned: {reasons}.", "Vote on shorter answers.")
+    for alike in like_questions(dict(enumerate(read))):
+        for number in alike:
+            found[number] = replace(found[number], group=found[alike[0]].group)
     train, held_out = split(found, settings)
     return Preferred(train=tuple(train), held_out=tuple(held_out), dropped=tuple(dropped))
 
