@@ -1,5 +1,5 @@
-"""`python -m chatlab`: open the app on this machine. `models` lists and adds models, `doctor` looks for trouble,
-`report` measures the guide, `passwd` prints a line for a password file.
+"""`python -m chatlab`: open the app on this machine. `models` lists and adds models, `adapters` lists and brings
+adapters, `doctor` looks for trouble, `report` measures the guide, `passwd` prints a line for a password file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from chatlab.commands import models
+from chatlab.commands import adapters, models
 from chatlab.engines.llamacpp import package
 from chatlab.errors import ChatlabError, InputError
 from chatlab.lab import Lab
@@ -55,9 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console.setLevel(logging.WARNING)
     console.setFormatter(Discreet("%(levelname)s %(name)s: %(message)s"))
     try:
-        return {"models": models.run, "report": _report, "doctor": _doctor, "passwd": _passwd}.get(given.what, _open)(
-            given
-        )
+        return {
+            "models": models.run,
+            "adapters": lambda given: adapters.run(given, _settings(given)),
+            "report": _report,
+            "doctor": _doctor,
+            "passwd": _passwd,
+        }.get(given.what, _open)(given)
     except ChatlabError as error:
         print(f"{error} {error.hint}".strip(), file=sys.stderr)
         return 1
@@ -204,8 +208,9 @@ def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--name", action="append", default=[], metavar="HOST", help="a host name of this server; may be repeated"
     )
-    also = parser.add_subparsers(dest="what", metavar="{models,doctor,report,passwd}")
+    also = parser.add_subparsers(dest="what", metavar="{models,adapters,doctor,report,passwd}")
     models.add_to(also)
+    adapters.add_to(also)
     doctor = also.add_parser("doctor", help="check everything the app needs, and say what to do")
     doctor.add_argument("--json", action="store_true", help="JSON output")
     doctor.add_argument("--quick", action="store_true", help="skip the slow checks: llama.cpp and the trainer")

@@ -36,6 +36,7 @@ from chatlab.lab.guide.symptoms import Symptoms
 from chatlab.lab.models import ModelHost, OpenEngine
 from chatlab.lab.models.first_reply import wait_for_first_reply
 from chatlab.lab.models.takeover import Takeover
+from chatlab.lab.runs.adapter_import import AdapterImport
 from chatlab.lab.runs.checkpoints import Checkpoints
 from chatlab.lab.runs.exports import Exports
 from chatlab.lab.runs.mask_ablation import MaskAblation
@@ -121,6 +122,7 @@ class Lab:
         self.compare = Compare(self.machine, self.variants)
         self.votes = Votes(self.store, self.machine, self.variants)
         self.grid = Grid(settings.cache, self.unseen, self.machine, self.variants)
+        self.adapter_import = AdapterImport(self._adapters, self.machine, self.unseen_evaluator)
         self.exports = Exports(self.variants, self.machine)
         self.backups = StoreBackups(self.store, self._adapters)
         self.datasets = Datasets(self.store, settings.cache, self.unseen)

@@ -11,7 +11,7 @@ from typing import Any
 
 from chatlab.adapters import check_name
 from chatlab.adapters.manifest import CONFIG, WEIGHTS
-from chatlab.errors import InputError, NothingToLearn, TemplateRefused
+from chatlab.errors import ChatlabError, InputError, NothingToLearn, TemplateRefused
 from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.lab.models import LoadedModel
 from chatlab.lab.variants import Variants
@@ -81,6 +81,7 @@ class Requests:
             live=True,
             corrections=(*earlier, demonstration_id),
             start=start.folder,
+            brought=bool(card and card.origin),
         )
 
     def _write(
@@ -94,13 +95,17 @@ class Requests:
         live: bool,
         corrections: tuple[int, ...] = (),
         start: Path | None = None,
+        brought: bool = False,
     ) -> Path:
         run = self._folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         private_folder(run)
         if start is not None:
             private_folder(run / "start")
-            for file in (CONFIG, WEIGHTS):
-                shutil.copyfile(start / file, run / "start" / file)
+            shutil.copyfile(start / CONFIG, run / "start" / CONFIG)
+            if brought:
+                _write_start(start, settings, run)
+            else:
+                shutil.copyfile(start / WEIGHTS, run / "start" / WEIGHTS)
         request = Request(
             base=base.fingerprint,
             base_folder=str(base.folder),
@@ -117,6 +122,17 @@ class Requests:
         )
         write_request(run, request)
         return run
+
+
+def _write_start(adapter: Path, settings: TrainSettings, run: Path) -> None:
+    """The weights of an adapter from elsewhere, as a run goes on from them. Raises AdapterError, TrainingError."""
+    from chatlab.engines.adapter_import.plain import write_start  # brings torch
+
+    try:
+        write_start(adapter, settings.rank, settings.alpha, run / "start" / WEIGHTS)
+    except ChatlabError:
+        shutil.rmtree(run)
+        raise
 
 
 def check_template(base: Base) -> None:
