@@ -280,6 +280,8 @@ class AdapterCard:
     sha256: str = ""
     """sha256 of adapter_model.safetensors."""
     created: str = ""
+    origin: str = ""
+    """Where one comes from that was not trained here: nothing is known of its training but rank and alpha."""
     run: str = ""
     parent: str = ""
     """The adapter that was live when it was trained."""

@@ -6,6 +6,7 @@ parsed once, as HTML alone (`html_block.py`), so a character reference is the ch
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import unicodedata
@@ -39,6 +40,13 @@ def _reference(char: str) -> str:
     if unicodedata.category(char) in ("Cc", "Cs") or char in "\u202a\u202b\u202d\u202e\u2066\u2067\u2068":
         return "&#65533;"
     return char if ord(char) > 0xA0 else f"&#{ord(char)};"
+
+
+def stored(text: str) -> str:
+    """A text as an attribute from which the page's script has it back (`storedText`), character for character: what is
+    shown is not, and HTML has no way to write some characters.
+    """
+    return json.dumps(text)
 
 
 def joined(parts: Iterable[Markup]) -> Markup:

@@ -79,6 +79,14 @@ class Exports:
         except (OSError, SafetensorError) as error:
             raise _worded(name, error) from error
 
+    def remark(self, kind: str) -> str:
+        """What a person should know of an export of the model that answers; empty when there is nothing."""
+        if kind != "ollama":
+            return ""
+        from chatlab.engines.gguf_export.modelfile import WITHOUT, go_template
+
+        return "" if go_template(self._machine.base.template) else WITHOUT
+
 
 def _worded(name: str, error: OSError | SafetensorError) -> ChatlabError:
     """What the disk said; safetensors gives that in words of its own."""

@@ -17,7 +17,7 @@
   const SVG_ATTRIBUTES = listed("aria-hidden class cx cy d fill height r stroke stroke-linecap stroke-linejoin stroke-width viewBox width x1 x2 y1 y2");
   const PROSE_ATTRIBUTES = listed("start title");
   const DATA = listed("data-conversation data-raw data-shown data-turn");
-  const PROSE_CLASSES = listed("caret cite dots no-picture");
+  const PROSE_CLASSES = listed("caret cite dots formula no-picture");
   const STYLE = /^(?:height|left|width|text-align): ?[\w.%]+$/;
   const SVG = "http://www.w3.org/2000/svg";
   const controls = new WeakSet(); // the elements that the app drew to be pressed; no other is obeyed
@@ -175,9 +175,12 @@
   // --- editing in place ----------------------------------------------------------------------------------------------
   let editing = null; // {turn, text}: survives a redraw of the page around it
 
+  // What is stored, for what is shown has marks in place of some characters.
+  const storedText = (element) => JSON.parse(element.dataset.raw);
+
   function openEditor(button) {
     const turn = button.closest(".turn");
-    showEditor(turn, turn.dataset.raw);
+    showEditor(turn, storedText(turn));
   }
 
   function showEditor(turn, text) {
@@ -187,6 +190,8 @@
     const editor = document.createElement("div");
     editor.className = "editor";
     const area = document.createElement("textarea");
+    area.value = storedText(turn);
+    const opened = area.value; // a text box has its own ends of lines
     area.value = text;
     area.setAttribute("aria-label", answer ? "Edited answer" : "Your message");
     const save = made("button", answer ? "Save and keep as demonstration" : "Resend", "small primary");
@@ -200,9 +205,9 @@
     const grow = () => { area.style.height = "auto"; area.style.height = `${area.scrollHeight + 2}px`; editing.text = area.value; };
     const close = () => { editing = null; editor.remove(); turn.classList.remove("edited"); };
     const done = (more) => {
-      const said = area.value.trim();
-      if (!said) return area.focus();
-      report("chat", { act: answer ? "rewrite" : "ask", turn: turn.dataset.turn, text: area.value, ...more });
+      if (!area.value.trim()) return area.focus();
+      const said = area.value === opened ? storedText(turn) : area.value;
+      report("chat", { act: answer ? "rewrite" : "ask", turn: turn.dataset.turn, text: said, ...more });
       close();
     };
     area.addEventListener("input", grow);
@@ -226,7 +231,7 @@
   }
 
   async function copyText(button) {
-    await navigator.clipboard?.writeText(button.closest(".turn").dataset.raw);
+    await navigator.clipboard?.writeText(storedText(button.closest(".turn")));
     button.classList.add("done");
     setTimeout(() => button.classList.remove("done"), 900);
   }
@@ -243,14 +248,15 @@
   function openRename(button) {
     const entry = button.closest(".entry"), title = $(".title", entry);
     const box = made("input", "", "renaming");
-    box.value = title.textContent;
+    box.value = storedText(entry);
+    const opened = box.value;
     title.replaceWith(box);
     let finished = false; // taking the box away makes it lose the focus
     const finish = (keep) => {
       if (finished) return;
       finished = true;
       box.replaceWith(title);
-      if (keep && box.value.trim() && box.value !== title.textContent) {
+      if (keep && box.value.trim() && box.value !== opened) {
         report("chat", { act: "rename", conversation: entry.dataset.conversation, text: box.value });
       }
     };
