@@ -156,7 +156,7 @@ class LoraModel:
         """Go on from the adapter in a PEFT folder, whose scale is this one's; matrices and ranks that it lacks are as
         before the first step. Raises TrainingError for one that has no place here.
         """
-        found = safetensors.torch.load_file(folder / WEIGHTS)
+        found = safetensors.torch.load((folder / WEIGHTS).read_bytes())
         own = get_peft_model_state_dict(self.peft, save_embedding_layers=False)
         if any(
             n not in own or any(x > y for x, y in zip(t.shape, own[n].shape, strict=True)) for n, t in found.items()

@@ -140,4 +140,5 @@ def _ollama(base: Base, adapter: Path, strength: float, to: Path) -> None:
     from chatlab.engines.gguf_export.modelfile import modelfile
 
     _gguf(base, adapter, strength, to)
-    (to / "Modelfile").write_text(modelfile(base.template, "model.gguf", Sampling()), encoding="utf-8")
+    text = modelfile(base.template, "model.gguf", Sampling())
+    (to / "Modelfile").write_bytes(text.encode())  # with the ends of lines that were trained, on Windows too
