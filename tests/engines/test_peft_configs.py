@@ -84,10 +84,10 @@ def test_an_expression_made_to_never_end_ends(base_folder, network, tmp_path, mo
     monkeypatch.setattr("chatlab.engines.adapter_config.PATIENCE", 0.2)
     adapter = make_adapter(base_folder, tmp_path / "made", 1)
     wanted = by_us(network, adapter)
-    rewritten(adapter, target_modules="((a|[a-z_.0-9])+)+!")  # not run at all
+    rewritten(adapter, target_modules=r"(?:(?:.|\w)+)+[!?]")  # not run at all
     assert torch.equal(by_us(network, adapter), wanted)
     for pattern in ("rank_pattern", "alpha_pattern"):
-        rewritten(adapter, **{"rank_pattern": {}, "alpha_pattern": {}, pattern: {"((a|[a-z_.0-9])+)+!": 8}})
+        rewritten(adapter, **{"rank_pattern": {}, "alpha_pattern": {}, pattern: {r"(?:(?:.|\w)+)+[!?]": 8}})
         with pytest.raises(AdapterDamaged, match="take too long"):
             read_adapter(adapter, None).checked()
     with pytest.raises(AdapterDamaged, match="cannot be read"):

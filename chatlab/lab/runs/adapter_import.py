@@ -10,6 +10,7 @@ from pathlib import Path
 
 from chatlab.adapters import Adapters
 from chatlab.adapters.names import LONGEST, check_name
+from chatlab.adapters.publish import space_or_error
 from chatlab.engines.base import Sampling, Variant
 from chatlab.errors import AdapterDamaged, NameRefused
 from chatlab.evaluation.unseen import ask, unseen
@@ -63,7 +64,8 @@ class AdapterImport:
         with adapter_files(paths) as (lies, files), self._machine.lease() as model, new_folder() as folder:
             try:
                 called = name or safe_name(lies)
-                found = convert(files, model.base, lies, folder)
+                with space_or_error(f"{lies!r} cannot be brought"):
+                    found = convert(files, model.base, lies, folder)
                 answers = self._tried(model, Variant(name=called, folder=folder), found.files.sha256)
                 config, modules = found.files.config, found.files.modules
                 rank = max([config.rank(module) for module in modules], default=config.r)
