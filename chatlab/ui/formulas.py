@@ -1,7 +1,7 @@
 r"""Formulas in a text of Markdown: `\( ... \)` and `\[ ... \]`, `$$ ... $$`, and `$ ... $` where it can be no money.
 
 Markdown would take their backslashes for its own, their underscores for stress and their line breaks for paragraphs.
-Here what is marked as a formula is kept character for character, marks included, and set apart from the words.
+Here what is marked as a formula is typeset where it can be, and else stands character for character, marks included.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
 from chatlab.ui.html import element, escaped
+from chatlab.ui.mathml import mathml
 
 LONGEST = 4000
 """Characters of one formula. A mark that is not closed within so many is words."""
@@ -82,5 +83,10 @@ def block(state: StateBlock, first: int, end: int, silent: bool) -> bool:
 
 
 def render(self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
-    """The formula's own characters."""
-    return element("span", escaped(tokens[at].content), kind="formula")
+    """Typeset, or the formula's own characters."""
+    source = tokens[at].content
+    width = 1 if source.startswith("$") and not source.startswith("$$") else 2
+    typeset = mathml(source[width:-width], source.startswith(_BLOCKS), source)
+    if typeset is None:
+        return element("code", escaped(source))
+    return element("span", typeset, kind="formula", title=source)

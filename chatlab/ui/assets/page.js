@@ -13,19 +13,22 @@
   const TAGS = listed("a b blockquote br button caption code del details div em h1 h2 h3 h4 h5 h6 hr i li mark nav ol p pre progress s section small span strong summary table tbody td th thead tr ul");
   const PROSE_TAGS = listed("a blockquote br button code em h1 h2 h3 h4 h5 h6 hr i li ol p pre s span strong table tbody td th thead tr ul");
   const SVG_TAGS = listed("circle line path svg");
+  const MATH_TAGS = listed("annotation math mfrac mi mn mo mover mroot mrow mspace msqrt msub msubsup msup mtext munder munderover semantics");
   const ATTRIBUTES = listed("class colspan disabled id max open role start title value");
   const SVG_ATTRIBUTES = listed("aria-hidden class cx cy d fill height r stroke stroke-linecap stroke-linejoin stroke-width viewBox width x1 x2 y1 y2");
+  const MATH_ATTRIBUTES = listed("display encoding linethickness width");
   const PROSE_ATTRIBUTES = listed("start title");
   const DATA = listed("data-conversation data-raw data-shown data-turn");
   const PROSE_CLASSES = listed("caret cite dots formula no-picture");
   const STYLE = /^(?:height|left|width|text-align): ?[\w.%]+$/;
-  const SVG = "http://www.w3.org/2000/svg";
+  const SVG = "http://www.w3.org/2000/svg", MATH = "http://www.w3.org/1998/Math/MathML";
   const controls = new WeakSet(); // the elements that the app drew to be pressed; no other is obeyed
 
   function copyAttributes(from, to, prose) {
-    const svg = from.namespaceURI === SVG, control = from.dataset.key === KEY;
+    const svg = from.namespaceURI === SVG, math = from.namespaceURI === MATH, control = from.dataset.key === KEY;
     for (const { name, value } of from.attributes) {
       const plain = svg ? SVG_ATTRIBUTES.has(name)
+        : math ? MATH_ATTRIBUTES.has(name)
         : prose && !control ? PROSE_ATTRIBUTES.has(name) || (name === "class" && PROSE_CLASSES.has(value))
         : ATTRIBUTES.has(name) || DATA.has(name) || name.startsWith("aria-");
       const own = control && name.startsWith("data-") && name !== "data-key";
@@ -44,14 +47,14 @@
     for (const node of from.childNodes) {
       if (node.nodeType === Node.TEXT_NODE) to.append(node.data);
       if (node.nodeType !== Node.ELEMENT_NODE) continue;
-      const svg = node.namespaceURI === SVG, name = node.localName;
-      const allowed = svg ? !prose && SVG_TAGS.has(name) : (prose ? PROSE_TAGS : TAGS).has(name);
+      const svg = node.namespaceURI === SVG, math = node.namespaceURI === MATH, name = node.localName;
+      const allowed = svg ? !prose && SVG_TAGS.has(name) : math ? MATH_TAGS.has(name) : (prose ? PROSE_TAGS : TAGS).has(name);
       if (!allowed || (prose && name === "button" && node.dataset.key !== KEY)) {
         console.error(`Not an element of this page: ${name}`);
         to.append(node.textContent);
         continue;
       }
-      const element = svg ? document.createElementNS(SVG, name) : document.createElement(name);
+      const element = svg || math ? document.createElementNS(node.namespaceURI, name) : document.createElement(name);
       copyAttributes(node, element, prose);
       rebuild(node, element, prose || node.matches(".prose, .pane-text"));
       to.append(element);

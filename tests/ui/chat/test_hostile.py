@@ -73,7 +73,7 @@ def _tags(html: str) -> list[tuple[str, list[str]]]:
 
 FORMULAS = [
     r"The area is \(A = \pi r^2\), and with \[ \int_0^1 x\,dx = \tfrac{1}{2} \] we are done.",
-    "So:\n\n\\[\nx_1 = \\frac{a_b*c*d}{2} \\\\\n= 3\n---\n\\]\n\nand on",
+    "So:\n\n\\[\nx_1 = \\begin{a} b_c*d \\end{a} \\\\\n= 3\n---\n\\]\n\nand on",
     "$$\na_1 * b_2 * c\n\\left\\{ y \\right\\}\n$$",
     r"With $a_1$ and $x*y*z$, and $2^{10}$ for $5 and $10.",
     r"\(A = \pi r^2 and it is not over",
@@ -82,9 +82,43 @@ FORMULAS = [
 
 
 @pytest.mark.parametrize("text", FORMULAS)
-def test_a_formula_stands_on_the_page_character_for_character(text: str) -> None:
-    shown = unescape(re.sub(r"<[^>]*>", "", prose(text)))
+def test_a_formula_is_typeset_or_stands_character_for_character_and_keeps_its_source(text: str) -> None:
+    bare = re.sub(r"<semantics>.*?<annotation[^>]*>(.*?)</annotation>", r"\1", str(prose(text)))
+    shown = unescape(re.sub(r"<[^>]*>", "", bare))
     assert "".join(shown.split()) == "".join(text.replace("- ", "").split())
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (r"\(A = \pi r^2\)", "<mi>A</mi><mo>=</mo><mi>π</mi><msup><mi>r</mi><mn>2</mn></msup>"),
+        (r"$\tfrac{1}{2}$", "<mfrac><mrow><mn>1</mn></mrow><mrow><mn>2</mn></mrow></mfrac>"),
+        (r"\[\sqrt[3]{x_{n}'}\]", "<msubsup><mi>x</mi><mrow><mi>n</mi></mrow><mo>′</mo></msubsup>"),
+        (r"\[\left(\sum_{i=1}^n a\right]\]", "<munderover><mo>∑</mo>"),
+        (r"$\text{if } x < 0$", "<mtext>if </mtext><mi>x</mi><mo><</mo><mn>0</mn>"),
+    ],
+)
+def test_a_formula_is_typeset(text: str, wanted: str) -> None:
+    assert wanted in unescape(prose(text))
+
+
+@pytest.mark.parametrize(
+    "tex",
+    [
+        r"\href{javascript:x}{y}",
+        r"\begin{b}\end{b}",
+        "x^",
+        "{" * 50,
+        r"\left( x",
+        "a}b",
+        r"\sqrt[",
+        r"\text{a",
+        "x^2^3",
+    ],
+)
+def test_what_cannot_be_typeset_stands_as_it_was_written(tex: str) -> None:
+    text = rf"\({tex} \)"
+    assert "<math" not in prose(text) and unescape(re.sub("<[^>]*>", "", prose(text))) == text
 
 
 @pytest.mark.parametrize("text", ["It costs $5 and $10.", "$HOME and $PATH", r"`\(x\)` is code", r"a \* b \_ c"])
