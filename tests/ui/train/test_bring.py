@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
-from chatlab.errors import AdapterDamaged, InputError
+from chatlab.commands.adapters import AdapterCommands
+from chatlab.errors import AdapterDamaged, InputError, NameRefused
 from chatlab.lab import Lab
 from chatlab.ui.train.tab import TrainTab
 from tests.support.lora import make_adapter
@@ -55,6 +57,18 @@ def test_a_folder_that_lies_among_the_adapters_takes_its_place(lab: Lab, tab: Tr
     assert "Bring an adapter" in lab.variants.problems["dropped-here"]
     tab.history.brought(str(folder))
     assert lab.variants.problems == {} and lab.variants.card("dropped-here") is not None
+
+
+def test_one_is_brought_and_listed_in_a_terminal(lab: Lab, elsewhere: Path) -> None:
+    said: list[str] = []
+    commands = AdapterCommands(lab, said.append)
+    commands.run(Namespace(do="add", path=[elsewhere], name="by-hand"))
+    card = lab.variants.card("by-hand")
+    assert card is not None and said[0] == f"by-hand is in the list, from {card.origin}." and card.sha256 in said[1]
+    commands.run(Namespace(do=None))
+    assert any("by-hand" in line and "my lora!" in line for line in said[3:])
+    with pytest.raises(NameRefused):
+        commands.run(Namespace(do="add", path=[elsewhere], name="../out"))
 
 
 def test_what_cannot_be_brought_is_said_and_leaves_nothing(
