@@ -1,5 +1,6 @@
-"""`python -m chatlab`: open the app on this machine. `models` lists and adds models, `prefer` learns from votes,
-`doctor` looks for trouble, `report` measures the guide, `passwd` prints a line for a password file.
+"""`python -m chatlab`: open the app on this machine. `models` lists and adds models, `adapters` lists and brings
+adapters, `prefer` learns from votes, `doctor` looks for trouble, `report` measures the guide, `passwd` prints a line
+for a password file.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from chatlab.commands import models, prefer
+from chatlab.commands import adapters, models, prefer
 from chatlab.engines.llamacpp import package
 from chatlab.errors import ChatlabError, InputError
 from chatlab.lab import Lab
@@ -55,7 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console.setLevel(logging.WARNING)
     console.setFormatter(Discreet("%(levelname)s %(name)s: %(message)s"))
     try:
-        commands = {"models": models.run, "prefer": _prefer, "report": _report, "doctor": _doctor, "passwd": _passwd}
+        commands = {
+            "models": models.run,
+            "adapters": lambda given: adapters.run(given, _settings(given)),
+            "prefer": lambda given: prefer.run(given, _settings(given)),
+            "report": _report,
+            "doctor": _doctor,
+            "passwd": _passwd,
+        }
         return commands.get(given.what, _open)(given)
     except ChatlabError as error:
         print(f"{error} {error.hint}".strip(), file=sys.stderr)
@@ -136,11 +144,6 @@ def _passwd(given: argparse.Namespace) -> int:
     return 0
 
 
-def _prefer(given: argparse.Namespace) -> int:
-    os.umask(0o077)
-    return prefer.run(given, _settings(given))
-
-
 def _doctor(given: argparse.Namespace) -> int:
     """1 if anything has to be put right before the app works as it should."""
     from chatlab.doctor import Doctor, as_text
@@ -208,8 +211,9 @@ def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--name", action="append", default=[], metavar="HOST", help="a host name of this server; may be repeated"
     )
-    also = parser.add_subparsers(dest="what", metavar="{models,prefer,doctor,report,passwd}")
+    also = parser.add_subparsers(dest="what", metavar="{models,adapters,prefer,doctor,report,passwd}")
     models.add_to(also)
+    adapters.add_to(also)
     prefer.add_to(also)
     doctor = also.add_parser("doctor", help="check everything the app needs, and say what to do")
     doctor.add_argument("--json", action="store_true", help="JSON output")

@@ -42,6 +42,8 @@ class Message:
     """Tool calls of an answer; their results follow, each a message with the role `tool`."""
     tools: tuple[Tool, ...] = ()
     """Tools that may be called from here on, listed by the system message, whose content may be empty."""
+    masked: bool = False
+    """Of an answer: it is read and not learned, as one of weight 0 in OpenAI's fine-tuning format."""
 
     def check(self) -> None:
         """Raises ValueError for a role that no prompt could be made of."""
@@ -59,11 +61,12 @@ class Message:
             reasoning=raw.get("reasoning", ""),
             calls=tuple(calls),
             tools=tuple(tools),
+            masked=raw.get("masked", False),
         )
 
     @property
     def plain(self) -> dict[str, Any]:
-        """As JSON has it; calls and tools only where there are any."""
+        """As JSON has it; calls and tools only where there are any, and whether it is masked where it is."""
         return {name: value for name, value in asdict(self).items() if value or name in ("role", "content")}
 
 
@@ -71,7 +74,7 @@ def digest(messages: Sequence[Message]) -> str:
     """sha256 of roles and contents, over the same bytes in every version."""
     hashed: list[list[Any]] = [
         [m.role, m.content, with_former_names(Message, m.plain)]
-        if m.calls or m.tools
+        if m.calls or m.tools or m.masked
         else [m.role, m.content, *([m.reasoning] if m.reasoning else [])]
         for m in messages
     ]
@@ -280,6 +283,8 @@ class AdapterCard:
     sha256: str = ""
     """sha256 of adapter_model.safetensors."""
     created: str = ""
+    origin: str = ""
+    """Where one comes from that was not trained here: nothing is known of its training but rank and alpha."""
     run: str = ""
     parent: str = ""
     """The adapter that was live when it was trained."""

@@ -22,9 +22,7 @@ def readme(card: AdapterCard) -> str:
             "",
             f"# {card.name}",
             "",
-            f"A LoRA adapter, trained with Chatlab on {len(card.demonstrations)} demonstrations. Load it with PEFT on",
-            "the base named above; `card.json` holds everything that is known about it, `demonstrations.jsonl` the",
-            "words it learned from. That file can be taken out before the adapter is given to somebody else.",
+            *(_BROUGHT if card.origin else (_trained(card), *_TRAINED)),
             "",
             "| | |",
             "|---|---|",
@@ -34,20 +32,42 @@ def readme(card: AdapterCard) -> str:
     )
 
 
+_BROUGHT = (
+    "A LoRA adapter that was trained elsewhere and brought to Chatlab. Load it with PEFT on the base named above.",
+    "Nothing is known of its training; `card.json` holds what was measured of it here.",
+)
+_TRAINED = (
+    "the base named above; `card.json` holds everything that is known about it, `demonstrations.jsonl` the",
+    "words it learned from. That file can be taken out before the adapter is given to somebody else.",
+)
+
+
+def _trained(card: AdapterCard) -> str:
+    return f"A LoRA adapter, trained with Chatlab on {len(card.demonstrations)} demonstrations. Load it with PEFT on"
+
+
 def _facts(card: AdapterCard) -> list[tuple[str, str]]:
     settings = card.settings
     return [
         ("base", f"`{_plain(card.base_name)}`, fingerprint `{card.base}`"),
         ("chat template", f"`{card.template}`" if card.template else ""),
-        ("trained", _plain(card.created)),
+        ("brought" if card.origin else "trained", _plain(card.created)),
+        ("from", _plain(card.origin)),
         ("trained on", f"demonstrations {_ranges(card.demonstrations)}" if card.demonstrations else ""),
         (
             "settings",
-            f"rank {settings.rank}, alpha {settings.alpha:g}, learning rate {settings.learning_rate:g}, "
+            f"rank {settings.rank}, alpha {settings.alpha:g}"
+            if card.origin
+            else f"rank {settings.rank}, alpha {settings.alpha:g}, learning rate {settings.learning_rate:g}, "
             f"{settings.epochs} epochs, batch size {settings.batch_size}, KL weight {settings.kl_weight:g}, "
             f"seed {settings.seed}",
         ),
-        ("steps", f"{card.steps} in {card.seconds:.1f} s" + (", stopped early" if card.stopped_early else "")),
+        (
+            "steps",
+            ""
+            if card.origin
+            else f"{card.steps} in {card.seconds:.1f} s" + (", stopped early" if card.stopped_early else ""),
+        ),
         ("size", _size(card)),
         ("held-out loss", _before_and_after(card)),
         ("forgetting", _forgetting(card)),

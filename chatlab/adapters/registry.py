@@ -11,12 +11,15 @@ from chatlab.adapters.card import check_base, forgetting_as_json, read_card, rep
 from chatlab.adapters.manifest import CARD, CONFIG, FORGETTING, REPLY_METRICS, check_bytes, check_demonstrations
 from chatlab.adapters.names import check_name, unlike
 from chatlab.adapters.publish import HIDDEN, hidden_copy, replace_json, space_or_error
-from chatlab.errors import AdapterError, AdapterMissing, NameRefused
+from chatlab.errors import AdapterDamaged, AdapterError, AdapterMissing, NameRefused
 from chatlab.measurements import ReplyMetrics
 from chatlab.records import AdapterCard
 from chatlab.system.files import fsync_folder, private_folder
 
 TRASH = ".trash"
+UNKNOWN = (
+    "It has no card.json: it was trained elsewhere, or its card is lost. Bring an adapter, on the Train tab, takes it."
+)
 
 
 class Adapters:
@@ -81,6 +84,10 @@ class Adapters:
     def demonstrations(self, name: str) -> Path | None:
         """The file of what it learned from; None where it has none. Raises AdapterMissing, and AdapterDamaged."""
         return check_demonstrations(self._existing(name))
+
+    def is_unknown(self, folder: Path) -> bool:
+        """Whether it lies among the adapters without a card, and so is in no list."""
+        return folder.parent.resolve() == self._folder.resolve() and not (folder / CARD).exists()
 
     def remove(self, name: str) -> Path:
         """Move an adapter to the trash; the folder where it lay. Raises AdapterMissing."""
@@ -153,6 +160,8 @@ class Adapters:
                     continue
                 check_name(folder.name)
                 self._existing(folder.name)
+                if not (folder / CARD).exists():
+                    raise AdapterDamaged(UNKNOWN)
                 cards.append(replace(read_card(folder), name=folder.name))
             except (AdapterError, NameRefused) as error:
                 problems[_printable(folder.name)] = str(error)

@@ -46,7 +46,9 @@ def run(given: argparse.Namespace) -> int:
     library = ModelLibrary(settings.home, settings.cache)
     try:
         templates = GivenTemplates(library.folder / "templates")
-        return ModelCommands(library, templates, os.environ, _print, _over if sys.stdout.isatty() else None).run(given)
+        return ModelCommands(library, templates, os.environ, say_line, _over if sys.stdout.isatty() else None).run(
+            given
+        )
     finally:
         library.close()
 
@@ -200,7 +202,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
-def _print(line: str) -> None:
+def say_line(line: str) -> None:
     """Nothing of a file's name commands the terminal."""
     sys.stdout.write("".join(c if c.isprintable() or c == "\n" else "?" for c in line) + "\n")
     sys.stdout.flush()

@@ -1,14 +1,18 @@
 """adapter_config.json, read once for every engine: typed, checked and within limits.
 
-PEFT takes module names as regular expressions and numbers as they come; here names are plain and numbers are checked.
+PEFT takes module names as regular expressions and numbers as they come; here numbers are checked, and expressions are
+run for ranks and alphas alone, within a time: which matrices are meant is in the names of the weights.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, TypeVar, get_args
+
+import regex
 
 from chatlab.adapters.manifest import parsed
 
@@ -19,7 +23,10 @@ LARGEST_ALPHA = 1e6
 _LARGEST_LAYER = 1 << 20
 _MOST_NAMES = 10_000
 _PLAIN = re.compile(r"[A-Za-z0-9_.]{1,200}")
-"""PEFT uses module names as regular expressions; one made to never end would hang the app. These cannot."""
+"""Names that are no expressions, but that a dot stands for any character."""
+_LONGEST_EXPRESSION = 4000
+PATIENCE = 5.0
+"""Seconds that the expressions of one adapter may take together: one made to never end would hang the app."""
 
 _HARMLESS = {
     "peft_type",
@@ -29,7 +36,6 @@ _HARMLESS = {
     "revision",
     "peft_version",
     "lora_dropout",
-    "init_lora_weights",
     "megatron_core",
     "qalora_group_size",
     "runtime_config",
@@ -41,13 +47,22 @@ _HARMLESS = {
     "auto_mapping",
 }
 """Settings of training or of other programs. They are not handed on."""
+_UNCHANGED = {True, False, "gaussian", "eva", "orthogonal", "mica"}
+"""Values of `init_lora_weights` that leave the base as it is."""
+CONVERTED = (
+    "which cannot be done again exactly. Save it once more as a plain LoRA where it was trained: "
+    "save_pretrained(..., path_initial_model_for_weight_conversion=...)"
+)
+SUBTRACTED = ("pissa", "olora")
+"""Those for which peft takes the first B A out of the base whenever the adapter is loaded, the same each time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterConfig:
     """The settings that change what an adapter computes, under the names that PEFT's LoraConfig has for them."""
 
-    target_modules: tuple[str, ...] | Literal["all-linear"]
+    target_modules: tuple[str, ...] | Literal["all-linear"] | None
+    """None where an expression names them."""
     r: int = 8
     lora_alpha: float = 8
     use_rslora: bool = False
@@ -57,10 +72,12 @@ class AdapterConfig:
     bias: Bias = "none"
     rank_pattern: Mapping[str, int] = field(default_factory=dict)
     alpha_pattern: Mapping[str, float] = field(default_factory=dict)
-    exclude_modules: tuple[str, ...] = ()
+    exclude_modules: tuple[str, ...] | None = ()
     modules_to_save: tuple[str, ...] = ()
     layers_to_transform: tuple[int, ...] = ()
-    layers_pattern: tuple[str, ...] = ()
+    layers_pattern: tuple[str, ...] | None = ()
+    init_lora_weights: str = ""
+    """Of `SUBTRACTED`; empty where the base stays as it is."""
 
     @classmethod
     def read(cls, data: bytes) -> AdapterConfig:
@@ -71,47 +88,95 @@ class AdapterConfig:
         if unknown := sorted(name for name, value in found.items() if value and name not in _HARMLESS | set(_READERS)):
             raise ValueError(f"it uses {', '.join(unknown)[:200]!r}")
         if found.get("target_modules") is None:
-            raise ValueError("target_modules has to be a list of plain names")
+            raise ValueError("target_modules has to name the modules")
         fields = {name: value for name, value in found.items() if name in _READERS and value is not None}
         return cls(**{name: _READERS[name](name, value) for name, value in fields.items()})
 
-    @property
-    def for_peft(self) -> dict[str, Any]:
-        """Arguments of LoraConfig; what is empty is left to its defaults."""
-        fields = {name: value for name, value in asdict(self).items() if value not in ((), {})}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+    def spelled_out(self, modules: Iterable[str]) -> AdapterConfig:
+        """With rank and alpha under each module's own name, so that no expression is ever run again.
+
+        Raises ValueError for expressions that cannot be read, or take too long.
+        """
+        names, ends = list(modules), time.monotonic() + PATIENCE
+        return replace(
+            self,
+            rank_pattern=_by_name(self.rank_pattern, names, ends),
+            alpha_pattern=_by_name(self.alpha_pattern, names, ends),
+        )
+
+    def on(self, modules: Mapping[str, str]) -> AdapterConfig:
+        """For exactly these modules, once it is `spelled_out`: each with the name that it has from now on."""
+        return replace(
+            self,
+            target_modules=tuple(modules.values()),
+            rank_pattern={modules[name]: rank for name, rank in self.rank_pattern.items()},
+            alpha_pattern={modules[name]: alpha for name, alpha in self.alpha_pattern.items()},
+            exclude_modules=(),
+            layers_to_transform=(),
+            layers_pattern=(),
+        )
 
     @property
-    def unusual(self) -> list[str]:
-        """Names of settings that make it more than one pair of equal rank for each target matrix."""
-        plain = AdapterConfig(target_modules=self.target_modules)
-        usual = ("target_modules", "r", "lora_alpha", "use_rslora")
-        return [name for name in _READERS if name not in usual and getattr(self, name) != getattr(plain, name)]
+    def as_json(self) -> dict[str, Any]:
+        """What `adapter_config.json` holds for an adapter that is `on` modules named one by one."""
+        assert isinstance(self.target_modules, tuple)
+        told = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "inference_mode": True}
+        return told | self.for_peft(self.target_modules)
+
+    def for_peft(self, modules: Iterable[str]) -> dict[str, Any]:
+        """Arguments of LoraConfig for an adapter on these modules; what is empty is left to its defaults."""
+        fields = {name: value for name, value in asdict(self).items() if value not in ((), {}, None, "")}
+        chosen = {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+        for name in ("exclude_modules", "layers_to_transform", "layers_pattern"):
+            chosen.pop(name, None)
+        return chosen | {"target_modules": list(modules)}
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is one pair of equal rank for each target matrix, of all layers or of some."""
-        return set(self.unusual) <= {"layers_to_transform"}
+        """Whether it is low-rank pairs and nothing else."""
+        return not (self.use_dora or self.lora_bias or self.modules_to_save) and self.bias == "none"
+
+    @property
+    def names_all(self) -> bool:
+        """Whether the names in `target_modules` and the layers' numbers say exactly which matrices it is on."""
+        return isinstance(self.target_modules, tuple) and self.exclude_modules == () and self.layers_pattern == ()
 
     def adapts(self, module: str) -> bool:
-        """Whether a module of this name, one of its targets, is in a layer that it is on."""
+        """Whether a module of this name is a target and in a layer that it is on, where it `names_all`."""
+        ends = tuple(f".{target}" for target in self.target_modules or ())
         found = re.search(r"\.[^.]*\.(\d+)\.", module)
-        return not self.layers_to_transform or (found is not None and int(found[1]) in self.layers_to_transform)
+        inside = not self.layers_to_transform or (found is not None and int(found[1]) in self.layers_to_transform)
+        return inside and f".{module}".endswith(ends)
 
     def rank(self, module: str) -> int:
-        return int(_by_module(self.rank_pattern, module, self.r))
+        """Once it is `spelled_out`."""
+        return self.rank_pattern.get(module, self.r)
 
     def scaling(self, module: str = "") -> float:
         """As peft computes it: alpha / r, or alpha / sqrt(r) for rsLoRA (Kalajdzievski 2023)."""
         rank = self.rank(module)
-        alpha = _by_module(self.alpha_pattern, module, self.lora_alpha)
+        alpha = self.alpha_pattern.get(module, self.lora_alpha)
         return alpha / (rank**0.5 if self.use_rslora else rank)
 
 
-def _by_module(pattern: Mapping[str, float], module: str, usual: float) -> float:
-    """The value of the first name in the pattern that fits the module or its end, as peft matches them."""
-    fitting = (value for name, value in pattern.items() if re.fullmatch(rf"(.*\.)?({name})", module))
-    return next(fitting, usual)
+Number = TypeVar("Number", int, float)
+
+
+def _by_name(pattern: Mapping[str, Number], modules: Iterable[str], ends: float) -> dict[str, Number]:
+    """For each module the value of the first expression that fits it or its end, as peft matches them."""
+    try:
+        fits = [(regex.compile(rf"(?:.*\.)?(?:{expression})"), value) for expression, value in pattern.items()]
+        found = {}
+        for module in modules:
+            for expression, value in fits:
+                if expression.fullmatch(module, timeout=max(0.01, ends - time.monotonic())):
+                    found[module] = value
+                    break
+        return found
+    except TimeoutError as error:
+        raise ValueError("its expressions take too long") from error
+    except Exception as error:  # regex names no errors that it stays within
+        raise ValueError(f"an expression cannot be read: {error}") from error
 
 
 def _rank(name: str, value: Any) -> int:
@@ -144,12 +209,29 @@ def _names(name: str, value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _targets(name: str, value: Any) -> tuple[str, ...] | str:
+def _names_or_expression(name: str, value: Any) -> tuple[str, ...] | None:
+    """None for an expression, which says nothing that the names of the weights do not."""
+    if isinstance(value, str):
+        return None if value else ()
+    return _names(name, value)
+
+
+def _targets(name: str, value: Any) -> tuple[str, ...] | str | None:
     if value == "all-linear":
         return "all-linear"
-    if value == []:
-        raise ValueError(f"{name} has to be a list of plain names")
-    return _names(name, value)
+    if not value:
+        raise ValueError(f"{name} has to name the modules")
+    return _names_or_expression(name, value)
+
+
+def _init(name: str, value: Any) -> str:
+    """Raises ValueError for what changes the base in a way that nobody can do again."""
+    known = isinstance(value, str | bool)
+    if known and value in _UNCHANGED:
+        return ""
+    if known and str(value).lower() in SUBTRACTED:
+        return str(value).lower()
+    raise ValueError(f"{name} is {value!r:.80}: it was trained on a base that was changed first, {CONVERTED}")
 
 
 def _layers(name: str, value: Any) -> tuple[int, ...]:
@@ -161,9 +243,11 @@ def _layers(name: str, value: Any) -> tuple[int, ...]:
 
 def _pattern(read: Callable[[str, Any], float]) -> Callable[[str, Any], Mapping[str, float]]:
     def pattern(name: str, value: Any) -> Mapping[str, float]:
-        if not isinstance(value, dict) or len(value) > _MOST_NAMES or not all(map(_plain, value)):
-            raise ValueError(f"{name} has to name plain modules")
-        return {module: read(f"{name} of {module}", number) for module, number in value.items()}
+        if not isinstance(value, dict) or len(value) > _MOST_NAMES:
+            raise ValueError(f"{name} has to name modules, each with a number")
+        if any(len(module) > _LONGEST_EXPRESSION for module in value):
+            raise ValueError(f"{name} has an expression of more than {_LONGEST_EXPRESSION:,} characters")
+        return {module: read(f"{name} of {module[:80]}", number) for module, number in value.items()}
 
     return pattern
 
@@ -183,8 +267,9 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "bias": _bias,
     "rank_pattern": _pattern(_rank),
     "alpha_pattern": _pattern(_alpha),
-    "exclude_modules": _names,
+    "exclude_modules": _names_or_expression,
     "modules_to_save": _names,
     "layers_to_transform": _layers,
-    "layers_pattern": _names,
+    "layers_pattern": _names_or_expression,
+    "init_lora_weights": _init,
 }

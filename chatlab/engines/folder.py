@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -34,6 +35,7 @@ PREFIX = "base_model.model."
 _LARGEST_HEADER = 1 << 24
 """Bytes of the names and shapes of a hundred thousand matrices."""
 _LONGEST_NAME = 500
+_PAIRED = re.compile(rf"{re.escape(PREFIX)}(.+)\.lora_(?:embedding_)?A(?:\.weight)?")
 _FLOATS = {"F64", "F32", "F16", "BF16"}
 
 
@@ -47,14 +49,31 @@ class AdapterFiles:
     weights: bytes
     """The bytes of a safetensors file."""
     config: AdapterConfig
+    modules: tuple[str, ...] = ()
+    """Once `checked`: names of the base's modules that have a pair, as the weights' names say."""
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Once `checked`: shape (out, in) of each linear one of them."""
 
     def check_weights(self) -> None:
         """Raises AdapterDamaged for weights that are no safetensors file, or not those that the config describes."""
+        self.checked()
+
+    def checked(self) -> AdapterFiles:
+        """With what the weights' names and shapes say, and the config spelled out for these modules.
+
+        Raises AdapterDamaged for weights that are no safetensors file, or not those that the config describes.
+        """
         try:
-            _check_tensors(parse_header(BytesIO(self.weights), len(self.weights), _LARGEST_HEADER), self.config)
+            tensors = parse_header(BytesIO(self.weights), len(self.weights), _LARGEST_HEADER)
+            modules = tuple(dict.fromkeys(found[1] for name in tensors if (found := _PAIRED.fullmatch(name))))
+            config = self.config.spelled_out(modules)
+            _check_tensors(tensors, config)
         except ValueError as error:
             name = self.folder.name
             raise AdapterDamaged(f"{WEIGHTS} of adapter {name!r} is refused: {error}.", AGAIN) from error
+        pairs = {module: [tensors.get(f"{PREFIX}{module}.lora_{part}.weight") for part in "AB"] for module in modules}
+        shapes = {module: (b.shape[0], a.shape[1]) for module, (a, b) in pairs.items() if a and b}
+        return replace(self, config=config, modules=modules, shapes=shapes)
 
 
 def stamp(folder: Path) -> Stamp:
@@ -82,12 +101,23 @@ def read_adapter(folder: Path, fingerprint: str | None) -> AdapterFiles:
         check_base(read_card(folder), fingerprint)
     manifest = read_manifest(folder) if (folder / MANIFEST).exists() else {}
     config_bytes, weights = (_checked_bytes(folder, name, manifest) for name in (CONFIG, WEIGHTS))
+    files = files_of(folder, config_bytes, weights)
+    if init := files.config.init_lora_weights:
+        raise AdapterDamaged(
+            f"Adapter {folder.name!r} was trained on a base that {init} had changed first, so it is no plain LoRA.",
+            "Bring it on the Train tab or with `chatlab adapters add`, which work out the plain LoRA.",
+        )
+    return files
+
+
+def files_of(folder: Path, config_bytes: bytes, weights: bytes) -> AdapterFiles:
+    """What was read of a folder. Raises AdapterDamaged for a config that cannot be used."""
     try:
         config = AdapterConfig.read(config_bytes)
     except ValueError as error:
         raise AdapterDamaged(
             f"{CONFIG} of adapter {folder.name!r} is refused: {error}.",
-            "Only plain LoRA adapters as Chatlab and PEFT write them can be used.",
+            "Only LoRA adapters as Chatlab and PEFT write them can be used.",
         ) from error
     return AdapterFiles(folder=folder, sha256=_sha256(weights), weights=weights, config=config)
 

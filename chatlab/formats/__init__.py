@@ -5,7 +5,7 @@ from chatlab.formats.containers.container import Container
 from chatlab.formats.kinds import FORMATS, Format, FormatName, format_of
 from chatlab.formats.layout import LAYOUTS, Columns, Layout, LayoutName, Part, layout
 from chatlab.formats.reading import DatasetReader, preview
-from chatlab.formats.row import Imported, Outcome, Record, Refused
+from chatlab.formats.row import Imported, Outcome, Prompt, Record, Refused
 from chatlab.formats.sniff import Proposal, proposed, sniff, with_header
 from chatlab.formats.writing import WriteResult, write
 
@@ -22,6 +22,7 @@ __all__ = [
     "LayoutName",
     "Outcome",
     "Part",
+    "Prompt",
     "Proposal",
     "Record",
     "Refused",

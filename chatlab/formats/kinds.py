@@ -9,10 +9,10 @@ from typing import Any, Literal
 import orjson
 
 from chatlab.errors import RowRefused
+from chatlab.formats.conversations.reasoning import count_reasoning, field_of
+from chatlab.formats.conversations.tool_messages import schemas_of, turns_of
 from chatlab.formats.own_fields import OWN, own_fields
-from chatlab.formats.reasoning import count_reasoning, field_of
 from chatlab.formats.row import Record
-from chatlab.formats.tool_messages import schemas_of, turns_of
 from chatlab.records import Demonstration, Message, Preference
 
 FormatName = Literal["openai", "sharegpt", "alpaca", "completion", "dpo", "kto", "csv", "tsv", "parquet"]

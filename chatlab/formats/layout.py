@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from chatlab.formats.reasoning import COLUMNS
+from chatlab.formats.conversations.reasoning import COLUMNS
 
-LayoutName = Literal["conversation", "answer", "preference", "thumb", "tasks"]
+LayoutName = Literal["conversation", "answer", "preference", "comparison", "thumb", "tasks", "prompts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +32,110 @@ class Layout:
     parts: tuple[Part, ...]
 
 
-_PROMPTS = ("prompt", "instruction", "question", "query", "user", "human", "input", "problem", "request", "ask", "text")
-_ANSWERS = ("completion", "response", "output", "answer", "reply", "assistant", "gpt", "target", "solution", "label")
-_SYSTEM = Part(name="system", label="System message", names=("system", "system_prompt", "system_message"))
-_TOOLS = Part(name="tools", label="Tools", names=("tools", "functions"))
+_PROMPTS = (
+    "prompt",
+    "instruction",
+    "question",
+    "query",
+    "user",
+    "human",
+    "input",
+    "problem",
+    "request",
+    "ask",
+    "inputs",
+    "instructions",
+    "user_prompt",
+    "user_message",
+    "user_input",
+    "frage",
+    "pregunta",
+    "问题",
+    "text",
+)
+_ANSWERS = (
+    "completion",
+    "response",
+    "output",
+    "answer",
+    "reply",
+    "assistant",
+    "gpt",
+    "target",
+    "solution",
+    "ideal",
+    "targets",
+    "generation",
+    "canonical_solution",
+    "antwort",
+    "respuesta",
+    "réponse",
+    "回答",
+    "answers",
+    "label",
+)
+TURNS = (
+    "messages",
+    "conversations",
+    "conversation",
+    "dialog",
+    "dialogue",
+    "turns",
+    "chat",
+    "contents",
+    "chat_messages",
+    "mapping",
+    "utterances",
+)
+_CHOSEN = (
+    "chosen",
+    "accepted",
+    "preferred",
+    "winner",
+    "preferred_output",
+    "chosen_messages",
+    "chosen_response",
+    "response_j",
+    "winning",
+    "y_w",
+    "better",
+)
+_REJECTED = (
+    "rejected",
+    "dispreferred",
+    "loser",
+    "non_preferred_output",
+    "rejected_messages",
+    "rejected_response",
+    "response_k",
+    "losing",
+    "y_l",
+    "worse",
+)
+_LIKED = ("liked", "kto_tag", "desirable", "thumb", "thumbs", "thumbs_up", "feedback", "rating", "stars", "upvoted")
+_BETTER = (
+    "winner",
+    "better_response_id",
+    "better",
+    "better_response",
+    "preferred",
+    "preference",
+    "overall_preference",
+    "choice",
+    "verdict",
+    "vote",
+    "label",
+    "labels",
+    "chosen",
+    "selected",
+    "best",
+)
+_SYSTEM = Part(
+    name="system",
+    label="System message",
+    names=("system", "system_prompt", "system_message", "systeminstruction", "system_instruction"),
+)
+_TOOLS = Part(name="tools", label="Tools", names=("tools", "functions", "toolconfig", "tool_config"))
 _TAGS = Part(name="tags", label="Tags", names=("tags", "tag", "category"))
 _PROMPT = Part(name="prompt", label="Prompt", needed=True, names=_PROMPTS)
 _ANSWER = Part(name="answer", label="Answer", needed=True, names=_ANSWERS)
@@ -47,14 +147,10 @@ LAYOUTS: tuple[Layout, ...] = (
         label="Conversations",
         becomes="demonstrations",
         parts=(
-            Part(
-                name="turns",
-                label="Turns",
-                needed=True,
-                names=("messages", "conversations", "conversation", "dialog", "dialogue", "turns", "chat"),
-            ),
+            Part(name="turns", label="Turns", needed=True, names=TURNS),
             _SYSTEM,
             _TOOLS,
+            Part(name="liked", label="Liked", names=(*_LIKED, "label", "score")),
             _TAGS,
         ),
     ),
@@ -78,13 +174,23 @@ LAYOUTS: tuple[Layout, ...] = (
         label="Pairs: chosen and rejected",
         becomes="preferences",
         parts=(
-            Part(name="prompt", label="Prompt", names=_PROMPTS),
-            Part(
-                name="chosen", label="Chosen answer", needed=True, names=("chosen", "accepted", "preferred", "winner")
-            ),
-            Part(name="rejected", label="Rejected answer", needed=True, names=("rejected", "dispreferred", "loser")),
+            Part(name="prompt", label="Prompt", names=(*_PROMPTS, *TURNS, "context")),
+            Part(name="chosen", label="Chosen answer", needed=True, names=_CHOSEN),
+            Part(name="rejected", label="Rejected answer", needed=True, names=_REJECTED),
             _SYSTEM,
             _TOOLS,
+        ),
+    ),
+    Layout(
+        name="comparison",
+        label="Two answers, and which is better",
+        becomes="preferences",
+        parts=(
+            Part(name="prompt", label="Prompt", names=(*_PROMPTS, *TURNS, "context", "history")),
+            Part(name="first", label="First answer", needed=True),
+            Part(name="second", label="Second answer", needed=True),
+            Part(name="better", label="Which is better", needed=True, names=_BETTER),
+            _SYSTEM,
         ),
     ),
     Layout(
@@ -94,7 +200,7 @@ LAYOUTS: tuple[Layout, ...] = (
         parts=(
             _PROMPT,
             _ANSWER,
-            Part(name="liked", label="Liked", needed=True, names=("label", "liked", "thumb", "kto_tag", "desirable")),
+            Part(name="liked", label="Liked", needed=True, names=("label", *_LIKED, "score")),
             _THOUGHT,
             _SYSTEM,
             _TAGS,
@@ -105,6 +211,12 @@ LAYOUTS: tuple[Layout, ...] = (
         label="Tasks with instances",
         becomes="demonstrations",
         parts=(_PROMPT, Part(name="instances", label="Instances", needed=True, names=("instances",)), _TAGS),
+    ),
+    Layout(
+        name="prompts",
+        label="Prompts without answers",
+        becomes="unseen prompts",
+        parts=(Part(name="prompt", label="Prompt", needed=True, names=(*_PROMPTS, *TURNS)),),
     ),
 )
 
@@ -123,6 +235,8 @@ class Columns:
     layout: LayoutName
     of: Mapping[str, str] = field(default_factory=dict)
     """Part -> column."""
+    best: float = 1.0
+    """The best mark, where answers were liked by marks on a scale."""
 
     def missing(self) -> tuple[str, ...]:
         """Labels of the parts that a row cannot do without, and no column plays."""

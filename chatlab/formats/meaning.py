@@ -7,45 +7,55 @@ character for character.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from chatlab.errors import RowRefused
+from chatlab.formats.conversations.content import content_of, shows_media
+from chatlab.formats.conversations.opened import conversation_in, opened, turns_or_text
+from chatlab.formats.conversations.tool_messages import add_tools
+from chatlab.formats.conversations.transcripts import is_transcript, transcript
+from chatlab.formats.conversations.turns import messages_of
 from chatlab.formats.layout import Columns
 from chatlab.formats.own_fields import OWN, with_own_fields
-from chatlab.formats.row import LONGEST, Record
-from chatlab.formats.tool_messages import add_tools
-from chatlab.formats.turns import is_transcript, messages_of, transcript
+from chatlab.formats.row import LONGEST, Prompt, Record
+from chatlab.formats.verdicts import better_of, is_liked
 from chatlab.records import Demonstration, Message, Preference, Role
 
 Values = dict[str, Any]
 R = TypeVar("R", Demonstration, Preference, Message)
-_LIKED = frozenset({"true", "1", "yes", "liked", "up", "good", "+1", "👍", "desirable"})
-_DISLIKED = frozenset({"false", "0", "no", "disliked", "down", "bad", "-1", "👎", "undesirable"})
+Read = Record | Prompt
 
 
-def records_of(values: Values, columns: Columns) -> list[Record]:
-    """Raises RowRefused. Only a task with several instances gives more than one."""
+def records_of(values: Values, columns: Columns) -> list[Read]:
+    """Raises RowRefused. Only a task with several instances, or a row of several prompts, gives more than one."""
     parts = {part: values.get(column) for part, column in columns.of.items()}
-    records = _MEANINGS[columns.layout](parts)
+    used = {*columns.of.values(), OWN}
+    if shown := next((name for name, value in values.items() if value and name not in used and shows_media(name)), ""):
+        raise RowRefused(f"What stands under {shown!r} belongs to it, and only words can be learned.")
+    records = _MEANINGS[columns.layout](parts, columns)
     own = values.get(OWN)
     if own is None or own == "":
         return [_checked(_trimmed(_tagged(record, parts.get("tags")))) for record in records]
-    return [_checked(with_own_fields(record, own)) for record in records]
+    return [_checked(with_own_fields(record, own)) for record in records if not isinstance(record, Prompt)]
 
 
-def _conversation(parts: Values) -> list[Record]:
-    turns = parts.get("turns")
-    said = transcript(str(turns)) if is_transcript(turns) else messages_of(turns, "turns")
-    return [_demonstration(add_tools([*_system(parts), *said], parts.get("tools")))]
+def _conversation(parts: Values, columns: Columns) -> list[Read]:
+    turns = opened(parts.get("turns"))
+    beside: Mapping[str, Any] = turns if isinstance(turns, dict) else {}
+    said = conversation_in(turns, "turns")
+    record = _demonstration(add_tools([*_system(parts), *said], parts.get("tools") or beside.get("tools")))
+    if "liked" in columns.of:
+        _refuse_disliked(parts, columns)
+    return [record]
 
 
-def _answer(parts: Values) -> list[Record]:
+def _answer(parts: Values, columns: Columns) -> list[Read]:
     asked = _said(parts.get("prompt"), "prompt", "user")
     if context := _text(parts.get("context"), "context", empty=True):
         asked = [*asked[:-1], Message(role="user", content=f"{asked[-1].content}\n\n{context}" if asked else context)]
-    answered = _said(parts.get("answer"), "answer", "assistant")
+    answered = _said(_only_answer(parts.get("answer")), "answer", "assistant")
     if not answered:
         raise RowRefused("Its answer is empty.")
     if (reasoning := _text(parts.get("thought"), "thought", empty=True)) and not answered[-1].reasoning:
@@ -54,57 +64,115 @@ def _answer(parts: Values) -> list[Record]:
     return [_demonstration(add_tools(said, parts.get("tools")))]
 
 
-def _preference(parts: Values) -> list[Record]:
-    asked = [*_system(parts), *_said(parts.get("prompt"), "prompt", "user")]
-    said = _said if parts.get("prompt") else _said_in_full
-    chosen, rejected = (said(parts.get(name), name, "assistant") for name in ("chosen", "rejected"))
+def _only_answer(value: Any) -> Any:
+    """The answer, where it stands among others that say the same, as SQuAD's do."""
+    if isinstance(value, dict) and isinstance(value.get("text"), list):
+        value = value["text"]
+    texts = value if isinstance(value, list) and all(isinstance(one, str) for one in value) else None
+    return value if texts is None or len(set(texts)) > 1 else next(iter(texts), "")
+
+
+def _preference(parts: Values, columns: Columns) -> list[Read]:
+    prompt = turns_or_text(parts.get("prompt"))
+    beside: Mapping[str, Any] = prompt if isinstance(prompt, dict) else {}
+    asked = [*_system(parts), *_prompt(prompt)]
+    said = _said if prompt else _said_in_full
+    chosen, rejected = (said(turns_or_text(parts.get(name)), name, "assistant") for name in ("chosen", "rejected"))
     for whole in (chosen, rejected):
         if asked and whole[: len(asked)] == asked:
             del whole[: len(asked)]
     if not chosen or not rejected:
         raise RowRefused("One of its two answers is missing.")
+    if len(rejected) == 1 < len(chosen):
+        rejected = [*chosen[:-1], *rejected]
     if chosen[:-1] != rejected[:-1]:
         raise RowRefused("Its two conversations differ before the last answer.")
     if {chosen[-1].role, rejected[-1].role} != {"assistant"}:
         raise RowRefused("Its two conversations do not both end with an answer.")
-    prompt = tuple(add_tools([*asked, *chosen[:-1]], parts.get("tools")))
-    return [Preference(prompt=prompt, chosen=chosen[-1].content, rejected=rejected[-1].content, source="imported")]
+    if chosen[-1].calls or rejected[-1].calls:
+        raise RowRefused("One of its two answers is the call of a tool.")
+    context = tuple(add_tools([*asked, *chosen[:-1]], parts.get("tools") or beside.get("tools")))
+    return [Preference(prompt=context, chosen=chosen[-1].content, rejected=rejected[-1].content, source="imported")]
 
 
-def _thumb(parts: Values) -> list[Record]:
-    if not _is_liked(parts.get("liked")):
-        _answer(parts)
-        raise RowRefused("Its answer was disliked. Only liked answers are trained on.")
-    return _answer(parts)
+def _comparison(parts: Values, columns: Columns) -> list[Read]:
+    of = columns.of
+    second = better_of(parts.get("better"), (of["first"], of["second"]), of["better"])
+    order = ("second", "first") if second else ("first", "second")
+    return _preference(parts | {"chosen": parts.get(order[0]), "rejected": parts.get(order[1])}, columns)
 
 
-def _tasks(parts: Values) -> list[Record]:
+def _thumb(parts: Values, columns: Columns) -> list[Read]:
+    records = _answer(parts, columns)
+    _refuse_disliked(parts, columns)
+    return records
+
+
+def _refuse_disliked(parts: Values, columns: Columns) -> None:
+    value = parts.get("liked")
+    if not is_liked(value, columns.best):
+        mark = f" ({value:g} of {columns.best:g})" if columns.best > 1 and isinstance(value, int | float) else ""
+        raise RowRefused(f"Its answer was disliked{mark}. Only liked answers are trained on.")
+
+
+def _tasks(parts: Values, columns: Columns) -> list[Read]:
     instances = parts.get("instances")
     if not isinstance(instances, list) or not instances or not all(isinstance(one, dict) for one in instances):
         raise RowRefused("'instances' is not a list of objects.")
     return [
         record
         for one in instances
-        for record in _answer({**parts, "context": one.get("input"), "answer": one.get("output")})
+        for record in _answer({**parts, "context": one.get("input"), "answer": one.get("output")}, columns)
     ]
 
 
-_MEANINGS: dict[str, Callable[[Values], list[Record]]] = {
+def _prompts(parts: Values, columns: Columns) -> list[Read]:
+    value = turns_or_text(parts.get("prompt"))
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        texts = value
+    else:
+        said = _prompt(value)
+        texts = [message.content for message in said if message.role == "user"][-1:]
+        if len(said) > len(texts):
+            raise RowRefused("It has earlier turns or a system message; an unseen prompt is one question.")
+    if not any(text.strip() for text in texts):
+        raise RowRefused("It has no prompt.")
+    return [Prompt(" ".join(text.split())) for text in texts if text.strip()]
+
+
+_MEANINGS: dict[str, Callable[[Values, Columns], list[Read]]] = {
     "conversation": _conversation,
     "answer": _answer,
     "preference": _preference,
+    "comparison": _comparison,
     "thumb": _thumb,
     "tasks": _tasks,
+    "prompts": _prompts,
 }
 
 
 def _demonstration(messages: Sequence[Message]) -> Demonstration:
-    return Demonstration(messages=tuple(messages), source="imported")
+    """Up to the last answer that is learned: what comes after it teaches nothing. Raises RowRefused for none."""
+    masked = [message.masked for message in messages if message.role == "assistant"]
+    if masked and all(masked):
+        raise RowRefused("None of its answers is to be learned: they have weight 0, or were disliked.")
+    kept = list(messages)
+    while any(masked) and kept[-1].role != "system" and (kept[-1].role != "assistant" or kept[-1].masked):
+        kept.pop()
+    return Demonstration(messages=tuple(kept), source="imported")
 
 
 def _system(parts: Values) -> list[Message]:
-    system = _text(parts.get("system"), "system", empty=True)
-    return [Message(role="system", content=system)] if system else []
+    told = parts.get("system")
+    text = content_of(1, told).text if isinstance(told, list | dict) else _text(told, "system", empty=True)
+    return [Message(role="system", content=text)] if text else []
+
+
+def _prompt(value: Any) -> list[Message]:
+    """What is asked: a text, or a conversation, also as the request of an API has it."""
+    if isinstance(value, dict) and isinstance(value.get("messages"), list):
+        value = value["messages"]
+    return _said(value, "prompt", "user")
 
 
 def _said(value: Any, what: str, role: Role) -> list[Message]:
@@ -143,14 +211,7 @@ def _text(value: Any, what: str, empty: bool = False) -> str:
     raise RowRefused(f"{what!r} is not text.")
 
 
-def _is_liked(value: Any) -> bool:
-    word = str(value).strip().casefold()
-    if word not in _LIKED | _DISLIKED:
-        raise RowRefused(f"{value!r} does not say whether the answer was liked: true or false would.")
-    return word in _LIKED
-
-
-def _tagged(record: Record, tags: Any) -> Record:
+def _tagged(record: Read, tags: Any) -> Read:
     if not tags or not isinstance(record, Demonstration):
         return record
     words = tags.split(",") if isinstance(tags, str) else tags
@@ -159,7 +220,9 @@ def _tagged(record: Record, tags: Any) -> Record:
     return _with(record, tags=tuple(dict.fromkeys(word.strip() for word in words if word.strip())))
 
 
-def _trimmed(record: Record) -> Record:
+def _trimmed(record: Read) -> Read:
+    if isinstance(record, Prompt):
+        return record
     if isinstance(record, Demonstration):
         return _with(record, messages=tuple(map(_bare, record.messages)))
     prompt = tuple(map(_bare, record.prompt))
@@ -176,7 +239,7 @@ def _bare_text(text: str) -> str:
     return (text.replace("\r\n", "\n") if "\r" in text else text).strip()
 
 
-def _checked(record: Record) -> Record:
+def _checked(record: Read) -> Read:
     """Raises RowRefused unless something is asked, something is answered, and all of it can be written down."""
     if isinstance(record, Demonstration):
         _check_turns(record.messages)
@@ -185,6 +248,9 @@ def _checked(record: Record) -> Record:
         if record.messages[-1].calls:
             raise RowRefused("It ends with the call of a tool, not with an answer.")
         _check_texts([*_texts(record.messages), *record.tags])
+        return record
+    if isinstance(record, Prompt):
+        _check_texts([record.text])
         return record
     _check_turns(record.prompt)
     _check_texts([*_texts(record.prompt), record.chosen, record.rejected])

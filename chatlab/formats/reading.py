@@ -9,6 +9,7 @@ from pathlib import Path
 
 from chatlab.errors import FormatRefused, RowRefused
 from chatlab.formats.containers.container import Rows
+from chatlab.formats.conversations.content import shows_media
 from chatlab.formats.meaning import records_of
 from chatlab.formats.own_fields import OWN
 from chatlab.formats.row import Imported, Outcome, Refused
@@ -23,7 +24,8 @@ class DatasetReader:
         if missing := proposal.columns.missing():
             raise FormatRefused(f"No column was chosen for: {', '.join(missing)}.", "Choose one for each.")
         self._columns = proposal.columns
-        self._rows = Rows(path, proposal.container, frozenset({*proposal.columns.of.values(), OWN}))
+        media = (name for name in proposal.names if shows_media(name))
+        self._rows = Rows(path, proposal.container, frozenset({*proposal.columns.of.values(), *media, OWN}))
 
     @property
     def share(self) -> float:

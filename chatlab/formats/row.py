@@ -11,6 +11,14 @@ MEBIBYTE = 1 << 20
 LONGEST = 8 * MEBIBYTE
 """Bytes of one row. A conversation of a million words is shorter."""
 
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt without an answer, which is no lesson: it can be asked before and after a run."""
+
+    text: str
+
+
 Record = Demonstration | Preference
 
 
@@ -29,7 +37,7 @@ class Imported:
     """A record that a row holds."""
 
     line: int
-    record: Record
+    record: Record | Prompt
 
 
 @dataclass(frozen=True, slots=True)

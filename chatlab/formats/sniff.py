@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,13 @@ from typing import Any
 from chatlab.errors import FormatRefused
 from chatlab.formats.containers.container import Container, Rows, container_of, sample
 from chatlab.formats.containers.table import named, numbered, plain
-from chatlab.formats.layout import Columns, LayoutName, Part, layout
+from chatlab.formats.conversations.opened import is_conversation, is_texts_in_turn, opened
+from chatlab.formats.conversations.transcripts import is_hh
+from chatlab.formats.conversations.turns import ROLES, WHO, is_turns, spelling
+from chatlab.formats.guess import by_name, guessable, guessed, is_unlikely, twins
+from chatlab.formats.layout import TURNS, Columns, LayoutName, layout
 from chatlab.formats.own_fields import OWN
-from chatlab.formats.turns import is_transcript, is_turns, spelling
+from chatlab.formats.verdicts import is_verdict, scale
 
 Values = dict[str, Any]
 
@@ -65,93 +69,174 @@ def _proposal(path: Path, container: Container) -> Proposal:
             "Each should be an object with named values, or a line of cells.",
         )
     columns = _columns(names, rows)
-    guessed = columns or proposed(_usual_layout(rows), names)
+    found = columns or proposed(_usual_layout(rows), names, rows)
     return Proposal(
         container=container,
-        columns=guessed,
+        columns=found,
         names=names,
-        title=f"{_title(guessed, rows)}, {container.label}",
-        sure=columns is not None,
+        title=f"{_title(found, rows)}, {container.label}",
+        sure=columns is not None and not columns.missing() and plain(columns.of.get("answer", "")) != "label",
         own=any(row.get(OWN) for row in rows),
     )
 
 
-def proposed(name: LayoutName, names: Sequence[str]) -> Columns:
-    """Columns for a layout that a person chose: those that are called so, then, where one must be given, the next."""
-    found = _by_name(name, names)
-    left = [column for column in names if column not in found.values() and column != OWN]
+def proposed(name: LayoutName, names: Sequence[str], rows: Sequence[Values] = ()) -> Columns:
+    """Columns for a layout that a person chose: those that are called so, then those that can be told from the rest.
+
+    A part that several columns could play has none: whoever asked has to say.
+    """
+    found = by_name(name, names)
+    if name == "comparison":
+        found |= twins(names, rows) or {}
     for part in layout(name).parts:
-        if part.needed and part.name not in found and left:
-            found[part.name] = left.pop(0)
-    return Columns(layout=name, of=found)
+        if part.needed and part.name not in found:
+            column = guessed(part.name, names, rows, set(found.values()) | {OWN})
+            found |= {part.name: column} if column else {}
+    return Columns(layout=name, of=found, best=_best(found, rows))
 
 
 def _columns(names: Sequence[str], rows: Sequence[Values]) -> Columns | None:
     """The first layout that the rows bear out; None if there is none."""
-    tries = (_preference, _tasks, _thumb, _conversation, _answer)
+    tries = (_preference, _comparison, _tasks, _thumb, _conversation, _answer, _prompts)
     return next((found for attempt in tries if (found := attempt(names, rows)) is not None), None)
 
 
 def _preference(names: Sequence[str], rows: Sequence[Values]) -> Columns | None:
-    found = _by_name("preference", names)
-    return Columns(layout="preference", of=found) if {"chosen", "rejected"} <= found.keys() else None
+    """Chosen and rejected; where only the rejected one has a name of its own, the chosen one is the answer."""
+    found = by_name("preference", names)
+    if not _any(rows, found.get("rejected"), str, list, dict):
+        return None
+    if "chosen" not in found:
+        answers, turns = by_name("answer", names).get("answer"), by_name("conversation", names).get("turns")
+        if (column := turns or answers) is None:
+            return None
+        found = {part: name for part, name in found.items() if name != column} | {"chosen": column}
+    return Columns(layout="preference", of=found) if _any(rows, found["chosen"], str, list, dict) else None
+
+
+def _comparison(names: Sequence[str], rows: Sequence[Values]) -> Columns | None:
+    """Two answers side by side. Which is better has to be said, or one of them might be learned for nothing."""
+    pair = twins(names, rows)
+    if pair is None:
+        return None
+    rest = [name for name in names if name not in pair.values()]
+    return Columns(layout="comparison", of=by_name("comparison", rest) | pair)
 
 
 def _tasks(names: Sequence[str], rows: Sequence[Values]) -> Columns | None:
-    found = _by_name("tasks", names)
+    found = by_name("tasks", names)
     whole = len(found) > 1 and {"prompt", "instances"} <= found.keys()
     return Columns(layout="tasks", of=found) if whole and _all(rows, found["instances"], list) else None
 
 
 def _thumb(names: Sequence[str], rows: Sequence[Values]) -> Columns | None:
-    found = _by_name("thumb", names)
-    if not {"prompt", "answer", "liked"} <= found.keys():
+    found = by_name("thumb", names)
+    if not {"prompt", "answer"} <= found.keys():
         return None
-    labels = {str(row.get(found["liked"])).strip().casefold() for row in rows}
-    return Columns(layout="thumb", of=found) if labels <= {"true", "false", "1", "0", "yes", "no", "none", ""} else None
+    liked = _verdicts("thumb", [name for name in names if name not in (found["prompt"], found["answer"])], rows)
+    return Columns(layout="thumb", of=found | {"liked": liked}, best=_best({"liked": liked}, rows)) if liked else None
 
 
 def _conversation(names: Sequence[str], rows: Sequence[Values]) -> Columns | None:
     """A column of turns, whatever it is called."""
-    found = _by_name("conversation", names)
-    holding = [name for name in names if any(is_turns(row.get(name)) or is_transcript(row.get(name)) for row in rows)]
+    found = by_name("conversation", names)
+    holding = [name for name in names if _holds_conversations(name, rows)]
     if not holding or _answers_apart(names):
         return None
     turns = found.get("turns")
-    return Columns(layout="conversation", of=found | {"turns": turns if turns in holding else holding[0]})
+    found |= {"turns": turns if turns in holding else holding[0]}
+    found.pop("liked", None)
+    if liked := _verdicts("conversation", names, rows):
+        found["liked"] = liked
+    if not _answered(rows, found["turns"]):
+        return Columns(layout="prompts", of={"prompt": found["turns"]})
+    return Columns(layout="conversation", of=found, best=_best(found, rows))
+
+
+def _holds_conversations(name: str, rows: Sequence[Values]) -> bool:
+    """Whether a column has conversations: one is enough, but of texts with names in them it takes every other."""
+    values = [opened(row[name]) for row in rows if row.get(name)]
+    named = plain(name) in TURNS
+    holding = [v for v in values if is_conversation(v, named) or (plain(name) == "data" and is_texts_in_turn(v))]
+    return bool(holding) and (not isinstance(holding[0], str) or is_hh(holding[0]) or 2 * len(holding) >= len(values))
+
+
+def _answered(rows: Sequence[Values], column: str) -> bool:
+    """Whether somebody answers in these conversations; a benchmark's lists of texts are questions alone."""
+    values = [opened(row.get(column)) for row in rows]
+    if plain(column) == "turns" and any("question_id" in row for row in rows):
+        return not all(isinstance(value, list) and all(isinstance(one, str) for one in value) for value in values)
+    lists = [value for value in values if is_turns(value)]
+    if not lists or len(lists) < len(values):
+        return True
+    return any(_has_answer([_role(turn) for turn in turns]) for turns in lists)
+
+
+def _has_answer(roles: Sequence[str | None]) -> bool:
+    """Where nobody else answers, the system may, as in dialogues between USER and SYSTEM."""
+    return not {"user", "system"}.issuperset(roles) or (roles[0] == "user" and "system" in roles)
+
+
+def _role(turn: Values) -> str | None:
+    who = next((turn[name] for name in WHO if name in turn), None)
+    return ROLES.get(who.strip().casefold()) if isinstance(who, str) else None
 
 
 def _answers_apart(names: Sequence[str]) -> bool:
     """Prompt and completion may be lists of turns too, and then neither is the whole conversation."""
-    return {"prompt", "answer"} <= _by_name("answer", names).keys()
+    found = by_name("answer", names)
+    return {"prompt", "answer"} <= found.keys() and plain(found["answer"]) not in ("label", "ideal")
 
 
 def _answer(names: Sequence[str], rows: Sequence[Values]) -> Columns | None:
-    found = _by_name("answer", names)
-    return Columns(layout="answer", of=found) if {"prompt", "answer"} <= found.keys() else None
+    found = by_name("answer", names)
+    if not {"prompt", "answer"} <= found.keys() or is_unlikely(found["answer"], names, rows):
+        return None
+    return Columns(layout="answer", of=found)
+
+
+def _prompts(names: Sequence[str], rows: Sequence[Values]) -> Columns | None:
+    """Prompts, and nothing beside them that could be an answer."""
+    column = by_name("prompts", names).get("prompt")
+    if column is None or plain(column) == "text" or not all(_are_texts(row.get(column)) for row in rows):
+        return None
+    alone = not guessable("answer", names, rows, {column})
+    return Columns(layout="prompts", of={"prompt": column}) if alone else None
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(one, str) for one in value))
+
+
+def _verdicts(name: LayoutName, names: Sequence[str], rows: Sequence[Values]) -> str | None:
+    """The column that says whether an answer was liked, by its name and by what stands in it."""
+    part = next(part for part in layout(name).parts if part.name == "liked")
+    for called in part.names:
+        column = next((one for one in names if plain(one) == called), None)
+        values = [row[column] for row in rows if row.get(column) is not None] if column else []
+        if column and values and (all(map(is_verdict, values)) or (called != "label" and scale(values))):
+            return column
+        if column and called not in ("label", "score", "feedback") and (not values or any(map(is_verdict, values))):
+            return column
+    return None
+
+
+def _best(of: Mapping[str, str], rows: Sequence[Values]) -> float:
+    """The best mark of those that stand in the column of likes; 1 where these are no marks."""
+    values = [row.get(of["liked"]) for row in rows] if "liked" in of else []
+    return scale(values) or 1.0
 
 
 def _usual_layout(rows: Sequence[Values]) -> LayoutName:
-    return "conversation" if any(is_turns(value) for row in rows for value in row.values()) else "answer"
-
-
-def _by_name(name: LayoutName, names: Sequence[str]) -> dict[str, str]:
-    """Part -> the column that is called so. No column plays two parts."""
-    found: dict[str, str] = {}
-    for part in _eager(layout(name).parts):
-        column = next((c for called in part.names for c in names if plain(c) == called), None)
-        if column is not None and column not in found.values():
-            found[part.name] = column
-    return found
-
-
-def _eager(parts: Iterable[Part]) -> list[Part]:
-    """Those that a row cannot do without choose first."""
-    return sorted(parts, key=lambda part: not part.needed)
+    return "conversation" if any(is_turns(opened(value)) for row in rows for value in row.values()) else "answer"
 
 
 def _all(rows: Sequence[Values], column: str, kind: type) -> bool:
     return all(isinstance(row.get(column), kind) for row in rows)
+
+
+def _any(rows: Sequence[Values], column: str | None, *kinds: type) -> bool:
+    return column is not None and any(isinstance(row.get(column), kinds) for row in rows)
 
 
 def _names(rows: Iterable[Values]) -> tuple[str, ...]:
@@ -163,12 +248,15 @@ def _title(columns: Columns, rows: Sequence[Values]) -> str:
     of, name = columns.of, columns.layout
     first = rows[0]
     if name == "conversation":
-        turns: Any = first.get(of["turns"]) if "turns" in of else None
-        return spelling(turns) if is_turns(turns) else "Transcripts"
+        turns: Any = opened(first.get(of["turns"])) if "turns" in of else None
+        if is_turns(turns):
+            return spelling(turns)
+        return "Transcripts" if isinstance(turns, str) else "Conversations"
     if name == "preference":
-        return "HH transcripts" if is_transcript(first.get(of["chosen"])) else "DPO pairs"
+        return "HH transcripts" if is_hh(first.get(of.get("chosen", ""))) else "DPO pairs"
     if name == "answer":
         called = plain(of.get("prompt", "")), plain(of.get("answer", ""))
         known = {("instruction", "output"): "Alpaca", ("prompt", "completion"): "Prompt and completion"}
         return known.get(called, "Prompts and answers")
-    return {"thumb": "KTO thumbs", "tasks": "Self-Instruct tasks"}[name]
+    known_titles = {"thumb": "KTO thumbs", "tasks": "Self-Instruct tasks"}
+    return known_titles.get(name, layout(name).label)

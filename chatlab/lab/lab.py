@@ -39,6 +39,7 @@ from chatlab.lab.models.takeover import Takeover
 from chatlab.lab.preferences.collected import Preferences
 from chatlab.lab.preferences.free_pairs import FreePairs
 from chatlab.lab.preferences.learning import PreferenceLearning
+from chatlab.lab.runs.adapter_import import AdapterImport
 from chatlab.lab.runs.checkpoints import Checkpoints
 from chatlab.lab.runs.exports import Exports
 from chatlab.lab.runs.mask_ablation import MaskAblation
@@ -132,6 +133,7 @@ class Lab:
         self.compare = Compare(self.machine, self.variants)
         self.votes = Votes(self.store, self.machine, self.variants)
         self.grid = Grid(settings.cache, self.unseen, self.machine, self.variants)
+        self.adapter_import = AdapterImport(self._adapters, self.machine, self.unseen_evaluator)
         self.exports = Exports(self.variants, self.machine)
         self.backups = StoreBackups(self.store, self._adapters)
         self.datasets = Datasets(self.store, settings.cache, self.unseen)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chatlab.errors import ChatlabError, DiskFull, StoreError
-from chatlab.system.files import DISK_FULL
+from chatlab.system.files import DISK_FULL, put_in_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Disk:
         os.ftruncate(handle, size)
 
     def replace(self, source: Path, target: Path) -> None:
-        source.replace(target)
+        put_in_place(source, target)
 
     def sync_folder(self, folder: Path) -> None:
         """Make renames last. Windows does so by itself and cannot open a folder."""

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
@@ -82,11 +83,23 @@ def _in_place_of(file: Path) -> Iterator[Path]:
     partial = file.with_name(f"{file.name}.partial")
     try:
         yield partial
-        partial.replace(file)
+        put_in_place(partial, file)
     except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
+
+
+def put_in_place(source: Path, target: Path) -> None:
+    """Rename `source` to `target`, which it replaces. Windows refuses that while somebody reads the target, a virus
+    scanner for one; then it is tried again for a second. Raises OSError.
+    """
+    for _ in range(20 if os.name == "nt" else 0):
+        with contextlib.suppress(PermissionError):
+            source.replace(target)
+            return
+        time.sleep(0.05)
+    source.replace(target)
 
 
 def fsync_folder(folder: Path) -> None:

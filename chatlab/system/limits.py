@@ -23,26 +23,20 @@ WRITTEN = 256 << 20
 def limit_memory(size: int) -> None:
     """At most `size` bytes of address space for the rest of this process's life, and no core dump."""
     if sys.platform != "win32":
-        import resource
-
-        _set_hard(resource.RLIMIT_AS, size)
-        _set_hard(resource.RLIMIT_CORE, 0)
+        _set_hard("RLIMIT_AS", size)
+        _set_hard("RLIMIT_CORE", 0)
 
 
 def forbid_writing() -> None:
     """No byte may be written to a file from now on; pipes stay open."""
     if sys.platform != "win32":
-        import resource
-
-        _set_hard(resource.RLIMIT_FSIZE, 0)
+        _set_hard("RLIMIT_FSIZE", 0)
 
 
 def limit_cpu_time(seconds: float) -> None:
     """From now on, so much processor time and no more; the system ends the process that takes it."""
     if sys.platform != "win32":
-        import resource
-
-        _set(resource.RLIMIT_CPU, math.ceil(time.process_time() + seconds))
+        _set("RLIMIT_CPU", math.ceil(time.process_time() + seconds))
 
 
 class Limits:
@@ -52,22 +46,18 @@ class Limits:
         """`size` is that of the file in bytes, which is not opened yet."""
         self._size = size
         if sys.platform != "win32":
-            import resource
-
-            _set(resource.RLIMIT_CPU, SECONDS + SECONDS_A_GB * (size >> 30))
-            _set(resource.RLIMIT_FSIZE, WRITTEN)
-            _set(resource.RLIMIT_CORE, 0)
+            _set("RLIMIT_CPU", SECONDS + SECONDS_A_GB * (size >> 30))
+            _set("RLIMIT_FSIZE", WRITTEN)
+            _set("RLIMIT_CORE", 0)
             self.allow(0)
 
     def allow(self, more: int) -> None:
         """Memory for the file, and so many bytes more, on top of what is taken already."""
         if sys.platform != "win32":
-            import resource
-
             import psutil
 
             taken = psutil.Process().memory_info().vms
-            _set(resource.RLIMIT_AS, taken + 2 * self._size + MEMORY + more)
+            _set("RLIMIT_AS", taken + 2 * self._size + MEMORY + more)
 
     @contextmanager
     def lifted(self) -> Iterator[None]:
@@ -77,24 +67,37 @@ class Limits:
             return
         import resource
 
-        _set(resource.RLIMIT_AS, resource.RLIM_INFINITY)
+        _set("RLIMIT_AS", resource.RLIM_INFINITY)
         yield
         self.allow(0)
 
 
-def _set(kind: int, most: int) -> None:
-    """The soft limit, as far as whoever started this process lets it rise."""
+def _set(name: str, most: int) -> None:
+    """The soft limit, as far as whoever started this process lets it rise. One that a system refuses or does not know
+    leaves the others as they are.
+    """
     import resource
 
-    hard = resource.getrlimit(kind)[1]
-    wanted = most if hard == resource.RLIM_INFINITY else hard if most == resource.RLIM_INFINITY else min(most, hard)
-    with suppress(OSError, ValueError):  # a system may not know the kind
-        resource.setrlimit(kind, (wanted, hard))
+    with suppress(OSError, ValueError, AttributeError):
+        kind = getattr(resource, name)
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (_below(most, hard), hard))
 
 
-def _set_hard(kind: int, most: int) -> None:
+def _set_hard(name: str, most: int) -> None:
     """Soft and hard limit: not even this process can raise it again."""
     import resource
 
-    with suppress(OSError, ValueError):
-        resource.setrlimit(kind, (most, most))
+    with suppress(OSError, ValueError, AttributeError):
+        kind = getattr(resource, name)
+        wanted = _below(most, resource.getrlimit(kind)[1])
+        resource.setrlimit(kind, (wanted, wanted))
+
+
+def _below(most: int, hard: int) -> int:
+    """`most`, or the hard limit where that is less; either may be infinite, which is no large number everywhere."""
+    import resource
+
+    if hard == resource.RLIM_INFINITY:
+        return most
+    return hard if most == resource.RLIM_INFINITY else min(most, hard)

@@ -146,7 +146,9 @@ class Template:
         return self._prompt_ids([*self._reasoning_turns(messages), self._reasoning_turn(reasoning)])
 
     def encode(self, messages: Sequence[Message], mask: bool = True) -> list[Encoded]:
-        """Training sequences in which every answer is learned once: one if the template lets it, else one an answer.
+        """Training sequences in which every answer that is not masked is learned once.
+
+        It is one sequence if the template lets it, else one an answer.
 
         Without `mask` every token is learned. Raises EmptyAnswer, or TemplateRefused if the template does not take
         such a conversation. Every prefix is rendered, for a template may write the end of a conversation otherwise
@@ -156,7 +158,7 @@ class Template:
         sequences: list[tuple[list[int], list[int]]] = []
         known: Known = {}
         for index, message in enumerate(messages):
-            if message.role != "assistant":
+            if message.role != "assistant" or message.masked:
                 continue
             prompt, answer = self.turn(messages[: index + 1], known)
             if not sequences or prompt[: len(sequences[-1][0])] != sequences[-1][0]:

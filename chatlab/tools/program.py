@@ -111,7 +111,8 @@ def _confine(process: psutil.Process) -> None:
         psutil.RLIMIT_NOFILE: process.num_fds() + 4,
     }
     for kind, limit in most.items():
-        process.rlimit(kind, (limit, limit))
+        with contextlib.suppress(psutil.AccessDenied, OSError, ValueError):  # the other limits hold even so
+            process.rlimit(kind, (limit, limit))
 
 
 def _end_when(stop: Event, over: Event, process: psutil.Process) -> None:

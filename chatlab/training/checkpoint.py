@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from chatlab.system.files import private_folder, write_whole
@@ -31,11 +32,13 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def read(folder: Path) -> Checkpoint | None:
-    """None where there is none that can be read: the run then begins again, to the same end."""
+    """None where there is none that can be read: the run then begins again, to the same end.
+
+    Read whole and not mapped: the next checkpoint takes the file's place, which Windows refuses for one that is mapped.
+    """
     try:
-        with safe_open(folder / FILE, framework="pt") as file:
-            notes = file.metadata()
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return Checkpoint(int(notes["step"]), float(notes["seconds"]), state)
-    except (OSError, SafetensorError, KeyError, ValueError):
+        data = (folder / FILE).read_bytes()
+        notes = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+        return Checkpoint(int(notes["step"]), float(notes["seconds"]), safetensors.torch.load(data))
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None

@@ -119,7 +119,7 @@ def load_or_build(
     `start` is the token that opens a document; it is computed in `dtype`, that of training, by so many threads.
     """
     try:
-        kept = safetensors.torch.load_file(file)
+        kept = safetensors.torch.load(file.read_bytes())  # not mapped: Windows could not replace it
         kept = {FORMER_TENSORS.get(name, name): tensor for name, tensor in kept.items()}
         return KLReference(kept["ids"].long(), kept["topk_ids"].long(), kept["topk_probs"])
     except (OSError, SafetensorError, KeyError):

@@ -153,16 +153,20 @@ class LoraModel:
         self.optimizer.state[self.flat] = {k: v.clone() for k, v in state.items() if k != "weights"}
 
     def load(self, folder: Path) -> None:
-        """Go on from the adapter in a PEFT folder. Raises TrainingError for one of another shape than this."""
-        found = safetensors.torch.load_file(folder / WEIGHTS)
+        """Go on from the adapter in a PEFT folder, whose scale is this one's; matrices and ranks that it lacks are as
+        before the first step. Raises TrainingError for one that has no place here.
+        """
+        found = safetensors.torch.load((folder / WEIGHTS).read_bytes())
         own = get_peft_model_state_dict(self.peft, save_embedding_layers=False)
-        if {name: t.shape for name, t in found.items()} != {name: t.shape for name, t in own.items()}:
+        if any(
+            n not in own or any(x > y for x, y in zip(t.shape, own[n].shape, strict=True)) for n, t in found.items()
+        ):
             raise TrainingError(
                 "The live adapter has other layers or another rank than adapters made here.",
                 "Retrain on all demonstrations instead.",
             )
-        for name, tensor in own.items():  # views of `flat`
-            tensor.copy_(found[name])
+        for name, tensor in found.items():  # views of `flat`
+            own[name][: len(tensor), : tensor.shape[1]].copy_(tensor)
         self.sync_weights()
 
     def adapter_disabled(self) -> AbstractContextManager[None]:

@@ -6,6 +6,7 @@ parsed once, as HTML alone (`html_block.py`), so a character reference is the ch
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import unicodedata
@@ -24,6 +25,8 @@ REASON_LABELS: Final = {"wrong voice": "wrong tone"}
 """What a reason is called on the screen, where it is stored under another name."""
 NOTHING: Final = Markup()
 _PLAIN = re.compile(r"[^A-Za-z0-9 ,]")
+_UNWRITABLE = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What `_reference` shows as a mark, but for what JSON escapes anyway."""
 _PLAIN_ATTRIBUTE = re.compile(r"[\w .:;%#/-]*", re.ASCII)
 
 
@@ -39,6 +42,13 @@ def _reference(char: str) -> str:
     if unicodedata.category(char) in ("Cc", "Cs") or char in "\u202a\u202b\u202d\u202e\u2066\u2067\u2068":
         return "&#65533;"
     return char if ord(char) > 0xA0 else f"&#{ord(char)};"
+
+
+def stored(text: str) -> str:
+    """A text as an attribute from which the page's script has it back (`storedText`), character for character: what is
+    shown is not, and HTML has no way to write some characters.
+    """
+    return _UNWRITABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
 
 
 def joined(parts: Iterable[Markup]) -> Markup:

@@ -16,6 +16,7 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markupsafe import Markup
 
+from chatlab.ui import formulas
 from chatlab.ui.html import element, escaped, joined, span
 
 Cite = Callable[[int], Markup]
@@ -41,6 +42,9 @@ def _reader() -> MarkdownIt:
     reader = MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": 30})
     reader.enable(["table", "strikethrough"])
     reader.validateLink = _may_lead  # type: ignore[method-assign]
+    reader.inline.ruler.before("escape", "formula", formulas.inline)
+    reader.block.ruler.before("fence", "formula", formulas.block, {"alt": ["paragraph", "blockquote", "list"]})
+    reader.add_render_rule("formula", formulas.render)
     reader.add_render_rule("text", _words)
     reader.add_render_rule("link_open", _link)
     reader.add_render_rule("image", _picture)

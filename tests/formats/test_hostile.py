@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chatlab.errors import ChatlabError, FormatRefused
-from chatlab.formats import DatasetReader, Imported, Outcome, Refused, proposed, sniff
+from chatlab.formats import DatasetReader, Imported, Outcome, Prompt, Refused, proposed, sniff
 from chatlab.records import Demonstration, Message, Preference
 
 PIECES = st.sampled_from(
@@ -95,6 +95,8 @@ def check(found: list[Outcome]) -> None:
             assert one.line > 0 and one.reason.endswith((".", "?"))
         elif isinstance(one.record, Demonstration):
             assert one.record.answer.strip()
+        elif isinstance(one.record, Prompt):
+            assert one.record.text.strip()
         else:
             assert isinstance(one.record, Preference) and one.record.chosen != one.record.rejected
 
@@ -162,7 +164,7 @@ def test_parquet_with_bytes_changed(at: int, with_: bytes, tmp_path: Path) -> No
         (b'{"a":' * 100_000, "nested too deeply"),
         (b'["a", "b"]', "a list"),
         (b'{"prompt": "a", "completion": NaN}', "answer"),
-        (b'{"prompt": "a", "completion": ["b"]}', "Turn 1"),
+        (b'{"prompt": "a", "completion": ["b", 1]}', "Turn 1"),
         (b'{"prompt": "a", "completion": {"b": 1}}', "Turn 1"),
         (b'{"prompt": "a", "completion": " "}', "answer is empty"),
         (b'{"prompt": " ", "completion": "b"}', "no prompt"),

@@ -14,7 +14,9 @@ from accelerate import Accelerator
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from chatlab.errors import BaseRefused
+from chatlab.adapters.manifest import WEIGHTS
+from chatlab.engines.adapter_import.plain import write_start
+from chatlab.errors import BaseRefused, TrainingError
 from chatlab.models.base import Base
 from chatlab.records import Message, TrainSettings
 from chatlab.settings import PACKAGE
@@ -27,6 +29,7 @@ from chatlab.training.loss import next_token_loss
 from chatlab.training.model import LoraModel
 from chatlab.training.packing import collate
 from chatlab.training.sft import SFTLoss
+from tests.support.lora import make_adapter
 
 SETTINGS = TrainSettings(rank=4, kl_weight=0, epochs=2, held_out=0)
 
@@ -336,6 +339,33 @@ def test_the_adapter_that_is_saved_speaks_as_the_one_that_learned(
     theirs = saved(only, base, tmp_path)
     ids = torch.tensor([rows[0].ids])
     assert torch.allclose(theirs(ids).logits[0], F.linear(only.hidden(collate(rows[:1])), only.head), atol=1e-4)
+
+
+def test_an_adapter_from_elsewhere_is_gone_on_from_as_it_speaks(
+    only: LoraModel, base: Base, rows: list[Example], tmp_path: Path
+) -> None:
+    adapter = make_adapter(
+        base.folder,
+        tmp_path / "theirs",
+        1,
+        r=4,
+        target_modules=r".*\.[12]\.self_attn\.(q|v)_proj",
+        rank_pattern={"v_proj": 2},
+        alpha_pattern={r".*1\.self_attn\.q_proj": 3},
+        use_rslora=True,
+    )
+    theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32), adapter)
+    only.reset(SETTINGS)
+    (tmp_path / "start").mkdir()
+    write_start(adapter, SETTINGS.rank, SETTINGS.alpha, tmp_path / "start" / WEIGHTS)
+    only.load(tmp_path / "start")
+    with torch.inference_mode():
+        wanted = theirs(torch.tensor([rows[0].ids])).logits[0]
+        assert torch.allclose(wanted, F.linear(only.hidden(collate(rows[:1])), only.head), atol=1e-3)
+    assert gradient(only, rows)[1].count_nonzero() > only.flat.numel() / 3, "what it left out can learn, too"
+    dora = make_adapter(base.folder, tmp_path / "dora", 1, use_dora=True)
+    with pytest.raises(TrainingError, match="more than a plain LoRA"):
+        write_start(dora, 8, 16.0, tmp_path / "start" / WEIGHTS)
 
 
 def test_an_adapters_papers_name_no_folder_of_this_machine(model: LoraModel, base: Base, tmp_path: Path) -> None:

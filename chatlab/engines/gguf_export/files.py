@@ -70,8 +70,7 @@ def write_adapter(base: Base, files: AdapterFiles, to: Path) -> None:
     and AdapterDamaged for what does not fit the base.
     """
     arch = architecture(base.config)
-    config = files.config
-    files.check_weights()
+    config = (files := files.checked()).config
     if odd := [name for name in _REFUSED if getattr(config, name)]:
         raise EngineUnable(f"llama.cpp takes no adapter with {', '.join(odd)}.", ELSEWHERE)
     names = arch.names(int(base.config["num_hidden_layers"]))
@@ -109,12 +108,9 @@ def check_fit(base: Base, config: AdapterConfig, pairs: Mapping[str, tuple[Tenso
     for module, (a, b) in pairs.items():
         if shapes.get(module) != (len(b), a.size(1)):
             raise ValueError(f"the shape of {module[:80]!r} is {shapes.get(module)}, not {(len(b), a.size(1))}")
-    if config.target_modules == "all-linear" or not config.is_plain:
+    if not config.names_all:
         return
-    ends = tuple(f".{target}" for target in config.target_modules)
-    named = {
-        name for name, shape in shapes.items() if len(shape) == 2 and f".{name}".endswith(ends) and config.adapts(name)
-    }
+    named = {name for name, shape in shapes.items() if len(shape) == 2 and config.adapts(name)}
     if odd := sorted(named - {"lm_head"} ^ set(pairs)):
         raise ValueError(f"{odd[0][:80]!r} is {'missing' if odd[0] in named else 'unexpected'}")
 

@@ -6,6 +6,10 @@ from chatlab.engines.base import Sampling
 from chatlab.records import Message
 from chatlab.template import Template
 
+WITHOUT = (
+    "This chat template cannot be written in Ollama's language, so the Modelfile has no TEMPLATE. Ollama then uses the "
+    "one inside the GGUF as far as it can read it, and its prompts may not be those that the adapter was trained on."
+)
 _MARKS = ("SAID0", "SAID1", "SAID2", "SAID3")
 
 
@@ -19,7 +23,7 @@ def modelfile(template: Template, weights: str, sampling: Sampling) -> str:
     if go and '"""' not in go:
         lines.append(f'TEMPLATE """{go}"""')
     else:
-        lines.append("# This chat template has no like in Ollama's language; the one inside the GGUF file is Jinja.")
+        lines.append(f"# {WITHOUT}")
     lines += [f'PARAMETER stop "{template.text([stop])}"' for stop in sorted(template.stop_ids)]
     lines.append(f"PARAMETER temperature {sampling.temperature}")
     lines.append(f"PARAMETER top_p {sampling.top_p}")
@@ -46,8 +50,13 @@ def go_template(template: Template) -> str:
     closing = turning.removesuffix(opening)
     start = begin.removesuffix(opening)
     after = between.removesuffix(opening)
-    if not (opening and between.endswith(opening) and before.startswith(start)):
+    if not (opening and between.endswith(opening)):
         return ""
+    default = ""
+    if not before.startswith(start):  # it begins with a system message of its own where none is given
+        if not (before and start.startswith(before) and start.endswith(after) and len(start) >= len(before + after)):
+            return ""
+        start, default = "", start
     if not asking == ending == request:
         return ""
     parts = {
@@ -55,8 +64,10 @@ def go_template(template: Template) -> str:
         "user": f"{opening}{{{{ .Content }}}}{ending}",
         "assistant": f"{{{{ .Content }}}}{closing}",
     }
-    if any("{{" in text.replace("{{ .Content }}", "") for text in (*parts.values(), start)):
+    if any("{{" in text.replace("{{ .Content }}", "") for text in (*parts.values(), start, default)):
         return ""
+    if default:
+        start = f"{{{{ if not .System }}}}{default}{{{{ end }}}}"
     (first, text), *others = parts.items()
     body = f'{{{{ if eq .Role "{first}" }}}}{text}'
     body += "".join(f'{{{{ else if eq .Role "{role}" }}}}{text}' for role, text in others)

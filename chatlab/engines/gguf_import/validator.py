@@ -94,7 +94,7 @@ class GgufValidator:
             _sweep(self._cache)
             with tempfile.TemporaryDirectory(prefix=HALF, dir=self._cache, ignore_cleanup_errors=True) as half:
                 if template:
-                    (Path(half) / GIVEN).write_text(template, encoding="utf-8")
+                    (Path(half) / GIVEN).write_text(template, encoding="utf-8", newline="\n")
                 self._sandbox.run(file, Path(half))
                 _keep(Path(half), folder)
         except OSError as error:

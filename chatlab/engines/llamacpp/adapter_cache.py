@@ -81,12 +81,12 @@ class AdapterCache:
                 self._runtime.free(self._loaded.pop(file))
 
     def _converted(self, folder: Path) -> ActiveAdapter:
-        files = read_adapter(folder, self._base.fingerprint)
+        files = read_adapter(folder, self._base.fingerprint).checked()
         to = self._cache / f"{self._base.fingerprint[:16]}-{_identity(files)}.lora.gguf"
         return ActiveAdapter(kept(to, lambda path: write_adapter(self._base, files, path)), files.sha256)
 
 
 def _identity(files: AdapterFiles) -> str:
     """Hash of weights and config together: the same matrices under another alpha are another adapter."""
-    identity = json.dumps([files.sha256, files.config.for_peft], sort_keys=True)
+    identity = json.dumps([files.sha256, files.config.for_peft(files.modules)], sort_keys=True)
     return hashlib.sha256(identity.encode()).hexdigest()[:32]

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from chatlab.adapters.manifest import AGAIN
 from chatlab.engines.adapter_config import AdapterConfig
@@ -36,14 +37,15 @@ def with_adapter(
 ) -> PreTrainedModel:
     """`merge` None decides by the base's size. Raises AdapterDamaged if the two do not fit together."""
     merge = bytes_of(base) <= MERGED if merge is None else merge
-    files.check_weights()
+    files = files.checked()
     try:
         tensors = load(files.weights)
         _check_finite(tensors)
-        if merge and (pairs := plain_pairs(base, files.config, tensors)):
-            return _merged(base, pairs, strength * files.config.scaling())
+        _check_complete(base, files)
+        if merge and (pairs := plain_pairs(base, files, tensors)):
+            return _merged(base, pairs, {name: strength * files.config.scaling(name) for name in pairs})
         _check_saved(base, files.config, tensors)
-        return _through_peft(base, files.config, tensors, strength, merge)
+        return _through_peft(base, files, tensors, strength, merge)
     except MemoryError as error:
         raise EngineError(f"Not enough memory for adapter {files.folder.name!r}.", "Close other programs.") from error
     except Exception as error:  # peft and torch name no errors that they stay within
@@ -57,10 +59,11 @@ def write_merged(base: Base, adapter: Path, strength: float, to: Path) -> None:
     Merged in 32 bits and, for a base of more than `EXACT` parameters, stored in bfloat16. Raises AdapterMissing,
     AdapterDamaged, WrongBase.
     """
-    files = read_adapter(adapter, base.fingerprint)
+    files = read_adapter(adapter, base.fingerprint).checked()
     model = with_adapter(open_network(base.folder, base.parameters, torch.float32), files, strength, merge=True)
-    targets = files.config.target_modules
-    if base.tied and (targets == "all-linear" or not any("lm_head" in t or "embed_tokens" in t for t in targets)):
+    if base.tied and not any(
+        name.endswith(("lm_head", "embed_tokens")) for name in (*files.modules, *files.config.modules_to_save)
+    ):
         model.tie_weights()
     model.config.tie_word_embeddings = base.tied
     if base.parameters > EXACT:
@@ -75,48 +78,58 @@ def bytes_of(model: nn.Module) -> int:
     return sum(p.nbytes for p in model.parameters())
 
 
-def plain_pairs(base: nn.Module, config: AdapterConfig, tensors: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
+def plain_pairs(base: nn.Module, files: AdapterFiles, tensors: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
     """A (r, in) and B (out, r) by the name of the matrix they change.
 
-    Empty unless there is exactly one pair for every matrix that the adapter says it changes, and nothing else at all.
+    Empty unless the adapter is pairs for linear layers, each of its layer's shape, and nothing else at all.
     """
-    targets = config.target_modules
-    if not config.is_plain or targets == "all-linear":
-        return {}
     linear = {name: module for name, module in base.named_modules() if isinstance(module, nn.Linear)}
-    named = [name for name in linear if name.rpartition(".")[2] in targets and name != "lm_head"]
-    names = [name for name in named if config.adapts(name)]
-    keys = {name: [f"{PREFIX}{name}.lora_{part}.weight" for part in "AB"] for name in names}
+    keys = {name: [f"{PREFIX}{name}.lora_{part}.weight" for part in "AB"] for name in files.modules}
+    if not (files.config.is_plain and set(keys) <= set(linear) and "lm_head" not in keys):
+        return {}
     if not keys or {key for pair in keys.values() for key in pair} != set(tensors):
         return {}
     pairs = {name: [tensors[key] for key in pair] for name, pair in keys.items()}
-    rank = config.r
     fits = all(
-        a.shape == (rank, linear[name].in_features) and b.shape == (linear[name].out_features, rank)
+        a.shape[1] == linear[name].in_features and b.shape == (linear[name].out_features, a.shape[0])
         for name, (a, b) in pairs.items()
     )
     return pairs if fits else {}
 
 
-def _merged(base: PreTrainedModel, pairs: Mapping[str, list[Tensor]], scale: float) -> PreTrainedModel:
+def _check_complete(base: nn.Module, files: AdapterFiles) -> None:
+    """Raises ValueError where the adapter says which matrices it is on, and has no pair for one, or one too many."""
+    if not files.config.names_all:
+        return
+    named = {
+        name
+        for name, module in base.named_modules()
+        if isinstance(module, nn.Linear | nn.Embedding | Conv1D) and files.config.adapts(name)
+    }
+    if odd := sorted(named ^ set(files.modules)):
+        raise ValueError(f"{odd[0][:80]} is {'missing' if odd[0] in named else 'unexpected'}")
+
+
+def _merged(base: PreTrainedModel, pairs: Mapping[str, list[Tensor]], scales: Mapping[str, float]) -> PreTrainedModel:
     """W + scale B A (Hu et al. 2021, section 4.1)."""
     merged = share_weights(base)
     with torch.no_grad():
         for name, (a, b) in pairs.items():
             part: Any = merged.get_submodule(name)
-            added = torch.addmm(part.weight.float(), b.float(), a.float(), alpha=scale)
+            added = torch.addmm(part.weight.float(), b.float(), a.float(), alpha=scales[name])
             part.weight = nn.Parameter(added.to(part.weight.dtype), requires_grad=False)
     return merged
 
 
 def _through_peft(
-    base: PreTrainedModel, config: AdapterConfig, tensors: dict[str, Tensor], strength: float, merge: bool
+    base: PreTrainedModel, files: AdapterFiles, tensors: dict[str, Tensor], strength: float, merge: bool
 ) -> PreTrainedModel:
     """Every kind of LoRA that peft knows."""
     from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 
     adapted: Any = share_weights(base)
-    settings = LoraConfig(**config.for_peft, task_type="CAUSAL_LM", inference_mode=True, lora_dropout=0.0)
+    chosen = files.config.for_peft(files.modules)
+    settings = LoraConfig(**chosen, task_type="CAUSAL_LM", inference_mode=True, lora_dropout=0.0)
     model = get_peft_model(adapted, settings, low_cpu_mem_usage=True)
     found: Any = set_peft_model_state_dict(model, tensors, low_cpu_mem_usage=True)
     missing = [name for name, p in model.named_parameters() if p.is_meta]

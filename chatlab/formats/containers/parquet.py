@@ -10,8 +10,8 @@ from typing import IO, Any
 import orjson
 
 from chatlab.errors import FormatRefused
+from chatlab.formats.conversations.reasoning import FIELD
 from chatlab.formats.own_fields import OWN
-from chatlab.formats.reasoning import FIELD
 from chatlab.formats.row import Row
 from chatlab.system.child import Child
 

@@ -118,15 +118,17 @@ class Chat:
         if conversation_id < 0:
             self._incognito.end(conversation_id)
         else:
-            self._deleted.append(self._store.conversations.remove([conversation_id]))
+            with self._lock:
+                self._deleted.append(self._store.conversations.remove([conversation_id]))
 
     def undo_delete(self, owner: str = "") -> int | None:
         """Use back the conversation that its owner deleted last; its id, or None when there is none."""
-        for index, removed in reversed(list(enumerate(self._deleted))):
-            if all(conversation.owner == owner for conversation in removed.values()):
-                self._store.conversations.put_many(removed)
-                del self._deleted[index]
-                return next(iter(removed), None)
+        with self._lock:
+            for index, removed in reversed(list(enumerate(self._deleted))):
+                if all(conversation.owner == owner for conversation in removed.values()):
+                    self._store.conversations.put_many(removed)
+                    del self._deleted[index]
+                    return next(iter(removed), None)
         return None
 
     def reply(self, conversation_id: int, text: str, options: ReplyOptions) -> ReplyStream:
@@ -230,14 +232,19 @@ class Chat:
             chunks.close()
             if reply.provenance is not None and (reply.text or reply.reasoning or reply.steps or stop == "end"):
                 text = model.base.template.content(reply.text)
-                reply.keep(self._keep_answer(conversation_id, turn, reply, text, stop, prompt))
+                kept = self._keep_answer(conversation_id, turn, reply, text, stop, prompt)
+                if kept is not None:
+                    reply.keep(kept)
 
     def _keep_answer(
         self, conversation_id: int, turn: int, reply: ReplyStream, text: str, stop: StopReason, prompt: Prompt
-    ) -> Conversation:
-        return self.change(
-            conversation_id,
-            lambda c: c.grown(
+    ) -> Conversation | None:
+        """The conversation with the answer. One that was deleted meanwhile has it once it is brought back; None for
+        one that nobody can bring back.
+        """
+
+        def grown(c: Conversation) -> Conversation:
+            return c.grown(
                 role="assistant",
                 content=text,
                 reasoning=reply.reasoning.strip(),
@@ -250,8 +257,17 @@ class Chat:
                 context_start=prompt.since,
                 original_system=() if prompt.system == c.system else (prompt.system,),
                 created=now(),
-            ),
-        )
+            )
+
+        with self._lock:
+            try:
+                return self.change(conversation_id, grown)
+            except NotFound:
+                removed = next((each for each in self._deleted if conversation_id in each), None)
+                if removed is None:
+                    return None
+                removed[conversation_id] = replace(grown(removed[conversation_id]), updated=now(), recency=self._next())
+                return removed[conversation_id]
 
 
 def _titled(conversation: Conversation, text: str) -> Conversation:

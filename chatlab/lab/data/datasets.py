@@ -108,14 +108,14 @@ class Datasets:
     def undoable(self) -> tuple[str, int]:
         """The last import's file, and how many of its records are still there."""
         record = ImportRecord.last(self._store)
-        return (record.name, record.count(self._store)) if record else ("", 0)
+        return (record.name, record.count(self._store, self._unseen)) if record else ("", 0)
 
     def undo(self) -> int:
         """Take out all that the last import added and that is still there; how many that was."""
         if self.running:
             raise InputError("The import is still in progress.", "Stop it first.")
         record = ImportRecord.last(self._store)
-        return record.undo(self._store) if record else 0
+        return record.undo(self._store, self._unseen) if record else 0
 
     def resolve(self, keep: bool) -> int:
         """Decide on what the last import set aside and nobody has decided on since; how many those were.

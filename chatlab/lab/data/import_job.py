@@ -12,7 +12,7 @@ from typing import Any, Literal, TextIO
 
 import orjson
 
-from chatlab.formats import DatasetReader, Outcome, Proposal, Record, Refused, escape_cell
+from chatlab.formats import DatasetReader, Outcome, Prompt, Proposal, Record, Refused, escape_cell
 from chatlab.lab.data.unseen import Unseen
 from chatlab.records import Demonstration, Preference, Status
 from chatlab.store import RecordCollection, Store
@@ -82,6 +82,7 @@ class StoredRecord:
     name: str
     demonstrations: tuple[tuple[int, int], ...]
     preferences: tuple[tuple[int, int], ...]
+    prompts: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -92,6 +93,8 @@ class ImportRecord:
     """Name of the file."""
     demonstrations: IdRanges = field(default_factory=IdRanges)
     preferences: IdRanges = field(default_factory=IdRanges)
+    prompts: list[str] = field(default_factory=list)
+    """Unseen prompts."""
 
     @classmethod
     def last(cls, store: Store) -> ImportRecord | None:
@@ -99,24 +102,33 @@ class ImportRecord:
         if stored is None:
             return None
         return cls(
-            stored.name, IdRanges(list(map(list, stored.demonstrations))), IdRanges(list(map(list, stored.preferences)))
+            stored.name,
+            IdRanges(list(map(list, stored.demonstrations))),
+            IdRanges(list(map(list, stored.preferences))),
+            list(stored.prompts),
         )
 
     def save(self, store: Store) -> None:
         """Keep it in the store, in place of the one before."""
         ranges = {"demonstrations": self.demonstrations.ranges, "preferences": self.preferences.ranges}
-        store.state.set(RECORD_KEY, {"name": self.name, **ranges})
+        store.state.set(RECORD_KEY, {"name": self.name, **ranges, "prompts": self.prompts})
 
-    def count(self, store: Store) -> int:
+    def count(self, store: Store, unseen: Unseen) -> int:
         """How many of them are still there."""
-        return len(self.demonstrations.present(store.demonstrations)) + len(self.preferences.present(store.preferences))
+        prompts = len(set(self.prompts).intersection(unseen.prompts())) if self.prompts else 0
+        return (
+            prompts
+            + len(self.demonstrations.present(store.demonstrations))
+            + len(self.preferences.present(store.preferences))
+        )
 
-    def undo(self, store: Store) -> int:
+    def undo(self, store: Store, unseen: Unseen) -> int:
         """Remove what is still there of it; how many records that was."""
+        prompts = unseen.take_out(self.prompts) if self.prompts else 0
         gone = store.demonstrations.remove(self.demonstrations.present(store.demonstrations))
         pairs = store.preferences.remove(self.preferences.present(store.preferences))
         store.state.set(RECORD_KEY, None)
-        return len(gone) + len(pairs)
+        return prompts + len(gone) + len(pairs)
 
 
 class ImportJob:
@@ -141,6 +153,8 @@ class ImportJob:
         self._report = _Report(report, proposal.container.counts)
         self._name = path.name
         self._waiting: list[Record] = []
+        self._prompts: dict[str, int] = {}
+        """The prompts that wait, and the lines that they stood in."""
         self._seen = _known_digests(store)
         self._began = time.monotonic()
         self._rows = self._kept = self._known = 0
@@ -180,6 +194,9 @@ class ImportJob:
         if isinstance(outcome, Refused):
             self._report.write(outcome)
             return
+        if isinstance(outcome.record, Prompt):
+            self._prompts.setdefault(outcome.record.text, outcome.line)
+            return
         digest = _digest(outcome.record)
         if digest in self._seen:
             self._known += 1
@@ -198,7 +215,9 @@ class ImportJob:
         return replace(record, tags=tags, status=status, created=record.created or now())
 
     def _keep(self) -> None:
-        """Write the waiting records, and how to undo that, to the disk."""
+        """Write what waits, and how to undo that, to the disk."""
+        if self._prompts:
+            self._keep_prompts()
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
@@ -211,6 +230,15 @@ class ImportJob:
         self._record.save(self._store)
         self._aside += [i for i, was, one in zip(ids, given, demonstrations, strict=True) if one is not was]
         self._kept += len(waiting)
+
+    def _keep_prompts(self) -> None:
+        waiting, self._prompts = self._prompts, {}
+        change, left_out = self._unseen.add_where_free(list(waiting))
+        self._record.prompts += change.added
+        self._record.save(self._store)
+        self._kept += len(change.added)
+        for prompt, reason in left_out.items():
+            self._report.write(Refused(waiting.get(prompt, 0), reason))
 
 
 class _Report:
@@ -257,6 +285,6 @@ def _digest(record: Record) -> bytes:
         messages = record.prompt
     for message in messages:
         said += (message.role, message.content)
-        if message.reasoning or message.calls or message.tools:
+        if message.reasoning or message.calls or message.tools or message.masked:
             said.append(orjson.dumps(message.plain).decode())
     return hashlib.blake2b(orjson.dumps(said), digest_size=16).digest()

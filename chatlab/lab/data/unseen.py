@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from chatlab.errors import ChatlabError, InputError, UnseenRepeated
 from chatlab.evaluation.unseen import FIRST, unseen
-from chatlab.lab.data.prompts import check, sifted
+from chatlab.lab.data.prompts import LONGEST, MOST, check, sifted
 from chatlab.quality.findings import quoted
 from chatlab.quality.overlap import PromptOverlap
 from chatlab.records import Demonstration, Message, UnseenSet
@@ -76,6 +76,21 @@ class Unseen:
             if not new:
                 raise InputError(*_nothing_new(known))
             return replace(self.rewrite((*before, *new), anyway=anyway), known=known)
+
+    def add_where_free(self, prompts: Sequence[str]) -> tuple[Change, dict[str, str]]:
+        """Those that are new, short enough and taught by nothing, while there is room; and of the others, why not."""
+        with self._lock:
+            before = self._prompts()
+            new, known = sifted(prompts, before)
+            why = dict.fromkeys(known, "Another unseen prompt says the same.")
+            why |= {prompt: f"It is longer than {LONGEST:,} characters." for prompt in new if len(prompt) > LONGEST}
+            for i, asked in self._teaching([prompt for prompt in new if prompt not in why]).items():
+                why |= dict.fromkeys(asked, f"It would not be unseen: demonstration {i} teaches it.")
+            free = [prompt for prompt in new if prompt not in why]
+            room = max(0, MOST - len(before))
+            why |= dict.fromkeys(free[room:], f"There is room for {MOST} unseen prompts.")
+            change = self.rewrite((*before, *free[:room])) if free[:room] else Change()
+            return change, why
 
     def rewrite(self, lines: Sequence[str], before: Sequence[str] | None = None, anyway: bool = False) -> Change:
         """The whole set, a line each, in this order. `before` is the set as it was when it was read.

@@ -147,6 +147,8 @@ def gentle(card: AdapterCard | None, rate: float) -> Item:
     title = "Gentle training: LoRA, few epochs, low learning rate"
     if card is None:
         return _open("gentle", title, "No run yet.", "Train once.")
+    if card.origin:
+        return _open("gentle", title, f"{card.name} was trained elsewhere, nobody here knows how.", "Train once here.")
     settings, forgot = card.settings, card.forgetting
     few = settings.epochs <= PASSES
     spared = not few and forgot is not None and forgot <= GOOD

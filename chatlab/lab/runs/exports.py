@@ -79,6 +79,14 @@ class Exports:
         except (OSError, SafetensorError) as error:
             raise _worded(name, error) from error
 
+    def remark(self, kind: str) -> str:
+        """What a person should know of an export of the model that answers; empty when there is nothing."""
+        if kind != "ollama":
+            return ""
+        from chatlab.engines.gguf_export.modelfile import WITHOUT, go_template
+
+        return "" if go_template(self._machine.base.template) else WITHOUT
+
 
 def _worded(name: str, error: OSError | SafetensorError) -> ChatlabError:
     """What the disk said; safetensors gives that in words of its own."""
@@ -132,4 +140,5 @@ def _ollama(base: Base, adapter: Path, strength: float, to: Path) -> None:
     from chatlab.engines.gguf_export.modelfile import modelfile
 
     _gguf(base, adapter, strength, to)
-    (to / "Modelfile").write_text(modelfile(base.template, "model.gguf", Sampling()), encoding="utf-8")
+    text = modelfile(base.template, "model.gguf", Sampling())
+    (to / "Modelfile").write_bytes(text.encode())  # with the ends of lines that were trained, on Windows too

@@ -14,7 +14,7 @@ from typing import Any
 
 from chatlab.adapters import check_name
 from chatlab.adapters.manifest import CONFIG, WEIGHTS
-from chatlab.errors import InputError, NothingToLearn, TemplateRefused
+from chatlab.errors import ChatlabError, InputError, NothingToLearn, TemplateRefused
 from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.lab.models import LoadedModel
 from chatlab.lab.variants import Variants
@@ -85,6 +85,7 @@ class Requests:
             live=True,
             corrections=(*earlier, demonstration_id),
             start=start.folder,
+            brought=bool(card and card.origin),
         )
 
     def preferring(
@@ -122,13 +123,17 @@ class Requests:
         corrections: tuple[int, ...] = (),
         start: Path | None = None,
         preferred: Sequence[Mapping[str, Any]] = (),
+        brought: bool = False,
     ) -> Path:
         run = self._folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         private_folder(run)
         if start is not None:
             private_folder(run / "start")
-            for file in (CONFIG, WEIGHTS):
-                shutil.copyfile(start / file, run / "start" / file)
+            shutil.copyfile(start / CONFIG, run / "start" / CONFIG)
+            if brought:
+                _write_start(start, settings, run)
+            else:
+                shutil.copyfile(start / WEIGHTS, run / "start" / WEIGHTS)
         request = Request(
             base=base.fingerprint,
             base_folder=str(base.folder),
@@ -159,6 +164,17 @@ def check_settings(settings: TrainSettings) -> None:
     numbers = {name: value for name, value in asdict(settings).items() if isinstance(value, float)}
     if odd := next((name for name, value in numbers.items() if not math.isfinite(value)), None):
         raise InputError(f"{numbers[odd]} is no {odd.replace('_', ' ')} to train with.", "Correct the settings.")
+
+
+def _write_start(adapter: Path, settings: TrainSettings, run: Path) -> None:
+    """The weights of an adapter from elsewhere, as a run goes on from them. Raises AdapterError, TrainingError."""
+    from chatlab.engines.adapter_import.plain import write_start  # brings torch
+
+    try:
+        write_start(adapter, settings.rank, settings.alpha, run / "start" / WEIGHTS)
+    except ChatlabError:
+        shutil.rmtree(run)
+        raise
 
 
 def check_template(base: Base) -> None:

@@ -110,7 +110,7 @@ def _rows(part: _Part, raw: Matrix) -> Iterator[Matrix]:
     """Float32 rows in transformers' order, a few at a time."""
     rows = part.shape[0] if not part.vector else 1
     packed = raw.reshape(rows, -1)
-    order = _order(part.shape[0], part.heads) if part.heads else None
+    order = llama_cpp_order(part.shape[0], part.heads) if part.heads else None
     if part.vector:
         vector = _floats(packed, part.stored.kind).reshape(-1)
         yield (vector if order is None else vector[order]) - np.float32(part.minus_one)
@@ -121,7 +121,7 @@ def _rows(part: _Part, raw: Matrix) -> Iterator[Matrix]:
         yield _floats(some, part.stored.kind)
 
 
-def _order(rows: int, heads: int) -> Matrix:
+def llama_cpp_order(rows: int, heads: int) -> Matrix:
     """Which row of the file is each of transformers' rows: in the file the two halves of a head are neighbours."""
     width = rows // heads
     within = np.arange(width).reshape(width // 2, 2).T.reshape(-1)

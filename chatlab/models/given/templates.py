@@ -6,6 +6,7 @@ in the cache, its weights links to the first one's, with the template in it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -83,16 +84,28 @@ def with_template(folder: Path, source: str, cache: Path) -> Path:
             inner = Path(half) / "whole" / made.name
             inner.mkdir(parents=True)
             for file in weights:
-                (inner / file.name).symlink_to(file.resolve())
+                _lead(inner / file.name, file.resolve())
             for name in SMALL:
                 if (layout.folder / name).is_file():
                     shutil.copyfile(layout.folder / name, inner / name)
-            (inner / TEMPLATE).write_text(source, encoding="utf-8")
+            (inner / TEMPLATE).write_text(source, encoding="utf-8", newline="\n")
             shutil.rmtree(made.parent, ignore_errors=True)
             inner.parent.rename(made.parent)
     except OSError as error:
         raise DiskFull(f"The template could not be kept: {error.strerror or error}.", "Free some space.") from error
     return made
+
+
+def _lead(name: Path, file: Path) -> None:
+    """A link to a file, or a copy where none can be made: Windows lets not everybody link, and no disk link to another.
+
+    Raises OSError.
+    """
+    for link in (name.symlink_to, name.hardlink_to):
+        with contextlib.suppress(OSError, NotImplementedError):
+            link(file)
+            return
+    shutil.copyfile(file, name)
 
 
 def _key(model: Path) -> str:

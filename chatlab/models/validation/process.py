@@ -20,6 +20,8 @@ LOG = "trial.log"
 SECONDS = 300
 LONGEST = 1000
 """Characters of a reason, whatever of the file it quotes."""
+NONE = 1 << 40
+"""In place of a signal that the system does not have: no process ends with such a number."""
 ALONE = {
     "CUDA_VISIBLE_DEVICES": "",
     "HIP_VISIBLE_DEVICES": "",
@@ -106,9 +108,9 @@ class TrialProcess:
         """What a trial that did not end well says of the file."""
         if (folder / REFUSED).is_file():
             return _refusal(json.loads((folder / REFUSED).read_bytes()))
-        if code is None or code == -getattr(signal, "SIGXCPU", 0):
+        if code is None or code == -getattr(signal, "SIGXCPU", NONE):
             return BaseRefused(f"{name} takes longer to open than any whole file would.", self.broken)
-        if code == -getattr(signal, "SIGKILL", 0):
+        if code == -getattr(signal, "SIGKILL", NONE):
             return EngineError(f"The system ended the {self.act} of {name}: memory was short.", "Close other programs.")
         if code < 0 or code > 1:  # a signal; on Windows, a large number
             return BaseRefused(self.dies.format(name=name), self.broken)

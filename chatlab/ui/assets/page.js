@@ -13,19 +13,22 @@
   const TAGS = listed("a b blockquote br button caption code del details div em h1 h2 h3 h4 h5 h6 hr i li mark nav ol p pre progress s section small span strong summary table tbody td th thead tr ul");
   const PROSE_TAGS = listed("a blockquote br button code em h1 h2 h3 h4 h5 h6 hr i li ol p pre s span strong table tbody td th thead tr ul");
   const SVG_TAGS = listed("circle line path svg");
+  const MATH_TAGS = listed("annotation math mfrac mi mn mo mover mroot mrow mspace msqrt msub msubsup msup mtext munder munderover semantics");
   const ATTRIBUTES = listed("class colspan disabled id max open role start title value");
   const SVG_ATTRIBUTES = listed("aria-hidden class cx cy d fill height r stroke stroke-linecap stroke-linejoin stroke-width viewBox width x1 x2 y1 y2");
+  const MATH_ATTRIBUTES = listed("display encoding linethickness width");
   const PROSE_ATTRIBUTES = listed("start title");
   const DATA = listed("data-conversation data-raw data-shown data-turn");
-  const PROSE_CLASSES = listed("caret cite dots no-picture");
+  const PROSE_CLASSES = listed("caret cite dots formula no-picture");
   const STYLE = /^(?:height|left|width|text-align): ?[\w.%]+$/;
-  const SVG = "http://www.w3.org/2000/svg";
+  const SVG = "http://www.w3.org/2000/svg", MATH = "http://www.w3.org/1998/Math/MathML";
   const controls = new WeakSet(); // the elements that the app drew to be pressed; no other is obeyed
 
   function copyAttributes(from, to, prose) {
-    const svg = from.namespaceURI === SVG, control = from.dataset.key === KEY;
+    const svg = from.namespaceURI === SVG, math = from.namespaceURI === MATH, control = from.dataset.key === KEY;
     for (const { name, value } of from.attributes) {
       const plain = svg ? SVG_ATTRIBUTES.has(name)
+        : math ? MATH_ATTRIBUTES.has(name)
         : prose && !control ? PROSE_ATTRIBUTES.has(name) || (name === "class" && PROSE_CLASSES.has(value))
         : ATTRIBUTES.has(name) || DATA.has(name) || name.startsWith("aria-");
       const own = control && name.startsWith("data-") && name !== "data-key";
@@ -44,14 +47,14 @@
     for (const node of from.childNodes) {
       if (node.nodeType === Node.TEXT_NODE) to.append(node.data);
       if (node.nodeType !== Node.ELEMENT_NODE) continue;
-      const svg = node.namespaceURI === SVG, name = node.localName;
-      const allowed = svg ? !prose && SVG_TAGS.has(name) : (prose ? PROSE_TAGS : TAGS).has(name);
+      const svg = node.namespaceURI === SVG, math = node.namespaceURI === MATH, name = node.localName;
+      const allowed = svg ? !prose && SVG_TAGS.has(name) : math ? MATH_TAGS.has(name) : (prose ? PROSE_TAGS : TAGS).has(name);
       if (!allowed || (prose && name === "button" && node.dataset.key !== KEY)) {
         console.error(`Not an element of this page: ${name}`);
         to.append(node.textContent);
         continue;
       }
-      const element = svg ? document.createElementNS(SVG, name) : document.createElement(name);
+      const element = svg || math ? document.createElementNS(node.namespaceURI, name) : document.createElement(name);
       copyAttributes(node, element, prose);
       rebuild(node, element, prose || node.matches(".prose, .pane-text"));
       to.append(element);
@@ -175,9 +178,12 @@
   // --- editing in place ----------------------------------------------------------------------------------------------
   let editing = null; // {turn, text}: survives a redraw of the page around it
 
+  // What is stored, for what is shown has marks in place of some characters.
+  const storedText = (element) => JSON.parse(element.dataset.raw);
+
   function openEditor(button) {
     const turn = button.closest(".turn");
-    showEditor(turn, turn.dataset.raw);
+    showEditor(turn, storedText(turn));
   }
 
   function showEditor(turn, text) {
@@ -187,6 +193,8 @@
     const editor = document.createElement("div");
     editor.className = "editor";
     const area = document.createElement("textarea");
+    area.value = storedText(turn);
+    const opened = area.value; // a text box has its own ends of lines
     area.value = text;
     area.setAttribute("aria-label", answer ? "Edited answer" : "Your message");
     const save = made("button", answer ? "Save and keep as demonstration" : "Resend", "small primary");
@@ -200,9 +208,9 @@
     const grow = () => { area.style.height = "auto"; area.style.height = `${area.scrollHeight + 2}px`; editing.text = area.value; };
     const close = () => { editing = null; editor.remove(); turn.classList.remove("edited"); };
     const done = (more) => {
-      const said = area.value.trim();
-      if (!said) return area.focus();
-      report("chat", { act: answer ? "rewrite" : "ask", turn: turn.dataset.turn, text: area.value, ...more });
+      if (!area.value.trim()) return area.focus();
+      const said = area.value === opened ? storedText(turn) : area.value;
+      report("chat", { act: answer ? "rewrite" : "ask", turn: turn.dataset.turn, text: said, ...more });
       close();
     };
     area.addEventListener("input", grow);
@@ -226,7 +234,7 @@
   }
 
   async function copyText(button) {
-    await navigator.clipboard?.writeText(button.closest(".turn").dataset.raw);
+    await navigator.clipboard?.writeText(storedText(button.closest(".turn")));
     button.classList.add("done");
     setTimeout(() => button.classList.remove("done"), 900);
   }
@@ -243,14 +251,15 @@
   function openRename(button) {
     const entry = button.closest(".entry"), title = $(".title", entry);
     const box = made("input", "", "renaming");
-    box.value = title.textContent;
+    box.value = storedText(entry);
+    const opened = box.value;
     title.replaceWith(box);
     let finished = false; // taking the box away makes it lose the focus
     const finish = (keep) => {
       if (finished) return;
       finished = true;
       box.replaceWith(title);
-      if (keep && box.value.trim() && box.value !== title.textContent) {
+      if (keep && box.value.trim() && box.value !== opened) {
         report("chat", { act: "rename", conversation: entry.dataset.conversation, text: box.value });
       }
     };

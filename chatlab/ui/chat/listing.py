@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from markupsafe import Markup
 
 from chatlab.conversation import Conversation
-from chatlab.ui.html import NOTHING, control, div, element, escaped, icon, press, span
+from chatlab.ui.html import NOTHING, control, div, element, escaped, icon, press, span, stored
 
 UNTITLED = "New conversation"
 
@@ -39,6 +39,7 @@ def _entry(conversation_id: int, conversation: Conversation, shown: bool, answer
         press(icon("bin"), "tool", name="Delete", act="delete", conversation=conversation_id),
         kind="entry shown" if shown else "entry",
         data_conversation=conversation_id,
+        data_raw=stored(conversation.title or UNTITLED),
     )
 
 

@@ -30,6 +30,7 @@ from chatlab.ui.html import (
     one_line,
     press,
     span,
+    stored,
     tool,
 )
 from chatlab.ui.markdown import Cite, marked, plain, prose
@@ -92,8 +93,7 @@ def _answer(row: Row, incognito: bool) -> Markup:
 
 
 def _turn(turn: Turn, kind: str, *inner: Markup) -> Markup:
-    raw = turn.content.replace("\r\n", "\n")
-    return element("div", *inner, kind=f"turn {kind}", data_turn=turn.id, data_raw=raw)
+    return element("div", *inner, kind=f"turn {kind}", data_turn=turn.id, data_raw=stored(turn.content))
 
 
 def _arrows(row: Row) -> tuple[Markup, ...]:

@@ -48,7 +48,7 @@ class AdapterExport:
             self.make.click,
             do=self.written,
             inputs=[variant, self.kind, self.strength],
-            outputs=[self.download, self.made],
+            outputs=[self.download, self.made, self.about],
             trigger_mode="once",
             show_progress="minimal",
         )
@@ -71,12 +71,17 @@ class AdapterExport:
         with new_folder() as folder:
             made = self._exports.make(variant or BASE, kind, folder, strength)
         label = f"Download {made.name} ({made.stat().st_size / 2**20:.1f} MB)"
-        return {self.download: gr.DownloadButton(label, value=str(made), visible=True), self.made: str(made)}
+        return {
+            self.download: gr.DownloadButton(label, value=str(made), visible=True),
+            self.made: str(made),
+            self.about: _about(kind, self._exports.remark(kind)),
+        }
 
     def swept(self, made: str) -> Updates:
         discard(made)
         return {self.made: ""}
 
 
-def _about(kind: str) -> Markup:
-    return div("import-notes", span("", next(k.about for k in KINDS if k.name == kind) + "."))
+def _about(kind: str, remark: str = "") -> Markup:
+    told = div("import-notes", span("", next(k.about for k in KINDS if k.name == kind) + "."))
+    return told + div("warning", span("", remark)) if remark else told

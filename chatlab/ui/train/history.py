@@ -15,6 +15,7 @@ from chatlab.ui.html import counted, div, span
 from chatlab.ui.run_watch import RunWatch
 from chatlab.ui.shell import html_block, notify
 from chatlab.ui.train import lineage, report
+from chatlab.ui.train.bring import BringAdapter
 from chatlab.ui.train.export import AdapterExport
 from chatlab.ui.verdict import verdict
 
@@ -31,6 +32,7 @@ class TrainHistory:
         self._lab = lab
         self._watch = RunWatch(lab)
         self.export = AdapterExport(lab)
+        self.bring = BringAdapter(lab)
 
     def build(self) -> None:
         self.warned = gr.State(None)
@@ -52,21 +54,26 @@ class TrainHistory:
         with gr.Accordion("Training data", open=False, visible=False, elem_id="adapter-papers") as self.details:
             self.training_data = html_block()
         self.export.build()
+        self.bring.build()
         self.problems = html_block()
 
     @property
     def shown(self) -> set[Any]:
         buttons = {self.live, self.here, self.back, self.remove, self.restore}
-        return {
-            self.no_runs,
-            self.runs,
-            self.variants,
-            self.problems,
-            self.details,
-            self.training_data,
-            self.warned,
-            *buttons,
-        } | self.export.of_variant
+        return (
+            {
+                self.no_runs,
+                self.runs,
+                self.variants,
+                self.problems,
+                self.details,
+                self.training_data,
+                self.warned,
+                *buttons,
+            }
+            | self.export.of_variant
+            | self.bring.shown
+        )
 
     @property
     def of_variant(self) -> set[Any]:
@@ -111,7 +118,7 @@ class TrainHistory:
                 variant="secondary",
                 interactive=variant in self._lab.variants.names() and variant != self._lab.variants.live,
             ),
-            self.here: gr.Button(visible=variant in {card.name for card in self._lab.variants.others()}),
+            self.here: gr.Button(visible=variant in {c.name for c in self._lab.variants.others() if not c.origin}),
             self.remove: gr.Button(interactive=variant is not None and variant != BASE),
         } | self.export.picked(variant)
 
@@ -146,6 +153,16 @@ class TrainHistory:
     def brought_back(self) -> Updates:
         return self.draw(self._lab.variants.restore()) | self.offer_back(None)
 
+    def brought(self, path: str, request: gr.Request | None = None) -> Updates:
+        """Bring the adapter at a path, and choose it in the list."""
+        name, updates = self.bring.from_path(path, request)
+        return self.draw(name) | updates
+
+    def dropped(self, files: list[str] | None, request: gr.Request | None = None) -> Updates:
+        """The same for files that were dropped."""
+        name, updates = self.bring.from_files(files, request)
+        return self.draw(name or None) | updates
+
     def offer_back(self, name: str | None) -> Updates:
         return {self.restore: gr.Button(f"Restore {name}", visible=name is not None)}
 
@@ -155,7 +172,8 @@ def _base_row(live: str) -> str:
 
 
 def _row(card: AdapterCard, live: str, other: bool) -> str:
-    facts = [counted(len(card.demonstrations), "demonstration"), f"forgetting {verdict(card.forgetting).figure}"]
+    learned = "trained elsewhere" if card.origin else counted(len(card.demonstrations), "demonstration")
+    facts = [learned, f"forgetting {verdict(card.forgetting).figure}"]
     if card.held_out_before is not None and card.held_out_after is not None:
         facts.append(f"loss {card.held_out_before:.2f} → {card.held_out_after:.2f}")
     if other:

@@ -30,6 +30,8 @@ def of_run(lab: Lab, run: RunView) -> Markup:
 def of_adapter(lab: Lab, name: str) -> Markup:
     """The same from the adapter's own folder, whether or not its run is still there."""
     card = lab.variants.card(name)
+    if card and card.origin:
+        return div("faint", span("", f"Brought from {card.origin}. Its training data is not known here."))
     facts = f"snapshot sha256 {card.snapshot[:16]}" if card else ""
     try:
         return table(lab.lineage.examples(name), facts)

@@ -127,6 +127,22 @@ class TrainTab:
         shell.on(history.runs.input, do=self.open, inputs=[history.runs], outputs=run.shown)
         shell.on(history.variants.input, do=history.picked, inputs=[history.variants], outputs=history.of_variant)
         history.export.wire(shell, history.variants)
+        bring = history.bring
+        for trigger, take, given in (
+            (bring.bring.click, history.brought, bring.path),
+            (bring.path.submit, history.brought, bring.path),
+            (bring.files.upload, history.dropped, bring.files),
+        ):
+            shell.refresh(
+                shell.on(
+                    trigger,
+                    do=take,
+                    inputs=[given],
+                    outputs=history.shown,
+                    trigger_mode="once",
+                    show_progress="minimal",
+                )
+            )
         variant = [history.variants]
         for button, do, inputs in (
             (history.live, history.gone_live, [*variant, history.warned]),

@@ -123,6 +123,9 @@ def test_ollama_gets_a_modelfile_that_writes_what_the_template_writes(lab, tmp_p
 def rendered(go: str, messages: list[Message]) -> str:
     """What Ollama's language makes of it, as far as these templates use it."""
     start, _, rest = go.partition("{{ range .Messages }}")
+    if start.startswith("{{ if not .System }}"):
+        default = start.removeprefix("{{ if not .System }}").removesuffix("{{ end }}")
+        start = "" if any(m.role == "system" for m in messages) else default
     parts = {}
     for branch in rest.removesuffix("{{ end }}{{ end }}").split('if eq .Role "')[1:]:
         role, _, text = branch.partition('" }}')
@@ -146,6 +149,30 @@ def test_a_template_is_written_for_ollama_exactly_or_not_at_all(name, base_folde
     talk = [*TALK, Message(role="assistant", content="Gladly."), *TALK]
     if go:
         assert rendered(go, talk) == template.text(template.prompt(talk))
+
+
+LIBRARY = """{% for m in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system
+You help in a small library.<|im_end|>
+' }}{% endif %}{{ '<|im_start|>' + m['role'] + '
+' + m['content'] + '<|im_end|>
+' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant
+' }}{% endif %}"""
+EMPTY = LIBRARY.replace("You help in a small library.", "")
+BEFORE_ALL = "{{ '<s>' }}" + LIBRARY
+
+
+@pytest.mark.parametrize("source", [LIBRARY, EMPTY, BEFORE_ALL, "qwen_25"])
+def test_ollama_is_given_the_system_message_that_a_template_has_of_its_own(source, base_folder):
+    pytest.importorskip("gguf", reason="llama.cpp is not installed")
+    from chatlab.engines.gguf_export.modelfile import go_template
+    from tests.template.test_sweep import tokenizer
+
+    template = Template(tokenizer("own", template_source(source) if "%" not in source else source, base_folder))
+    go = go_template(template)
+    talk = [*TALK, Message(role="assistant", content="Gladly."), *TALK]
+    assert go
+    for messages in (talk, [Message(role="system", content="Be kind."), *talk]):
+        assert rendered(go, messages) == template.text(template.prompt(messages))
 
 
 def test_a_whole_model_at_half_strength_is_between(lab, ids, wanted, tmp_path):

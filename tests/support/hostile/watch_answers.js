@@ -3,18 +3,19 @@ window.refused = [];
 const TAGS = new Set(("a b blockquote br button caption code del details div em h1 h2 h3 h4 h5 h6 hr i li mark nav ol p pre progress "
   + "s section small span strong summary table tbody td th thead tr ul circle line path svg").split(" "));
 const READ = new Set("a blockquote br code em h1 h2 h3 h4 h5 h6 hr i li ol p pre s span strong table tbody td th thead tr ul".split(" "));
+const MATH = "http://www.w3.org/1998/Math/MathML"; // a formula, typeset
 const CONTROL = "[data-act], [data-press], [data-fold], [data-theme-switch]";
 window.wrongIn = (root) => {
   const wrong = [];
   for (const element of root.querySelectorAll(".html *, .toast-message-text *")) {
     const name = element.localName, read = element.closest(".body, .pane-text"), inside = read && read !== element;
     const cite = element.matches("button.cite");
-    if (!(inside && !cite ? READ : TAGS).has(name)) wrong.push(`element ${name}`);
+    if (!(inside && !cite ? READ : TAGS).has(name) && element.namespaceURI !== MATH) wrong.push(`element ${name}`);
     for (const { name: attribute, value } of element.attributes) {
       if (/^on|^(src|srcset|srcdoc|action|formaction|background|ping|name|xlink:href|data-key)$/.test(attribute)) wrong.push(`${name} ${attribute}`);
       if (attribute === "style" && /url|image|position/.test(value)) wrong.push(`style ${value}`);
       if (inside && !cite && /^data-|^id$/.test(attribute)) wrong.push(`${name} ${attribute} in an answer`);
-      if (inside && !cite && attribute === "class" && !/^(dots|caret|no-picture)$/.test(value)) wrong.push(`class ${value}`);
+      if (inside && !cite && attribute === "class" && !/^(dots|caret|formula|no-picture)$/.test(value)) wrong.push(`class ${value}`);
     }
     if (name === "a") {
       const safe = /^https?:$/.test(element.protocol) && element.target === "_blank" && /noopener/.test(element.rel);

@@ -154,7 +154,7 @@ class Page:
 def rows(transcript: Any) -> list[tuple[str, int, str]]:
     """(role, turn, text) of a drawn conversation."""
     value = transcript.get("value", "") if isinstance(transcript, dict) else transcript
-    return [(kind, int(turn), html.unescape(raw)) for kind, turn, raw in ROW.findall(str(value))]
+    return [(kind, int(turn), json.loads(html.unescape(raw))) for kind, turn, raw in ROW.findall(str(value))]
 
 
 class Person:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from chatlab.formats import Imported, Outcome, Proposal, layout
+from chatlab.formats import Imported, Outcome, Prompt, Proposal, layout
 from chatlab.lab.data.import_job import Progress
 from chatlab.records import Message, Preference
 from chatlab.ui.html import NOTHING, counted, div, duration, element, joined, one_line, progress_bar, span
@@ -23,6 +23,8 @@ def title(name: str, proposal: Proposal) -> Markup:
     notes = []
     if not proposal.sure:
         notes.append("Columns are guessed; check them below.")
+    if layout(proposal.columns.layout).becomes == "unseen prompts":
+        notes.append("It has no answers to learn. Its prompts can be unseen prompts, asked before and after a run.")
     if proposal.unused:
         notes.append("Not used: " + ", ".join(one_line(column, 30) for column in proposal.unused[:12]) + ".")
     if not proposal.own:
@@ -32,8 +34,10 @@ def title(name: str, proposal: Proposal) -> Markup:
 
 def table(rows: list[Outcome], proposal: Proposal) -> Markup:
     """Cut short, one line each; a refused row says why."""
-    pairs = layout(proposal.columns.layout).becomes == "preferences"
-    names = ("prompt", "chosen", "rejected") if pairs else ("prompt", "answer")
+    becomes = layout(proposal.columns.layout).becomes
+    names = {"preferences": ("prompt", "chosen", "rejected"), "demonstrations": ("prompt", "answer")}.get(
+        becomes, ("unseen prompt",)
+    )
     head = joined(element("th", span("", name)) for name in (proposal.container.counts, *names))
     body = joined(element("tr", _row(row, len(names))) for row in rows)
     return div("import-table", element("table", element("tr", head) + body))
@@ -92,6 +96,8 @@ def _row(row: Outcome, cells: int) -> Markup:
     if not isinstance(row, Imported):
         return number + element("td", span("mask-warning", "Refused. " + row.reason), colspan=cells)
     record = row.record
+    if isinstance(record, Prompt):
+        return number + _cell(record.text)
     if isinstance(record, Preference):
         return number + _asked(record.prompt) + _cell(record.chosen) + _cell(record.rejected)
     return number + _asked(record.messages[:-1]) + _cell(record.answer, _thought(record.messages[-1]))

@@ -12,7 +12,7 @@ from typing import Any
 
 from chatlab.conversation import with_tools
 from chatlab.errors import RowRefused
-from chatlab.formats.reasoning import field_of
+from chatlab.formats.conversations.reasoning import field_of
 from chatlab.records import Message
 from chatlab.tool_calls import Call, Parameter, Tool
 

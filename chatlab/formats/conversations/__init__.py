@@ -1,0 +1,1 @@
+"""How conversations are written down: turns of many spellings, one text, a tree; with tools and reasoning."""
