@@ -179,6 +179,8 @@ def _said(value: Any, what: str, role: Role) -> list[Message]:
     """A text, or a list of turns."""
     if value is None or value == "":
         return []
+    if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+        raise RowRefused(f"{what!r} is a list of texts, and it is not said who says which.")
     if isinstance(value, list | dict):
         return messages_of(value if isinstance(value, list) else [value], what)
     return [Message(role=role, content=_text(value, what))]

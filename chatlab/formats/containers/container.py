@@ -5,23 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-import orjson
-
 from chatlab.errors import FormatRefused
 from chatlab.formats.containers.json_rows import json_lines, json_values
+from chatlab.formats.containers.json_shape import JsonShape, json_shape
 from chatlab.formats.containers.parquet import parquet_rows
 from chatlab.formats.containers.table import TableLook, table_look, table_rows
 from chatlab.formats.containers.text import HEAD, decoded, encoding_of, head_of
 from chatlab.formats.layout import KNOWN
-from chatlab.formats.own_fields import OWN
 from chatlab.formats.row import Row
 
 Packing = Literal["lines", "list", "objects", "table", "parquet"]
+_COMMENT = re.compile(r"(?:\s*(?://|#)[^\n]*(?:\n|\Z))*")
+"""Lines of comment at the head of a file."""
 _LABELS: dict[Packing, str] = {
     "lines": "JSON lines",
     "list": "a JSON list",
@@ -29,7 +29,6 @@ _LABELS: dict[Packing, str] = {
     "table": "a table",
     "parquet": "Parquet",
 }
-_WRAPPED = re.compile(r'\{\s*"[^"\\]{1,60}"\s*:\s*\[\s*\{')
 SAMPLE = 50
 """Rows that are looked at to tell what columns there are."""
 
@@ -41,7 +40,8 @@ class Container:
     packing: Packing
     encoding: str = "utf-8"
     start: int = 0
-    """Byte at which the list begins, where it is wrapped in an object."""
+    """Byte at which the rows begin, after lines of comment."""
+    shape: JsonShape = field(default_factory=JsonShape)
     table: TableLook | None = None
 
     @property
@@ -65,10 +65,17 @@ def container_of(path: Path) -> Container:
     encoding = encoding_of(path.name, head)
     text = decoded(head, encoding)
     whole = len(head) < HEAD
-    if packing := _json(text):
+    comment = _COMMENT.match(text)
+    begun = text[comment.end() if comment else 0 :].lstrip()
+    if begun.startswith(("{", "[")) and (found := json_shape(begun, whole)):
         encoding = "utf-8" if encoding == "cp1252" else encoding  # JSON is never in it: such bytes are damage
-        start = _list_at(text, encoding) if packing == "list" else 0
-        return Container(packing=packing, encoding=encoding, start=start)
+        start = len(text[: len(text) - len(begun)].encode()) if comment and comment[0].strip() else 0
+        return Container(
+            packing=found.packing,
+            encoding=encoding,
+            start=start if encoding == "utf-8" and found.packing != "lines" else 0,
+            shape=found,
+        )
     look = table_look(text, KNOWN, whole)
     if look is None:
         raise FormatRefused(
@@ -118,34 +125,5 @@ def _opened(file: BinaryIO, container: Container) -> Generator[Row, None, None]:
         return table_rows(file, container.encoding, container.table)
     if container.packing == "lines":
         return json_lines(file, container.encoding)
-    return json_values(file, container.encoding, in_list=container.packing == "list")
-
-
-def _json(text: str) -> Packing | None:
-    """A list, one object a line, or objects over several lines each; None for what is no JSON."""
-    text = text.lstrip()
-    if re.match(r"\[\s*[{\]]", text):
-        return "list"
-    if not text.startswith("{"):
-        return None
-    first = text.split("\n", 1)[0].strip()
-    if _WRAPPED.match(text) and not _is_row(first):
-        return "list"
-    return "lines" if first.endswith("}") or len(first) > 20 else "objects"
-
-
-def _is_row(line: str) -> bool:
-    """Whether a line is a row of its own, and not a list in its wrapping."""
-    name = re.match(r'\{\s*"([^"\\]*)"', line)
-    if name is None or name[1] in KNOWN or name[1] == OWN:
-        return name is not None
-    try:
-        return len(orjson.loads(line)) > 1
-    except orjson.JSONDecodeError:
-        return False
-
-
-def _list_at(text: str, encoding: str) -> int:
-    """The byte where the list's bracket stands; 0 where that is where the search begins anyway."""
-    before = text[: text.index("[")]
-    return len(before.encode(encoding)) if before.strip() and encoding.startswith("utf-8") else 0
+    shape = container.shape
+    return json_values(file, container.encoding, shape.lists_whole, shape.wrapped, shape.skipped)

@@ -11,6 +11,7 @@ import orjson
 
 from chatlab.errors import RowRefused
 from chatlab.formats.containers.text import utf8_lines, utf8_pieces
+from chatlab.formats.conversations.turns import is_turns
 from chatlab.formats.row import LONGEST, MEBIBYTE, Row
 
 TOO_LONG = f"It is longer than {LONGEST // MEBIBYTE} MB."
@@ -29,16 +30,20 @@ def json_lines(file: BinaryIO, encoding: str) -> Generator[Row, None, None]:
             yield json_row(number, line)
 
 
-def json_values(file: BinaryIO, encoding: str, in_list: bool) -> Generator[Row, None, None]:
-    """The objects of a list, or those that stand one after the other. `file` is at the list's bracket."""
-    pieces = Pieces(utf8_pieces(file, encoding), in_list)
+def json_values(
+    file: BinaryIO, encoding: str, lists_whole: bool = False, wrapped: bool = False, skipped: Iterable[str] = ()
+) -> Generator[Row, None, None]:
+    """Objects that stand in lists or one after the other, as `Pieces` takes them apart."""
+    pieces = Pieces(utf8_pieces(file, encoding), lists_whole, wrapped, frozenset(skipped))
     for number, raw in enumerate(pieces, 1):
-        yield json_row(number, raw)
+        yield Row(number, {}, raw) if isinstance(raw, str) else json_row(number, raw)
     if pieces.problem:
         yield Row(pieces.count + 1, {}, pieces.problem)
 
 
 def json_row(number: int, raw: bytes) -> Row:
+    if raw.lstrip().startswith((b"//", b"#")):
+        return Row(number, {}, "It is a comment, and no row.")
     try:
         return Row(number, parsed(raw))
     except RowRefused as error:
@@ -46,7 +51,11 @@ def json_row(number: int, raw: bytes) -> Row:
 
 
 def parsed(raw: bytes) -> dict[str, Any]:
-    """One object. NaN and infinity are taken for nothing. Raises RowRefused, also for a name that comes twice."""
+    """One object; a list of turns stands for one. NaN and infinity are taken for nothing.
+
+    Raises RowRefused, also for a name that comes twice.
+    """
+    value: Any
     try:
         value = orjson.loads(raw)
         if type(value) is dict and len(_NAMED.findall(raw)) == _names(value):
@@ -54,6 +63,8 @@ def parsed(raw: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         pass
     value = _slowly(raw)
+    if is_turns(value):
+        return {"turns": value}
     if not isinstance(value, dict):
         raise RowRefused(f"It is {_KINDS.get(type(value), 'not an object')}, not an object with named values.")
     return value
@@ -95,24 +106,42 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class Pieces:
-    """The bytes of each value in a stream, told apart by brackets alone, so that one bad value spoils no other."""
+    """The bytes of each value in a stream, told apart by brackets alone, so that one bad value spoils no other.
 
-    def __init__(self, pieces: Iterable[bytes], in_list: bool) -> None:
+    A stream is any number of values one after the other. Of a list its elements are given, unless `lists_whole`; of an
+    object in which rows are `wrapped` those of its lists, less the lists called as in `skipped`, which are told of.
+    """
+
+    def __init__(
+        self,
+        pieces: Iterable[bytes],
+        lists_whole: bool = False,
+        wrapped: bool = False,
+        skipped: frozenset[str] = frozenset(),
+    ) -> None:
         self._pieces = iter(pieces)
-        self._floor = 1 if in_list else 0
+        self._lists_whole, self._wrapped, self._skipped = lists_whole, wrapped, skipped
         self._data = b""
         self._start = self._at = self._depth = 0
+        self._floor = 0
+        """Depth at which values are cut."""
+        self._in_wrapping = False
+        self._name = b""
+        """The text that was met last in the wrapping: the name of the list that comes."""
+        self._passed_over = 0
+        """Elements of the list at hand that are not read."""
         self.count = 0
         self.problem = ""
         """Why the rest of the file was not read; empty when all was."""
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[bytes | str]:
+        """Values, or in words what was left out."""
         for value in self._values():
             if value.strip():
                 self.count += 1
                 yield value
 
-    def _values(self) -> Iterator[bytes]:
+    def _values(self) -> Iterator[bytes | str]:
         while not self.problem:
             token = _TOKEN.search(self._data, self._at)
             if token is None or token[0] == b'"':
@@ -121,25 +150,54 @@ class Pieces:
                     break
                 continue
             self._at = token.end()
-            yield from self._meet(token[0][0], token.start())
-            if self._floor and not self._depth:
-                return
+            yield from self._meet(token[0], token.start())
         yield from self._end()
 
-    def _meet(self, mark: int, place: int) -> Iterator[bytes]:
+    def _meet(self, token: bytes, place: int) -> Iterator[bytes | str]:
         """One bracket, comma or whole string; the value that it ends, if it ends one."""
+        mark = token[0]
         if mark in _OPENING:
-            self._depth += 1
-            if self._floor and self._depth == 1:
-                self._start = place + 1
+            self._open(mark, place)
         elif mark in _CLOSING:
             self._depth -= 1
-            if self._depth < self._floor:
-                yield self._cut(place)
-            elif self._depth == 0:
-                yield self._cut(place + 1)
+            yield from self._close(place)
         elif mark == ord(",") and self._depth == self._floor:
             yield self._cut(place)
+        elif self._in_wrapping and self._depth == 1 and mark == ord('"'):
+            self._name = token[1:-1]
+        if self._in_wrapping and self._floor != 2:
+            self._start = self._at
+
+    def _open(self, mark: int, place: int) -> None:
+        self._depth += 1
+        if self._depth == 1:
+            self._in_wrapping = mark == ord("{") and self._wrapped
+            if mark == ord("[") and not self._lists_whole:
+                self._floor, self._start = 1, place + 1
+        elif self._in_wrapping and self._depth == 2 and mark == ord("["):
+            self._passed_over = 0
+            if self._name.decode("utf-8", "replace").casefold() not in self._skipped:
+                self._floor, self._start = 2, place + 1
+        elif self._in_wrapping and self._depth == 3 and self._floor != 2 and mark == ord("{"):
+            self._passed_over += 1
+
+    def _close(self, place: int) -> Iterator[bytes | str]:
+        if self._in_wrapping:
+            if self._depth == 1 and self._floor == 2:
+                yield self._cut(place)
+                self._floor = 0
+            elif self._depth == 1 and self._passed_over:
+                name, count = self._name.decode("utf-8", "replace"), self._passed_over
+                yield f"{name!r}, a list of {count:,}, was not read: it is kept for testing."
+                self._passed_over = 0
+            elif self._depth <= 0:
+                self._in_wrapping, self._depth, self._start = False, 0, self._at
+        elif self._floor and self._depth < self._floor:
+            yield self._cut(place)
+            self._floor = 0
+        elif self._depth <= 0:
+            self._depth = 0
+            yield self._cut(place + 1)
 
     def _cut(self, end: int) -> bytes:
         value = self._data[self._start : end]
@@ -157,7 +215,7 @@ class Pieces:
         return bool(piece)
 
     def _end(self) -> Iterator[bytes]:
-        if self._floor and not self.problem:
-            self.problem = "The file breaks off in the middle of its list."
+        if (self._floor or self._in_wrapping) and not self.problem:
+            self.problem = f"The file breaks off in the middle of its {'list' if self._floor else 'object'}."
         elif not self.problem:
             yield self._data[self._start :]

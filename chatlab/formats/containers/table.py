@@ -25,10 +25,15 @@ class TableLook:
     delimiter: str
     header: bool
     columns: tuple[str, ...]
+    skip: int = 0
+    """Lines of comment before the first row."""
 
 
 def table_look(head: str, known: frozenset[str], whole: bool) -> TableLook | None:
     """None for text that is no table. `head` is its beginning, all of it if `whole`; `known` are telling names."""
+    lines = head.split("\n")
+    skip = next((n for n, line in enumerate(lines) if line.strip() and not line.startswith("#")), 0)
+    head = "\n".join(lines[skip:])
     best: tuple[tuple[bool, float, int], TableLook] | None = None
     for delimiter in DELIMITERS:
         rows = _first_rows(head, delimiter, whole)
@@ -39,24 +44,28 @@ def table_look(head: str, known: frozenset[str], whole: bool) -> TableLook | Non
         columns = tuple(rows[0]) if header else tuple(f"column {n}" for n in range(1, width + 1))
         telling = header and any(plain(name) in known for name in columns)
         if best is None or (telling, share, width) > best[0]:
-            best = (telling, share, width), TableLook(delimiter, header, _distinct(columns))
+            best = (telling, share, width), TableLook(delimiter, header, _distinct(columns), skip)
+    if best is None and plain(lines[skip]) in known:
+        return TableLook(",", True, (lines[skip].strip(),), skip)
     return best[1] if best else None
 
 
 def numbered(look: TableLook) -> TableLook:
     """The same table without a header."""
-    return TableLook(look.delimiter, False, tuple(f"column {n}" for n in range(1, len(look.columns) + 1)))
+    return TableLook(look.delimiter, False, tuple(f"column {n}" for n in range(1, len(look.columns) + 1)), look.skip)
 
 
 def named(look: TableLook, names: list[str]) -> TableLook:
     """The same table with these names as its header."""
-    return TableLook(look.delimiter, True, _distinct(tuple(names)))
+    return TableLook(look.delimiter, True, _distinct(tuple(names)), look.skip)
 
 
 def table_rows(file: BinaryIO, encoding: str, look: TableLook) -> Generator[Row, None, None]:
     """Cells come untamed. A row with too few or too many cells is refused; an empty line is passed over."""
     with text_lines(file, encoding) as text:
         lines = _Lines(text)
+        for _ in range(look.skip):
+            next(lines, "")
         reader = csv.reader(lines, delimiter=look.delimiter)
         first = look.header
         while True:
@@ -73,6 +82,8 @@ def table_rows(file: BinaryIO, encoding: str, look: TableLook) -> Generator[Row,
                 return
             if first:
                 first = False
+            elif look.header and _distinct(tuple(cells)) == look.columns:
+                yield Row(begun, {}, "It repeats the names of the columns.")
             elif any(cells):
                 yield _row(begun, cells, look.columns, lines.was_cut())
 
