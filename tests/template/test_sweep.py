@@ -58,7 +58,6 @@ ONE_AN_ANSWER = {
     "own_thinking",
     "qwen3",
     "qwen3_5",
-    "trl_glm4moe",
     "trl_gptoss",
     "trl_qwen3",
     "trl_qwen3_5_nothink",
