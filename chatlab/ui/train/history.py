@@ -173,7 +173,8 @@ def _base_row(live: str) -> str:
 
 def _row(card: AdapterCard, live: str, other: bool) -> str:
     learned = "trained elsewhere" if card.origin else counted(len(card.demonstrations), "demonstration")
-    facts = [learned, f"forgetting {verdict(card.forgetting).figure}"]
+    voted = [counted(len(card.preferences), "preference")] if card.preferences else []
+    facts = [learned, *voted, f"forgetting {verdict(card.forgetting).figure}"]
     if card.held_out_before is not None and card.held_out_after is not None:
         facts.append(f"loss {card.held_out_before:.2f} → {card.held_out_after:.2f}")
     if other:

@@ -60,7 +60,7 @@ class PreferencesPanel:
                     "Learn from my votes", variant="primary", size="sm", scale=0, min_width=170, elem_id="prefer"
                 )
                 self.loss = gr.Dropdown(list(LOSSES), value="", label="Loss", scale=0, min_width=190)
-                self.live = gr.Checkbox(True, label="Go live when done", container=False, scale=0, min_width=170)
+                self.live = gr.Checkbox(True, label="Go live when done", container=False, scale=0, min_width=190)
             self.progress = html_block(elem_id="preference-progress")
 
     @property
