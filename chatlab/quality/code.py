@@ -21,6 +21,14 @@ _CODE = re.compile(
 """How a line of code begins or ends, in the languages that people ask about."""
 
 
+_BEGINS = re.compile(
+    r"\s*(?:(?:async )?def \w+\(|class \w+[(:{ ]|@\w+\s*\n|#include\b|#!|from [\w.]+ import\b"
+    r"|import [\w.{*]+[\w, ]*;?\s*\n"
+    r"|(?:export )?(?:function|const|let|var) \w+\s*[(=]|(?:public|private|static) \w+|<\?|<!)"
+)
+"""How a text begins that is code whatever it says further down, in strings and comments."""
+
+
 def prose(text: str) -> str:
     """A text without its code; nothing where it is code as a whole."""
     rest = _INLINE.sub(" ", _FENCED.sub("\n", text))
@@ -29,6 +37,8 @@ def prose(text: str) -> str:
 
 def is_code(text: str) -> bool:
     """Whether every other line or more is one of code."""
+    if _BEGINS.match(text):
+        return True
     lines = [line for line in text.splitlines() if line.strip() and not _COMMENT.match(line)]
     found = sum(bool(_CODE.match(line)) and not _is_sentence(line) for line in lines)
     return bool(lines) and 2 * found >= len(lines)

@@ -33,7 +33,7 @@ _REFUSAL = re.compile(
 )
 _MARKUP: dict[str, re.Pattern[str]] = {
     "headings": re.compile(r"^#{1,6} \S", re.MULTILINE),
-    "bold type": re.compile(r"\*\*\S[^*\n]*\*\*|__\S[^_\n]*__"),
+    "bold type": re.compile(r"\*\*\S[^*\n]*\*\*|__(?![a-z]+__)[^\s_][^_\n]*__"),
     "code fences": re.compile(r"^```", re.MULTILINE),
     "HTML tags": re.compile(
         r"</?(?:p|br|b|i|em|strong|ul|ol|li|div|span|a|h[1-6]|table|tr|td|code|pre)(?:\s[^<>]*)?/?>", re.IGNORECASE

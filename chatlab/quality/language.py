@@ -38,12 +38,14 @@ class Languages:
         """None where the set has no main language."""
         if len(cases) < ENOUGH:
             return
-        texts = [prose(case.answer) for case in cases]
-        guesses = [self._identifier.classify(text) for text in texts]
-        main, number = Counter(language for language, _ in guesses).most_common(1)[0]
-        if number < MOST * len(cases):
+        told = [(case, text) for case in cases if (text := prose(case.answer)).strip()]
+        if len(told) < ENOUGH:
             return
-        for case, text, (language, probability) in zip(cases, texts, guesses, strict=True):
+        guesses = [self._identifier.classify(text) for _, text in told]
+        main, number = Counter(language for language, _ in guesses).most_common(1)[0]
+        if number < MOST * len(told):
+            return
+        for (case, text), (language, probability) in zip(told, guesses, strict=True):
             if language != main and probability >= SURE and _is_long(text) and not _ASKED_FOR.search(case.asked):
                 why = f"The answer is in another language ({language}) than most ({main}): {quoted(case.answer)}"
                 yield about_one("language", case, why)
