@@ -67,7 +67,12 @@ class Message:
     @property
     def plain(self) -> dict[str, Any]:
         """As JSON has it; calls and tools only where there are any, and whether it is masked where it is."""
-        return {name: value for name, value in asdict(self).items() if value or name in ("role", "content")}
+        found = {name: value for name, value in asdict(self).items() if value or name in ("role", "content")}
+        for added in (*found.get("calls", ()), *(p for tool in found.get("tools", ()) for p in tool["parameters"])):
+            for name in ("typed", "schema", "optional"):
+                if not added.get(name):
+                    added.pop(name, None)
+        return found
 
 
 def digest(messages: Sequence[Message]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """A parameter of a tool. Its value is always text."""
+    """A parameter of a tool. Its value is text, unless `schema` says otherwise."""
 
     name: str
     about: str = ""
     lines: bool = False
     """Whether it may have several lines, as a program has."""
+    schema: str = ""
+    """JSON schema of its value as JSON, where it is another than that of a text with a description."""
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +32,11 @@ class Tool:
     @property
     def schema(self) -> dict[str, Any]:
         """The JSON schema that OpenAI's API and chat templates take."""
-        properties = {p.name: {"type": "string", "description": p.about} for p in self.parameters}
-        names = [p.name for p in self.parameters]
+        properties = {
+            p.name: json.loads(p.schema) if p.schema else {"type": "string", "description": p.about}
+            for p in self.parameters
+        }
+        names = [p.name for p in self.parameters if not p.optional]
         parameters = {"type": "object", "properties": properties, "required": names}
         return {
             "type": "function",
@@ -44,10 +51,13 @@ class Call:
     name: str
     arguments: tuple[tuple[str, str], ...] = ()
     """(name, value) in the order of the tool's parameters."""
+    typed: tuple[str, ...] = ()
+    """Names of the arguments whose value is JSON of another type than text: a number, a list, an object."""
 
     @property
-    def values(self) -> dict[str, str]:
-        return dict(self.arguments)
+    def values(self) -> dict[str, Any]:
+        """By name, each of the type that it has in JSON."""
+        return {name: json.loads(value) if name in self.typed else value for name, value in self.arguments}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +80,22 @@ def tool_of(raw: Mapping[str, Any]) -> Tool:
 
 
 def _parameter_of(raw: Mapping[str, Any]) -> Parameter:
-    return Parameter(name=raw["name"], about=raw.get("about", ""), lines=raw.get("lines", False))
+    return Parameter(
+        name=raw["name"],
+        about=raw.get("about", ""),
+        lines=raw.get("lines", False),
+        schema=raw.get("schema", ""),
+        optional=raw.get("optional", False),
+    )
 
 
 def call_of(raw: Mapping[str, Any]) -> Call:
     """A call from its plain form."""
-    return Call(name=raw["name"], arguments=tuple((name, value) for name, value in raw.get("arguments", ())))
+    return Call(
+        name=raw["name"],
+        arguments=tuple((name, value) for name, value in raw.get("arguments", ())),
+        typed=tuple(raw.get("typed", ())),
+    )
 
 
 def named(tools: Sequence[Tool], name: str) -> Tool | None:

@@ -136,6 +136,8 @@ def _tools(messages: Sequence[Message]) -> Values:
 def _check_calls(messages: Sequence[Message], what: str) -> None:
     if any(m.calls or m.tools for m in messages):
         raise RowRefused(f"{what} has no place for tools and calls; OpenAI messages have.")
+    if any(m.masked for m in messages):
+        raise RowRefused(f"{what} has no place for answers that are not learned; OpenAI messages have.")
 
 
 def _answer(text: str) -> list[Values]:

@@ -17,6 +17,8 @@ CONTAINED = 0.75
 """Share of the shorter answer's words that a longer one holds, if it says all of it."""
 BRIEF = 6
 """New words of an answer so short that a longer one which has them says it all."""
+FARTHER = 3
+"""Times as many new words, from which on a longer answer says far more than the short one."""
 COPY = 0.75
 """Likeness of two long answers, as runs of three words, of which one was made from the other."""
 LONG = 15
@@ -76,7 +78,8 @@ def _agree(a: Case, b: Case) -> bool:
     shared = containment(new, news) if new and news else 1.0
     if jaccard(ours, theirs) >= ANSWER:
         return shared >= ANSWER
-    return 2 <= min(len(new), len(news)) <= BRIEF and min(shared, containment(ours, theirs)) >= CONTAINED
+    short, long = sorted((len(new), len(news)))
+    return 2 <= short <= BRIEF and long <= FARTHER * short and min(shared, containment(ours, theirs)) >= CONTAINED
 
 
 def _copied(a: Case, b: Case) -> bool:

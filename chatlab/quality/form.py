@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 
+from chatlab.quality.code import ends_in_fence, is_code, prose
 from chatlab.quality.findings import Action, Case, Finding, about_one, finding, quoted, quoted_end
 
 FEW = 0.1
@@ -32,7 +33,7 @@ _REFUSAL = re.compile(
 )
 _MARKUP: dict[str, re.Pattern[str]] = {
     "headings": re.compile(r"^#{1,6} \S", re.MULTILINE),
-    "bold type": re.compile(r"\*\*\S[^*\n]*\*\*|__\S[^_\n]*__"),
+    "bold type": re.compile(r"\*\*\S[^*\n]*\*\*|__(?![a-z]+__)[^\s_][^_\n]*__"),
     "code fences": re.compile(r"^```", re.MULTILINE),
     "HTML tags": re.compile(
         r"</?(?:p|br|b|i|em|strong|ul|ol|li|div|span|a|h[1-6]|table|tr|td|code|pre)(?:\s[^<>]*)?/?>", re.IGNORECASE
@@ -41,6 +42,8 @@ _MARKUP: dict[str, re.Pattern[str]] = {
     "links": re.compile(r"\[[^\]\n]+\]\(https?://[^)\s]+\)"),
 }
 _ENDS = tuple(".!?…。！？؟।\"'”’»)]}*`_~:|>%°$€£\u200d")
+_SIGNS = re.compile(r"[={}<>\[\]|]|\w\(|\)\s*[;,]$")
+"""What a line of code has and a sentence has not."""
 _OPEN_WORDS = "a an the of and or but nor because if while than into onto their its his her your my our whose such very"
 """English words that no sentence ends with."""
 
@@ -59,6 +62,7 @@ def _marker(text: str, control: Collection[str]) -> str:
     """The first words of another's turn in a text; nothing where there are none."""
     if found := next((token for token in control if token.strip() and token in text), ""):
         return found
+    text = prose(text)
     marker = _ROLE.search(text)
     speaks = marker and (_HARD_ROLE.search(marker[0]) or _speaks_for_another(text, marker))
     return marker[0].strip() if marker and speaks else ""
@@ -86,11 +90,13 @@ def markup(cases: Sequence[Case]) -> Iterator[Finding]:
     """For each kind of markup, findings about the few answers that have it, or the few that have it not."""
     if len(cases) < ENOUGH:
         return
+    written = {case.id: prose(case.answer) for case in cases}
     for name, pattern in _MARKUP.items():
-        having = [case for case in cases if pattern.search(case.answer)]
-        lacking = [case for case in cases if not pattern.search(case.answer)]
+        texts = {case.id: case.answer for case in cases} if name == "code fences" else written
+        having = [case for case in cases if pattern.search(texts[case.id])]
+        lacking = [case for case in cases if not pattern.search(texts[case.id]) and texts[case.id].strip()]
         if 0 < len(having) <= FEW * len(cases):
-            mark = pattern.search(having[0].answer)
+            mark = pattern.search(texts[having[0].id])
             shown = quoted(mark[0]) if mark else ""
             yield _exceptions(
                 having, f"{len(having)} of {len(cases)} answers use {name}, such as {shown}; the others do not."
@@ -117,9 +123,13 @@ def _speaks_for_another(answer: str, marker: re.Match[str]) -> bool:
 def _cut_off(answer: str) -> str:
     """How an answer stops too early; nothing if it does not."""
     text = answer.rstrip()
-    if len(re.findall(r"^[ \t]*```", text, re.MULTILINE)) % 2:
+    if ends_in_fence(text):
         return "ends inside a code block"
-    if text.endswith((",", ";", " -", "–", "—", "(", "[", "{")):
+    if text.endswith(("(", "[", "{")):
+        return "stops in the middle of a sentence"
+    if is_code(text) or _SIGNS.search(text.rpartition("\n")[2]):
+        return ""
+    if text.endswith((",", ";", " -", "–", "—")):
         return "stops in the middle of a sentence"
     last = re.search(r"(?:\S+\s+){3}([^\W\d_]+)$", text)
     return f"stops after “{last[1]}”" if last and last[1] in _OPEN_WORDS.split() else ""
@@ -127,6 +137,8 @@ def _cut_off(answer: str) -> str:
 
 def _unended(answer: str) -> str:
     """The same, for prose of several sentences whose last has no end."""
+    if is_code(answer):
+        return ""
     sentences = re.split(r"(?<=[.!?…])\s+", answer.rstrip())
     prose = (
         len(sentences) > 2 and len(sentences[-1].split()) > 4 and not re.search(r"^\s*(?:[-*•]|\d+[.)])", answer, re.M)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from chatlab.quality.code import prose
 from chatlab.quality.findings import Case, Finding, about_one, quoted
 
 if TYPE_CHECKING:
@@ -37,12 +38,15 @@ class Languages:
         """None where the set has no main language."""
         if len(cases) < ENOUGH:
             return
-        guesses = [self._identifier.classify(case.answer) for case in cases]
-        main, number = Counter(language for language, _ in guesses).most_common(1)[0]
-        if number < MOST * len(cases):
+        told = [(case, text) for case in cases if (text := prose(case.answer)).strip()]
+        if len(told) < ENOUGH:
             return
-        for case, (language, probability) in zip(cases, guesses, strict=True):
-            if language != main and probability >= SURE and _is_long(case.answer) and not _ASKED_FOR.search(case.asked):
+        guesses = [self._identifier.classify(text) for _, text in told]
+        main, number = Counter(language for language, _ in guesses).most_common(1)[0]
+        if number < MOST * len(told):
+            return
+        for (case, text), (language, probability) in zip(told, guesses, strict=True):
+            if language != main and probability >= SURE and _is_long(text) and not _ASKED_FOR.search(case.asked):
                 why = f"The answer is in another language ({language}) than most ({main}): {quoted(case.answer)}"
                 yield about_one("language", case, why)
 

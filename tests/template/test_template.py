@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -84,6 +85,13 @@ def test_labels_are_the_ids_where_something_is_learned(template):
     assert len(one.ids) == len(one.labels)
     assert all(label in (IGNORED, token) for label, token in zip(one.labels, one.ids, strict=True))
     assert one.learned == sum(label != IGNORED for label in one.labels)
+
+
+def test_a_masked_answer_is_read_and_not_learned(template):
+    talk = (*TALK[:2], replace(TALK[2], masked=True), *TALK[3:])
+    [one], [whole] = template.encode(talk), template.encode(TALK)
+    assert one.ids == whole.ids
+    assert learned(template, talk) == "To Rome.<|end|>"
 
 
 def test_without_the_mask_every_token_is_learned(template):

@@ -92,7 +92,7 @@ class NativeToolFormat:
     def writes(self, calls: Sequence[Call]) -> bool:
         """Whether it was told of what these call, with just these arguments."""
         known = {tool.name: [p.name for p in tool.parameters] for tool in self.tools}
-        return all(known.get(call.name) == [name for name, _ in call.arguments] for call in calls)
+        return all(not call.typed and known.get(call.name) == [name for name, _ in call.arguments] for call in calls)
 
     def write(self, message: Message) -> tuple[Segment, ...]:
         """An answer that calls a tool, as the template writes it."""

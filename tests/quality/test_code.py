@@ -1,0 +1,75 @@
+"""Code is whole as code is: with semicolons, with fences in a line, with headings that are comments."""
+
+from __future__ import annotations
+
+import pytest
+
+from chatlab.quality import check
+from chatlab.records import Demonstration, Message
+
+WHOLE = (
+    "console.log(2 + 5);",
+    "SELECT name\nFROM boats\nWHERE sails > 2;",
+    "class Boat {\n  int sails;\n  int sails() { return sails; }\n};",
+    "Use this:\n\n```python\n# Count\nprint(1)\n```\n\nIt prints 1.",
+    "Type ```exit``` and press the key. In a script write ```exit``` on its\nown line, or ```quit\n``` is not known.",
+    "x = [a for a in b if a]\nprint(x),",
+    "version: 3\nservices:\n  db:\n    image: postgres\nuser: root\nsystem: linux",
+    "````markdown\n```\ncode\n```\n````",
+    "import java.util.List;\nimport java.util.Map;",
+    "<ul>\n  <li>Wren</li>\n</ul>",
+)
+CUT = (
+    "First find the wire,",
+    "You can do this in two ways; the first is to take the old road over the hill;",
+    "Here it is:\n\n```python\nfor n in range(3):\n    print(",
+    "Here it is:\n\n```python\nfor n in range(3):\n    print(n)",
+    "It is then that all of them went to the",
+    "int main() {",
+)
+
+
+def row(number: int, answer: str, asked: str = "") -> tuple[int, Demonstration]:
+    question = asked or f"How is task {number} done in language {number * 7}?"
+    messages = (Message(role="user", content=question), Message(role="assistant", content=answer))
+    return number, Demonstration(messages=messages)
+
+
+@pytest.mark.parametrize("answer", WHOLE)
+def test_code_that_is_whole_has_no_finding(answer: str) -> None:
+    assert not check([row(1, answer)])
+
+
+@pytest.mark.parametrize("answer", CUT)
+def test_an_answer_that_is_cut_off_is_found_with_code_and_without(answer: str) -> None:
+    assert [finding.kind for finding in check([row(1, answer)])] == ["truncated"]
+
+
+def test_a_comment_in_code_is_no_heading_and_a_tag_in_code_no_markup() -> None:
+    plain = [row(n, f"Boat {n} sails to harbour {n * 3}, where it is mended by {n} men.") for n in range(1, 20)]
+    for answer in ("```python\n# Count\nprint(1)\n```", "# Count\nprint(1)\nx = 2", "<div>\n<p>Wren</p>\n</div>"):
+        assert not [f for f in check([*plain, row(20, answer)]) if f.kind == "markup" and "fences" not in f.why]
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        (
+            "I’m not really sure how I can help.",
+            "I’d feel better if we looked at the soil first. To tell you the truth, I’m not quite sure how to"
+            " help with your garden, but it would be really good to know how much sun it gets in the morning.",
+        ),
+        (
+            "That depends on what you mean by quick.",
+            "That depends on what you mean by “quick”. The clipper crossed in March in twelve days, and in May a"
+            " steamer took nine, with a storm behind it for most of the way; neither carried more than some mail.",
+        ),
+        (
+            "Plant beans early.",
+            "Plant beans early, but wait for the frost to end, dig in old straw, and water the rows each evening until"
+            " the first leaves open; later the roots find enough by themselves.",
+        ),
+    ],
+)
+def test_a_short_answer_is_no_twin_of_a_long_one_that_says_far_more(short: str, long: str) -> None:
+    assert not check([row(1, short, "So what should I plant?"), row(2, long, "So what should I plant?")])
