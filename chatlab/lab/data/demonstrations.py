@@ -113,7 +113,7 @@ class Demonstrations:
         old = self.get(demonstration_id)
         new = replace(
             old,
-            messages=old.messages if messages is None else tuple(messages),
+            messages=old.messages if messages is None else _masked_as_before(old.messages, messages),
             status=status or old.status,
             tags=old.tags if tags is None else tuple(tags),
         )
@@ -268,3 +268,10 @@ def check(messages: Sequence[Message]) -> None:
 def _tags(turn: Turn) -> tuple[str, ...]:
     """What an answer was made with."""
     return tuple(tag for tag, with_it in ((SOURCED, turn.sources), (DELEGATED, turn.steps)) if with_it)
+
+
+def _masked_as_before(old: Sequence[Message], new: Sequence[Message]) -> tuple[Message, ...]:
+    """The new messages; an earlier answer that was read and not learned stays so while its words do."""
+    masked = {message.content for message in old if message.masked}
+    kept = [replace(m, masked=True) if m.role == "assistant" and m.content in masked else m for m in new[:-1]]
+    return (*kept, *new[-1:])

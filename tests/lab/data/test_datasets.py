@@ -212,3 +212,26 @@ def test_kept_demonstrations_are_what_training_takes(lab: Lab, tmp_path: Path) -
     assert lab.demonstrations.approved() == [1, 2]
     spans = lab.demonstrations.token_spans(lab.demonstrations.get(1).messages, 100)
     assert any(span.kind == "learned" for span in spans)
+
+
+def test_an_answer_of_weight_nought_stays_unlearned_when_another_is_edited(lab: Lab, tmp_path: Path) -> None:
+    turns = [("user", "Which river?"), ("assistant", "The Rhine."), ("user", "Sure?"), ("assistant", "The Danube.")]
+    path = tmp_path / "rows.jsonl"
+    row = [{"role": role, "content": text, "weight": int(text != "The Rhine.")} for role, text in turns]
+    path.write_text(json.dumps({"messages": row}))
+    assert brought(lab, path).kept == 1
+    edited = [Message(role=role, content=text.replace("Danube", "Iller")) for role, text in turns]  # type: ignore[arg-type]
+    messages = lab.demonstrations.update(1, messages=edited).messages
+    assert [(m.content, m.masked) for m in messages][1::2] == [("The Rhine.", True), ("The Iller.", False)]
+
+
+def test_prompts_without_answers_become_unseen_prompts_and_can_be_taken_back(lab: Lab, tmp_path: Path) -> None:
+    before = lab.unseen.prompts()
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "Which wren sings in Ulm?"}\n{"prompt": "Which wren sings in Ulm?"}\n')
+    assert brought(lab, path).kept == 1
+    assert lab.unseen.prompts() == [*before, "Which wren sings in Ulm?"] and not sum(
+        lab.demonstrations.counts().values()
+    )
+    assert lab.datasets.undoable == ("rows.jsonl", 1)
+    assert lab.datasets.undo() == 1 and lab.unseen.prompts() == before
