@@ -26,19 +26,15 @@ from chatlab.models.network import load_network
 from chatlab.records import TrainSettings
 from chatlab.system.files import private_folder
 from chatlab.system.malloc import return_freed
-from chatlab.training.data import Example
 from chatlab.training.fast import attention
 from chatlab.training.fast.decoder import FastDecoder, supports
 from chatlab.training.fast.lora_linear import ADAPTER, lora_pair
 from chatlab.training.fast.threads import Workers
 from chatlab.training.forward import Forward, PeftForward
-from chatlab.training.loss import logits_of
-from chatlab.training.packing import Batch, collate
+from chatlab.training.packing import Batch
+from chatlab.training.self_check import CHECKED_TO, SelfCheck, ordinary
 
 WEIGHTS = "adapter_model.safetensors"
-CHECKED_TO = {False: 0.005, True: 0.05}
-"""How far logits may be from transformers' own, in parts of their spread: in float32, and in bfloat16, where real text
-moves them by 0.009 to 0.013 on SmolLM2 (transformers' own bfloat16 by 0.013 to 0.024)."""
 
 
 class LoraModel:
@@ -66,7 +62,7 @@ class LoraModel:
         self.lora_shape, self.layers = lora_shape(settings), settings.layers
         self._dtype = torch.bfloat16 if bf16 else torch.float32
         self._load(settings)
-        check = _Check(self, sample or _ordinary(len(self.head)))
+        check = SelfCheck(self, sample or ordinary(len(self.head)))
         if fast and supports(self.causal):
             self.forward: Forward = FastDecoder(self.causal, self.flat, self._dtype)
             self.reset(settings)
@@ -225,47 +221,6 @@ def _targets(model: Any, share: float) -> dict[str, Any]:
     return {"target_modules": sorted(names), "layers_to_transform": list(range(first, count))}
 
 
-class _Check:
-    """The logits of two packed texts, to be compared with those that transformers gives each alone, in float32.
-
-    `sample` is real text, 19 tokens at least: on control tokens, which no text is made of, rounding to bfloat16 moves a
-    model's logits ten times as far. What both texts begin with is computed once, as in training.
-    """
-
-    def __init__(self, model: LoraModel, sample: Sequence[int]) -> None:
-        texts = (sample[:12], [*sample[:8], *sample[12:16]])
-        self._model = model
-        self._batch = collate([Example(demonstration=0, ids=tuple(ids), labels=()) for ids in texts])
-        self._wanted = [_logits_alone(model.causal, ids) for ids in (texts[0], *texts)]
-
-    @torch.no_grad()
-    def passes(self, limit: float) -> bool:
-        """False for a network that does more than the model's forward does: caps, biases, scales of its own.
-
-        `limit` is in parts of the logits' spread.
-        """
-        with self._model.adapter_disabled():
-            found = logits_of(self._model.hidden(self._batch), self._model.head)
-        for span, alone in zip(self._batch.spans, self._wanted, strict=True):
-            mine = found[span.start : span.start + span.width]
-            wanted = alone[span.prefix : span.prefix + span.width]
-            if not (mine - wanted).abs().mean() <= limit * wanted.std():  # nor where either is no number
-                return False
-        return True
-
-
-@torch.no_grad()
-def _logits_alone(causal: Any, ids: Sequence[int]) -> Tensor:
-    """Logits of one text, as transformers computes them; an adapter that was never trained changes nothing."""
-    causal.set_attn_implementation("eager")
-    try:
-        row = torch.tensor([list(ids)], device=causal.device)
-        logits: Tensor = causal(input_ids=row, use_cache=False).logits[0].float()
-        return logits
-    finally:
-        causal.set_attn_implementation(attention.NAME)
-
-
 def lora_layers(model: nn.Module) -> Iterator[LoraLayer]:
     """The adapted linear layers, always in the same order."""
     return (module for module in model.modules() if isinstance(module, LoraLayer))
@@ -294,11 +249,6 @@ def flatten(model: nn.Module) -> nn.Parameter:
         parameter.data = flat.data[start:end].view_as(parameter)
         start = end
     return flat
-
-
-def _ordinary(rows: int) -> Sequence[int]:
-    """Tokens from the middle of a vocabulary of `rows`, where no control tokens are."""
-    return [rows // 3 + (997 * n) % max(1, rows // 3) for n in range(19)]
 
 
 def lora_shape(settings: TrainSettings) -> tuple[float, ...]:

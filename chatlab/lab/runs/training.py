@@ -16,18 +16,13 @@ from chatlab.errors import BaseRefused, ChatlabError, RunBusy, TrainingError
 from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.lab.models import ModelHost
 from chatlab.lab.models.memory import check_training_memory
+from chatlab.lab.runs.estimates import Estimates
 from chatlab.lab.runs.publisher import Publisher
 from chatlab.lab.runs.requests import Requests, check_template
 from chatlab.models.base import Base
 from chatlab.records import AdapterCard, TrainSettings
-from chatlab.training.data import held_out_ids, lengths_of
 from chatlab.training.defaults import (
-    Lengths,
     Plan,
-    correction_settings,
-    plan,
-    plan_correction,
-    read_throughput,
     settings_for,
 )
 from chatlab.training.process.client import TrainerClient
@@ -38,8 +33,6 @@ _RUN = re.compile(r"[A-Za-z0-9_][\w.-]{0,99}")
 """What a run's folder can be called."""
 MEASURING = 300.0
 """Seconds after which nobody waits any more for what a correction forgot: the trainer has failed or has ended."""
-LOOKED_AT = 16
-"""Demonstrations whose tokens are counted for an estimate."""
 UNPACKED_AT_ONCE = 500_000_000
 """Parameters of a GGUF that is unpacked for training when the app starts: at most 1 GB on the disk, and seconds."""
 
@@ -63,8 +56,7 @@ class Training:
         trainer: TrainerClient,
     ) -> None:
         self._folder = folder
-        self._cache = cache
-        self._demonstrations = demonstrations
+        self._estimates = Estimates(cache, demonstrations, machine)
         self._machine = machine
         self._requests = requests
         self._publisher = publisher
@@ -72,21 +64,12 @@ class Training:
         self._lock = threading.Lock()
         self._watcher: threading.Thread | None = None
         self._closing = threading.Event()
-        self._counted: tuple[tuple[str, tuple[int, ...]], Lengths] = ("", ()), Lengths()
         self.news: str = ""
         """What became of the last run, when it needs saying: why it was not published, or did not go live."""
 
     def plan(self, **overrides: Any) -> Plan:
         """What `retrain` with these settings would do. Overrides are fields of TrainSettings."""
-        base = self._machine.base
-        ids = self._demonstrations.approved()
-        settings = settings_for(len(ids), base.parameters, **overrides)
-        throughput = read_throughput(self._cache, base.fingerprint)
-        lengths, held_out = (
-            self._lengths(base, ids),
-            len(held_out_ids(self._demonstrations.like_questions(ids), settings)),
-        )
-        return plan(settings, len(ids), base.parameters, lengths=lengths, throughput=throughput, held_out=held_out)
+        return self._estimates.plan(**overrides)
 
     def retrain(self, name: str = "", live: bool = True, **overrides: Any) -> str:
         """Freeze the approved demonstrations and start a run on them; its id.
@@ -123,11 +106,7 @@ class Training:
 
     def plan_correction(self) -> Plan:
         """What `learn` would do."""
-        base = self._machine.base
-        settings = correction_settings(settings_for(1, base.parameters), base.parameters)
-        lengths = self._lengths(base, self._demonstrations.approved())
-        throughput = read_throughput(self._cache, base.fingerprint)
-        return plan_correction(settings, base.parameters, lengths, throughput)
+        return self._estimates.plan_correction()
 
     def retrain_like(self, card: AdapterCard) -> str:
         """Train the approved demonstrations on the model that answers, with the settings of an adapter of another one.
@@ -244,17 +223,6 @@ class Training:
         self._closing.set()
         self._trainer.close()
         self.wait(timeout=10)
-
-    def _lengths(self, base: Base, ids: Sequence[int]) -> Lengths:
-        """Of some of the demonstrations, spread over all; counted again only when there are others."""
-        some = tuple(ids[i * len(ids) // LOOKED_AT] for i in range(LOOKED_AT)) if len(ids) > LOOKED_AT else tuple(ids)
-        if self._counted[0] != (base.fingerprint, some):
-            encoded = []
-            for id in some:
-                with contextlib.suppress(ChatlabError):
-                    encoded += [tuple(one.ids) for one in base.template.encode(self._demonstrations.get(id).messages)]
-            self._counted = (base.fingerprint, some), lengths_of(encoded)
-        return self._counted[1]
 
     def _check_idle(self) -> None:
         if self._trainer.status().state == "training" or (self._watcher is not None and self._watcher.is_alive()):
