@@ -26,7 +26,11 @@ def add_to(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     prefer.add_argument(
         "--source", choices=("pairs", "thumbs", "free"), default="pairs", help="what to learn from (pairs)"
     )
-    prefer.add_argument("--loss", choices=(*PAIRED, *UNPAIRED), help="objective (by what is learned)")
+    prefer.add_argument(
+        "--loss",
+        choices=(*PAIRED, *UNPAIRED, "sft"),
+        help="objective; sft: the chosen answers alone",
+    )
     prefer.add_argument("--beta", type=float, help="how strongly it is held to the adapter that it goes on from")
     prefer.add_argument("--epochs", type=int, help="times that every pair is read")
     prefer.add_argument("--adapter", default="", metavar="NAME", help="name of the adapter that is made")

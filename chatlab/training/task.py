@@ -86,7 +86,7 @@ class SFTTask:
 def read_task(request: Request, snapshot: Path, base: Base) -> Task:
     """What the snapshot holds, tokenised. Raises NothingToLearn."""
     settings, template, context = request.settings, base.template, base.context
-    if settings.loss != "sft":
+    if request.preferences:
         return PreferenceTask(request, read_preferences(snapshot, template, settings, context))
     if request.corrections:
         return SFTTask(request, *read_correction(snapshot, template, settings, context, request.corrections))

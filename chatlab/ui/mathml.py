@@ -1,6 +1,8 @@
 r"""Formulas of TeX as MathML, which browsers typeset by themselves: fractions, roots, scripts, Greek, the usual signs.
 
-What is not known, `\begin{...}` for one, makes the whole formula None: it is then shown as it was written.
+What is not known, `\begin{...}` for one, makes the whole formula None: it is then shown as it was written. latex2mathml
+(3.81, MIT) was tried in its place: it passes unknown commands on as letters, writes `href` where a formula asks for it,
+gives what is no XML for `a & b`, and puts the limits of a sum beside it.
 """
 
 from __future__ import annotations

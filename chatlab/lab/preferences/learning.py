@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from chatlab.errors import NothingToLearn
+from chatlab.errors import InputError, NothingToLearn
 from chatlab.lab.models import ModelHost
 from chatlab.lab.preferences.collected import Preferences, Thumb, Usable
 from chatlab.lab.preferences.free_pairs import FreePairs
@@ -127,7 +127,9 @@ class PreferenceLearning:
         loss = "apo_zero_unpaired" if source == "thumbs" else None
         chosen = {"loss": loss} | {k: v for k, v in overrides.items() if v is not None}
         if source != "thumbs" and chosen["loss"] in UNPAIRED:
-            raise NothingToLearn(f"{chosen['loss']} learns from rated answers.", "Choose thumbs, or another loss.")
+            raise InputError(f"{chosen['loss']} learns from rated answers.", "Choose thumbs, or another loss.")
+        if source == "thumbs" and chosen["loss"] not in UNPAIRED:
+            raise InputError(f"{chosen['loss']} learns from pairs.", f"Choose {' or '.join(UNPAIRED)}.")
         start = card.settings if card else None
         return preference_settings(count, self._machine.base.parameters, start, **chosen)
 

@@ -36,7 +36,7 @@ def preference_settings(
         loss="apo_zero",
         beta=0.3 if pairs < 100 else 0.1,
         sft_weight=0.1,
-        learning_rate=RATE * usual_rate,
+        learning_rate=usual_rate if overrides.get("loss") == "sft" else RATE * usual_rate,
         lr_scheduler_type="cosine",
         adam_epsilon=1e-8,
         epochs=3 if pairs < 100 else 2,

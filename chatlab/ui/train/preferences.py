@@ -35,6 +35,7 @@ LOSSES = (
     ("DPOP", "dpop"),
     ("ORPO", "orpo"),
     ("SimPO", "simpo"),
+    ("SFT on the chosen answers", "sft"),
 )
 FROM = {"edit": "edits", "compare": "Compare votes", "imported": "imported"}
 LONGER = 0.8

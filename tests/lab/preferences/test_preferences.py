@@ -12,7 +12,7 @@ import pytest
 
 from chatlab.__main__ import main
 from chatlab.commands import prefer
-from chatlab.errors import NothingToLearn
+from chatlab.errors import InputError, NothingToLearn
 from chatlab.evaluation.preference_verdict import headline, why_worse
 from chatlab.lab import Lab
 from chatlab.lab.chat.reply_stream import ReplyOptions
@@ -121,6 +121,12 @@ def test_too_few_pairs_are_refused_with_what_would_do(lab: Lab) -> None:
     assert "free pairs" in refused.value.hint
 
 
+@pytest.mark.parametrize(("source", "loss"), [("thumbs", "dpo"), ("thumbs", "sft"), ("pairs", "kto")])
+def test_a_loss_for_something_else_is_refused(lab: Lab, source: Any, loss: str) -> None:
+    with pytest.raises(InputError):
+        lab.preferences.plan(source, loss=loss)
+
+
 def test_votes_change_the_live_adapter_and_can_be_undone(taught: Lab) -> None:
     ids = add(taught, birds(30))
     run = ended(taught, taught.preferences.learn(name="birds", epochs=4))
@@ -137,6 +143,18 @@ def test_votes_change_the_live_adapter_and_can_be_undone(taught: Lab) -> None:
     examples = taught.lineage.examples("birds")
     assert len(examples) == 30 and examples[0].preferred and examples[0].answer.startswith("A wren")
     assert taught.variants.undo() == "player"
+
+
+def test_sft_on_the_chosen_answers_is_measured_on_the_same_pairs(taught: Lab) -> None:
+    taught.variants.go_live("player")
+    if not taught.preferences.usable().pairs:
+        add(taught, birds(30))
+    plain = ended(taught, taught.preferences.learn(name="plain", live=False, epochs=1, loss="sft"))
+    voted = ended(taught, taught.preferences.learn(name="voted", live=False, epochs=1))
+    assert plain.result is not None and voted.result is not None
+    assert plain.result.held_out == voted.result.held_out and plain.result.steps == voted.result.steps
+    assert plain.result.preferences is not None and plain.result.adapter != voted.result.adapter
+    assert plain.result.preferences.chosen_after > plain.result.preferences.chosen_before
 
 
 def test_the_same_votes_give_the_same_adapter_to_the_bit(taught: Lab) -> None:
