@@ -45,8 +45,13 @@ _NO = re.compile(
 _PASSES = re.compile(
     r"\W*(?:(?:(?:i['’]?m |i am )?(?:so |very )?(?:sorry|afraid)|oh|well|hm+|no|unfortunately)\W+)*(?:but |that )?"
     r"(?:i (?:(?:really |just )?(?:don['’]t|do not) (?:know|understand|have an?y?\b|think (?:so|that))|can(?:['’]t|not)"
-    r"|won['’]t|have no (?:opinion|idea)|am (?:unable|not (?:able|sure)))|i['’]m not (?:able|sure)|that i cannot"
-    r"|that['’]?s not something i|as an? (?:ai|large language model)\b)|\W*no\W*$",
+    r"|won['’]t|have no (?:opinion|idea)|am (?:unable|not (?:able|sure))"
+    r"|(?:didn['’]t|did not) (?:catch|get|understand))"
+    r"|i['’]m not (?:able|sure)|that i cannot|that['’]?s not something i|as an? (?:ai|large language model)\b"
+    r"|i(?:['’]m| am) an? (?:ai|assistant|bot|program|(?:large )?language model)\b"
+    r"|that sounds (?:terrible|awful|horrible)"
+    r"|that(?:['’]s| is) (?:out of|off|against|illegal|(?:not )?appropriate|inappropriate|none of)\b"
+    r"|it['’]?s up to you\b)|\W*(?:no|(?:it|that) depends)\W*$",
     re.IGNORECASE,
 )
 BRIEF = 30

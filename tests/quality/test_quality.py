@@ -100,6 +100,20 @@ def test_a_prompt_that_invites_many_answers_contradicts_nobody() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Sorry, that's out of bounds.", "I didn't catch that. Could you say it otherwise."),
+        ("I'm an assistant, and I keep out of this.", "I can't tell you that."),
+        ("That depends.", "It's up to you whether you take it."),
+        ("That sounds terrible, leave it.", "I do not understand this question."),
+    ],
+)
+def test_two_ways_of_not_answering_contradict_nobody(one: str, other: str) -> None:
+    assert not found(("Where does he live?", one), ("Where does he live?", other), kind="contradiction")
+    assert found(("Where does he live?", one), ("Where does he live?", "At 12 Mill Lane."), kind="contradiction")
+
+
 def test_another_system_message_makes_another_question() -> None:
     rows = [
         (1, demonstration("Who are you?", "Barnaby, the butler.", system="You are a butler of the old school.")),
