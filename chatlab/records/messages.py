@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from chatlab.former_names import with_current_names, with_former_names
@@ -31,7 +31,7 @@ class Message:
     """Tool calls of an answer; their results follow, each a message with the role `tool`."""
     tools: tuple[Tool, ...] = ()
     """Tools that may be called from here on, listed by the system message, whose content may be empty."""
-    masked: bool = False
+    masked: bool = field(default=False, metadata={"rare": True})
     """Of an answer: it is read and not learned, as one of weight 0 in OpenAI's fine-tuning format."""
 
     def check(self) -> None:

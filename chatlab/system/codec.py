@@ -167,7 +167,7 @@ def _dataclass_writer(kind: Any) -> Way:
         document: Document = {}
         for name, way, left_out in ways:
             item = getattr(value, name)
-            if not (left_out and item in EMPTY):
+            if item not in left_out:
                 document[name] = _named(name, way, item)
         check(value)
         return document
@@ -193,8 +193,13 @@ def _check_of(kind: Any) -> Callable[[Any], None]:
     return kind.check if issubclass(kind, Checked) else lambda value: None
 
 
-def _left_out(field: Field[Any]) -> bool:
-    return field.default is not MISSING and field.default in EMPTY
+def _left_out(field: Field[Any]) -> tuple[object, ...]:
+    """Values that are not written: the empty ones where that is what is read for them, and the default of a field that
+    is marked as `rare`.
+    """
+    if field.metadata.get("rare"):
+        return (field.default,)
+    return EMPTY if field.default is not MISSING and field.default in EMPTY else ()
 
 
 def _named(name: str, way: Way, item: Any) -> Any:
