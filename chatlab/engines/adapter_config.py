@@ -165,6 +165,8 @@ Number = TypeVar("Number", int, float)
 def _by_name(pattern: Mapping[str, Number], modules: Iterable[str], ends: float) -> dict[str, Number]:
     """For each module the value of the first expression that fits it or its end, as peft matches them."""
     try:
+        for expression in pattern:
+            regex.compile(expression)  # by itself: `q_proj)(` would be one within the brackets
         fits = [(regex.compile(rf"(?:.*\.)?(?:{expression})"), value) for expression, value in pattern.items()]
         found = {}
         for module in modules:

@@ -191,7 +191,6 @@ def test_an_adapter_of_another_base_is_refused(engine, made_adapters, tmp_path, 
 @pytest.mark.parametrize(
     "change",
     [
-        {"target_modules": "(a+)+$"},
         {"target_modules": ["(a+)+$"]},
         {"target_modules": []},
         {"target_modules": None},
@@ -199,10 +198,7 @@ def test_an_adapter_of_another_base_is_refused(engine, made_adapters, tmp_path, 
         {"peft_type": None},
         {"loftq": {"bits": 4}},
         {"megatron_config": {"a": 1}},
-        {"rank_pattern": {"(a+)+$": 4}},
-        {"exclude_modules": ".*"},
         {"use_bdlora": True},
-        {"layers_pattern": "(a+)+$"},
         {"trainable_token_indices": [1]},
         {"target_parameters": ["x"]},
     ],
@@ -213,6 +209,27 @@ def test_unsafe_or_unknown_settings_are_refused(engine, made_adapters, tmp_path,
     (folder / CONFIG).write_text(json.dumps(config | change))
     with pytest.raises(AdapterDamaged, match="refused"):
         next(engine.stream(prompt, SHORT, Variant(name="odd", folder=folder), NEVER))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"target_modules": "(a+)+$"},
+        {"rank_pattern": {"(a+)+$": 4}},
+        {"exclude_modules": ".*"},
+        {"layers_pattern": "(a+)+$"},
+    ],
+)
+def test_expressions_that_mean_no_matrix_of_it_change_nothing(engine, made_adapters, tmp_path, prompt, change):
+    """The names of its weights say which matrices an adapter is on."""
+    if isinstance(engine, FakeEngine):
+        return  # says what the files' bytes say
+    folder = copied(Variant(folder=made_adapters["one"]), tmp_path)
+    wanted = list(engine.stream(prompt, SHORT, Variant(name="one", folder=folder), NEVER))
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(config | change))
+    found = list(engine.stream(prompt, SHORT, Variant(name="odd", folder=folder), NEVER))
+    assert "".join(chunk.text for chunk in found) == "".join(chunk.text for chunk in wanted)
 
 
 def test_files_that_are_replaced_under_the_same_name_are_read_again(engine, made_adapters, tmp_path, prompt):
