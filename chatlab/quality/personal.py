@@ -14,6 +14,7 @@ from typing import Literal
 
 from phonenumbers import Leniency, PhoneNumberMatcher
 
+from chatlab.quality.code import prose
 from chatlab.quality.findings import Action, Case, Finding, about_one, quoted
 from chatlab.records import Message
 
@@ -25,6 +26,8 @@ _CARD = re.compile(r"(?<![\d.,-])\d(?:[ -]?\d){12,18}(?![\d]|[.,]\d)")
 _IP = re.compile(
     r"(?<![\w.:])(?<!ersion )(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7})(?![\w:-]|\.\d)"
 )
+_GIVEN_OUT = ipaddress.ip_network("2000::/3")
+"""The part of IPv6 that is given out (RFC 4291); `1::2` is a slice of Python."""
 _EXAMPLES = re.compile(r"@(?:[\w-]+\.)*example\.(?:com|org|net)$|\.(?:example|invalid|test)$|@localhost", re.IGNORECASE)
 
 
@@ -87,14 +90,18 @@ def is_card(text: str) -> bool:
 def _is_public(text: str) -> bool:
     """Addresses of the wide network; private ones and those of handbooks point to nobody."""
     try:
-        return ipaddress.ip_address(text).is_global
+        address = ipaddress.ip_address(text)
     except ValueError:
         return False
+    return address.is_global and (address.version == 4 or address in _GIVEN_OUT)
 
 
 def _phones(text: str, region: str) -> Iterator[tuple[int, int]]:
+    """In code, bare digits are a number like any other."""
+    said = prose(text)
     for match in PhoneNumberMatcher(text, region, leniency=Leniency.VALID):
-        yield match.start, match.end
+        if not match.raw_string.isdigit() or match.raw_string in said:
+            yield match.start, match.end
 
 
 def _apart(found: list[Personal]) -> list[Personal]:

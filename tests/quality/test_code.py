@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chatlab.quality import check
+from chatlab.quality.personal import personal
 from chatlab.records import Demonstration, Message
 
 WHOLE = (
@@ -73,3 +74,20 @@ def test_a_comment_in_code_is_no_heading_and_a_tag_in_code_no_markup() -> None:
 )
 def test_a_short_answer_is_no_twin_of_a_long_one_that_says_far_more(short: str, long: str) -> None:
     assert not check([row(1, short, "So what should I plant?"), row(2, long, "So what should I plant?")])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def prime():\n    return 2147483647 % 4155550132\n",
+        "```python\nseconds = 2125551234\nprint(seconds)\n```",
+        "rows = table[1::2]\nodd = rows[3::4]\nprint(odd)\n",
+    ],
+)
+def test_numbers_and_slices_of_code_are_nobodys(code: str) -> None:
+    assert personal(code) == []
+
+
+def test_numbers_that_are_written_as_people_write_them_are_found_in_code_too() -> None:
+    found = personal("def call():\n    dial('+1 415 555 0132')\n    connect('2a00:1450:4001:81b::200e')\n")
+    assert [one.what for one in found] == ["phone number", "IP address"]
