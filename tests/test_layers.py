@@ -190,3 +190,11 @@ def test_what_the_app_starts_with_brings_no_backend(module):
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_a_base_that_is_a_gguf_answers_before_torch_is_loaded():
+    """It takes longer than all else that a first reply waits for."""
+    pytest.importorskip("llama_cpp", reason="llama.cpp is not installed")
+    code = "import sys, chatlab.engines.llamacpp.engine; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

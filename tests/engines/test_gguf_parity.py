@@ -18,7 +18,8 @@ from peft import PeftModel  # noqa: E402
 from transformers import AutoConfig, AutoModelForCausalLM  # noqa: E402
 
 from chatlab.engines.folder import read_adapter  # noqa: E402
-from chatlab.engines.gguf_export.files import Precision, write_adapter, write_base  # noqa: E402
+from chatlab.engines.gguf_export.cached import Precision  # noqa: E402
+from chatlab.engines.gguf_export.files import write_adapter, write_base  # noqa: E402
 from chatlab.engines.llamacpp.runtime import Runtime  # noqa: E402
 from chatlab.errors import EngineUnable  # noqa: E402
 from chatlab.models.base import Base  # noqa: E402

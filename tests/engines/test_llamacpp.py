@@ -15,7 +15,7 @@ pytest.importorskip("llama_cpp", reason="llama.cpp is not installed")
 
 from chatlab.engines.base import BLOCK, Sampling, Variant
 from chatlab.engines.fallback import FallbackEngine, open_engine
-from chatlab.engines.gguf_export.files import kept
+from chatlab.engines.gguf_export.cached import kept
 from chatlab.engines.llamacpp import adapter_cache as wardrobe
 from chatlab.engines.llamacpp.engine import LlamaCppEngine
 from chatlab.engines.transformers.engine import TransformersEngine

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import psutil
 from gguf import GGMLQuantizationType as Kind
@@ -19,16 +19,15 @@ from chatlab.adapters.manifest import AGAIN
 from chatlab.engines.adapter_config import AdapterConfig
 from chatlab.engines.folder import PREFIX, AdapterFiles
 from chatlab.engines.gguf_export import vocabulary
+from chatlab.engines.gguf_export.cached import Precision, worded
 from chatlab.engines.gguf_export.tensors import arranged, converted, name_of, numbers
-from chatlab.errors import AdapterDamaged, DiskFull, EngineError, EngineUnable
+from chatlab.errors import AdapterDamaged, EngineUnable
 from chatlab.models.gguf.architectures import ELSEWHERE, Architecture, architecture, describe
 from chatlab.models.weights import read_header
-from chatlab.system.files import DISK_FULL, private_folder, sha256_of, write_whole
+from chatlab.system.files import private_folder
 
 if TYPE_CHECKING:
     from chatlab.models.base import Base
-
-Precision = Literal["f32", "f16", "bf16", "q8_0"]
 
 KINDS: dict[Precision, tuple[Kind, LlamaFileType]] = {
     "f32": (Kind.F32, LlamaFileType.ALL_F32),
@@ -115,17 +114,6 @@ def check_fit(base: Base, config: AdapterConfig, pairs: Mapping[str, tuple[Tenso
         raise ValueError(f"{odd[0][:80]!r} is {'missing' if odd[0] in named else 'unexpected'}")
 
 
-def kept(to: Path, write: Callable[[Path], None]) -> Path:
-    """`to`, written by `write` unless a whole one is there; its hash lies beside it, so that a damaged one is seen."""
-    digest = to.with_suffix(".sha256")
-    if to.is_file() and digest.is_file() and digest.read_text() == sha256_of(to):
-        return to
-    write(to)
-    with _worded(digest):
-        write_whole(digest, sha256_of(to).encode())
-    return to
-
-
 def _pairs(files: AdapterFiles) -> dict[str, tuple[Tensor, Tensor]]:
     """A (r, in) and B (out, r) by module."""
     tensors = load(files.weights)
@@ -173,7 +161,7 @@ def _writer(path: Path, arch: Architecture, use_temp_file: bool = False) -> Iter
 def _publish(to: Path, fill: Callable[[Path], None]) -> None:
     """Whole or not at all."""
     half = to.with_name(f".{to.name}.{os.getpid()}.half")
-    with _worded(to):
+    with worded(to):
         private_folder(to.parent)
         _clear(to.parent)
         try:
@@ -189,16 +177,3 @@ def _clear(folder: Path) -> None:
         owner = half.name.split(".")[-2]
         if not (owner.isdecimal() and psutil.pid_exists(int(owner))):
             half.unlink(missing_ok=True)
-
-
-@contextmanager
-def _worded(file: Path) -> Iterator[None]:
-    """DiskFull or EngineError in place of the system's own error."""
-    try:
-        yield
-    except OSError as error:
-        kind = DiskFull if error.errno in DISK_FULL else EngineError
-        raise kind(
-            f"{file.name} could not be written for llama.cpp: {error.strerror or error}.",
-            "Free some space on the disk of the cache folder, then try again.",
-        ) from error

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from chatlab.engines.base import Variant
 from chatlab.engines.folder import AdapterFiles, Stamp, read_adapter, stamp
-from chatlab.engines.gguf_export.files import kept, write_adapter
+from chatlab.engines.gguf_export.cached import kept
 from chatlab.engines.llamacpp.runtime import Runtime
 from chatlab.errors import EngineError
 
@@ -83,7 +83,13 @@ class AdapterCache:
     def _converted(self, folder: Path) -> ActiveAdapter:
         files = read_adapter(folder, self._base.fingerprint).checked()
         to = self._cache / f"{self._base.fingerprint[:16]}-{_identity(files)}.lora.gguf"
-        return ActiveAdapter(kept(to, lambda path: write_adapter(self._base, files, path)), files.sha256)
+
+        def write(path: Path) -> None:
+            from chatlab.engines.gguf_export.files import write_adapter  # brings torch, which takes seconds
+
+            write_adapter(self._base, files, path)
+
+        return ActiveAdapter(kept(to, write), files.sha256)
 
 
 def _identity(files: AdapterFiles) -> str:

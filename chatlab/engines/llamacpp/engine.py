@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from chatlab.engines.base import BLOCK, ReplyChunk, Sampling, Variant, check_prompt
 from chatlab.engines.detokenize import Detokenizer, decoder
-from chatlab.engines.gguf_export.files import Precision, kept, write_base
+from chatlab.engines.gguf_export.cached import Precision, kept
 from chatlab.engines.llamacpp.adapter_cache import ActiveAdapter, AdapterCache
 from chatlab.engines.llamacpp.batching import BatchGenerator
 from chatlab.engines.llamacpp.runtime import Runtime
@@ -65,6 +65,8 @@ class LlamaCppEngine:
         if base.gguf is not None:
             brought = Runtime(base.gguf.unchanged(), length, slots, cores, BLOCK, brought=True)
             return cls(base, brought, slots, cores, cache)
+        from chatlab.engines.gguf_export.files import write_base  # brings torch, which takes seconds
+
         file = kept(cache / f"{base.fingerprint[:32]}-{precision}.gguf", lambda to: write_base(base, to, precision))
         return cls(base, Runtime(file, length, slots, cores, BLOCK), slots, cores, cache)
 
