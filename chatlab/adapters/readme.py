@@ -43,7 +43,10 @@ _TRAINED = (
 
 
 def _trained(card: AdapterCard) -> str:
-    return f"A LoRA adapter, trained with Chatlab on {len(card.demonstrations)} demonstrations. Load it with PEFT on"
+    learned = f"{len(card.demonstrations)} demonstrations"
+    if card.preferences:
+        learned += f" and then {len(card.preferences)} preferences"
+    return f"A LoRA adapter, trained with Chatlab on {learned}. Load it with PEFT on"
 
 
 def _facts(card: AdapterCard) -> list[tuple[str, str]]:
@@ -53,6 +56,7 @@ def _facts(card: AdapterCard) -> list[tuple[str, str]]:
         ("chat template", f"`{card.template}`" if card.template else ""),
         ("brought" if card.origin else "trained", _plain(card.created)),
         ("from", _plain(card.origin)),
+        ("then on", f"{len(card.preferences)} preferences, loss {settings.loss}" if card.preferences else ""),
         ("trained on", f"demonstrations {_ranges(card.demonstrations)}" if card.demonstrations else ""),
         (
             "settings",

@@ -31,6 +31,11 @@ class Example:
     labels: tuple[int, ...]
 
     @property
+    def length(self) -> int:
+        """Tokens."""
+        return len(self.ids)
+
+    @property
     def num_labels(self) -> int:
         """Supervised tokens: labels that have a token before them to be predicted from."""
         return sum(label != IGNORED for label in self.labels[1:])

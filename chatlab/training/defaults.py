@@ -154,6 +154,7 @@ def correction_settings(settings: TrainSettings, parameters: int, seed: int = 0)
         kl_samples=1,
         held_out=0.0,
         seed=seed,
+        loss="sft",
     )
 
 
@@ -222,6 +223,12 @@ def computed_tokens(settings: TrainSettings, learned: int, lengths: Lengths) -> 
 def evaluations(steps: int) -> int:
     """How often a run of so many steps is evaluated while it goes on."""
     return min(MOST_EVALUATIONS, max(FEWEST_EVALUATIONS, steps // STEPS_AN_EVALUATION))
+
+
+def is_evaluated(step: int, steps: int) -> bool:
+    """Whether a run of so many steps is evaluated after this one; always after the last."""
+    count = evaluations(steps)
+    return step * count // steps > (step - 1) * count // steps
 
 
 def held_out_count(demonstrations: int, share: float) -> int:

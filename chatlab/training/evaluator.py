@@ -9,7 +9,7 @@ from chatlab.measurements import PreferenceMetrics, Step
 from chatlab.records import TrainSettings
 from chatlab.training import metrics
 from chatlab.training.data import Split, schedule
-from chatlab.training.defaults import evaluations
+from chatlab.training.defaults import is_evaluated
 from chatlab.training.kl import KLToReference
 from chatlab.training.resources import TrainingResources
 
@@ -67,8 +67,7 @@ class RunEvaluator:
 
     def is_eval_step(self, step: int) -> bool:
         """Whether to evaluate after this step."""
-        count = evaluations(self._steps)
-        return step * count // self._steps > (step - 1) * count // self._steps
+        return is_evaluated(step, self._steps)
 
     def quick_eval(self, step: int) -> dict[str, Any]:
         """Fields of a Step: of general text only a little is read, but for the last step, where this is `final`."""
@@ -76,23 +75,19 @@ class RunEvaluator:
             last = self.final(step)
             return {"held_out_loss": last.held_out_loss, "forgetting": last.forgetting, "kl": last.kl}
         kl, loss = self._on_answers()
-        base = self._resources.base_nll(quick=True)
-        forgetting = metrics.forgetting(base, metrics.nll(self._model, self._resources.quick_text))
-        return {"held_out_loss": loss if self._split.held_out else None, "forgetting": forgetting, "kl": kl}
+        held_out_loss = loss if self._split.held_out else None
+        return {"held_out_loss": held_out_loss, "forgetting": self._resources.quick_forgetting(), "kl": kl}
 
     def final(self, step: int) -> FinalMetrics:
         """After the run's last step, which may have been measured by now."""
         if self._final[0] != step:
             kl, loss = self._on_answers()
-            base = self._resources.base_nll()
-            after = metrics.nll(self._model, self._resources.text)
-            found = FinalMetrics(
-                held_out_loss=loss if self._split.held_out else None,
-                kl=kl,
-                forgetting=metrics.forgetting(base, after),
-                interval=metrics.interval(base, after),
+            forgetting, interval = self._resources.forgetting()
+            held_out_loss = loss if self._split.held_out else None
+            self._final = (
+                step,
+                FinalMetrics(held_out_loss=held_out_loss, kl=kl, forgetting=forgetting, interval=interval),
             )
-            self._final = step, found
         return self._final[1]
 
     def _on_answers(self) -> tuple[float | None, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,17 @@ from chatlab.training.data import IGNORED, Example, shared_prefix
 
 BATCH_TOKENS = 1024
 """Most tokens computed at once for a measurement: a processor multiplies that many twice as fast as 256."""
+
+
+class Sized(Protocol):
+    """An example, or several that are packed together."""
+
+    @property
+    def length(self) -> int:
+        """Tokens."""
+
+
+S = TypeVar("S", bound=Sized)
 
 
 class Span(NamedTuple):
@@ -67,12 +78,12 @@ def collate(examples: Sequence[Example]) -> Batch:
     return Batch(torch.tensor(ids), torch.tensor(positions), tuple(spans), *supervised)
 
 
-def shares(examples: Sequence[Example], workers: int, most: int = BATCH_TOKENS) -> list[list[Example]]:
+def shares(examples: Sequence[S], workers: int, most: int = BATCH_TOKENS) -> list[list[S]]:
     """Examples of like length together, `most` tokens at once or so few that each worker has a share."""
-    most = min(most, sum(len(e.ids) for e in examples) // workers + 1)
-    batches: list[list[Example]] = [[]]
-    for example in sorted(examples, key=lambda example: -len(example.ids)):
-        if sum(len(e.ids) for e in batches[-1]) + len(example.ids) > most and batches[-1]:
+    most = min(most, sum(e.length for e in examples) // workers + 1)
+    batches: list[list[S]] = [[]]
+    for example in sorted(examples, key=lambda example: -example.length):
+        if sum(e.length for e in batches[-1]) + example.length > most and batches[-1]:
             batches.append([])
         batches[-1].append(example)
     return [batch for batch in batches if batch]

@@ -143,6 +143,15 @@ class TrainingResources:
             return_freed()
         return self._untrained[shape]
 
+    def quick_forgetting(self) -> float:
+        """Of the adapter as it is now, per cent, on a little of the held-out text."""
+        return metrics.forgetting(self.base_nll(quick=True), metrics.nll(self.current_model(), self.quick_text))
+
+    def forgetting(self) -> tuple[float, tuple[float, float]]:
+        """Of the adapter as it is now, per cent, on all of the held-out text; with its 95 % interval."""
+        base, after = self.base_nll(), metrics.nll(self.current_model(), self.text)
+        return metrics.forgetting(base, after), metrics.interval(base, after)
+
     def _ids(self, text: str) -> list[int]:
         return codec_of(self.base.tokenizer.backend_tokenizer).encode(text)
 

@@ -21,6 +21,7 @@ from chatlab.records import TrainSettings
 from chatlab.settings import PACKAGE
 from chatlab.training.loop import compute_gradients
 from chatlab.training.model import LoraModel
+from chatlab.training.preferences import names
 from chatlab.training.preferences.loss import PreferenceLoss, ThumbLoss, log_probs
 from chatlab.training.preferences.objectives import PAIRED, UNPAIRED, PairScores
 from chatlab.training.preferences.pairs import Judged, Pair, read_preferences
@@ -216,6 +217,24 @@ def test_thumbs_begin_in_the_middle_and_move_answers_their_own_way(
     assert found < 0.48
     for one in answers:
         assert (after[one.id][0] > before[one.id][0]) == one.liked
+
+
+def test_kto_takes_no_answer_to_its_own_prompt_for_one_that_does_not_belong(
+    model: LoraModel, pairs: list[Pair]
+) -> None:
+    """A last batch of one, and neighbours that answer the same: neither says how far the model has moved elsewhere."""
+    start, answers = moved(model, 1), answers_of(pairs)
+    kept = references(model, answers)
+    moved(model, 2)
+    loss = ThumbLoss(replace(SETTINGS, loss="kto"), kept, start)
+    plain = ThumbLoss(replace(SETTINGS, loss="apo_zero_unpaired"), kept, start)
+    for some in (answers[:1], [answers[0], replace(answers[1], group=answers[0].group)]):
+        found, wanted = (compute_gradients(model, each.step(model, some, 0))["loss"] for each in (loss, plain))
+        assert found == pytest.approx(wanted, abs=1e-6), "KTO without a KL is its relative"
+
+
+def test_the_names_that_are_read_without_torch_are_those_of_the_objectives() -> None:
+    assert (tuple(PAIRED), tuple(UNPAIRED)) == (names.PAIRED, names.UNPAIRED)
 
 
 def test_equal_prompts_are_held_out_together_and_what_cannot_be_used_is_named(base: Base, tmp_path: Path) -> None:

@@ -87,13 +87,6 @@ class Preferences:
                 pairs[id] = pair
         return Usable(pairs=pairs, thumbs=tuple(self._thumbs()), left_out=left_out)
 
-    def repeated(self) -> tuple[str, ...]:
-        """Unseen prompts that preferences ask, which keeps these from being learned."""
-        found: dict[str, None] = {}
-        for _, pair in self._store.preferences.rows():
-            found |= dict.fromkeys(self._unseen.repeated(pair.prompt))
-        return tuple(found)
-
     def _unfit(self, pair: Preference) -> str:
         if not pair.chosen.strip() or not pair.rejected.strip():
             return EMPTY

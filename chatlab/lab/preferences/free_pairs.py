@@ -36,11 +36,6 @@ class FreePairs:
         self._lock = threading.Lock()
         self._made: tuple[object, list[Mapping[str, Any]]] = (None, [])
 
-    @property
-    def expected(self) -> int:
-        """How many pairs sampling would give, at most."""
-        return len(self._chosen()) * (SAMPLES + (self._variants.live_card is not None))
-
     def rows(self) -> list[Mapping[str, Any]]:
         """The pairs as `read_preferences` reads them, their ids below 0; sampled now where that was not done."""
         for _ in self.sample():

@@ -15,7 +15,7 @@ from chatlab.lab.runs.training import Training
 from chatlab.lab.variants import Variants
 from chatlab.records import Preference, TrainSettings
 from chatlab.system.codec import to_document
-from chatlab.training.defaults import read_throughput, trainer_mb
+from chatlab.training.defaults import held_out_count, read_throughput
 from chatlab.training.preferences.defaults import FEW_PAIRS, preference_seconds, preference_settings
 from chatlab.training.preferences.names import UNPAIRED
 
@@ -38,7 +38,6 @@ class PreferencePlan:
     held_out: int
     seconds: float
     """Estimate; for free pairs without the sampling."""
-    memory_mb: int
     start: str
     """The adapter that it goes on from, or the base."""
     too_few: str
@@ -57,7 +56,7 @@ class PreferenceLearning:
         variants: Variants,
         cache: Path,
     ) -> None:
-        self.preferences = preferences
+        self._preferences = preferences
         self.free_pairs = free_pairs
         self._training = training
         self._machine = machine
@@ -66,7 +65,7 @@ class PreferenceLearning:
 
     def usable(self) -> Usable:
         """What has been voted, edited, rated and imported, less what cannot be learned."""
-        return self.preferences.usable()
+        return self._preferences.usable()
 
     def plan(self, source: Source = "pairs", usable: Usable | None = None, **overrides: Any) -> PreferencePlan:
         """What `learn` would do. `usable` spares reading it again; overrides are fields of TrainSettings."""
@@ -76,14 +75,13 @@ class PreferenceLearning:
         settings = self._settings(source, count, overrides)
         each = A_CHARACTER * characters + AROUND
         throughput = read_throughput(self._cache, base.fingerprint)
-        aside = round(count * settings.held_out) if count >= FEW_PAIRS else 0
+        aside = held_out_count(count, settings.held_out)
         return PreferencePlan(
             source=source,
             settings=settings,
             learned=count - aside,
             held_out=aside,
             seconds=preference_seconds(settings, count, each, base.parameters, throughput),
-            memory_mb=trainer_mb(base.parameters),
             start=self._variants.live,
             too_few=_too_few(source, count, usable),
         )
@@ -138,14 +136,12 @@ def _too_few(source: Source, count: int, usable: Usable) -> str:
     if source == "thumbs":
         liked = sum(thumb.liked for thumb in usable.thumbs)
         if min(liked, count - liked) < FEW_PAIRS // 2:
-            return (
-                f"{liked} answers are liked and {count - liked} disliked: at least {FEW_PAIRS // 2} of each are needed."
-            )
+            return f"Too few to learn from: at least {FEW_PAIRS // 2} of each are needed."
         return ""
     if source == "free" and not count:
         return "There are no approved demonstrations to make pairs of."
     if source == "pairs" and count < FEW_PAIRS:
-        return f"{count} pairs are too few to learn from: at least {FEW_PAIRS} are needed."
+        return f"Too few to learn from: {count} of the {FEW_PAIRS} pairs that are needed at least."
     return ""
 
 
@@ -161,4 +157,4 @@ def _pair_row(id: int, pair: Preference) -> Mapping[str, Any]:
 
 def _thumb_row(number: int, thumb: Thumb) -> Mapping[str, Any]:
     messages = [to_document(message) for message in (*thumb.prompt, thumb.answer)]
-    return {"id": number, "messages": messages, "liked": thumb.liked, "source": f"conversation {thumb.conversation}"}
+    return {"id": -number, "messages": messages, "liked": thumb.liked, "source": f"conversation {thumb.conversation}"}

@@ -109,6 +109,7 @@ class Requests:
             live=live,
             start=start.folder,
             preferred=rows,
+            brought=bool(card and card.origin),
         )
 
     def _write(

@@ -31,6 +31,8 @@ from chatlab.training.process.status import TrainerStatus
 
 _RUN = re.compile(r"[A-Za-z0-9_][\w.-]{0,99}")
 """What a run's folder can be called."""
+SHAPE = ("rank", "alpha", "dropout", "layers")
+"""Settings that say what an adapter is, whatever it learns."""
 MEASURING = 300.0
 """Seconds after which nobody waits any more for what a correction forgot: the trainer has failed or has ended."""
 UNPACKED_AT_ONCE = 500_000_000
@@ -114,7 +116,8 @@ class Training:
         What was left as it suits the size of that model is chosen anew for this one. Raises what `retrain` raises.
         """
         usual = asdict(settings_for(len(card.demonstrations), card.base_parameters or 1))
-        chosen = {name: value for name, value in asdict(card.settings).items() if value != usual[name]}
+        kept = SHAPE if card.preferences else usual  # the rest was for preferences, which are not trained again
+        chosen = {name: value for name, value in asdict(card.settings).items() if name in kept and value != usual[name]}
         return self.retrain(card.name, **chosen)
 
     def prepare(self, name: str = "", live: bool = True, **overrides: Any) -> str:

@@ -13,8 +13,10 @@ from chatlab.training.defaults import (
     Throughput,
     evaluations,
     guess_throughput,
+    held_out_count,
     settings_for,
 )
+from chatlab.training.preferences.names import UNPAIRED
 
 FEW_PAIRS = 20
 """With fewer, learning from them changes nothing that can be told from chance."""
@@ -44,7 +46,7 @@ def preference_settings(
         grad_accumulation=1,
         kl_weight=3.5,
         kl_samples=1,
-        held_out=0.2,
+        held_out=0.0 if overrides.get("loss") in UNPAIRED else 0.2,  # no ranking is to be seen in single answers
         seed=0,
     )
     return replace(chosen, **{k: v for k, v in overrides.items() if v is not None})
@@ -55,7 +57,7 @@ def preference_seconds(
 ) -> float:
     """What a run on so many pairs of `each` tokens takes: steps, the reference's forward pass, measurements."""
     throughput = (throughput or guess_throughput(parameters)).for_layers(settings.layers)
-    learned = pairs - round(pairs * settings.held_out)
+    learned = pairs - held_out_count(pairs, settings.held_out)
     steps = math.ceil(learned / settings.batch_size) * settings.epochs
     below = (1 - settings.layers) / settings.layers * FORWARD * pairs * each
     texts = settings.kl_samples * KL_TEXT_TOKENS * steps if settings.kl_weight else 0

@@ -7,8 +7,7 @@ from typing import Any
 
 from chatlab.measurements import PreferenceMetrics, Step
 from chatlab.records import TrainSettings
-from chatlab.training import metrics
-from chatlab.training.defaults import evaluations
+from chatlab.training.defaults import is_evaluated
 from chatlab.training.evaluator import FinalMetrics
 from chatlab.training.kl import KLToReference
 from chatlab.training.preferences.loss import log_probs
@@ -35,13 +34,11 @@ class PairEvaluator:
     def before_training(self) -> Step:
         """Step 0: the adapter that the run begins with."""
         found = self._measured(self._before, 0.0)
-        base = self._resources.base_nll(quick=True)
-        forgetting = metrics.forgetting(base, metrics.nll(self._model, self._resources.quick_text))
         return Step(
             step=0,
             steps=self._steps,
             loss=0.0,
-            forgetting=forgetting,
+            forgetting=self._resources.quick_forgetting(),
             kl=0.0 if self._pairs else None,
             held_out_accuracy=found.by_log_prob / found.pairs if found else None,
             held_out_margin=0.0 if found else None,
@@ -49,8 +46,7 @@ class PairEvaluator:
 
     def is_eval_step(self, step: int) -> bool:
         """Whether to evaluate after this step."""
-        count = evaluations(self._steps)
-        return step * count // self._steps > (step - 1) * count // self._steps
+        return is_evaluated(step, self._steps)
 
     def quick_eval(self, step: int) -> dict[str, Any]:
         """Fields of a Step."""
@@ -58,9 +54,7 @@ class PairEvaluator:
             last, found = self.final(step), self._final[1].preferences
             forgetting, kl = last.forgetting, last.kl
         else:
-            base = self._resources.base_nll(quick=True)
-            forgetting = metrics.forgetting(base, metrics.nll(self._model, self._resources.quick_text))
-            kl = self._kl.mean()
+            forgetting, kl = self._resources.quick_forgetting(), self._kl.mean()
             found = self._measured(log_probs(self._model, self._pairs), kl)
         accuracy, margin = (found.by_reward / found.pairs, found.margin) if found else (None, None)
         return {"forgetting": forgetting, "kl": kl, "held_out_accuracy": accuracy, "held_out_margin": margin}
@@ -68,14 +62,12 @@ class PairEvaluator:
     def final(self, step: int) -> FinalMetrics:
         """After the run's last step, which may have been measured by now."""
         if self._final[0] != step:
-            base = self._resources.base_nll()
-            after = metrics.nll(self._model, self._resources.text)
-            kl = self._kl.mean()
+            (forgetting, interval), kl = self._resources.forgetting(), self._kl.mean()
             self._final = (
                 step,
                 FinalMetrics(
-                    forgetting=metrics.forgetting(base, after),
-                    interval=metrics.interval(base, after),
+                    forgetting=forgetting,
+                    interval=interval,
                     kl=kl,
                     preferences=self._measured(log_probs(self._model, self._pairs), kl),
                 ),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -16,9 +16,10 @@ from chatlab.training.kl import KLReference
 from chatlab.training.loop import Metrics
 from chatlab.training.loss import token_losses
 from chatlab.training.model import LoraModel
-from chatlab.training.packing import BATCH_TOKENS, Batch, collate, concat
+from chatlab.training.packing import Batch, collate, concat, shares
 from chatlab.training.preferences.objectives import PAIRED, UNPAIRED, WITHOUT_REFERENCE, AnswerScores, PairScores
 from chatlab.training.preferences.pairs import Judged, Pair
+from chatlab.training.step import PenalisedStep
 
 References = Mapping[int, tuple[float, ...]]
 """Log-probabilities under the reference, by the id of a pair (chosen, rejected) or of a judged answer."""
@@ -49,30 +50,29 @@ def pack(compared: Sequence[Compared]) -> Batch:
     return reduce(concat, (collate(one.sequences) for one in compared))
 
 
-def score(hidden: Tensor, head: Tensor, batch: Batch, sequences: Sequence[Example]) -> Scored:
-    """Log-probabilities of `sequences`, whose labels are those of `batch`, in this order."""
+def score(hidden: Tensor, head: Tensor, batch: Batch, compared: Sequence[Compared]) -> Scored:
+    """Log-probabilities of the sequences of `compared`, whose labels are those of `batch`, in this order."""
+    sequences = [example for one in compared for example in one.sequences]
     counts = torch.tensor([example.num_labels for example in sequences], device=hidden.device)
     owner = torch.repeat_interleave(torch.arange(len(sequences), device=hidden.device), counts)
     losses = token_losses(hidden[batch.label_positions], head, batch.labels)
     return Scored(hidden.new_zeros(len(sequences), dtype=torch.float32).index_add(0, owner, -losses), counts)
 
 
-@torch.no_grad()
 def log_probs(model: LoraModel, compared: Sequence[Compared]) -> list[tuple[float, ...]]:
     """Of each pair (chosen, rejected), or of each judged answer, as the adapter is now."""
     found: dict[int, tuple[float, ...]] = {}
 
-    def compute(some: Sequence[int]) -> list[tuple[int, tuple[float, ...]]]:
-        own = [compared[i] for i in some]
-        batch, sequences = pack(own), [example for one in own for example in one.sequences]
-        with torch.no_grad():
-            sums = score(model.hidden(batch), model.head, batch, sequences).log_probs.tolist()
-        return list(zip(some, _by_side(own, sums), strict=True))
+    @torch.no_grad()
+    def compute(some: Sequence[Compared]) -> list[tuple[int, tuple[float, ...]]]:
+        batch = pack(some)
+        sums = score(model.hidden(batch), model.head, batch, some).log_probs.tolist()
+        return list(zip((one.id for one in some), _by_side(some, sums), strict=True))
 
     with model.merged():
-        for part in model.workers.map(compute, list(_shares(compared, model.workers.count))):
+        for part in model.workers.map(compute, shares(compared, model.workers.count)):
             found.update(part)
-    return [found[i] for i in range(len(compared))]
+    return [found[one.id] for one in compared]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +85,12 @@ class PreferenceLoss:
     references: References
     kl: KLReference | None = None
 
-    def step(self, model: LoraModel, examples: Sequence[Pair], number: int) -> PreferenceStep:
+    def step(self, model: LoraModel, examples: Sequence[Pair], number: int) -> PenalisedStep:
         """The pairs, and the texts whose turn it is."""
         labels = sum(pair.chosen.num_labels for pair in examples)
 
-        def grade(scored: Scored, pairs: Sequence[Pair]) -> tuple[Tensor, Metrics]:
-            scores = self._paired(scored, pairs)
+        def grade(hidden: Tensor, batch: Batch, pairs: Sequence[Pair]) -> tuple[Tensor, Metrics]:
+            scores = self._paired(score(hidden, model.head, batch, pairs), pairs)
             margins = margins_of(scores, self.settings).detach()
             loss = PAIRED[self.settings.loss](scores, self.settings).sum() / len(examples)
             if self.settings.sft_weight:
@@ -98,7 +98,7 @@ class PreferenceLoss:
             right = (margins > 0).float().sum().item()
             return loss, {"accuracy": right / len(examples), "margin": margins.sum().item() / len(examples)}
 
-        return PreferenceStep(model, examples, self.settings, number, grade, self.kl)
+        return PenalisedStep(model, examples, number, self.settings, self.kl, pack, grade)
 
     def _paired(self, scored: Scored, pairs: Sequence[Pair]) -> PairScores:
         device = scored.log_probs.device
@@ -125,14 +125,14 @@ class ThumbLoss:
     """The adapter's vector that is the reference."""
     kl: KLReference | None = None
 
-    def step(self, model: LoraModel, examples: Sequence[Judged], number: int) -> PreferenceStep:
+    def step(self, model: LoraModel, examples: Sequence[Judged], number: int) -> PenalisedStep:
         """The answers, how far the model has moved on answers that do not belong to their prompts, and the texts."""
         moved = self._moved(model, examples) if self.settings.loss == "kto" else 0.0
 
-        def grade(scored: Scored, answers: Sequence[Judged]) -> tuple[Tensor, Metrics]:
-            device = scored.log_probs.device
+        def grade(hidden: Tensor, batch: Batch, answers: Sequence[Judged]) -> tuple[Tensor, Metrics]:
+            device = hidden.device
             scores = AnswerScores(
-                answer=scored.log_probs,
+                answer=score(hidden, model.head, batch, answers).log_probs,
                 reference=torch.tensor([self.references[one.id][0] for one in answers], device=device),
                 liked=torch.tensor([one.liked for one in answers], device=device),
                 kl=torch.tensor(moved, device=device),
@@ -141,61 +141,20 @@ class ThumbLoss:
             loss = UNPAIRED[self.settings.loss](scores, self.settings).sum() / len(examples)
             return loss, {"accuracy": right.float().sum().item() / len(examples)}
 
-        return PreferenceStep(model, examples, self.settings, number, grade, self.kl)
+        return PenalisedStep(model, examples, number, self.settings, self.kl, pack, grade)
 
     def _moved(self, model: LoraModel, examples: Sequence[Judged]) -> float:
         """Estimate of KL(adapter || reference), nats a sequence and never below 0: the mean log-ratio of each answer
-        after the prompt before it in the batch.
+        after the prompt before it in the batch, where that is another; 0 where none is.
         """
-        mismatched = [one.given(examples[i - 1]) for i, one in enumerate(examples)]
+        neighbours = zip(examples, [*examples[-1:], *examples[:-1]], strict=True)
+        mismatched = [one.given(other) for one, other in neighbours if one.group != other.group]
+        if not mismatched:
+            return 0.0
         own = log_probs(model, mismatched)
         with model.with_weights(self.start):
             reference = log_probs(model, mismatched)
-        return max(0.0, sum(a[0] - b[0] for a, b in zip(own, reference, strict=True)) / len(examples))
-
-
-class PreferenceStep:
-    """One step's pairs or answers, and KL texts. Items are the pairs or answers first, then the texts."""
-
-    def __init__(
-        self,
-        model: LoraModel,
-        compared: Sequence[Any],
-        settings: TrainSettings,
-        number: int,
-        grade: Callable[[Scored, Sequence[Any]], tuple[Tensor, Metrics]],
-        kl: KLReference | None,
-    ) -> None:
-        """`grade` gives the part of the loss that some of `compared` make, and their metrics."""
-        self._model, self._compared, self._settings, self._grade = model, compared, settings, grade
-        self._kl = kl if settings.kl_weight else None
-        self._texts = self._kl.sample(number, settings.kl_samples, settings.seed) if self._kl else []
-
-    @property
-    def sizes(self) -> list[int]:
-        return [one.length for one in self._compared] + [self._kl.width if self._kl else 0] * len(self._texts)
-
-    @property
-    def tokens(self) -> int:
-        return sum(one.length for one in self._compared)
-
-    def micro_batch(self, items: Sequence[int]) -> tuple[Tensor, Metrics]:
-        """These items' part of the loss, and of its metrics."""
-        compared = [self._compared[i] for i in items if i < len(self._compared)]
-        texts = [self._texts[i - len(self._compared)] for i in items if i >= len(self._compared)]
-        packed = [self._kl.batch(texts)] if self._kl and texts else []
-        batch = reduce(concat, [*packed, pack(compared)] if compared else packed)
-        hidden, head = self._model.hidden(batch), self._model.head
-        loss, metrics = hidden.new_zeros((), dtype=torch.float32), {"loss": 0.0, "kl": 0.0}
-        if compared:
-            sequences = [example for one in compared for example in one.sequences]
-            loss, more = self._grade(score(hidden, head, batch, sequences), compared)
-            metrics |= {"loss": loss.item(), **more}
-        if self._kl and texts:
-            kl = self._kl.loss(hidden, head, texts) / (len(self._texts) * self._kl.width)
-            metrics["kl"] = kl.item()
-            loss = loss + self._settings.kl_weight * kl
-        return loss, metrics
+        return max(0.0, sum(a[0] - b[0] for a, b in zip(own, reference, strict=True)) / len(own))
 
 
 def margins_of(scores: PairScores, settings: TrainSettings) -> Tensor:
@@ -214,16 +173,3 @@ def _by_side(compared: Sequence[Compared], sums: Sequence[float]) -> Iterator[tu
         own = tuple(next(rest) for _ in one.sequences)
         swapped = isinstance(one, Pair) and one.sequences[0] is one.rejected
         yield own[::-1] if swapped else own
-
-
-def _shares(compared: Sequence[Compared], workers: int) -> Iterator[list[int]]:
-    """Indices in groups of at most BATCH_TOKENS tokens, the longest first, a share for each worker at least."""
-    most = min(BATCH_TOKENS, sum(one.length for one in compared) // workers + 1)
-    group: list[int] = []
-    for i in sorted(range(len(compared)), key=lambda i: -compared[i].length):
-        if group and sum(compared[j].length for j in group) + compared[i].length > most:
-            yield group
-            group = []
-        group.append(i)
-    if group:
-        yield group

@@ -37,7 +37,7 @@ LOSSES = (
     ("SimPO", "simpo"),
     ("SFT on the chosen answers", "sft"),
 )
-FROM = {"edit": "edits", "compare": "Compare votes", "imported": "imported"}
+FROM = {"edit": "edit", "compare": "Compare vote", "imported": "imported pair"}
 LONGER = 0.8
 """Share of pairs with a longer chosen answer from which it is said that length may be all that is learned."""
 
@@ -109,8 +109,10 @@ class PreferencesPanel:
                     words = span("run-phase", f"Sampling answers · {done} of {wanted}")
                     yield {self.progress: div("run-progress", bar, words)}
             self._lab.preferences.learn(source, live=live, **_overrides(source, loss))
-        finally:
+        except ChatlabError:
             yield {self.progress: ""}
+            raise
+        yield {self.progress: ""}
 
 
 def described(source: Source, usable: Usable, plan: PreferencePlan) -> Markup:
@@ -142,7 +144,7 @@ def described(source: Source, usable: Usable, plan: PreferencePlan) -> Markup:
 def _pairs(usable: Usable) -> Markup:
     """Where they come from, what is left out, and whether length alone would tell them apart."""
     count = len(usable.pairs)
-    parts = ", ".join(f"{number} {FROM.get(name, name)}" for name, number in usable.sources.most_common())
+    parts = ", ".join(counted(number, FROM[name]) for name, number in usable.sources.most_common())
     words = f"{counted(count, 'pair')} on {counted(usable.prompts, 'prompt')}"
     lines = [div("sentence", span("", f"{words}: {parts}." if count else "No pairs yet."))]
     if usable.left_out:

@@ -110,12 +110,12 @@ def test_thumbs_of_a_conversation_are_answers_with_all_that_came_before(lab: Lab
         assert thumb.answer.content == turn.content and not thumb.liked
         assert [m.role for m in thumb.prompt] == ["user", "assistant", "user"]
         assert isinstance(lab.chat.get(conversation).turns[-1].rating, Rating)
-    assert "disliked" in lab.preferences.plan("thumbs").too_few
+    assert "10 of each" in lab.preferences.plan("thumbs").too_few
 
 
 def test_too_few_pairs_are_refused_with_what_would_do(lab: Lab) -> None:
     add(lab, birds(5))
-    assert "5 pairs are too few" in lab.preferences.plan().too_few
+    assert "5 of the 20 pairs" in lab.preferences.plan().too_few
     with pytest.raises(NothingToLearn) as refused:
         lab.preferences.learn()
     assert "free pairs" in refused.value.hint
@@ -182,6 +182,32 @@ def test_a_stopped_run_goes_on_to_the_same_adapter(taught: Lab) -> None:
     assert ended(taught, id).result.adapter == whole.result.adapter
 
 
+def test_a_correction_and_another_model_do_not_take_over_what_was_for_preferences(taught: Lab) -> None:
+    taught.variants.go_live("player")
+    if not taught.preferences.usable().pairs:
+        add(taught, birds(30))
+    run = ended(taught, taught.preferences.learn(name="swayed", epochs=1))
+    assert run.request.settings.loss == "apo_zero"
+    new = taught.demonstrations.write("Which bus goes to the harbour?", "Take bus 42 to the harbour.", release=True)
+    taught.variants.go_live("swayed", knowingly=True)
+    corrected = ended(taught, taught.training.learn(new))
+    assert corrected.request.settings.loss == "sft" and corrected.request.parent == "swayed"
+    again = ended(taught, taught.training.retrain_like(taught.variants.card("swayed")))
+    usual = taught.training.plan().settings
+    assert (again.request.settings.loss, again.request.settings.epochs) == ("sft", usual.epochs)
+    readme = (taught.settings.adapters / "swayed" / "README.md").read_text(encoding="utf-8")
+    assert "and then 24 preferences" in readme and "loss apo_zero" in readme
+
+
+def test_what_is_sampled_when_the_page_goes_away_is_given_up(taught: Lab) -> None:
+    taught.variants.go_live("player")
+    taught.unseen_evaluator.wait(PATIENCE)
+    sampling = taught.preferences.free_pairs.sample()
+    next(sampling)
+    sampling.close()
+    assert not taught.machine.current.background and taught.preferences.free_pairs.rows()
+
+
 def test_free_pairs_are_demonstrations_against_the_models_own_answers(taught: Lab) -> None:
     taught.variants.go_live("player")
     for id in taught.demonstrations.approved()[6:]:
@@ -218,6 +244,11 @@ def test_what_ranks_worse_does_not_go_live_unasked(changed: dict[str, Any], said
     assert not why_worse(metrics())
 
 
+def test_thumbs_hold_none_out_and_begin_no_run_of_pairs(taught: Lab) -> None:
+    assert taught.preferences.plan("thumbs").held_out == 0
+    assert taught.preferences.plan("thumbs").settings.held_out == 0
+
+
 def test_the_headline_says_when_it_cannot_be_told() -> None:
     assert "Not enough pairs" in headline(None) and "Not enough pairs" in headline(metrics(pairs=6, by_reward=6))
     assert "too few to tell from chance" in headline(metrics(by_reward=23))
@@ -245,4 +276,4 @@ def test_the_command_refuses_too_little_in_words(
     monkeypatch.setenv("CHATLAB_HOME", str(settings.home))
     monkeypatch.setenv("CHATLAB_BASE", str(settings.base))
     assert main(["prefer"]) == 1
-    assert "too few" in capsys.readouterr().err
+    assert "Too few" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import pytest
 from chatlab.engines.base import Sampling
 from chatlab.lab import Lab
 from chatlab.lab.runs.exports import KINDS
-from chatlab.records import BASE
+from chatlab.records import BASE, Message, Preference
 from chatlab.settings import Settings
 from tests.support.lora import make_adapter
 
@@ -40,6 +40,19 @@ def test_it_is_compared(lab: Lab) -> None:
 def test_it_is_exported(lab: Lab, kind: str, tmp_path: Path) -> None:
     made = lab.exports.make("theirs", kind, tmp_path)
     assert made.stat().st_size > 1000
+
+
+def test_preferences_go_on_from_it(lab: Lab) -> None:
+    lab.variants.go_live("theirs")
+    for number in range(20):
+        asked = (Message(role="user", content=f"Name bird {number} of the wood"),)
+        lab.store.preferences.add(
+            Preference(prompt=asked, chosen=f"A wren, number {number}.", rejected="No bird.", source="compare")
+        )
+    run = lab.preferences.learn(name="preferred", live=False, epochs=1)
+    lab.training.wait(PATIENCE)
+    assert lab.training.run(run).state == "finished", lab.training.run(run).error
+    assert lab.variants.card("preferred").parent == "theirs"
 
 
 def test_a_correction_goes_on_from_it(lab: Lab) -> None:

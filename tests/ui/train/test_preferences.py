@@ -20,7 +20,7 @@ def vote(lab: Lab, prompt: str, chosen: str, rejected: str, source: Any = "compa
 def test_it_says_what_it_would_learn_from_and_what_is_missing(lab: Lab, tab: TrainTab, stage: None) -> None:
     panel = tab.preferences
     shown = panel.draw("pairs", "")
-    assert "too few to learn from" in text(shown[panel.about])
+    assert "Too few to learn from" in text(shown[panel.about])
     assert not told(shown[panel.button])["interactive"]
     for number in range(60):
         vote(lab, f"Name bird {number} of the wood", f"A wren, the small one, number {number}.", "No.")
@@ -39,6 +39,14 @@ def test_thumbs_and_free_pairs_say_their_own(lab: Lab, tab: TrainTab, stage: Non
     free = panel.draw("free", "")
     assert "after sampling" in text(free[panel.about]) and told(free[panel.button])["interactive"]
     assert not told(panel.draw("thumbs", "")[panel.loss])["visible"]
+
+
+def test_a_page_that_goes_away_while_answers_are_sampled_begins_no_run(lab: Lab, tab: TrainTab, stage: None) -> None:
+    before = len(lab.training.runs())
+    press = tab.preferences.started("free", "", True)
+    assert "Sampling answers" in text(next(press)[tab.preferences.progress])
+    press.close()
+    assert len(lab.training.runs()) == before
 
 
 def test_a_press_learns_and_the_report_says_what_came_of_it(lab: Lab, tab: TrainTab, stage: None) -> None:
