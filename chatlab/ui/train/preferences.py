@@ -144,7 +144,7 @@ def described(source: Source, usable: Usable, plan: PreferencePlan) -> Markup:
 def _pairs(usable: Usable) -> Markup:
     """Where they come from, what is left out, and whether length alone would tell them apart."""
     count = len(usable.pairs)
-    parts = ", ".join(counted(number, FROM[name]) for name, number in usable.sources.most_common())
+    parts = ", ".join(counted(number, FROM.get(name, "other pair")) for name, number in usable.sources.most_common())
     words = f"{counted(count, 'pair')} on {counted(usable.prompts, 'prompt')}"
     lines = [div("sentence", span("", f"{words}: {parts}." if count else "No pairs yet."))]
     if usable.left_out:
