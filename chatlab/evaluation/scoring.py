@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import IO
 
 from chatlab.records import Message
-from chatlab.system.child import PIPE, Child
+from chatlab.system.child import PIPE, ChildProcess
+from chatlab.system.forked import start_forked
+from chatlab.training.process import IMPORTED
 
 NICENESS = 10
 
@@ -43,7 +45,7 @@ class Scoring:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._process: Child | None = None
+        self._process: ChildProcess | None = None
         self._progress = Progress()
         self._began = 0.0
 
@@ -55,7 +57,9 @@ class Scoring:
         with self._lock:
             if self._progress.running or not tasks:
                 return
-            process = Child("chatlab.evaluation.scorer", base, ledger, niceness=NICENESS, stderr=PIPE)
+            process = start_forked(
+                "chatlab.evaluation.scorer", base, ledger, imported=IMPORTED, niceness=NICENESS, stderr=PIPE
+            )
             self._process, self._began = process, time.monotonic()
             self._progress = Progress(total=len(tasks), running=True)
         threading.Thread(target=self._follow, args=(process, list(tasks)), name="scoring", daemon=True).start()
@@ -80,7 +84,7 @@ class Scoring:
             time.sleep(0.05)
         return self.progress()
 
-    def _follow(self, process: Child, tasks: Iterable[tuple[str, Sequence[Message]]]) -> None:
+    def _follow(self, process: ChildProcess, tasks: Iterable[tuple[str, Sequence[Message]]]) -> None:
         assert process.stdin and process.stdout and process.stderr
         errors: list[bytes] = []
         reader = threading.Thread(target=lambda: errors.append(_tail(process.stderr)), daemon=True)
@@ -102,7 +106,7 @@ class Scoring:
                     self._progress, running=False, message=self._progress.message or _why(code, errors)
                 )
 
-    def _on_event(self, process: Child, said: dict[str, object]) -> None:
+    def _on_event(self, process: ChildProcess, said: dict[str, object]) -> None:
         with self._lock:
             if process is not self._process:
                 return

@@ -35,6 +35,17 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
+def process_name(module: str) -> str:
+    """What `top` calls a process that runs the module; Linux keeps 15 characters."""
+    return ".".join(module.split(".")[-2:])[:15]
+
+
+def take_name(module: str) -> None:
+    """Show on Linux what this process runs."""
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text(process_name(module), encoding="ascii")
+
+
 def lower_priority(niceness: int) -> None:
     """Give way to the chat. Linux weighs niceness only among the processes of one session, and each session as one; so
     this session, which is the child's own, is made nice as well.
@@ -88,6 +99,7 @@ def main() -> None:
     parent, niceness, module = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     die_with(parent)
     lower_priority(niceness)
+    take_name(module)
     sys.argv = [module, *sys.argv[4:]]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

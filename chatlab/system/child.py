@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
@@ -27,7 +28,74 @@ ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
 """Waiting threads that spin would bring chat beside a child to a standstill."""
 
 
-class Child(subprocess.Popen[bytes]):
+class ChildProcess(ABC):
+    """A process that ends with this one, and how to talk with it. As `subprocess.Popen` where they have the same."""
+
+    stdin: IO[bytes] | None
+    stdout: IO[bytes] | None
+    stderr: IO[bytes] | None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it is there. What is sent to it before is not lost."""
+        return True
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End it and every process of its session, though it be stopped or deep in native code."""
+
+    @abstractmethod
+    def poll(self) -> int | None:
+        """Its exit code, negative for a signal; None while it lives."""
+
+    @abstractmethod
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, once it has ended. Raises subprocess.TimeoutExpired."""
+
+    def end(self) -> None:
+        """Kill it, wait for its end and close its pipes. May be called again."""
+        self.kill()
+        self.wait()
+        for pipe in (self.stdin, self.stdout, self.stderr):
+            with suppress(OSError):  # what was not written yet
+                if pipe is not None:
+                    pipe.close()
+
+    def send(self, value: object, last: bool = False) -> bool:
+        """Give it a line of JSON; `last` ends its input. False where it has gone, or reads no more."""
+        assert self.stdin is not None
+        line = json.dumps(value).encode("ascii") + b"\n"
+        try:
+            self.stdin.write(line)
+            if last:
+                self.stdin.close()
+            else:
+                self.stdin.flush()
+        except (OSError, ValueError):  # the pipe is broken, or closed
+            return False
+        return True
+
+    def receive(self, timeout: float | None = None, longest: int = -1) -> Any:
+        """The next line of JSON from it; None where it ended before the line did, or the line is over `longest` bytes.
+
+        A child that says nothing for `timeout` seconds is killed, which ends it before its line does.
+        """
+        assert self.stdout is not None
+        watch = threading.Timer(timeout, self.kill) if timeout is not None else None
+        if watch is not None:
+            watch.daemon = True
+            watch.start()
+        try:
+            line = self.stdout.readline(longest)
+        except (OSError, ValueError):  # the pipe was closed by another thread
+            line = b""
+        finally:
+            if watch is not None:
+                watch.cancel()
+        return json.loads(line) if line.endswith(b"\n") else None
+
+
+class Child(subprocess.Popen[bytes], ChildProcess):
     """`python -m module arguments...` in a session of its own; ends with this process. `kill` ends all that it started.
 
     `niceness` is how much it gives way to the chat; `environment` is set on top of this process's own.
@@ -78,48 +146,6 @@ class Child(subprocess.Popen[bytes]):
             return
         with suppress(ProcessLookupError, PermissionError):  # macOS refuses for a process that has just ended
             os.killpg(self.pid, signal.SIGKILL)
-
-    def end(self) -> None:
-        """Kill it, wait for its end and close its pipes. May be called again."""
-        self.kill()
-        self.wait()
-        for pipe in (self.stdin, self.stdout, self.stderr):
-            with suppress(OSError):  # what was not written yet
-                if pipe is not None:
-                    pipe.close()
-
-    def send(self, value: object, last: bool = False) -> bool:
-        """Give it a line of JSON; `last` ends its input. False where it has gone, or reads no more."""
-        assert self.stdin is not None
-        line = json.dumps(value).encode("ascii") + b"\n"
-        try:
-            self.stdin.write(line)
-            if last:
-                self.stdin.close()
-            else:
-                self.stdin.flush()
-        except (OSError, ValueError):  # the pipe is broken, or closed
-            return False
-        return True
-
-    def receive(self, timeout: float | None = None, longest: int = -1) -> Any:
-        """The next line of JSON from it; None where it ended before the line did, or the line is over `longest` bytes.
-
-        A child that says nothing for `timeout` seconds is killed, which ends it before its line does.
-        """
-        assert self.stdout is not None
-        watch = threading.Timer(timeout, self.kill) if timeout is not None else None
-        if watch is not None:
-            watch.daemon = True
-            watch.start()
-        try:
-            line = self.stdout.readline(longest)
-        except (OSError, ValueError):  # the pipe was closed by another thread
-            line = b""
-        finally:
-            if watch is not None:
-                watch.cancel()
-        return json.loads(line) if line.endswith(b"\n") else None
 
     def _start_and_stay(self, start: Callable[[], None], started: Future[None]) -> None:
         """The kernel takes the end of the thread that started a child for the end of its parent, so that thread stays

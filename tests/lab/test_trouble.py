@@ -109,7 +109,7 @@ def test_a_killed_trainer_and_then_a_full_disk_are_said_and_the_run_goes_on_and_
             assert status.state == "training", status.message
             time.sleep(0.02)
         for child in psutil.Process().children(recursive=True):
-            if "chatlab.training.process.worker" in " ".join(child.cmdline()):
+            if "process.worker" in f"{child.name()} {' '.join(child.cmdline())}":
                 child.send_signal(signal.SIGKILL)
         lab.training.wait(timeout=60)
         assert lab.training.run(run).state == "interrupted"

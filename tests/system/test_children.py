@@ -44,11 +44,11 @@ def test_every_child_of_an_app_that_is_killed_is_gone_at_once_also_a_stopped_one
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as app:
         assert app.stdout
         children = {int(pid): kind for pid, kind in json.loads(app.stdout.readline()).items()}
-        trainer = next(pid for pid, kind in children.items() if kind == "training.process.worker")
+        trainer = next(pid for pid, kind in children.items() if kind == "process.worker")
         os.kill(trainer, signal.SIGSTOP)
         busy = [kind for pid, kind in children.items() if alive(pid)]
         app.kill()
-    assert {"training.process.worker", "tests.support.kills.stuck"} <= set(busy)
+    assert {"process.worker", "tests.support.kills.stuck"} <= set(busy)
     assert [children[pid] for pid in left([*children])] == []
 
 

@@ -10,6 +10,7 @@ import psutil
 from chatlab.errors import EngineError, TrainingError
 from chatlab.models.base import Base
 from chatlab.models.gguf.architectures import heads
+from chatlab.system.bootstrap import process_name
 from chatlab.training.defaults import parameters_in, trainer_mb
 from chatlab.training.process.client import WORKER
 
@@ -70,9 +71,9 @@ def check_training_memory(base: Base) -> None:
 def _trainer_memory() -> int:
     """Bytes that the trainer has already: it holds this base, or ends before it opens another one."""
     total = 0
-    for child in psutil.Process().children():
+    for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            if WORKER in child.cmdline():
+            if child.name() == process_name(WORKER) or WORKER in child.cmdline():
                 total += int(child.memory_info().rss)
     return total
 

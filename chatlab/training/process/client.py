@@ -19,8 +19,10 @@ from typing import Any
 from chatlab.errors import RunBusy, TrainingError
 from chatlab.measurements import Step
 from chatlab.models.unpacked import TrainingBase
-from chatlab.system.child import Child
+from chatlab.system.child import ChildProcess
 from chatlab.system.files import open_private, private_folder
+from chatlab.system.forked import start_forked
+from chatlab.training.process import IMPORTED
 from chatlab.training.process.runs import read_run, read_steps, write_failure
 from chatlab.training.process.status import TrainerState, TrainerStatus, eta
 from chatlab.training.process.watchdog import FROZEN, GRACE, TICK, Silence, StopRequest, is_overdue
@@ -43,7 +45,7 @@ class TrainerClient:
         """Folder of the base, and its fingerprint where that is not the folder's own: to train on from now on, and
         that of the worker there is."""
         self._changed = threading.Condition()
-        self._process: Child | None = None
+        self._process: ChildProcess | None = None
         self._ready = self._closing = False
         self._run: Path | None = None
         self._busy = False
@@ -159,8 +161,14 @@ class TrainerClient:
         options = ["--threads", str(self._threads)] if self._threads else []
         options += ["--fingerprint", fingerprint] if fingerprint else []
         with open_private(_log(self._cache / "trainer.log"), os.O_CREAT | os.O_APPEND) as log:
-            process = Child(
-                "chatlab.training.process.worker", folder, self._cache, *options, niceness=NICENESS, stderr=log
+            process = start_forked(
+                WORKER,
+                folder,
+                self._cache,
+                *options,
+                imported=IMPORTED,
+                niceness=NICENESS,
+                stderr=log,
             )
         self._process, self._ready, self._closing = process, False, False
         self._busy, self._message, self._silence, self._stop = False, "", Silence(), None
@@ -181,7 +189,7 @@ class TrainerClient:
         assert self._process is not None
         self._process.send(command)  # should it have just died, the thread that listens will say so
 
-    def _listen(self, process: Child) -> None:
+    def _listen(self, process: ChildProcess) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             with self._changed:
@@ -195,12 +203,14 @@ class TrainerClient:
                 self._on_exit(code)
             self._changed.notify_all()
 
-    def _watch(self, process: Child) -> None:
+    def _watch(self, process: ChildProcess) -> None:
         """Count the worker's silence, and kill it when a stop is overdue, as long as it lives."""
         with self._changed:
             while process is self._process and process.poll() is None:
                 self._changed.wait(TICK)
                 passed = self._silence.tick()
+                if not process.has_begun:
+                    self._silence.reset()
                 stop = self._stop
                 if stop is not None and self._busy and not self._closing:
                     stop.waited += passed

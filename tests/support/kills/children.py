@@ -29,8 +29,8 @@ from chatlab.system.child import Child
 from chatlab.training.process.client import TrainerClient
 
 KINDS = (
-    "training.process.worker",
-    "evaluation.scorer",
+    "process.worker",  # as `system.bootstrap.process_name` has it: these two are forks
+    "evaluation.scor",
     "gguf_import.validate_worker",
     "reading.worker",
     "embedding.worker",
@@ -61,9 +61,9 @@ def main(folder: Path, base: Path) -> None:
     assert stuck.stdout and stuck.stdout.readline() == b"busy\n"
     found: dict[int, str] = {}
     while True:
-        for child in psutil.Process().children():
+        for child in psutil.Process().children(recursive=True):
             with suppress(psutil.Error):
-                command = " ".join(child.cmdline())
+                command = f"{' '.join(child.cmdline())} {child.name()}"
                 for kind in KINDS if "chatlab.system.bootstrap" in command else ():
                     # The trainer is to be stopped: only once its threads run, for before them it is tied to nobody.
                     if kind in command and (kind != KINDS[0] or child.num_threads() > 1):

@@ -86,7 +86,7 @@ class App:
             try:
                 mine = process.pid != self.pid and process.environ().get("CHATLAB_HOME") == self.home
                 if mine and process.status() != psutil.STATUS_ZOMBIE:
-                    found[process.pid] = " ".join(process.cmdline()[2:7])
+                    found[process.pid] = f"{process.name()}: {' '.join(process.cmdline()[2:7])}"
             except (psutil.Error, OSError):
                 continue
         return found
