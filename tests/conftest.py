@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,16 @@ LONG = (
     "models",
 )
 """Files and folders that take long, the longest first: one begun last keeps a process busy when the others are done."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def few_unseen_prompts() -> Iterator[None]:
+    """Every adapter that a test publishes is asked the unseen prompts, beside the test: four instead of forty."""
+    from chatlab.lab.runs import unseen_evaluator
+
+    before, unseen_evaluator.MOST = unseen_evaluator.MOST, 4
+    yield
+    unseen_evaluator.MOST = before
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks

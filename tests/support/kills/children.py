@@ -66,9 +66,11 @@ def main(folder: Path, base: Path) -> None:
                 command = f"{' '.join(child.cmdline())} {child.name()}"
                 for kind in KINDS if "chatlab.system.bootstrap" in command else ():
                     # The trainer is to be stopped: only once its threads run, for before them it is tied to nobody.
-                    if kind in command and (kind != KINDS[0] or child.num_threads() > 1):
+                    if kind in command and (kind != KINDS[0] or child.num_threads() > 1) and child.pid not in found:
                         found[child.pid] = kind
-        if set(found.values()) == set(KINDS):
+                        if kind not in (KINDS[0], KINDS[-1]):
+                            child.suspend()  # so that it is there still when the last one is
+        if set(found.values()) == set(KINDS) and all(map(psutil.pid_exists, found)):
             print(json.dumps(found), flush=True)
         time.sleep(0.005)
 

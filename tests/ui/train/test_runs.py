@@ -125,9 +125,10 @@ def test_a_run_says_how_base_and_adapter_answered_unseen_prompts(lab: Lab, tab: 
     lab.unseen_evaluator.wait()
     card = lab.variants.card(lab.training.adapter_of(finished) or "")
     assert card and card.reply_metrics_before and card.reply_metrics_after and card.kl is not None
-    assert card.reply_metrics_before.replies == card.reply_metrics_after.replies == 24
+    asked = card.reply_metrics_after.replies
+    assert asked == card.reply_metrics_before.replies > 0
     shown = text(told(tab.open(finished)[tab.run.ended])["value"])
-    assert f"{card.reply_metrics_after.well_formed} of 24" in shown and f"{card.kl:.2f}" in shown
+    assert f"{card.reply_metrics_after.well_formed} of {asked}" in shown and f"{card.kl:.2f}" in shown
 
 
 def test_checkpoints_are_listed_asked_and_put_on_the_shelf(lab: Lab, tab: TrainTab, finished: str) -> None:
