@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import IO
 
 from chatlab.records import Message
-from chatlab.system.child import PIPE, ChildProcess
-from chatlab.system.forked import start_forked
+from chatlab.system.processes.child import PIPE, ChildProcess
+from chatlab.system.processes.forked import start_forked
 from chatlab.training.process import IMPORTED
 
 NICENESS = 10

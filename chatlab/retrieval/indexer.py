@@ -20,8 +20,8 @@ from chatlab.retrieval.embedding.client import EmbeddingClient
 from chatlab.retrieval.index import Index
 from chatlab.retrieval.library import Library
 from chatlab.retrieval.vectors import Vectors
-from chatlab.system.child import DEVNULL, Child
 from chatlab.system.files import private_folder
+from chatlab.system.processes.child import DEVNULL, Child
 
 if TYPE_CHECKING:
     import numpy as np

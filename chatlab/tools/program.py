@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from chatlab.errors import ToolFailed
-from chatlab.system.guard import guarded
+from chatlab.system.processes.guard import guarded
 
 if TYPE_CHECKING:
     from pydantic_monty import MontySession

@@ -181,7 +181,7 @@ def test_a_trial_that_crashes_is_a_refusal_and_no_more(tiny, tmp_path, monkeypat
 @pytest.mark.skipif(not hasattr(signal, "SIGXCPU"), reason="this system knows no such limits")
 def test_a_trial_has_its_share_of_time_and_memory(tmp_path):
     code = (
-        "from chatlab.system import limits; limits.SECONDS = 1; limits.MEMORY = 1 << 28\n"
+        "from chatlab.system.processes import limits; limits.SECONDS = 1; limits.MEMORY = 1 << 28\n"
         "made = limits.Limits(0)\n"
         "try: bytes(1 << 29)\n"
         "except MemoryError: made.allow(1 << 29)\n"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from chatlab.system.child import Child
+from chatlab.system.processes.child import Child
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from chatlab.system.child import Child
+from chatlab.system.processes.child import Child
 
 ROOT = Path(__file__).resolve().parents[2]
 GONE = 2.0
@@ -103,7 +103,7 @@ def test_a_child_that_starts_after_its_app_has_gone_ends_at_once() -> None:
         [
             sys.executable,
             "-m",
-            "chatlab.system.bootstrap",
+            "chatlab.system.processes.bootstrap",
             str(gone.pid),
             "0",
             "tests.support.kills.stuck",

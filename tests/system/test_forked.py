@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from chatlab.system import forked
-from chatlab.system.child import PIPE, Child
-from chatlab.system.forked import ForkedChild, ForkServer, start_forked
+from chatlab.system.processes import forked
+from chatlab.system.processes.child import PIPE, Child
+from chatlab.system.processes.forked import ForkedChild, ForkServer, start_forked
 
 TOLD = "tests.support.kills.told"
 QUICK = ("colorsys",)
@@ -105,7 +105,7 @@ def test_where_the_imports_end_the_server_children_start_by_themselves() -> None
 
 def test_forks_end_with_the_app(tmp_path: Path) -> None:
     code = (
-        f"import time\nfrom chatlab.system.forked import start_forked\n"
+        f"import time\nfrom chatlab.system.processes.forked import start_forked\n"
         f"child = start_forked({TOLD!r}, imported={QUICK!r}, niceness=10)\n"
         "child.receive()\nwhile not child.has_begun: pass\nprint(child.pid, flush=True)\ntime.sleep(60)"
     )

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows knows n
 
 CODE = """
 import resource
-from chatlab.system import limits
+from chatlab.system.processes import limits
 HARD = 1 << 40
 resource.setrlimit(resource.RLIMIT_AS, (HARD, HARD))
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 30, 1 << 30))

@@ -27,7 +27,7 @@ from chatlab.models.included import SMOLLM2_SHA256
 from chatlab.models.validation.process import refuse
 from chatlab.records import Message
 from chatlab.system.files import sha256_of
-from chatlab.system.limits import Limits
+from chatlab.system.processes.limits import Limits
 
 HF_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 LONGEST_NAME = 80

@@ -13,7 +13,7 @@ from chatlab.errors import FormatRefused
 from chatlab.formats.conversations.reasoning import FIELD
 from chatlab.formats.own_fields import OWN
 from chatlab.formats.row import Row
-from chatlab.system.child import Child
+from chatlab.system.processes.child import Child
 
 _CUT = "The file cannot be read on from here: it is damaged, or its rows are too long."
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from chatlab.formats.row import LONGEST, MEBIBYTE
-from chatlab.system.limits import limit_cpu_time, limit_memory
+from chatlab.system.processes.limits import limit_cpu_time, limit_memory
 
 if TYPE_CHECKING:
     import pyarrow

@@ -10,7 +10,7 @@ import psutil
 from chatlab.errors import EngineError, TrainingError
 from chatlab.models.base import Base
 from chatlab.models.gguf.architectures import heads
-from chatlab.system.bootstrap import process_name
+from chatlab.system.processes.bootstrap import process_name
 from chatlab.training.defaults import parameters_in, trainer_mb
 from chatlab.training.process.client import WORKER
 

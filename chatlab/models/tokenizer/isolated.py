@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from chatlab.errors import BaseRefused, TokenizerFailed
-from chatlab.system.child import Child
+from chatlab.system.processes.child import Child
 from chatlab.template.codec import SHORTER, Encoding
 
 OPENING = 120.0

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from chatlab.errors import ChatlabError
-from chatlab.system.bootstrap import answer_pipe
-from chatlab.system.limits import Limits, limit_cpu_time
+from chatlab.system.processes.bootstrap import answer_pipe
+from chatlab.system.processes.limits import Limits, limit_cpu_time
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

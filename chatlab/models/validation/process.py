@@ -11,7 +11,7 @@ from pathlib import Path
 
 from chatlab import errors
 from chatlab.errors import BaseRefused, ChatlabError, EngineError
-from chatlab.system.child import DEVNULL, Child
+from chatlab.system.processes.child import DEVNULL, Child
 
 log = logging.getLogger("chatlab.engines")
 

@@ -19,7 +19,7 @@ from chatlab.models.tokenizer.known_parts import unknown_part
 from chatlab.models.validation.process import refuse
 from chatlab.models.validation.validator import PASSED
 from chatlab.records import Message
-from chatlab.system.limits import Limits, limit_cpu_time
+from chatlab.system.processes.limits import Limits, limit_cpu_time
 from chatlab.template.codec import codec_of
 
 SECONDS = 2.0

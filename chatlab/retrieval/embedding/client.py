@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from chatlab.errors import EmbedderError
 from chatlab.retrieval.embedding.model import INSTALL
-from chatlab.system.child import Child
+from chatlab.system.processes.child import Child
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from chatlab.errors import EmbedderError
-from chatlab.system.bootstrap import answer_pipe
+from chatlab.system.processes.bootstrap import answer_pipe
 
 
 def main() -> None:

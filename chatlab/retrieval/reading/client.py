@@ -10,8 +10,8 @@ from typing import Any
 
 from chatlab.errors import DocumentRefused
 from chatlab.retrieval.document import DocumentInfo, Span
-from chatlab.system.child import Child
 from chatlab.system.clock import now
+from chatlab.system.processes.child import Child
 
 SECONDS = 150.0
 """After which the process is ended; it gives up by itself well before."""

@@ -22,9 +22,9 @@ from chatlab.retrieval.document import Kind
 from chatlab.retrieval.reading.chunking import spans
 from chatlab.retrieval.reading.extract import ExtractionNotes, extract_text
 from chatlab.retrieval.reading.file_kind import kind_of
-from chatlab.system.bootstrap import answer_pipe
 from chatlab.system.files import sha256_of
-from chatlab.system.limits import forbid_writing, limit_cpu_time, limit_memory
+from chatlab.system.processes.bootstrap import answer_pipe
+from chatlab.system.processes.limits import forbid_writing, limit_cpu_time, limit_memory
 
 MEMORY = 2 << 30
 """Bytes of address space, where the system keeps to such a limit."""

@@ -19,9 +19,9 @@ from typing import Any
 from chatlab.errors import RunBusy, TrainingError
 from chatlab.measurements import Step
 from chatlab.models.unpacked import TrainingBase
-from chatlab.system.child import ChildProcess
 from chatlab.system.files import open_private, private_folder
-from chatlab.system.forked import start_forked
+from chatlab.system.processes.child import ChildProcess
+from chatlab.system.processes.forked import start_forked
 from chatlab.training.process import IMPORTED
 from chatlab.training.process.runs import read_run, read_steps, write_failure
 from chatlab.training.process.status import TrainerState, TrainerStatus, eta

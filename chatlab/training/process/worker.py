@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from chatlab.errors import ChatlabError, DiskFull, TrainingError
-from chatlab.system.bootstrap import answer_pipe
 from chatlab.system.files import DISK_FULL
+from chatlab.system.processes.bootstrap import answer_pipe
 from chatlab.training.process.runs import read_request, write_failure
 
 if TYPE_CHECKING:

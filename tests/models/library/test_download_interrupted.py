@@ -16,7 +16,7 @@ from filelock import FileLock
 from chatlab.errors import DownloadFailed
 from chatlab.models.library.hub.download import STALE
 from chatlab.models.library.hub.downloaded import HALF, Downloads
-from chatlab.system.child import Child
+from chatlab.system.processes.child import Child
 from tests.models.library.test_download import halves
 from tests.support.hub import HubModel, HubServer
 

@@ -25,7 +25,7 @@ from chatlab.retrieval.index import Index
 from chatlab.retrieval.indexer import Indexer
 from chatlab.retrieval.library import Library
 from chatlab.retrieval.reading.client import DocumentReader
-from chatlab.system.child import Child
+from chatlab.system.processes.child import Child
 from chatlab.training.process.client import TrainerClient
 
 KINDS = (
@@ -64,7 +64,7 @@ def main(folder: Path, base: Path) -> None:
         for child in psutil.Process().children(recursive=True):
             with suppress(psutil.Error):
                 command = f"{' '.join(child.cmdline())} {child.name()}"
-                for kind in KINDS if "chatlab.system.bootstrap" in command else ():
+                for kind in KINDS if "chatlab.system.processes.bootstrap" in command else ():
                     # The trainer is to be stopped: only once its threads run, for before them it is tied to nobody.
                     if kind in command and (kind != KINDS[0] or child.num_threads() > 1) and child.pid not in found:
                         found[child.pid] = kind

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 
-from chatlab.system.bootstrap import answer_pipe
+from chatlab.system.processes.bootstrap import answer_pipe
 
 
 def main() -> None:

@@ -24,8 +24,8 @@ from chatlab.models.files import read_json
 from chatlab.models.library.entry import ModelEntry
 from chatlab.models.library.hub.downloaded import HALF, RECORD, REQUEST, Downloads, folder_of
 from chatlab.models.library.hub.repository import HubFile, Repository, check_id, gigabytes, read_repository, wanted
-from chatlab.system.child import Child
 from chatlab.system.files import DISK_FULL, fsync_folder, private_folder, write_whole
+from chatlab.system.processes.child import Child
 
 log = logging.getLogger("chatlab.models")
 

@@ -30,8 +30,8 @@ from huggingface_hub.errors import (
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers, disable_progress_bars  # type: ignore[attr-defined]
 
-from chatlab.system.bootstrap import answer_pipe
 from chatlab.system.files import DISK_FULL
+from chatlab.system.processes.bootstrap import answer_pipe
 
 SECONDS = 20.0
 """That the hub may take to answer a question."""

@@ -21,7 +21,7 @@ from itertools import count
 from pathlib import Path
 from typing import IO
 
-from chatlab.system.child import DEVNULL, ENVIRONMENT, PIPE, Child, ChildProcess
+from chatlab.system.processes.child import DEVNULL, ENVIRONMENT, PIPE, Child, ChildProcess
 
 NICENESS = 5
 """Of the process that is forked; a fork can only be nicer."""
@@ -65,7 +65,7 @@ class ForkServer:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.process = Child(
-                "chatlab.system.fork_server",
+                "chatlab.system.processes.fork_server",
                 *imported,
                 niceness=NICENESS,
                 environment=_SMALL,

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 PIPE, DEVNULL = subprocess.PIPE, subprocess.DEVNULL
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 """Where the package lies, so that a child imports the same one."""
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
 """Waiting threads that spin would bring chat beside a child to a standstill."""
@@ -111,7 +111,7 @@ class Child(subprocess.Popen[bytes], ChildProcess):
         stdout: int | IO[bytes] = PIPE,
         stderr: int | IO[bytes] = DEVNULL,
     ) -> None:
-        command = [sys.executable, "-m", "chatlab.system.bootstrap", str(os.getpid()), str(niceness), module]
+        command = [sys.executable, "-m", "chatlab.system.processes.bootstrap", str(os.getpid()), str(niceness), module]
         path = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH", "")) if p)
 
         def start() -> None:
@@ -133,7 +133,7 @@ class Child(subprocess.Popen[bytes], ChildProcess):
             return
         start()
         if sys.platform == "win32":
-            from chatlab.system.job import Job
+            from chatlab.system.processes.job import Job
 
             self._job = Job(int(self._handle))
 

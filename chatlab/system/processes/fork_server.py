@@ -1,4 +1,4 @@
-"""A process that has imported what its children need: `python -m chatlab.system.fork_server MODULE ...`.
+"""A process that has imported what its children need: `python -m chatlab.system.processes.fork_server MODULE ...`.
 
 Each child is a fork of it and runs a module as `python -m` does, without the seconds that importing torch and
 transformers takes. Standard input is a socket to the app; see `forked`, which is the app's side of it. It has one
@@ -19,7 +19,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from chatlab.system.bootstrap import die_with, lower_priority, take_name
+from chatlab.system.processes.bootstrap import die_with, lower_priority, take_name
 
 LONGEST = 1 << 20
 """Bytes of a request; the environment is most of it."""

@@ -1,4 +1,4 @@
-"""The child's side of `child`: `python -m chatlab.system.bootstrap PARENT NICENESS MODULE ARGUMENT ...`.
+"""The child's side of `child`: `python -m chatlab.system.processes.bootstrap PARENT NICENESS MODULE ARGUMENT ...`.
 
 Runs the module as `python -m` does, in a process that ends with the process PARENT. Imports little before that is so,
 so that there is hardly a moment in which the parent's end would go unnoticed.

@@ -1,0 +1,1 @@
+"""Child processes: started or forked, talked with, limited, and ended with the app."""
