@@ -39,4 +39,14 @@ def load_network(folder: Path, dtype: torch.dtype, attention: str | None = None)
     if missing := sorted(found["missing_keys"]):
         raise BaseRefused(f"The weights of the base model lack {missing[0]}.", AGAIN)
     opened: PreTrainedModel = model
+    _let_go_of_files(opened)
     return opened
+
+
+def _let_go_of_files(model: PreTrainedModel) -> None:
+    """Copy the vectors. What needs no conversion stays where the file is mapped, and keeps all of it in memory: as a
+    rule that is norms of 2 KB each beside matrices of 16 bits.
+    """
+    for parameter in model.parameters():
+        if parameter.dim() == 1:
+            parameter.data = parameter.data.clone()

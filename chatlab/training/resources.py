@@ -82,6 +82,7 @@ class TrainingResources:
         if not waited_for():
             self.base_nll()
             self.warmed = True
+        return_freed()
 
     def model(self, settings: TrainSettings) -> LoraModel:
         """Ready to begin a run with these settings."""
