@@ -82,16 +82,36 @@ def test_replies_that_grow_together_say_what_each_says_alone(engine, base, varia
             assert alone[-1].sha256 == end.sha256
 
 
-def test_many_replies_leave_room_for_a_chat_and_wait_for_each_other(engine, variants, prompt):
+def test_batches_wait_neither_for_a_chat_nor_for_each_other(engine, variants, prompt, alone):
     many = engine.stream_batch([prompt] * 20, GREEDY, variants[0], NEVER)
     next(many)
-    assert said(engine, prompt, variants[2])
-    ended = []
-    other = threading.Thread(target=lambda: ended.extend(engine.stream_batch([prompt] * 2, GREEDY, variants[1], NEVER)))
-    other.start()
-    many.close()
-    other.join(60)
+    assert said(engine, prompt, variants[2]) == alone[2]
+    ended = list(engine.stream_batch([prompt] * 2, GREEDY, variants[1], NEVER))
     assert [number for number, chunk in ended if chunk.stop] == [0, 1]
+    texts = ["", ""]
+    for number, chunk in ended:
+        texts[number] += chunk.text
+    assert texts == [alone[1]] * 2
+    many.close()
+
+
+def test_an_engine_that_is_closed_ends_a_batch_in_words(base, cache_folder, prompt):
+    closing = LlamaCppEngine.open(base, cache_folder / "gguf", threads=1)
+    many = closing.stream_batch([prompt] * 3, GREEDY, Variant(), NEVER)
+    next(many)
+    closing.close()
+    with pytest.raises(EngineError, match="closed"):
+        list(many)
+
+
+def test_an_adapter_is_unloaded_beside_a_batch_that_used_it(base, cache_folder, variants, prompt):
+    engine = LlamaCppEngine.open(base, cache_folder / "gguf", threads=1)
+    many = engine.stream_batch([prompt] * 2, GREEDY, variants[1], NEVER)
+    told = [next(many)]
+    engine.unload(variants[1].folder)
+    told += list(many)
+    assert [number for number, chunk in told if chunk.stop] == [0, 1]
+    engine.close()
 
 
 def test_more_variants_than_slots_take_turns_in_one_thread_and_all_come_to_an_end(

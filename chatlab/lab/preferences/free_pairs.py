@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from chatlab.engines.base import ReplyChunk, Sampling, Variant
+from chatlab.engines.base import Sampling, Variant
 from chatlab.lab.data.demonstrations import Demonstrations
 from chatlab.lab.models import LoadedModel, ModelHost
 from chatlab.lab.variants import Variants
@@ -21,8 +21,6 @@ MOST = 200
 """Demonstrations that are answered."""
 SAMPLES = 2
 """Of the live adapter to each prompt; and one of the base, where an adapter is live."""
-AT_ONCE = 16
-"""Prompts answered between two words of progress."""
 SAMPLING = Sampling(temperature=1.0, top_p=1.0, repetition_penalty=1.0, max_tokens=96)
 
 
@@ -52,24 +50,22 @@ class FreePairs:
         ]
 
     def sample(self) -> Iterator[tuple[int, int]]:
-        """Answer the prompts; yields how many of how many are done. What a person chats meanwhile goes before."""
-        with self._lock, self._machine.lease(background=True) as model:
+        """Answer the prompts; yields how many of how many are done, after each. Measurements wait meanwhile."""
+        with self._lock, self._machine.lease() as model:
             chosen = self._chosen()
             live = self._variants.get(model=model)
             key = model.base.fingerprint, self._variants.live, tuple(chosen.items())
             if self._made[0] == key:
                 return
             speakers = [live, Variant()] if live.folder is not None else [live]
-            wanted = [
-                (id, speaker, seed)
-                for speaker in speakers
-                for seed in range(SAMPLES if speaker is live else 1)
-                for id in chosen
-            ]
+            asked = [(speaker, seed) for speaker in speakers for seed in range(SAMPLES if speaker is live else 1)]
             rows: list[Mapping[str, Any]] = []
-            for start in range(0, len(wanted), AT_ONCE):
-                yield start, len(wanted)
-                rows += self._answered(model, chosen, wanted[start : start + AT_ONCE], len(rows))
+            yield 0, len(asked) * len(chosen)
+            for number, (speaker, seed) in enumerate(asked):
+                for done, row in enumerate(self._answered(model, chosen, speaker, seed), 1):
+                    if row is not None:
+                        rows.append({"id": -1 - len(rows), **row})
+                    yield number * len(chosen) + done, len(asked) * len(chosen)
             self._made = key, rows
 
     def _chosen(self) -> dict[int, tuple[Message, ...]]:
@@ -79,30 +75,24 @@ class FreePairs:
         return {id: self._demonstrations.get(id).messages for id in ids}
 
     def _answered(
-        self,
-        model: LoadedModel,
-        chosen: Mapping[int, tuple[Message, ...]],
-        wanted: Sequence[tuple[int, Variant, int]],
-        made: int,
-    ) -> Iterator[Mapping[str, Any]]:
-        """The pairs of some prompts; an answer that is the demonstration's, or nothing, makes none."""
-        template = model.base.template
-        for speaker, seed in dict.fromkeys((speaker, seed) for _, speaker, seed in wanted):
-            ids = [id for id, other, number in wanted if (other, number) == (speaker, seed)]
-            prompts = [template.prompt(chosen[id][:-1]) for id in ids]
-            chunks: list[list[ReplyChunk]] = [[] for _ in ids]
-            sampling = replace(SAMPLING, seed=1 + seed)
-            for number, chunk in model.engine.stream_batch(prompts, sampling, speaker, template.stop_ids):
-                chunks[number].append(chunk)
-            for id, said in zip(ids, chunks, strict=True):
-                reply = template.content("".join(chunk.text for chunk in said)).strip()
-                if not reply or reply == chosen[id][-1].content.strip():
-                    continue
-                made += 1
-                yield {
-                    "id": -made,
-                    "messages": [to_document(message) for message in chosen[id]],
-                    "rejected": {"role": "assistant", "content": reply},
-                    "source": f"demonstration {id}",
-                    "rejected_by": said[-1].sha256 or "base",
-                }
+        self, model: LoadedModel, chosen: Mapping[int, tuple[Message, ...]], speaker: Variant, seed: int
+    ) -> Iterator[Mapping[str, Any] | None]:
+        """The pair of each prompt, as its answer ends; None for an answer that is the demonstration's, or nothing."""
+        template, ids = model.base.template, list(chosen)
+        prompts = [template.prompt(chosen[id][:-1]) for id in ids]
+        said = [""] * len(ids)
+        sampling = replace(SAMPLING, seed=1 + seed)
+        for number, chunk in model.engine.stream_batch(prompts, sampling, speaker, template.stop_ids):
+            said[number] += chunk.text
+            if not chunk.stop:
+                continue
+            messages, reply = chosen[ids[number]], template.content(said[number]).strip()
+            if reply in ("", messages[-1].content.strip()):
+                yield None
+                continue
+            yield {
+                "messages": [to_document(message) for message in messages],
+                "rejected": {"role": "assistant", "content": reply},
+                "source": f"demonstration {ids[number]}",
+                "rejected_by": chunk.sha256 or "base",
+            }

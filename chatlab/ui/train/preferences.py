@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -104,10 +105,12 @@ class PreferencesPanel:
         """Free pairs are sampled first, which takes a while; then the run begins."""
         try:
             if source == "free":
+                began = time.monotonic()
                 for done, wanted in self._lab.preferences.free_pairs.sample():
                     bar = progress_bar(done / max(1, wanted))
-                    words = span("run-phase", f"Sampling answers · {done} of {wanted}")
-                    yield {self.progress: div("run-progress", bar, words)}
+                    left = (time.monotonic() - began) * (wanted - done) / done if done else 0.0
+                    said = f"Sampling answers · {done} of {wanted}" + (f" · {duration(left)} left" if left else "")
+                    yield {self.progress: div("run-progress", bar, span("run-phase", said))}
             self._lab.preferences.learn(source, live=live, **_overrides(source, loss))
         except ChatlabError:
             yield {self.progress: ""}
