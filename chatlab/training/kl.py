@@ -27,7 +27,10 @@ from chatlab.training.loss import logits_of, topk_kl_loss
 from chatlab.training.model import LoraModel
 from chatlab.training.packing import Batch, Span, collate, shares
 
-NUM_TEXTS = 64
+NUM_TEXTS, FEW_TEXTS = 64, 32
+"""Texts of a small base, and of one that takes seconds to write them: with half as many SmolLM2 forgets as little, see
+docs/measurements.md.
+"""
 TOP_K = 32
 """Likeliest tokens kept for each position; the others count as one."""
 FORMER_TENSORS = {"top": "topk_ids", "chance": "topk_probs"}

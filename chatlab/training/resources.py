@@ -20,7 +20,7 @@ from chatlab.template.begin import begin_id, opening_id
 from chatlab.template.codec import codec_of
 from chatlab.training import defaults, metrics
 from chatlab.training.data import IGNORED, Example, lengths_of
-from chatlab.training.kl import KLReference, load_or_build
+from chatlab.training.kl import FEW_TEXTS, NUM_TEXTS, KLReference, load_or_build
 from chatlab.training.loop import compute_gradients
 from chatlab.training.metrics import NLL
 from chatlab.training.model import LoraModel, lora_shape
@@ -118,7 +118,9 @@ class TrainingResources:
             dtype, precision = (torch.bfloat16, "bf16") if self.bf16 else (torch.float32, "fp32")
             file = self.cache / f"leash-{precision}.safetensors"
             threads = self.workers * torch.get_num_threads()
-            self._kl = load_or_build(self.base.folder, dtype, file, opening_id(tokenizer), threads=threads)
+            texts = NUM_TEXTS if self.base.parameters < defaults.TINY else FEW_TEXTS
+            start = opening_id(tokenizer)
+            self._kl = load_or_build(self.base.folder, dtype, file, start, texts=texts, threads=threads)
         return self._kl
 
     def base_nll(self, *, quick: bool = False, anew: bool = False) -> NLL:

@@ -21,10 +21,12 @@ from chatlab.lab.runs.publisher import Publisher
 from chatlab.lab.runs.requests import Requests, check_template
 from chatlab.models.base import Base
 from chatlab.records import AdapterCard, TrainSettings
+from chatlab.system.processes.forked import prepare
 from chatlab.training.defaults import (
     Plan,
     settings_for,
 )
+from chatlab.training.process import IMPORTED
 from chatlab.training.process.client import TrainerClient
 from chatlab.training.process.runs import RunView, list_runs, read_forgetting, read_run, write_failure
 from chatlab.training.process.status import TrainerStatus
@@ -200,6 +202,7 @@ class Training:
         except (BaseRefused, TrainingError):
             return
         if base.gguf is None or base.parameters < UNPACKED_AT_ONCE:
+            prepare(IMPORTED)  # beside the unpacking
             self._trainer.use(self._machine.training_base(base))
             if self._trainer.status().state != "training":
                 self._trainer.warm()

@@ -38,13 +38,26 @@ def start_forked(
     module: str, *arguments: str | Path, imported: Sequence[str], niceness: int, stderr: int | IO[bytes] = DEVNULL
 ) -> ChildProcess:
     """`python -m module arguments...` in a session of its own, where possible with the modules `imported` there."""
+    server = _server(imported) if niceness >= NICENESS else None
+    if server is None:
+        return Child(module, *arguments, niceness=niceness, stderr=stderr)
+    return server.fork(module, [str(one) for one in arguments], niceness, stderr)
+
+
+def prepare(imported: Sequence[str]) -> None:
+    """Begin to import, where children will be forked; returns at once."""
+    _server(imported)
+
+
+def _server(imported: Sequence[str]) -> ForkServer | None:
+    """The one with these modules, started now where there is none; None where children have to start by themselves."""
     with _lock:
         server = _servers.get(tuple(imported))
         if server is None or server.gone:
-            if not can_fork() or niceness < NICENESS or (server is not None and not server.used):
-                return Child(module, *arguments, niceness=niceness, stderr=stderr)
+            if not can_fork() or (server is not None and not server.used):
+                return None
             server = _servers[tuple(imported)] = ForkServer(imported)
-    return server.fork(module, [str(one) for one in arguments], niceness, stderr)
+        return server
 
 
 def can_fork() -> bool:
