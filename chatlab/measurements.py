@@ -39,6 +39,31 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerTokens:
+    """An answer token by token, its end included, and each one's log-probability before a run and after it, nats."""
+
+    texts: tuple[str, ...]
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+
+    @property
+    def change(self) -> float:
+        """By how much the whole answer has become likelier, nats."""
+        return sum(self.after) - sum(self.before)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairTokens:
+    """What a run did to the two answers of a held-out pair."""
+
+    preference: int
+    """Id in the store; below 0 for one that was made for the run."""
+    prompt: str
+    chosen: AnswerTokens
+    rejected: AnswerTokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PreferenceMetrics:
     """How a run on preferences ranks held-out pairs; counts are of pairs whose chosen answer is ranked first."""
 
@@ -60,6 +85,8 @@ class PreferenceMetrics:
     chosen_after: float
     kl: float
     """KL divergence to the adapter that the run began with, on the chosen answers, nats a token."""
+    examples: tuple[PairTokens, ...] = ()
+    """The held-out pairs with the largest, the median and the smallest gain of the chosen answer on the rejected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

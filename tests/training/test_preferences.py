@@ -22,7 +22,7 @@ from chatlab.settings import PACKAGE
 from chatlab.training.loop import compute_gradients
 from chatlab.training.model import LoraModel
 from chatlab.training.preferences import names
-from chatlab.training.preferences.loss import PreferenceLoss, ThumbLoss, log_probs
+from chatlab.training.preferences.loss import PreferenceLoss, ThumbLoss, log_probs, log_probs_by_token
 from chatlab.training.preferences.objectives import PAIRED, UNPAIRED, PairScores
 from chatlab.training.preferences.pairs import Judged, Pair, read_preferences
 
@@ -111,6 +111,18 @@ def by_hand(name: str, s: TrainSettings, c: float, r: float, rc: float, rr: floa
         "simpo": lambda: -math.log(logistic(s.beta * (c / nc - r / nr) - s.simpo_gamma)),
     }
     return found[name]()
+
+
+def test_each_tokens_log_probability_is_that_of_transformers_own_logits(
+    model: LoraModel, base: Base, pairs: list[Pair]
+) -> None:
+    model.reset(SETTINGS)
+    causal = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32)
+    for pair, sides in zip(pairs, log_probs_by_token(model, pairs), strict=True):
+        for example, found in zip((pair.chosen, pair.rejected), sides, strict=True):
+            ids = torch.tensor([example.ids])
+            plain = causal(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[-example.num_labels :, 0]
+            assert found == pytest.approx(plain.tolist(), abs=1e-3)
 
 
 @pytest.mark.parametrize("name", PAIRED)

@@ -24,6 +24,9 @@ from chatlab.training.step import PenalisedStep
 References = Mapping[int, tuple[float, ...]]
 """Log-probabilities under the reference, by the id of a pair (chosen, rejected) or of a judged answer."""
 
+Sides = tuple[list[float], list[float]]
+"""Log-probabilities of the tokens of a chosen and of a rejected answer."""
+
 
 class Scored(NamedTuple):
     """Sequences' log-probabilities (S,), summed over labels, and how many labels each has (S,)."""
@@ -73,6 +76,27 @@ def log_probs(model: LoraModel, compared: Sequence[Compared]) -> list[tuple[floa
         for part in model.workers.map(compute, shares(compared, model.workers.count)):
             found.update(part)
     return [found[one.id] for one in compared]
+
+
+def log_probs_by_token(model: LoraModel, pairs: Sequence[Pair]) -> list[Sides]:
+    """Of each pair's answers, chosen and rejected, the log-probability of every token as the adapter is now, nats."""
+    found: dict[int, Sides] = {}
+
+    @torch.no_grad()
+    def compute(some: Sequence[Pair]) -> list[tuple[int, Sides]]:
+        batch = pack(some)
+        losses = token_losses(model.hidden(batch)[batch.label_positions], model.head, batch.labels)
+        parts = iter((-losses).split([example.num_labels for pair in some for example in pair.sequences]))
+        told = []
+        for pair in some:
+            first, second = (next(parts).tolist() for _ in pair.sequences)
+            told.append((pair.id, (first, second) if pair.sequences[0] is pair.chosen else (second, first)))
+        return told
+
+    with model.merged():
+        for part in model.workers.map(compute, shares(pairs, model.workers.count)):
+            found.update(part)
+    return [found[pair.id] for pair in pairs]
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ class Pair:
     """Equal for prompts that ask the same: these are held out together."""
     chosen: Example
     rejected: Example
+    asked: str = ""
+    """The last message before the answers."""
 
     @property
     def sequences(self) -> tuple[Example, Example]:
@@ -140,7 +142,8 @@ def _read(raw: dict[str, Any], template: Template, longest: int) -> Pair | Judge
         return Judged(id=raw["id"], group=group, example=examples[0], liked=raw["liked"])
     if examples[0].ids == examples[1].ids:
         return "both answers are the same"
-    return Pair(id=raw["id"], group=group, chosen=examples[0], rejected=examples[1])
+    asked = prompt[-1].content if prompt else ""
+    return Pair(id=raw["id"], group=group, chosen=examples[0], rejected=examples[1], asked=asked)
 
 
 def _example(id: int, prompt: Sequence[Message], answer: Message, template: Template) -> Example:

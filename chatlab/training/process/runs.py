@@ -31,6 +31,7 @@ from chatlab.errors import TrainingError
 from chatlab.former_names import current_fields
 from chatlab.measurements import PreferenceMetrics, Step
 from chatlab.records import TrainSettings
+from chatlab.system.codec import from_document
 from chatlab.system.files import private_folder, write_whole
 
 RunState = Literal["waiting", "running", "stopped", "interrupted", "finished", "failed"]
@@ -292,5 +293,5 @@ def _result(raw: dict[str, Any]) -> Result:
     raw["dropped"] = tuple(Dropped(**d) for d in raw["dropped"])
     raw["demonstrations"], raw["held_out"] = tuple(raw["demonstrations"]), tuple(raw["held_out"])
     ranked = raw.get("preferences")
-    raw["preferences"] = PreferenceMetrics(**current_fields(PreferenceMetrics, ranked)) if ranked else None
+    raw["preferences"] = from_document(PreferenceMetrics, ranked) if ranked else None
     return Result(**current_fields(Result, raw))

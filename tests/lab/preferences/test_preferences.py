@@ -137,6 +137,14 @@ def test_votes_change_the_live_adapter_and_can_be_undone(taught: Lab) -> None:
     assert found is not None and found.pairs == 6
     assert found.by_reward == 6, "what was never seen is ranked as it was voted"
     assert found.chosen_after > found.chosen_before
+    best, *_, worst = found.examples
+    assert len(found.examples) == 3 and best.chosen.change - best.rejected.change >= worst.chosen.change > 0
+    for shown in found.examples:
+        pair = taught.store.preferences.get(shown.preference)
+        assert shown.prompt == pair.prompt[-1].content
+        for answer, tokens in ((pair.chosen, shown.chosen), (pair.rejected, shown.rejected)):
+            assert "".join(tokens.texts).startswith(answer), "the answer as it is, then its end"
+            assert len(tokens.texts) == len(tokens.before) == len(tokens.after)
     assert run.steps[-1].margin > 0 and run.steps[0].held_out_margin == 0
     assert set(card.preferences) | set(result.held_out) == set(ids)
     assert set(card.demonstrations) == set(taught.variants.card("player").demonstrations)

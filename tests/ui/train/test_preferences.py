@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 from chatlab.lab import Lab
@@ -61,6 +62,10 @@ def test_a_press_learns_and_the_report_says_what_came_of_it(lab: Lab, tab: Train
     assert run.state == "finished" and run.request.settings.loss == "dpo", run.error
     said = text(preferred(run))
     assert "held-out pairs" in said and "the longer one wins" in said and "12 of 12" in said
+    assert run.result is not None and run.result.preferences is not None
+    drawn, best = html.unescape(str(preferred(run))), run.result.preferences.examples[0]
+    assert best.prompt in drawn and "the largest gain" in drawn and "Rejected -" in drawn
+    assert 'class="down' in drawn and f"{best.rejected.before[0]:.2f} → {best.rejected.after[0]:.2f} nats" in drawn
     shown = tab.refresh(form(tab, shown=run.id))
     assert "held-out pairs" in text(told(shown[tab.run.ended])["value"])
     assert told(shown[tab.history.runs])["choices"][0][0].count("60 preferences") == 1
