@@ -88,9 +88,9 @@ class Trials:
         with tempfile.TemporaryDirectory() as temporary:
             folder = self._models / "adapters" / job.keep if job.keep else Path(temporary)
             model.save(folder, job.model)
-            asked = [*pack.prompts[: job.asked], *ids.facts]
-            replies = self.replies(folder, asked, job.reply_tokens)
-        own = len(asked) - len(ids.facts)
+            asked = [*pack.prompts[: job.asked], *ids.facts] if job.asked else []
+            replies = self.replies(folder, asked, job.reply_tokens) if asked else []
+        own = max(0, len(asked) - len(ids.facts))
         seconds = {"open": opened - began, "steps": trained - opened, "rest": time.perf_counter() - trained}
         seconds = {name: round(value, 2) for name, value in seconds.items()}
         return measured | {"replies": replies[:own], "facts": replies[own:], "seconds": seconds}

@@ -1,6 +1,5 @@
 """Files of several quantisations, each unpacked as a model to train on, and adapters measured as llama.cpp serves them.
 
-    python -m bench.trials.serve MODELS NAME OUT --prepare FILE
     python -m bench.trials.serve MODELS NAME OUT --one '["stage", "Q8_0", "bf16", 0]'
 
 FILE is unpacked and written as bf16, and that is quantised to each of KINDS by llama.cpp's own call; each of these is
@@ -14,6 +13,7 @@ import argparse
 import ctypes
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -27,40 +27,37 @@ from bench.trials.job import Job, ModelIds
 from bench.trials.run import append
 from chatlab.system.lines import json_rows
 
-KINDS = {"Q8_0": 7, "Q5_K_M": 17, "Q4_K_M": 15, "Q3_K_M": 12, "Q2_K": 10}
+KINDS = {"Q8_0": 7, "Q5_K_M": 17, "Q4_K_M": 15, "Q3_K_M": 12}
 """llama.cpp's numbers of these file types (llama_ftype)."""
 BF16 = "bf16"
-ASKED, TOKENS = 24, 48
+ASKED, TOKENS = 20, 48
 """Unseen prompts that each file is asked, and the longest reply."""
-KL_ROWS = 20
+KL_ROWS, DOCUMENTS = 20, 8
 
 Serving = tuple[str, str, str, int]
 """Pack, file, what the adapter was trained on (nothing for the bare base), and the run's seed."""
 
 
-def prepare(models: Path, file: Path, name: str) -> None:
-    """All files, and each of them unpacked."""
+def prepare(models: Path, file: Path, name: str, unpacked: Path) -> None:
+    """All files, and each of them unpacked; `unpacked` is that of FILE, with its tokenizer and template."""
     from chatlab.models.gguf.unpack import unpack
 
     files = models / "files"
     files.mkdir(parents=True, exist_ok=True)
-    if not (models / name / "model.safetensors").exists():
-        (models / name).mkdir(exist_ok=True)
-        unpack(file, models / name)
+    for alias in (name, f"{name}@{BF16}"):
+        if not (models / alias).exists():
+            (models / alias).symlink_to(unpacked.resolve())
     source = files / f"{name}-{BF16}.gguf"
     if not source.exists():
-        write_bf16(file, models / name, source)
+        write_bf16(file, unpacked, source)
     for kind, number in KINDS.items():
         packed = files / f"{name}-{kind}.gguf"
         if not packed.exists():
             quantise(source, packed, number)
         folder = models / f"{name}@{kind}"
-        if not (folder / "model.safetensors").exists():
-            folder.mkdir(exist_ok=True)
+        if not folder.exists():
+            shutil.copytree(unpacked, folder, ignore=shutil.ignore_patterns("*.safetensors"))
             unpack(packed, folder)
-    alias = models / f"{name}@{BF16}"
-    if not alias.exists():
-        alias.symlink_to((models / name).resolve())
 
 
 def write_bf16(file: Path, unpacked: Path, to: Path) -> None:
@@ -116,6 +113,7 @@ def training_jobs(name: str, pack: str, settings: Mapping[str, Any], seeds: Sequ
             pack=pack,
             settings={**settings, "seed": seed},
             keep=f"{pack}-{kind}-{seed}",
+            asked=0,
         )
         for seed in seeds
         for kind in (BF16, *KINDS)
@@ -131,7 +129,7 @@ def servings(pack: str, seeds: Sequence[int], kinds: Sequence[str] = (BF16, *KIN
 
 
 def serve(
-    models: Path, name: str, what: Serving, out: Path, threads: int, documents: int = 24, asked: int = ASKED
+    models: Path, name: str, what: Serving, out: Path, threads: int, documents: int = DOCUMENTS, asked: int = ASKED
 ) -> None:
     """Measure one serving, on so many documents of prose and by so many replies, and write it down."""
     from bench.trials.served import Served
@@ -200,25 +198,14 @@ def main() -> None:
     parser.add_argument("models", type=Path)
     parser.add_argument("name")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--prepare", type=Path, metavar="FILE")
-    parser.add_argument("--one", help="a serving, as JSON")
+    parser.add_argument("--one", required=True, help="a serving, as JSON")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--documents", type=int, default=24)
+    parser.add_argument("--documents", type=int, default=DOCUMENTS)
     parser.add_argument("--asked", type=int, default=ASKED)
     given = parser.parse_args()
-    if given.prepare:
-        prepare(given.models, given.prepare, given.name)
-    if given.one:
-        pack, kind, trained, seed = json.loads(given.one)
-        serve(
-            given.models,
-            given.name,
-            (pack, kind, trained, seed),
-            given.out,
-            given.threads,
-            given.documents,
-            given.asked,
-        )
+    pack, kind, trained, seed = json.loads(given.one)
+    what = (pack, kind, trained, seed)
+    serve(given.models, given.name, what, given.out, given.threads, given.documents, given.asked)
 
 
 if __name__ == "__main__":
