@@ -15,7 +15,7 @@ import pytest
 
 from chatlab.settings import PACKAGE, Settings, smollm2_file
 
-WAIT, LONG = 120_000, 240_000
+WAIT, LONG = 120_000, 600_000
 """Milliseconds that anything, and a run, may take on a machine that has other things to do."""
 
 ANSWER = "#transcript .turn.answer:last-child"
