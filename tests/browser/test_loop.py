@@ -35,7 +35,7 @@ def app(settings: Settings) -> Iterator[str]:
             yield _address(process)
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(30)
+            process.wait(WAIT // 1000)
 
 
 def _address(process: subprocess.Popen[str]) -> str:
