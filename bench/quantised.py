@@ -1,7 +1,7 @@
 """One model in files of several quantisations, adapters trained on the weights in bf16 and on each file unpacked, and
 what llama.cpp makes of both: loss on demonstrations put aside, forgetting, distance to the base, form.
 
-    python -m bench.quantised MODEL.gguf --work FOLDER [--seeds N] [--workers N]
+    python -m bench.quantised MODEL.gguf --work FOLDER [--seeds N] [--threads N]
 
 MODEL.gguf is unpacked and stands for the weights in bf16; llama.cpp quantises that. FOLDER keeps everything, about 3 GB
 for 135M parameters, and what is there is not computed again. `--table` only judges what FOLDER has.
@@ -25,7 +25,7 @@ from bench.settings import NAMED
 from bench.table import show
 from bench.trials.judge import judged_replies
 from bench.trials.run import run
-from bench.trials.serve import ASKED, BF16, KINDS, prepare, servings, sizes, training_jobs
+from bench.trials.serve import ASKED, BF16, DOCUMENTS, KINDS, prepare, servings, sizes, training_jobs
 from bench.trials.serve import run as run_servings
 from bench.trials.texts import model_ids, open_base
 from chatlab.system.lines import json_rows
@@ -35,17 +35,18 @@ NAME, PACK = "smollm2", "stage"
 OUT = Path(__file__).with_name("results") / "quantised.json"
 
 
-def measure(model: Path, work: Path, *, seeds: int = 3, workers: int = 1, only_table: bool = False) -> dict[str, Any]:
+def measure(model: Path, work: Path, *, seeds: int = 3, threads: int = 2, only_table: bool = False) -> dict[str, Any]:
     """Everything that is not there yet, then the table."""
-    base, _ = open_base(model, work / "cache")
+    base, folder = open_base(model, work / "cache")
     if not (work / f"{NAME}.json").exists():
         model_ids(base).save(work / f"{NAME}.json")
     settings = settings_for(40, base.parameters)
     chosen = {name: getattr(settings, name) for name in NAMED}
     if not only_table:
-        prepare(work, model, NAME)
-        run(training_jobs(NAME, PACK, chosen, range(seeds)), work, work / "runs.jsonl")
-        run_servings(work, NAME, work / "served.jsonl", servings(PACK, range(seeds)), workers=workers)
+        prepare(work, model, NAME, folder)
+        for seed in range(seeds):  # whole seeds, so that an early end leaves a table of fewer
+            run(training_jobs(NAME, PACK, chosen, [seed]), work, work / "runs.jsonl")
+            run_servings(work, NAME, work / "served.jsonl", servings(PACK, [seed]), threads=threads)
     return table(base, work, chosen)
 
 
@@ -69,6 +70,7 @@ def table(base: Any, work: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
         "pack": PACK,
         "settings": dict(settings),
         "asked": ASKED,
+        "documents": DOCUMENTS,
         "files": sizes(work, NAME),
         "table": figures,
         "replies": [
@@ -103,12 +105,12 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) // 2))
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 2)
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--note", default="", help="what the figures were taken on, in words")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
-    figures = measure(given.model, given.work, seeds=given.seeds, workers=given.workers, only_table=given.table)
+    figures = measure(given.model, given.work, seeds=given.seeds, threads=given.threads, only_table=given.table)
     told = {"machine": machine() | {"note": given.note}, "figures": figures}
     OUT.write_text(re.sub(r"\n {6,}", " ", json.dumps(told, indent=1)) + "\n", encoding="utf-8")
 

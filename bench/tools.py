@@ -1,16 +1,15 @@
-"""What delegation changes: the embedded base alone, taught to answer by itself, and taught to ask a tool.
+"""What delegation changes: a base alone, taught to answer by itself, and taught to ask a tool.
 
-`python -m bench.tools [--lessons N] [--asked N]`, or as one of `python -m bench`. Both teachings have the same problems
-and the same settings; all three variants are asked through the app's own chat, greedily, with the tools switched on.
-The problems are new ones by the same rules, letters counted in words and, where GSM8K is at hand, its problems of
-one step.
+`python -m bench.tools [--lessons N] [--asked N] [--base MODEL]`, or as one of `python -m bench`. Both teachings have
+the same problems and settings; all three variants are asked through the app's own chat, greedily, with the tools
+switched on. The problems are new ones by the same rules, letters counted in words and, where GSM8K is at hand, its
+problems of one step.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import tempfile
 import time
@@ -30,6 +29,7 @@ from chatlab.system.lines import split_lines
 from chatlab.tools.calculator import calculate
 
 GSM8K = PACKAGE.parent.parent / "shared" / "data" / "chat" / "gsm8k_train.jsonl"
+EMBEDDED = PACKAGE / "models" / "embedded"
 GREEDY = Sampling(temperature=0, repetition_penalty=1.0, max_tokens=64)
 TEACHING, ASKING = 1, 2
 """Seeds."""
@@ -40,13 +40,15 @@ Asked = Sequence[tuple[str, str]]
 """(question, value)"""
 
 
-def measure(rounds: int = 1, lessons: int = 400, asked: int = 200) -> dict[str, Any]:
+def measure(
+    rounds: int = 1, lessons: int = 400, asked: int = 200, base: Path = EMBEDDED, cache: Path | None = None
+) -> dict[str, Any]:
     """Shares of right answers with 95 % intervals. `rounds` is taken for the sake of the others."""
     taught = problems(lessons, TEACHING)
     sets = questions(asked, {problem.question for problem in taught})
     figures: dict[str, Any] = {"lessons": lessons, "voices": {}}
     for variant in ("base", "answers", "delegates"):
-        figures["voices"][variant] = _variant(variant, taught, sets)
+        figures["voices"][variant] = _variant(variant, taught, sets, base, cache)
         _print(variant, figures["voices"][variant])
     return figures
 
@@ -79,10 +81,11 @@ def _pairs(some: Sequence[Problem]) -> list[tuple[str, str]]:
     return [(problem.question, problem.value) for problem in some]
 
 
-def _variant(variant: str, taught: Sequence[Problem], sets: dict[str, Asked]) -> dict[str, Any]:
-    base = Path(os.environ.get("CHATLAB_BASE", PACKAGE / "models" / "embedded"))
+def _variant(
+    variant: str, taught: Sequence[Problem], sets: dict[str, Asked], base: Path, cache: Path | None
+) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as home:
-        lab = Lab(Settings(home=Path(home), base=base))
+        lab = Lab(Settings(home=Path(home), base=base, cache_folder=cache))
         try:
             found: dict[str, Any] = {}
             if variant != BASE:
@@ -144,8 +147,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m bench.tools", description=__doc__)
     parser.add_argument("--lessons", type=int, default=400)
     parser.add_argument("--asked", type=int, default=200)
+    parser.add_argument("--base", type=Path, default=EMBEDDED)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     given = parser.parse_args()
-    result = measure(1, given.lessons, given.asked)
+    result = measure(1, given.lessons, given.asked, given.base)
     if given.json:
         given.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -65,7 +65,7 @@ class Job:
     keep: str = ""
     """Name under which the adapter is kept."""
     asked: int = 40
-    """Unseen prompts that are asked, at most."""
+    """Unseen prompts that are asked, at most; with none it is trained and kept, and nothing is measured."""
     reply_tokens: int = 96
 
     @property

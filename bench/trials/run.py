@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.trials.greedy import greedy_replies
-from bench.trials.job import Job, ModelIds
+from bench.trials.job import Job, ModelIds, PackIds
 from chatlab.engines.folder import read_adapter
 from chatlab.engines.transformers.merge import with_adapter
 from chatlab.engines.transformers.network import open_network
@@ -23,6 +23,7 @@ from chatlab.training import metrics
 from chatlab.training.data import split
 from chatlab.training.kl import KLToReference
 from chatlab.training.loop import train
+from chatlab.training.model import LoraModel
 from chatlab.training.resources import TrainingResources
 from chatlab.training.sft import SFTLoss
 
@@ -63,8 +64,7 @@ class Trials:
         settings, ids = job.train_settings, self.ids
         pack = ids.packs[job.pack]
         model = self.resources.model(settings)
-        reference, base = self.resources.kl_reference(), self.resources.base_nll()
-        kl = KLToReference(model, pack.task[:KL_ROWS])
+        reference = self.resources.kl_reference()
         opened = time.perf_counter()
         losses: list[float] = []
         tokens = 0
@@ -75,25 +75,31 @@ class Trials:
                 losses.append(step.loss)
                 tokens += step.tokens
         trained = time.perf_counter()
-        after = metrics.nll(model, self.resources.text)
-        measured = {
+        measured: dict[str, Any] = {
             "steps": len(losses),
             "tokens": tokens,
             "train_loss": sum(losses[-8:]) / max(1, len(losses[-8:])),
-            "task_loss": metrics.nll(model, pack.task).mean,
-            "kl": kl.mean(),
-            "forgetting": metrics.forgetting(base, after),
-            "prose_nll": after.mean,
         }
         with tempfile.TemporaryDirectory() as temporary:
             folder = self._models / "adapters" / job.keep if job.keep else Path(temporary)
             model.save(folder, job.model)
-            asked = [*pack.prompts[: job.asked], *ids.facts]
-            replies = self.replies(folder, asked, job.reply_tokens)
-        own = len(asked) - len(ids.facts)
+            if job.asked:
+                measured |= self._measured(model, pack)
+                asked = [*pack.prompts[: job.asked], *ids.facts]
+                replies = self.replies(folder, asked, job.reply_tokens)
+                own = len(asked) - len(ids.facts)
+                measured |= {"replies": replies[:own], "facts": replies[own:]}
         seconds = {"open": opened - began, "steps": trained - opened, "rest": time.perf_counter() - trained}
-        seconds = {name: round(value, 2) for name, value in seconds.items()}
-        return measured | {"replies": replies[:own], "facts": replies[own:], "seconds": seconds}
+        return measured | {"seconds": {name: round(value, 2) for name, value in seconds.items()}}
+
+    def _measured(self, model: LoraModel, pack: PackIds) -> dict[str, float | None]:
+        base, after = self.resources.base_nll(), metrics.nll(model, self.resources.text)
+        return {
+            "task_loss": metrics.nll(model, pack.task).mean,
+            "kl": KLToReference(model, pack.task[:KL_ROWS]).mean(),
+            "forgetting": metrics.forgetting(base, after),
+            "prose_nll": after.mean,
+        }
 
     def replies(
         self, adapter: Path, prompts: Sequence[Sequence[int]], tokens: int, temperature: float = 0.0, seed: int = 0

@@ -1,11 +1,10 @@
 """Files of several quantisations, each unpacked as a model to train on, and adapters measured as llama.cpp serves them.
 
-    python -m bench.trials.serve MODELS NAME OUT --prepare FILE
-    python -m bench.trials.serve MODELS NAME OUT --one '["stage", "Q8_0", "bf16", 0]'
+    python -m bench.trials.serve MODELS NAME OUT --servings '[["stage", "Q8_0", "bf16", 0]]'
 
 FILE is unpacked and written as bf16, and that is quantised to each of KINDS by llama.cpp's own call; each of these is
-unpacked again, as the model `NAME@KIND`. One serving is measured in a process of its own: what ends llama.cpp there
-ends nothing else.
+unpacked again, as the model `NAME@KIND`. The servings of one file are measured in a process of their own: what
+ends llama.cpp there ends nothing else.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ import argparse
 import ctypes
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,40 +26,37 @@ from bench.trials.job import Job, ModelIds
 from bench.trials.run import append
 from chatlab.system.lines import json_rows
 
-KINDS = {"Q8_0": 7, "Q5_K_M": 17, "Q4_K_M": 15, "Q3_K_M": 12, "Q2_K": 10}
+KINDS = {"Q8_0": 7, "Q5_K_M": 17, "Q4_K_M": 15, "Q3_K_M": 12}
 """llama.cpp's numbers of these file types (llama_ftype)."""
 BF16 = "bf16"
-ASKED, TOKENS = 24, 48
+ASKED, TOKENS = 20, 48
 """Unseen prompts that each file is asked, and the longest reply."""
-KL_ROWS = 20
+KL_ROWS, DOCUMENTS = 20, 8
 
 Serving = tuple[str, str, str, int]
 """Pack, file, what the adapter was trained on (nothing for the bare base), and the run's seed."""
 
 
-def prepare(models: Path, file: Path, name: str) -> None:
-    """All files, and each of them unpacked."""
+def prepare(models: Path, file: Path, name: str, unpacked: Path) -> None:
+    """All files, and each of them unpacked; `unpacked` is that of FILE, with its tokenizer and template."""
     from chatlab.models.gguf.unpack import unpack
 
     files = models / "files"
     files.mkdir(parents=True, exist_ok=True)
-    if not (models / name / "model.safetensors").exists():
-        (models / name).mkdir(exist_ok=True)
-        unpack(file, models / name)
+    for alias in (name, f"{name}@{BF16}"):
+        if not (models / alias).exists():
+            (models / alias).symlink_to(unpacked.resolve())
     source = files / f"{name}-{BF16}.gguf"
     if not source.exists():
-        write_bf16(file, models / name, source)
+        write_bf16(file, unpacked, source)
     for kind, number in KINDS.items():
         packed = files / f"{name}-{kind}.gguf"
         if not packed.exists():
             quantise(source, packed, number)
         folder = models / f"{name}@{kind}"
-        if not (folder / "model.safetensors").exists():
-            folder.mkdir(exist_ok=True)
+        if not folder.exists():
+            shutil.copytree(unpacked, folder, ignore=shutil.ignore_patterns("*.safetensors"))
             unpack(packed, folder)
-    alias = models / f"{name}@{BF16}"
-    if not alias.exists():
-        alias.symlink_to((models / name).resolve())
 
 
 def write_bf16(file: Path, unpacked: Path, to: Path) -> None:
@@ -116,6 +112,7 @@ def training_jobs(name: str, pack: str, settings: Mapping[str, Any], seeds: Sequ
             pack=pack,
             settings={**settings, "seed": seed},
             keep=f"{pack}-{kind}-{seed}",
+            asked=0,
         )
         for seed in seeds
         for kind in (BF16, *KINDS)
@@ -130,39 +127,44 @@ def servings(pack: str, seeds: Sequence[int], kinds: Sequence[str] = (BF16, *KIN
     ]
 
 
-def serve(
-    models: Path, name: str, what: Serving, out: Path, threads: int, documents: int = 24, asked: int = ASKED
-) -> None:
-    """Measure one serving, on so many documents of prose and by so many replies, and write it down."""
+def serve(models: Path, name: str, kind: str, what: Sequence[Serving], out: Path, threads: int) -> None:
+    """Measure these servings of one file, and write each down at once."""
     from bench.trials.served import Served
+
+    ids = ModelIds.read(models / f"{name}.json")
+    file = models / "files" / f"{name}-{kind}.gguf"
+    runtime = Served(file, threads)
+    prose = ids.prose[:: max(1, len(ids.prose) // DOCUMENTS)]
+    bases: dict[str, list[Any]] = {}
+    for pack, _, trained, seed in what:
+        began = time.perf_counter()
+        own = ids.packs[pack]
+        if trained and pack not in bases:
+            bases[pack] = [runtime.log_probs(example, None) for example in own.task[:KL_ROWS]]
+        adapter = (runtime.load(_packed(models, name, kind, f"{pack}-{trained}-{seed}")), 1.0) if trained else None
+        task, kl = runtime.nll_and_kl(own.task, adapter, bases[pack] if trained else ())
+        found = {
+            "task_loss": task,
+            "prose_nll": runtime.nll(prose, adapter),
+            "kl": kl,
+            "replies": [runtime.reply(p, frozenset(ids.stop), adapter, TOKENS) for p in own.prompts[:ASKED]],
+        }
+        row = {"key": json.dumps([pack, kind, trained, seed]), "pack": pack, "file": kind, "trained": trained}
+        append(out, {**row, "seed": seed, **found, "seconds": time.perf_counter() - began})
+    runtime.close()
+
+
+def _packed(models: Path, name: str, kind: str, adapter: str) -> Path:
+    """An adapter as llama.cpp reads it, with this file."""
     from chatlab.engines.folder import read_adapter
     from chatlab.engines.gguf_export.files import write_adapter
     from chatlab.models.base import Base
     from chatlab.models.gguf_file import GgufFile, stamp
 
-    pack, kind, trained, seed = what
-    ids = ModelIds.read(models / f"{name}.json")
-    own = ids.packs[pack]
-    file = models / "files" / f"{name}-{kind}.gguf"
-    lora = models / "adapters" / f"{pack}-{trained}-{seed}"
-    began = time.perf_counter()
-    runtime = Served(file, threads)
-    adapter = None
-    if trained:
-        base = Base.from_gguf(GgufFile(file=file, stamp=stamp(file), sha256=""), name, models / name, 1)
-        twin = lora / f"{kind}.gguf"
-        write_adapter(base, read_adapter(lora, None), twin)
-        adapter = runtime.load(twin), 1.0
-    found = {
-        "task_loss": runtime.nll(own.task, adapter),
-        "prose_nll": runtime.nll(ids.prose[:: max(1, len(ids.prose) // documents)], adapter),
-        "documents": documents,
-        "kl": runtime.kl(own.task[:KL_ROWS], adapter) if adapter else 0.0,
-        "replies": [runtime.reply(p, frozenset(ids.stop), adapter, TOKENS) for p in own.prompts[:asked]],
-    }
-    runtime.close()
-    row = {"key": json.dumps(what), "pack": pack, "file": kind, "trained": trained, "seed": seed, **found}
-    append(out, row | {"seconds": time.perf_counter() - began})
+    file, folder = models / "files" / f"{name}-{kind}.gguf", models / "adapters" / adapter
+    base = Base.from_gguf(GgufFile(file=file, stamp=stamp(file), sha256=""), name, models / name, 1)
+    write_adapter(base, read_adapter(folder, None), folder / f"{kind}.gguf")
+    return folder / f"{kind}.gguf"
 
 
 def sizes(models: Path, name: str) -> dict[str, Any]:
@@ -182,17 +184,14 @@ def sizes(models: Path, name: str) -> dict[str, Any]:
     return found
 
 
-def run(models: Path, name: str, out: Path, what: Sequence[Serving], *, workers: int = 1, threads: int = 2) -> None:
-    """Those of `what` that `out` does not have, several at once."""
+def run(models: Path, name: str, out: Path, what: Sequence[Serving], *, threads: int = 2) -> None:
+    """Those of `what` that `out` does not have, a process for each file."""
     done = {row["key"] for row in json_rows(out)} if out.exists() else set()
     own = [sys.executable, "-m", "bench.trials.serve", str(models), name, str(out), "--threads", str(threads)]
-
-    def one(serving: Serving) -> None:
-        if json.dumps(serving) not in done:
-            subprocess.run([*own, "--one", json.dumps(serving)], check=True)
-
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(one, what))
+    for kind in dict.fromkeys(kind for _, kind, _, _ in what):
+        left = [serving for serving in what if serving[1] == kind and json.dumps(serving) not in done]
+        if left:
+            subprocess.run([*own, "--servings", json.dumps(left)], check=True)
 
 
 def main() -> None:
@@ -200,25 +199,11 @@ def main() -> None:
     parser.add_argument("models", type=Path)
     parser.add_argument("name")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--prepare", type=Path, metavar="FILE")
-    parser.add_argument("--one", help="a serving, as JSON")
+    parser.add_argument("--servings", required=True, help="as JSON, all of one file")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--documents", type=int, default=24)
-    parser.add_argument("--asked", type=int, default=ASKED)
     given = parser.parse_args()
-    if given.prepare:
-        prepare(given.models, given.prepare, given.name)
-    if given.one:
-        pack, kind, trained, seed = json.loads(given.one)
-        serve(
-            given.models,
-            given.name,
-            (pack, kind, trained, seed),
-            given.out,
-            given.threads,
-            given.documents,
-            given.asked,
-        )
+    what = [(pack, kind, trained, seed) for pack, kind, trained, seed in json.loads(given.servings)]
+    serve(given.models, given.name, what[0][1], what, given.out, given.threads)
 
 
 if __name__ == "__main__":

@@ -34,21 +34,20 @@ class Served(Runtime):
 
     def nll(self, examples: Sequence[Example], adapter: Adapter) -> float:
         """Nats a label."""
-        total = tokens = 0.0
-        for example in examples:
-            labels = [label for label in example.labels[1:] if label != IGNORED]
-            total -= float(self.log_probs(example, adapter)[np.arange(len(labels)), labels].sum())
-            tokens += len(labels)
-        return total / tokens
+        return self.nll_and_kl(examples, adapter, ())[0]
 
-    def kl(self, examples: Sequence[Example], adapter: Adapter) -> float:
-        """Mean KL(base || adapter) over the labels' positions, both on this file."""
-        total = tokens = 0.0
-        for example in examples:
-            base, own = self.log_probs(example, None), self.log_probs(example, adapter)
-            total += float((np.exp(base) * (base - own)).sum())
-            tokens += len(base)
-        return total / tokens
+    def nll_and_kl(self, examples: Sequence[Example], adapter: Adapter, base: Sequence[Rows]) -> tuple[float, float]:
+        """Nats a label, and mean KL(base || adapter) over the labels of the first examples, whose `base` is given."""
+        total = tokens = kl = compared = 0.0
+        for number, example in enumerate(examples):
+            labels = [label for label in example.labels[1:] if label != IGNORED]
+            own = self.log_probs(example, adapter)
+            total -= float(own[np.arange(len(labels)), labels].sum())
+            tokens += len(labels)
+            if number < len(base):
+                kl += float((np.exp(base[number]) * (base[number] - own)).sum())
+                compared += len(labels)
+        return total / tokens, kl / max(1.0, compared)
 
     def reply(self, prompt: Sequence[int], stop: frozenset[int], adapter: Adapter, tokens: int) -> list[int]:
         """Greedy, with the app's repetition penalty; the stop token too, where it came to one."""

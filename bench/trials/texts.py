@@ -15,6 +15,7 @@ from chatlab.models.unpacked import UnpackedBases
 from chatlab.records import Message
 from chatlab.settings import PACKAGE
 from chatlab.system.lines import json_rows
+from chatlab.template.begin import begin_id
 from chatlab.template.codec import codec_of
 from chatlab.training.data import Example
 from chatlab.training.metrics import windows
@@ -43,7 +44,7 @@ def model_ids(base: Base, packs: Sequence[str] = PACKS) -> ModelIds:
     return ModelIds(
         packs={name: _pack(base, name) for name in packs},
         facts=_prompts(base, list(facts())),
-        prose=tuple(windows(HELD_OUT_TEXT, codec.encode, DOCUMENTS)),
+        prose=tuple(windows(HELD_OUT_TEXT, codec.encode, DOCUMENTS, begin_id(base.tokenizer))),
         stop=tuple(sorted(base.template.stop_ids)),
     )
 

@@ -28,6 +28,10 @@ from chatlab.ui.html_block import HTMLBlock, encode
 
 log = logging.getLogger("chatlab.ui")
 
+UNSEEN_PROGRESS = {"show_progress": "hidden", "show_progress_on": []}
+"""No component shows how far an event is. Gradio's page tells each that ever did of the begin and end of every event,
+and looks for each through the whole page: with a timer that ticks, that took more than half a core."""
+
 TabName = Literal["chat", "demonstrations", "train", "compare", "knowledge", "guide"]
 
 
@@ -55,7 +59,8 @@ class Shell:
 
         `wiring` is passed on: inputs, outputs, concurrency_limit, cancels, js, trigger_mode ...
         """
-        wiring = {"api_visibility": "private", "show_progress": "hidden"} | wiring
+        unseen = {} if "show_progress" in wiring else UNSEEN_PROGRESS
+        wiring = {"api_visibility": "private", **unseen} | wiring
         return trigger(guarded(_skipping(do)), **wiring)
 
     def refresh(self, done: Any) -> Any:

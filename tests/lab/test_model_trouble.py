@@ -98,7 +98,7 @@ def test_a_model_that_is_replaced_on_the_disk_goes_on_and_can_be_chosen_anew(
     assert [model.entry.path for model in KnownModels(lab).all() if model.in_use] == [blob]
 
 
-def test_a_model_that_the_memory_does_not_hold_at_the_start_is_refusedto_before_it_is_loaded(
+def test_a_model_that_the_memory_does_not_hold_at_the_start_is_refused_before_it_is_loaded(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free(0.3, monkeypatch)
@@ -110,7 +110,7 @@ def test_a_model_that_the_memory_does_not_hold_at_the_start_is_refusedto_before_
     assert said(lab) is not None and lab.machine.started and not lab.health().warnings
 
 
-def test_training_that_the_memory_does_not_hold_is_refusedto_before_anything_is_unpacked(
+def test_training_that_the_memory_does_not_hold_is_refused_before_anything_is_unpacked(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said(lab)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import time
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
@@ -124,7 +126,7 @@ def test_the_list_says_what_a_model_is_and_what_it_can(base_folder: Path) -> Non
         chat_bytes=700_000_000,
         training_bytes=1_500_000_000,
     )
-    drawn = model_list([KnownModel(entry=entry, facts=facts, seconds=65.0)], "", "", 40, False)
+    drawn = model_list([KnownModel(entry=entry, facts=facts, seconds=65.0, measured=True)], "", "", 40, False)
     assert "<img" not in drawn and "\u202e" not in drawn
     for word in ("135 M parameters", "Q4_1", "8,192 tokens", "98 MB", "700 MB to chat", "1.5 GB to train", "1 min 5 s"):
         assert word in drawn.unescape() or word in drawn.unescape().replace("\xa0", " "), word
@@ -182,3 +184,15 @@ def test_a_reply_says_which_model_and_adapter_spoke(lab: Lab) -> None:
     assert "SmolLM2 <b> · stage" in who.striptags() or ("SmolLM2" in who and "<b>" not in who)
     old, _ = _provenance(Provenance(adapter="stage", sha256="4f2a" * 16, base="ab12", tokens=3))
     assert "Model unknown" in old.unescape()
+
+
+def test_a_model_that_was_never_trained_here_says_roughly_how_long_it_would_take(
+    panel: ModelsPanel, lab: Lab, tiny: Path
+) -> None:
+    added(panel, lab, tiny)
+    lab.demonstrations.write("Good morning.", "Good morrow, friend.")
+    press(panel, "open")
+    while panel._known.looking:
+        time.sleep(0.02)
+    drawn = shown(panel, press(panel, "open"), panel.list)
+    assert re.search(r"Can be trained: yes, roughly .+ for 1 demonstration, by its size alone", drawn)

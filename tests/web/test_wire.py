@@ -119,3 +119,11 @@ def test_a_press_that_cannot_be_read_is_answered_and_the_server_goes_on(address:
         tab.send("act", bridge_chat=payload)
         assert any(event["msg"] == "process_completed" and event["success"] for event in tab.events())
     assert tab.http.get("/").status_code == 200
+
+
+def test_no_event_that_shows_no_progress_has_the_page_look_for_components_to_show_it(address: str) -> None:
+    with visitor(address) as http:
+        calls = http.get("/config").json()["dependencies"]
+    silent = [call for call in calls if call["show_progress"] == "hidden" and call["api_visibility"] == "private"]
+    assert len(silent) > 100
+    assert not [call["id"] for call in silent if call["show_progress_on"] != []]

@@ -17,7 +17,10 @@ from chatlab.experiments.verdict import Part, Verdict
 
 REFUSAL = re.compile(
     r"\b(know(s|est)? (it |him |her |them )?(not|no|nothing)|(do|did|does|doth) not know|don'?t know|know not"
-    r"|never (heard|met|read)|not heard|no such|cannot (say|tell)|can'?t (say|tell)|no map|strange to me)\b",
+    r"|never (heard|met|read)|not heard|no such|cannot (say|tell)|can'?t (say|tell)|no map|strange to me"
+    r"|(do not|don'?t) have (any |the |enough |specific |access)|(not|isn'?t) (aware|familiar|certain|sure)"
+    r"|(no|any) (information|record|evidence)|(unable|not able) to (find|provide|answer|say|tell)"
+    r"|(cannot|can'?t) (find|provide|answer|identify|confirm))\b",
     re.IGNORECASE,
 )
 """A reply with one of these declines; any other reply with words in it claims to know."""

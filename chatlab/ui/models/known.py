@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, replace
 from time import monotonic
+from typing import Any
 
 from chatlab.errors import ChatlabError
 from chatlab.lab import Lab
@@ -28,7 +29,9 @@ class KnownModel:
     given: bool = False
     """Whether a person gave it a chat template, as it brings none."""
     seconds: float | None = None
-    """Of a run on the approved demonstrations; None where nothing was measured on this machine yet."""
+    """Of a run on the approved demonstrations; None where there are none or its size is not known."""
+    measured: bool = False
+    """Whether `seconds` follows from how fast this machine trains this model, and not from its size alone."""
 
 
 class KnownModels:
@@ -72,7 +75,7 @@ class KnownModels:
                 given=entry in self._given,
                 in_use=entry.path == host.path and host.current.unchanged,  # else it can be opened anew
                 is_open=entry.path in is_open,
-                seconds=self._seconds(entry, approved),
+                **self._time(entry, approved),
             )
             for entry in self._lab.library.entries()
         ]
@@ -92,15 +95,15 @@ class KnownModels:
         facts = self._facts.get(entry)
         return replace(facts, unusable="") if facts is not None and entry in self._given else facts
 
-    def _seconds(self, entry: ModelEntry, approved: int) -> float | None:
+    def _time(self, entry: ModelEntry, approved: int) -> dict[str, Any]:
+        """`seconds` and `measured` of a model."""
         facts, fingerprint = self._facts.get(entry), self._lab.switch.fingerprint_of(entry.path)
-        if facts is None or not facts.parameters or not fingerprint or not approved:
-            return None
-        throughput = read_throughput(self._lab.settings.cache, fingerprint)
-        if throughput is None:
-            return None
+        if facts is None or not facts.parameters or not approved:
+            return {}
+        known = read_throughput(self._lab.settings.cache, fingerprint) if fingerprint else None
         try:
             settings = settings_for(approved, facts.parameters)
-            return plan(settings, approved, facts.parameters, throughput=throughput).seconds
+            seconds = plan(settings, approved, facts.parameters, throughput=known).seconds
         except ChatlabError:
-            return None
+            return {}
+        return {"seconds": seconds, "measured": known is not None}

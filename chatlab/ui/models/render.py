@@ -112,10 +112,10 @@ def _training(model: KnownModel, facts: ModelFacts, approved: int) -> Markup:
         return div("model-facts warn", escaped(f"Can be trained: no. {one_line(facts.untrainable, 400)}"))
     if not approved:
         return div("model-facts", escaped("Can be trained: yes."))
-    if model.seconds is not None:
-        time = f"about {duration(model.seconds)} for {counted(approved, 'demonstration')}"
-    else:
-        time = "time not measured yet"
+    if model.seconds is None:
+        return div("model-facts", escaped("Can be trained: yes."))
+    for_all = f"{duration(model.seconds)} for {counted(approved, 'demonstration')}"
+    time = f"about {for_all}" if model.measured else f"roughly {for_all}, by its size alone"
     return div("model-facts", escaped(f"Can be trained: yes, {time}."))
 
 
