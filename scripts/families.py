@@ -79,15 +79,22 @@ def main() -> None:
 
 
 def try_all(kind: str) -> Found:
-    """With the first sizes that make a network which runs."""
+    """With the first sizes that make a network which runs; where its window stands in the way, also without one."""
+    refused = ""
     for sizes in candidates():
         with tempfile.TemporaryDirectory() as folder:
             try:
                 made = make(kind, sizes, Path(folder))
             except Exception:
                 continue
-            if made:
-                return Found("yes", trained(Path(folder)))
+            if not made:
+                continue
+            outcome = trained(Path(folder))
+            if "window is not" not in outcome:
+                return Found("yes", f"{outcome}, without a window" if refused and outcome == "yes" else outcome)
+            refused = outcome
+    if refused:
+        return Found("yes", refused)
     return Found("not tried: no small one could be made", said({"model_type": kind}, ()) or "not tried")
 
 
@@ -99,23 +106,28 @@ def candidates() -> Iterator[dict[str, Any]]:
     yield plain | LATENT
     for types in (["linear_attention", "full_attention"], ["conv", "full_attention"], ["full_attention"] * 2):
         yield SMALL | {"layer_types": types}
+    yield plain | LATENT | {"layer_types": ["sliding_attention", "full_attention"]}
     yield plain | {"rotary_dim": 4}
     yield SMALL | PER_LAYER
     yield plain | NEO
+    yield {key: SMALL[key] for key in SMALL if "sliding" not in key}
     yield {key: SMALL[key] for key in first}
     yield {key: SMALL[key] for key in ("vocab_size", "num_hidden_layers")}
 
 
 def make(kind: str, sizes: Mapping[str, Any], folder: Path) -> bool:
     """Write a network that was never trained, and ask it as chat does; whether it is small enough."""
-    if not has_window(kind):
-        sizes = {key: value for key, value in sizes.items() if key != "sliding_window"}
+    for name in ("sliding_window", "kv_lora_rank"):
+        if not has(kind, name):  # a config keeps what its network does not know
+            sizes = {key: value for key, value in sizes.items() if key != name}
     config = AutoConfig.for_model(kind, **sizes)
     with torch.device("meta"):
         if sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters()) > LARGEST:
             return False
     torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    network = AutoModelForCausalLM.from_config(config)
+    unsettle(network)
+    network.save_pretrained(folder)
     with torch.no_grad():
         opened: Any = load_network(folder, torch.float32).eval()
         out = opened(input_ids=torch.tensor([TEXT]), use_cache=True)
@@ -123,9 +135,17 @@ def make(kind: str, sizes: Mapping[str, Any], folder: Path) -> bool:
     return True
 
 
-def has_window(kind: str) -> bool:
+@torch.no_grad()
+def unsettle(network: torch.nn.Module) -> None:
+    """Change what begins with zeros or ones alone: a gate or a bias that does nothing yet would hide a difference."""
+    for parameter in network.parameters():
+        if parameter.is_floating_point() and parameter.numel() > 1 and float(parameter.std()) == 0:
+            parameter += 0.1 * torch.randn_like(parameter)
+
+
+def has(kind: str, name: str) -> bool:
     try:
-        return hasattr(AutoConfig.for_model(kind), "sliding_window")
+        return hasattr(AutoConfig.for_model(kind), name)
     except Exception:  # some have no defaults
         return True
 
@@ -145,7 +165,8 @@ def trained(folder: Path) -> str:
         mine = logits_of(model.hidden(collate([row])), model.head)
         wanted = theirs(input_ids=torch.tensor([TEXT]), use_cache=False).logits[0].float()
     off = float((mine - wanted).abs().mean() / wanted.std())
-    assert off < 1e-3, f"{folder}: {off}"
+    if not off < 1e-3:
+        return f"SAID YES, BUT its logits are off by {off:.1%} of their spread"
     return "yes, past its window too" if any(config.get(key) == SMALL["sliding_window"] for key in WINDOWS) else "yes"
 
 

@@ -7,19 +7,21 @@ character for character.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from chatlab.errors import RowRefused
+from chatlab.formats.checked import checked
 from chatlab.formats.conversations.content import content_of, shows_media
 from chatlab.formats.conversations.opened import conversation_in, opened, turns_or_text
 from chatlab.formats.conversations.tool_messages import add_tools
-from chatlab.formats.conversations.transcripts import is_transcript, transcript
+from chatlab.formats.conversations.transcripts import is_hh, is_transcript, transcript
 from chatlab.formats.conversations.turns import messages_of
 from chatlab.formats.layout import Columns
 from chatlab.formats.own_fields import OWN, with_own_fields
-from chatlab.formats.row import LONGEST, Prompt, Record
+from chatlab.formats.ranked import best_and_worst
+from chatlab.formats.row import Prompt, Record
 from chatlab.formats.verdicts import better_of, is_liked
 from chatlab.records import Demonstration, Message, Preference, Role
 
@@ -34,11 +36,11 @@ def records_of(values: Values, columns: Columns) -> list[Read]:
     used = {*columns.of.values(), OWN}
     if shown := next((name for name, value in values.items() if value and name not in used and shows_media(name)), ""):
         raise RowRefused(f"What stands under {shown!r} belongs to it, and only words can be learned.")
-    records = _MEANINGS[columns.layout](parts, columns)
     own = values.get(OWN)
+    records = _MEANINGS[columns.layout](parts, columns)
     if own is None or own == "":
-        return [_checked(_trimmed(_tagged(record, parts.get("tags")))) for record in records]
-    return [_checked(with_own_fields(record, own)) for record in records if not isinstance(record, Prompt)]
+        return [checked(_trimmed(_tagged(record, parts.get("tags")))) for record in records]
+    return [checked(with_own_fields(record, own)) for record in records if not isinstance(record, Prompt)]
 
 
 def _conversation(parts: Values, columns: Columns) -> list[Read]:
@@ -140,11 +142,18 @@ def _prompts(parts: Values, columns: Columns) -> list[Read]:
     return [Prompt(" ".join(text.split())) for text in texts if text.strip()]
 
 
+def _ranked(parts: Values, columns: Columns) -> list[Read]:
+    best, worst = best_and_worst(parts.get("answers"), parts.get("marks"), columns.of.get("marks", ""))
+    asked = _request(parts.get("prompt"))
+    return _preference(parts | {"prompt": asked, "chosen": best, "rejected": worst}, columns)
+
+
 _MEANINGS: dict[str, Callable[[Values, Columns], list[Read]]] = {
     "conversation": _conversation,
     "answer": _answer,
     "preference": _preference,
     "comparison": _comparison,
+    "ranked": _ranked,
     "thumb": _thumb,
     "tasks": _tasks,
     "prompts": _prompts,
@@ -173,6 +182,14 @@ def _prompt(value: Any) -> list[Message]:
     if isinstance(value, dict) and isinstance(value.get("messages"), list):
         value = value["messages"]
     return _said(value, "prompt", "user")
+
+
+def _request(value: Any) -> Any:
+    """A prompt, as turns where it is HH's transcript up to the answer that is asked for."""
+    if not is_hh(value):
+        return value
+    said = [{"role": message.role, "content": message.content} for message in transcript(value)]
+    return said if said[-1]["content"].strip() else said[:-1]
 
 
 def _said(value: Any, what: str, role: Role) -> list[Message]:
@@ -239,55 +256,6 @@ def _bare(message: Message) -> Message:
 
 def _bare_text(text: str) -> str:
     return (text.replace("\r\n", "\n") if "\r" in text else text).strip()
-
-
-def _checked(record: Read) -> Read:
-    """Raises RowRefused unless something is asked, something is answered, and all of it can be written down."""
-    if isinstance(record, Demonstration):
-        _check_turns(record.messages)
-        if record.messages[-1].role != "assistant":
-            raise RowRefused(f"It ends with the {record.messages[-1].role}'s words, not with an answer.")
-        if record.messages[-1].calls:
-            raise RowRefused("It ends with the call of a tool, not with an answer.")
-        _check_texts([*_texts(record.messages), *record.tags])
-        return record
-    if isinstance(record, Prompt):
-        _check_texts([record.text])
-        return record
-    _check_turns(record.prompt)
-    _check_texts([*_texts(record.prompt), record.chosen, record.rejected])
-    if not record.chosen.strip() or not record.rejected.strip():
-        raise RowRefused("One of its two answers is empty.")
-    if record.chosen == record.rejected:
-        raise RowRefused("Its two answers are the same.")
-    return record
-
-
-def _check_turns(messages: Sequence[Message]) -> None:
-    if not any(message.role == "user" and message.content.strip() for message in messages):
-        raise RowRefused("It has no prompt.")
-    for number, message in enumerate(messages, 1):
-        if message.role == "assistant" and not message.content.strip() and not message.calls:
-            raise RowRefused(
-                "Its answer is empty." if number == len(messages) else f"Turn {number}, an answer, is empty."
-            )
-
-
-def _texts(messages: Sequence[Message]) -> Iterable[str]:
-    for message in messages:
-        yield message.content
-        yield message.reasoning
-        if message.calls or message.tools:
-            yield str(message.plain)
-
-
-def _check_texts(texts: Iterable[str]) -> None:
-    try:
-        size = sum(len(text.encode()) for text in texts)
-    except UnicodeEncodeError as error:
-        raise RowRefused("It has bytes that are no text, or half of a character.") from error
-    if size > LONGEST:
-        raise RowRefused("It is too long.")
 
 
 def _with(record: R, **changed: Any) -> R:

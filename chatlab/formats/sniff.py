@@ -16,6 +16,7 @@ from chatlab.formats.conversations.turns import ROLES, WHO, is_turns, spelling
 from chatlab.formats.guess import by_name, guessable, guessed, is_unlikely, twins
 from chatlab.formats.layout import TURNS, Columns, LayoutName, layout
 from chatlab.formats.own_fields import OWN
+from chatlab.formats.several import exchanges, has_several_answers, ranked, turns
 from chatlab.formats.verdicts import is_verdict, scale
 
 Values = dict[str, Any]
@@ -64,8 +65,9 @@ def _proposal(path: Path, container: Container) -> Proposal:
     rows = sample(path, container)
     names = container.table.columns if container.table else _names(rows)
     if not rows or not names:
+        why = "" if rows or container.packing == "parquet" else next((row.problem for row in Rows(path, container)), "")
         raise FormatRefused(
-            f"{path.name} has no row that can be read.",
+            f"{path.name} has no row that can be read. {why}".strip(),
             "Each should be an object with named values, or a line of cells.",
         )
     columns = _columns(names, rows)
@@ -97,7 +99,7 @@ def proposed(name: LayoutName, names: Sequence[str], rows: Sequence[Values] = ()
 
 def _columns(names: Sequence[str], rows: Sequence[Values]) -> Columns | None:
     """The first layout that the rows bear out; None if there is none."""
-    tries = (_preference, _comparison, _tasks, _thumb, _conversation, _answer, _prompts)
+    tries = (turns, _preference, _comparison, ranked, _tasks, _thumb, _conversation, exchanges, _answer, _prompts)
     return next((found for attempt in tries if (found := attempt(names, rows)) is not None), None)
 
 
@@ -200,7 +202,7 @@ def _prompts(names: Sequence[str], rows: Sequence[Values]) -> Columns | None:
     column = by_name("prompts", names).get("prompt")
     if column is None or plain(column) == "text" or not all(_are_texts(row.get(column)) for row in rows):
         return None
-    alone = not guessable("answer", names, rows, {column})
+    alone = not guessable("answer", names, rows, {column}) and not has_several_answers(names, rows)
     return Columns(layout="prompts", of={"prompt": column}) if alone else None
 
 

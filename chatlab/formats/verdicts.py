@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ ENOUGH = 0.6
 """Share of the best mark above which an answer was liked: 4 and 5 of 5, 7 to 10 of 10."""
 BEST = (1, 5, 10, 100)
 """Best marks of the scales that people use."""
+_MARK = re.compile(r"([+-]?\d+(?:[.,]\d+)?)\s*(?:(?:/|out\s+of|of)\s*(\d+(?:[.,]\d+)?)|(%)|stars?|points?)?", re.I)
+_STARS = re.compile(r"([★⭐🌟]\ufe0f?)+(☆*)")
 _FIRST = frozenset({"a", "model_a", "response_a", "answer_a", "conversation_a", "left", "first", "assistant_a"})
 _SECOND = frozenset({"b", "model_b", "response_b", "answer_b", "conversation_b", "right", "second", "assistant_b"})
 
@@ -33,21 +36,22 @@ def is_verdict(value: Any) -> bool:
 
 
 def is_disliked(value: Any) -> bool:
-    return _word(value) in DISLIKED or (_number(value) or 0) < 0
+    return _word(value) in DISLIKED or (mark_of(value) or 0) < 0
 
 
 def scale(values: Sequence[Any]) -> float:
     """The best mark of the scale that these stand on; 0 where they are no marks. 0 and 1 alone are verdicts."""
-    marks = [_number(value) for value in values if _word(value) not in ("", "none", "null")]
-    known = [mark for mark in marks if mark is not None]
-    if not known or len(known) < len(marks) or max(known) > BEST[-1] or min(known) < -BEST[-1]:
+    marks = [_mark(value) for value in values if _word(value) not in ("", "none", "null")]
+    known = [mark for mark, _ in marks if mark is not None]
+    top = max([*known, *(best for _, best in marks)], default=0.0)
+    if not known or len(known) < len(marks) or top > BEST[-1] or min(known) < -BEST[-1]:
         return 0.0
-    return float(next(best for best in BEST if best >= max(known)))
+    return float(next(best for best in BEST if best >= top))
 
 
 def is_liked(value: Any, best: float = 1.0) -> bool:
     """Whether an answer was liked, on a scale that ends with `best`. Raises RowRefused where nothing is said."""
-    word, mark = _word(value), _number(value)
+    word, mark = _word(value), mark_of(value)
     if mark is not None and best > 1:
         return mark > ENOUGH * best
     if word in LIKED or word in DISLIKED:
@@ -62,7 +66,7 @@ def better_of(value: Any, names: tuple[str, str], column: str) -> int:
 
     `names` are the answers' columns, `column` the one that `value` stands in.
     """
-    word, mark = _word(value), _number(value)
+    word, mark = _word(value), mark_of(value)
     if _word(column) == "overall_preference" and mark:  # of HelpSteer: from -3, the first is far better, to 3
         return int(mark > 0)
     if word in ("0", "1") and _word(names[0]) == "human_ref_a":  # of SHP: 1 where it is A
@@ -81,11 +85,20 @@ def _word(value: Any) -> str:
     return str(value).strip().casefold().replace(" ", "_")
 
 
-def _number(value: Any) -> float | None:
-    """A mark, also as a spreadsheet has it: `4`, `4.5`, `4/5`."""
+def mark_of(value: Any) -> float | None:
+    """A mark, also as people write it: `4`, `4,5`, `4/5`, `4 out of 5`, `80 %`, `4 stars`, `★★★★☆`; None for none."""
+    return _mark(value)[0]
+
+
+def _mark(value: Any) -> tuple[float | None, float]:
+    """A mark, and the best one where that is said beside it; 0 where it is not."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        return float(str(value).strip().partition("/")[0])
-    except ValueError:
-        return None
+        return None, 0.0
+    text = str(value).strip()
+    if _STARS.fullmatch(text):
+        return float(sum(one in "★⭐🌟" for one in text)), 5.0
+    found = _MARK.fullmatch(text)
+    if found is None:
+        return None, 0.0
+    best = 100.0 if found[3] else float((found[2] or "0").replace(",", "."))
+    return float(found[1].replace(",", ".")), max(best, 5.0 if "star" in text.casefold() else 0.0)

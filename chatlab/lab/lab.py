@@ -95,7 +95,11 @@ class Lab:
         self._adapters = Adapters(settings.adapters)
         self.templates = GivenTemplates(settings.home / "models" / "templates")
         self.machine = ModelHost(
-            settings.base, settings.cache, open_engine or _fastest_engine(settings), self.templates
+            settings.base,
+            settings.cache,
+            open_engine or _fastest_engine(settings),
+            self.templates,
+            named=lambda: {card.base for card in self._adapters.cards()},
         )
         self.library = ModelLibrary(settings.home, settings.cache)
         self._trainer = TrainerClient(settings.base, settings.cache)

@@ -110,7 +110,7 @@ class Base:
         if self._told_fingerprint:
             return self._told_fingerprint
         if self.gguf is not None:
-            return fingerprint_of_file(self.gguf.sha256, self.template.source)
+            return fingerprint_of_file(self.gguf.identity or self.gguf.sha256, self.template.source)
         assert self._inventory is not None
         return fingerprint(self.folder, self.config, self.weights, self._inventory, self.template.source, self._cache)
 

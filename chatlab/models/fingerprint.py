@@ -73,7 +73,10 @@ def fingerprint(
 
 
 def fingerprint_of_file(sha256: str, chat_template: str) -> str:
-    """The fingerprint of a base that is one file with everything in it, whatever the file is called."""
+    """The fingerprint of a base that is one file with everything in it, whatever the file is called.
+
+    `sha256` is of what the file means; of its bytes, where adapters have named it by them.
+    """
     return hashlib.sha256(f"{sha256} {chat_template}".encode()).hexdigest()
 
 

@@ -20,6 +20,8 @@ class GgufFile:
     stamp: Stamp
     sha256: str
     """Hex digest of the file."""
+    identity: str = ""
+    """Hex digest of what it means, or of the bytes that it is known by; empty for those of the file."""
 
     def unchanged(self) -> Path:
         """The file, if it is the one that was tried. Raises BaseMissing, BaseRefused."""

@@ -70,7 +70,7 @@ each of which must see itself alone."""
 TRAINED = frozenset(
     [
         *("afmoe", "apertus", "arcee", "aria_text", "bitnet", "cohere", "cohere2", "cohere2_moe", "ctrl"),
-        *("cwm", "diffllama", "doge", "dots1", "ernie4_5", "ernie4_5_moe", "exaone4", "exaone_moe"),
+        *("cwm", "diffllama", "dots1", "ernie4_5", "ernie4_5_moe", "exaone4", "exaone_moe"),
         *("flex_olmo", "fuyu", "gemma", "gemma2", "gemma3_text", "gemma4_text", "gemma4_unified_text", "glm"),
         *("glm4", "glm4_moe", "gpt-sw3", "gpt2", "gpt_bigcode", "gpt_neox", "granite", "granitemoe"),
         *("granitemoeshared", "helium", "hrm_text", "hunyuan_v1_dense", "hunyuan_v1_moe", "hy_v3"),
@@ -95,30 +95,57 @@ SWITCHED = frozenset(["qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "smollm3"])
 """Networks whose windows are off unless the config switches them on."""
 WINDOWED = frozenset(
     [
-        *("afmoe", "cohere2", "cohere2_moe", "cwm", "exaone4", "exaone_moe", "gemma3_text", "gemma4_text"),
+        *("afmoe", "cohere2", "cohere2_moe", "cwm", "dots1", "exaone4", "exaone_moe", "gemma3_text", "gemma4_text"),
         *("gemma4_unified_text", "kolibri1", "laguna", "mellum", "ministral", "ministral3", "mistral", "mixtral"),
         *("moshi", "olmo3", "phi3", "qwen2", "qwen3", "qwen3_moe", "smollm3", "starcoder2"),
     ]
 )
 """Networks whose windows reach the attention that training computes; in others only a mask tells of them."""
-ROUTED = frozenset(["llama4_text", "phimoe"])
-"""Networks whose experts are chosen by a linear layer that peft would adapt, and cannot."""
+SINKS = frozenset(["gpt_oss", "flint", "granite_swa", "granitemoe_swa", "mimo_v2_flash"])
+"""Networks whose attention can look at nothing: a score for no token beside those of the tokens."""
+ODD = {
+    "deepseek_v4": "its attention compresses keys and values",
+    "doge": "its attention weighs tokens by a mask of its own",
+    "lfm2": "it has layers without attention",
+    "lfm3": "it has layers without attention",
+    "llama4_text": "its experts are chosen by a layer that an adapter cannot be put on",
+    "nemotron": "its layers do not tell its attention which tokens belong to one text",
+    "phimoe": "its experts are chosen by a layer that an adapter cannot be put on",
+    "zaya": "its attention mixes each token with those before it first (convolution)",
+}
+"""Networks that let another attention be put in, and cannot be trained for a reason of their own.
+
+The layer that chooses experts is a linear one to peft, which would adapt it, and gives more than one result.
+"""
 INSTEAD = (
     "Chat with it as it is, or train another: Llama, Mistral, Qwen 2 and 3, Gemma 3, SmolLM, Phi-3 and GPT-2 can be."
 )
+
+SIBLINGS = {
+    "deepseek": "DeepSeek-R1-Distill models are Llama and Qwen 2 networks, which can be trained.",
+    "llama4": "Llama 3 models can be trained.",
+    "nemotron": "Llama-Nemotron and Minitron models that are Llama networks can be trained.",
+    "phi": "Phi-3, Phi-3.5 and Phi-4 models (Phi-3 networks) can be trained.",
+    "qwen": "Qwen 2, 2.5 and 3 models can be trained.",
+    "gemma": "Gemma 1 and Gemma 3 text models can be trained.",
+    "lfm": "SmolLM and Qwen 3 models of this size can be trained.",
+}
+"""What the makers of a network have that can be trained, by what the names of the network begin with."""
 
 
 def check_trainable(config: Mapping[str, Any], tensors: Collection[str]) -> None:
     """Raises BaseRefused with the reason, and with what would work instead."""
     if reason := _reason(config, tensors):
-        raise BaseRefused(f"This base can chat, but not train: {reason}.", INSTEAD)
+        kind = str(config.get("model_type"))
+        sibling = next((hint for name, hint in SIBLINGS.items() if kind.startswith(name)), "")
+        raise BaseRefused(f"This base can chat, but not train: {reason}.", f"{sibling} {INSTEAD}".strip())
 
 
 def _reason(config: Mapping[str, Any], tensors: Collection[str]) -> str:
     kind = config.get("model_type")
     if caps := [cap for cap in CAPS if config.get(cap, kind in CAPPED)]:
         return f"its scores are capped ({caps[0]})"
-    if kind == "gpt_oss":
+    if kind in SINKS:
         return "its attention has sinks"
     if config.get("alibi"):
         return "its attention has biases by distance (ALiBi)"
@@ -126,12 +153,12 @@ def _reason(config: Mapping[str, Any], tensors: Collection[str]) -> str:
         return "it has layers without attention"
     if kind in OWN_ATTENTION:
         return f"{kind} networks compute attention in a way of their own"
-    if any(name.endswith(("lm_head.bias", "embed_out.bias")) for name in tensors):
+    if any(name.endswith(("lm_head.bias", "embed_out.bias", "decoder.bias")) for name in tensors):
         return "its output has a bias"
     if kind in ENCODERS:
         return f"{kind} networks read in both directions"
-    if kind in ROUTED:
-        return "its experts are chosen by a layer that an adapter cannot be put on"
+    if kind in ODD:
+        return ODD[str(kind)]
     if config.get("kv_lora_rank"):
         return "its attention keeps keys and values of different widths"
     if config.get("sliding_window") and not _window_is_known(kind, config):

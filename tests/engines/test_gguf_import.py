@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -21,12 +23,14 @@ from chatlab.adapters import Adapters
 from chatlab.engines.base import Sampling, Variant
 from chatlab.engines.fallback import open_engine
 from chatlab.engines.gguf_export.files import write_base
-from chatlab.engines.gguf_import.validator import GgufValidator
+from chatlab.engines.gguf_import.validator import PASSED, GgufValidator
 from chatlab.engines.transformers.engine import TransformersEngine
 from chatlab.errors import BaseRefused, ChatlabError, DiskFull, EngineError
 from chatlab.lab import Lab
 from chatlab.lab.chat.reply_stream import ReplyOptions
 from chatlab.models.base import Base
+from chatlab.models.fingerprint import fingerprint_of_file
+from chatlab.models.gguf.header import Header, read_header
 from chatlab.models.gguf_file import GgufFile, stamp
 from chatlab.models.validation.process import LOG
 from chatlab.records import AdapterCard
@@ -217,3 +221,60 @@ def test_a_cache_that_cannot_be_written_is_said(tiny, tmp_path):
     (tmp_path / "brought").write_text("a file where a folder should be")
     with pytest.raises(DiskFull, match="could not be kept"):
         GgufValidator(tmp_path).open(tiny)
+
+
+def with_other_metadata(file: Path, to: Path, **changed: bytes) -> Path:
+    """The same model with one more key, and another name."""
+    data = file.read_bytes()
+    header = read_header(file)
+    count = struct.unpack_from("<Q", data, 16)[0]
+    more = b"".join(
+        struct.pack("<Q", len(key)) + key.encode() + struct.pack("<IQ", 8, len(value)) + value
+        for key, value in changed.items()
+    )
+    head = data[:16] + struct.pack("<Q", count + len(changed)) + more + data[24 : _end_of_header(data, header)]
+    to.write_bytes(head + b"\0" * (-len(head) % 32) + data[header.data_start :])
+    return to
+
+
+def _end_of_header(data: bytes, header: Header) -> int:
+    """Where the padding before the tensors begins."""
+    end = header.data_start
+    last = max(header.tensors.values(), key=lambda tensor: tensor.start)
+    mark = last.start.to_bytes(8, "little")
+    return data.rfind(mark, 0, end) + 8 if len(header.tensors) > 1 else end
+
+
+def test_a_file_is_known_by_what_it_means(brought: Base, embedded: Path, cache: Path, tmp_path: Path) -> None:
+    other = with_other_metadata(embedded, tmp_path / "other.gguf", **{"general.note": b"x", "general.url": b"y"})
+    validator = GgufValidator(cache)
+    assert read_header(other).values["general.note"] == b"x"
+    assert validator.open(other).fingerprint == brought.fingerprint
+    weights = bytearray(embedded.read_bytes())
+    weights[-1] ^= 1
+    (tmp_path / "changed.gguf").write_bytes(weights)
+    assert validator.open(tmp_path / "changed.gguf").fingerprint != brought.fingerprint
+
+
+def test_adapters_that_name_a_file_by_its_bytes_are_found_for_ever(embedded: Path, tmp_path: Path) -> None:
+    named: set[str] = set()
+    first = GgufValidator(tmp_path, named=lambda: named).open(embedded)
+    assert first.gguf is not None
+    named.add(by_bytes := fingerprint_of_file(first.gguf.sha256, first.template.source))
+    assert first.fingerprint != by_bytes
+    anew = GgufValidator(tmp_path / "anew", named=lambda: named)
+    assert anew.open(embedded).fingerprint == by_bytes
+    other = with_other_metadata(embedded, tmp_path / "other.gguf", **{"general.note": b"x"})
+    assert anew.open(other).fingerprint == by_bytes
+
+
+def test_what_an_earlier_version_validated_keeps_its_name(embedded: Path, tmp_path: Path) -> None:
+    first = GgufValidator(tmp_path).open(embedded)
+    assert first.gguf is not None
+    passed = json.loads((first.folder / PASSED).read_bytes())
+    del passed["meaning"]
+    (first.folder / PASSED).write_text(json.dumps(passed))
+    by_bytes = fingerprint_of_file(first.gguf.sha256, first.template.source)
+    other = with_other_metadata(embedded, tmp_path / "other.gguf", **{"general.note": b"x"})
+    assert GgufValidator(tmp_path).open(embedded).fingerprint == by_bytes
+    assert GgufValidator(tmp_path).open(other).fingerprint == by_bytes

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from chatlab.errors import FormatRefused
 from chatlab.formats import DatasetReader, Imported, Outcome, Refused, sniff
 from chatlab.records import Demonstration
 
 BIRD, TREE = {"prompt": "Name a bird.", "completion": "A wren."}, {"prompt": "Name a tree.", "completion": "An elm."}
 B, T = json.dumps(BIRD), json.dumps(TREE)
 CONVERSATION = [{"role": "user", "content": "Name a bird."}, {"role": "assistant", "content": "A wren."}]
+ASKED, WREN = CONVERSATION
+OTHER = [{"role": "user", "content": "Name a tree."}, {"role": "assistant", "content": "An elm."}]
 ODD = json.dumps([{"prompt": 'Say "]}{[".', "completion": 'He said: "}], [{" \\'}])
 
 
@@ -45,6 +48,17 @@ PACKED = {
     "meta after": json.dumps({"examples": [BIRD, TREE], "version": 2, "licence": "[none] {}"}),
     "two lists in an object": json.dumps({"birds": [BIRD], "trees": [TREE]}),
     "two wrapped files": f'{{"rows": [{B}]}}\n{{"rows": [{T}]}}',
+    "columns": json.dumps({"prompt": ["Name a bird.", "Name a tree."], "completion": ["A wren.", "An elm."]}),
+    "columns, pretty": json.dumps({"completion": ["A wren.", "An elm."], "prompt": ["Name a bird.", "?"]}, indent=2),
+    "columns of conversations": json.dumps({"id": [1, 2], "messages": [CONVERSATION, OTHER]}),
+    "pandas, columns": json.dumps({key: {"0": BIRD[key], "1": TREE[key]} for key in BIRD}),
+    "pandas, named rows": json.dumps({key: {"a7": BIRD[key], "b9": TREE[key]} for key in BIRD}),
+    "pandas, index": json.dumps({"0": BIRD, "1": TREE}, indent=1),
+    "pandas, split": json.dumps({"columns": [*BIRD], "index": [0, 1], "data": [[*BIRD.values()], [*TREE.values()]]}),
+    "pandas, table": json.dumps({"schema": {"fields": [{"name": "prompt"}]}, "data": [BIRD, TREE]}),
+    "conversations by name": json.dumps({"first": CONVERSATION, "second": OTHER}),
+    "rows by name": json.dumps({"first": {"messages": CONVERSATION}, "second": {"messages": OTHER}}, indent=2),
+    "rows as a server wraps them": "\n".join(json.dumps({"row_idx": n, "row": r}) for n, r in enumerate((BIRD, TREE))),
     "a table": "prompt,completion\nName a bird.,A wren.\nName a tree.,An elm.\n",
 }
 
@@ -110,6 +124,26 @@ def test_brackets_inside_of_texts_end_nothing(tmp_path: Path) -> None:
         assert answers(read(tmp_path, text)) == ['He said: "}], [{" \\'] * 2
 
 
-def test_columns_of_texts_are_not_taken_for_a_conversation(tmp_path: Path) -> None:
-    columns = {"prompt": ["Name a bird.", "Name a tree."], "completion": ["A wren.", "An elm."]}
-    assert not answers(read(tmp_path, json.dumps(columns)))
+def test_columns_of_different_lengths_are_refused_with_their_lengths(tmp_path: Path) -> None:
+    with pytest.raises(FormatRefused, match="'prompt' 2, 'completion' 1"):
+        read(tmp_path, json.dumps({"prompt": ["Name a bird.", "Name a tree."], "completion": ["A wren."]}))
+
+
+def test_a_table_for_testing_beside_one_for_training_is_not_read_and_that_is_said(tmp_path: Path) -> None:
+    tables = {name: {key: [row[key]] for key in row} for name, row in (("train", BIRD), ("test", TREE))}
+    outcomes = read(tmp_path, json.dumps(tables))
+    assert answers(outcomes) == ["A wren."] and "'test'" in reasons(outcomes)[0]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": ASKED, "completion": WREN},
+        {"prompt": [ASKED], "completion": [WREN]},
+        {"data": ["Name a bird.", "A wren."]},
+        {"dialog": ["Name a bird.", "A wren."], "act": [1, 2]},
+        {"messages": CONVERSATION, "tools": [{"name": "look", "description": "looks"}]},
+    ],
+)
+def test_one_row_with_lists_or_objects_in_it_is_no_table(row: dict[str, object], tmp_path: Path) -> None:
+    assert answers(read(tmp_path, json.dumps(row))) == ["A wren."]

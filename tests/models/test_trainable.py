@@ -36,6 +36,10 @@ def test_the_page_has_every_network_and_says_what_is_said_when_one_is_opened() -
         ({"model_type": "bert"}, "read in both directions"),
         ({"model_type": "deepseek_v3", "kv_lora_rank": 512}, "different widths"),
         ({"model_type": "phimoe"}, "chosen by a layer"),
+        ({"model_type": "nemotron"}, "which tokens belong to one text"),
+        ({"model_type": "doge"}, "a mask of its own"),
+        ({"model_type": "granite_swa", "sliding_window": 128}, "has sinks"),
+        ({"model_type": "dots1", "sliding_window": 32, "layer_types": ["sliding_attention"]}, ""),
         ({"model_type": "mistral", "sliding_window": 32}, ""),
         ({"model_type": "olmo3", "sliding_window": 32, "layer_types": ["sliding_attention"]}, ""),
         ({"model_type": "qwen2_moe", "sliding_window": 32, "use_sliding_window": True}, "its window"),
@@ -51,3 +55,13 @@ def test_the_reason_is_told_from_the_config(config: dict[str, Any], why: str) ->
         return
     with pytest.raises(BaseRefused, match=why):
         check_trainable(config, ())
+
+
+@pytest.mark.parametrize(
+    ("kind", "instead"),
+    [("deepseek_v3", "R1-Distill"), ("llama4_text", "Llama 3"), ("phimoe", "Phi-3"), ("nemotron", "Llama networks")],
+)
+def test_one_that_is_refused_names_a_sibling_that_trains(kind: str, instead: str) -> None:
+    with pytest.raises(BaseRefused) as refused:
+        check_trainable({"model_type": kind, "kv_lora_rank": 512}, ())
+    assert instead in refused.value.hint and "Mistral" in refused.value.hint

@@ -22,6 +22,7 @@ from chatlab.errors import BaseRefused, ChatlabError, DiskFull, EngineError
 from chatlab.models.base import Base
 from chatlab.models.gguf.config import network, tensors_of
 from chatlab.models.gguf.header import WITHOUT, Header, check_model, damaged, read_header
+from chatlab.models.gguf.meaning import meaning_of
 from chatlab.models.gguf_file import GgufFile, stamp
 from chatlab.models.included import SMOLLM2_SHA256
 from chatlab.models.validation.process import refuse
@@ -66,7 +67,8 @@ def validate(file: Path, folder: Path, limits: Limits) -> None:
         elif sha256 != SMOLLM2_SHA256:
             _check_unpackable(header)
         hashes = {name: sha256_of(folder / name) for name in HF_FILES}
-        passed = {"name": name, "parameters": parameters, "sha256": gguf.sha256, "papers": hashes}
+        passed: dict[str, object] = {"name": name, "parameters": parameters, "sha256": sha256, "papers": hashes}
+        passed["meaning"] = meaning_of(file, header)
         (folder / PASSED).write_text(json.dumps(passed), encoding="utf-8")
     except MemoryError as error:
         raise damaged("it does not fit into memory") from error

@@ -8,10 +8,13 @@ import math
 import shutil
 import tempfile
 import time
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 
+from chatlab.engines.gguf_import.identities import IDENTITIES, GgufIdentities
 from chatlab.engines.llamacpp import package
 from chatlab.errors import BaseError, BaseRefused, ChatlabError, DiskFull, EngineError, TemplateRefused
 from chatlab.models.base import Base
@@ -50,8 +53,15 @@ class GgufValidator:
     A refusal is remembered too, until the file changes or the app ends.
     """
 
-    def __init__(self, cache: Path, sandbox: GgufSandbox | None = None) -> None:
+    def __init__(
+        self,
+        cache: Path,
+        sandbox: GgufSandbox | None = None,
+        named: Callable[[], Collection[str]] = frozenset,
+    ) -> None:
+        """`named` gives the fingerprints of the bases that adapters name."""
         self._cache = cache / "brought"
+        self._identities = GgufIdentities(self._cache / IDENTITIES, named)
         self._sandbox = sandbox or GgufSandbox()
         self._refused: dict[str, tuple[ChatlabError, float]] = {}
 
@@ -62,7 +72,7 @@ class GgufValidator:
         """
         seen = stamp(file)
         folder = self._cache / _key(file, seen, template)
-        if (base := _opened(file, seen, folder)) is not None:
+        if (base := self._opened(file, seen, folder)) is not None:
             return base
         self._check_refused(folder.name)
         _check_memory(file)
@@ -72,7 +82,7 @@ class GgufValidator:
             lasting = isinstance(error, BaseError | TemplateRefused)
             self._refused[folder.name] = error, math.inf if lasting else time.monotonic() + PATIENCE
             raise
-        base = _opened(file, seen, folder)
+        base = self._opened(file, seen, folder)
         if base is None or stamp(file) != seen:
             raise BaseRefused(f"{file.name} changed while it was checked.", "Wait until all of it is there.")
         return base
@@ -80,6 +90,20 @@ class GgufValidator:
     def close(self) -> None:
         """End a validation under way."""
         self._sandbox.close()
+
+    def _opened(self, file: Path, seen: Stamp, folder: Path) -> Base | None:
+        """None unless `folder` holds every file as the validation left it."""
+        try:
+            passed = json.loads((folder / PASSED).read_bytes())
+            for name, sha256 in passed["papers"].items():
+                if hashlib.sha256((folder / name).read_bytes()).hexdigest() != sha256:
+                    return None
+            gguf = GgufFile(file=file, stamp=seen, sha256=passed["sha256"])
+            base = Base.from_gguf(gguf, passed["name"], folder, passed["parameters"])
+            identity = self._identities.of(base, passed.get("meaning"))
+            return Base.from_gguf(replace(gguf, identity=identity), base.name, folder, base.parameters)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, BaseRefused):
+            return None
 
     def _check_refused(self, key: str) -> None:
         """Raises what was raised before; a page asks every few seconds, and a validation is slow."""
@@ -129,19 +153,6 @@ def _key(file: Path, seen: Stamp, given: str) -> str:
     template = stamp(beside) if beside.exists() else None
     parts = [REVISION, package.version(), str(file), seen, template, *([given] if given else [])]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-
-
-def _opened(file: Path, seen: Stamp, folder: Path) -> Base | None:
-    """None unless `folder` holds every file as the validation left it."""
-    try:
-        passed = json.loads((folder / PASSED).read_bytes())
-        for name, sha256 in passed["papers"].items():
-            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != sha256:
-                return None
-        gguf = GgufFile(file=file, stamp=seen, sha256=passed["sha256"])
-        return Base.from_gguf(gguf, passed["name"], folder, passed["parameters"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, BaseRefused):
-        return None
 
 
 def _sweep(folder: Path) -> None:

@@ -11,21 +11,23 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from chatlab.errors import FormatRefused
+from chatlab.formats.containers.json_columns import column_rows, holds_columns
 from chatlab.formats.containers.json_rows import json_lines, json_values
 from chatlab.formats.containers.json_shape import JsonShape, json_shape
 from chatlab.formats.containers.parquet import parquet_rows
 from chatlab.formats.containers.table import TableLook, table_look, table_rows
 from chatlab.formats.containers.text import HEAD, decoded, encoding_of, head_of
-from chatlab.formats.layout import KNOWN
+from chatlab.formats.layout import HEADINGS
 from chatlab.formats.row import Row
 
-Packing = Literal["lines", "list", "objects", "table", "parquet"]
+Packing = Literal["lines", "list", "objects", "columns", "table", "parquet"]
 _COMMENT = re.compile(r"(?:\s*(?://|#)[^\n]*(?:\n|\Z))*")
 """Lines of comment at the head of a file."""
 _LABELS: dict[Packing, str] = {
     "lines": "JSON lines",
     "list": "a JSON list",
     "objects": "JSON objects",
+    "columns": "a table in JSON",
     "table": "a table",
     "parquet": "Parquet",
 }
@@ -67,6 +69,8 @@ def container_of(path: Path) -> Container:
     whole = len(head) < HEAD
     comment = _COMMENT.match(text)
     begun = text[comment.end() if comment else 0 :].lstrip()
+    if begun.startswith("{") and holds_columns(path, begun, "utf-8" if encoding == "cp1252" else encoding):
+        return Container(packing="columns", encoding="utf-8" if encoding == "cp1252" else encoding)
     if begun.startswith(("{", "[")) and (found := json_shape(begun, whole)):
         encoding = "utf-8" if encoding == "cp1252" else encoding  # JSON is never in it: such bytes are damage
         start = len(text[: len(text) - len(begun)].encode()) if comment and comment[0].strip() else 0
@@ -76,7 +80,7 @@ def container_of(path: Path) -> Container:
             start=start if encoding == "utf-8" and found.packing != "lines" else 0,
             shape=found,
         )
-    look = table_look(text, KNOWN, whole)
+    look = table_look(text, HEADINGS, whole)
     if look is None:
         raise FormatRefused(
             f"{path.name} holds text, but no rows that Chatlab knows.", "It reads JSON, JSON lines, CSV, TSV, Parquet."
@@ -123,6 +127,8 @@ def sample(path: Path, container: Container) -> list[dict[str, Any]]:
 def _opened(file: BinaryIO, container: Container) -> Generator[Row, None, None]:
     if container.table:
         return table_rows(file, container.encoding, container.table)
+    if container.packing == "columns":
+        return column_rows(file, container.encoding)
     if container.packing == "lines":
         return json_lines(file, container.encoding)
     shape = container.shape

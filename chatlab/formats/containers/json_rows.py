@@ -12,11 +12,13 @@ import orjson
 from chatlab.errors import RowRefused
 from chatlab.formats.containers.text import utf8_lines, utf8_pieces
 from chatlab.formats.conversations.turns import is_turns
+from chatlab.formats.layout import TESTING
 from chatlab.formats.row import LONGEST, MEBIBYTE, Row
 
 TOO_LONG = f"It is longer than {LONGEST // MEBIBYTE} MB."
 _NAMED = re.compile(rb'"\s*:')
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},"]', re.DOTALL)
+_WRAPPING = frozenset(["row_idx", "row", "truncated_cells"])
 _OPENING, _CLOSING = frozenset(b"[{"), frozenset(b"]}")
 _KINDS = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "true or false", type(None): "null"}
 
@@ -45,9 +47,15 @@ def json_row(number: int, raw: bytes) -> Row:
     if raw.lstrip().startswith((b"//", b"#")):
         return Row(number, {}, "It is a comment, and no row.")
     try:
-        return Row(number, parsed(raw))
+        return Row(number, _unwrapped(parsed(raw)))
     except RowRefused as error:
         return Row(number, {}, str(error))
+
+
+def _unwrapped(value: dict[str, Any]) -> dict[str, Any]:
+    """A row without what a server of data sets wraps it in: `{"row_idx": 0, "row": {...}, "truncated_cells": []}`."""
+    row = value.get("row")
+    return row if isinstance(row, dict) and value.keys() <= _WRAPPING else value
 
 
 def parsed(raw: bytes) -> dict[str, Any]:
@@ -188,7 +196,8 @@ class Pieces:
                 self._floor = 0
             elif self._depth == 1 and self._passed_over:
                 name, count = self._name.decode("utf-8", "replace"), self._passed_over
-                yield f"{name!r}, a list of {count:,}, was not read: it is kept for testing."
+                why = "it is kept for testing" if name.casefold() in TESTING else "it tells of the columns"
+                yield f"{name!r}, a list of {count:,}, was not read: {why}."
                 self._passed_over = 0
             elif self._depth <= 0:
                 self._in_wrapping, self._depth, self._start = False, 0, self._at

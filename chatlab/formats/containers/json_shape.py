@@ -12,13 +12,9 @@ from chatlab.formats.containers.json_rows import Pieces
 from chatlab.formats.containers.table import plain
 from chatlab.formats.conversations.turns import is_turns
 from chatlab.formats.guess import by_name
-from chatlab.formats.layout import KNOWN, TURNS
+from chatlab.formats.layout import KNOWN, TESTING, TURNS
 from chatlab.formats.own_fields import OWN
 
-TESTING = frozenset(
-    ["test", "validation", "valid", "val", "dev", "eval", "evaluation", "heldout", "held_out", "test_data", "eval_data"]
-)
-"""Names of lists that are kept for testing, where others stand beside them."""
 _LIST = re.compile(r'"([^"\\]{1,60})"\s*:\s*\[\s*\{')
 
 
@@ -58,7 +54,10 @@ def json_shape(text: str, whole: bool) -> JsonShape | None:
     if not lists:
         return JsonShape(packing="lines" if len(lines) == 1 and isinstance(values[0], dict) else "objects")
     others = [name for name in lists if name.casefold() not in TESTING]
-    return JsonShape(packing="list", wrapped=True, skipped=TESTING if others else frozenset())
+    skipped = TESTING if others else frozenset()
+    if lists[:1] == ["features"] and ("rows" in lists or '"rows"' in text):
+        skipped |= {"features"}  # of an answer of a server of data sets
+    return JsonShape(packing="list", wrapped=True, skipped=skipped)
 
 
 def _lists(text: str, first: Any) -> list[str]:

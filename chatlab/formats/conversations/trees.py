@@ -33,20 +33,34 @@ def _best(node: Values) -> Iterator[Values]:
     """From each message to the reply of the best rank; deleted ones and those that reviewers refused are left out."""
     while True:
         yield node
-        replies = [one for one in node.get("replies") or [] if is_tree(one) and _is_sound(one)]
+        replies = [one for one in node.get("replies") or [] if is_tree(one) and is_sound(one)]
         if not replies:
             return
         node = min(replies, key=_rank)
 
 
-def _is_sound(reply: Values) -> bool:
-    return not reply.get("deleted") and reply.get("review_result") is not False
+def is_sound(reply: Values) -> bool:
+    """Whether a message was neither deleted nor refused by reviewers."""
+    return not _is_true(reply.get("deleted")) and not _is_false(reply.get("review_result"))
 
 
 def _rank(reply: Values) -> float:
     """0 is the best; one that nobody ranked comes after those that somebody did."""
     rank = reply.get("rank")
-    return float(rank) if isinstance(rank, int | float) else float("inf")
+    try:
+        place = float("inf") if rank is None or isinstance(rank, bool) else float(rank)
+    except (TypeError, ValueError):
+        return float("inf")
+    return place if place == place else float("inf")
+
+
+def _is_true(value: Any) -> bool:
+    """Also as a table has it."""
+    return str(value).strip().casefold() in ("true", "1", "1.0", "yes")
+
+
+def _is_false(value: Any) -> bool:
+    return str(value).strip().casefold() in ("false", "0", "0.0", "no")
 
 
 def _newest(nodes: Values) -> list[Any]:

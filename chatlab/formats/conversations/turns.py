@@ -10,7 +10,7 @@ from chatlab.errors import RowRefused
 from chatlab.formats.conversations.content import Content, content_of
 from chatlab.formats.conversations.reasoning import reasoning_of
 from chatlab.formats.conversations.tool_messages import calls_of
-from chatlab.formats.verdicts import is_disliked
+from chatlab.formats.verdicts import is_disliked, mark_of
 from chatlab.records import Message, Role
 from chatlab.tool_calls import Call
 
@@ -148,12 +148,20 @@ def _system_that_answers(messages: list[Message]) -> list[Message]:
 def _is_masked(number: int, turn: dict[str, Any]) -> bool:
     """Whether an answer is read and not learned: it has no weight, or somebody disliked it."""
     for name in _WEIGHTS:
-        weight = turn.get(name)
-        if isinstance(weight, bool | int | float):
+        weight = _weight(turn.get(name))
+        if weight is not None:
             if weight not in (0, 1):
-                raise RowRefused(f"Turn {number} has the weight {weight}; 0 (not learned) and 1 are known.")
+                raise RowRefused(f"Turn {number} has the weight {weight:g}; 0 (not learned) and 1 are known.")
             return not weight
     return any(is_disliked(turn[name]) for name in _RATINGS if name in turn)
+
+
+def _weight(value: Any) -> float | None:
+    """A weight, also as a table has it; None for what is none."""
+    told = value.strip().casefold() if isinstance(value, str) else value
+    if isinstance(told, str):
+        return {"true": 1.0, "false": 0.0}.get(told, mark_of(told))
+    return float(told) if isinstance(told, bool | int | float) else None
 
 
 def _says(turn: dict[str, Any]) -> bool:

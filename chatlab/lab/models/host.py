@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,11 +30,17 @@ class ModelHost:
     """
 
     def __init__(
-        self, path: Path, cache: Path, open_engine: OpenEngine, templates: GivenTemplates | None = None
+        self,
+        path: Path,
+        cache: Path,
+        open_engine: OpenEngine,
+        templates: GivenTemplates | None = None,
+        named: Callable[[], Collection[str]] = frozenset,
     ) -> None:
+        """`named` gives the fingerprints of the bases that adapters name."""
         self._cache = cache
         self._templates = templates
-        self._gguf_validator = GgufValidator(cache)
+        self._gguf_validator = GgufValidator(cache, named=named)
         self._folder_validator = FolderValidator(cache)
         self._unpacked = UnpackedBases(cache)
         self._open_engine = open_engine

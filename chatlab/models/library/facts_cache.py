@@ -14,7 +14,7 @@ from chatlab.models.library.facts import read_facts
 from chatlab.system.codec import from_document, to_document
 from chatlab.system.files import private_folder, read_regular, write_whole
 
-REVISION = 3
+REVISION = 4
 """Version of the facts. What an older one found is read anew."""
 LARGEST = 1 << 16
 MOST = 2000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date as Date
 from typing import Any
 
@@ -14,8 +14,8 @@ from chatlab.template.sandbox import Sandbox
 from chatlab.template.segment_tokenizer import SegmentTokenizer
 from chatlab.template.skeleton import Skeletons
 from chatlab.template.tools import plain
-from chatlab.template.tools.native import NativeToolFormat, ToolFormat, is_proved, schemas, without_tools
-from chatlab.tool_calls import Tool
+from chatlab.template.tools.native import NativeToolFormat, ToolFormat, is_proved, schemas, without_tools, writes_whole
+from chatlab.tool_calls import Call, Tool
 
 KEPT = 8
 """Choices of tools whose format is remembered."""
@@ -37,9 +37,23 @@ class ToolFormats:
             return renderer, messages
         tools = tuple(tool for message in messages for tool in message.tools)
         format = self.format_for(tools)
-        if format and all(not m.calls or (len(m.calls) == 1 and format.native.writes(m.calls)) for m in messages):
+        if format and self._writes(format, messages):
             return format.renderer, without_tools(messages)
         return renderer, plain.as_plain_messages(messages)
+
+    def _writes(self, format: ToolFormat, messages: Sequence[Message]) -> bool:
+        """Whether the format has a place for every call; shown whole where it was not proved with such calls."""
+        calls = [message.calls for message in messages if message.calls]
+        others = [some for some in calls if not format.native.is_known(some)]
+        if not all(map(format.native.writes, calls)) or any(self._steers(call) for some in others for call in some):
+            return False
+        return not others or writes_whole(format, messages)
+
+    def _steers(self, call: Call) -> bool:
+        """Whether what a template would write as words of its own has a control token in it."""
+        own = [call.name, *(name for name, _ in call.arguments)]
+        own += [text for name, value in call.arguments if name in call.typed for text in _names_in(json.loads(value))]
+        return any(token in text for token in self._tokenizer.control for text in own)
 
     def format_for(self, tools: tuple[Tool, ...]) -> ToolFormat | None:
         """The template's native format for these tools; None where it has none that can be proved."""
@@ -62,3 +76,15 @@ class ToolFormats:
             return ToolFormat(native, renderer) if is_proved(native, renderer) else None
         except TemplateRefused:
             return None
+
+
+def _names_in(value: Any) -> Iterator[str]:
+    """All names in a JSON value."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            yield from one
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import count, product
 from typing import Any
 
 from chatlab.errors import TemplateRefused
@@ -32,20 +32,22 @@ _OPEN, _CLOSE = "\U000f4c2b", "\U000f4c2d"
 _VALUE = re.compile(f'{_OPEN}([0-9]+)(\\\\?)"{_CLOSE}')
 _PARTS = re.compile(r"\s+|[{}\[\],:]|[^\s{}\[\],:]+")
 _SPACES = r"\s*+"
+KEPT = 256
+"""Calls with typed values whose form is remembered."""
 _MARK, _SAID = "\U000f4c2c", "\U000f4c2f"
 
 
 @dataclass(frozen=True, slots=True)
 class CallPattern:
-    """How a template writes the call of one tool: its own words, and after each but the last a value."""
+    """How a template writes calls in one answer: its own words, and after each but the last a text that is given."""
 
     words: tuple[str, ...]
     values: tuple[tuple[int, bool], ...]
-    """Which argument, and whether it stands inside a JSON string."""
+    """Which of the texts, and whether it stands inside a JSON string."""
 
-    def write(self, call: Call) -> tuple[Segment, ...]:
-        """The call as the template writes it."""
-        given = [value for _, value in call.arguments]
+    def write(self, calls: Sequence[Call]) -> tuple[Segment, ...]:
+        """The calls as the template writes them."""
+        given = _texts(calls)
         parts = [Segment(self.words[0], is_content=False)]
         for (index, quoted), words in zip(self.values, self.words[1:], strict=True):
             value = json.dumps(given[index], ensure_ascii=False)[1:-1] if quoted else given[index]
@@ -83,6 +85,7 @@ class NativeToolFormat:
         self._variables = dict(variables) | {"tools": schemas(tools)}
         self._calls = [(tool, self._call_pattern(tool)) for tool in tools]
         self._patterns = {tool.name: call.pattern for tool, call in self._calls}
+        self._others: dict[tuple[Call, ...], CallPattern | None] = {}
         self._between = self._after_words(tools[0])
         self._opening = _common([call.words[0].lstrip() for _, call in self._calls]).rstrip()
         if not self._opening:
@@ -90,14 +93,21 @@ class NativeToolFormat:
         self._opening = _PARTS.findall(self._opening)[0]  # what follows, a model may space otherwise
 
     def writes(self, calls: Sequence[Call]) -> bool:
-        """Whether it was told of what these call, with just these arguments."""
-        known = {tool.name: [p.name for p in tool.parameters] for tool in self.tools}
-        return all(not call.typed and known.get(call.name) == [name for name, _ in call.arguments] for call in calls)
+        """Whether it was told of what these call, and the template writes all that they give."""
+        known = {tool.name for tool in self.tools}
+        return all(call.name in known for call in calls) and self._pattern_of(calls) is not None
+
+    def is_known(self, calls: Sequence[Call]) -> bool:
+        """Whether it was proved with such calls: of one tool, with a text for each of its parameters."""
+        names = {tool.name: [p.name for p in tool.parameters] for tool in self.tools}
+        one = calls[0] if len(calls) == 1 else None
+        return one is not None and not one.typed and names.get(one.name) == [name for name, _ in one.arguments]
 
     def write(self, message: Message) -> tuple[Segment, ...]:
-        """An answer that calls a tool, as the template writes it."""
-        (call,) = message.calls
-        written = next(pattern.write(call) for tool, pattern in self._calls if tool.name == call.name)
+        """An answer that calls tools, as the template writes it."""
+        pattern = self._pattern_of(message.calls)
+        assert pattern is not None
+        written = pattern.write(message.calls)
         if not message.content or self._between is None:
             return written
         return (Segment(message.content, is_content=True), Segment(self._between, is_content=False), *written)
@@ -119,30 +129,50 @@ class NativeToolFormat:
             messages=[_shown(m) for m in messages], add_generation_prompt=True, **self._variables
         )
 
+    def _pattern_of(self, calls: Sequence[Call]) -> CallPattern | None:
+        """How the template writes these; values that are no texts are among its own words, as it writes them."""
+        if self.is_known(calls):
+            return next(pattern for tool, pattern in self._calls if tool.name == calls[0].name)
+        marked = _marked(calls)
+        if marked not in self._others:
+            if len(self._others) >= KEPT:
+                self._others.clear()
+            try:
+                self._others[marked] = self._pattern(marked)
+            except TemplateRefused:
+                self._others[marked] = None
+        return self._others[marked]
+
     def _call_pattern(self, tool: Tool) -> CallPattern:
-        body = self._body(_marks(tool))
-        if body != self._body(_marks(tool), Message(role="tool", content="x")):
+        pattern = self._pattern((_marks(tool),))
+        if [index for index, _ in pattern.values] != list(range(len(tool.parameters))):
+            raise _none("changes the order of what a call gives")
+        return pattern
+
+    def _pattern(self, marked: tuple[Call, ...]) -> CallPattern:
+        body = self._body(marked)
+        if body != self._body(marked, *[Message(role="tool", content="x")] * len(marked)):
             raise _none("writes a call otherwise where its result follows")
         found = list(_VALUE.finditer(body))
-        if [int(one[1]) for one in found] != list(range(len(tool.parameters))):
+        if sorted(int(one[1]) for one in found) != list(range(len(_texts(marked)))):
             raise _none("leaves out what a call gives")
         words = re.split(_VALUE.pattern.replace("(", "(?:"), body)
         return CallPattern(tuple(words), tuple((int(one[1]), bool(one[2])) for one in found))
 
     def _after_words(self, tool: Tool) -> str | None:
         """What stands between what an answer says and its call; None where the template leaves out what it says."""
-        alone, after = self._body(_marks(tool)), self._body(_marks(tool), said=_SAID)
+        alone, after = self._body((_marks(tool),)), self._body((_marks(tool),), said=_SAID)
         if after == alone:
             return None
         if not (after.startswith(_SAID) and after.endswith(alone)):
             raise _none("takes no words before a call")
         return after[len(_SAID) : len(after) - len(alone)]
 
-    def _body(self, call: Call, *after: Message, said: str = "") -> str:
+    def _body(self, calls: tuple[Call, ...], *after: Message, said: str = "") -> str:
         """What stands in the place of an answer's words."""
         asked = Message(role="user", content="x")
         marked = self._render(asked, Message(role="assistant", content=_MARK), *after)
-        called = self._render(asked, Message(role="assistant", content=said, calls=(call,)), *after)
+        called = self._render(asked, Message(role="assistant", content=said, calls=calls), *after)
         before, _, rest = marked.partition(_MARK)
         body = called[len(before) : len(called) - len(rest)]
         if marked.count(_MARK) != 1 or called != before + body + rest or not body.strip():
@@ -176,6 +206,17 @@ def is_proved(native: NativeToolFormat, renderer: Renderer) -> bool:
     return True
 
 
+def writes_whole(format: ToolFormat, messages: Sequence[Message]) -> bool:
+    """Whether the renderer writes these very messages as the template itself does when it is shown their calls."""
+    asked = [replace(m, reasoning="") for m in without_tools(messages)]
+    while asked and asked[-1].role == "assistant" and not asked[-1].calls:
+        asked.pop()
+    try:
+        return format.native.rendered(asked) == "".join(turn.text for turn in format.renderer.prompt(asked))
+    except TemplateRefused:
+        return False
+
+
 def schemas(tools: Sequence[Tool]) -> list[dict[str, Any]]:
     """JSON schemas of tools, as templates are given them."""
     return [tool.schema for tool in tools]
@@ -200,6 +241,41 @@ def _marks(tool: Tool) -> Call:
     return Call(
         name=tool.name, arguments=tuple((p.name, f'{_OPEN}{k}"{_CLOSE}') for k, p in enumerate(tool.parameters))
     )
+
+
+def _texts(calls: Sequence[Call]) -> list[str]:
+    """The texts that are given, in order, those inside of lists and objects too."""
+    found: list[str] = []
+    for call in calls:
+        for name, value in call.arguments:
+            _each_text(json.loads(value) if name in call.typed else value, found.append)
+    return found
+
+
+def _marked(calls: Sequence[Call]) -> tuple[Call, ...]:
+    """The same calls with a mark for each text."""
+    numbers = count()
+
+    def mark(_: str) -> str:
+        return f'{_OPEN}{next(numbers)}"{_CLOSE}'
+
+    marked = []
+    for call in calls:
+        given = [
+            (name, json.dumps(_each_text(json.loads(value), mark)) if name in call.typed else mark(value))
+            for name, value in call.arguments
+        ]
+        marked.append(replace(call, arguments=tuple(given)))
+    return tuple(marked)
+
+
+def _each_text(value: Any, change: Callable[[str], Any]) -> Any:
+    """A JSON value with `change` of each text in it; names stay."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {name: _each_text(one, change) for name, one in value.items()}
+    return [_each_text(one, change) for one in value] if isinstance(value, list) else value
 
 
 def _common(texts: Sequence[str]) -> str:
