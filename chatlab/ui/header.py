@@ -104,7 +104,7 @@ def live_chip(name: str, card: AdapterCard | None) -> Markup:
         )
     found = verdict(card.forgetting, card.forgetting_interval)
     about = f"{found.words} Perplexity on held-out general text: {found.figure}. Weights sha256 {card.sha256}"
-    lost = NOTHING if card.forgetting is None else span("lost", f"forgetting {max(0.0, card.forgetting):.1f} %")
+    lost = NOTHING if card.forgetting is None else span("lost", f"forgetting {card.forgetting:+.1f} %")
     return element("span", element("b", escaped(name)) + lost, kind=f"chip live {found.colour}", title=about)
 
 

@@ -138,4 +138,4 @@ def _about(plan: Callable[[], Plan]) -> str:
 
 
 def _forgot(per_cent: float | None) -> str:
-    return "" if per_cent is None else f" Forgetting: {max(0.0, per_cent):.1f} %."
+    return "" if per_cent is None else f" Forgetting: {per_cent:+.1f} %."

@@ -134,7 +134,7 @@ def test_the_list_follows_the_store_when_the_tab_is_opened_again(lab: Lab) -> No
     publish_adapter(lab, "new", forgetting=1.0, held_out_before=2.0, settings=TrainSettings(epochs=3))
     lab.variants.go_live("new")
     drawn = tab.refresh()
-    assert "4 of 8 done" in drawn[tab.steps] and "1.0 % forgetting" in unescape(drawn[tab.wrong])
+    assert "4 of 8 done" in drawn[tab.steps] and "+1.0 % forgetting" in unescape(drawn[tab.wrong])
     assert told(drawn[tab.plot])["visible"] is False
 
 

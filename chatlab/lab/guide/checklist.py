@@ -155,7 +155,7 @@ def gentle(card: AdapterCard | None, rate: float) -> Item:
     figure = (
         f"{card.name}: LoRA rank {settings.rank}, {settings.epochs} epochs at learning rate {settings.learning_rate:g}"
     )
-    figure += f"; more than {PASSES} epochs, but only {max(0.0, forgot or 0.0):.1f} % forgetting." if spared else "."
+    figure += f"; more than {PASSES} epochs, but only {forgot or 0.0:+.1f} % forgetting." if spared else "."
     missing = f"Train with at most {PASSES} epochs" + (
         f" and learning rate {rate:g} or less." if settings.learning_rate > rate else "."
     )

@@ -220,7 +220,7 @@ class Symptoms:
             return {}
         found = {}
         if card.forgetting is not None:
-            found["forgot"] = f"{card.name}: {max(0.0, card.forgetting):.1f} % forgetting."
+            found["forgot"] = f"{card.name}: {card.forgetting:+.1f} % forgetting."
         if (metrics := card.reply_metrics_after) is not None and metrics.replies:
             found["plays both"] = f"{metrics.role_leaks} of {metrics.replies} replies of {card.name} do this."
         return found
