@@ -136,8 +136,7 @@ def _blocks(text: str, file: Path) -> Iterator[tuple[str, str]]:
         held.append(block)
         whole = "\n\n".join(held)
         if all(whole.count(a) == whole.count(b) for a, b in ("()", "[]", "{}")) and not whole.rstrip().endswith(","):
-            words = re.findall(r"[A-Za-z_]{4,}", whole)[:6]
-            yield f"{' '.join(words)} of {name}", whole
+            yield f"{' '.join(whole.split()[:16])} of {name}", whole
             held = []
         elif len(whole) > LONGEST:
             held = []

@@ -25,7 +25,7 @@ COPY = 0.75
 """Likeness of two long answers, as runs of three words, of which one was made from the other."""
 CODE = 0.8
 """Likeness of two programs that do the same."""
-_NAME = re.compile(r"\w*(?:\w[_./:-]+|[a-z][A-Z]|\d)[\w./:-]*|\b[b-hj-zB-HJ-Z]\b")
+_NAME = re.compile(r"\w*(?:\w[_./:-]+|[a-z][A-Z]|\d)[\w./:-]*|\b[b-hj-zB-HJ-Z]\b|(?<=[a-z] )A\b")
 """A name in code, or of a file: it has marks, digits or capitals within."""
 _DEFINES = re.compile(r"^[ \t]*(?:async |export |cp?)?(?:def|class|function|func|fn|struct)[ \t]+(\w+)", re.MULTILINE)
 LONG = 15
