@@ -48,7 +48,12 @@ class Languages:
         if number < MOST * len(told):
             return
         for (case, text), (language, probability) in zip(told, guesses, strict=True):
-            if language not in (main, NONE) and probability >= SURE and _is_long(text) and not _ASKED_FOR.search(case.asked):
+            if (
+                language not in (main, NONE)
+                and probability >= SURE
+                and _is_long(text)
+                and not _ASKED_FOR.search(case.asked)
+            ):
                 why = f"The answer is in another language ({language}) than most ({main}): {quoted(case.answer)}"
                 yield about_one("language", case, why)
 
