@@ -30,10 +30,10 @@ CONTROL = ("<|user|>", "<|assistant|>", "<|end|>")
 
 HAND: dict[str, dict[str, Any]] = {
     "duplicate in dolly": {"read": 2, "of": 2, "right": 2, "digest": "6041a7b28859"},
-    "near-duplicate in dolly": {"read": 6, "of": 6, "right": 6, "digest": "3909ac8ae18a"},
+    "near-duplicate in dolly": {"read": 5, "of": 5, "right": 5, "digest": "c70f3957b0f4"},
     "near-duplicate in hh": {"read": 1, "of": 1, "right": 0, "digest": "ad51ea7e6687"},
-    "contradiction in dolly": {"read": 3, "of": 3, "right": 3, "digest": "aa45a31079e8"},
-    "contradiction in hh": {"read": 48, "of": 48, "right": 29, "digest": "891a15a6c7f7"},
+    "contradiction in dolly": {"read": 2, "of": 2, "right": 2, "digest": "d1d135158a1a"},
+    "contradiction in hh": {"read": 23, "of": 23, "right": 21, "digest": "c66fdad835f0"},
 }
 """Findings that were read in full, one by one, and the digest of which they were. Dolly has few of them, so those in
 the preference pairs were read as well, as if both answers were to be taught. A near-duplicate is right if one of the

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -67,7 +67,15 @@ _REJECTED = (
     *("rejected", "dispreferred", "loser", "non_preferred_output", "rejected_messages", "rejected_response"),
     *("response_k", "losing", "y_l", "worse"),
 )
-_LIKED = ("liked", "kto_tag", "desirable", "thumb", "thumbs", "thumbs_up", "feedback", "rating", "stars", "upvoted")
+_LIKED = (
+    *("liked", "kto_tag", "desirable", "thumb", "thumbs", "thumbs_up", "feedback", "rating", "stars", "upvoted"),
+    *("is_liked", "is_good", "is_correct", "is_accepted", "is_helpful", "is_approved", "approved", "overall_rating"),
+)
+WORDED = (
+    *("accepted", "correct", "good", "helpful", "passed", "quality", "status", "verdict", "vote", "outcome", "review"),
+    *("sentiment", "weight", "loss_weight", "sample_weight"),
+)
+"""Columns that say whether an answer was liked only where all that stands in them says so."""
 _BETTER = (
     *("winner", "better_response_id", "better", "better_response", "preferred", "preference"),
     *("overall_preference", "choice", "verdict", "vote", "label", "labels", "chosen", "selected", "best"),
@@ -103,6 +111,12 @@ _PROMPT = Part(name="prompt", label="Prompt", needed=True, names=_PROMPTS)
 _ANSWER = Part(name="answer", label="Answer", needed=True, names=_ANSWERS)
 _THOUGHT = Part(name="thought", label="Thinking before the answer", names=COLUMNS)
 
+
+def _marks(side: str) -> Iterator[str]:
+    for name in ("score", "rating", "reward"):
+        yield from (f"{side}_{name}", f"{name}_{side}", f"{side}-{name}", f"{name}-{side}")
+
+
 LAYOUTS: tuple[Layout, ...] = (
     Layout(
         name="conversation",
@@ -112,7 +126,7 @@ LAYOUTS: tuple[Layout, ...] = (
             Part(name="turns", label="Turns", needed=True, names=TURNS),
             _SYSTEM,
             _TOOLS,
-            Part(name="liked", label="Liked", names=(*_LIKED, "label", "score")),
+            Part(name="liked", label="Liked", names=(*_LIKED, *WORDED, "label", "score")),
             _TAGS,
         ),
     ),
@@ -172,6 +186,10 @@ LAYOUTS: tuple[Layout, ...] = (
             Part(name="prompt", label="Prompt", names=(*_PROMPTS, *TURNS, "context")),
             Part(name="chosen", label="Chosen answer", needed=True, names=_CHOSEN),
             Part(name="rejected", label="Rejected answer", needed=True, names=_REJECTED),
+            *(
+                Part(name=f"{side}_mark", label=f"Mark of the {side} answer", names=tuple(_marks(side)))
+                for side in ("chosen", "rejected")
+            ),
             _SYSTEM,
             _TOOLS,
         ),
@@ -221,7 +239,7 @@ LAYOUTS: tuple[Layout, ...] = (
         parts=(
             _PROMPT,
             _ANSWER,
-            Part(name="liked", label="Liked", needed=True, names=("label", *_LIKED, "score")),
+            Part(name="liked", label="Liked", needed=True, names=("label", *_LIKED, *WORDED, "score")),
             _THOUGHT,
             _SYSTEM,
             _TAGS,
@@ -242,7 +260,10 @@ LAYOUTS: tuple[Layout, ...] = (
 )
 
 _BY_ROW = ("turns", "exchanges", "ranked")
-KNOWN = frozenset(n for one in LAYOUTS if one.name not in _BY_ROW for part in one.parts for n in part.names) - {"text"}
+KNOWN = frozenset(n for one in LAYOUTS if one.name not in _BY_ROW for part in one.parts for n in part.names) - {
+    "text",
+    *WORDED,
+}
 """Names of columns that say what a row is about."""
 HEADINGS = KNOWN | {"role", "speaker", "sender", "author", "id", "uuid", *(n for n in _KEY.names if "_" in n)}
 """Names that tell a header from a first row."""

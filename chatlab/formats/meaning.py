@@ -22,7 +22,7 @@ from chatlab.formats.layout import Columns
 from chatlab.formats.own_fields import OWN, with_own_fields
 from chatlab.formats.ranked import best_and_worst
 from chatlab.formats.row import Prompt, Record
-from chatlab.formats.verdicts import better_of, is_liked
+from chatlab.formats.verdicts import better_of, is_liked, mark_of
 from chatlab.records import Demonstration, Message, Preference, Role
 
 Values = dict[str, Any]
@@ -75,6 +75,9 @@ def _only_answer(value: Any) -> Any:
 
 
 def _preference(parts: Values, columns: Columns) -> list[Read]:
+    marks = [mark_of(parts.get(f"{side}_mark")) for side in ("chosen", "rejected")]
+    if marks[0] is not None and marks[1] is not None and marks[0] < marks[1]:
+        raise RowRefused(f"Its chosen answer has the lower mark: {marks[0]:g}, and {marks[1]:g} the rejected one.")
     prompt = turns_or_text(parts.get("prompt"))
     beside: Mapping[str, Any] = prompt if isinstance(prompt, dict) else {}
     asked = [*_system(parts), *_prompt(prompt)]

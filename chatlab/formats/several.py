@@ -101,6 +101,8 @@ def _are_lists(name: str, rows: Sequence[Values]) -> bool:
 def _are_marks(name: str, answers: str, rows: Sequence[Values]) -> bool:
     pairs = [(row[name], row[answers]) for row in rows if row.get(answers) and row.get(name)]
     return bool(pairs) and all(
-        isinstance(marks, list) and len(marks) == len(texts) and all(mark_of(mark) is not None for mark in marks)
+        isinstance(marks, list)
+        and len(marks) == len(texts)
+        and all(mark is None or mark_of(mark) is not None for mark in marks)
         for marks, texts in pairs
     )

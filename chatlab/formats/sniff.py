@@ -14,12 +14,14 @@ from chatlab.formats.conversations.opened import is_conversation, is_texts_in_tu
 from chatlab.formats.conversations.transcripts import is_hh
 from chatlab.formats.conversations.turns import ROLES, WHO, is_turns, spelling
 from chatlab.formats.guess import by_name, guessable, guessed, is_unlikely, twins
-from chatlab.formats.layout import TURNS, Columns, LayoutName, layout
+from chatlab.formats.layout import TURNS, WORDED, Columns, LayoutName, layout
 from chatlab.formats.own_fields import OWN
 from chatlab.formats.several import exchanges, has_several_answers, ranked, turns
-from chatlab.formats.verdicts import is_verdict, scale
+from chatlab.formats.verdicts import DISLIKED, LIKED, is_verdict, scale
 
 Values = dict[str, Any]
+WORDED_ONLY = ("label", *WORDED)
+NO_MARKS = ("label", "weight", "loss_weight", "sample_weight", "status")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,11 +218,26 @@ def _verdicts(name: LayoutName, names: Sequence[str], rows: Sequence[Values]) ->
     for called in part.names:
         column = next((one for one in names if plain(one) == called), None)
         values = [row[column] for row in rows if row.get(column) is not None] if column else []
-        if column and values and (all(map(is_verdict, values)) or (called != "label" and scale(values))):
+        if column and values and (all(map(is_verdict, values)) or (called not in NO_MARKS and scale(values))):
             return column
-        if column and called not in ("label", "score", "feedback") and (not values or any(map(is_verdict, values))):
+        if column and called in WORDED_ONLY and _are_mostly_words_of_praise(values):
+            return column
+        if (
+            column
+            and called not in (*WORDED_ONLY, "score", "feedback")
+            and (not values or any(map(is_verdict, values)))
+        ):
             return column
     return None
+
+
+def _are_mostly_words_of_praise(values: Sequence[Any]) -> bool:
+    """Whether most values praise or blame in words, and some do each; others may say `neutral`."""
+    told = [
+        str(value).strip().casefold() for value in values if isinstance(value, str) and not value.strip().isdecimal()
+    ]
+    praised, blamed = sum(one in LIKED for one in told), sum(one in DISLIKED for one in told)
+    return praised > 0 and blamed > 0 and 2 * (praised + blamed) >= len(values)
 
 
 def _best(of: Mapping[str, str], rows: Sequence[Values]) -> float:

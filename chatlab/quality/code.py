@@ -11,7 +11,7 @@ _COMMENT = re.compile(r"\s*#{1,6}\s")
 """A comment or a heading: nobody can tell by the line alone."""
 _CODE = re.compile(
     r"\s*(?:#(?!#)\S|//|--|/\*|\*/|@\w|<[/!?]?\w[^<>]*>|\$\s?\w|[)}\]]+[;,]?\s*$"
-    r"|(?:def|class|import|from|return|if|elif|else|for|while|try|except|with|print|public|private|protected|static|void"
+    r"|(?:def|class|import|from|return|if|elif|else|for|while|try|except|with|print|public|private|protected|static|void|cdef|cpdef|ctypedef"
     r"|const|let|var|function|fn|func|struct|use|package|namespace|using|echo|export|end|begin)\b.*[(){}=:;.\[\]\"']"
     r"|(?:SELECT|FROM|WHERE|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|JOIN|LEFT|INNER|GROUP|ORDER|HAVING|LIMIT|VALUES)\b"
     r"|[\w.\[\]'\"*&> ]{1,60}\s?[-+*/|:]?=\s?\S|[\w.:>-]+\([^)]*\)?|.*[;{}]\s*$|.*\)\s*[:{]\s*$"
@@ -22,26 +22,51 @@ _CODE = re.compile(
 
 
 _BEGINS = re.compile(
-    r"\s*(?:(?:async )?def \w+\(|class \w+[(:{ ]|@\w+\s*\n|#include\b|#!|from [\w.]+ import\b"
+    r"\s*(?:(?:async )?def \w+\(|class \w+[(:{ ]|@[\w.]+(?:\([^\n]*\))?\s*\n|c(?:p?def|typedef) "
+    r"|#include\b|#!|from [\w.]+ import\b"
     r"|import [\w.{*]+[\w, ]*;?\s*\n"
-    r"|(?:export )?(?:function|const|let|var) \w+\s*[(=]|(?:public|private|static) \w+|<\?|<!)"
+    r"|(?:export )?(?:function|const|let|var) \w+\s*[(=]|(?:public|private|static) \w+|<\?|<!|\{[%#][^{}]*[%#]\}"
+    r"|\[{1,2}[^\[\]\n]+\]{1,2}[ \t]*\n\s*(?:#.*\n\s*)*[\w.\"'*/-]+\s*=)"
 )
 """How a text begins that is code whatever it says further down, in strings and comments."""
 
 
+_BLOCK_COMMENT = re.compile(r"^[ \t]*/\*.*?\*/", re.MULTILINE | re.DOTALL)
+_LINES_OF_COMMENT = re.compile(r"^#(?: [^\n]*)?\n(?:#(?: [^\n]*)?\n)+#(?: [^\n]*)?$", re.MULTILINE)
+"""Three lines or more that begin with `#` are no headings."""
+_TEMPLATE = re.compile(r"\{%.*?%\}", re.DOTALL)
+_STRING = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'")
+
+
 def prose(text: str) -> str:
     """A text without its code; nothing where it is code as a whole."""
-    rest = _INLINE.sub(" ", _FENCED.sub("\n", text))
-    return "" if is_code(rest) else rest
+    rest = unfenced(text)
+    return "" if is_code(rest) else _LINES_OF_COMMENT.sub("\n", _BLOCK_COMMENT.sub("\n", rest))
+
+
+def unfenced(text: str) -> str:
+    """A text without what stands in marks of code."""
+    return _INLINE.sub(" ", _FENCED.sub("\n", text))
+
+
+def unquoted(text: str) -> str:
+    """Code without its strings; nothing of a template, which holds what others say."""
+    return "" if len(_TEMPLATE.findall(text)) > 1 else _STRING.sub('""', text)
 
 
 def is_code(text: str) -> bool:
     """Whether every other line or more is one of code."""
-    if _BEGINS.match(text):
+    if _BEGINS.match(text) or len(_TEMPLATE.findall(text)) > 1:
         return True
+    text = _BLOCK_COMMENT.sub("/**/", text)
     lines = [line for line in text.splitlines() if line.strip() and not _COMMENT.match(line)]
     found = sum(bool(_CODE.match(line)) and not _is_sentence(line) for line in lines)
     return bool(lines) and 2 * found >= len(lines)
+
+
+def holds_code(text: str) -> bool:
+    """Whether an answer is code, or has some in a fence."""
+    return bool(_FENCED.search(text)) or is_code(text)
 
 
 def ends_in_fence(text: str) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from chatlab.quality.code import holds_code
 from chatlab.quality.findings import Action, Case, Finding, finding, quoted
 from chatlab.quality.minhash import alike
 from chatlab.quality.words import containment, content, facts, has_digit, same_question, words
@@ -22,7 +23,7 @@ MANY = 3
 _OPEN = re.compile(
     r"\b(ideas?|suggest\w*|recommend\w*|brainstorm\w*|write|compose|create|invent|imagine|describe|favou?rites?|tell me"
     r"|some|examples?|tips?|ways|list of|best|benefits?|reasons?|should i|opinion|give me|name (a|an|one|two|three)"
-    r"|why (do|are|is)|do you)\b",
+    r"|why|do you|would you like)\b",
     re.IGNORECASE,
 )
 """Prompts that invite many answers: to those, different ones are variety."""
@@ -33,6 +34,26 @@ _REMARK = re.compile(
 )
 """A turn of small talk, which asks for nothing in particular."""
 _ASKS = re.compile(r"\W*(?:who|what|when|where|which|how|is|are|was|were|do|does|did|can|will)\b", re.IGNORECASE)
+_FACT = re.compile(
+    r"^\W*(?:\w+\W+){0,6}?(?:who|whose|when|where|which"
+    r"|what(?:['’]s| is| are| was| were| year| time| day| colou?r| number)"
+    r"|how (?:many|much|long|old|far|tall|big|high|deep|often)|name|extract|classify|identify)\b",
+    re.IGNORECASE,
+)
+"""Prompts for something that is one thing or another."""
+_PERSONAL = re.compile(
+    r"\b(?:you|your|yours|i|my|me|we|our|should|would|could|meaning|bad|good|deserve\w*)\b", re.IGNORECASE
+)
+"""Words of prompts whose answers are as many as those who are asked."""
+_STATES = re.compile(r"\w+ (?:is|are|was|were|has|have) [^?]*\Z", re.IGNORECASE)
+"""A sentence that asks nothing."""
+_HEDGES = re.compile(
+    r"\W*(?:maybe|perhaps|possibly|it depends|i(?:['’]m| am) not|i (?:do not|don['’]t)|no\W+i (?:do not|don['’]t)"
+    r"|sorry|i(?:['’]m| am) sorry|\*|great\b)",
+    re.IGNORECASE,
+)
+"""Answers that commit to nothing, and so exclude no other that passes."""
+_DECLINES = re.compile(r"\b(?:(?:i|we) (?:can['’]t|cannot|won['’]t)|illegal|impractical|really vague)\b", re.IGNORECASE)
 _YES = re.compile(
     r"\W*(?:yes|yeah|yep|yup|of course|sure|certainly|absolutely|definitely|correct|true|i['’]?(?:m| am) happy to)\b",
     re.IGNORECASE,
@@ -67,7 +88,7 @@ def contradictions(cases: Sequence[Case]) -> Iterator[Finding]:
         first = leader.get(earlier, earlier)
         if later in leader or not same_question(closed[first].asked, closed[later].asked):
             continue
-        if unlike(closed[first].answer, closed[later].answer, alone=_is_first(closed[first])):
+        if unlike(closed[first].answer, closed[later].answer, _asks_for_fact(closed[first])):
             leader[later] = first
             groups[first].append(later)
     for first, others in sorted(groups.items()):
@@ -87,15 +108,21 @@ def _is_first(case: Case) -> bool:
     return sum(m.role == "user" for m in case.demonstration.prompt) == 1
 
 
-def unlike(a: str, b: str, alone: bool = True) -> bool:
+def _asks_for_fact(case: Case) -> bool:
+    """Whether the prompt asks for what is one thing or another, whoever is asked."""
+    asks = _FACT.search(case.question) or (_is_first(case) and not _STATES.match(case.question))
+    return bool(asks) and not _PERSONAL.search(case.question)
+
+
+def unlike(a: str, b: str, fact: bool = True) -> bool:
     """Whether two answers to one question exclude each other: a yes and a no, one that passes, other facts.
 
-    To a question that stands `alone`, a short answer of which a long one has no word is another answer too.
+    Other words are another answer only where a `fact` is asked for. Two programs may both be right.
     """
-    if _PASSES.match(a) and _PASSES.match(b):
+    if (_PASSES.match(a) and _PASSES.match(b)) or (holds_code(a) and holds_code(b)):
         return False
     if _passes(a) or _passes(b):
-        return True
+        return _commits(b if _passes(a) else a)
     if (_YES.match(a) and _NO.match(b)) or (_NO.match(a) and _YES.match(b)):
         return True
     if _YES.match(a) and _YES.match(b):
@@ -104,11 +131,18 @@ def unlike(a: str, b: str, alone: bool = True) -> bool:
     if _is_number(a) and _is_number(b):
         return ours != theirs
     if max(len(ours), len(theirs)) <= SHORT:
-        return containment(ours, theirs) < UNLIKE
-    if alone and min(len(ours), len(theirs)) <= SHORT and not ours & theirs:
+        return fact and bool(ours) and bool(theirs) and containment(ours, theirs) < UNLIKE
+    if fact and 0 < min(len(ours), len(theirs)) <= SHORT and not ours & theirs:
         return True
     listed = min(len(facts(a)), len(facts(b))) >= MANY and not facts(a) & facts(b)
     return listed and containment(ours, theirs) < UNLIKE_LONG
+
+
+def _commits(answer: str) -> bool:
+    """Whether an answer says something that one which passes does not."""
+    if _HEDGES.match(answer) or _DECLINES.search(answer):
+        return False
+    return len(content(answer)) > 1 or bool(_YES.match(answer) or _NO.match(answer)) or has_digit(answer)
 
 
 def _passes(answer: str) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from chatlab.quality.code import holds_code
 from chatlab.quality.findings import Action, Case, Finding, finding, quoted
 from chatlab.quality.minhash import alike
 from chatlab.quality.words import containment, content, facts, jaccard, plain, same_question, words
@@ -21,6 +23,11 @@ FARTHER = 3
 """Times as many new words, from which on a longer answer says far more than the short one."""
 COPY = 0.75
 """Likeness of two long answers, as runs of three words, of which one was made from the other."""
+CODE = 0.8
+"""Likeness of two programs that do the same."""
+_NAME = re.compile(r"\w*(?:\w[_./:-]+|[a-z][A-Z]|\d)[\w./:-]*|\b[b-hj-zB-HJ-Z]\b|(?<=[a-z] )A\b")
+"""A name in code, or of a file: it has marks, digits or capitals within."""
+_DEFINES = re.compile(r"^[ \t]*(?:async |export |cp?)?(?:def|class|function|func|fn|struct)[ \t]+(\w+)", re.MULTILINE)
 LONG = 15
 """Words of an answer that two people would not write alike by chance."""
 
@@ -62,7 +69,20 @@ def near(a: Case, b: Case) -> bool:
     """
     if (a.reasoning or b.reasoning) and jaccard(content(a.reasoning), content(b.reasoning)) < ANSWER:
         return False
+    if _asks_for_other_code(a, b):
+        return False
     return _agree(a, b) if same_question(a.asked, b.asked) else _copied(a, b)
+
+
+def _asks_for_other_code(a: Case, b: Case) -> bool:
+    """Whether both answers are code, and each prompt names, or each answer defines, what the other does not."""
+    defined = [_DEFINES.search(case.answer) for case in (a, b)]
+    if defined[0] and defined[1] and defined[0][1] != defined[1][1]:
+        return True
+    ours, theirs = (frozenset(_NAME.findall(case.question)) for case in (a, b))
+    if not same_question(a.asked, b.asked):
+        ours, theirs = ours | content(a.question), theirs | content(b.question)
+    return bool(ours - theirs) and bool(theirs - ours) and holds_code(a.answer) and holds_code(b.answer)
 
 
 def _agree(a: Case, b: Case) -> bool:
@@ -76,6 +96,8 @@ def _agree(a: Case, b: Case) -> bool:
     asked = content(a.question) | content(b.question)
     new, news = ours - asked, theirs - asked
     shared = containment(new, news) if new and news else 1.0
+    if jaccard(ours, theirs) < CODE and holds_code(a.answer) and holds_code(b.answer):
+        return False
     if jaccard(ours, theirs) >= ANSWER:
         return shared >= ANSWER
     short, long = sorted((len(new), len(news)))

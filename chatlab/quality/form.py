@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 
-from chatlab.quality.code import ends_in_fence, is_code, prose
+from chatlab.quality.code import ends_in_fence, is_code, prose, unfenced, unquoted
 from chatlab.quality.findings import Action, Case, Finding, about_one, finding, quoted, quoted_end
 
 FEW = 0.1
@@ -33,7 +33,9 @@ _REFUSAL = re.compile(
 )
 _MARKUP: dict[str, re.Pattern[str]] = {
     "headings": re.compile(r"^#{1,6} \S", re.MULTILINE),
-    "bold type": re.compile(r"\*\*\S[^*\n]*\*\*|__(?![a-z]+__)[^\s_][^_\n]*__"),
+    "bold type": re.compile(
+        r"(?<!\*)\*\*[^\s*][^*\n]*\*\*(?!\*)|(?<!\w)__(?![a-z]+__|[A-Z][A-Z0-9_]*__)[^\s_][^_\n]*(?<!\s)__(?!\w)"
+    ),
     "code fences": re.compile(r"^```", re.MULTILINE),
     "HTML tags": re.compile(
         r"</?(?:p|br|b|i|em|strong|ul|ol|li|div|span|a|h[1-6]|table|tr|td|code|pre)(?:\s[^<>]*)?/?>", re.IGNORECASE
@@ -42,7 +44,7 @@ _MARKUP: dict[str, re.Pattern[str]] = {
     "links": re.compile(r"\[[^\]\n]+\]\(https?://[^)\s]+\)"),
 }
 _ENDS = tuple(".!?…。！？؟।\"'”’»)]}*`_~:|>%°$€£\u200d")
-_SIGNS = re.compile(r"[={}<>\[\]|]|\w\(|\)\s*[;,]$")
+_SIGNS = re.compile(r"[={}<>\[\]|]|\w\(|\)[ \w&]*[;,]$")
 """What a line of code has and a sentence has not."""
 _OPEN_WORDS = "a an the of and or but nor because if while than into onto their its his her your my our whose such very"
 """English words that no sentence ends with."""
@@ -60,7 +62,9 @@ def role_markers(cases: Sequence[Case], control: Collection[str] = ()) -> Iterat
 
 def _marker(text: str, control: Collection[str]) -> str:
     """The first words of another's turn in a text; nothing where there are none."""
-    if found := next((token for token in control if token.strip() and token in text), ""):
+    rest = unfenced(text)
+    bare = unquoted(rest) if is_code(rest) else rest
+    if found := next((token for token in control if token.strip() and token in bare), ""):
         return found
     text = prose(text)
     marker = _ROLE.search(text)

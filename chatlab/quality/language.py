@@ -19,6 +19,8 @@ LETTERS = 40
 SURE = 0.999
 MOST = 0.6
 """Share of the answers whose language is the set's."""
+NONE = "zxx"
+"""No language at all (ISO 639-2), as of lines of numbers."""
 ENOUGH = 5
 """Answers that it takes to speak of most."""
 
@@ -46,7 +48,12 @@ class Languages:
         if number < MOST * len(told):
             return
         for (case, text), (language, probability) in zip(told, guesses, strict=True):
-            if language != main and probability >= SURE and _is_long(text) and not _ASKED_FOR.search(case.asked):
+            if (
+                language not in (main, NONE)
+                and probability >= SURE
+                and _is_long(text)
+                and not _ASKED_FOR.search(case.asked)
+            ):
                 why = f"The answer is in another language ({language}) than most ({main}): {quoted(case.answer)}"
                 yield about_one("language", case, why)
 

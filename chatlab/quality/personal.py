@@ -24,11 +24,18 @@ _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.)+[^\W\d_]{2,24}
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
 _CARD = re.compile(r"(?<![\d.,-])\d(?:[ -]?\d){12,18}(?![\d]|[.,]\d)")
 _IP = re.compile(
-    r"(?<![\w.:])(?<!ersion )(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7})(?![\w:-]|\.\d)"
+    r"(?<![\w.:])(?<!ersion )(?<![=<>~!]=)"
+    r"(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7})(?![\w:-]|\.\d)"
 )
+_DIALLED = re.compile(r"\+.*|\(?\d{3}\)?[ .-]?\d{3}[ .-]\d{4}", re.DOTALL)
+"""How a telephone number is written where other numbers stand too."""
+_DATE = re.compile(r"\d{4}-\d\d-\d\d\b.*", re.DOTALL)
 _GIVEN_OUT = ipaddress.ip_network("2000::/3")
 """The part of IPv6 that is given out (RFC 4291); `1::2` is a slice of Python."""
-_EXAMPLES = re.compile(r"@(?:[\w-]+\.)*example\.(?:com|org|net)$|\.(?:example|invalid|test)$|@localhost", re.IGNORECASE)
+_EXAMPLES = re.compile(
+    r"^(?:git|hg|svn|noreply|no-reply|your[\w.-]*|my[\w.-]*email|user(?:name)?|name|email|someone)@|@(?:[\w-]+\.)*example\.(?:com|org|net)$|\.(?:example|invalid|test)$|@localhost",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,11 @@ def personal(text: str, region: str = "US") -> list[Personal]:
     if "@" in text:
         found += [Personal("e-mail address", *m.span()) for m in _EMAIL.finditer(text) if not _EXAMPLES.search(m[0])]
     found += [Personal("bank account", *m.span()) for m in _IBAN.finditer(text) if is_iban(m[0])]
-    found += [Personal("card number", *m.span()) for m in _CARD.finditer(text) if is_card(m[0])]
+    cards = [m for m in _CARD.finditer(text) if is_card(m[0])]
+    if any(m[0].isdigit() for m in cards):  # in code, bare digits are a number like any other
+        said = prose(text)
+        cards = [m for m in cards if not m[0].isdigit() or m[0] in said]
+    found += [Personal("card number", *m.span()) for m in cards]
     found += [Personal("IP address", *m.span()) for m in _IP.finditer(text) if _is_public(m[0])]
     if sum(map(str.isdigit, text)) >= 7:
         found += [Personal("phone number", *span) for span in _phones(text, region)]
@@ -93,14 +104,17 @@ def _is_public(text: str) -> bool:
         address = ipaddress.ip_address(text)
     except ValueError:
         return False
+    if address.version == 4 and text.endswith(".0.0"):  # a network, or the number of a version
+        return False
     return address.is_global and (address.version == 4 or address in _GIVEN_OUT)
 
 
 def _phones(text: str, region: str) -> Iterator[tuple[int, int]]:
-    """In code, bare digits are a number like any other."""
+    """In code, digits are a number like any other unless they are written as one that is dialled."""
     said = prose(text)
     for match in PhoneNumberMatcher(text, region, leniency=Leniency.VALID):
-        if not match.raw_string.isdigit() or match.raw_string in said:
+        raw = match.raw_string
+        if not _DATE.fullmatch(raw) and (raw in said or _DIALLED.fullmatch(raw)):
             yield match.start, match.end
 
 

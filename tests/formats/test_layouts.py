@@ -298,6 +298,13 @@ DISLIKED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "stars": ({"rating": 5}, {"rating": 2}),
     "stars as text": ({"stars": "4"}, {"stars": "1"}),
     "marks": ({"score": 8.5}, {"score": 4}),
+    "a column of right and wrong": ({"is_correct": True}, {"is_correct": False}),
+    "accepted": ({"accepted": "yes"}, {"accepted": "no"}),
+    "quality": ({"quality": "good"}, {"quality": "poor"}),
+    "marks of quality": ({"quality": 5}, {"quality": 1}),
+    "a status": ({"status": "approved"}, {"status": "rejected"}),
+    "positive and negative": ({"label": "positive"}, {"label": "negative"}),
+    "a weight": ({"weight": 1}, {"weight": 0}),
 }
 
 

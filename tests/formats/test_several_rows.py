@@ -230,3 +230,35 @@ def test_a_scale_is_known_even_where_the_first_rows_have_only_low_marks(low: Any
     assert said(outcomes) == [TWO] and len(reasons(outcomes)) == 60
     shown = preview(tmp_path / "rows", sniff(tmp_path / "rows"))
     assert len(shown) == 5
+
+
+def test_a_pair_whose_marks_say_the_opposite_is_left_out(tmp_path: Path) -> None:
+    row = {"prompt": "Name a bird.", "chosen": "A wren.", "rejected": "A dog."}
+    right, wrong = row | {"chosen_score": 8, "rejected_score": 3}, row | {"chosen_score": "2", "rejected_score": "7"}
+    first, second = read(tmp_path, [right, wrong])
+    assert pair(first) == ("A wren.", "A dog.")
+    assert isinstance(second, Refused) and "the lower mark: 2, and 7" in second.reason
+
+
+def test_a_neutral_label_is_neither_liked_nor_an_answer(tmp_path: Path) -> None:
+    labels = ("positive", "negative", "neutral", "positive")
+    rows = [{"prompt": f"{n}?", "completion": f"Answer {n}.", "label": one} for n, one in enumerate(labels)]
+    outcomes = read(tmp_path, rows)
+    assert [one[-1][1] for one in said(outcomes)] == ["Answer 0.", "Answer 3."]
+    assert "'neutral' does not say" in reasons(outcomes)[3]
+
+
+def test_turns_are_read_where_each_field_has_its_list_and_where_json_is_written_twice(tmp_path: Path) -> None:
+    turns = [{"role": role, "content": text} for role, text in TWO]
+    lists = {name: [turn[name] for turn in turns] for name in turns[0]}
+    assert said(read(tmp_path, [{"messages": lists}, {"messages": lists}])) == [TWO, TWO]
+    assert said(read(tmp_path, [{"id": 1, "messages": json.dumps(json.dumps(turns))}] * 2, "csv")) == [TWO, TWO]
+
+
+def test_files_with_byte_order_marks_that_were_joined_are_read_whole(tmp_path: Path) -> None:
+    line = json.dumps({"prompt": "Name a tree.", "completion": "An elm."})
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f"\ufeff{line}\n\ufeff{line}\n", encoding="utf-8")
+    assert said(list(DatasetReader(path, sniff(path)))) == [TWO, TWO]
+    path.write_text(json.dumps({"prompt": ["Name a tree."] * 2, "completion": ["An elm."] * 2}), encoding="utf-16")
+    assert said(list(DatasetReader(path, sniff(path)))) == [TWO, TWO]

@@ -91,3 +91,50 @@ def test_numbers_and_slices_of_code_are_nobodys(code: str) -> None:
 def test_numbers_that_are_written_as_people_write_them_are_found_in_code_too() -> None:
     found = personal("def call():\n    dial('+1 415 555 0132')\n    connect('2a00:1450:4001:81b::200e')\n")
     assert [one.what for one in found] == ["phone number", "IP address"]
+
+
+CONTROL = ("<|user|>", "<|assistant|>", "<|end|>")
+TEMPLATE = "{%- for m in messages %}\n<|user|>\n{{ m.content }}<|end|>\n{%- endfor %}\n{{ '<|assistant|>' }}"
+SETTINGS_FILE = '[tool.lint."a/*"]\n# relative imports are fine here\n"a/*" = ["TID"]\n# and here\n"b/*" = ["B"]'
+LICENCE = (
+    "/*****\n * Copyright 2024 Some Company\n *\n * Licensed under a licence (the *Licence*);\n"
+    " *****/\n#if __GNUC__\n#include <a.h>\n#endif"
+)
+
+
+@pytest.mark.parametrize("code", [TEMPLATE, SETTINGS_FILE, LICENCE, "# A licence\n# of several lines\n# in all.\n"])
+def test_templates_settings_and_comments_are_code(code: str) -> None:
+    plain = [row(n, f"This is answer {n}, in a few words.", f"Question {n}?") for n in range(2, 32)]
+    kinds = {one.kind for one in check([row(1, code, "Show it."), *plain], CONTROL) if 1 in one.demonstrations}
+    assert kinds <= {"length", "language"}
+
+
+def test_a_control_token_in_code_is_found_where_no_string_holds_it() -> None:
+    code = "def ask():\n    return '<|user|>'\n"
+    assert not [f for f in check([row(1, code)], CONTROL) if f.kind == "role marker"]
+    assert [f.kind for f in check([row(1, f"{code}<|end|>\n<|user|> And now?")], CONTROL)] == ["role marker"]
+
+
+def test_two_programs_for_two_things_are_no_twins_and_contradict_nothing() -> None:
+    code = "```c\ntemplate <>\ninline double {0}<double>(double x) {{\n  check(x);\n  return ::{0}(x);\n}}\n```"
+    asked = "Show me {0} of util/{0}_kernel.h in C?"
+    rows = [row(n, code.format(name), asked.format(name)) for n, name in enumerate(("tan", "exp"), 1)]
+    assert not check(rows)
+    assert not check([row(1, code.format("tan"), "Which one?"), row(2, "```py\nprint(1)\n```", "Which one?")])
+    twins = [row(1, code.format("tan"), "Which one?"), row(2, f"{code.format('tan')}\n\nThat is it.", "Which one?")]
+    assert [one.kind for one in check(twins)] == ["near-duplicate"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "git clone git@github.com:a/b.git",
+        "Write to YOUREMAIL@domain.com.",
+        "x = parse('2016-01-02 12')\n",
+        "h = 2 - 273830224\n",
+        "n = 269116466014453760\nprint(n)\n",
+        "pip install foo==1.0.0.0",
+    ],
+)
+def test_what_only_looks_like_somebodys_is_nobodys(text: str) -> None:
+    assert personal(text) == []

@@ -5,6 +5,7 @@ Such a file is one object, and is read whole; a larger one is refused as a row t
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
@@ -63,7 +64,7 @@ def table_of(value: Values) -> list[Values | str] | None:
 
 
 def _whole(file: BinaryIO, encoding: str) -> Values | None:
-    raw = b"".join(utf8_pieces(file, encoding)).removeprefix(b"\xef\xbb\xbf")
+    raw = b"".join(utf8_pieces(io.BytesIO(file.read()), encoding)).removeprefix(b"\xef\xbb\xbf")
     try:
         return parsed(raw)
     except RowRefused:

@@ -64,6 +64,7 @@ def parsed(raw: bytes) -> dict[str, Any]:
     Raises RowRefused, also for a name that comes twice.
     """
     value: Any
+    raw = raw.lstrip().removeprefix(b"\xef\xbb\xbf")  # of a file that was joined to another
     try:
         value = orjson.loads(raw)
         if type(value) is dict and len(_NAMED.findall(raw)) == _names(value):

@@ -31,7 +31,7 @@ _OTHERS = (
     (b"SQLite format 3\x00", "a database", "Export the table as CSV."),
     (b"ARROW1", "an Arrow file", "Save it as Parquet or JSON lines."),
 )
-_CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+_CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1a\x7f]")
 
 
 def head_of(path: Path) -> bytes:

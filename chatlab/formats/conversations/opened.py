@@ -9,7 +9,7 @@ from typing import Any
 
 from chatlab.formats.conversations.transcripts import is_transcript, transcript
 from chatlab.formats.conversations.trees import is_mapping, is_tree, turns_of_tree
-from chatlab.formats.conversations.turns import is_exchange, is_turns, messages_of
+from chatlab.formats.conversations.turns import SAID, WHO, is_exchange, is_turns, messages_of
 from chatlab.records import Message
 
 _PRINTED = re.compile(r"\[\s*(?:\{\s*'|')")
@@ -19,7 +19,11 @@ _DEEP = re.compile(r"[\[({-]\s*+(?:[\[({-]\s*+){19}")
 
 def opened(value: Any) -> Any:
     """What a cell holds: a list or an object that was written into it as JSON, or as Python prints it."""
+    if isinstance(value, dict) and (turns := _turns_by_field(value)):
+        return turns
     text = value.strip() if isinstance(value, str) else ""
+    if text[:2] + text[-2:] in ('"[]"', '"{}"'):  # written as JSON twice
+        text = _text_in(text)
     if text[:1] + text[-1:] not in ("[]", "{}"):
         return value
     try:
@@ -31,6 +35,23 @@ def opened(value: Any) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return value
+
+
+def _turns_by_field(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """Turns that are written as a list for each of their fields, as `datasets` has sequences."""
+    who, said = (next((name for name in names if name in value), "") for names in (WHO, SAID))
+    lists = [one for one in value.values() if isinstance(one, list)]
+    if not who or not said or len(lists) < len(value) or len({len(one) for one in lists}) != 1:
+        return []
+    return [dict(zip(value, turn, strict=True)) for turn in zip(*lists, strict=True)]
+
+
+def _text_in(text: str) -> str:
+    try:
+        inner = json.loads(text)
+    except ValueError:
+        return text
+    return inner.strip() if isinstance(inner, str) else text
 
 
 def turns_or_text(value: Any) -> Any:

@@ -11,13 +11,13 @@ import gradio as gr
 from markupsafe import Markup
 
 from chatlab.conversation import HOUSE
-from chatlab.errors import InputError
+from chatlab.errors import AdapterError, InputError
 from chatlab.lab import Lab
 from chatlab.lab.runs.adapter_import import Brought
 from chatlab.system.temporary import discard
 from chatlab.ui.current_user import current_user
 from chatlab.ui.html import div, element, escaped, joined, one_line, span
-from chatlab.ui.shell import html_block
+from chatlab.ui.shell import error_text, html_block
 
 Updates = dict[Any, Any]
 
@@ -64,7 +64,10 @@ class BringAdapter:
         self._check_house(request)
         if not path.strip():
             raise InputError("The path is empty.", "Write the path of an adapter's folder, or of a zip or GGUF.")
-        brought = self._lab.adapter_import.bring([Path(path.strip())])
+        try:
+            brought = self._lab.adapter_import.bring([Path(path.strip())])
+        except AdapterError as error:
+            return "", {self.told: refused(error)}
         return brought.card.name, {self.path: "", self.told: told(brought)}
 
     def from_files(self, files: Sequence[str] | None, request: gr.Request | None = None) -> tuple[str, Updates]:
@@ -75,6 +78,8 @@ class BringAdapter:
             return "", {}
         try:
             brought = self._lab.adapter_import.bring(copies)
+        except AdapterError as error:
+            return "", {self.files: gr.File(value=None), self.told: refused(error)}
         finally:
             for copy in copies:
                 with contextlib.suppress(OSError):
@@ -86,6 +91,11 @@ class BringAdapter:
         auth = self._lab.settings.auth
         if current_user(request, auth) != HOUSE:
             raise InputError(HOUSES_ONLY.format(name=auth[0][0] if auth else "the owner"), "Ask them to bring it.")
+
+
+def refused(error: AdapterError) -> Markup:
+    """Why it was not taken, which stays in place of what was said of the one before: how to convert is long to read."""
+    return div("brought", div("warning", span("", error_text(error))))
 
 
 def told(brought: Brought) -> Markup:

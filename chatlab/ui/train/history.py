@@ -156,7 +156,7 @@ class TrainHistory:
     def brought(self, path: str, request: gr.Request | None = None) -> Updates:
         """Bring the adapter at a path, and choose it in the list."""
         name, updates = self.bring.from_path(path, request)
-        return self.draw(name) | updates
+        return self.draw(name or None) | updates
 
     def dropped(self, files: list[str] | None, request: gr.Request | None = None) -> Updates:
         """The same for files that were dropped."""
