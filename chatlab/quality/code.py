@@ -34,6 +34,7 @@ _BEGINS = re.compile(
 _BLOCK_COMMENT = re.compile(r"^[ \t]*/\*.*?\*/", re.MULTILINE | re.DOTALL)
 _LINES_OF_COMMENT = re.compile(r"^#(?: [^\n]*)?\n(?:#(?: [^\n]*)?\n)+#(?: [^\n]*)?$", re.MULTILINE)
 """Three lines or more that begin with `#` are no headings."""
+_FIRST_COMMENTS = re.compile(r"\A(?:\s*#(?!#)[^\n]*\n)+")
 _TEMPLATE = re.compile(r"\{%.*?%\}", re.DOTALL)
 _STRING = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'")
 
@@ -56,7 +57,7 @@ def unquoted(text: str) -> str:
 
 def is_code(text: str) -> bool:
     """Whether every other line or more is one of code."""
-    if _BEGINS.match(text) or len(_TEMPLATE.findall(text)) > 1:
+    if _BEGINS.match(_FIRST_COMMENTS.sub("", text)) or len(_TEMPLATE.findall(text)) > 1:
         return True
     text = _BLOCK_COMMENT.sub("/**/", text)
     lines = [line for line in text.splitlines() if line.strip() and not _COMMENT.match(line)]

@@ -102,7 +102,16 @@ LICENCE = (
 )
 
 
-@pytest.mark.parametrize("code", [TEMPLATE, SETTINGS_FILE, LICENCE, "# A licence\n# of several lines\n# in all.\n"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        TEMPLATE,
+        SETTINGS_FILE,
+        LICENCE,
+        "# A licence\n# of several lines\n# in all.\n",
+        "# example 3\ndef f(x):\n    return x",
+    ],
+)
 def test_templates_settings_and_comments_are_code(code: str) -> None:
     plain = [row(n, f"This is answer {n}, in a few words.", f"Question {n}?") for n in range(2, 32)]
     kinds = {one.kind for one in check([row(1, code, "Show it."), *plain], CONTROL) if 1 in one.demonstrations}
