@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, product
 from typing import Any
@@ -20,6 +20,7 @@ from chatlab.records import Message
 from chatlab.template.renderer import Renderer
 from chatlab.template.sandbox import Sandbox
 from chatlab.template.segment_tokenizer import Segment
+from chatlab.template.tools.call_pattern import PARTS, CallPattern, each_text, texts_of
 from chatlab.template.tools.plain import ParsedReply
 from chatlab.tool_calls import Call, Tool
 
@@ -30,50 +31,9 @@ VALUES = ("1 + 1", "f(\"a\", 'é')\n  + 1")
 # Private characters around a number, as placeholders have; the quotation mark shows where a template writes JSON.
 _OPEN, _CLOSE = "\U000f4c2b", "\U000f4c2d"
 _VALUE = re.compile(f'{_OPEN}([0-9]+)(\\\\?)"{_CLOSE}')
-_PARTS = re.compile(r"\s+|[{}\[\],:]|[^\s{}\[\],:]+")
-_SPACES = r"\s*+"
 KEPT = 256
 """Calls with typed values whose form is remembered."""
 _MARK, _SAID = "\U000f4c2c", "\U000f4c2f"
-
-
-@dataclass(frozen=True, slots=True)
-class CallPattern:
-    """How a template writes calls in one answer: its own words, and after each but the last a text that is given."""
-
-    words: tuple[str, ...]
-    values: tuple[tuple[int, bool], ...]
-    """Which of the texts, and whether it stands inside a JSON string."""
-
-    def write(self, calls: Sequence[Call]) -> tuple[Segment, ...]:
-        """The calls as the template writes them."""
-        given = _texts(calls)
-        parts = [Segment(self.words[0], is_content=False)]
-        for (index, quoted), words in zip(self.values, self.words[1:], strict=True):
-            value = json.dumps(given[index], ensure_ascii=False)[1:-1] if quoted else given[index]
-            parts += [Segment(value, is_content=True), Segment(words, is_content=False)]
-        return tuple(part for part in parts if part.text)
-
-    @property
-    def pattern(self) -> re.Pattern[str]:
-        """Matches what `write` writes, whatever white space a model puts between."""
-        text = _loose(self.words[0].lstrip())
-        for (index, quoted), words in zip(self.values, self.words[1:], strict=True):
-            value = r'(?:[^"\\]|\\.)*+' if quoted else ".*?"
-            # Atomic: whatever follows a value follows its first end too, if it follows any.
-            text += f"(?>(?P<v{index}>{value})" + _loose(words.rstrip()) + ")"
-        return re.compile(text, re.DOTALL)
-
-    def parse(self, found: re.Match[str], tool: Tool) -> Call | None:
-        """The call that the pattern found; None where a value is no JSON after all."""
-        values = {}
-        for index, quoted in self.values:
-            value = found[f"v{index}"]
-            try:
-                values[index] = json.loads(f'"{value}"', strict=False) if quoted else value.strip("\n")
-            except ValueError:
-                return None
-        return Call(name=tool.name, arguments=tuple((p.name, values[k]) for k, p in enumerate(tool.parameters)))
 
 
 class NativeToolFormat:
@@ -90,7 +50,7 @@ class NativeToolFormat:
         self._opening = _common([call.words[0].lstrip() for _, call in self._calls]).rstrip()
         if not self._opening:
             raise _none("begins its calls in several ways")
-        self._opening = _PARTS.findall(self._opening)[0]  # what follows, a model may space otherwise
+        self._opening = PARTS.findall(self._opening)[0]  # what follows, a model may space otherwise
 
     def writes(self, calls: Sequence[Call]) -> bool:
         """Whether it was told of what these call, and the template writes all that they give."""
@@ -154,7 +114,7 @@ class NativeToolFormat:
         if body != self._body(marked, *[Message(role="tool", content="x")] * len(marked)):
             raise _none("writes a call otherwise where its result follows")
         found = list(_VALUE.finditer(body))
-        if sorted(int(one[1]) for one in found) != list(range(len(_texts(marked)))):
+        if sorted(int(one[1]) for one in found) != list(range(len(texts_of(marked)))):
             raise _none("leaves out what a call gives")
         words = re.split(_VALUE.pattern.replace("(", "(?:"), body)
         return CallPattern(tuple(words), tuple((int(one[1]), bool(one[2])) for one in found))
@@ -243,15 +203,6 @@ def _marks(tool: Tool) -> Call:
     )
 
 
-def _texts(calls: Sequence[Call]) -> list[str]:
-    """The texts that are given, in order, those inside of lists and objects too."""
-    found: list[str] = []
-    for call in calls:
-        for name, value in call.arguments:
-            _each_text(json.loads(value) if name in call.typed else value, found.append)
-    return found
-
-
 def _marked(calls: Sequence[Call]) -> tuple[Call, ...]:
     """The same calls with a mark for each text."""
     numbers = count()
@@ -262,36 +213,17 @@ def _marked(calls: Sequence[Call]) -> tuple[Call, ...]:
     marked = []
     for call in calls:
         given = [
-            (name, json.dumps(_each_text(json.loads(value), mark)) if name in call.typed else mark(value))
+            (name, json.dumps(each_text(json.loads(value), mark)) if name in call.typed else mark(value))
             for name, value in call.arguments
         ]
         marked.append(replace(call, arguments=tuple(given)))
     return tuple(marked)
 
 
-def _each_text(value: Any, change: Callable[[str], Any]) -> Any:
-    """A JSON value with `change` of each text in it; names stay."""
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, dict):
-        return {name: _each_text(one, change) for name, one in value.items()}
-    return [_each_text(one, change) for one in value] if isinstance(value, list) else value
-
-
 def _common(texts: Sequence[str]) -> str:
     """The longest common prefix."""
     size = next((k for k, chars in enumerate(zip(*texts, strict=False)) if len(set(chars)) > 1), min(map(len, texts)))
     return texts[0][:size]
-
-
-def _loose(words: str) -> str:
-    """A pattern of the same words with any white space, or none, where there is some, and around JSON's own signs."""
-    parts = _PARTS.findall(words)
-    loose = "".join(
-        _SPACES if part.isspace() else f"{_SPACES}{re.escape(part)}{_SPACES}" if part in "{}[],:" else re.escape(part)
-        for part in parts
-    )
-    return re.sub(f"(?:{re.escape(_SPACES)}){{2,}}", lambda _: _SPACES, loose)
 
 
 def _without(reply: str, opening: str) -> str:
