@@ -22,7 +22,7 @@ def like_questions(conversations: Mapping[int, Sequence[Message]]) -> list[tuple
     asking: dict[str, list[int]] = defaultdict(list)
     texts: dict[str, str] = {}
     for key, messages in conversations.items():
-        for text in _asked(messages):
+        for text in questions_of(messages):
             words = plain(text) or " ".join(text.split())
             asking[words].append(key)
             texts.setdefault(words, text)
@@ -61,7 +61,7 @@ class _Leaders:
         return key
 
 
-def _asked(messages: Sequence[Message]) -> Iterator[str]:
+def questions_of(messages: Sequence[Message]) -> Iterator[str]:
     """Of each answer, what the user said before it."""
     said: list[str] = []
     for message in messages:

@@ -15,7 +15,9 @@ from typing import Any
 
 from chatlab.errors import NothingToLearn
 from chatlab.measurements import Step
-from chatlab.records import TrainSettings
+from chatlab.quality.questions import questions_of
+from chatlab.quality.words import content, same_question
+from chatlab.records import Message, TrainSettings
 from chatlab.system.lines import json_lines
 from chatlab.template import Template
 from chatlab.training import metrics
@@ -35,10 +37,11 @@ def read_correction(
     """The examples of a correction, and for each step the indices of those it reads: the new one, then replayed ones.
 
     The last of `corrections` is learned; the others were, since the last run from the base, and make up half of what is
-    replayed, as they have been read least. Raises NothingToLearn where the new one cannot be used.
+    replayed, as they have been read least. What answers the same question is not replayed: it may be the very answer
+    that is corrected. Raises NothingToLearn where the new one cannot be used.
     """
     *earlier, new = corrections
-    known = [row["id"] for _, row in json_lines(snapshot) if row is not None]
+    known = _others(snapshot, new)
     recent = [id for id in known if id in set(earlier)]
     older = [id for id in known if id not in set(corrections)]
     replayed = [
@@ -99,6 +102,22 @@ class CorrectionEvaluator:
     def final(self, step: int) -> FinalMetrics:
         """Nothing that a person should wait for."""
         return FinalMetrics()
+
+
+def _others(snapshot: Path, new: int) -> list[int]:
+    """Of a snapshot, the demonstrations that do not answer the last question of the new one."""
+    asked: dict[int, list[str]] = {}
+    for _, row in json_lines(snapshot):
+        if row is not None and {"id", "messages"} <= row.keys():
+            asked[row["id"]] = list(questions_of([Message.of(said) for said in row["messages"]]))
+    question = next(iter(asked.get(new, [])[-1:]), "")
+    own = content(question)
+
+    def same(text: str) -> bool:
+        words = content(text)
+        return words == own or (2 * len(words & own) >= len(words | own) and same_question(text, question))
+
+    return [id for id, texts in asked.items() if id == new or not any(map(same, texts))]
 
 
 def _draw(recent: Sequence[int], older: Sequence[int], count: int, rng: random.Random) -> list[int]:
